@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* state_dir/audit.jsonl: append-only, one JSON object a line, each with the SHA-256 of the line before
+ * (without its newline; 64 zeros for the first). It is never rebuilt. A last line without newline was never
+ * acknowledged (a crash in mid-write) and is cut off when the file is opened. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "digest.h"
+#include "error.h"
+
+struct audit;
+
+/* What one line says. NULL and -1 mean "does not apply". */
+struct audit_entry {
+        const char *event; /* "start" "stop" "published" "replaced" "rejected" "member" "forgotten" "pruned"
+                            * "missing" "admin" ... */
+        const char *bucket, *key, *etag, *member;
+        const uint8_t *sha256; /* SHA256_SIZE bytes */
+        int64_t size;          /* plaintext bytes, -1: none */
+        int64_t mtime;         /* Last-Modified of the object, seconds, -1: none */
+        const char *path;      /* relative to the staging root */
+        const char *group, *fingerprint, *cause, *config_sha256, *reason, *category, *org, *site, *date;
+        int64_t uid; /* of the admin who asked, -1: none */
+};
+
+/* Opens or creates the file (0640) in dir_fd, cuts a torn last line, and reads sequence and head. 0 or
+ * -errno. */
+int audit_open(int dir_fd, struct audit **ret, struct error *e);
+/* Appends one line (time and sequence are added). Not durable before audit_sync(). After an error nothing of
+ * the line stays in the file. 0 or -errno. */
+int audit_append(struct audit *a, const struct audit_entry *entry, struct error *e);
+/* fdatasync. 0 or -errno. */
+int audit_sync(struct audit *a, struct error *e);
+/* Hex SHA-256 of the last line: CZARD_AUDIT_HEAD. Valid until the next append. */
+const char *audit_head(const struct audit *a);
+struct audit *audit_free(struct audit *a);
+
+/* Walks the whole file. head: NULL, or a hash that some line must have (then lines after it are fine).
+ * 0: the chain holds. -EBADMSG: e says at which line it breaks, or that head was not found. */
+int audit_verify(int dir_fd, const char *head, uint64_t *ret_lines, struct error *e);
+
+/* Calls each for every whole line in order; a non-zero return ends the walk and is returned. The line is
+ * NUL-terminated without its newline. */
+typedef int audit_line_fn(const char *line, size_t len, uint64_t number, void *arg);
+int audit_each(int dir_fd, audit_line_fn *each, void *arg, struct error *e);

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files: whole reads and writes, safe opens below a folder, sockets with descriptors. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "error.h"
+
+/* openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS. A descriptor or -errno. */
+int open_beneath(int dir_fd, const char *path, int flags, mode_t mode);
+
+/* All n bytes, over EINTR and short counts. 0 or -errno. */
+int write_all(int fd, const void *p, size_t n);
+/* Reads until n bytes or end of file. Bytes read or -errno. */
+ssize_t read_full(int fd, void *p, size_t n);
+
+/* The whole file, at most max bytes, NUL added behind. -EFBIG when larger. The caller frees *ret. */
+int read_file_fd(int fd, size_t max, char **ret, size_t *ret_len);
+int read_file_at(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_len);
+
+/* mkdirat of each missing part below dir_fd with mode (exactly, no umask) and, unless gid is (gid_t)-1, that
+ * group for the new ones only; each new folder and its parent are fsynced. Never follows a link. Opens the
+ * last one. A descriptor or -errno. */
+int mkdir_beneath(int dir_fd, const char *path, mode_t mode, gid_t gid);
+
+/* A new file of that content by O_TMPFILE or a hidden name, fsync, rename over, fsync of the folder. 0 or
+ * -errno. */
+int replace_file_at(int dir_fd, const char *name, const void *p, size_t n, mode_t mode);
+
+/* "unsafe" as interface.md defines it: another owner than root or us, or mode & forbidden. 0 or -EPERM with a
+ * text that names path, owner, mode and the command that mends it. */
+int check_owner_mode(int fd, const char *path, mode_t forbidden, struct error *e);
+
+int fd_nonblock(int fd, int on);
+int fd_cloexec(int fd, int on);
+
+/* Closes all descriptors from first upwards (close_range(2)). */
+void close_from(int first);

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* state_dir/ledger.db (SQLite, persistent WAL): what czard knows of each object and member. It is an index:
+ * when lost it is rebuilt from audit.jsonl and the staging tree. One writer (czard, holding state_dir/lock);
+ * readers beside it (czarctl) open read-only, also when czard is stopped and only the group may read. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "digest.h"
+#include "error.h"
+#include "package.h"
+
+enum object_state {
+        OBJECT_NEW,
+        OBJECT_FETCHING,
+        OBJECT_DECRYPTING,
+        OBJECT_PUBLISHED,
+        OBJECT_RETRY,
+        OBJECT_REJECTED,
+        OBJECT_IGNORED,
+        OBJECT_GONE,
+        OBJECT_MISSING,
+        OBJECT_FORGOTTEN,
+        OBJECT_PRUNED,
+        OBJECT_STATE_MAX
+};
+/* "NEW" ... as in interface.md */
+const char *object_state_name(enum object_state s);
+enum object_state object_state_from_name(const char *s);
+/* Is the step from one state to the other in the table of edges? */
+bool object_may_enter(enum object_state from, enum object_state to);
+
+/* What was checked of an object or member, as bits. */
+enum check {
+        CHECK_TLS = BIT(0),           /* the server's certificate */
+        CHECK_SIZE = BIT(1),          /* size as listed */
+        CHECK_ETAG = BIT(2),          /* MD5 of the whole body, or of its parts */
+        CHECK_CHECKSUM = BIT(3),      /* x-amz-checksum-* */
+        CHECK_ONE_ETAG = BIT(4),      /* If-Match on every request */
+        CHECK_ZIP = BIT(5),           /* CRC-32, sizes, local header against directory */
+        CHECK_INTEGRITY = BIT(6),     /* MDC or AEAD */
+        CHECK_GZIP = BIT(7),          /* gzip trailer */
+        CHECK_SIGNATURE = BIT(8),     /* a good signature of an accepted signer */
+        CHECK_NO_ETAG = BIT(16),      /* the ETag is not a digest (KMS), or part sizes cannot be had */
+        CHECK_NO_CHECKSUM = BIT(17),  /* the uploader stored none */
+        CHECK_NO_SIGNATURE = BIT(18), /* there is none */
+};
+/* "tls size etag ... (not: checksum)" for a person, into ret. */
+const char *checks_format(uint32_t checks, char *ret, size_t size);
+
+struct ledger;
+
+struct ledger_object {
+        int64_t id; /* 0: not in the ledger yet */
+        char bucket[64], key[1025], etag[129];
+        uint64_t size;
+        int64_t last_modified; /* seconds */
+        enum category category;
+        char org[64], site[64], date[11], request[128];
+        bool is_zip;
+        enum object_state state;
+        char path[512];     /* file or snapshot folder, relative to the staging root; "" before it is known */
+        int64_t plain_size; /* -1: unknown; of a snapshot: the sum of its staged members */
+        bool has_sha256;
+        uint8_t sha256[SHA256_SIZE]; /* not for snapshots */
+        uint32_t checks;
+        char fingerprint[65];  /* of the decrypting key */
+        char staged_etag[129]; /* ETag of what is staged at path, "" when nothing is: differs from etag while
+                                * a replaced object is not yet published again */
+        enum cause cause;
+        char detail[512];
+        unsigned attempts;
+        int64_t next_try;                 /* seconds, 0: at once */
+        int64_t first_seen, published_at; /* seconds, 0: never */
+};
+
+struct ledger_member {
+        int64_t object_id;
+        char name[1025]; /* as in the archive; unique within the object */
+        char path[512];  /* below the snapshot folder */
+        char course[256], table[128];
+        bool failed; /* the export failed at edX */
+        enum object_state
+                state; /* NEW, PUBLISHED (linked into the partial or final folder), REJECTED, IGNORED */
+        uint64_t size; /* of the encrypted member, unpacked */
+        int64_t plain_size;
+        bool has_sha256;
+        uint8_t sha256[SHA256_SIZE];
+        uint32_t checks;
+        enum cause cause;
+        char detail[512];
+        unsigned attempts;
+};
+
+/* Opens for writing, makes or migrates the schema (PRAGMA user_version; a copy ledger.db.vN is made before a
+ * migration). A newer ledger: -EPROTONOSUPPORT. A damaged one: -EUCLEAN (the caller moves it away and
+ * rebuilds). */
+int ledger_open(const char *state_dir, struct ledger **ret, struct error *e);
+/* For readers. Needs no write permission on the folder when the WAL files are there or czard is stopped. */
+int ledger_open_readonly(const char *state_dir, struct ledger **ret, struct error *e);
+/* Moves a damaged ledger away (ledger.db.damaged-TIME) so that ledger_open() makes a new one. */
+int ledger_set_aside(const char *state_dir, struct error *e);
+struct ledger *ledger_free(struct ledger *l);
+
+/* Everything written between the two is durable together. Calls nest; the outermost counts. */
+int ledger_begin(struct ledger *l, struct error *e);
+int ledger_commit(struct ledger *l, struct error *e);
+
+/* Small facts: "staging-id", "config-sha256", ... get: value copied into ret ("" when absent). */
+int ledger_meta_get(struct ledger *l, const char *name, char *ret, size_t size, struct error *e);
+int ledger_meta_set(struct ledger *l, const char *name, const char *value, struct error *e);
+
+/* What a listing said of an object. */
+enum listed { LISTED_SAME, LISTED_NEW, LISTED_REPLACED };
+/* Upserts bucket, key, etag, size, last_modified and (for a new one) the identity fields of o, state NEW and
+ * first_seen; marks it seen in listing `generation`. A replaced one (other ETag): cause, attempts, next_try
+ * cleared, state NEW, unless it is FORGOTTEN or PRUNED (these stay, with the new ETag). GONE objects that are
+ * back with the same ETag and staged become PUBLISHED, else NEW. o is filled with the row as it is
+ * afterwards. */
+int ledger_listed(
+        struct ledger *l, struct ledger_object *o, int64_t generation, enum listed *ret, struct error *e);
+/* After a full listing of one prefix: every object of that bucket whose key begins with prefix and that was
+ * not seen in `generation` becomes GONE (but FORGOTTEN, PRUNED, MISSING stay). *ret_n: how many. */
+int ledger_mark_gone(struct ledger *l, const char *bucket, const char *prefix, int64_t generation,
+        uint64_t *ret_n, struct error *e);
+
+/* 0 or -ENOENT. */
+int ledger_get(struct ledger *l, int64_t id, struct ledger_object *ret, struct error *e);
+int ledger_find(
+        struct ledger *l, const char *bucket, const char *key, struct ledger_object *ret, struct error *e);
+/* Writes every field of an object that has an id. */
+int ledger_save(struct ledger *l, const struct ledger_object *o, struct error *e);
+/* The one place where a state changes: asserts the edge, sets it, saves. */
+int ledger_enter(struct ledger *l, struct ledger_object *o, enum object_state next, struct error *e);
+
+/* Which objects; zero and NULL fields do not filter. */
+struct ledger_filter {
+        unsigned states;                        /* BIT(OBJECT_...) */
+        unsigned categories;                    /* BIT(CATEGORY_...) */
+        const char *org, *site, *since, *until; /* dates inclusive */
+        const char *bucket, *key_glob;          /* fnmatch(3) */
+        bool newest_first;                      /* by date, then key; else by key */
+};
+/* Calls each with every matching object; a non-zero return ends the walk and is returned. each may save that
+ * very object, and may not start other walks on objects. */
+typedef int ledger_object_fn(struct ledger_object *o, void *arg);
+int ledger_each(
+        struct ledger *l, const struct ledger_filter *f, ledger_object_fn *each, void *arg, struct error *e);
+/* Just their ids, in that order, as an array that the caller frees: to walk a queue without holding rows. */
+int ledger_ids(
+        struct ledger *l, const struct ledger_filter *f, int64_t **ret, size_t *ret_n, struct error *e);
+/* How many, and their sizes. */
+int ledger_count(struct ledger *l, const struct ledger_filter *f, uint64_t *ret_n, uint64_t *ret_bytes,
+        struct error *e);
+/* The greatest key below bucket/prefix whose object is known, "" when none: for start-after. */
+int ledger_last_key(
+        struct ledger *l, const char *bucket, const char *prefix, char ret[1025], struct error *e);
+
+int ledger_member_save(struct ledger *l, const struct ledger_member *m, struct error *e);
+/* By path order (bytes). */
+typedef int ledger_member_fn(struct ledger_member *m, void *arg);
+int ledger_members(struct ledger *l, int64_t object_id, ledger_member_fn *each, void *arg, struct error *e);
+int ledger_members_delete(struct ledger *l, int64_t object_id, struct error *e);
+/* A staged member of that plaintext in another snapshot of the org and category: its staging path, for
+ * deduplication. 0 or -ENOENT. */
+int ledger_find_plaintext(struct ledger *l, const char *org, enum category c,
+        const uint8_t sha256[SHA256_SIZE], int64_t plain_size, char ret_path[1024], struct error *e);
+
+/* Consistent copy while czard runs (SQLite backup API). */
+int ledger_backup(struct ledger *l, const char *file, struct error *e);

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every bound on what comes from outside, in one place. What an admin may change is in [limits] instead. */
+#pragma once
+
+#include "macro.h"
+
+#define LIMIT_S3_KEY 1024               /* bytes; AWS: object key naming guidelines */
+#define LIMIT_S3_BUCKET 63              /* bytes; AWS: bucket naming rules */
+#define LIMIT_ETAG 128                  /* bytes, with quotes; a multipart ETag has at most 38 */
+#define LIMIT_LIST_PAGE_KEYS 1000       /* keys a page; AWS: ListObjectsV2 max-keys */
+#define LIMIT_LIST_PAGE_BYTES (8 * MIB) /* XML of one page */
+#define LIMIT_LIST_PAGES 100000         /* pages of one listing */
+#define LIMIT_LIST_TOKEN 4096           /* bytes of a continuation token */
+#define LIMIT_ERROR_BODY (64 * KIB)     /* XML of an S3 error */
+#define LIMIT_XML_DEPTH 8               /* elements */
+#define LIMIT_HTTP_HEADER 8192          /* bytes of one header line we look at */
+#define LIMIT_CREDENTIALS_FILE (64 * KIB)
+#define LIMIT_CONFIG_FILE (1 * MIB)
+#define LIMIT_CONFIG_LINE (16 * KIB)
+#define LIMIT_CONFIG_PACKAGES 256
+#define LIMIT_PASSPHRASE 1024          /* bytes */
+#define LIMIT_MEMBER_NAME 255          /* bytes of one path component */
+#define LIMIT_ZIP_DIRECTORY (64 * MIB) /* bytes of a central directory */
+#define LIMIT_PART_SIZE (5 * GIB)      /* AWS: multipart upload limits */
+#define LIMIT_PARTS 10000              /* AWS: multipart upload limits */

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Memory for passphrases and keys: locked where the limit allows, never in a core dump, wiped when freed. */
+#pragma once
+
+#include <stddef.h>
+
+#include "cleanup.h"
+#include "error.h"
+
+struct secret {
+        char *p; /* NUL-terminated, len bytes before it */
+        size_t len;
+        size_t size; /* of the mapping */
+};
+
+/* A locked, dump-free buffer for size bytes and a NUL. 0 or -ENOMEM. */
+int secret_alloc(size_t size, struct secret *ret);
+void secret_done(struct secret *s);
+#define _cleanup_secret_ _cleanup_(secret_done)
+
+/* The first line of the file (without CR, LF), at most max bytes. Checks nothing of its mode: see
+ * check_owner_mode(). 0 or -errno. */
+int secret_read_line(int fd, size_t max, struct secret *ret);
+/* The whole file. 0 or -errno, -EFBIG. */
+int secret_read_all(int fd, size_t max, struct secret *ret);
+
+/* A sealed memfd that holds the secret, to hand on by descriptor. A descriptor (close-on-exec) or -errno. */
+int secret_to_fd(const struct secret *s);
+
+/* Not dumpable, RLIMIT_CORE 0, no_new_privs: first thing in each program that sees data. */
+void process_harden(void);

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The staging directory and its one door. A file is written without a name (O_TMPFILE), verified, then
+ * staging_publish() gives it mode, group and mtime, makes it durable and links it to its name. Every path is
+ * relative to the root and opened by open_beneath(); nothing else in czard renames, links or opens there. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "error.h"
+
+struct staging;
+
+/* Opens the root: a folder on a file system with O_TMPFILE, owner root or us, mode & 007 == 0. -errno with
+ * the text an admin needs (for EROFS under ProtectSystem=strict: the ReadWritePaths= drop-in). */
+int staging_open(const char *path, mode_t file_mode, mode_t dir_mode, struct staging **ret, struct error *e);
+struct staging *staging_free(struct staging *s);
+int staging_root_fd(const struct staging *s);
+
+#define STAGING_ID_SIZE 33 /* hex and NUL */
+/* The id in .czard-id, "" when there is none (0), or -errno. Reads through the path again, so that a volume
+ * that was unmounted or mounted over is noticed. */
+int staging_read_id(const struct staging *s, char ret[STAGING_ID_SIZE], struct error *e);
+/* Makes .czard-id when the root is otherwise empty (lost+found does not count); -ENOTEMPTY when it is not. */
+int staging_make_id(struct staging *s, char ret[STAGING_ID_SIZE], struct error *e);
+/* Writes .czard-id whatever else is there: adopt. */
+int staging_adopt_id(struct staging *s, char ret[STAGING_ID_SIZE], struct error *e);
+
+/* Bytes free for us on the file system. */
+int staging_free_bytes(const struct staging *s, uint64_t *ret, struct error *e);
+
+enum encrypted { ENCRYPTED_YES, ENCRYPTED_NO, ENCRYPTED_UNKNOWN };
+/* Is the device below a dm-crypt one (through LVM and partitions, by /sys)? detail names what was found. */
+enum encrypted staging_encrypted(const struct staging *s, char *detail, size_t size);
+
+/* An unnamed file, open for reading and writing, mode 0600. A descriptor or -errno. */
+int staging_create(struct staging *s, struct error *e);
+
+/* How a file or folder is shown. */
+struct staging_attr {
+        gid_t gid;     /* (gid_t)-1: none */
+        int64_t mtime; /* seconds; -1: leave */
+};
+
+/* Publishes fd (from staging_create()) as path, making the folders above. When path exists it is replaced in
+ * one rename; the old file is first linked to `keep_as` (relative to the same folder, folders made; NULL: not
+ * kept). 0, or -errno: then path is as it was. */
+int staging_publish(struct staging *s, int fd, const char *path, const struct staging_attr *attr,
+        const char *keep_as, struct error *e);
+
+/* Stat below the root, no links followed. 0, -ENOENT or -errno. */
+int staging_stat(
+        const struct staging *s, const char *path, uint64_t *ret_size, int64_t *ret_mtime, bool *ret_is_dir);
+/* Opens a staged file for reading. A descriptor or -errno. */
+int staging_open_file(const struct staging *s, const char *path);
+/* Removes a file, or a folder with all below it; then empty folders above it. 0, also when it is not there.
+ */
+int staging_remove(struct staging *s, const char *path, struct error *e);
+
+/* --- snapshot_dir.c: a folder that appears whole --- */
+struct snapshot_dir;
+
+/* The folder path (".../database/2024-07-07") as it is being built: ".../database/.2024-07-07.partial". Opens
+ * what an earlier run left there, or makes it. tag (the ETag) is kept with it: a partial of another tag is
+ * removed first. */
+int snapshot_begin(struct staging *s, const char *path, const char *tag, const struct staging_attr *attr,
+        struct snapshot_dir **ret, struct error *e);
+/* Links fd as the member `name` (folders made). Not durable before snapshot_sync() or snapshot_publish().
+ * When the name is there already it is replaced. mtime comes from attr of snapshot_begin(). */
+int snapshot_add(struct snapshot_dir *d, const char *name, int fd, struct error *e);
+/* Links an already staged file (path relative to the root) as the member instead, when it is a regular file
+ * of that size with equal group and mode. -EMLINK, -ENOENT, -ESTALE (not equal): the caller keeps its own
+ * copy. */
+int snapshot_add_link(
+        struct snapshot_dir *d, const char *name, const char *staged_path, uint64_t size, struct error *e);
+/* Does the member stand there with that size? */
+bool snapshot_has(const struct snapshot_dir *d, const char *name, uint64_t size);
+/* One durability barrier (syncfs) for all that was added since the last. */
+int snapshot_sync(struct snapshot_dir *d, struct error *e);
+
+struct snapshot_sum {
+        const char *name;
+        const uint8_t *sha256; /* NULL: rejected, goes to REJECTED */
+        const char *cause;     /* for REJECTED */
+};
+/* Removes what is in the folder but not in sums, writes SHA256SUMS (and REJECTED when there is one)
+ * byte-sorted, makes all of it durable and renames it to its name; when that exists, exchanges the two and
+ * moves the old one to keep_as (relative to its parent folder; NULL: removed). d is spent after success. */
+int snapshot_publish(struct snapshot_dir *d, const struct snapshot_sum *sums, size_t n, const char *keep_as,
+        struct error *e);
+struct snapshot_dir *snapshot_free(struct snapshot_dir *d);
+
+/* Replaces the link "latest" in the folder dir (".../database") to point to `date`. */
+int staging_latest(struct staging *s, const char *dir, const char *date, struct error *e);
+/* Where it points, "" when there is none. */
+int staging_read_latest(const struct staging *s, const char *dir, char *ret, size_t size);
+
+/* Start-up: removes hidden left-overs of interrupted publications (".NAME.czard-tmp-*") everywhere and
+ * partial folders for which keep returns false. */
+typedef bool staging_keep_partial_fn(const char *path, const char *tag, void *arg);
+int staging_sweep(struct staging *s, staging_keep_partial_fn *keep, void *arg, struct error *e);

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Time spans and sizes as systemd writes them (systemd.time(7), "15min", "1d 2h"; sizes "10G", K = 1024),
+ * dates and times. All spans in microseconds, all points in time in seconds or microseconds since the epoch,
+ * UTC. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+/* "15min", "1h 30min", "infinity"; a bare number is seconds. 0, -EINVAL or -ERANGE. */
+int timespan_parse(const char *s, uint64_t *ret_usec);
+/* "10G", "1.5M", "512"; suffixes B K M G T P E with optional B or iB. 0, -EINVAL or -ERANGE. */
+int size_parse(const char *s, uint64_t *ret_bytes);
+
+/* "1d 2h", two units at most. Returns ret. */
+const char *timespan_format(uint64_t usec, char *ret, size_t size);
+/* "12.3 MiB". Returns ret. */
+const char *size_format(uint64_t bytes, char *ret, size_t size);
+
+/* A real calendar date YYYY-MM-DD, exactly 10 characters read. 0 or -EINVAL. */
+int date_parse(const char *s, int *ret_days_since_epoch);
+/* YYYY-MM-DD into ret (11 bytes). */
+const char *date_format(int days, char ret[11]);
+
+/* RFC 3339 with Z, whole seconds, into ret (21 bytes). */
+const char *time_format(int64_t sec, char ret[21]);
+/* "2024-07-07T01:02:03.000Z" or without fraction, as S3 lists it and as audit.jsonl has it. 0 or -EINVAL. */
+int time_parse_rfc3339(const char *s, int64_t *ret_sec);
+/* "Wed, 21 Oct 2015 07:28:00 GMT", RFC 9110 IMF-fixdate. 0 or -EINVAL. */
+int time_parse_http(const char *s, int64_t *ret_sec);
+
+uint64_t now_usec(clockid_t clock);
