@@ -71,3 +71,6 @@ int hex_decode(const char *s, uint8_t *ret, size_t n);
 
 /* Copies s with every byte that is not printable ASCII replaced by \xNN, for messages. At most size bytes. */
 const char *str_visible(const char *s, char *ret, size_t size);
+
+/* Bytes of the valid UTF-8 character at s (1 to 4), or 0: the end of the string or not one (RFC 3629). */
+size_t utf8_valid_len(const char *s);

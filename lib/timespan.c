@@ -1,2 +1,402 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-typedef int timespan_is_to_come;
+/* Spans, sizes, dates and times, to and from text. Strict: what is not understood to its last character is an
+ * error, and nothing here depends on locale or time zone. */
+#include "timespan.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "macro.h"
+
+#define BLANKS " \t\r\n"
+
+struct unit {
+        const char *name;
+        uint64_t factor;
+};
+
+/* The names of systemd.time(7), with a month of 30.44 and a year of 365.25 days. */
+static const struct unit span_units[] = {
+        {"seconds", USEC_PER_SEC},
+        {"second", USEC_PER_SEC},
+        {"sec", USEC_PER_SEC},
+        {"s", USEC_PER_SEC},
+        {"minutes", USEC_PER_MINUTE},
+        {"minute", USEC_PER_MINUTE},
+        {"min", USEC_PER_MINUTE},
+        {"m", USEC_PER_MINUTE},
+        {"hours", USEC_PER_HOUR},
+        {"hour", USEC_PER_HOUR},
+        {"hr", USEC_PER_HOUR},
+        {"h", USEC_PER_HOUR},
+        {"days", USEC_PER_DAY},
+        {"day", USEC_PER_DAY},
+        {"d", USEC_PER_DAY},
+        {"weeks", 7 * USEC_PER_DAY},
+        {"week", 7 * USEC_PER_DAY},
+        {"w", 7 * USEC_PER_DAY},
+        {"months", 2629800 * USEC_PER_SEC},
+        {"month", 2629800 * USEC_PER_SEC},
+        {"M", 2629800 * USEC_PER_SEC},
+        {"years", 31557600 * USEC_PER_SEC},
+        {"year", 31557600 * USEC_PER_SEC},
+        {"y", 31557600 * USEC_PER_SEC},
+        {"msec", USEC_PER_MSEC},
+        {"ms", USEC_PER_MSEC},
+        {"usec", 1},
+        {"us", 1},
+        {"\xc2\xb5s", 1}, /* micro sign */
+        {"\xce\xbcs", 1}, /* Greek mu */
+        {"", USEC_PER_SEC},
+};
+
+static const struct unit size_units[] = {
+        {"", 1},
+        {"B", 1},
+        {"K", KIB},
+        {"KB", KIB},
+        {"KiB", KIB},
+        {"M", MIB},
+        {"MB", MIB},
+        {"MiB", MIB},
+        {"G", GIB},
+        {"GB", GIB},
+        {"GiB", GIB},
+        {"T", GIB * 1024},
+        {"TB", GIB * 1024},
+        {"TiB", GIB * 1024},
+        {"P", GIB *MIB},
+        {"PB", GIB *MIB},
+        {"PiB", GIB *MIB},
+        {"E", GIB *GIB},
+        {"EB", GIB *GIB},
+        {"EiB", GIB *GIB},
+};
+
+static bool is_digit(char c)
+{
+        return c >= '0' && c <= '9';
+}
+
+/* A decimal number: digits before the point, up to where a unit begins, and the digits behind it. */
+struct decimal {
+        uint64_t whole;
+        const char *fraction; /* its digits, NULL: no point */
+        size_t n_fraction;
+        bool over;
+};
+
+/* Reads one and moves *s behind it. */
+static int decimal_read(const char **s, struct decimal *ret)
+{
+        struct decimal d = {};
+        const char *p = *s;
+        size_t digits = 0;
+        for (; is_digit(*p); p++, digits++)
+                d.over = d.over || __builtin_mul_overflow(d.whole, 10U, &d.whole) ||
+                         __builtin_add_overflow(d.whole, (uint64_t)(*p - '0'), &d.whole);
+        if (*p == '.') {
+                d.fraction = ++p;
+                for (; is_digit(*p); p++)
+                        d.n_fraction++;
+                if (d.n_fraction == 0)
+                        return -EINVAL;
+        }
+        if (digits + d.n_fraction == 0)
+                return -EINVAL;
+        *s = p;
+        *ret = d;
+        return 0;
+}
+
+/* d times factor, rounded down. */
+static int decimal_times(const struct decimal *d, uint64_t factor, uint64_t *ret)
+{
+        uint64_t v;
+        if (d->over || __builtin_mul_overflow(d->whole, factor, &v))
+                return -ERANGE;
+        /* 18 digits more than tell any factor apart; whoever writes more means no more */
+        uint64_t scale = 1, fraction = 0;
+        for (size_t i = 0; i < d->n_fraction && i < 18; i++) {
+                fraction = fraction * 10 + (uint64_t)(d->fraction[i] - '0');
+                scale *= 10;
+        }
+        uint64_t part = (uint64_t)((unsigned __int128)fraction * factor / scale);
+        if (__builtin_add_overflow(v, part, &v))
+                return -ERANGE;
+        *ret = v;
+        return 0;
+}
+
+/* The unit whose whole name is the n bytes at s. */
+static const struct unit *unit_find(const struct unit *units, size_t n_units, const char *s, size_t n)
+{
+        for (size_t i = 0; i < n_units; i++)
+                if (strlen(units[i].name) == n && memcmp(units[i].name, s, n) == 0)
+                        return &units[i];
+        return NULL;
+}
+
+int timespan_parse(const char *s, uint64_t *ret_usec)
+{
+        uint64_t sum = 0;
+        s += strspn(s, BLANKS);
+        size_t word = strcspn(s, BLANKS);
+        if (word == 8 && memcmp(s, "infinity", 8) == 0 && !s[8 + strspn(s + 8, BLANKS)]) {
+                *ret_usec = USEC_INFINITY;
+                return 0;
+        }
+        if (!*s)
+                return -EINVAL;
+        bool over = false; /* told only once the rest has been seen to be well-formed */
+        while (*s) {
+                struct decimal d;
+                if (*s == '+')
+                        s++;
+                int r = decimal_read(&s, &d);
+                if (r < 0)
+                        return r;
+                s += strspn(s, BLANKS);
+                size_t n = strcspn(s, BLANKS "0123456789.+");
+                const struct unit *u = unit_find(span_units, ELEMENTSOF(span_units), s, n);
+                if (!u)
+                        return -EINVAL;
+                uint64_t v = 0;
+                over = decimal_times(&d, u->factor, &v) < 0 || over || __builtin_add_overflow(sum, v, &sum);
+                s += n;
+                if (*s == '.' && n == 0) /* "1.2.3" */
+                        return -EINVAL;
+                s += strspn(s, BLANKS);
+        }
+        if (over || sum == USEC_INFINITY)
+                return -ERANGE;
+        *ret_usec = sum;
+        return 0;
+}
+
+int size_parse(const char *s, uint64_t *ret_bytes)
+{
+        struct decimal d;
+        s += strspn(s, BLANKS);
+        int r = decimal_read(&s, &d);
+        if (r < 0)
+                return r;
+        s += strspn(s, BLANKS);
+        size_t n = strcspn(s, BLANKS);
+        const struct unit *u = unit_find(size_units, ELEMENTSOF(size_units), s, n);
+        s += n;
+        if (!u || s[strspn(s, BLANKS)])
+                return -EINVAL;
+        if (u->factor == 1 && d.fraction)
+                return -EINVAL; /* half a byte */
+        return decimal_times(&d, u->factor, ret_bytes);
+}
+
+const char *timespan_format(uint64_t usec, char *ret, size_t size)
+{
+        static const struct unit units[] = {
+                {"d", USEC_PER_DAY},
+                {"h", USEC_PER_HOUR},
+                {"min", USEC_PER_MINUTE},
+                {"s", USEC_PER_SEC},
+                {"ms", USEC_PER_MSEC},
+                {"us", 1},
+        };
+        if (usec == USEC_INFINITY || usec == 0) {
+                snprintf(ret, size, "%s", usec ? "infinity" : "0s");
+                return ret;
+        }
+        size_t i = 0;
+        while (usec < units[i].factor)
+                i++;
+        uint64_t first = usec / units[i].factor, rest = usec % units[i].factor;
+        uint64_t second = i + 1 < ELEMENTSOF(units) ? rest / units[i + 1].factor : 0;
+        if (second > 0)
+                snprintf(ret, size, "%" PRIu64 "%s %" PRIu64 "%s", first, units[i].name, second,
+                        units[i + 1].name);
+        else
+                snprintf(ret, size, "%" PRIu64 "%s", first, units[i].name);
+        return ret;
+}
+
+const char *size_format(uint64_t bytes, char *ret, size_t size)
+{
+        static const struct unit units[] = {
+                {"EiB", GIB * GIB},
+                {"PiB", GIB * MIB},
+                {"TiB", GIB * 1024},
+                {"GiB", GIB},
+                {"MiB", MIB},
+                {"KiB", KIB},
+        };
+        for (size_t i = 0; i < ELEMENTSOF(units); i++)
+                if (bytes >= units[i].factor) {
+                        /* tenths, rounded down: nothing looks larger than it is */
+                        uint64_t whole = bytes / units[i].factor;
+                        uint64_t tenth = bytes % units[i].factor / (units[i].factor / 1024) * 10 / 1024;
+                        snprintf(ret, size, "%" PRIu64 ".%" PRIu64 " %s", whole, tenth, units[i].name);
+                        return ret;
+                }
+        snprintf(ret, size, "%" PRIu64 " B", bytes);
+        return ret;
+}
+
+/* Days between 1970-01-01 and a date of the proleptic Gregorian calendar, counting the year from March.
+ * Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms". */
+static int days_from_civil(int y, int m, int d)
+{
+        y -= m <= 2;
+        int era = (y >= 0 ? y : y - 399) / 400;
+        int year_of_era = y - era * 400;
+        int day_of_year = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
+        int day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+        return era * 146097 + day_of_era - 719468;
+}
+
+static void civil_from_days(int days, int *ret_y, int *ret_m, int *ret_d)
+{
+        int z = days + 719468;
+        int era = (z >= 0 ? z : z - 146096) / 146097;
+        int day_of_era = z - era * 146097;
+        int year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+        int day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        int mp = (5 * day_of_year + 2) / 153;
+        *ret_d = day_of_year - (153 * mp + 2) / 5 + 1;
+        *ret_m = mp < 10 ? mp + 3 : mp - 9;
+        *ret_y = year_of_era + era * 400 + (*ret_m <= 2);
+}
+
+/* 0001-01-01 and 9999-12-31: what four digits can say */
+#define DAYS_MIN (-719162)
+#define DAYS_MAX 2932896
+
+/* n digits as a number, or -1. Never reads behind a NUL. */
+static int digits(const char *s, int n)
+{
+        int v = 0;
+        for (int i = 0; i < n; i++) {
+                if (!is_digit(s[i]))
+                        return -1;
+                v = v * 10 + (s[i] - '0');
+        }
+        return v;
+}
+
+static int date_make(int y, int m, int d, int *ret_days)
+{
+        static const int8_t lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+        if (y < 1 || m < 1 || m > 12 || d < 1)
+                return -EINVAL;
+        bool leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
+        if (d > lengths[m - 1] + (m == 2 && leap))
+                return -EINVAL;
+        *ret_days = days_from_civil(y, m, d);
+        return 0;
+}
+
+int date_parse(const char *s, int *ret_days_since_epoch)
+{
+        int y = digits(s, 4);
+        if (y < 0 || s[4] != '-')
+                return -EINVAL;
+        int m = digits(s + 5, 2);
+        if (m < 0 || s[7] != '-')
+                return -EINVAL;
+        return date_make(y, m, digits(s + 8, 2), ret_days_since_epoch);
+}
+
+const char *date_format(int days, char ret[11])
+{
+        int y, m, d;
+        civil_from_days(MIN(MAX(days, DAYS_MIN), DAYS_MAX), &y, &m, &d);
+        snprintf(ret, 11, "%04u-%02u-%02u", (unsigned)y % 10000, (unsigned)m % 100, (unsigned)d % 100);
+        return ret;
+}
+
+const char *time_format(int64_t sec, char ret[21])
+{
+        sec = MIN(MAX(sec, DAYS_MIN * INT64_C(86400)), DAYS_MAX * INT64_C(86400) + 86399);
+        int64_t days = sec / 86400, rest = sec % 86400;
+        if (rest < 0) {
+                rest += 86400;
+                days--;
+        }
+        unsigned t = (unsigned)rest;
+        date_format((int)days, ret);
+        snprintf(ret + 10, 11, "T%02u:%02u:%02uZ", t / 3600 % 100, t / 60 % 60, t % 60);
+        return ret;
+}
+
+/* "HH:MM:SS", 8 characters, as seconds of the day, or -1. A leap second is the first of the next day. */
+static int clock_parse(const char *s)
+{
+        int h = digits(s, 2);
+        if (h < 0 || h > 23 || s[2] != ':')
+                return -1;
+        int m = digits(s + 3, 2);
+        if (m < 0 || m > 59 || s[5] != ':')
+                return -1;
+        int sec = digits(s + 6, 2);
+        if (sec < 0 || sec > (h == 23 && m == 59 ? 60 : 59))
+                return -1;
+        return h * 3600 + m * 60 + sec;
+}
+
+int time_parse_rfc3339(const char *s, int64_t *ret_sec)
+{
+        int days;
+        if (date_parse(s, &days) < 0 || s[10] != 'T')
+                return -EINVAL;
+        int clock = clock_parse(s + 11);
+        if (clock < 0)
+                return -EINVAL;
+        s += 19;
+        if (*s == '.') {
+                if (!is_digit(*++s))
+                        return -EINVAL;
+                while (is_digit(*s))
+                        s++;
+        }
+        if (s[0] != 'Z' || s[1])
+                return -EINVAL;
+        *ret_sec = days * INT64_C(86400) + clock;
+        return 0;
+}
+
+/* The index of the three letters at s among names, or -1. */
+static int name_index(const char *names, const char *s)
+{
+        if (strnlen(s, 3) < 3)
+                return -1;
+        for (int i = 0; names[3 * i]; i++)
+                if (memcmp(names + 3 * i, s, 3) == 0)
+                        return i;
+        return -1;
+}
+
+int time_parse_http(const char *s, int64_t *ret_sec)
+{
+        /* day 0 was a Thursday */
+        int weekday = name_index("ThuFriSatSunMonTueWed", s);
+        if (weekday < 0 || strnlen(s, 30) != 29 || s[3] != ',' || s[4] != ' ' || s[7] != ' ' ||
+                s[11] != ' ' || s[16] != ' ' || strcmp(s + 25, " GMT") != 0)
+                return -EINVAL;
+        int month = name_index("JanFebMarAprMayJunJulAugSepOctNovDec", s + 8), days;
+        if (date_make(digits(s + 12, 4), month + 1, digits(s + 5, 2), &days) < 0)
+                return -EINVAL;
+        int clock = clock_parse(s + 17);
+        if (clock < 0 || ((days % 7) + 7) % 7 != weekday)
+                return -EINVAL;
+        *ret_sec = days * INT64_C(86400) + clock;
+        return 0;
+}
+
+uint64_t now_usec(clockid_t clock)
+{
+        struct timespec t;
+        if (clock_gettime(clock, &t) < 0)
+                return 0;
+        return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / 1000;
+}
