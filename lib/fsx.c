@@ -1,2 +1,268 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-typedef int fsx_is_to_come;
+/* Files. Whatever is created here is either whole, durable and under its name, or not there at all; no open
+ * below a folder follows a link out of it. */
+#include "fsx.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "macro.h"
+#include "str.h"
+
+int open_beneath(int dir_fd, const char *path, int flags, mode_t mode)
+{
+        bool creates = (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE;
+        struct open_how how = {
+                .flags = (uint64_t)(unsigned)(flags | O_CLOEXEC),
+                .mode = creates ? mode : 0,
+                .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+        };
+        /* EAGAIN: a rename elsewhere made the kernel unsure about ".."; openat2(2) says to try again */
+        for (int tries = 0;; tries++) {
+                long fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+                if (fd >= 0)
+                        return (int)fd;
+                if (errno != EINTR && (errno != EAGAIN || tries >= 16))
+                        return -errno;
+        }
+}
+
+int write_all(int fd, const void *p, size_t n)
+{
+        const char *at = p;
+        while (n > 0) {
+                ssize_t k = write(fd, at, n);
+                if (k < 0 && errno == EINTR)
+                        continue;
+                if (k < 0)
+                        return -errno;
+                if (k == 0)
+                        return -EIO;
+                at += k;
+                n -= (size_t)k;
+        }
+        return 0;
+}
+
+ssize_t read_full(int fd, void *p, size_t n)
+{
+        size_t got = 0;
+        while (got < n) {
+                ssize_t k = read(fd, (char *)p + got, n - got);
+                if (k < 0 && errno == EINTR)
+                        continue;
+                if (k < 0)
+                        return -errno;
+                if (k == 0)
+                        break;
+                got += (size_t)k;
+        }
+        return (ssize_t)got;
+}
+
+int read_file_fd(int fd, size_t max, char **ret, size_t *ret_len)
+{
+        _cleanup_free_ char *buf = NULL;
+        struct stat st;
+        size_t len = 0, size = 4096;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (S_ISREG(st.st_mode) && st.st_size > 0)
+                size = MIN((uint64_t)st.st_size, (uint64_t)max) + 2;
+        for (;;) {
+                size = MIN(size, max + 2); /* one byte to see that there is more, one for the NUL */
+                char *p = realloc(buf, size);
+                if (!p)
+                        return -ENOMEM;
+                buf = p;
+                ssize_t k = read_full(fd, buf + len, size - 1 - len);
+                if (k < 0)
+                        return (int)k;
+                len += (size_t)k;
+                if (len > max)
+                        return -EFBIG;
+                if (len < size - 1)
+                        break;
+                size *= 2;
+        }
+        buf[len] = 0;
+        *ret = take_ptr(&buf);
+        if (ret_len)
+                *ret_len = len;
+        return 0;
+}
+
+int read_file_at(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_len)
+{
+        _cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        if (fd < 0)
+                return -errno;
+        return read_file_fd(fd, max, ret, ret_len);
+}
+
+static int open_folder(int dir_fd, const char *name)
+{
+        int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
+/* Makes one folder under a hidden name, complete, and renames it: a folder that a crash left half-made would
+ * later pass for one that an admin has given its mode. What a crash leaves is taken up here the next time. */
+static int make_folder(int dir_fd, const char *name, mode_t mode, gid_t gid)
+{
+        char hidden[NAME_MAX + 1];
+        int k = snprintf(hidden, sizeof(hidden), ".%s.new", name);
+        if (k < 0 || (size_t)k >= sizeof(hidden))
+                return -ENAMETOOLONG;
+        if (mkdirat(dir_fd, hidden, 0700) < 0 && errno != EEXIST)
+                return -errno;
+        _cleanup_close_ int fd = open_folder(dir_fd, hidden);
+        if (fd < 0)
+                return fd;
+        int r = 0;
+        if ((gid != (gid_t)-1 && fchown(fd, (uid_t)-1, gid) < 0) || fchmod(fd, mode) < 0 || fsync(fd) < 0 ||
+                renameat2(dir_fd, hidden, dir_fd, name, RENAME_NOREPLACE) < 0 || fsync(dir_fd) < 0)
+                r = -errno;
+        if (r < 0)
+                unlinkat(dir_fd, hidden, AT_REMOVEDIR);
+        /* somebody else was faster: theirs is opened */
+        if (r == -EEXIST)
+                return open_folder(dir_fd, name);
+        return r < 0 ? r : take_fd(&fd);
+}
+
+int mkdir_beneath(int dir_fd, const char *path, mode_t mode, gid_t gid)
+{
+        _cleanup_close_ int fd = open_folder(dir_fd, ".");
+        if (fd < 0)
+                return fd;
+        if (*path == '/')
+                return -EINVAL;
+        char name[NAME_MAX + 1];
+        while (*path) {
+                size_t n = strcspn(path, "/");
+                if (n >= sizeof(name))
+                        return -ENAMETOOLONG;
+                memcpy(name, path, n);
+                name[n] = 0;
+                if (n == 0 || streq(name, ".") || streq(name, ".."))
+                        return -EINVAL;
+                path += n;
+                path += *path == '/';
+                int next = open_folder(fd, name);
+                if (next == -ENOENT)
+                        next = make_folder(fd, name, mode, gid);
+                if (next < 0)
+                        return next;
+                close_fd(fd);
+                fd = next;
+        }
+        return take_fd(&fd);
+}
+
+/* Opens the folder that name is in, and moves *name to its last part. */
+static int open_parent(int dir_fd, const char **name)
+{
+        const char *slash = strrchr(*name, '/');
+        _cleanup_free_ char *parent = NULL;
+        if (slash) {
+                parent = slash == *name ? strdup("/") : strndup(*name, (size_t)(slash - *name));
+                if (!parent)
+                        return -ENOMEM;
+                *name = slash + 1;
+        }
+        if (!**name)
+                return -EINVAL;
+        int fd = openat(dir_fd, parent ? parent : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
+/* Content, mode and durability of a file that has no name, or only a hidden one. */
+static int fill_file(int fd, const void *p, size_t n, mode_t mode)
+{
+        int r = write_all(fd, p, n);
+        if (r < 0)
+                return r;
+        return fchmod(fd, mode) < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+int replace_file_at(int dir_fd, const char *name, const void *p, size_t n, mode_t mode)
+{
+        uint64_t random;
+        char hidden[sizeof(".czard-new-") + 16];
+        if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+                return -EIO;
+        snprintf(hidden, sizeof(hidden), ".czard-new-%016" PRIx64, random);
+        _cleanup_close_ int dir = open_parent(dir_fd, &name);
+        if (dir < 0)
+                return dir;
+        _cleanup_close_ int fd =
+                openat(dir, hidden, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return -errno;
+        int r = fill_file(fd, p, n, mode);
+        if (r == 0 && renameat(dir, hidden, dir, name) < 0)
+                r = -errno;
+        if (r < 0) {
+                unlinkat(dir, hidden, 0);
+                return r;
+        }
+        return fsync(dir) < 0 ? -errno : 0;
+}
+
+int check_owner_mode(int fd, const char *path, mode_t forbidden, struct error *e)
+{
+        struct stat st;
+        char shown[256];
+        str_visible(path, shown, sizeof(shown));
+        if (fstat(fd, &st) < 0)
+                return error_set(e, CAUSE_UNSAFE_MODE, EPERM, "%s: %s", shown, strerror(errno));
+        mode_t mode = st.st_mode & 07777;
+        if (st.st_uid != 0 && st.st_uid != geteuid())
+                return error_set(e, CAUSE_UNSAFE_MODE, EPERM,
+                        "%s (mode %04o) belongs to uid %u, neither to root nor to us: chown %u '%s'", shown,
+                        mode, st.st_uid, geteuid(), shown);
+        if (mode & forbidden)
+                return error_set(e, CAUSE_UNSAFE_MODE, EPERM,
+                        "%s (owner uid %u) has mode %04o, which lets others in: chmod %04o '%s'", shown,
+                        st.st_uid, mode, mode & ~forbidden, shown);
+        return 0;
+}
+
+int fd_nonblock(int fd, int on)
+{
+        int flags = fcntl(fd, F_GETFL);
+        if (flags < 0)
+                return -errno;
+        flags = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+        return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
+}
+
+int fd_cloexec(int fd, int on)
+{
+        int flags = fcntl(fd, F_GETFD);
+        if (flags < 0)
+                return -errno;
+        flags = on ? flags | FD_CLOEXEC : flags & ~FD_CLOEXEC;
+        return fcntl(fd, F_SETFD, flags) < 0 ? -errno : 0;
+}
+
+void close_from(int first)
+{
+        if (close_range((unsigned)first, ~0U, 0) == 0)
+                return;
+        /* a filter may know close() only */
+        long max = sysconf(_SC_OPEN_MAX);
+        for (long fd = first; fd < MIN(max, 65536L); fd++)
+                close((int)fd);
+}

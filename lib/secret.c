@@ -1,2 +1,115 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-typedef int secret_is_to_come;
+/* Memory for secrets. A struct secret owns one mapping of its own, so that no neighbour on the heap shares a
+ * page with it; it is wiped before it goes. A child after fork() sees zeroes in it (MADV_WIPEONFORK): a
+ * secret is handed on by secret_to_fd(), never by inheritance. */
+#include "secret.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "fsx.h"
+
+int secret_alloc(size_t size, struct secret *ret)
+{
+        size_t page = (size_t)sysconf(_SC_PAGESIZE);
+        if (size > SIZE_MAX / 2)
+                return -ENOMEM;
+        size_t mapped = (size / page + 1) * page;
+        char *p = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED)
+                return -ENOMEM;
+        /* RLIMIT_MEMLOCK may be small; swap is the lesser evil than not running */
+        (void)mlock(p, mapped);
+        (void)madvise(p, mapped, MADV_DONTDUMP);
+        (void)madvise(p, mapped, MADV_WIPEONFORK);
+        *ret = (struct secret){.p = p, .size = mapped};
+        return 0;
+}
+
+void secret_done(struct secret *s)
+{
+        if (s->p) {
+                explicit_bzero(s->p, s->size);
+                munmap(s->p, s->size);
+        }
+        *s = (struct secret){};
+}
+
+static void hand_over(struct secret *from, struct secret *ret)
+{
+        *ret = *from;
+        *from = (struct secret){};
+}
+
+int secret_read_line(int fd, size_t max, struct secret *ret)
+{
+        _cleanup_secret_ struct secret s = {};
+        if (max > SIZE_MAX / 4)
+                return -EINVAL;
+        int r = secret_alloc(max + 2, &s); /* with CR LF */
+        if (r < 0)
+                return r;
+        ssize_t n = read_full(fd, s.p, max + 2);
+        if (n < 0)
+                return (int)n;
+        char *end = memchr(s.p, '\n', (size_t)n);
+        s.len = end ? (size_t)(end - s.p) : (size_t)n;
+        if (s.len > 0 && s.p[s.len - 1] == '\r')
+                s.len--;
+        if (s.len > max)
+                return -EFBIG;
+        if (memchr(s.p, 0, s.len))
+                return -EINVAL; /* whoever takes it for a C string would use half of it */
+        explicit_bzero(s.p + s.len, s.size - s.len);
+        hand_over(&s, ret);
+        return 0;
+}
+
+int secret_read_all(int fd, size_t max, struct secret *ret)
+{
+        _cleanup_secret_ struct secret s = {};
+        if (max > SIZE_MAX / 4)
+                return -EINVAL;
+        int r = secret_alloc(max + 1, &s);
+        if (r < 0)
+                return r;
+        ssize_t n = read_full(fd, s.p, max + 1);
+        if (n < 0)
+                return (int)n;
+        if ((size_t)n > max)
+                return -EFBIG;
+        s.len = (size_t)n;
+        hand_over(&s, ret);
+        return 0;
+}
+
+int secret_to_fd(const struct secret *s)
+{
+        _cleanup_close_ int fd = memfd_create("secret", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        if (fd < 0)
+                return -errno;
+        int r = write_all(fd, s->p, s->len);
+        if (r < 0)
+                return r;
+        if (lseek(fd, 0, SEEK_SET) < 0 ||
+                fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+                return -errno;
+        return take_fd(&fd);
+}
+
+void process_harden(void)
+{
+        const struct rlimit none = {};
+        (void)setrlimit(RLIMIT_CORE, &none);
+        (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+#ifndef CZARD_SANITIZE
+        /* LeakSanitizer traces its own process at exit, which the kernel refuses when it is not dumpable */
+        (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+#endif
+}
