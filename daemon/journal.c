@@ -1,2 +1,296 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-typedef int journal_is_to_come;
+/* The one place where programs speak. An entry is gathered once, as NAME=VALUE fields in a buffer on the
+ * stack, and then leaves by one of two doors: sd_journal_sendv(), or one line with one write() on stderr.
+ * Nothing here allocates, so running out of memory can still be told; what does not fit is cut. */
+#include "journal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define SD_JOURNAL_SUPPRESS_LOCATION
+#include <systemd/sd-journal.h>
+
+#include "fsx.h"
+#include "str.h"
+
+enum {
+        MESSAGE_SIZE = 4096,
+        ENTRY_SIZE = 24 * 1024,
+        FIELDS_MAX = 32,
+        STDERR_FROM = 3, /* the first three, MESSAGE, PRIORITY and MESSAGE_ID, are not NAME=VALUE on stderr */
+};
+
+static const struct {
+        const char *name, *message_id;
+        int priority;
+} events[EVENT_MAX] = {
+#define X(id, n, prio, mid) [EVENT_##id] = {.name = n, .message_id = mid, .priority = prio},
+        JOURNAL_EVENTS(X)
+#undef X
+};
+
+static struct {
+        const char *name;
+        int level;
+        bool to_journal;
+} journal = {.level = LOG_INFO};
+
+/* fields[i] is NUL-terminated "NAME=VALUE" in buf; value[i] is how long "NAME=" is. */
+struct entry {
+        char buf[ENTRY_SIZE];
+        size_t used, n;
+        struct {
+                const char *text;
+                size_t name_len, len;
+        } fields[FIELDS_MAX];
+};
+
+/* systemd.exec(5): the variable holds device and inode of the stream that systemd connected; a program that
+ * was given another stderr since must not believe it. */
+static bool stderr_is_journal(void)
+{
+        const char *s = getenv("JOURNAL_STREAM");
+        uint64_t dev, ino;
+        char dev_text[32];
+        struct stat st;
+        const char *colon = s ? strchr(s, ':') : NULL;
+        if (!colon || (size_t)(colon - s) >= sizeof(dev_text))
+                return false;
+        memcpy(dev_text, s, (size_t)(colon - s));
+        dev_text[colon - s] = 0;
+        return parse_u64(dev_text, UINT64_MAX, &dev) == 0 && parse_u64(colon + 1, UINT64_MAX, &ino) == 0 &&
+               fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+}
+
+void journal_open(const char *name)
+{
+        journal.name = name;
+        /* without the socket sd_journal_sendv() drops entries and says nothing */
+        journal.to_journal = stderr_is_journal() && access("/run/systemd/journal/socket", W_OK) == 0;
+}
+
+void journal_level(int level)
+{
+        journal.level = level;
+}
+
+/* How many bytes at s may be shown as they are: one character of UTF-8 that no terminal obeys. */
+static size_t harmless(const char *s)
+{
+        uint8_t c = (uint8_t)s[0];
+        size_t n = utf8_valid_len(s);
+        if (c < 0x20 || c == 0x7f || (c == 0xc2 && (uint8_t)s[1] < 0xa0)) /* C0, DEL, C1 */
+                return 0;
+        return n;
+}
+
+/* Appends s to buf, which holds *used bytes, and keeps a byte for the NUL. Returns false when it was cut. */
+static bool append_escaped(char *buf, size_t size, size_t *used, const char *s)
+{
+        while (*s) {
+                char escape[5];
+                size_t n = harmless(s);
+                const char *from = s;
+                if (n == 0) {
+                        snprintf(escape, sizeof(escape), "\\x%02x", (uint8_t)*s);
+                        from = escape;
+                        n = 4;
+                        s++;
+                } else {
+                        s += n;
+                }
+                if (*used + n >= size)
+                        return false;
+                memcpy(buf + *used, from, n);
+                *used += n;
+        }
+        return true;
+}
+
+static void add(struct entry *e, const char *name, const char *value)
+{
+        size_t name_len = strlen(name) + 1;
+        if (!value || e->n >= FIELDS_MAX || e->used + name_len + 1 >= sizeof(e->buf))
+                return;
+        char *text = e->buf + e->used;
+        memcpy(text, name, name_len - 1);
+        text[name_len - 1] = '=';
+        size_t len = name_len;
+        append_escaped(text, sizeof(e->buf) - e->used, &len, value);
+        text[len] = 0;
+        e->fields[e->n].text = text;
+        e->fields[e->n].name_len = name_len;
+        e->fields[e->n++].len = len;
+        e->used += len + 1;
+}
+
+static void add_number(struct entry *e, const char *name, const uint64_t *value)
+{
+        char text[24];
+        if (value) {
+                snprintf(text, sizeof(text), "%" PRIu64, *value);
+                add(e, name, text);
+        }
+}
+
+static void add_fields(struct entry *e, const struct journal_fields *f)
+{
+        uint64_t attempt = f->attempt;
+        add(e, "CZARD_ORG", f->org);
+        add(e, "CZARD_CATEGORY", f->category);
+        add(e, "CZARD_SITE", f->site);
+        add(e, "CZARD_DATE", f->date);
+        add(e, "CZARD_BUCKET", f->bucket);
+        add(e, "CZARD_OBJECT", f->object);
+        add(e, "CZARD_ETAG", f->etag);
+        add_number(e, "CZARD_SIZE", f->size);
+        add_number(e, "CZARD_PLAIN_SIZE", f->plain_size);
+        add(e, "CZARD_SHA256", f->sha256);
+        add(e, "CZARD_PATH", f->path);
+        add(e, "CZARD_MEMBER", f->member);
+        add(e, "CZARD_COURSE", f->course);
+        add(e, "CZARD_TABLE", f->table);
+        add(e, "CZARD_REQUEST", f->request);
+        add_number(e, "CZARD_DURATION_USEC", f->duration_usec);
+        add(e, "CZARD_CAUSE", f->cause != CAUSE_NONE ? cause_name(f->cause) : NULL);
+        add_number(e, "CZARD_ATTEMPT", attempt ? &attempt : NULL);
+        add(e, "CZARD_ACCESS_KEY_ID", f->access_key_id);
+        add(e, "CZARD_FINGERPRINT", f->fingerprint);
+        add_number(e, "CZARD_SUPPRESSED", f->suppressed);
+        add(e, "CZARD_AUDIT_HEAD", f->audit_head);
+}
+
+static int send_to_journal(const struct entry *e)
+{
+        struct iovec iov[FIELDS_MAX];
+        for (size_t i = 0; i < e->n; i++)
+                iov[i] = (struct iovec){
+                        .iov_base = (void *)(uintptr_t)e->fields[i].text, .iov_len = e->fields[i].len};
+        return sd_journal_sendv(iov, (int)e->n);
+}
+
+struct line {
+        char s[ENTRY_SIZE + 4096];
+        size_t n;
+};
+
+static void put(struct line *l, const char *s, size_t n)
+{
+        n = MIN(n, sizeof(l->s) - 1 - l->n); /* one byte is left for the line feed */
+        memcpy(l->s + l->n, s, n);
+        l->n += n;
+}
+
+/* Quoted only where a reader that splits at blanks would go wrong. */
+static void put_value(struct line *l, const char *value)
+{
+        if (*value && !strpbrk(value, " \"")) {
+                put(l, value, strlen(value));
+                return;
+        }
+        put(l, "\"", 1);
+        for (; *value; value++) {
+                if (*value == '"' || *value == '\\')
+                        put(l, "\\", 1);
+                put(l, value, 1);
+        }
+        put(l, "\"", 1);
+}
+
+static const char *level_name(int priority)
+{
+        static const char *const names[] = {
+                [LOG_ERR] = "err",
+                [LOG_WARNING] = "warning",
+                [LOG_NOTICE] = "notice",
+                [LOG_INFO] = "info",
+                [LOG_DEBUG] = "debug",
+        };
+        return names[MIN(MAX(priority, LOG_ERR), LOG_DEBUG)];
+}
+
+static void send_to_stderr(const struct entry *e, int priority)
+{
+        struct line l = {.n = 0};
+        const char *level = level_name(priority);
+        put(&l, level, strlen(level));
+        put(&l, " ", 1);
+        if (journal.name) {
+                put(&l, journal.name, strlen(journal.name));
+                put(&l, ": ", 2);
+        }
+        for (size_t i = 0; i < e->n; i++) {
+                const char *text = e->fields[i].text;
+                size_t name_len = e->fields[i].name_len;
+                if (i == 0)
+                        put(&l, text + name_len, e->fields[i].len - name_len);
+                if (i < STDERR_FROM)
+                        continue;
+                put(&l, " ", 1);
+                put(&l, text, name_len);
+                put_value(&l, text + name_len);
+        }
+        l.s[l.n++] = '\n';
+        (void)write_all(STDERR_FILENO, l.s, l.n);
+}
+
+/* Begins with the three fields that STDERR_FROM counts. */
+static void _printf_(4, 0)
+        begin(struct entry *e, const char *message_id, int priority, const char *format, va_list ap)
+{
+        char message[MESSAGE_SIZE];
+        uint64_t number = (uint64_t)priority;
+        if (vsnprintf(message, sizeof(message), format, ap) < 0)
+                message[0] = 0;
+        e->used = e->n = 0;
+        add(e, "MESSAGE", message);
+        add_number(e, "PRIORITY", &number);
+        if (message_id)
+                add(e, "MESSAGE_ID", message_id);
+}
+
+/* A journal that does not take the entry must not swallow it. */
+static void finish(const struct entry *e, int priority)
+{
+        if (!journal.to_journal || send_to_journal(e) < 0)
+                send_to_stderr(e, priority);
+}
+
+void journal_event(enum journal_event event, const struct journal_fields *f, const char *format, ...)
+{
+        int saved = errno; /* the caller may look at it still */
+        int priority = f && f->priority ? f->priority : events[event].priority;
+        struct entry e;
+        if (priority > journal.level)
+                return;
+        va_list ap;
+        va_start(ap, format);
+        begin(&e, events[event].message_id, priority, format, ap);
+        va_end(ap);
+        add(&e, "CZARD_EVENT", events[event].name);
+        if (f)
+                add_fields(&e, f);
+        finish(&e, priority);
+        errno = saved;
+}
+
+void journal_debug(const char *format, ...)
+{
+        int saved = errno;
+        struct entry e;
+        if (journal.level < LOG_DEBUG)
+                return;
+        va_list ap;
+        va_start(ap, format);
+        begin(&e, NULL, LOG_DEBUG, format, ap);
+        va_end(ap);
+        finish(&e, LOG_DEBUG);
+        errno = saved;
+}

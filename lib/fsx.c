@@ -116,25 +116,43 @@ static int open_folder(int dir_fd, const char *name)
         return fd < 0 ? -errno : fd;
 }
 
+/* ".NAME.czard-tmp-TAG": what a sweep of the staging folder takes for a left-over. */
+static void hidden_name(char ret[NAME_MAX + 1], const char *name, uint64_t tag)
+{
+        snprintf(ret, NAME_MAX + 1, ".%.200s.czard-tmp-%016" PRIx64, name, tag);
+}
+
+/* Gives a folder its name unless that is taken. */
+static int rename_new(int dir_fd, const char *from, const char *to)
+{
+        if (renameat2(dir_fd, from, dir_fd, to, RENAME_NOREPLACE) == 0)
+                return 0;
+        /* ZFS before 2.2 knows no flags. Without them an empty folder is replaced, which loses nothing. */
+        if (errno == EINVAL && renameat(dir_fd, from, dir_fd, to) == 0)
+                return 0;
+        return errno == ENOTEMPTY ? -EEXIST : -errno;
+}
+
 /* Makes one folder under a hidden name, complete, and renames it: a folder that a crash left half-made would
  * later pass for one that an admin has given its mode. What a crash leaves is taken up here the next time. */
 static int make_folder(int dir_fd, const char *name, mode_t mode, gid_t gid)
 {
         char hidden[NAME_MAX + 1];
-        int k = snprintf(hidden, sizeof(hidden), ".%s.new", name);
-        if (k < 0 || (size_t)k >= sizeof(hidden))
-                return -ENAMETOOLONG;
+        hidden_name(hidden, name, 0);
         if (mkdirat(dir_fd, hidden, 0700) < 0 && errno != EEXIST)
                 return -errno;
         _cleanup_close_ int fd = open_folder(dir_fd, hidden);
         if (fd < 0)
                 return fd;
         int r = 0;
-        if ((gid != (gid_t)-1 && fchown(fd, (uid_t)-1, gid) < 0) || fchmod(fd, mode) < 0 || fsync(fd) < 0 ||
-                renameat2(dir_fd, hidden, dir_fd, name, RENAME_NOREPLACE) < 0 || fsync(dir_fd) < 0)
+        if ((gid != (gid_t)-1 && fchown(fd, (uid_t)-1, gid) < 0) || fchmod(fd, mode) < 0 || fsync(fd) < 0)
                 r = -errno;
+        if (r == 0)
+                r = rename_new(dir_fd, hidden, name);
         if (r < 0)
                 unlinkat(dir_fd, hidden, AT_REMOVEDIR);
+        else if (fsync(dir_fd) < 0)
+                r = -errno;
         /* somebody else was faster: theirs is opened */
         if (r == -EEXIST)
                 return open_folder(dir_fd, name);
@@ -199,13 +217,13 @@ static int fill_file(int fd, const void *p, size_t n, mode_t mode)
 int replace_file_at(int dir_fd, const char *name, const void *p, size_t n, mode_t mode)
 {
         uint64_t random;
-        char hidden[sizeof(".czard-new-") + 16];
+        char hidden[NAME_MAX + 1];
         if (getrandom(&random, sizeof(random), 0) != sizeof(random))
                 return -EIO;
-        snprintf(hidden, sizeof(hidden), ".czard-new-%016" PRIx64, random);
         _cleanup_close_ int dir = open_parent(dir_fd, &name);
         if (dir < 0)
                 return dir;
+        hidden_name(hidden, name, random);
         _cleanup_close_ int fd =
                 openat(dir, hidden, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)
