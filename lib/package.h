@@ -50,6 +50,10 @@ void package_prefixes_free(struct package_prefix *p, size_t n);
  * asks. */
 bool package_may_read(const struct package_spec *spec, const char *bucket, const char *key);
 
+/* Does the location of that category make sense for the spec? 0; -EINVAL: no object can be there, e says why;
+ * -EEXIST: it names a site while sites has others, worth a warning. */
+int package_location_check(const struct package_spec *spec, enum category c, struct error *e);
+
 /* What one key is. */
 struct package_item {
         enum category category;
@@ -67,7 +71,7 @@ struct package_item {
 int package_parse_key(const struct package_spec *spec, const char *bucket, const char *key,
         struct package_item *ret, struct error *e);
 
-/* What one member of a snapshot is. Strings are copies. */
+/* --- member.c: what one member of a snapshot is. Strings are copies. --- */
 struct package_member {
         char path[512];   /* below the snapshot's folder: without "{org}-{date}/" and without ".gpg" */
         char course[256]; /* "{Org}-{course}-{run}[-ccx-id]", "" when organisation-wide or unknown */

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a name from outside may consist of, and how it is copied into a bounded field. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "macro.h"
+
+bool name_is_digit(char c);
+bool name_is_lower_alnum(char c);
+
+/* Well-formed UTF-8 without control characters (C0, DEL, C1) and backslashes. */
+bool name_is_clean_text(const char *s);
+
+/* One component of a path, n bytes: not empty, not hidden, so neither "." nor "..". */
+bool name_is_safe_component(const char *s, size_t n);
+
+/* A safe component of A-Z a-z 0-9 . _ - only. */
+bool name_is_token(const char *s, size_t n);
+
+/* A token in lower case that does not begin with '_' or '-': organisations and sites. */
+bool name_is_lower_token(const char *s);
+
+/* Is the n bytes at s that string? */
+bool name_equals(const char *s, size_t n, const char *other);
+
+/* Copies n bytes, fewer when they do not fit (never half a UTF-8 character), and ends them with NUL. */
+void name_copy(char *ret, size_t size, const char *s, size_t n);
+
+/* printf into ret; false when it does not fit. */
+bool name_fill(char *ret, size_t size, const char *format, ...) _printf_(3, 4);
