@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* czard's end of czard-fetch. A request is a row in a table until its DONE came; a connection is a
+ * czard-fetch that serves some of them. After fetcher_renew() an old connection drains while a new one takes
+ * the new requests; nobody else notices. */
+#include "fetcher.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "../journal.h"
+#include "cleanup.h"
+#include "helper.h"
+#include "str.h"
+
+/* A czard-fetch that dies at once is not started again at full speed. */
+#define RESTART_USEC (1 * USEC_PER_SEC)
+
+struct connection {
+        struct fetcher *fetcher;
+        struct helper *helper;   /* as a child, or */
+        struct channel *channel; /* as a unit of its own */
+        unsigned running;
+        bool draining;
+        struct connection *next;
+};
+
+struct request {
+        uint32_t id;
+        struct connection *connection; /* NULL: it failed before it was sent; done is to come */
+        struct error failed;
+        fetch_listed_fn *listed;
+        fetch_done_fn *done; /* NULL: forgotten */
+        void *arg;
+        struct request *next;
+};
+
+struct fetcher {
+        uv_loop_t *loop;
+        struct fetcher_spec spec;
+        uint32_t last_id;
+        unsigned running;
+        uint64_t last_start_usec;
+        struct connection *connections; /* the first one that does not drain takes new requests */
+        struct request *requests;
+        uv_timer_t deliver; /* fires at once: failures are reported from the loop, not from fetcher_get() */
+};
+
+static void finish(struct fetcher *f, struct request **at, const struct proto_done *done)
+{
+        struct request *r = *at;
+        *at = r->next;
+        f->running--;
+        struct connection *c = r->connection;
+        if (c)
+                c->running--;
+        if (r->done)
+                r->done(r->arg, done);
+        free(r);
+}
+
+static void finish_failed(struct fetcher *f, struct request **at, const struct error *e)
+{
+        struct proto_done done = {
+                .outcome = {.cause = e->cause, .detail = e->text}, .access_key_id = "", .new_etag = ""};
+        finish(f, at, &done);
+}
+
+static struct request **find(struct fetcher *f, uint32_t id)
+{
+        for (struct request **at = &f->requests; *at; at = &(*at)->next)
+                if ((*at)->id == id)
+                        return at;
+        return NULL;
+}
+
+static void connection_free(struct connection *c)
+{
+        for (struct connection **at = &c->fetcher->connections; *at; at = &(*at)->next)
+                if (*at == c) {
+                        *at = c->next;
+                        break;
+                }
+        c->helper = helper_free(c->helper);
+        c->channel = channel_free(c->channel);
+        free(c);
+}
+
+/* A drained connection is closed; czard-fetch sees that and exits. */
+static void close_if_drained(struct connection *c)
+{
+        if (c->draining && c->running == 0)
+                connection_free(c);
+}
+
+static void on_message(void *arg, struct message *m)
+{
+        struct connection *c = arg;
+        struct fetcher *f = c->fetcher;
+        if (m->type == PROTO_HELLO) {
+                if (!str_empty(m->hello.credentials_source))
+                        journal_event(EVENT_NOTE, NULL, "czard-fetch: %s", m->hello.credentials_source);
+                if (!str_empty(m->hello.warning))
+                        journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING},
+                                "czard-fetch: %s", m->hello.warning);
+                return;
+        }
+        struct request **at = find(f, m->id);
+        if (!at || (*at)->connection != c)
+                return;
+        if (m->type == PROTO_LISTED && (*at)->listed) {
+                if ((*at)->done)
+                        (*at)->listed((*at)->arg, &m->listed);
+        } else if (m->type == PROTO_DONE) {
+                finish(f, at, &m->done);
+                close_if_drained(c);
+        } else {
+                journal_event(EVENT_HELPER_KILLED, NULL, "czard-fetch sent an unexpected message of type %u",
+                        m->type);
+                if (c->helper)
+                        helper_kill(c->helper);
+        }
+}
+
+static void on_gone(void *arg, const struct error *e)
+{
+        struct connection *c = arg;
+        struct fetcher *f = c->fetcher;
+        if (!c->draining || c->running > 0)
+                journal_event(EVENT_HELPER_DIED, &(struct journal_fields){.cause = CAUSE_HELPER},
+                        "czard-fetch %s; what it was doing is tried again", e->text);
+        struct error failed;
+        error_set(&failed, CAUSE_HELPER, EIO, "czard-fetch %s", e->text);
+        /* Callbacks may start new requests: these get a connection of their own, never this one. */
+        c->draining = true;
+        for (struct request **at = &f->requests; *at;) {
+                if ((*at)->connection == c) {
+                        finish_failed(f, at, &failed);
+                        at = &f->requests;
+                } else {
+                        at = &(*at)->next;
+                }
+        }
+        connection_free(c);
+}
+
+static int connect_unit(struct connection *c, struct error *e)
+{
+        const char *path = c->fetcher->spec.socket_path;
+        struct sockaddr_un sa = {.sun_family = AF_UNIX};
+        if (strlen(path) >= sizeof(sa.sun_path))
+                return error_set(e, CAUSE_HELPER, ENAMETOOLONG, "socket path %s is too long", path);
+        memcpy(sa.sun_path, path, strlen(path) + 1);
+        int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        if (sock < 0)
+                return error_set(e, CAUSE_HELPER, errno, "socket: %s", strerror(errno));
+        union {
+                struct sockaddr_un un;
+                struct sockaddr generic;
+        } address = {.un = sa};
+        if (connect(sock, &address.generic, sizeof(sa)) < 0) {
+                int err = errno;
+                close_fd(sock);
+                return error_set(e, CAUSE_HELPER, err,
+                        "cannot reach czard-fetch at %s: %s (systemctl status czard-fetch.socket)", path,
+                        strerror(err));
+        }
+        int size = 4 * PROTO_MESSAGE_MAX;
+        setsockopt(sock, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+        return channel_new(c->fetcher->loop, sock, on_message, on_gone, c, &c->channel);
+}
+
+static struct connection *connection_for_new(struct fetcher *f, struct error *e)
+{
+        for (struct connection *c = f->connections; c; c = c->next)
+                if (!c->draining)
+                        return c;
+        uint64_t now = uv_now(f->loop) * USEC_PER_MSEC;
+        if (f->last_start_usec != 0 && now < f->last_start_usec + RESTART_USEC) {
+                error_set(e, CAUSE_HELPER, EAGAIN, "czard-fetch ended just now");
+                return NULL;
+        }
+        struct connection *c = calloc(1, sizeof(*c));
+        if (!c) {
+                error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
+                return NULL;
+        }
+        *c = (struct connection){.fetcher = f, .next = f->connections};
+        const char *args[] = {"--config", f->spec.config_path, NULL};
+        int r = f->spec.socket_path
+                        ? connect_unit(c, e)
+                        : helper_start(f->loop, "czard-fetch", args, on_message, on_gone, c, &c->helper, e);
+        f->last_start_usec = now;
+        if (r < 0) {
+                free(c);
+                return NULL;
+        }
+        return f->connections = c;
+}
+
+static void on_deliver(uv_timer_t *timer)
+{
+        struct fetcher *f = timer->data;
+        for (struct request **at = &f->requests; *at;) {
+                if (!(*at)->connection) {
+                        struct error failed = (*at)->failed;
+                        finish_failed(f, at, &failed);
+                        at = &f->requests;
+                } else {
+                        at = &(*at)->next;
+                }
+        }
+}
+
+static uint32_t request(
+        struct fetcher *f, struct message *m, fetch_listed_fn *listed, fetch_done_fn *done, void *arg)
+{
+        struct request *r = calloc(1, sizeof(*r));
+        if (!r)
+                abort(); /* a few bytes: nothing sensible can be done without them */
+        if (++f->last_id == 0)
+                f->last_id = 1;
+        *r = (struct request){
+                .id = f->last_id, .listed = listed, .done = done, .arg = arg, .next = f->requests};
+        f->requests = r;
+        f->running++;
+        m->id = r->id;
+        struct connection *c = connection_for_new(f, &r->failed);
+        int err = c ? (c->helper ? helper_send(c->helper, m) : channel_send(c->channel, m)) : 0;
+        if (c && err >= 0) {
+                r->connection = c;
+                c->running++;
+        } else {
+                if (c)
+                        error_set(&r->failed, CAUSE_HELPER, -err, "czard-fetch does not take requests: %s",
+                                strerror(-err));
+                uv_timer_start(&f->deliver, on_deliver, 0, 0);
+        }
+        return r->id;
+}
+
+uint32_t fetcher_list(struct fetcher *f, const struct proto_list *list, fetch_listed_fn *listed,
+        fetch_done_fn *done, void *arg)
+{
+        struct message m = {.type = PROTO_LIST, .list = *list};
+        return request(f, &m, listed, done, arg);
+}
+
+uint32_t fetcher_get(
+        struct fetcher *f, const struct proto_get *get, int pipe_fd, fetch_done_fn *done, void *arg)
+{
+        struct message m = {.type = PROTO_GET, .get = *get, .fds = {pipe_fd}, .n_fds = 1};
+        return request(f, &m, NULL, done, arg);
+}
+
+void fetcher_cancel(struct fetcher *f, uint32_t id)
+{
+        struct request **at = find(f, id);
+        struct connection *c = at ? (*at)->connection : NULL;
+        if (!c)
+                return;
+        struct message m = {.type = PROTO_CANCEL, .id = id};
+        if (c->helper)
+                helper_send(c->helper, &m);
+        else
+                channel_send(c->channel, &m);
+}
+
+void fetcher_forget(struct fetcher *f, uint32_t id)
+{
+        struct request **at = find(f, id);
+        if (at)
+                (*at)->done = NULL;
+        fetcher_cancel(f, id);
+}
+
+void fetcher_renew(struct fetcher *f)
+{
+        for (struct connection *c = f->connections, *next; c; c = next) {
+                next = c->next;
+                c->draining = true;
+                close_if_drained(c);
+        }
+        f->last_start_usec = 0;
+}
+
+unsigned fetcher_running(const struct fetcher *f)
+{
+        return f->running;
+}
+
+int fetcher_new(uv_loop_t *loop, const struct fetcher_spec *spec, struct fetcher **ret)
+{
+        struct fetcher *f = calloc(1, sizeof(*f));
+        if (!f)
+                return -ENOMEM;
+        *f = (struct fetcher){.loop = loop, .spec = *spec};
+        uv_timer_init(loop, &f->deliver);
+        f->deliver.data = f;
+        *ret = f;
+        return 0;
+}
+
+static void on_timer_closed(uv_handle_t *h)
+{
+        free(h->data);
+}
+
+struct fetcher *fetcher_free(struct fetcher *f)
+{
+        if (!f)
+                return NULL;
+        while (f->connections)
+                connection_free(f->connections);
+        while (f->requests) {
+                struct request *r = f->requests;
+                f->requests = r->next;
+                free(r);
+        }
+        uv_close((uv_handle_t *)&f->deliver, on_timer_closed);
+        return NULL;
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Helper processes. A helper is gone when its process has been reaped *and* its channel has closed, so that
+ * the last verdict of one that exits is not lost. It dies with us: its channel closes, and the kernel signals
+ * it (PR_SET_PDEATHSIG in the helper). */
+#include "helper.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#include "cleanup.h"
+#include "str.h"
+
+#define CHANNEL_FD 3
+
+struct helper {
+        uv_process_t process;
+        struct channel *channel;
+        helper_gone_fn *on_gone;
+        channel_message_fn *on_message;
+        void *arg;
+        struct error how; /* how it ended */
+        bool exited, freed;
+};
+
+/* HOME would lead gpg astray; LD_* and the proxy variables are nobody's business. */
+static const char *const passed_on[] = {"PATH", "TZ", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY",
+        "RUNTIME_DIRECTORY", "ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS"};
+
+int helper_path(const char *name, char *ret, size_t size)
+{
+        char self[PATH_MAX];
+        ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+        char *slash = n > 0 ? (self[n] = 0, strrchr(self, '/')) : NULL;
+        if (slash) {
+                *slash = 0;
+                snprintf(ret, size, "%s/../%s/%s", self, name, name);
+                if (access(ret, X_OK) == 0)
+                        return 0;
+                snprintf(ret, size, "%s/../libexec/czard/%s", self, name);
+                if (access(ret, X_OK) == 0)
+                        return 0;
+        }
+        snprintf(ret, size, "%s/%s", CZARD_LIBEXECDIR, name);
+        return access(ret, X_OK) == 0 ? 0 : -errno;
+}
+
+static void maybe_gone(struct helper *h)
+{
+        if (h->exited && !h->channel && !h->freed)
+                h->on_gone(h->arg, &h->how);
+}
+
+static void on_channel_closed(void *arg, const struct error *e)
+{
+        struct helper *h = arg;
+        h->channel = channel_free(h->channel);
+        /* A helper without a channel is of no use, whatever it still does. */
+        if (!h->exited) {
+                if (h->how.cause == CAUSE_NONE)
+                        h->how = *e;
+                helper_kill(h);
+        }
+        maybe_gone(h);
+}
+
+static void on_channel_message(void *arg, struct message *m)
+{
+        struct helper *h = arg;
+        h->on_message(h->arg, m);
+}
+
+static void on_process_closed(uv_handle_t *handle)
+{
+        free(handle->data);
+}
+
+static void on_exit(uv_process_t *process, int64_t status, int signal)
+{
+        struct helper *h = process->data;
+        h->exited = true;
+        /* What it left behind in its group (gpg) must not outlive it. */
+        kill(-process->pid, SIGKILL);
+        if (signal != 0)
+                error_set(&h->how, CAUSE_HELPER, EIO, "ended by signal %d", signal);
+        else if (status != 0 || h->how.cause == CAUSE_NONE)
+                error_set(&h->how, CAUSE_HELPER, EIO, "exited with status %d", (int)status);
+        if (h->freed)
+                uv_close((uv_handle_t *)process, on_process_closed);
+        else
+                maybe_gone(h);
+}
+
+static void build_environment(char **env, size_t size)
+{
+        size_t n = 0;
+        for (size_t i = 0; i < ELEMENTSOF(passed_on) && n + 1 < size; i++) {
+                const char *v = getenv(passed_on[i]);
+                if (v && (env[n] = str_printf("%s=%s", passed_on[i], v)))
+                        n++;
+        }
+        env[n] = NULL;
+}
+
+static int spawn(uv_loop_t *loop, struct helper *h, const char *file, const char *const *args, int sock)
+{
+        const char *argv[16] = {file};
+        size_t n = 1;
+        for (; args && *args && n < ELEMENTSOF(argv) - 3; args++)
+                argv[n++] = *args;
+        argv[n++] = "--channel";
+        argv[n++] = "3";
+        char *env[ELEMENTSOF(passed_on) + 1];
+        build_environment(env, ELEMENTSOF(env));
+        uv_stdio_container_t stdio[CHANNEL_FD + 1] = {
+                {.flags = UV_IGNORE},
+                {.flags = UV_IGNORE},
+                {.flags = UV_INHERIT_FD, .data.fd = 2},
+                {.flags = UV_INHERIT_FD, .data.fd = sock},
+        };
+        union {
+                const char **in;
+                char **out;
+        } pun = {.in = argv};
+        uv_process_options_t options = {
+                .file = file,
+                .args = pun.out,
+                .env = env,
+                .flags = UV_PROCESS_DETACHED,
+                .stdio = stdio,
+                .stdio_count = CHANNEL_FD + 1,
+                .exit_cb = on_exit,
+        };
+        h->process.data = h;
+        int r = uv_spawn(loop, &h->process, &options);
+        for (char **v = env; *v; v++)
+                free(*v);
+        return r;
+}
+
+int helper_start(uv_loop_t *loop, const char *name, const char *const *args, channel_message_fn *on_message,
+        helper_gone_fn *on_gone, void *arg, struct helper **ret, struct error *e)
+{
+        char file[PATH_MAX];
+        int r = helper_path(name, file, sizeof(file));
+        if (r < 0)
+                return error_set(e, CAUSE_HELPER, -r, "%s is not there (%s): reinstall czard", name, file);
+        int pair[2];
+        r = proto_pair(pair);
+        if (r < 0)
+                return error_set(e, CAUSE_HELPER, -r, "socketpair: %s", strerror(-r));
+        struct helper *h = calloc(1, sizeof(*h));
+        if (!h) {
+                close_fd(pair[0]);
+                close_fd(pair[1]);
+                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
+        }
+        *h = (struct helper){.on_message = on_message, .on_gone = on_gone, .arg = arg};
+        r = spawn(loop, h, file, args, pair[1]);
+        close_fd(pair[1]);
+        if (r < 0) {
+                close_fd(pair[0]);
+                uv_close((uv_handle_t *)&h->process, on_process_closed);
+                return error_set(e, CAUSE_HELPER, -r, "cannot start %s: %s", file, strerror(-r));
+        }
+        r = channel_new(loop, pair[0], on_channel_message, on_channel_closed, h, &h->channel);
+        if (r < 0) {
+                helper_free(h);
+                return error_set(e, CAUSE_HELPER, -r, "channel to %s: %s", name, strerror(-r));
+        }
+        *ret = h;
+        return 0;
+}
+
+int helper_send(struct helper *h, const struct message *m)
+{
+        return h->channel ? channel_send(h->channel, m) : -EPIPE;
+}
+
+void helper_kill(struct helper *h)
+{
+        if (!h->exited && kill(-h->process.pid, SIGKILL) < 0)
+                uv_process_kill(&h->process, SIGKILL);
+}
+
+pid_t helper_pid(const struct helper *h)
+{
+        return h->process.pid;
+}
+
+struct helper *helper_free(struct helper *h)
+{
+        if (!h)
+                return NULL;
+        h->freed = true;
+        h->channel = channel_free(h->channel);
+        /* One that still runs is reaped by on_exit(): a closed handle would leave a zombie. */
+        if (h->exited)
+                uv_close((uv_handle_t *)&h->process, on_process_closed);
+        else
+                helper_kill(h);
+        return NULL;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A helper process with a channel: started, killed with its process group, reaped. */
+#pragma once
+
+#include "channel.h"
+
+struct helper;
+
+/* The process is gone: comes once, from the loop, after every message it had sent; the receiver calls
+ * helper_free(). e->text says how it ended. */
+typedef void helper_gone_fn(void *arg, const struct error *e);
+
+/* Starts libexec program `name` ("czard-fetch") with argv[1...] = args (NULL-terminated) and "--channel 3",
+ * in its own process group, stdin and stdout from and to /dev/null, stderr ours, environment: only what
+ * helper.c lists. */
+int helper_start(uv_loop_t *loop, const char *name, const char *const *args, channel_message_fn *on_message,
+        helper_gone_fn *on_gone, void *arg, struct helper **ret, struct error *e);
+int helper_send(struct helper *h, const struct message *m);
+/* Kills the whole group; on_gone still comes. */
+void helper_kill(struct helper *h);
+pid_t helper_pid(const struct helper *h);
+/* Kills it if it still runs; nothing is called any more. Returns NULL. */
+struct helper *helper_free(struct helper *h);
+
+/* Where a program of libexec is: beside a build tree's czard, else beside the installed one, else as
+ * configured. */
+int helper_path(const char *name, char *ret, size_t size);

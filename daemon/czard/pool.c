@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* czard-decrypt workers. The first one takes the key out of the admin's GnuPG home into a home of its own on
+ * the runtime file system; later ones copy that prepared home. A worker is STARTING until its READY, then
+ * IDLE or BUSY with one owner. One that says nothing for SILENCE_USEC while it should work is killed with its
+ * process group; its owner is told, and the next claim starts another. */
+#include "pool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "../journal.h"
+#include "cleanup.h"
+#include "helper.h"
+#include "str.h"
+#include "timespan.h"
+
+/* A working worker reports progress every second, also while it waits for input. */
+#define SILENCE_USEC (60 * USEC_PER_SEC)
+#define TICK_MSEC 5000
+#define RESTART_USEC (2 * USEC_PER_SEC)
+
+enum worker_state { WORKER_STARTING, WORKER_IDLE, WORKER_BUSY };
+
+struct worker {
+        struct pool *pool;
+        struct helper *helper;
+        enum worker_state state;
+        uint64_t heard_usec;
+        char home[PATH_MAX];
+        worker_message_fn *on_message;
+        void *arg;
+        struct worker *next;
+};
+
+struct pool {
+        uv_loop_t *loop;
+        struct pool_spec spec;
+        char *homedir, *signers;
+        struct config_limits limits;
+        enum signature_policy signatures;
+        enum pgp_engine engine;
+        char template[PATH_MAX]; /* the prepared home, "" before the first READY */
+        unsigned n, serial;
+        uint64_t last_death_usec;
+        struct worker *workers;
+        struct claim *claims;
+        pool_ready_fn *ready;
+        void *arg;
+        uv_timer_t tick;
+};
+
+static void serve_claims(struct pool *p);
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+        (void)st;
+        (void)type;
+        (void)ftw;
+        remove(path);
+        return 0;
+}
+
+static void remove_home(const char *home)
+{
+        if (*home)
+                nftw(home, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+static void worker_free(struct worker *w)
+{
+        struct pool *p = w->pool;
+        for (struct worker **at = &p->workers; *at; at = &(*at)->next)
+                if (*at == w) {
+                        *at = w->next;
+                        break;
+                }
+        p->n--;
+        w->helper = helper_free(w->helper);
+        if (!streq(w->home, p->template))
+                remove_home(w->home);
+        free(w);
+}
+
+static void set_state(struct worker *w, enum worker_state next)
+{
+        w->state = next;
+        w->heard_usec = uv_now(w->pool->loop) * USEC_PER_MSEC;
+}
+
+static void on_ready(struct worker *w, const struct proto_ready *ready)
+{
+        struct pool *p = w->pool;
+        if (!str_empty(ready->warning))
+                journal_event(
+                        EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING}, "%s", ready->warning);
+        bool well = ready->outcome.cause == CAUSE_NONE;
+        if (well && !*p->template)
+                memcpy(p->template, w->home, sizeof(p->template));
+        if (well)
+                set_state(w, WORKER_IDLE);
+        pool_ready_fn *tell = p->ready;
+        p->ready = NULL;
+        if (tell)
+                tell(p->arg, p, ready);
+        if (!well) {
+                if (!tell)
+                        journal_event(EVENT_HELPER_DIED,
+                                &(struct journal_fields){.cause = ready->outcome.cause},
+                                "czard-decrypt cannot use the key: %s", ready->outcome.detail);
+                p->last_death_usec = uv_now(p->loop) * USEC_PER_MSEC;
+                worker_free(w);
+                return;
+        }
+        serve_claims(p);
+}
+
+static void on_message(void *arg, struct message *m)
+{
+        struct worker *w = arg;
+        w->heard_usec = uv_now(w->pool->loop) * USEC_PER_MSEC;
+        if (w->state == WORKER_STARTING && m->type == PROTO_READY) {
+                on_ready(w, &m->ready);
+        } else if (w->state == WORKER_BUSY && m->type != PROTO_READY) {
+                if (m->type != PROTO_PROGRESS || w->on_message)
+                        w->on_message(w->arg, m, NULL);
+        } else if (m->type != PROTO_PROGRESS) {
+                journal_event(EVENT_HELPER_KILLED, NULL,
+                        "czard-decrypt sent an unexpected message of type %u", m->type);
+                helper_kill(w->helper);
+        }
+}
+
+static void on_gone(void *arg, const struct error *e)
+{
+        struct worker *w = arg;
+        struct pool *p = w->pool;
+        worker_message_fn *owner = w->state == WORKER_BUSY ? w->on_message : NULL;
+        void *owner_arg = w->arg;
+        bool starting = w->state == WORKER_STARTING;
+        journal_event(EVENT_HELPER_DIED, &(struct journal_fields){.cause = CAUSE_HELPER},
+                "czard-decrypt %s; its job is tried again", e->text);
+        struct error failed;
+        error_set(&failed, CAUSE_HELPER, EIO, "czard-decrypt %s", e->text);
+        p->last_death_usec = uv_now(p->loop) * USEC_PER_MSEC;
+        worker_free(w);
+        if (owner)
+                owner(owner_arg, NULL, &failed);
+        if (starting && p->ready) {
+                pool_ready_fn *tell = p->ready;
+                p->ready = NULL;
+                tell(p->arg, p,
+                        &(struct proto_ready){.outcome = {.cause = CAUSE_HELPER, .detail = failed.text}});
+        }
+}
+
+static int send_setup(struct worker *w)
+{
+        struct pool *p = w->pool;
+        bool import = !*p->template;
+        struct message m = {
+                .type = PROTO_SETUP,
+                .setup =
+                        {
+                                .home = w->home,
+                                .source = import ? p->homedir : p->template,
+                                .signers = p->signers,
+                                .import = import,
+                                .signatures = (uint8_t)p->signatures,
+                                .engine = (uint8_t)p->engine,
+                                .max_plaintext = p->limits.max_plaintext,
+                                .max_ratio = p->limits.max_ratio,
+                                .max_members = p->limits.max_members,
+                                .max_name = p->limits.max_name,
+                        },
+        };
+        _cleanup_close_ int fd = -1;
+        if (p->spec.passphrase->p) {
+                fd = secret_to_fd(p->spec.passphrase);
+                if (fd < 0)
+                        return fd;
+                m.fds[0] = fd;
+                m.n_fds = 1;
+        }
+        return helper_send(w->helper, &m);
+}
+
+static int start_worker(struct pool *p, struct error *e)
+{
+        struct worker *w = calloc(1, sizeof(*w));
+        if (!w)
+                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
+        w->pool = p;
+        snprintf(w->home, sizeof(w->home), "%s/w%u-%u", p->spec.run_dir, p->spec.number, p->serial++);
+        remove_home(w->home);
+        if (mkdir(w->home, 0700) < 0) {
+                int r = error_set(e, CAUSE_HELPER, errno, "cannot make %s: %s", w->home, strerror(errno));
+                free(w);
+                return r;
+        }
+        int r = helper_start(p->loop, "czard-decrypt", NULL, on_message, on_gone, w, &w->helper, e);
+        if (r < 0) {
+                remove_home(w->home);
+                free(w);
+                return r;
+        }
+        w->next = p->workers;
+        p->workers = w;
+        p->n++;
+        set_state(w, WORKER_STARTING);
+        r = send_setup(w);
+        if (r < 0)
+                helper_kill(w->helper); /* on_gone() tells */
+        return 0;
+}
+
+static void grant(struct pool *p, struct worker *w)
+{
+        struct claim *c = p->claims;
+        p->claims = c->next;
+        c->waiting = false;
+        w->on_message = c->on_message;
+        w->arg = c->arg;
+        set_state(w, WORKER_BUSY);
+        c->granted(c->arg, w);
+}
+
+static struct worker *idle_worker(struct pool *p)
+{
+        for (struct worker *w = p->workers; w; w = w->next)
+                if (w->state == WORKER_IDLE)
+                        return w;
+        return NULL;
+}
+
+static bool starting(const struct pool *p)
+{
+        for (const struct worker *w = p->workers; w; w = w->next)
+                if (w->state == WORKER_STARTING)
+                        return true;
+        return false;
+}
+
+static void serve_claims(struct pool *p)
+{
+        struct worker *w;
+        while (p->claims && (w = idle_worker(p)))
+                grant(p, w);
+        uint64_t now = uv_now(p->loop) * USEC_PER_MSEC;
+        bool too_soon = p->last_death_usec != 0 && now < p->last_death_usec + RESTART_USEC;
+        if (!p->claims || p->n >= p->spec.workers || too_soon || starting(p))
+                return;
+        struct error e = {};
+        if (start_worker(p, &e) < 0) {
+                journal_event(EVENT_HELPER_DIED, &(struct journal_fields){.cause = e.cause}, "%s", e.text);
+                p->last_death_usec = now;
+        }
+}
+
+/* Kills the silent, and gives claims another chance after a death. Runs only while something could need it.
+ */
+static void on_tick(uv_timer_t *timer)
+{
+        struct pool *p = timer->data;
+        uint64_t now = uv_now(p->loop) * USEC_PER_MSEC;
+        bool active = false;
+        for (struct worker *w = p->workers; w; w = w->next) {
+                if (w->state == WORKER_IDLE)
+                        continue;
+                active = true;
+                if (now > w->heard_usec + SILENCE_USEC) {
+                        journal_event(EVENT_HELPER_KILLED, &(struct journal_fields){.cause = CAUSE_HELPER},
+                                "czard-decrypt said nothing for %u s: killed; its job is tried again",
+                                (unsigned)(SILENCE_USEC / USEC_PER_SEC));
+                        helper_kill(w->helper);
+                        w->heard_usec = now;
+                }
+        }
+        serve_claims(p);
+        if (!active && !p->claims)
+                uv_timer_stop(timer);
+}
+
+static void keep_ticking(struct pool *p)
+{
+        if (!uv_is_active((uv_handle_t *)&p->tick))
+                uv_timer_start(&p->tick, on_tick, TICK_MSEC, TICK_MSEC);
+}
+
+void pool_claim(struct pool *p, struct claim *c)
+{
+        struct claim **at = &p->claims;
+        while (*at && (*at)->rank <= c->rank)
+                at = &(*at)->next;
+        c->next = *at;
+        c->waiting = true;
+        *at = c;
+        keep_ticking(p);
+        serve_claims(p);
+}
+
+void pool_withdraw(struct pool *p, struct claim *c)
+{
+        if (!c->waiting)
+                return;
+        for (struct claim **at = &p->claims; *at; at = &(*at)->next)
+                if (*at == c) {
+                        *at = c->next;
+                        break;
+                }
+        c->waiting = false;
+}
+
+int worker_send(struct worker *w, const struct message *m)
+{
+        return helper_send(w->helper, m);
+}
+
+void worker_release(struct worker *w)
+{
+        w->on_message = NULL;
+        w->arg = NULL;
+        set_state(w, WORKER_IDLE);
+        serve_claims(w->pool);
+}
+
+void worker_discard(struct worker *w)
+{
+        struct pool *p = w->pool;
+        worker_free(w);
+        serve_claims(p);
+}
+
+unsigned pool_size(const struct pool *p)
+{
+        return p->spec.workers;
+}
+
+int pool_new(uv_loop_t *loop, const struct pool_spec *spec, pool_ready_fn *ready, void *arg,
+        struct pool **ret, struct error *e)
+{
+        struct pool *p = calloc(1, sizeof(*p));
+        if (!p)
+                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
+        *p = (struct pool){.loop = loop, .spec = *spec, .ready = ready, .arg = arg};
+        struct strbuf signers = {};
+        for (size_t i = 0; i < spec->config->openpgp.signers.n; i++)
+                strbuf_printf(&signers, "%s%s", i ? " " : "", spec->config->openpgp.signers.v[i]);
+        p->signers = signers.s;
+        p->homedir = strdup(spec->homedir);
+        p->limits = spec->config->limits;
+        p->signatures = spec->config->openpgp.signatures;
+        p->engine = spec->config->openpgp.engine;
+        uv_timer_init(loop, &p->tick);
+        p->tick.data = p;
+        int r = start_worker(p, e);
+        if (r < 0) {
+                pool_free(p);
+                return r;
+        }
+        keep_ticking(p);
+        *ret = p;
+        return 0;
+}
+
+static void on_tick_closed(uv_handle_t *h)
+{
+        free(h->data);
+}
+
+struct pool *pool_free(struct pool *p)
+{
+        if (!p)
+                return NULL;
+        while (p->workers)
+                worker_free(p->workers);
+        remove_home(p->template);
+        free(p->homedir);
+        free(p->signers);
+        p->homedir = p->signers = NULL;
+        uv_close((uv_handle_t *)&p->tick, on_tick_closed);
+        return NULL;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The czard-decrypt workers that hold one data czar's key. Who wants one claims it, is granted it from the
+ * loop, sends it jobs, and releases it. */
+#pragma once
+
+#include <uv.h>
+
+#include "config.h"
+#include "proto.h"
+#include "secret.h"
+
+struct pool;
+struct worker;
+
+struct pool_spec {
+        const char *run_dir;             /* worker homes are made below it; borrowed for ever */
+        unsigned number;                 /* tells this pool's homes from another's */
+        const char *homedir;             /* GnuPG home with the secret key; copied */
+        const struct config *config;     /* signatures, signers, engine, limits: copied */
+        const struct secret *passphrase; /* borrowed for ever; p NULL: none */
+        unsigned workers;
+};
+
+/* The first worker has tried the key: ready->outcome says how it went. Comes once, from the loop, also when
+ * no worker could be started. */
+typedef void pool_ready_fn(void *arg, struct pool *p, const struct proto_ready *ready);
+int pool_new(uv_loop_t *loop, const struct pool_spec *spec, pool_ready_fn *ready, void *arg,
+        struct pool **ret, struct error *e);
+/* Kills the workers and removes their homes. Returns NULL. */
+struct pool *pool_free(struct pool *p);
+
+/* One job of the worker: a message of it, or m NULL: it died or was killed (e says how) and is no longer
+ * yours. */
+typedef void worker_message_fn(void *arg, struct message *m, const struct error *e);
+
+/* Waits for a worker. The claim is the caller's memory and stays valid until granted or withdrawn. */
+struct claim {
+        void (*granted)(void *arg, struct worker *w);
+        worker_message_fn *on_message; /* of the worker while it is yours */
+        void *arg;
+        unsigned rank; /* lower ones first */
+        struct claim *next;
+        bool waiting;
+};
+void pool_claim(struct pool *p, struct claim *c);
+void pool_withdraw(struct pool *p, struct claim *c);
+
+int worker_send(struct worker *w, const struct message *m);
+/* Back to the pool, idle. */
+void worker_release(struct worker *w);
+/* Kills one whose job is not wanted any more; nothing is called for it. */
+void worker_discard(struct worker *w);
+
+unsigned pool_size(const struct pool *p);
