@@ -1,2 +1,248 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-typedef int credentials_is_to_come;
+/* A small CSV reader (RFC 4180) that works in place, in the locked memory that the file was read into: no
+ * copy of the secret is left anywhere else. */
+#include "credentials.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "fsx.h"
+#include "limits.h"
+#include "str.h"
+
+enum column { COLUMN_ID, COLUMN_SECRET, COLUMN_TOKEN, COLUMN_MAX };
+
+/* Names without case, blanks, '_' and a leading "aws". */
+static const struct {
+        const char *name;
+        enum column column;
+} column_names[] = {
+        {"accesskeyid", COLUMN_ID},
+        {"accesskey", COLUMN_ID},
+        {"secretaccesskey", COLUMN_SECRET},
+        {"secretkey", COLUMN_SECRET},
+        {"sessiontoken", COLUMN_TOKEN},
+        {"securitytoken", COLUMN_TOKEN},
+};
+
+#define FIELDS_MAX 32
+
+/* The fields of one line, NUL-terminated in place. */
+struct line {
+        char *field[FIELDS_MAX];
+        size_t n;
+};
+
+static int bad(struct error *e, const char *what)
+{
+        return error_set(e, CAUSE_CREDENTIALS, EINVAL, "credentials: %s", what);
+}
+
+/* Reads one field at *p into itself and moves *p behind it and its separator. more: another field of the same
+ * line follows. */
+static int read_field(char **p, char **ret, bool *more)
+{
+        char *in = *p, *out = *p;
+        *ret = out;
+        if (*in == '"') {
+                for (in++; *in && !(in[0] == '"' && in[1] != '"'); in++) {
+                        if (in[0] == '"')
+                                in++;
+                        *out++ = *in;
+                }
+                if (*in++ != '"')
+                        return -EINVAL;
+        } else {
+                while (*in && !strchr(",\r\n\"", *in))
+                        *out++ = *in++;
+        }
+        while (*in == ' ' || *in == '\t')
+                in++;
+        char stop = *in;
+        if (stop && !strchr(",\r\n", stop))
+                return -EINVAL;
+        in += stop != 0;
+        if (stop == '\r' && *in == '\n')
+                in++;
+        *out = 0;
+        *more = stop == ',';
+        *p = in;
+        return 0;
+}
+
+static int read_line(char **p, struct line *ret)
+{
+        bool more = true;
+        ret->n = 0;
+        while (more) {
+                if (ret->n == FIELDS_MAX)
+                        return -EINVAL;
+                int r = read_field(p, &ret->field[ret->n++], &more);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static bool is_empty_line(const struct line *l)
+{
+        for (size_t i = 0; i < l->n; i++)
+                if (l->field[i][strspn(l->field[i], " \t")])
+                        return false;
+        return true;
+}
+
+/* The next line with something in it. 0, -ENODATA at the end, -EINVAL. */
+static int next_line(char **p, struct line *ret)
+{
+        while (**p) {
+                int r = read_line(p, ret);
+                if (r < 0 || !is_empty_line(ret))
+                        return r;
+        }
+        return -ENODATA;
+}
+
+static enum column column_of(const char *header)
+{
+        char name[32];
+        size_t n = 0;
+        for (; *header; header++) {
+                if (strchr(" \t_-", *header))
+                        continue;
+                if (n + 1 == sizeof(name))
+                        return COLUMN_MAX;
+                name[n++] = (char)tolower((unsigned char)*header);
+        }
+        name[n] = 0;
+        const char *key = str_after(name, "aws");
+        for (size_t i = 0; i < ELEMENTSOF(column_names); i++)
+                if (streq(key ? key : name, column_names[i].name))
+                        return column_names[i].column;
+        return COLUMN_MAX;
+}
+
+/* Cuts blanks at both ends; what is left must be printable ASCII without blanks. */
+static char *clean_value(char *s)
+{
+        s += strspn(s, " \t");
+        size_t n = strlen(s);
+        while (n > 0 && (s[n - 1] == ' ' || s[n - 1] == '\t'))
+                s[--n] = 0;
+        for (size_t i = 0; i < n; i++)
+                if (s[i] <= ' ' || s[i] >= 0x7f)
+                        return NULL;
+        return s;
+}
+
+/* index[COLUMN] = position in the line, or SIZE_MAX. */
+static int read_header(char **p, size_t index[COLUMN_MAX], struct error *e)
+{
+        struct line l;
+        for (int c = 0; c < COLUMN_MAX; c++)
+                index[c] = SIZE_MAX;
+        if (next_line(p, &l) < 0)
+                return bad(e, "the file has no header line");
+        for (size_t i = 0; i < l.n; i++) {
+                enum column c = column_of(l.field[i]);
+                if (c == COLUMN_MAX)
+                        continue;
+                if (index[c] != SIZE_MAX)
+                        return bad(e, "the header names a column twice");
+                index[c] = i;
+        }
+        if (index[COLUMN_ID] == SIZE_MAX || index[COLUMN_SECRET] == SIZE_MAX)
+                return bad(e, "the header line must name \"Access Key Id\" and \"Secret Access Key\"");
+        return 0;
+}
+
+static int copy_secret(const char *s, struct secret *ret)
+{
+        size_t n = strlen(s);
+        int r = secret_alloc(n, ret);
+        if (r < 0)
+                return r;
+        memcpy(ret->p, s, n + 1);
+        ret->len = n;
+        return 0;
+}
+
+static bool is_key_id(const char *s)
+{
+        size_t n = strlen(s);
+        if (n == 0 || n >= sizeof((struct credentials){}.access_key_id))
+                return false;
+        for (size_t i = 0; i < n; i++)
+                if (!isalnum((unsigned char)s[i]) && !strchr("_.-", s[i]))
+                        return false;
+        return true;
+}
+
+static int take_values(char *const value[COLUMN_MAX], struct credentials *ret, struct error *e)
+{
+        struct credentials c = {};
+        if (!value[COLUMN_ID] || !is_key_id(value[COLUMN_ID]))
+                return bad(e, "the access key id is not one");
+        if (!value[COLUMN_SECRET] || !*value[COLUMN_SECRET])
+                return bad(e, "the secret access key is missing or has characters that do not belong there");
+        if (!value[COLUMN_TOKEN])
+                return bad(e, "the session token has characters that do not belong there");
+        snprintf(c.access_key_id, sizeof(c.access_key_id), "%s", value[COLUMN_ID]);
+        int r = copy_secret(value[COLUMN_SECRET], &c.secret_key);
+        if (r == 0 && *value[COLUMN_TOKEN])
+                r = copy_secret(value[COLUMN_TOKEN], &c.session_token);
+        if (r < 0) {
+                credentials_done(&c);
+                return error_set(e, CAUSE_INTERNAL, -r, "credentials: out of memory");
+        }
+        *ret = c;
+        return 0;
+}
+
+int credentials_parse(struct secret *csv, struct credentials *ret, struct error *e)
+{
+        char *value[COLUMN_MAX], *p = csv->p;
+        char none[1] = "";
+        size_t index[COLUMN_MAX];
+        struct line l, second;
+        if (strlen(p) != csv->len)
+                return bad(e, "the file is not text");
+        if (str_after(p, "\xef\xbb\xbf"))
+                p += 3;
+        int r = read_header(&p, index, e);
+        if (r < 0)
+                return r;
+        r = next_line(&p, &l);
+        if (r < 0)
+                return bad(e, r == -ENODATA ? "the file has only a header line" : "the quoting is wrong");
+        if (next_line(&p, &second) != -ENODATA)
+                return bad(e, "the file has more than one key; leave only the one that is to be used");
+        for (int c = 0; c < COLUMN_MAX; c++)
+                value[c] = clean_value(index[c] < l.n ? l.field[index[c]] : none);
+        return take_values(value, ret, e);
+}
+
+int credentials_load(int dir_fd, const char *path, bool trusted, struct credentials *ret, struct error *e)
+{
+        _cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        if (fd < 0)
+                return error_set(e, CAUSE_CREDENTIALS, errno, "credentials %s: %s", path, strerror(errno));
+        int r = trusted ? 0 : check_owner_mode(fd, path, 077, e);
+        if (r < 0)
+                return r;
+        _cleanup_secret_ struct secret csv = {};
+        r = secret_read_all(fd, LIMIT_CREDENTIALS_FILE, &csv);
+        if (r < 0)
+                return error_set(e, CAUSE_CREDENTIALS, -r, "credentials %s: %s", path, strerror(-r));
+        r = credentials_parse(&csv, ret, e);
+        return r < 0 ? error_prefix(e, "%s", path) : 0;
+}
+
+void credentials_done(struct credentials *c)
+{
+        secret_done(&c->secret_key);
+        secret_done(&c->session_token);
+        c->access_key_id[0] = 0;
+}
