@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "credentials.h"
+#include "fsx.h"
+
+#define ID "AKIAIOSFODNN7EXAMPLE"
+#define SECRET "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+
+static int parse(const char *csv, struct credentials *ret, struct error *e)
+{
+        _cleanup_secret_ struct secret s = {};
+        assert_int_equal(secret_alloc(strlen(csv), &s), 0);
+        memcpy(s.p, csv, strlen(csv) + 1);
+        s.len = strlen(csv);
+        return credentials_parse(&s, ret, e);
+}
+
+static void what_edx_sends_in_all_its_forms(void **state)
+{
+        (void)state;
+        static const char *const good[] = {
+                "User Name,Access Key Id,Secret Access Key\n\"name@email.org\"," ID "," SECRET "\n",
+                "User Name,Access Key Id,Secret Access Key\r\n\"a \"\"b\"\", c\"," ID "," SECRET "\r\n\r\n",
+                "\xef\xbb\xbf\"Access key ID\",\"Secret access key\"\r\n\"" ID "\",\"" SECRET "\"",
+                "secret_access_key , access_key_id,x\n " SECRET " ," ID "\n",
+                "\n\naws_access_key_id,aws_secret_access_key\n,\n" ID "," SECRET,
+                "Access Key Id,Secret Access Key,Console login link\n" ID "," SECRET ",https://x/?a=1\n",
+                "User Name,Access Key Id,Secret Access Key\r\"n\"," ID "," SECRET "\r",
+        };
+        for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+                _cleanup_credentials_ struct credentials c = {};
+                struct error e = {};
+                assert_int_equal(parse(good[i], &c, &e), 0);
+                assert_string_equal(c.access_key_id, ID);
+                assert_string_equal(c.secret_key.p, SECRET);
+                assert_int_equal(c.secret_key.len, strlen(SECRET));
+                assert_int_equal(c.session_token.len, 0);
+        }
+}
+
+static void a_session_token(void **state)
+{
+        (void)state;
+        static const char *const good[] = {
+                "Session Token,Access Key Id,Secret Access Key\nFQoG/+==," ID "," SECRET "\n",
+                "aws_access_key_id,aws_secret_access_key,aws_session_token\n" ID "," SECRET ",FQoG/+==",
+        };
+        for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+                _cleanup_credentials_ struct credentials c = {};
+                assert_int_equal(parse(good[i], &c, NULL), 0);
+                assert_string_equal(c.session_token.p, "FQoG/+==");
+        }
+}
+
+static void bad_files_are_refused_without_quoting_them(void **state)
+{
+        (void)state;
+        static const char *const bad[] = {
+                "",
+                "\n\n",
+                "User Name,Access Key Id,Secret Access Key\n",
+                "User Name,Access Key Id\nx," ID "\n",
+                "a,b,c\nx," ID "," SECRET "\n",
+                "Access Key Id,Secret Access Key\n" ID "\n",
+                "Access Key Id,Secret Access Key\n" ID ",\n",
+                "Access Key Id,Secret Access Key\n," SECRET "\n",
+                "Access Key Id,Secret Access Key\nAK IA," SECRET "\n",
+                "Access Key Id,Secret Access Key\n" ID "," SECRET " x\n",
+                "Access Key Id,Secret Access Key\n" ID ",\"" SECRET "\n",
+                "Access Key Id,Secret Access Key\n" ID ",\"" SECRET "\"x\n",
+                "Access Key Id,Secret Access Key\n" ID "," SECRET "\nAKIAOTHER," SECRET "\n",
+                "Access Key Id,Access Key Id,Secret Access Key\n" ID "," ID "," SECRET "\n",
+                ",,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,\n" ID "," SECRET "\n",
+        };
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                struct credentials c = {};
+                struct error e = {};
+                assert_int_equal(parse(bad[i], &c, &e), -EINVAL);
+                assert_int_equal(e.cause, CAUSE_CREDENTIALS);
+                assert_null(strstr(e.text, SECRET));
+                assert_null(strstr(e.text, ID));
+                assert_null(c.secret_key.p);
+        }
+}
+
+static void a_file_must_be_private_unless_trusted(void **state)
+{
+        (void)state;
+        char dir[] = "/tmp/czard-credentials-XXXXXX";
+        const char *csv = "Access Key Id,Secret Access Key\n" ID "," SECRET "\n";
+        assert_non_null(mkdtemp(dir));
+        _cleanup_close_ int d = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_close_ int fd = openat(d, "s3.csv", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_int_equal(write_all(fd, csv, strlen(csv)), 0);
+        struct error e = {};
+        for (int mode = 0; mode < 3; mode++) {
+                _cleanup_credentials_ struct credentials c = {};
+                bool open_to_group = mode > 0, trusted = mode == 2;
+                assert_int_equal(fchmod(fd, open_to_group ? 0640 : 0400), 0);
+                int r = credentials_load(d, "s3.csv", trusted, &c, &e);
+                assert_int_equal(r, open_to_group && !trusted ? -EPERM : 0);
+                if (r == 0)
+                        assert_string_equal(c.secret_key.p, SECRET);
+        }
+        struct credentials c = {};
+        assert_int_equal(credentials_load(d, "none", false, &c, &e), -ENOENT);
+        assert_non_null(strstr(e.text, "none"));
+        unlinkat(d, "s3.csv", 0);
+        rmdir(dir);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(what_edx_sends_in_all_its_forms),
+                cmocka_unit_test(a_session_token),
+                cmocka_unit_test(bad_files_are_refused_without_quoting_them),
+                cmocka_unit_test(a_file_must_be_private_unless_trusted),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
