@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "str.h"
+
 bool name_is_digit(char c)
 {
         return c >= '0' && c <= '9';
@@ -17,34 +19,21 @@ bool name_is_lower_alnum(char c)
         return name_is_digit(c) || (c >= 'a' && c <= 'z');
 }
 
-/* Bytes of one well-formed UTF-8 character at s that is not a control character, else 0. */
-static size_t utf8_char(const char *s)
-{
-        const unsigned char *p = (const unsigned char *)s;
-        if (p[0] < 0x80)
-                return p[0] >= 0x20 && p[0] != 0x7f ? 1 : 0;
-        if (p[0] < 0xc2 || p[0] > 0xf4)
-                return 0;
-        size_t n = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-        for (size_t i = 1; i < n; i++)
-                if ((p[i] & 0xc0) != 0x80)
-                        return 0;
-        if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90)) /* overlong */
-                return 0;
-        if ((p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf4 && p[1] > 0x8f)) /* surrogates, above U+10FFFF */
-                return 0;
-        return p[0] == 0xc2 && p[1] < 0xa0 ? 0 : n; /* C1 */
-}
-
-bool name_is_clean_text(const char *s)
+bool name_is_printable(const char *s)
 {
         while (*s) {
-                size_t n = *s == '\\' ? 0 : utf8_char(s);
-                if (n == 0)
+                size_t n = utf8_valid_len(s);
+                bool c1 = n == 2 && (unsigned char)s[0] == 0xc2 && (unsigned char)s[1] < 0xa0;
+                if (n == 0 || c1 || (unsigned char)*s < 0x20 || *s == 0x7f)
                         return false;
                 s += n;
         }
         return true;
+}
+
+bool name_is_clean_text(const char *s)
+{
+        return name_is_printable(s) && !strchr(s, '\\');
 }
 
 bool name_is_safe_component(const char *s, size_t n)

@@ -10,7 +10,9 @@
 bool name_is_digit(char c);
 bool name_is_lower_alnum(char c);
 
-/* Well-formed UTF-8 without control characters (C0, DEL, C1) and backslashes. */
+/* Well-formed UTF-8 without control characters (C0, DEL, C1). */
+bool name_is_printable(const char *s);
+/* The same without backslashes. */
 bool name_is_clean_text(const char *s);
 
 /* One component of a path, n bytes: not empty, not hidden, so neither "." nor "..". */
