@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "macro.h"
+#include "str.h"
 
 #define BLANKS " \t\r\n"
 
@@ -139,37 +140,34 @@ static const struct unit *unit_find(const struct unit *units, size_t n_units, co
         return NULL;
 }
 
+/* Unlike systemd a number without a unit must stand alone: "1 5" is no way to write six seconds. */
 int timespan_parse(const char *s, uint64_t *ret_usec)
 {
         uint64_t sum = 0;
+        bool over = false; /* told only once the rest has been seen to be well-formed */
         s += strspn(s, BLANKS);
-        size_t word = strcspn(s, BLANKS);
-        if (word == 8 && memcmp(s, "infinity", 8) == 0 && !s[8 + strspn(s + 8, BLANKS)]) {
+        const char *rest = str_after(s, "infinity");
+        if (rest && !rest[strspn(rest, BLANKS)]) {
                 *ret_usec = USEC_INFINITY;
                 return 0;
         }
-        if (!*s)
-                return -EINVAL;
-        bool over = false; /* told only once the rest has been seen to be well-formed */
-        while (*s) {
+        const char *start = s;
+        do {
                 struct decimal d;
-                if (*s == '+')
-                        s++;
+                bool first = s == start;
                 int r = decimal_read(&s, &d);
                 if (r < 0)
                         return r;
                 s += strspn(s, BLANKS);
-                size_t n = strcspn(s, BLANKS "0123456789.+");
+                size_t n = strcspn(s, BLANKS "0123456789.");
                 const struct unit *u = unit_find(span_units, ELEMENTSOF(span_units), s, n);
-                if (!u)
+                s += n;
+                s += strspn(s, BLANKS);
+                if (!u || (n == 0 && (*s || !first)))
                         return -EINVAL;
                 uint64_t v = 0;
                 over = decimal_times(&d, u->factor, &v) < 0 || over || __builtin_add_overflow(sum, v, &sum);
-                s += n;
-                if (*s == '.' && n == 0) /* "1.2.3" */
-                        return -EINVAL;
-                s += strspn(s, BLANKS);
-        }
+        } while (*s);
         if (over || sum == USEC_INFINITY)
                 return -ERANGE;
         *ret_usec = sum;
@@ -235,7 +233,8 @@ const char *size_format(uint64_t bytes, char *ret, size_t size)
                 if (bytes >= units[i].factor) {
                         /* tenths, rounded down: nothing looks larger than it is */
                         uint64_t whole = bytes / units[i].factor;
-                        uint64_t tenth = bytes % units[i].factor / (units[i].factor / 1024) * 10 / 1024;
+                        unsigned __int128 rest = bytes % units[i].factor;
+                        uint64_t tenth = (uint64_t)(rest * 10 / units[i].factor);
                         snprintf(ret, size, "%" PRIu64 ".%" PRIu64 " %s", whole, tenth, units[i].name);
                         return ret;
                 }

@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "cleanup.h"
+#include "fsx.h"
+#include "macro.h"
+#include "str.h"
+
+/* Each test has a folder of its own, and leaves the umask as it was. */
+struct place {
+        char path[64];
+        int fd;
+        mode_t umask;
+};
+
+static int setup(void **state)
+{
+        struct place *p = calloc(1, sizeof(*p));
+        if (!p)
+                return -1;
+        strcpy(p->path, "/tmp/czard-fsx-XXXXXX");
+        p->umask = umask(022);
+        if (!mkdtemp(p->path))
+                return -1;
+        p->fd = open(p->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        *state = p;
+        return p->fd < 0 ? -1 : 0;
+}
+
+static void empty_folder(int fd)
+{
+        DIR *d = fdopendir(openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        if (!d)
+                return;
+        for (struct dirent *e; (e = readdir(d));) {
+                if (streq(e->d_name, ".") || streq(e->d_name, ".."))
+                        continue;
+                if (unlinkat(fd, e->d_name, 0) == 0)
+                        continue;
+                _cleanup_close_ int sub =
+                        openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                empty_folder(sub);
+                unlinkat(fd, e->d_name, AT_REMOVEDIR);
+        }
+        closedir(d);
+}
+
+static int teardown(void **state)
+{
+        struct place *p = *state;
+        umask(p->umask);
+        empty_folder(p->fd);
+        close(p->fd);
+        int r = rmdir(p->path);
+        free(p);
+        return r;
+}
+
+static unsigned count(int dir_fd)
+{
+        unsigned n = 0;
+        DIR *d = fdopendir(openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        assert_non_null(d);
+        for (struct dirent *e; (e = readdir(d));)
+                n += !streq(e->d_name, ".") && !streq(e->d_name, "..");
+        closedir(d);
+        return n;
+}
+
+static void put(int dir_fd, const char *name, const char *text)
+{
+        _cleanup_close_ int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        assert_int_equal(write_all(fd, text, strlen(text)), 0);
+}
+
+static void content_is(int dir_fd, const char *name, const char *want)
+{
+        _cleanup_free_ char *s = NULL;
+        size_t n = 0;
+        assert_int_equal(read_file_at(dir_fd, name, 1 << 20, &s, &n), 0);
+        assert_int_equal(n, strlen(want));
+        assert_string_equal(s, want);
+}
+
+static mode_t mode_of(int dir_fd, const char *name)
+{
+        struct stat st;
+        assert_int_equal(fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW), 0);
+        return st.st_mode & 07777;
+}
+
+static void opens_stay_beneath(void **state)
+{
+        struct place *p = *state;
+        assert_int_equal(mkdirat(p->fd, "in", 0755), 0);
+        put(p->fd, "outside", "o");
+        put(p->fd, "in/file", "f");
+        assert_int_equal(symlinkat("file", p->fd, "in/link"), 0);
+        assert_int_equal(symlinkat("..", p->fd, "in/up"), 0);
+        _cleanup_close_ int in = open_beneath(p->fd, "in", O_RDONLY | O_DIRECTORY, 0);
+        assert_true(in >= 0);
+        assert_true(fcntl(in, F_GETFD) & FD_CLOEXEC);
+        _cleanup_close_ int file = open_beneath(in, "file", O_RDONLY, 0777 /* of no use without O_CREAT */);
+        assert_true(file >= 0);
+        _cleanup_close_ int made = open_beneath(in, "made", O_WRONLY | O_CREAT | O_EXCL, 0640);
+        assert_true(made >= 0);
+        assert_int_equal(mode_of(in, "made"), 0640);
+        static const struct {
+                const char *path;
+                int r;
+        } bad[] = {
+                {"link", -ELOOP},
+                {"up/outside", -ELOOP},
+                {"../outside", -EXDEV},
+                {"/etc/passwd", -EXDEV},
+                {"none", -ENOENT},
+                {"", -ENOENT},
+        };
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+                assert_int_equal(open_beneath(in, bad[i].path, O_RDONLY, 0), bad[i].r);
+        char magic[32];
+        _cleanup_close_ int proc = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        snprintf(magic, sizeof(magic), "%d", file);
+        assert_int_equal(open_beneath(proc, magic, O_RDONLY, 0), -ELOOP);
+}
+
+static void whole_reads_know_their_limit(void **state)
+{
+        struct place *p = *state;
+        _cleanup_free_ char *s = NULL;
+        size_t n = 4711;
+        put(p->fd, "f", "0123456789");
+        assert_int_equal(read_file_at(p->fd, "f", 9, &s, &n), -EFBIG);
+        assert_null(s);
+        assert_int_equal(n, 4711);
+        assert_int_equal(read_file_at(p->fd, "f", 10, &s, &n), 0);
+        assert_int_equal(n, 10);
+        assert_string_equal(s, "0123456789");
+        assert_int_equal(read_file_at(p->fd, "none", 10, &s, &n), -ENOENT);
+        put(p->fd, "empty", "");
+        content_is(p->fd, "empty", "");
+}
+
+/* A pipe says nothing of its size and gives its bytes in pieces. */
+static void a_pipe_is_read_to_its_end(void **state)
+{
+        (void)state;
+        enum { SIZE = 300000 };
+        int fds[2];
+        assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+        _cleanup_free_ char *sent = malloc(SIZE), *got = NULL;
+        assert_non_null(sent);
+        for (size_t i = 0; i < SIZE; i++)
+                sent[i] = (char)(i * 7 + i / 1000);
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                close(fds[0]);
+                _exit(write_all(fds[1], sent, SIZE) == 0 ? 0 : 1);
+        }
+        close(fds[1]);
+        size_t n = 0;
+        int r = read_file_fd(fds[0], SIZE, &got, &n), status = -1;
+        close(fds[0]);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        assert_int_equal(r, 0);
+        assert_int_equal(n, SIZE);
+        assert_memory_equal(got, sent, SIZE);
+}
+
+static void an_endless_file_is_refused(void **state)
+{
+        (void)state;
+        _cleanup_free_ char *s = NULL;
+        assert_int_equal(read_file_at(AT_FDCWD, "/dev/zero", 100000, &s, NULL), -EFBIG);
+        assert_null(s);
+}
+
+static void short_reads_and_errors(void **state)
+{
+        struct place *p = *state;
+        char buf[8];
+        put(p->fd, "f", "abc");
+        _cleanup_close_ int fd = openat(p->fd, "f", O_RDONLY | O_CLOEXEC);
+        assert_int_equal(read_full(fd, buf, sizeof(buf)), 3);
+        assert_int_equal(read_full(fd, buf, sizeof(buf)), 0);
+        assert_int_equal(read_full(p->fd, buf, sizeof(buf)), -EISDIR);
+        assert_int_equal(write_all(fd, "x", 1), -EBADF);
+}
+
+static void folders_are_made_with_exact_modes(void **state)
+{
+        struct place *p = *state;
+        umask(077);
+        _cleanup_close_ int fd = mkdir_beneath(p->fd, "a/b/c", 0750, (gid_t)-1);
+        assert_true(fd >= 0);
+        assert_int_equal(mode_of(p->fd, "a"), 0750);
+        assert_int_equal(mode_of(p->fd, "a/b"), 0750);
+        assert_int_equal(mode_of(p->fd, "a/b/c"), 0750);
+        struct stat opened, named;
+        assert_int_equal(fstat(fd, &opened), 0);
+        assert_int_equal(fstatat(p->fd, "a/b/c", &named, 0), 0);
+        assert_int_equal(opened.st_ino, named.st_ino);
+        assert_int_equal(count(p->fd), 1);
+}
+
+static void folders_that_are_there_keep_their_mode(void **state)
+{
+        struct place *p = *state;
+        assert_int_equal(mkdirat(p->fd, "old", 0700), 0);
+        _cleanup_close_ int fd = mkdir_beneath(p->fd, "old/new/", 0755, (gid_t)-1);
+        assert_true(fd >= 0);
+        assert_int_equal(mode_of(p->fd, "old"), 0700);
+        assert_int_equal(mode_of(p->fd, "old/new"), 0755);
+        _cleanup_close_ int same = mkdir_beneath(p->fd, "", 0755, (gid_t)-1);
+        assert_true(same >= 0);
+}
+
+static void new_folders_get_the_group(void **state)
+{
+        struct place *p = *state;
+        if (geteuid() != 0)
+                skip();
+        assert_int_equal(mkdirat(p->fd, "old", 0700), 0);
+        _cleanup_close_ int fd = mkdir_beneath(p->fd, "old/new", 02750, 12345);
+        struct stat old, new;
+        assert_int_equal(fstatat(p->fd, "old", &old, 0), 0);
+        assert_int_equal(fstat(fd, &new), 0);
+        assert_int_equal(old.st_gid, getegid());
+        assert_int_equal(new.st_gid, 12345);
+        assert_int_equal(new.st_uid, geteuid());
+        assert_int_equal(new.st_mode & 07777, 02750);
+}
+
+static void folders_are_not_made_through_links_or_upwards(void **state)
+{
+        struct place *p = *state;
+        assert_int_equal(mkdirat(p->fd, "target", 0755), 0);
+        assert_int_equal(symlinkat("target", p->fd, "link"), 0);
+        put(p->fd, "file", "");
+        static const struct {
+                const char *path;
+                int r;
+        } bad[] = {
+                {"link/x", -ENOTDIR},
+                {"link", -ENOTDIR},
+                {"file/x", -ENOTDIR},
+                {"target/../x", -EINVAL},
+                {"../x", -EINVAL},
+                {"./x", -EINVAL},
+                {"x//y", -EINVAL},
+                {"/x", -EINVAL},
+        };
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+                assert_int_equal(mkdir_beneath(p->fd, bad[i].path, 0755, (gid_t)-1), bad[i].r);
+        _cleanup_close_ int target = openat(p->fd, "target", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_int_equal(count(target), 0);
+        char big[400];
+        memset(big, 'x', sizeof(big) - 1);
+        big[sizeof(big) - 1] = 0;
+        assert_int_equal(mkdir_beneath(p->fd, big, 0755, (gid_t)-1), -ENAMETOOLONG);
+        big[255] = 0; /* as long as a name may be */
+        _cleanup_close_ int fd = mkdir_beneath(p->fd, big, 0755, (gid_t)-1);
+        assert_true(fd >= 0);
+}
+
+/* kill -9 between mkdir and rename leaves this; the next run takes it up, and nothing hidden stays. */
+static void a_half_made_folder_is_taken_up(void **state)
+{
+        struct place *p = *state;
+        assert_int_equal(mkdirat(p->fd, ".a.czard-tmp-0000000000000000", 0700), 0);
+        _cleanup_close_ int fd = mkdir_beneath(p->fd, "a", 0755, (gid_t)-1);
+        assert_true(fd >= 0);
+        assert_int_equal(mode_of(p->fd, "a"), 0755);
+        assert_int_equal(count(p->fd), 1);
+}
+
+static void a_failed_folder_leaves_nothing(void **state)
+{
+        struct place *p = *state;
+        if (geteuid() == 0)
+                skip(); /* root may give a folder to any group */
+        assert_int_equal(mkdir_beneath(p->fd, "a", 0755, 12345), -EPERM);
+        assert_int_equal(count(p->fd), 0);
+}
+
+static void a_file_is_replaced_whole(void **state)
+{
+        struct place *p = *state;
+        umask(077);
+        assert_int_equal(replace_file_at(p->fd, "f", "one", 3, 0644), 0);
+        content_is(p->fd, "f", "one");
+        assert_int_equal(mode_of(p->fd, "f"), 0644);
+        _cleanup_close_ int old = openat(p->fd, "f", O_RDONLY | O_CLOEXEC);
+        assert_int_equal(replace_file_at(p->fd, "f", "second", 6, 0440), 0);
+        content_is(p->fd, "f", "second");
+        assert_int_equal(mode_of(p->fd, "f"), 0440);
+        char buf[8] = {};
+        assert_int_equal(read_full(old, buf, 7), 3); /* who reads the old one goes on reading it */
+        assert_string_equal(buf, "one");
+        assert_int_equal(replace_file_at(p->fd, "f", NULL, 0, 0600), 0);
+        content_is(p->fd, "f", "");
+        assert_int_equal(count(p->fd), 1);
+}
+
+static void a_link_is_replaced_not_followed(void **state)
+{
+        struct place *p = *state;
+        put(p->fd, "target", "t");
+        assert_int_equal(symlinkat("target", p->fd, "f"), 0);
+        assert_int_equal(replace_file_at(p->fd, "f", "new", 3, 0600), 0);
+        content_is(p->fd, "target", "t");
+        content_is(p->fd, "f", "new");
+        struct stat st;
+        assert_int_equal(fstatat(p->fd, "f", &st, AT_SYMLINK_NOFOLLOW), 0);
+        assert_true(S_ISREG(st.st_mode));
+}
+
+static void a_path_may_lead_to_the_file(void **state)
+{
+        struct place *p = *state;
+        assert_int_equal(mkdirat(p->fd, "d", 0755), 0);
+        assert_int_equal(replace_file_at(p->fd, "d/f", "x", 1, 0600), 0);
+        content_is(p->fd, "d/f", "x");
+        _cleanup_free_ char *path = str_printf("%s/d/f", p->path);
+        assert_int_equal(replace_file_at(AT_FDCWD, path, "y", 1, 0600), 0);
+        content_is(p->fd, "d/f", "y");
+        assert_int_equal(replace_file_at(p->fd, "none/f", "x", 1, 0600), -ENOENT);
+        assert_int_equal(replace_file_at(p->fd, "d/", "x", 1, 0600), -EINVAL);
+        assert_int_equal(replace_file_at(p->fd, "", "x", 1, 0600), -EINVAL);
+}
+
+static void a_failed_replacement_leaves_the_old_and_no_more(void **state)
+{
+        struct place *p = *state;
+        assert_int_equal(mkdirat(p->fd, "folder", 0755), 0);
+        assert_int_equal(replace_file_at(p->fd, "folder", "x", 1, 0600), -EISDIR);
+        assert_int_equal(count(p->fd), 1);
+
+        static char big[65536];
+        put(p->fd, "f", "old");
+        struct rlimit before, small;
+        assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+        small = (struct rlimit){.rlim_cur = 4096, .rlim_max = before.rlim_max};
+        void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+        int r = replace_file_at(p->fd, "f", big, sizeof(big), 0600);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+        signal(SIGXFSZ, handler);
+        assert_int_equal(r, -EFBIG);
+        content_is(p->fd, "f", "old");
+        assert_int_equal(count(p->fd), 2);
+}
+
+static void a_safe_file_passes(void **state)
+{
+        struct place *p = *state;
+        put(p->fd, "f", "");
+        _cleanup_close_ int fd = openat(p->fd, "f", O_RDONLY | O_CLOEXEC);
+        struct error e = {};
+        assert_int_equal(fchmod(fd, 0640), 0);
+        assert_int_equal(check_owner_mode(fd, "/etc/f", 007, &e), 0);
+        assert_int_equal(e.cause, CAUSE_NONE);
+        assert_int_equal(check_owner_mode(fd, "/etc/f", 007, NULL), 0);
+}
+
+static void an_unsafe_mode_is_named_with_its_cure(void **state)
+{
+        struct place *p = *state;
+        put(p->fd, "f", "");
+        _cleanup_close_ int fd = openat(p->fd, "f", O_RDONLY | O_CLOEXEC);
+        struct error e = {};
+        assert_int_equal(fchmod(fd, 0644), 0);
+        assert_int_equal(check_owner_mode(fd, "/etc/f\n", 077, &e), -EPERM);
+        assert_int_equal(e.cause, CAUSE_UNSAFE_MODE);
+        assert_non_null(strstr(e.text, "0644"));
+        assert_non_null(strstr(e.text, "chmod 0600 '/etc/f\\x0a'"));
+        char owner[32];
+        snprintf(owner, sizeof(owner), "uid %u", geteuid());
+        assert_non_null(strstr(e.text, owner));
+        assert_int_equal(check_owner_mode(fd, "/etc/f", 002, &e), 0);
+}
+
+static void a_foreign_owner_is_named_with_its_cure(void **state)
+{
+        struct place *p = *state;
+        if (geteuid() != 0)
+                skip();
+        put(p->fd, "f", "");
+        _cleanup_close_ int fd = openat(p->fd, "f", O_RDONLY | O_CLOEXEC);
+        struct error e = {};
+        assert_int_equal(fchown(fd, 12345, (gid_t)-1), 0);
+        assert_int_equal(check_owner_mode(fd, "/etc/f", 077, &e), -EPERM);
+        assert_int_equal(e.cause, CAUSE_UNSAFE_MODE);
+        assert_non_null(strstr(e.text, "12345"));
+        assert_non_null(strstr(e.text, "0600"));
+        assert_non_null(strstr(e.text, "chown 0 '/etc/f'"));
+}
+
+static void flags_go_on_and_off(void **state)
+{
+        (void)state;
+        int fds[2];
+        assert_int_equal(pipe(fds), 0);
+        assert_int_equal(fd_nonblock(fds[0], 1), 0);
+        assert_true(fcntl(fds[0], F_GETFL) & O_NONBLOCK);
+        assert_int_equal(fd_nonblock(fds[0], 0), 0);
+        assert_false(fcntl(fds[0], F_GETFL) & O_NONBLOCK);
+        assert_int_equal(fd_cloexec(fds[0], 1), 0);
+        assert_int_equal(fcntl(fds[0], F_GETFD), FD_CLOEXEC);
+        assert_int_equal(fd_cloexec(fds[0], 0), 0);
+        assert_int_equal(fcntl(fds[0], F_GETFD), 0);
+        close(fds[0]);
+        close(fds[1]);
+        assert_int_equal(fd_nonblock(-1, 1), -EBADF);
+        assert_int_equal(fd_cloexec(-1, 1), -EBADF);
+}
+
+static void descriptors_are_closed_from_a_number_upwards(void **state)
+{
+        (void)state;
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                if (dup2(2, 100) != 100 || dup2(2, 101) != 101 || dup2(2, 900) != 900)
+                        _exit(2);
+                close_from(101);
+                _exit(fcntl(100, F_GETFD) >= 0 && fcntl(101, F_GETFD) < 0 && fcntl(900, F_GETFD) < 0 ? 0 : 1);
+        }
+        int status = -1;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                TEST(opens_stay_beneath),
+                TEST(whole_reads_know_their_limit),
+                cmocka_unit_test(a_pipe_is_read_to_its_end),
+                cmocka_unit_test(an_endless_file_is_refused),
+                TEST(short_reads_and_errors),
+                TEST(folders_are_made_with_exact_modes),
+                TEST(folders_that_are_there_keep_their_mode),
+                TEST(new_folders_get_the_group),
+                TEST(folders_are_not_made_through_links_or_upwards),
+                TEST(a_half_made_folder_is_taken_up),
+                TEST(a_failed_folder_leaves_nothing),
+                TEST(a_file_is_replaced_whole),
+                TEST(a_link_is_replaced_not_followed),
+                TEST(a_path_may_lead_to_the_file),
+                TEST(a_failed_replacement_leaves_the_old_and_no_more),
+                TEST(a_safe_file_passes),
+                TEST(an_unsafe_mode_is_named_with_its_cure),
+                TEST(a_foreign_owner_is_named_with_its_cure),
+                cmocka_unit_test(flags_go_on_and_off),
+                cmocka_unit_test(descriptors_are_closed_from_a_number_upwards),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
