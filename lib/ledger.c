@@ -1,2 +1,386 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-typedef int ledger_is_to_come;
+/* The states and their edges, and what all of the ledger shares: errors, prepared statements, transactions,
+ * binding and checked reading. A row is believed only after its numbers are in range and its strings fit:
+ * anything else is -EUCLEAN, a damaged ledger. ledger_schema.c opens, ledger_object.c and ledger_query.c hold
+ * the objects, ledger_member.c the members. */
+#include "ledger.h"
+
+#include <assert.h>
+#include <inttypes.h>
+
+#include "ledger_internal.h"
+#include "str.h"
+
+/* The numbers are in the ledger: never reorder, only add. */
+static const char *const state_names[OBJECT_STATE_MAX] = {
+        [OBJECT_NEW] = "NEW",
+        [OBJECT_FETCHING] = "FETCHING",
+        [OBJECT_DECRYPTING] = "DECRYPTING",
+        [OBJECT_PUBLISHED] = "PUBLISHED",
+        [OBJECT_RETRY] = "RETRY",
+        [OBJECT_REJECTED] = "REJECTED",
+        [OBJECT_IGNORED] = "IGNORED",
+        [OBJECT_GONE] = "GONE",
+        [OBJECT_MISSING] = "MISSING",
+        [OBJECT_FORGOTTEN] = "FORGOTTEN",
+        [OBJECT_PRUNED] = "PRUNED",
+};
+
+/* Every state may go to NEW (resync) and to FORGOTTEN (an admin's word); these two are not repeated. */
+static const unsigned object_edges[OBJECT_STATE_MAX] = {
+        /* PUBLISHED: what is staged already was recognised (adopt, reconciliation after a crash) */
+        [OBJECT_NEW] = BIT(OBJECT_FETCHING) | BIT(OBJECT_PUBLISHED) | BIT(OBJECT_RETRY) |
+                       BIT(OBJECT_REJECTED) | BIT(OBJECT_IGNORED) | BIT(OBJECT_GONE) | BIT(OBJECT_PRUNED),
+        [OBJECT_FETCHING] = BIT(OBJECT_DECRYPTING) | BIT(OBJECT_RETRY) | BIT(OBJECT_REJECTED) |
+                            BIT(OBJECT_IGNORED) | BIT(OBJECT_GONE),
+        [OBJECT_DECRYPTING] = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_RETRY) | BIT(OBJECT_REJECTED) |
+                              BIT(OBJECT_IGNORED) | BIT(OBJECT_GONE),
+        [OBJECT_PUBLISHED] = BIT(OBJECT_MISSING) | BIT(OBJECT_GONE) | BIT(OBJECT_PRUNED),
+        [OBJECT_RETRY] = BIT(OBJECT_FETCHING) | BIT(OBJECT_REJECTED) | BIT(OBJECT_IGNORED) |
+                         BIT(OBJECT_GONE) | BIT(OBJECT_PRUNED),
+        [OBJECT_REJECTED] = BIT(OBJECT_IGNORED) | BIT(OBJECT_GONE) | BIT(OBJECT_PRUNED),
+        [OBJECT_IGNORED] = BIT(OBJECT_GONE) | BIT(OBJECT_PRUNED),
+        /* PUBLISHED: it is back, and what is staged is still the same */
+        [OBJECT_GONE] =
+                BIT(OBJECT_PUBLISHED) | BIT(OBJECT_MISSING) | BIT(OBJECT_IGNORED) | BIT(OBJECT_PRUNED),
+        /* PUBLISHED: adopted, or it was only another volume */
+        [OBJECT_MISSING] = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_PRUNED),
+        [OBJECT_FORGOTTEN] = 0,
+        [OBJECT_PRUNED] = 0,
+};
+
+static const char *const sql_text[SQL_MAX] = {
+        [SQL_BEGIN] = "BEGIN IMMEDIATE",
+        [SQL_COMMIT] = "COMMIT",
+        [SQL_ROLLBACK] = "ROLLBACK",
+        [SQL_META_GET] = "SELECT value FROM meta WHERE name = ?1",
+        [SQL_META_SET] = "INSERT INTO meta (name, value) VALUES (?1, ?2) "
+                         "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        [SQL_OBJECT_GET] = "SELECT id, " LEDGER_OBJECT_COLUMNS " FROM object WHERE id = ?1",
+        [SQL_OBJECT_FIND] = "SELECT id, " LEDGER_OBJECT_COLUMNS " FROM object WHERE bucket = ?1 AND key = ?2",
+        [SQL_OBJECT_INSERT] =
+                "INSERT INTO object (" LEDGER_OBJECT_COLUMNS ") VALUES "
+                "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24)",
+        [SQL_OBJECT_UPDATE] =
+                "UPDATE object SET (" LEDGER_OBJECT_COLUMNS ") = "
+                "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24) "
+                "WHERE id = ?25",
+        [SQL_SEEN] = "INSERT INTO seen (object_id, generation) VALUES (?1, ?2) "
+                     "ON CONFLICT (object_id) DO UPDATE SET generation = excluded.generation",
+        /* ?1 bucket, ?2 prefix, ?3 its end, ?4 generation, ?5 GONE, ?6 ?7 ?8 states that stay */
+        [SQL_MARK_GONE] = "UPDATE object SET state = ?5 WHERE bucket = ?1 AND key >= ?2 AND key < ?3 "
+                          "AND state NOT IN (?5, ?6, ?7, ?8) AND NOT EXISTS "
+                          "(SELECT 1 FROM seen WHERE object_id = object.id AND generation = ?4)",
+        [SQL_LAST_KEY] = "SELECT key FROM object WHERE bucket = ?1 AND key >= ?2 AND key < ?3 "
+                         "ORDER BY key DESC LIMIT 1",
+        [SQL_MEMBER_SAVE] =
+                "INSERT INTO member (object_id, name, path, course, \"table\", failed, state, size, "
+                "plain_size, sha256, checks, cause, detail, attempts) "
+                "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14) "
+                "ON CONFLICT (object_id, name) DO UPDATE SET path = excluded.path, course = excluded.course, "
+                "\"table\" = excluded.\"table\", failed = excluded.failed, state = excluded.state, "
+                "size = excluded.size, plain_size = excluded.plain_size, sha256 = excluded.sha256, "
+                "checks = excluded.checks, cause = excluded.cause, detail = excluded.detail, "
+                "attempts = excluded.attempts",
+        [SQL_MEMBERS] = "SELECT object_id, name, path, course, \"table\", failed, state, size, plain_size, "
+                        "sha256, checks, cause, detail, attempts FROM member WHERE object_id = ?1 "
+                        "ORDER BY path, rowid",
+        [SQL_MEMBERS_DELETE] = "DELETE FROM member WHERE object_id = ?1",
+        /* ?1 sha256, ?2 size, ?3 org, ?4 category, ?5 PUBLISHED, ?6 GONE. Only where the members are those of
+         * what is staged: while a replaced snapshot is made anew its rows speak of another folder. */
+        [SQL_FIND_PLAINTEXT] =
+                "SELECT o.path, m.path FROM member m CROSS JOIN object o ON o.id = m.object_id "
+                "WHERE m.sha256 = ?1 AND m.plain_size = ?2 AND m.state = ?5 AND o.org = ?3 "
+                "AND o.category = ?4 AND o.state IN (?5, ?6) AND o.staged_etag = o.etag "
+                "AND o.staged_etag <> '' ORDER BY m.object_id DESC LIMIT 1",
+};
+
+const char *object_state_name(enum object_state s)
+{
+        return s < OBJECT_STATE_MAX ? state_names[s] : "unknown";
+}
+
+enum object_state object_state_from_name(const char *s)
+{
+        for (enum object_state i = 0; i < OBJECT_STATE_MAX; i++)
+                if (streq(state_names[i], s))
+                        return i;
+        return OBJECT_STATE_MAX;
+}
+
+bool object_may_enter(enum object_state from, enum object_state to)
+{
+        if (from >= OBJECT_STATE_MAX || to >= OBJECT_STATE_MAX)
+                return false;
+        return to == OBJECT_NEW || to == OBJECT_FORGOTTEN || (object_edges[from] & BIT(to));
+}
+
+const char *checks_format(uint32_t checks, char *ret, size_t size)
+{
+        static const struct {
+                uint32_t bit;
+                const char *name;
+        } done[] =
+                {
+                        {CHECK_TLS, "tls"},
+                        {CHECK_SIZE, "size"},
+                        {CHECK_ETAG, "etag"},
+                        {CHECK_CHECKSUM, "checksum"},
+                        {CHECK_ONE_ETAG, "one-etag"},
+                        {CHECK_ZIP, "zip"},
+                        {CHECK_INTEGRITY, "integrity"},
+                        {CHECK_GZIP, "gzip"},
+                        {CHECK_SIGNATURE, "signature"},
+                },
+          not_done[] = {
+                  {CHECK_NO_ETAG, "etag"},
+                  {CHECK_NO_CHECKSUM, "checksum"},
+                  {CHECK_NO_SIGNATURE, "signature"},
+          };
+        _cleanup_strbuf_ struct strbuf b = {};
+        for (size_t i = 0; i < ELEMENTSOF(done); i++)
+                if (checks & done[i].bit)
+                        strbuf_printf(&b, "%s%s", b.len ? " " : "", done[i].name);
+        bool open = false;
+        for (size_t i = 0; i < ELEMENTSOF(not_done); i++)
+                if (checks & not_done[i].bit) {
+                        strbuf_printf(&b, "%s%s",
+                                open    ? " "
+                                : b.len ? " (not: "
+                                        : "(not: ",
+                                not_done[i].name);
+                        open = true;
+                }
+        if (open)
+                strbuf_add(&b, ")");
+        snprintf(ret, size, "%s", b.s ? b.s : "");
+        return ret;
+}
+
+static int errno_of_sqlite(sqlite3 *db)
+{
+        int system = sqlite3_system_errno(db);
+        switch (sqlite3_errcode(db)) {
+        case SQLITE_CORRUPT:
+        case SQLITE_NOTADB:
+                return EUCLEAN;
+        case SQLITE_FULL:
+                return ENOSPC;
+        case SQLITE_BUSY:
+        case SQLITE_LOCKED:
+                return EBUSY;
+        case SQLITE_READONLY:
+                return EROFS;
+        case SQLITE_PERM:
+                return EACCES;
+        case SQLITE_NOMEM:
+                return ENOMEM;
+        case SQLITE_CANTOPEN:
+                return system ? system : ENOENT;
+        case SQLITE_CONSTRAINT:
+        case SQLITE_MISUSE:
+        case SQLITE_RANGE:
+        case SQLITE_MISMATCH:
+                return EINVAL;
+        default:
+                return system ? system : EIO;
+        }
+}
+
+int ledger_fail(struct ledger *l, const char *what, struct error *e)
+{
+        int err = errno_of_sqlite(l->db);
+        enum cause c = err == EINVAL ? CAUSE_INTERNAL : cause_from_errno(err);
+        return error_set(e, c, err, "%s: %s: %s", l->file, what, sqlite3_errmsg(l->db));
+}
+
+int ledger_exec(struct ledger *l, const char *sql, const char *what, struct error *e)
+{
+        if (sqlite3_exec(l->db, sql, NULL, NULL, NULL) != SQLITE_OK)
+                return ledger_fail(l, what, e);
+        return 0;
+}
+
+int ledger_prepared(struct ledger *l, enum ledger_sql which, sqlite3_stmt **ret, struct error *e)
+{
+        if (!l->prepared[which] && sqlite3_prepare_v3(l->db, sql_text[which], -1, SQLITE_PREPARE_PERSISTENT,
+                                           &l->prepared[which], NULL) != SQLITE_OK)
+                return ledger_fail(l, "reading the schema", e);
+        *ret = l->prepared[which];
+        return 0;
+}
+
+int ledger_prepare_own(struct ledger *l, enum ledger_sql which, sqlite3_stmt **ret, struct error *e)
+{
+        if (sqlite3_prepare_v2(l->db, sql_text[which], -1, ret, NULL) != SQLITE_OK)
+                return ledger_fail(l, "reading the schema", e);
+        return 0;
+}
+
+int ledger_step(struct ledger *l, sqlite3_stmt *s, const char *what, struct error *e)
+{
+        int rc = sqlite3_step(s);
+        if (rc == SQLITE_ROW)
+                return 1;
+        int r = rc == SQLITE_DONE ? 0 : ledger_fail(l, what, e);
+        sqlite3_reset(s);
+        return r;
+}
+
+static int run(struct ledger *l, enum ledger_sql which, const char *what, struct error *e)
+{
+        sqlite3_stmt *s;
+        int r = ledger_prepared(l, which, &s, e);
+        return r < 0 ? r : ledger_step(l, s, what, e);
+}
+
+int ledger_begin(struct ledger *l, struct error *e)
+{
+        if (l->depth == 0) {
+                int r = run(l, SQL_BEGIN, "beginning", e);
+                if (r < 0)
+                        return r;
+        }
+        l->depth++;
+        return 0;
+}
+
+int ledger_commit(struct ledger *l, struct error *e)
+{
+        assert(l->depth > 0);
+        if (--l->depth > 0)
+                return 0;
+        /* SQLite itself gives a transaction up on a full disk or a failed write: nothing of it is there. */
+        if (sqlite3_get_autocommit(l->db))
+                return error_set(e, CAUSE_IO, EIO, "%s: the changes were given up after an error", l->file);
+        int r = run(l, SQL_COMMIT, "committing", e);
+        if (r < 0)
+                ledger_rollback(l);
+        return r;
+}
+
+void ledger_rollback(struct ledger *l)
+{
+        l->depth = 0;
+        if (!sqlite3_get_autocommit(l->db))
+                (void)run(l, SQL_ROLLBACK, "undoing", NULL);
+}
+
+int ledger_meta_get(struct ledger *l, const char *name, char *ret, size_t size, struct error *e)
+{
+        _cleanup_reset_ sqlite3_stmt *s = NULL;
+        int r = ledger_prepared(l, SQL_META_GET, &s, e);
+        if (r < 0)
+                return r;
+        struct ledger_bind b = {.s = s};
+        ledger_bind_text(&b, name);
+        if (b.err)
+                return error_set(e, CAUSE_INTERNAL, -b.err, "%s: cannot bind", l->file);
+        r = ledger_step(l, s, "reading", e);
+        if (r < 0)
+                return r;
+        if (r == 0) {
+                ret[0] = 0;
+                return 0;
+        }
+        struct ledger_row row = {.s = s};
+        ledger_row_text(&row, ret, size);
+        if (row.err)
+                return error_set(e, CAUSE_IO, -row.err, "%s: %s is damaged", l->file, name);
+        return 0;
+}
+
+int ledger_meta_set(struct ledger *l, const char *name, const char *value, struct error *e)
+{
+        _cleanup_reset_ sqlite3_stmt *s = NULL;
+        int r = ledger_prepared(l, SQL_META_SET, &s, e);
+        if (r < 0)
+                return r;
+        struct ledger_bind b = {.s = s};
+        ledger_bind_text(&b, name);
+        ledger_bind_text(&b, value);
+        if (b.err)
+                return error_set(e, CAUSE_INTERNAL, -b.err, "%s: cannot bind", l->file);
+        return ledger_step(l, s, "writing", e);
+}
+
+static void bound(struct ledger_bind *b, int rc)
+{
+        if (rc != SQLITE_OK && b->err == 0)
+                b->err = rc == SQLITE_NOMEM ? -ENOMEM : rc == SQLITE_TOOBIG ? -E2BIG : -EINVAL;
+}
+
+void ledger_bind_text(struct ledger_bind *b, const char *value)
+{
+        bound(b, sqlite3_bind_text(b->s, ++b->at, value, -1, SQLITE_STATIC));
+}
+
+void ledger_bind_i64(struct ledger_bind *b, int64_t value)
+{
+        bound(b, sqlite3_bind_int64(b->s, ++b->at, value));
+}
+
+void ledger_bind_u64(struct ledger_bind *b, uint64_t value)
+{
+        if (value > INT64_MAX && b->err == 0)
+                b->err = -ERANGE;
+        ledger_bind_i64(b, (int64_t)(value & INT64_MAX));
+}
+
+void ledger_bind_sha256(struct ledger_bind *b, bool has, const uint8_t sha256[SHA256_SIZE])
+{
+        b->at++;
+        bound(b, has ? sqlite3_bind_blob(b->s, b->at, sha256, SHA256_SIZE, SQLITE_STATIC)
+                     : sqlite3_bind_null(b->s, b->at));
+}
+
+void ledger_row_text(struct ledger_row *r, char *ret, size_t size)
+{
+        int at = r->at++;
+        ret[0] = 0;
+        if (sqlite3_column_type(r->s, at) != SQLITE_TEXT) {
+                r->err = -EUCLEAN;
+                return;
+        }
+        const char *text = (const char *)sqlite3_column_text(r->s, at);
+        size_t n = (size_t)sqlite3_column_bytes(r->s, at);
+        if (!text || n >= size || strlen(text) != n) {
+                r->err = -EUCLEAN;
+                return;
+        }
+        memcpy(ret, text, n + 1);
+}
+
+int64_t ledger_row_i64(struct ledger_row *r, int64_t min, int64_t max)
+{
+        int at = r->at++;
+        int64_t v = sqlite3_column_int64(r->s, at);
+        if (sqlite3_column_type(r->s, at) == SQLITE_INTEGER && v >= min && v <= max)
+                return v;
+        r->err = -EUCLEAN;
+        return min;
+}
+
+bool ledger_row_sha256(struct ledger_row *r, uint8_t ret[SHA256_SIZE])
+{
+        int at = r->at++;
+        memset(ret, 0, SHA256_SIZE);
+        if (sqlite3_column_type(r->s, at) == SQLITE_NULL)
+                return false;
+        const void *p = sqlite3_column_blob(r->s, at);
+        if (sqlite3_column_type(r->s, at) != SQLITE_BLOB || !p ||
+                sqlite3_column_bytes(r->s, at) != SHA256_SIZE) {
+                r->err = -EUCLEAN;
+                return false;
+        }
+        memcpy(ret, p, SHA256_SIZE);
+        return true;
+}
+
+enum cause ledger_row_cause(struct ledger_row *r)
+{
+        char name[64];
+        ledger_row_text(r, name, sizeof(name));
+        enum cause c = cause_from_name(name);
+        return c == CAUSE_MAX ? CAUSE_INTERNAL : c;
+}

@@ -99,6 +99,8 @@ struct ledger_member {
 int ledger_open(const char *state_dir, struct ledger **ret, struct error *e);
 /* For readers. Needs no write permission on the folder when the WAL files are there or czard is stopped. */
 int ledger_open_readonly(const char *state_dir, struct ledger **ret, struct error *e);
+/* Walks all of its pages (seconds for a large one): 0 or -EUCLEAN. */
+int ledger_check(struct ledger *l, struct error *e);
 /* Moves a damaged ledger away (ledger.db.damaged-TIME) so that ledger_open() makes a new one. */
 int ledger_set_aside(const char *state_dir, struct error *e);
 struct ledger *ledger_free(struct ledger *l);
@@ -106,6 +108,8 @@ struct ledger *ledger_free(struct ledger *l);
 /* Everything written between the two is durable together. Calls nest; the outermost counts. */
 int ledger_begin(struct ledger *l, struct error *e);
 int ledger_commit(struct ledger *l, struct error *e);
+/* Undoes all since the outermost begin. After an error between the two: this, not commit. */
+void ledger_rollback(struct ledger *l);
 
 /* Small facts: "staging-id", "config-sha256", ... get: value copied into ret ("" when absent). */
 int ledger_meta_get(struct ledger *l, const char *name, char *ret, size_t size, struct error *e);
@@ -114,10 +118,11 @@ int ledger_meta_set(struct ledger *l, const char *name, const char *value, struc
 /* What a listing said of an object. */
 enum listed { LISTED_SAME, LISTED_NEW, LISTED_REPLACED };
 /* Upserts bucket, key, etag, size, last_modified and (for a new one) the identity fields of o, state NEW and
- * first_seen; marks it seen in listing `generation`. A replaced one (other ETag): cause, attempts, next_try
+ * first_seen; marks it seen in listing `generation` (0: not marked, an incremental listing; then an unchanged
+ * object costs no write). A replaced one (other ETag): cause, attempts, next_try
  * cleared, state NEW, unless it is FORGOTTEN or PRUNED (these stay, with the new ETag). GONE objects that are
- * back with the same ETag and staged become PUBLISHED, else NEW. o is filled with the row as it is
- * afterwards. */
+ * back with the same ETag and staged become PUBLISHED (LISTED_SAME), else NEW (LISTED_NEW). o is filled with
+ * the row as it is afterwards. */
 int ledger_listed(
         struct ledger *l, struct ledger_object *o, int64_t generation, enum listed *ret, struct error *e);
 /* After a full listing of one prefix: every object of that bucket whose key begins with prefix and that was

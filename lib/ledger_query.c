@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Many objects: a filter becomes one SELECT; what matches is collected as ids first, so that a callback may
+ * change what it is shown. */
+#include <fnmatch.h>
+
+#include "ledger_internal.h"
+#include "str.h"
+
+static void add_in(struct strbuf *b, const char *column, unsigned bits)
+{
+        if (bits == 0)
+                return;
+        strbuf_printf(b, " AND %s IN (", column);
+        const char *comma = "";
+        for (unsigned i = 0; i < 32; i++)
+                if (bits & BIT(i)) {
+                        strbuf_printf(b, "%s%u", comma, i);
+                        comma = ",";
+                }
+        strbuf_add(b, ")");
+}
+
+/* The terms that compare with a string, in the order in which they are bound. */
+static const struct {
+        const char *sql;
+        size_t offset;
+} text_terms[] = {
+        {" AND org = ?", offsetof(struct ledger_filter, org)},
+        {" AND site = ?", offsetof(struct ledger_filter, site)},
+        {" AND date >= ?", offsetof(struct ledger_filter, since)},
+        {" AND date <= ? AND date <> ''", offsetof(struct ledger_filter, until)},
+        {" AND bucket = ?", offsetof(struct ledger_filter, bucket)},
+};
+
+static const char *text_of(const struct ledger_filter *f, size_t i)
+{
+        return *(const char *const *)(const void *)((const char *)f + text_terms[i].offset);
+}
+
+static int prepare(struct ledger *l, const char *select, const struct ledger_filter *f, const char *tail,
+        sqlite3_stmt **ret, struct error *e)
+{
+        _cleanup_strbuf_ struct strbuf sql = {};
+        strbuf_printf(&sql, "SELECT %s FROM object WHERE 1", select);
+        add_in(&sql, "state", f->states);
+        add_in(&sql, "category", f->categories);
+        for (size_t i = 0; i < ELEMENTSOF(text_terms); i++)
+                if (text_of(f, i))
+                        strbuf_add(&sql, text_terms[i].sql);
+        strbuf_add(&sql, tail);
+        if (sql.err)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        if (sqlite3_prepare_v2(l->db, sql.s, -1, &s, NULL) != SQLITE_OK)
+                return ledger_fail(l, "reading the schema", e);
+        struct ledger_bind b = {.s = s};
+        for (size_t i = 0; i < ELEMENTSOF(text_terms); i++)
+                if (text_of(f, i))
+                        ledger_bind_text(&b, text_of(f, i));
+        if (b.err)
+                return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that value");
+        *ret = take_ptr(&s);
+        return 0;
+}
+
+static bool key_matches(const struct ledger_filter *f, sqlite3_stmt *s, int column)
+{
+        const char *key = f->key_glob ? (const char *)sqlite3_column_text(s, column) : NULL;
+        return !f->key_glob || (key && fnmatch(f->key_glob, key, 0) == 0);
+}
+
+struct ids {
+        int64_t *v;
+        size_t n, size;
+};
+
+static int ids_add(struct ids *ids, int64_t id)
+{
+        if (ids->n == ids->size) {
+                size_t size = ids->size ? ids->size * 2 : 256;
+                int64_t *v = reallocarray(ids->v, size, sizeof(*v));
+                if (!v)
+                        return -ENOMEM;
+                ids->v = v;
+                ids->size = size;
+        }
+        ids->v[ids->n++] = id;
+        return 0;
+}
+
+int ledger_ids(struct ledger *l, const struct ledger_filter *f, int64_t **ret, size_t *ret_n, struct error *e)
+{
+        static const char by_date[] = " ORDER BY date DESC, key, bucket";
+        static const char by_key[] = " ORDER BY key, bucket";
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        int r = prepare(l, "id, key", f, f->newest_first ? by_date : by_key, &s, e);
+        if (r < 0)
+                return r;
+        struct ids ids = {};
+        while ((r = ledger_step(l, s, "reading", e)) == 1) {
+                if (!key_matches(f, s, 1))
+                        continue;
+                if (ids_add(&ids, sqlite3_column_int64(s, 0)) < 0) {
+                        r = error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+                        break;
+                }
+        }
+        if (r < 0) {
+                free(ids.v);
+                return r;
+        }
+        *ret = ids.v;
+        *ret_n = ids.n;
+        return 0;
+}
+
+int ledger_each(
+        struct ledger *l, const struct ledger_filter *f, ledger_object_fn *each, void *arg, struct error *e)
+{
+        _cleanup_free_ int64_t *ids = NULL;
+        size_t n = 0;
+        int r = ledger_ids(l, f, &ids, &n, e);
+        for (size_t i = 0; i < n && r == 0; i++) {
+                struct ledger_object o;
+                r = ledger_get(l, ids[i], &o, e);
+                if (r == 0)
+                        r = each(&o, arg);
+                else if (r == -ENOENT)
+                        r = 0; /* removed since */
+        }
+        return r;
+}
+
+int ledger_count(struct ledger *l, const struct ledger_filter *f, uint64_t *ret_n, uint64_t *ret_bytes,
+        struct error *e)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        int r = prepare(l, f->key_glob ? "1, size, key" : "count(*), sum(size)", f, "", &s, e);
+        if (r < 0)
+                return r;
+        uint64_t n = 0, bytes = 0;
+        while ((r = ledger_step(l, s, "reading", e)) == 1) {
+                int64_t k = sqlite3_column_int64(s, 0), size = sqlite3_column_int64(s, 1);
+                if (size < 0)
+                        return error_set(e, CAUSE_IO, EUCLEAN, "the ledger is damaged: a negative size");
+                if (!key_matches(f, s, 2))
+                        continue;
+                n += (uint64_t)k;
+                bytes += (uint64_t)size;
+        }
+        if (r < 0)
+                return r;
+        *ret_n = n;
+        *ret_bytes = bytes;
+        return 0;
+}

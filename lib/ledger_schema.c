@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening the ledger, its schema and migrations, copies of it, and moving a damaged one away.
+ *
+ * Who reads beside the writer: the WAL files persist after a clean close and have the mode of ledger.db
+ * (0640), so that a reader of the group, who can write neither them nor the folder, finds them. SQLite then
+ * maps -shm read-only while czard runs, and builds the index of the WAL in its own memory when nobody holds
+ * -shm. Where there is no WAL file at all (a restored copy) nobody writes, and the file is opened as
+ * immutable.
+ *
+ * synchronous=FULL: what was committed survives a power cut. It costs one fsync a transaction, and callers
+ * put a listing or a batch of members into one. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "fsx.h"
+#include "ledger_internal.h"
+#include "str.h"
+#include "timespan.h"
+
+#define FILE_NAME "ledger.db"
+#define FILE_MODE 0640
+#define BUSY_MSEC 10000
+
+static const struct ledger_step steps[LEDGER_VERSION] = {
+        {"CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
+
+         "CREATE TABLE object ("
+         "id INTEGER PRIMARY KEY, bucket TEXT NOT NULL, key TEXT NOT NULL, etag TEXT NOT NULL, "
+         "size INTEGER NOT NULL, last_modified INTEGER NOT NULL, category INTEGER NOT NULL, "
+         "org TEXT NOT NULL, site TEXT NOT NULL, date TEXT NOT NULL, request TEXT NOT NULL, "
+         "is_zip INTEGER NOT NULL, state INTEGER NOT NULL, path TEXT NOT NULL, "
+         "plain_size INTEGER NOT NULL, sha256 BLOB, checks INTEGER NOT NULL, fingerprint TEXT NOT NULL, "
+         "staged_etag TEXT NOT NULL, cause TEXT NOT NULL, detail TEXT NOT NULL, "
+         "attempts INTEGER NOT NULL, next_try INTEGER NOT NULL, first_seen INTEGER NOT NULL, "
+         "published_at INTEGER NOT NULL, UNIQUE (key, bucket)) STRICT;"
+         /* covers every count, and finds what is due without touching what is not */
+         "CREATE INDEX object_state ON object (state, category, org, site, date, bucket, size);"
+
+         /* in which listing an object was last seen; apart from it, because every full listing writes all */
+         "CREATE TABLE seen (object_id INTEGER PRIMARY KEY REFERENCES object (id) ON DELETE CASCADE, "
+         "generation INTEGER NOT NULL) STRICT;"
+
+         "CREATE TABLE member ("
+         "object_id INTEGER NOT NULL REFERENCES object (id) ON DELETE CASCADE, name TEXT NOT NULL, "
+         "path TEXT NOT NULL, course TEXT NOT NULL, \"table\" TEXT NOT NULL, failed INTEGER NOT NULL, "
+         "state INTEGER NOT NULL, size INTEGER NOT NULL, plain_size INTEGER NOT NULL, sha256 BLOB, "
+         "checks INTEGER NOT NULL, cause TEXT NOT NULL, detail TEXT NOT NULL, attempts INTEGER NOT NULL, "
+         "UNIQUE (object_id, name)) STRICT;"
+         /* in order without sorting: 200,000 members must not be held in memory */
+         "CREATE INDEX member_path ON member (object_id, path);"
+         "CREATE INDEX member_plaintext ON member (sha256, object_id) WHERE sha256 IS NOT NULL;"},
+};
+
+DEFINE_CLEANUP(struct ledger, ledger, ledger_free)
+
+struct ledger *ledger_free(struct ledger *l)
+{
+        if (!l)
+                return NULL;
+        for (size_t i = 0; i < ELEMENTSOF(l->prepared); i++)
+                sqlite3_finalize(l->prepared[i]);
+        sqlite3_close(l->db);
+        free(l->file);
+        free(l);
+        return NULL;
+}
+
+static int get_version(struct ledger *l, int *ret, struct error *e)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        if (sqlite3_prepare_v2(l->db, "PRAGMA user_version", -1, &s, NULL) != SQLITE_OK ||
+                sqlite3_step(s) != SQLITE_ROW)
+                return ledger_fail(l, "reading the version", e);
+        *ret = sqlite3_column_int(s, 0);
+        return 0;
+}
+
+/* Version 0 must be an empty file: tables without a version are not ours, or half overwritten. */
+static int check_empty(struct ledger *l, struct error *e)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        if (sqlite3_prepare_v2(l->db, "SELECT count(*) FROM sqlite_schema", -1, &s, NULL) != SQLITE_OK ||
+                sqlite3_step(s) != SQLITE_ROW)
+                return ledger_fail(l, "reading the schema", e);
+        if (sqlite3_column_int64(s, 0) != 0)
+                return error_set(e, CAUSE_IO, EUCLEAN, "%s: has tables but no version", l->file);
+        return 0;
+}
+
+static int apply_steps(struct ledger *l, const struct ledger_step *table, int from, int to, struct error *e)
+{
+        for (int i = from; i < to; i++) {
+                int r = ledger_exec(l, table[i].sql, "migrating", e);
+                if (r < 0)
+                        return r;
+        }
+        char sql[64];
+        snprintf(sql, sizeof(sql), "PRAGMA user_version = %d", to);
+        return ledger_exec(l, sql, "migrating", e);
+}
+
+static int too_new(struct ledger *l, int version, int known, struct error *e)
+{
+        return error_set(e, CAUSE_CONFIG, EPROTONOSUPPORT,
+                "%s is of version %d, this czard knows up to %d: use the newer czard, or put the "
+                "copy " FILE_NAME ".v%d back",
+                l->file, version, known, known);
+}
+
+int ledger_migrate(struct ledger *l, const struct ledger_step *table, int n, struct error *e)
+{
+        int version, r = get_version(l, &version, e);
+        if (r < 0)
+                return r;
+        if (version > n)
+                return too_new(l, version, n, e);
+        if (version < 0)
+                return error_set(e, CAUSE_IO, EUCLEAN, "%s: bad version %d", l->file, version);
+        if (version == n)
+                return 0;
+        if (version == 0)
+                r = check_empty(l, e);
+        else {
+                _cleanup_free_ char *copy = str_printf("%s.v%d", l->file, version);
+                if (!copy)
+                        return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+                r = ledger_backup(l, copy, e);
+        }
+        if (r < 0)
+                return r;
+        r = ledger_begin(l, e);
+        if (r < 0)
+                return r;
+        r = apply_steps(l, table, version, n, e);
+        if (r < 0) {
+                ledger_rollback(l);
+                return r;
+        }
+        return ledger_commit(l, e);
+}
+
+/* A path as the part of a file: URI. */
+static void add_uri_path(struct strbuf *b, const char *path)
+{
+        for (; *path; path++)
+                if (*path == '%' || *path == '?' || *path == '#')
+                        strbuf_printf(b, "%%%02X", (unsigned char)*path);
+                else
+                        strbuf_add_n(b, path, 1);
+}
+
+static int open_db(struct ledger *l, int flags, const char *query, struct error *e)
+{
+        _cleanup_strbuf_ struct strbuf uri = {};
+        strbuf_add(&uri, "file:");
+        add_uri_path(&uri, l->file);
+        strbuf_add(&uri, query);
+        if (uri.err)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        flags |= SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_EXRESCODE;
+        int rc = sqlite3_open_v2(uri.s, &l->db, flags, NULL);
+        if (!l->db)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        sqlite3_extended_result_codes(l->db, 0);
+        if (rc != SQLITE_OK)
+                return ledger_fail(l, "opening", e);
+        sqlite3_busy_timeout(l->db, BUSY_MSEC);
+        sqlite3_db_config(l->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+        sqlite3_db_config(l->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+        sqlite3_db_config(l->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
+        sqlite3_db_config(l->db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
+        int on = 1;
+        sqlite3_file_control(l->db, "main", SQLITE_FCNTL_PERSIST_WAL, &on);
+        /* temp_store: sorting may never write elsewhere, /var/tmp is not ours */
+        return ledger_exec(l, "PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;", "opening", e);
+}
+
+/* The real path, because SQLite refuses links in every component of it, not only in the last. */
+static int ledger_new(const char *state_dir, struct ledger **ret, struct error *e)
+{
+        _cleanup_free_ char *dir = realpath(state_dir, NULL);
+        if (!dir)
+                return error_set(e, cause_from_errno(errno), errno, "%s: %s", state_dir, strerror(errno));
+        _cleanup_(cleanup_ledger) struct ledger *l = calloc(1, sizeof(*l));
+        if (l)
+                l->file = str_printf("%s/" FILE_NAME, dir);
+        if (!l || !l->file)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        *ret = take_ptr(&l);
+        return 0;
+}
+
+/* SQLite gives -wal and -shm the mode of the file: so it is made here first. */
+static int make_file(const char *file, struct error *e)
+{
+        _cleanup_close_ int fd = open(file, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
+        if (fd < 0)
+                return errno == EEXIST ? 0
+                                       : error_set(e, cause_from_errno(errno), errno, "%s: %s", file,
+                                                 strerror(errno));
+        if (fchmod(fd, FILE_MODE) < 0)
+                return error_set(e, cause_from_errno(errno), errno, "%s: %s", file, strerror(errno));
+        return 0;
+}
+
+int ledger_open(const char *state_dir, struct ledger **ret, struct error *e)
+{
+        _cleanup_(cleanup_ledger) struct ledger *l = NULL;
+        int r = ledger_new(state_dir, &l, e);
+        if (r < 0)
+                return r;
+        r = make_file(l->file, e);
+        if (r < 0)
+                return r;
+        r = open_db(l, SQLITE_OPEN_READWRITE, "", e);
+        if (r < 0)
+                return r;
+        r = ledger_exec(l,
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; "
+                "PRAGMA journal_size_limit = 16777216;",
+                "opening", e);
+        if (r < 0)
+                return r;
+        r = ledger_migrate(l, steps, LEDGER_VERSION, e);
+        if (r < 0)
+                return r;
+        *ret = take_ptr(&l);
+        return 0;
+}
+
+static int check_readable(struct ledger *l, struct error *e)
+{
+        int version, r = get_version(l, &version, e);
+        if (r < 0)
+                return r;
+        if (version > LEDGER_VERSION)
+                return too_new(l, version, LEDGER_VERSION, e);
+        if (version < LEDGER_VERSION)
+                return error_set(e, CAUSE_CONFIG, EPROTONOSUPPORT,
+                        "%s is of version %d, not yet %d: start czard once, it brings it up to date", l->file,
+                        version, LEDGER_VERSION);
+        return 0;
+}
+
+static bool has_wal(const struct ledger *l)
+{
+        _cleanup_free_ char *wal = str_printf("%s-wal", l->file);
+        return !wal || access(wal, F_OK) == 0;
+}
+
+int ledger_open_readonly(const char *state_dir, struct ledger **ret, struct error *e)
+{
+        _cleanup_(cleanup_ledger) struct ledger *l = NULL;
+        int r = ledger_new(state_dir, &l, e);
+        if (r < 0)
+                return r;
+        if (access(l->file, F_OK) < 0)
+                return error_set(e, cause_from_errno(errno), errno, "%s: %s", l->file, strerror(errno));
+        bool immutable = !has_wal(l);
+        r = open_db(l, SQLITE_OPEN_READONLY, immutable ? "?immutable=1" : "", e);
+        if (r < 0)
+                return r;
+        /* whoever only reads must not fold the WAL in when it is the last to close */
+        sqlite3_db_config(l->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+        r = check_readable(l, e);
+        if (r < 0)
+                return r;
+        *ret = take_ptr(&l);
+        return 0;
+}
+
+int ledger_check(struct ledger *l, struct error *e)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        if (sqlite3_prepare_v2(l->db, "PRAGMA quick_check(1)", -1, &s, NULL) != SQLITE_OK ||
+                sqlite3_step(s) != SQLITE_ROW)
+                return ledger_fail(l, "checking", e);
+        const char *text = (const char *)sqlite3_column_text(s, 0);
+        if (!text || !streq(text, "ok"))
+                return error_set(e, CAUSE_IO, EUCLEAN, "%s: %s", l->file, text ? text : "damaged");
+        return 0;
+}
+
+static int move_file(int dir_fd, const char *stamp, const char *suffix, struct error *e)
+{
+        char from[64], to[128];
+        snprintf(from, sizeof(from), FILE_NAME "%s", suffix);
+        snprintf(to, sizeof(to), FILE_NAME ".damaged-%s%s", stamp, suffix);
+        if (renameat2(dir_fd, from, dir_fd, to, RENAME_NOREPLACE) < 0 && errno != ENOENT)
+                return error_set(
+                        e, cause_from_errno(errno), errno, "%s to %s: %s", from, to, strerror(errno));
+        return 0;
+}
+
+int ledger_set_aside(const char *state_dir, struct error *e)
+{
+        _cleanup_close_ int dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (dir < 0)
+                return error_set(e, cause_from_errno(errno), errno, "%s: %s", state_dir, strerror(errno));
+        uint64_t now = now_usec(CLOCK_REALTIME);
+        char stamp[21], unique[48];
+        snprintf(unique, sizeof(unique), "%s.%06" PRIu64, time_format((int64_t)(now / USEC_PER_SEC), stamp),
+                now % USEC_PER_SEC);
+        /* The file itself last: after a crash in between it is still the damaged one, and is moved again. */
+        static const char *const suffixes[] = {"-shm", "-wal", ""};
+        for (size_t i = 0; i < ELEMENTSOF(suffixes); i++) {
+                int r = move_file(dir, unique, suffixes[i], e);
+                if (r < 0)
+                        return r;
+        }
+        if (fsync(dir) < 0)
+                return error_set(e, cause_from_errno(errno), errno, "%s: %s", state_dir, strerror(errno));
+        return 0;
+}
+
+static int copy_pages(struct ledger *l, const char *file, struct error *e)
+{
+        struct ledger to = {.file = (char *)(uintptr_t)file};
+        int rc = sqlite3_open_v2(file, &to.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+        int r = rc == SQLITE_OK ? 0 : ledger_fail(&to, "opening", e);
+        sqlite3_backup *b = r == 0 ? sqlite3_backup_init(to.db, "main", l->db, "main") : NULL;
+        if (r == 0 && !b)
+                r = ledger_fail(&to, "copying", e);
+        if (b) {
+                do
+                        rc = sqlite3_backup_step(b, -1);
+                while ((rc == SQLITE_BUSY || rc == SQLITE_LOCKED) && sqlite3_sleep(50) > 0);
+                rc = sqlite3_backup_finish(b);
+                if (rc != SQLITE_OK)
+                        r = ledger_fail(&to, "copying", e);
+        }
+        /* one file that stands alone */
+        if (r == 0)
+                r = ledger_exec(&to, "PRAGMA journal_mode = DELETE", "copying", e);
+        sqlite3_close(to.db);
+        return r;
+}
+
+static int install_copy(const char *hidden, const char *file, struct error *e)
+{
+        _cleanup_free_ char *dir = strdup(file);
+        char *slash = dir ? strrchr(dir, '/') : NULL;
+        if (slash)
+                slash[slash == dir] = 0;
+        _cleanup_close_ int fd = open(hidden, O_RDONLY | O_CLOEXEC);
+        _cleanup_close_ int dir_fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (!dir || fd < 0 || dir_fd < 0 || fsync(fd) < 0 || rename(hidden, file) < 0 || fsync(dir_fd) < 0)
+                return error_set(e, cause_from_errno(errno), errno, "%s: %s", file, strerror(errno));
+        return 0;
+}
+
+int ledger_backup(struct ledger *l, const char *file, struct error *e)
+{
+        _cleanup_free_ char *hidden = str_printf("%s.new", file);
+        if (!hidden)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        if (unlink(hidden) < 0 && errno != ENOENT)
+                return error_set(e, cause_from_errno(errno), errno, "%s: %s", hidden, strerror(errno));
+        int r = make_file(hidden, e);
+        if (r == 0)
+                r = copy_pages(l, hidden, e);
+        if (r == 0)
+                r = install_copy(hidden, file, e);
+        if (r < 0)
+                (void)unlink(hidden);
+        return r;
+}
