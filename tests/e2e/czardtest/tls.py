@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A certificate authority for loopback, with good and bad server certificates, by openssl."""
+
+from pathlib import Path
+
+from .keys import run
+
+
+class Authority:
+    """folder/ca.pem is what goes into ca_file; server() gives certificate and key as one PEM file and as two."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.ca = self.folder / "ca.pem"
+        self._key = self.folder / "ca.key"
+        run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
+             "-subj", "/CN=czard test authority", "-addext", "basicConstraints=critical,CA:TRUE",
+             "-keyout", self._key, "-out", self.ca])
+
+    def server(self, name="server", hosts=("localhost", "*.localhost"),
+               ips=("127.0.0.1",), expired=False, self_signed=False):
+        """Returns (certificate, key, both in one file)."""
+        key, request, certificate = (self.folder / f"{name}.{end}" for end in ("key", "csr", "crt"))
+        names = ",".join([f"DNS:{h}" for h in hosts] + [f"IP:{i}" for i in ips])
+        extensions = self.folder / f"{name}.ext"
+        extensions.write_text(f"subjectAltName={names}\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n")
+        run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+             "-subj", f"/CN={name}", "-keyout", key, "-out", request])
+        issuer = ["-signkey", key] if self_signed else ["-CA", self.ca, "-CAkey", self._key, "-CAcreateserial"]
+        # openssl x509 cannot date back; a validity that ended is made by -days with a negative number
+        run(["openssl", "x509", "-req", "-in", request, *issuer, "-days", "-1" if expired else "20",
+             "-extfile", extensions, "-out", certificate])
+        both = self.folder / f"{name}.pem"
+        both.write_bytes(certificate.read_bytes() + key.read_bytes())
+        return certificate, key, both
