@@ -2,6 +2,8 @@
 /* Every bound on what comes from outside, in one place. What an admin may change is in [limits] instead. */
 #pragma once
 
+#include_next <limits.h> /* -I lib puts this file in front of the system's of the same name */
+
 #include "macro.h"
 
 #define LIMIT_S3_KEY 1024               /* bytes; AWS: object key naming guidelines */
@@ -23,3 +25,11 @@
 #define LIMIT_ZIP_DIRECTORY (64 * MIB) /* bytes of a central directory */
 #define LIMIT_PART_SIZE (5 * GIB)      /* AWS: multipart upload limits */
 #define LIMIT_PARTS 10000              /* AWS: multipart upload limits */
+#define LIMIT_RATIO_FREE (64 * MIB)    /* plaintext bytes from which [limits] max_ratio counts */
+#define LIMIT_RECIPIENTS 64            /* key ids of one message that are listed */
+#define LIMIT_SIGNATURES 16            /* signatures of one message */
+#define LIMIT_REPLAY (512 * KIB)       /* ciphertext kept to try a message again */
+#define LIMIT_MEMBER_PATH 4096         /* bytes of a member's whole name */
+#define LIMIT_KEYRING (64 * MIB)       /* bytes of a key ring that is copied */
+#define LIMIT_SECRET_KEYS 1024         /* files in private-keys-v1.d */
+#define LIMIT_SECRET_KEY_FILE (64 * KIB)
