@@ -1,2 +1,186 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-typedef int config_table_is_to_come;
+/* The table of interface.md, "Configuration", as data: one row a key. A new key is a row here, a field in
+ * config.h, and a paragraph in config/czard.ini.full; nothing else. */
+#include "config_table.h"
+
+#include <stdio.h>
+#include <syslog.h>
+
+static const struct config_choice log_levels[] = {{"err", LOG_ERR}, {"warning", LOG_WARNING},
+        {"notice", LOG_NOTICE}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}, {}};
+static const struct config_choice addressings[] = {
+        {"auto", ADDRESSING_AUTO}, {"virtual", ADDRESSING_VIRTUAL}, {"path", ADDRESSING_PATH}, {}};
+static const struct config_choice signatures[] = {
+        {"none", SIGNATURES_NONE}, {"optional", SIGNATURES_OPTIONAL}, {"required", SIGNATURES_REQUIRED}, {}};
+static const struct config_choice engines[] = {{"auto", ENGINE_AUTO}, {"gnupg", ENGINE_GNUPG}, {}};
+static const struct config_choice formats[] = {{"gzip", EVENTS_GZIP}, {"plain", EVENTS_PLAIN}, {}};
+static const struct config_choice devices[] = {
+        {"require", DEVICE_REQUIRE}, {"warn", DEVICE_WARN}, {"ignore", DEVICE_IGNORE}, {}};
+static const struct config_choice incomplete[] = {
+        {"publish", INCOMPLETE_PUBLISH}, {"hold", INCOMPLETE_HOLD}, {}};
+
+#define DAYS(n) ((n)*USEC_PER_DAY)
+#define ROW(sec, key, base, field)                                                                           \
+        .section = sec, .name = key, .full = sec "." key, .offset = offsetof(struct base, field)
+#define RELOAD .reload = true
+
+/* clang-format off */
+const struct config_key config_keys[] = {
+        {ROW("daemon", "poll_interval", config, poll_interval_usec), CONFIG_SPAN, .def = "15min", RELOAD,
+                .min = 100 * USEC_PER_MSEC, .max = DAYS(365)},
+        {ROW("daemon", "full_list_interval", config, full_list_interval_usec), CONFIG_SPAN, .def = "1d", RELOAD,
+                .min = 100 * USEC_PER_MSEC, .max = DAYS(365)},
+        {ROW("daemon", "state_dir", config, state_dir), CONFIG_PATH, .def = "/var/lib/czard"},
+        {ROW("daemon", "socket", config, socket), CONFIG_PATH, .def = ""},
+        {ROW("daemon", "workers", config, workers), CONFIG_WORKERS, .def = "auto", RELOAD, .min = 1, .max = 64},
+        {ROW("daemon", "log_level", config, log_level), CONFIG_CHOICE, .def = "info", RELOAD,
+                .choices = log_levels},
+
+        {ROW("s3", "endpoint", config, s3.endpoint), CONFIG_ENDPOINT, .def = "", RELOAD},
+        {ROW("s3", "region", config, s3.region), CONFIG_REGION, .def = "us-east-1", RELOAD},
+        {ROW("s3", "addressing", config, s3.addressing), CONFIG_CHOICE, .def = "auto", RELOAD,
+                .choices = addressings},
+        {ROW("s3", "credentials", config, s3.credentials), CONFIG_PATH, .def = "", RELOAD},
+        {ROW("s3", "max_transfers", config, s3.max_transfers), CONFIG_NUMBER, .def = "8", RELOAD,
+                .min = 1, .max = 64},
+        {ROW("s3", "bandwidth_limit", config, s3.bandwidth_limit), CONFIG_SIZE, .def = "0", RELOAD,
+                .min = 0, .max = 1024 * GIB},
+        {ROW("s3", "ca_file", config, s3.ca_file), CONFIG_PATH, .def = "", RELOAD},
+        {ROW("s3", "proxy", config, s3.proxy), CONFIG_PROXY, .def = "", RELOAD},
+        {ROW("s3", "allow_http", config, s3.allow_http), CONFIG_BOOL, .def = "no", RELOAD},
+        {ROW("s3", "stall_timeout", config, s3.stall_timeout_usec), CONFIG_SPAN, .def = "60s", RELOAD,
+                .min = 100 * USEC_PER_MSEC, .max = DAYS(1)},
+
+        {ROW("openpgp", "homedir", config, openpgp.homedir), CONFIG_PATH, .def = ""},
+        {ROW("openpgp", "passphrase_file", config, openpgp.passphrase_file), CONFIG_PATH, .def = ""},
+        {ROW("openpgp", "signatures", config, openpgp.signatures), CONFIG_CHOICE, .def = "optional", RELOAD,
+                .choices = signatures},
+        {ROW("openpgp", "signers", config, openpgp.signers), CONFIG_FINGERPRINTS, .def = "", RELOAD},
+        {ROW("openpgp", "engine", config, openpgp.engine), CONFIG_CHOICE, .def = "auto", RELOAD,
+                .choices = engines},
+
+        {ROW("staging", "path", config, staging.path), CONFIG_PATH, .def = ""},
+        {ROW("staging", "group", config, staging.groups.all), CONFIG_GROUP_NAME, .def = ""},
+        {ROW("staging", "events_group", config, staging.groups.category[CATEGORY_EVENTS]), CONFIG_GROUP_NAME,
+                .def = ""},
+        {ROW("staging", "database_group", config, staging.groups.category[CATEGORY_DATABASE]), CONFIG_GROUP_NAME,
+                .def = ""},
+        {ROW("staging", "email_opt_in_group", config, staging.groups.category[CATEGORY_EMAIL_OPT_IN]),
+                CONFIG_GROUP_NAME, .def = ""},
+        {ROW("staging", "rdx_group", config, staging.groups.category[CATEGORY_RDX]), CONFIG_GROUP_NAME, .def = ""},
+        {ROW("staging", "file_mode", config, staging.file_mode), CONFIG_FILE_MODE, .def = "0440"},
+        {ROW("staging", "dir_mode", config, staging.dir_mode), CONFIG_DIR_MODE, .def = "0750"},
+        {ROW("staging", "min_free", config, staging.min_free), CONFIG_SIZE, .def = "10G", RELOAD,
+                .min = 0, .max = 1024 * 1024 * GIB},
+        {ROW("staging", "events_format", config, staging.events_format), CONFIG_CHOICE, .def = "gzip", RELOAD,
+                .choices = formats},
+        {ROW("staging", "encrypted_device", config, staging.encrypted_device), CONFIG_CHOICE, .def = "warn",
+                .choices = devices},
+        {ROW("staging", "keep_snapshots", config, staging.keep_snapshots), CONFIG_NUMBER_OR_ALL, .def = "all",
+                RELOAD, .min = 1, .max = 100000},
+        {ROW("staging", "keep_days", config, staging.keep_days_usec), CONFIG_DAYS_OR_ALL, .def = "all", RELOAD,
+                .min = 1, .max = 36500},
+        {ROW("staging", "keep_replaced", config, staging.keep_replaced_usec), CONFIG_SPAN_OR_ALL, .def = "30d",
+                RELOAD, .min = 0, .max = DAYS(36500)},
+        {ROW("staging", "deduplicate", config, staging.deduplicate), CONFIG_BOOL, .def = "yes", RELOAD},
+        {ROW("staging", "incomplete_snapshots", config, staging.incomplete_snapshots), CONFIG_CHOICE,
+                .def = "publish", RELOAD, .choices = incomplete},
+
+        {ROW("limits", "max_plaintext", config, limits.max_plaintext), CONFIG_SIZE, .def = "500G", RELOAD,
+                .min = 1, .max = 1024 * 1024 * GIB},
+        {ROW("limits", "max_ratio", config, limits.max_ratio), CONFIG_NUMBER, .def = "2000", RELOAD,
+                .min = 1, .max = 1000000},
+        {ROW("limits", "max_members", config, limits.max_members), CONFIG_NUMBER, .def = "200000", RELOAD,
+                .min = 1, .max = 10000000},
+        {ROW("limits", "max_name", config, limits.max_name), CONFIG_NUMBER, .def = "255", RELOAD,
+                .min = 1, .max = 255, .expected = "a number from 1 to 255, which file systems allow"},
+
+        {ROW("package", "org", config_package, spec.org), CONFIG_ORG, .def = "", RELOAD},
+        {ROW("package", "sites", config_package, spec.sites), CONFIG_SITES, .def = "edx edge", RELOAD},
+        {ROW("package", "categories", config_package, spec.categories), CONFIG_CATEGORIES,
+                .def = "events database email-opt-in rdx", RELOAD},
+        {ROW("package", "events", config_package, spec.at[CATEGORY_EVENTS]), CONFIG_LOCATION, .def = "", RELOAD},
+        {ROW("package", "database", config_package, spec.at[CATEGORY_DATABASE]), CONFIG_LOCATION, .def = "",
+                RELOAD},
+        {ROW("package", "email_opt_in", config_package, spec.at[CATEGORY_EMAIL_OPT_IN]), CONFIG_LOCATION,
+                .def = "", RELOAD},
+        {ROW("package", "rdx", config_package, spec.at[CATEGORY_RDX]), CONFIG_LOCATION, .def = "", RELOAD},
+        {ROW("package", "since", config_package, since), CONFIG_SINCE, .def = "", RELOAD},
+        {ROW("package", "courses", config_package, courses), CONFIG_PATTERNS, .def = "", RELOAD},
+        {ROW("package", "tables", config_package, tables), CONFIG_PATTERNS, .def = "", RELOAD},
+        {ROW("package", "credentials", config_package, credentials), CONFIG_PATH, .def = ""},
+        {ROW("package", "homedir", config_package, homedir), CONFIG_PATH, .def = ""},
+        {ROW("package", "group", config_package, groups.all), CONFIG_GROUP_NAME, .def = ""},
+        {ROW("package", "events_group", config_package, groups.category[CATEGORY_EVENTS]), CONFIG_GROUP_NAME,
+                .def = ""},
+        {ROW("package", "database_group", config_package, groups.category[CATEGORY_DATABASE]), CONFIG_GROUP_NAME,
+                .def = ""},
+        {ROW("package", "email_opt_in_group", config_package, groups.category[CATEGORY_EMAIL_OPT_IN]),
+                CONFIG_GROUP_NAME, .def = ""},
+        {ROW("package", "rdx_group", config_package, groups.category[CATEGORY_RDX]), CONFIG_GROUP_NAME,
+                .def = ""},
+};
+/* clang-format on */
+const size_t config_n_keys = ELEMENTSOF(config_keys);
+
+const struct config_key *config_find_key(const char *section, const char *name)
+{
+        for (size_t i = 0; i < config_n_keys; i++)
+                if (streq(config_keys[i].section, section) && streq(config_keys[i].name, name))
+                        return &config_keys[i];
+        return NULL;
+}
+
+bool config_is_section(const char *section)
+{
+        for (size_t i = 0; i < config_n_keys; i++)
+                if (streq(config_keys[i].section, section))
+                        return true;
+        return false;
+}
+
+bool config_is_list(const struct config_key *k)
+{
+        return k->type == CONFIG_SITES || k->type == CONFIG_PATTERNS || k->type == CONFIG_FINGERPRINTS ||
+               k->type == CONFIG_CATEGORIES;
+}
+
+/* Near enough to be a slip of the finger: a third of the letters, two at least. */
+static bool is_near(const char *typed, const char *known, unsigned *best)
+{
+        if (strlen(typed) >= 64)
+                return false;
+        unsigned d = str_distance(typed, known), allowed = MAX(2, (unsigned)strlen(known) / 3);
+        if (d > allowed || d >= *best || d >= strlen(known))
+                return false;
+        *best = d;
+        return true;
+}
+
+const char *config_nearest_key(const char *section, const char *name, char *ret, size_t size)
+{
+        const struct config_key *found = NULL;
+        unsigned best = 64;
+        for (size_t i = 0; i < config_n_keys; i++)
+                if (streq(config_keys[i].section, section) && is_near(name, config_keys[i].name, &best))
+                        found = &config_keys[i];
+        if (found && best <= 2)
+                return found->name;
+        for (size_t i = 0; i < config_n_keys; i++)
+                if (streq(config_keys[i].name, name)) {
+                        snprintf(ret, size, "[%s%s] %s", config_keys[i].section,
+                                streq(config_keys[i].section, CONFIG_PACKAGE_SECTION) ? " NAME" : "", name);
+                        return ret;
+                }
+        return found ? found->name : NULL;
+}
+
+const char *config_nearest_section(const char *section)
+{
+        const char *found = NULL;
+        unsigned best = 64;
+        for (size_t i = 0; i < config_n_keys; i++)
+                if (is_near(section, config_keys[i].section, &best))
+                        found = config_keys[i].section;
+        return found;
+}

@@ -2,8 +2,6 @@
 /* Every bound on what comes from outside, in one place. What an admin may change is in [limits] instead. */
 #pragma once
 
-#include_next <limits.h> /* -I lib puts this file in front of the system's of the same name */
-
 #include "macro.h"
 
 #define LIMIT_S3_KEY 1024               /* bytes; AWS: object key naming guidelines */
