@@ -19,6 +19,45 @@
 #include "macro.h"
 #include "str.h"
 
+/* open_beneath() where openat2(2) is not there (valgrind, old containers): each part is opened from the one
+ * before, none may be a link and ".." is refused, so there is no way out either. */
+static int walk_beneath(int dir_fd, const char *path, int flags, mode_t mode)
+{
+        _cleanup_close_ int fd = -1;
+        int at = dir_fd;
+        char name[NAME_MAX + 1] = ".";
+        if (*path == '/')
+                return -EXDEV;
+        if (!*path)
+                return -ENOENT;
+        for (;;) {
+                size_t n = strcspn(path, "/");
+                if (n >= sizeof(name))
+                        return -ENAMETOOLONG;
+                memcpy(name, path, n);
+                name[n] = 0;
+                if (streq(name, ".."))
+                        return -EXDEV;
+                path += n;
+                if (!*path)
+                        break;
+                path += strspn(path, "/");
+                int next = openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                if (next < 0)
+                        return -errno;
+                close_fd(fd);
+                at = fd = next;
+        }
+        _cleanup_close_ int last = openat(at, *name ? name : ".", flags | O_NOFOLLOW | O_CLOEXEC, mode);
+        struct stat st;
+        if (last < 0)
+                return -errno;
+        /* O_PATH takes hold of the link itself, which openat2() does only where O_NOFOLLOW asks for it */
+        if ((flags & O_PATH) && !(flags & O_NOFOLLOW) && fstat(last, &st) == 0 && S_ISLNK(st.st_mode))
+                return -ELOOP;
+        return take_fd(&last);
+}
+
 int open_beneath(int dir_fd, const char *path, int flags, mode_t mode)
 {
         bool creates = (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE;
@@ -32,6 +71,8 @@ int open_beneath(int dir_fd, const char *path, int flags, mode_t mode)
                 long fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
                 if (fd >= 0)
                         return (int)fd;
+                if (errno == ENOSYS)
+                        return walk_beneath(dir_fd, path, flags, mode);
                 if (errno != EINTR && (errno != EAGAIN || tries >= 16))
                         return -errno;
         }

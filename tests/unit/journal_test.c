@@ -272,13 +272,34 @@ static void message_ids_are_unique_and_of_their_form(void **state)
         }
 }
 
+static int write_file(const char *path, const char *text)
+{
+        _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+        return fd < 0 ? -errno : write_all(fd, text, strlen(text));
+}
+
+/* As a user: root of a namespace of our own, who may mount there. */
+static int enter_namespaces(void)
+{
+        char uid_map[32], gid_map[32];
+        unsigned uid = geteuid();
+        if (uid == 0)
+                return unshare(CLONE_NEWNS);
+        snprintf(uid_map, sizeof(uid_map), "0 %u 1", uid);
+        snprintf(gid_map, sizeof(gid_map), "0 %u 1", getegid());
+        if (unshare(CLONE_NEWNS | CLONE_NEWUSER) < 0)
+                return -1;
+        int r = write_file("/proc/self/setgroups", "deny");
+        r = r < 0 ? r : write_file("/proc/self/uid_map", uid_map);
+        return r < 0 ? r : write_file("/proc/self/gid_map", gid_map);
+}
+
 /* A socket where journald's would be, seen by this process only. A descriptor or -1. */
 static int stand_in_for_journald(void)
 {
         static const struct sockaddr_un at = {
                 .sun_family = AF_UNIX, .sun_path = "/run/systemd/journal/socket"};
-        int namespaces = geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER;
-        if (unshare(namespaces) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        if (enter_namespaces() < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
                 mount("tmpfs", "/run", "tmpfs", 0, NULL) < 0 || mkdir("/run/systemd", 0755) < 0 ||
                 mkdir("/run/systemd/journal", 0755) < 0)
                 return -1;
