@@ -1,2 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-typedef int archive_is_to_come;
+#include "archive.h"
+
+struct archive_stream *archive_stream_free(struct archive_stream *s)
+{
+        return s;
+}

@@ -1,6 +1,136 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-int main(void);
-int main(void)
+/* czard-decrypt: holds the OpenPGP key and has no network. It is started by czard with one end of a socket
+ * pair and does what comes through it, one job at a time, synchronously: gpg may block for ever, and then
+ * czard kills this process with its deadline. It owns no paths but its GNUPGHOME; ciphertext comes through a
+ * pipe, plaintext goes to an unnamed file, both handed in with the job.
+ *
+ * The flow goes on in setup.c, job.c and zip.c. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "../journal.h"
+#include "fsx.h"
+#include "str.h"
+#include "worker.h"
+
+enum { EXIT_USAGE = 2, EXIT_CANNOT = 3 };
+
+int worker_send(struct worker *w, struct message *m)
 {
-        return 3;
+        m->id = w->job;
+        return proto_send(w->channel, m);
+}
+
+static uint64_t now_usec(void)
+{
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / 1000;
+}
+
+void worker_progress(struct worker *w, size_t n)
+{
+        w->moved += n;
+        uint64_t now = now_usec();
+        if (n == 0 || now - w->progressed_usec < USEC_PER_SEC)
+                return;
+        w->progressed_usec = now;
+        struct message m = {.type = PROTO_PROGRESS, .progress = {.bytes = w->moved}};
+        (void)worker_send(w, &m); /* a broken channel shows when the verdict is sent */
+}
+
+static int do_job(struct worker *w, struct message *m)
+{
+        w->job = m->id;
+        w->moved = 0;
+        w->progressed_usec = now_usec();
+        if (w->ready && !agent_alive(&w->agent))
+                (void)worker_revive(w); /* else the job tells */
+        switch (m->type) {
+        case PROTO_SETUP:
+                return worker_setup(w, m);
+        case PROTO_FILE:
+                return worker_file(w, m);
+        case PROTO_DIRECTORY:
+                return worker_directory(w, m);
+        case PROTO_MEMBERS:
+                return worker_members(w, m);
+        default:
+                return -EPROTO;
+        }
+}
+
+/* Until the channel is closed. 0, or -errno with a cause. */
+static int serve(struct worker *w, struct error *e)
+{
+        for (;;) {
+                struct message m;
+                int r = proto_recv(w->channel, &m, e);
+                if (r == -EPIPE)
+                        return 0;
+                if (r < 0)
+                        return r;
+                r = do_job(w, &m);
+                unsigned type = m.type;
+                message_done(&m);
+                if (r == -EPIPE || r == -ECONNRESET)
+                        return 0;
+                if (r < 0)
+                        return error_set(e, CAUSE_HELPER, -r, "message of type %u: %s", type, strerror(-r));
+        }
+}
+
+static void worker_done(struct worker *w)
+{
+        w->stream = archive_stream_free(w->stream);
+        w->pgp = pgp_close(w->pgp);
+        agent_stop(&w->agent);
+        secret_done(&w->passphrase);
+        free(w->home);
+}
+
+static int usage(void)
+{
+        fputs("czard-decrypt is started by czard.\n", stderr);
+        return EXIT_USAGE;
+}
+
+/* Standard input and output are nobody's business; everything we were not given is closed. */
+static int own_descriptors(int channel)
+{
+        struct stat st;
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        if (null < 0 || channel != 3 || fstat(channel, &st) < 0 || !S_ISSOCK(st.st_mode))
+                return -EBADF;
+        if (dup2(null, 0) < 0 || dup2(null, 1) < 0 || (fcntl(2, F_GETFD) < 0 && dup2(null, 2) < 0))
+                return -errno;
+        close_from(4);
+        return fd_cloexec(channel, 1);
+}
+
+int main(int argc, char **argv)
+{
+        process_harden();
+        if (argc == 2 && streq(argv[1], "--version")) {
+                puts("czard-decrypt " CZARD_VERSION);
+                return 0;
+        }
+        if (argc != 3 || !streq(argv[1], "--channel") || !streq(argv[2], "3") || own_descriptors(3) < 0)
+                return usage();
+        journal_open("czard-decrypt");
+        signal(SIGPIPE, SIG_IGN);
+        umask(0077);
+        struct worker w = {.channel = 3, .agent = {.listen_fd = -1}};
+        struct error e = {};
+        int r = serve(&w, &e);
+        worker_done(&w);
+        if (r < 0)
+                journal_event(EVENT_FAILED, NULL, "czard-decrypt cannot go on: %s", e.text);
+        return r < 0 ? EXIT_CANNOT : 0;
 }

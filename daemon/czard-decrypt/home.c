@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The worker's GNUPGHOME. The keys are copied as files, so that the source is only read: it may be read-only,
+ * and no agent is ever started on it. Nothing of the source's own configuration is taken over. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "fsx.h"
+#include "str.h"
+#include "worker.h"
+
+/* gpg never starts an agent or dirmngr, never looks anything up, never asks. */
+static const char gpg_conf[] = "batch\n"
+                               "no-tty\n"
+                               "quiet\n"
+                               "no-greeting\n"
+                               "no-autostart\n"
+                               "disable-dirmngr\n"
+                               "no-auto-key-retrieve\n"
+                               "no-auto-key-locate\n"
+                               "no-auto-check-trustdb\n"
+                               "trust-model always\n"
+                               "no-permission-warning\n"
+                               "no-random-seed-file\n"
+                               "no-symkey-cache\n"
+                               "lock-never\n"
+                               "exit-on-status-write-error\n";
+
+/* The home is this worker's own and lies on tmpfs, so a costly S2K would protect nothing, yet be paid at
+ * every single private-key operation. */
+static const char agent_conf[] = "quiet\n"
+                                 "s2k-count 1024\n"
+                                 "allow-loopback-pinentry\n"
+                                 "allow-preset-passphrase\n"
+                                 "no-allow-external-cache\n"
+                                 "disable-scdaemon\n"
+                                 "auto-expand-secmem\n"
+                                 "default-cache-ttl 34560000\n"
+                                 "max-cache-ttl 34560000\n"
+                                 "pinentry-program /bin/false\n";
+
+static int copy_bytes(int in, int out, size_t max)
+{
+        char buf[16 * 1024];
+        size_t total = 0;
+        ssize_t n;
+        int r = 0;
+        while (r == 0 && (n = read_full(in, buf, sizeof(buf))) != 0) {
+                total += n > 0 ? (size_t)n : 0;
+                r = n < 0 ? (int)n : total > max ? -EFBIG : write_all(out, buf, (size_t)n);
+        }
+        explicit_bzero(buf, sizeof(buf));
+        return r;
+}
+
+/* 1 copied, 0 not there, -errno. */
+static int copy_file(
+        int from_dir, int to_dir, const char *name, mode_t forbidden, size_t max, struct error *e)
+{
+        _cleanup_close_ int in = openat(from_dir, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        if (in < 0)
+                return errno == ENOENT ? 0
+                                       : error_set(e, CAUSE_NO_KEY, errno, "%s: %s", name, strerror(errno));
+        int r = check_owner_mode(in, name, forbidden, e);
+        if (r < 0)
+                return r;
+        _cleanup_close_ int out =
+                openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        r = out < 0 ? -errno : copy_bytes(in, out, max);
+        if (r < 0)
+                return error_set(e, cause_from_errno(-r), -r, "copying %s: %s", name, strerror(-r));
+        return 1;
+}
+
+/* Key files are named KEYGRIP.key. */
+static int copy_key_files(int from, int to, struct error *e)
+{
+        int list = openat(from, "private-keys-v1.d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (list < 0)
+                return errno == ENOENT
+                               ? 0
+                               : error_set(e, CAUSE_NO_KEY, errno, "private-keys-v1.d: %s", strerror(errno));
+        _cleanup_closedir_ DIR *d = fdopendir(list);
+        if (!d) {
+                close_fd(list);
+                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
+        }
+        int r = check_owner_mode(dirfd(d), "private-keys-v1.d", 0007, e);
+        if (r == 0 && mkdirat(to, "private-keys-v1.d", 0700) < 0)
+                r = error_set(e, cause_from_errno(errno), errno, "private-keys-v1.d: %s", strerror(errno));
+        if (r < 0)
+                return r;
+        _cleanup_close_ int out = openat(to, "private-keys-v1.d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        size_t n = 0;
+        for (struct dirent *f; out >= 0 && (f = readdir(d));) {
+                if (!str_ends(f->d_name, ".key"))
+                        continue;
+                if (++n > LIMIT_SECRET_KEYS)
+                        return error_set(
+                                e, CAUSE_NO_KEY, EFBIG, "more than %d secret keys", LIMIT_SECRET_KEYS);
+                r = copy_file(dirfd(d), out, f->d_name, 0077, LIMIT_SECRET_KEY_FILE, e);
+                if (r < 0)
+                        return r;
+        }
+        return out < 0 ? error_set(e, CAUSE_HELPER, errno, "private-keys-v1.d: %s", strerror(errno)) : 0;
+}
+
+/* Key rings; and the secret one of GnuPG before 2.1, which gpg converts by itself unless it did so before. */
+static int copy_rings(int from, int to, struct error *e)
+{
+        int r = copy_file(from, to, "pubring.kbx", 0, LIMIT_KEYRING, e);
+        if (r >= 0)
+                r = copy_file(from, to, "pubring.gpg", 0, LIMIT_KEYRING, e);
+        if (r >= 0)
+                r = copy_file(from, to, ".gpg-v21-migrated", 0, LIMIT_KEYRING, e);
+        if (r == 0)
+                r = copy_file(from, to, "secring.gpg", 0077, LIMIT_KEYRING, e);
+        return MIN(r, 0);
+}
+
+static int write_file(int dir, const char *name, const char *text, struct error *e)
+{
+        _cleanup_close_ int fd =
+                openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        int r = fd < 0 ? -errno : write_all(fd, text, strlen(text));
+        return r < 0 ? error_set(e, cause_from_errno(-r), -r, "%s: %s", name, strerror(-r)) : 0;
+}
+
+static int open_folder(const char *path, mode_t forbidden, struct error *e)
+{
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return error_set(e, CAUSE_NO_KEY, errno, "GnuPG home %s: %s", path, strerror(errno));
+        int r = check_owner_mode(fd, path, forbidden, e);
+        return r < 0 ? r : take_fd(&fd);
+}
+
+int home_prepare(const char *home, const char *source, struct error *e)
+{
+        _cleanup_close_ int to = open_folder(home, 0077, e);
+        if (to < 0)
+                return to;
+        _cleanup_close_ int from = open_folder(source, 0007, e);
+        if (from < 0)
+                return from;
+        int r = copy_rings(from, to, e);
+        if (r == 0)
+                r = copy_key_files(from, to, e);
+        if (r == 0)
+                r = write_file(to, "gpg.conf", gpg_conf, e);
+        if (r == 0)
+                r = write_file(to, "gpg-agent.conf", agent_conf, e);
+        if (r < 0)
+                error_prefix(e, "%s", source);
+        return r;
+}

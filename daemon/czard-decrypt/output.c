@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The plaintext file of one job, and the verdict on it. The file has no name: until the director gives it
+ * one, a wrong byte in it harms nobody. */
+#include <string.h>
+#include <unistd.h>
+
+#include "fsx.h"
+#include "ledger.h"
+#include "worker.h"
+
+int output_open(struct output *o, int fd, struct error *e)
+{
+        *o = (struct output){.fd = fd};
+        if (digest_new(DIGEST_SHA256, &o->sha256) < 0)
+                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
+        return 0;
+}
+
+void output_done(struct output *o)
+{
+        o->sha256 = digest_free(o->sha256);
+}
+
+int output_write(void *arg, const void *p, size_t n, struct error *e)
+{
+        struct output *o = arg;
+        int r = write_all(o->fd, p, n);
+        if (r < 0)
+                return error_set(e, cause_from_errno(-r), -r, "writing the plaintext: %s", strerror(-r));
+        digest_update(o->sha256, p, n);
+        o->size += n;
+        return 0;
+}
+
+void output_finish(struct output *o, struct proto_verdict *v)
+{
+        if (v->outcome.cause != CAUSE_NONE) {
+                (void)!ftruncate(o->fd, 0);
+                return;
+        }
+        v->plain_size = o->size;
+        digest_final(o->sha256, v->sha256);
+}
+
+bool cause_is_of_content(enum cause c)
+{
+        switch (c) {
+        case CAUSE_NONE:
+        case CAUSE_NO_MDC:
+        case CAUSE_BAD_MDC:
+        case CAUSE_BAD_PGP:
+        case CAUSE_SIGNATURE:
+        case CAUSE_BAD_GZIP:
+        case CAUSE_BAD_ZIP:
+                return true;
+        default:
+                return false;
+        }
+}
+
+void verdict_from_pgp(struct proto_verdict *v, const struct pgp_verdict *from)
+{
+        v->checks |= from->checks;
+        v->warnings |= from->warnings;
+        v->fingerprint = from->fingerprint;
+        v->recipients = from->recipients;
+}
+
+int send_verdict(struct worker *w, struct proto_verdict *v, const struct error *e)
+{
+        v->outcome = (struct outcome){.cause = e->cause, .detail = e->text};
+        struct message m = {.type = PROTO_VERDICT, .verdict = *v};
+        return worker_send(w, &m);
+}
+
+_Static_assert((int)PGP_WARN_KEY_EXPIRED == (int)WARN_KEY_EXPIRED && (int)PGP_WARN_ARMOR == (int)WARN_ARMOR &&
+                       (int)PGP_WARN_SIGNATURE == (int)WARN_SIGNATURE,
+        "the warnings of lib/pgp are those of the protocol");

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* SETUP: from a GnuPG home to a worker that can decrypt. A passphrase that does not fit is found here, once,
+ * by opening every key with it. Restrictions that hold for the rest of the worker's life belong at the end of
+ * worker_setup(): from there on no path outside the home is opened. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "str.h"
+#include "worker.h"
+
+static const char search_path[] = "/usr/bin:/bin:/usr/local/bin";
+
+/* gpg, gpgconf and gpg-agent get this environment and no other. */
+static int set_environment(const char *home)
+{
+        if (clearenv() != 0 || setenv("PATH", search_path, 1) < 0 || setenv("LC_ALL", "C", 1) < 0 ||
+                setenv("GNUPGHOME", home, 1) < 0 || setenv("HOME", home, 1) < 0)
+                return -ENOMEM;
+        return 0;
+}
+
+/* The first line of the memfd. Its file offset is shared with the other workers', so it is not read(2). */
+static int read_passphrase(int fd, struct secret *ret, struct error *e)
+{
+        struct stat st;
+        if (fstat(fd, &st) < 0 || st.st_size < 0 || st.st_size > LIMIT_PASSPHRASE + 2)
+                return error_set(e, CAUSE_PASSPHRASE, EINVAL, "the passphrase cannot be read");
+        _cleanup_secret_ struct secret s = {};
+        if (secret_alloc((size_t)st.st_size, &s) < 0)
+                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
+        while (s.len < (size_t)st.st_size) {
+                ssize_t n = pread(fd, s.p + s.len, (size_t)st.st_size - s.len, (off_t)s.len);
+                if (n <= 0)
+                        return error_set(e, CAUSE_PASSPHRASE, EIO, "the passphrase cannot be read");
+                s.len += (size_t)n;
+        }
+        s.p[s.len] = 0;
+        s.len = strcspn(s.p, "\r\n");
+        s.p[s.len] = 0;
+        secret_done(ret);
+        *ret = s;
+        s = (struct secret){};
+        return 0;
+}
+
+/* Runs gpgconf with one argument; its output (cut at size) goes into out. Exit status 0 or -EIO. */
+static int run_gpgconf(const char *home, const char *argument, const char *argument2, char *out, size_t size)
+{
+        int pipe_fds[2];
+        if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+                return -errno;
+        pid_t pid = fork();
+        if (pid == 0) {
+                int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+                if (null >= 0 && dup2(null, 0) == 0 && dup2(pipe_fds[1], 1) == 1 && dup2(null, 2) == 2)
+                        execlp("gpgconf", "gpgconf", "--homedir", home, argument, argument2, (char *)NULL);
+                _exit(127);
+        }
+        close_fd(pipe_fds[1]);
+        _cleanup_close_ int in = pipe_fds[0];
+        size_t len = 0;
+        ssize_t n;
+        while (pid > 0 && (n = read(in, out + len, size - 1 - len)) > 0)
+                len += (size_t)n;
+        out[len] = 0;
+        int status = 0;
+        if (pid < 0 || waitpid(pid, &status, 0) < 0 || status != 0)
+                return -EIO;
+        return 0;
+}
+
+/* GnuPG prefers a socket below /run/user/UID/gnupg when a folder for this home was made there once
+ * ("gpgconf --create-socketdir"). Ours must be in the home: what Landlock and we can see. */
+static int check_socket_place(const char *home, struct error *e)
+{
+        char place[512], want[512], removed[64];
+        snprintf(want, sizeof(want), "%s/S.gpg-agent\n", home);
+        for (int i = 0; i < 2; i++) {
+                if (run_gpgconf(home, "--list-dirs", "agent-socket", place, sizeof(place)) < 0)
+                        return error_set(e, CAUSE_HELPER, EIO, "gpgconf cannot be run; is GnuPG installed?");
+                if (streq(place, want))
+                        return 0;
+                (void)run_gpgconf(home, "--remove-socketdir", NULL, removed, sizeof(removed));
+        }
+        return error_set(e, CAUSE_CONFIG, EADDRNOTAVAIL,
+                "GnuPG wants its socket at %.200s instead of %s: remove it", place, home);
+}
+
+/* Opens every key with the passphrase. Good when one can be used; the others are forgotten with a warning. */
+static int unlock_keys(struct worker *w, bool reprotect, struct strbuf *warning, struct error *e)
+{
+        struct error first = {};
+        size_t n, usable = 0, left = 0;
+        const struct pgp_key *keys = pgp_keys(w->pgp, &n);
+        for (size_t i = 0; i < n; i++)
+                left += keys[i].n_subkeys;
+        for (size_t i = 0; i < n; i++)
+                for (size_t j = 0; j < keys[i].n_subkeys;) {
+                        struct error one = {};
+                        const struct pgp_subkey *s = &keys[i].subkeys[j];
+                        if (agent_unlock(&w->agent, s->keygrip, &w->passphrase, reprotect, &one) == 0) {
+                                usable++;
+                                j++;
+                                continue;
+                        }
+                        if (!first.cause)
+                                first = one;
+                        strbuf_printf(warning, "%skey %s cannot be used: %s", warning->len ? "; " : "",
+                                s->key_id, one.text);
+                        pgp_forget(w->pgp, s->key_id);
+                }
+        if (usable)
+                return 0;
+        if (left == 0)
+                return error_set(e, CAUSE_NO_KEY, ENOKEY, "there is no secret key that can decrypt");
+        *e = first;
+        return -first.err;
+}
+
+int worker_revive(void *arg)
+{
+        struct worker *w = arg;
+        struct error e = {};
+        size_t n;
+        int r = agent_restart(&w->agent, w->home, &e);
+        const struct pgp_key *keys = pgp_keys(w->pgp, &n);
+        for (size_t i = 0; r == 0 && i < n; i++)
+                for (size_t j = 0; r == 0 && j < keys[i].n_subkeys; j++)
+                        r = agent_unlock(&w->agent, keys[i].subkeys[j].keygrip, &w->passphrase, false, &e);
+        return r;
+}
+
+static int set_up(struct worker *w, const struct message *m, struct strbuf *warning, struct error *e)
+{
+        const struct proto_setup *s = &m->setup;
+        struct pgp_options options = {
+                .engine = (enum pgp_engine)s->engine,
+                .signatures = (enum signature_policy)s->signatures,
+                .revive = worker_revive,
+                .arg = w,
+        };
+        w->limit = (struct expansion){.max_plaintext = s->max_plaintext, .max_ratio = s->max_ratio};
+        w->archive_limits = (struct archive_limits){.max_members = s->max_members, .max_name = s->max_name};
+        w->home = strdup(s->home);
+        if (!w->home || set_environment(w->home) < 0 || strv_split(&options.signers, s->signers) < 0)
+                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
+        int r = m->n_fds ? read_passphrase(m->fds[0], &w->passphrase, e) : secret_alloc(0, &w->passphrase);
+        if (r == 0)
+                r = home_prepare(w->home, s->source, e);
+        if (r == 0)
+                r = check_socket_place(w->home, e);
+        if (r == 0)
+                r = agent_start(&w->agent, w->home, e);
+        if (r == 0)
+                r = pgp_open(w->home, &options, &w->pgp, e);
+        strv_done(&options.signers);
+        if (r == 0)
+                r = unlock_keys(w, s->import, warning, e);
+        return r;
+}
+
+/* The keys as they go into READY. The caller frees *ret and the key_ids in it. */
+static int list_keys(const struct worker *w, struct proto_key **ret, size_t *ret_n)
+{
+        size_t n, used = 0;
+        const struct pgp_key *keys = pgp_keys(w->pgp, &n);
+        struct proto_key *list = calloc(n ? n : 1, sizeof(*list));
+        for (size_t i = 0; list && i < n; i++) {
+                struct strbuf ids = {};
+                for (size_t j = 0; j < keys[i].n_subkeys; j++)
+                        strbuf_printf(&ids, "%s%s", j ? " " : "", keys[i].subkeys[j].key_id);
+                if (!ids.s)
+                        continue;
+                list[used++] = (struct proto_key){
+                        .fingerprint = keys[i].fingerprint,
+                        .user_id = keys[i].user_id,
+                        .key_ids = ids.s,
+                        .created = keys[i].created,
+                        .expires = keys[i].expires,
+                };
+        }
+        *ret = list;
+        *ret_n = used;
+        return list ? 0 : -ENOMEM;
+}
+
+int worker_setup(struct worker *w, const struct message *m)
+{
+        if (w->home)
+                return -EPROTO;
+        struct error e = {};
+        _cleanup_strbuf_ struct strbuf warning = {};
+        struct message answer = {.type = PROTO_READY};
+        int r = set_up(w, m, &warning, &e);
+        if (r == 0)
+                r = list_keys(w, &answer.ready.keys, &answer.ready.n_keys);
+        if (r < 0 && !e.cause)
+                error_set(&e, CAUSE_HELPER, -r, "%s", strerror(-r));
+        w->ready = r == 0;
+        answer.ready.outcome = (struct outcome){.cause = e.cause, .detail = e.text};
+        answer.ready.warning = warning.s;
+        r = worker_send(w, &answer);
+        for (size_t i = 0; i < answer.ready.n_keys; i++)
+                free((char *)(uintptr_t)answer.ready.keys[i].key_ids);
+        free(answer.ready.keys);
+        return r;
+}

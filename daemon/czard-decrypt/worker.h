@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of czard-decrypt share.
+ *
+ *   main.c    the channel: one message in, one job, its answers out
+ *   setup.c   SETUP: home.c (files) -> agent.c (gpg-agent) -> pgp_open() -> keys unlocked
+ *   job.c     FILE
+ *   zip.c     DIRECTORY, MEMBERS
+ *   output.c  the plaintext and the verdict on it
+ */
+#pragma once
+
+#include "agent.h"
+#include "archive.h"
+#include "digest.h"
+#include "pgp.h"
+#include "proto.h"
+#include "secret.h"
+
+struct worker {
+        int channel;
+        bool ready; /* SETUP went well */
+        char *home; /* our own GNUPGHOME */
+        struct agent agent;
+        struct pgp *pgp;
+        struct secret passphrase; /* len 0: none */
+        struct expansion limit;
+        struct archive_limits archive_limits;
+        struct archive_stream *stream; /* of the last MEMBERS */
+
+        uint32_t job;             /* id of the request at hand */
+        uint64_t moved;           /* bytes of it that were read */
+        uint64_t progressed_usec; /* when PROGRESS was last sent */
+};
+
+/* Sends m with the id of the request. 0 or -errno. */
+int worker_send(struct worker *w, struct message *m);
+/* n more bytes were read: tells the director now and then. */
+void worker_progress(struct worker *w, size_t n);
+
+/* home.c: fills the empty folder home with our configuration and the keys of source. */
+int home_prepare(const char *home, const char *source, struct error *e);
+
+/* setup.c: a fresh agent that knows the passphrase. arg is the struct worker. 0 or -errno. */
+int worker_revive(void *arg);
+
+/* Each answers the request m and returns 0, or -errno when the channel is broken or m made no sense. */
+int worker_setup(struct worker *w, const struct message *m);
+int worker_file(struct worker *w, struct message *m);
+int worker_directory(struct worker *w, struct message *m);
+int worker_members(struct worker *w, struct message *m);
+
+/* A plaintext file that is being written. */
+struct output {
+        int fd; /* borrowed */
+        struct digest *sha256;
+        uint64_t size;
+};
+int output_open(struct output *o, int fd, struct error *e);
+void output_done(struct output *o);
+#define _cleanup_output_ _cleanup_(output_done)
+/* A sink_fn over a struct output. */
+int output_write(void *arg, const void *p, size_t n, struct error *e);
+/* Puts size and digest into v, or throws away what was written when v tells an error. */
+void output_finish(struct output *o, struct proto_verdict *v);
+
+/* Does the rest of the input matter after such an end? Of a bad message it is read, so that the sender can
+ * tell whether the bytes were those that S3 has. */
+bool cause_is_of_content(enum cause c);
+/* v as an answer, with what is wrong in e. */
+int send_verdict(struct worker *w, struct proto_verdict *v, const struct error *e);
+/* Takes over what the engine found. */
+void verdict_from_pgp(struct proto_verdict *v, const struct pgp_verdict *from);

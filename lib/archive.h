@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Zip archives in two parts, neither of which needs the whole archive: the directory at the end (zip64 too),
+ * from memory; and the members, forward only, from a stream of their bytes. */
+#pragma once
+
+#include "cleanup.h"
+#include "sink.h"
+
+struct archive_entry {
+        const char *name; /* raw bytes; a NUL in it is turned into \001, which no allow-list lets pass */
+        uint64_t offset;  /* of the local header */
+        uint64_t extent;  /* bytes from there to the next header or the directory */
+        uint64_t packed, size;
+        uint32_t crc, mode; /* mode: st_mode of a UNIX entry, 0 otherwise */
+        uint16_t method, flags;
+};
+
+struct archive_limits {
+        uint64_t max_members; /* 0: without limit */
+        uint64_t max_name;    /* bytes of one path component; 0: without limit */
+};
+
+struct archive_directory {
+        struct archive_entry *entries; /* by offset */
+        size_t n;
+        /* Not 0: the directory begins before the bytes that were given, here; nothing else is filled. */
+        uint64_t need_start;
+        void *storage;
+};
+
+/* tail holds bytes [start, size) of an archive of size bytes. libzip is the authority for what the directory
+ * says; a walk of our own adds what libzip does not tell and must agree with it in all else. Headers that
+ * overlap, reach into the directory or beyond the limits spoil the whole archive; what is wrong with one
+ * member (name, encryption, method) is told when that member is read. 0, or -errno with CAUSE_BAD_ZIP or
+ * CAUSE_LIMIT. */
+int archive_directory(const void *tail, uint64_t start, uint64_t size, const struct archive_limits *limits,
+        struct archive_directory *ret, struct error *e);
+void archive_directory_done(struct archive_directory *d);
+#define _cleanup_archive_directory_ _cleanup_(archive_directory_done)
+
+/* The bytes of an archive from some position on, read forward from a descriptor. */
+struct archive_stream;
+
+/* Takes fd over, whose next byte is archive byte position. 0 or -ENOMEM. */
+int archive_stream_new(int fd, uint64_t position, struct archive_stream **ret);
+struct archive_stream *archive_stream_free(struct archive_stream *s);
+DEFINE_CLEANUP(struct archive_stream, archive_stream, archive_stream_free)
+/* Called with the number of bytes after each read. */
+void archive_stream_on_read(struct archive_stream *s, void (*moved)(void *arg, size_t n), void *arg);
+
+/* Skips to the entry and compares its local header with it. Whatever this or a read returns, the next entry
+ * can be begun: damage does not spread. 0, or -errno: CAUSE_BAD_ZIP, CAUSE_TRUNCATED when the stream ends,
+ * CAUSE_IO. */
+int archive_member_begin(struct archive_stream *s, const struct archive_entry *entry, struct error *e);
+/* A source_fn over the stream: the member's bytes, inflated. At the end CRC-32 and size have been checked. */
+ssize_t archive_member_read(void *stream, void *p, size_t n, struct error *e);
+/* Reads what is left of the member, for its CRC-32. 0 or -errno: what the member's first error was. */
+int archive_member_end(struct archive_stream *s, struct error *e);
+/* Packed bytes of the member that were read so far. */
+uint64_t archive_member_packed(const struct archive_stream *s);

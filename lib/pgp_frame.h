@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The outermost packets of an OpenPGP stream (RFC 4880, 4.2), watched as they pass by: is it one encrypted
+ * message, whole, with nothing before and nothing after? Nothing is decrypted or kept. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum frame_state {
+        FRAME_START,      /* nothing yet */
+        FRAME_HEADER,     /* packet header is incomplete */
+        FRAME_BODY,       /* bytes of a packet to skip */
+        FRAME_INDEFINITE, /* a packet up to the end of the stream */
+        FRAME_BETWEEN,    /* at the start of a packet */
+        FRAME_DONE,       /* the encrypted data is complete */
+        FRAME_ARMOR,      /* in the lines of an armored message */
+        FRAME_ARMOR_DONE, /* after its last line */
+        FRAME_FOREIGN,    /* it does not begin like a message */
+        FRAME_TRAILING,   /* something follows the message */
+};
+
+struct frame {
+        enum frame_state state;
+        uint8_t header[6]; /* of the packet at hand */
+        size_t header_len;
+        uint64_t skip; /* bytes of the body that are still to come */
+        bool partial;  /* another length follows this piece */
+        unsigned tag;
+        char line[80]; /* armor: the start of the line at hand */
+        size_t line_len;
+        uint64_t bytes;
+};
+
+void frame_feed(struct frame *f, const void *p, size_t n);
+
+/* At the end of the stream: NULL when it was one whole message, else what is wrong with it. */
+const char *frame_fault(const struct frame *f);
+
+static inline bool frame_is_armor(const struct frame *f)
+{
+        return f->state == FRAME_ARMOR || f->state == FRAME_ARMOR_DONE;
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fsx.h"
+#include "secret.h"
+#include "worker_driver.h"
+
+static void spawn(struct driver *d)
+{
+        int pair[2];
+        assert_int_equal(proto_pair(pair), 0);
+        d->pid = fork();
+        assert_true(d->pid >= 0);
+        if (d->pid == 0) {
+                setpgid(0, 0);
+                if (pair[1] == 3)
+                        fd_cloexec(3, 0);
+                else
+                        dup2(pair[1], 3);
+                close_from(4);
+                execl(CZARD_DECRYPT, CZARD_DECRYPT, "--channel", "3", (char *)NULL);
+                _exit(127);
+        }
+        close(pair[1]);
+        d->sock = pair[0];
+}
+
+void driver_send(struct driver *d, struct message *m)
+{
+        m->id = ++d->id;
+        assert_int_equal(proto_send(d->sock, m), 0);
+}
+
+void driver_expect(struct driver *d, enum proto_type type, struct message *ret)
+{
+        struct error e = {};
+        for (;;) {
+                assert_int_equal(proto_recv(d->sock, ret, &e), 0);
+                assert_int_equal(ret->id, d->id);
+                if (ret->type != PROTO_PROGRESS)
+                        break;
+                d->progress++;
+                message_done(ret);
+        }
+        assert_int_equal(ret->type, type);
+}
+
+void driver_start(struct driver *d, const struct gpg_fixture *f, const struct driver_options *o)
+{
+        static unsigned serial;
+        char source[128];
+        *d = (struct driver){.f = f};
+        snprintf(d->home, sizeof(d->home), "%s/w%u", f->dir, serial++);
+        snprintf(source, sizeof(source), "%s/%s", f->dir, o->source);
+        assert_int_equal(mkdir(d->home, 0700), 0);
+        spawn(d);
+        struct message m = {
+                .type = PROTO_SETUP,
+                .setup = {.home = d->home,
+                        .source = source,
+                        .signers = o->signers,
+                        .import = !o->copy,
+                        .signatures = o->signatures,
+                        .max_plaintext = o->max_plaintext ? o->max_plaintext : 1 * GIB,
+                        .max_ratio = o->max_ratio ? o->max_ratio : 2000,
+                        .max_members = o->max_members ? o->max_members : 1000,
+                        .max_name = o->max_name ? o->max_name : 255},
+        };
+        struct secret s = {};
+        if (o->passphrase) {
+                assert_int_equal(secret_alloc(strlen(o->passphrase), &s), 0);
+                s.len = strlen(o->passphrase);
+                memcpy(s.p, o->passphrase, s.len);
+                m.fds[0] = secret_to_fd(&s);
+                assert_true(m.fds[0] >= 0);
+                m.n_fds = 1;
+        }
+        driver_send(d, &m);
+        if (m.n_fds)
+                close(m.fds[0]);
+        secret_done(&s);
+        driver_expect(d, PROTO_READY, &d->ready);
+}
+
+void driver_stop(struct driver *d)
+{
+        int status = -1;
+        char line[256];
+        close(d->sock);
+        message_done(&d->ready);
+        assert_int_equal(waitpid(d->pid, &status, 0), d->pid);
+        assert_int_equal(status, 0);
+        /* the bracket keeps the shell that looks from finding itself */
+        snprintf(line, sizeof(line), "! pgrep -f 'homedir [%c]%s( |$)' >/dev/null", d->home[0], d->home + 1);
+        assert_int_equal(system(line), 0);
+}
+
+int driver_feed(const struct gpg_fixture *f, const char *name, uint64_t start, uint64_t end)
+{
+        size_t len;
+        int p[2];
+        assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                if (fork() == 0) { /* nobody waits for it */
+                        signal(SIGPIPE, SIG_DFL);
+                        char *bytes = gpg_read(f, name, &len);
+                        (void)write_all(p[1], bytes + start, MIN(end, len) - start);
+                        free(bytes);
+                }
+                _exit(0);
+        }
+        waitpid(pid, NULL, 0);
+        close(p[1]);
+        return p[0];
+}
+
+void driver_file_sized(
+        struct driver *d, const char *name, uint64_t size, enum proto_format format, struct result *ret)
+{
+        char path[128];
+        snprintf(path, sizeof(path), "%s/out", d->f->dir);
+        int out = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        assert_true(out >= 0);
+        struct message m = {
+                .type = PROTO_FILE, .file = {.size = size, .format = (uint8_t)format}, .n_fds = 2};
+        m.fds[0] = driver_feed(d->f, name, 0, UINT64_MAX);
+        m.fds[1] = out;
+        driver_send(d, &m);
+        close(m.fds[0]);
+        driver_expect(d, PROTO_VERDICT, &ret->m);
+        close(out);
+        ret->out = gpg_read(d->f, "out", &ret->out_len);
+}
+
+void driver_file(struct driver *d, const char *name, enum proto_format format, struct result *ret)
+{
+        size_t len;
+        free(gpg_read(d->f, name, &len));
+        driver_file_sized(d, name, len, format, ret);
+}
+
+void result_done(struct result *r)
+{
+        message_done(&r->m);
+        free(r->out);
+}

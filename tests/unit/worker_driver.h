@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The director's side of czard-decrypt, for tests. Every call fails the test when the worker breaks the
+ * protocol. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "gpg_fixture.h"
+#include "proto.h"
+
+struct driver {
+        const struct gpg_fixture *f;
+        int sock;
+        pid_t pid;
+        char home[96];
+        uint32_t id;
+        unsigned progress; /* messages seen */
+        struct message ready;
+};
+
+struct driver_options {
+        const char *source;     /* home below the fixture's folder */
+        const char *passphrase; /* NULL: none is handed over */
+        uint8_t signatures;
+        const char *signers;
+        bool copy; /* import = 0 */
+        uint64_t max_plaintext, max_ratio, max_members, max_name;
+};
+
+/* Starts a worker and sends SETUP; d->ready is the answer. */
+void driver_start(struct driver *d, const struct gpg_fixture *f, const struct driver_options *o);
+/* Closes the channel; the worker must end with status 0, and leave no process in its home. */
+void driver_stop(struct driver *d);
+
+/* One message; the plaintext goes to the file "out". */
+struct result {
+        struct message m; /* VERDICT */
+        char *out;
+        size_t out_len;
+};
+void driver_file(struct driver *d, const char *name, enum proto_format format, struct result *ret);
+/* The same with another size announced than the file has. */
+void driver_file_sized(
+        struct driver *d, const char *name, uint64_t size, enum proto_format format, struct result *ret);
+void result_done(struct result *r);
+
+/* A child that writes bytes [start, end) of the file into a pipe; returns the pipe. */
+int driver_feed(const struct gpg_fixture *f, const char *name, uint64_t start, uint64_t end);
+/* Next message that is not PROGRESS, of that type and with the id of the last request. */
+void driver_expect(struct driver *d, enum proto_type type, struct message *ret);
+void driver_send(struct driver *d, struct message *m);
