@@ -400,7 +400,7 @@ static const char *get_string(struct reader *r, uint64_t max)
         return s;
 }
 
-static void get_fields(struct reader *r, const struct field *f, void *body);
+static void take_fields(struct reader *r, const struct field *f, void *body);
 
 static void get_repeat(struct reader *r, const struct field *f, void *body)
 {
@@ -416,12 +416,12 @@ static void get_repeat(struct reader *r, const struct field *f, void *body)
                 return;
         }
         for (uint64_t i = 0; i < n && !r->bad; i++)
-                get_fields(r, f->elements, elements + i * f->element_size);
+                take_fields(r, f->elements, elements + i * f->element_size);
         *(void **)(void *)((char *)body + f->offset) = elements;
         *(size_t *)(void *)((char *)body + f->count_offset) = n;
 }
 
-static void get_fields(struct reader *r, const struct field *f, void *body)
+static void take_fields(struct reader *r, const struct field *f, void *body)
 {
         for (; f->offset != SIZE_MAX && !r->bad; f++) {
                 char *at = (char *)body + f->offset;
@@ -465,7 +465,7 @@ int proto_decode(const void *p, size_t n, struct message *ret, struct error *e)
                 err = error_set(e, CAUSE_HELPER, EPROTO, "message of unknown type %u", (unsigned)type);
         } else {
                 m.type = (enum proto_type)type;
-                get_fields(&r, types[type].fields, (char *)&m + types[type].body);
+                take_fields(&r, types[type].fields, (char *)&m + types[type].body);
                 err = r.bad || r.left > 0 ? error_set(e, CAUSE_HELPER, EPROTO, "malformed message of type %u",
                                                     (unsigned)type)
                                           : 0;

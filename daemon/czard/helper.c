@@ -78,7 +78,7 @@ static void on_process_closed(uv_handle_t *handle)
         free(handle->data);
 }
 
-static void on_exit(uv_process_t *process, int64_t status, int signal)
+static void on_process_exit(uv_process_t *process, int64_t status, int signal)
 {
         struct helper *h = process->data;
         h->exited = true;
@@ -132,7 +132,7 @@ static int spawn(uv_loop_t *loop, struct helper *h, const char *file, const char
                 .flags = UV_PROCESS_DETACHED,
                 .stdio = stdio,
                 .stdio_count = CHANNEL_FD + 1,
-                .exit_cb = on_exit,
+                .exit_cb = on_process_exit,
         };
         h->process.data = h;
         int r = uv_spawn(loop, &h->process, &options);
@@ -197,7 +197,7 @@ struct helper *helper_free(struct helper *h)
                 return NULL;
         h->freed = true;
         h->channel = channel_free(h->channel);
-        /* One that still runs is reaped by on_exit(): a closed handle would leave a zombie. */
+        /* One that still runs is reaped by on_process_exit(): a closed handle would leave a zombie. */
         if (h->exited)
                 uv_close((uv_handle_t *)&h->process, on_process_closed);
         else

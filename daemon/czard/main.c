@@ -1,6 +1,102 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-int main(void);
-int main(void)
+/* czard(8): the director. It schedules, keeps the ledger, owns the staging folder and tells the journal; it
+ * has no AWS credentials and parses nothing that came from the network but checked messages. Follow an object
+ * from here: director_run() -> poll.c -> queue.c -> transfer.c or snapshot.c -> record.c. */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "director.h"
+#include "secret.h"
+
+static void usage(FILE *f)
 {
-        return 3;
+        fputs("usage: czard [--config FILE] [--once] [--check-config] [--fetch-socket PATH]\n"
+              "             [--version] [--help]\n"
+              "\n"
+              "Keeps the staged copy of the edX data package up to date.\n"
+              "\n"
+              "  --config FILE        configuration (default " CONFIG_DEFAULT_PATH ")\n"
+              "  --once               one complete poll, fetch all that is due, exit\n"
+              "  --check-config       read the configuration, say what is wrong with it, exit\n"
+              "  --fetch-socket PATH  use the czard-fetch that listens there instead of starting one\n"
+              "  --version, --help\n"
+              "\n"
+              "Exit status: 0 all is well, 1 (--once) something due is not staged, 2 usage or\n"
+              "configuration, 3 cannot start or go on. Signals: HUP reload, USR1 full listing now,\n"
+              "USR2 status to the journal, TERM and INT stop. See czard(8), czard.ini(5).\n",
+                f);
+}
+
+static int check_config(const char *path)
+{
+        struct config *c = NULL;
+        struct error e = {};
+        struct strv more = {};
+        int r = config_load(path, &c, &e, &more);
+        if (r < 0)
+                fprintf(stderr, "%s\n", e.text);
+        for (size_t i = 0; i < more.n; i++)
+                fprintf(stderr, "%s\n", more.v[i]);
+        for (size_t i = 0; c && i < c->warnings.n; i++)
+                fprintf(stderr, "warning: %s\n", c->warnings.v[i]);
+        strv_done(&more);
+        config_free(c);
+        return r < 0 ? STATUS_USAGE : STATUS_WELL;
+}
+
+int main(int argc, char **argv)
+{
+        enum { CONFIG = 'c', ONCE = 'o', CHECK = 'k', SOCKET = 's', VERSION = 'V', HELP = 'h' };
+        static const struct option long_options[] = {
+                {"config", required_argument, NULL, CONFIG},
+                {"once", no_argument, NULL, ONCE},
+                {"check-config", no_argument, NULL, CHECK},
+                {"fetch-socket", required_argument, NULL, SOCKET},
+                {"version", no_argument, NULL, VERSION},
+                {"help", no_argument, NULL, HELP},
+                {},
+        };
+        struct options options = {.config_path = CONFIG_DEFAULT_PATH};
+        bool check = false;
+        for (int c; (c = getopt_long(argc, argv, "h", long_options, NULL)) >= 0;)
+                switch (c) {
+                case CONFIG:
+                        options.config_path = optarg;
+                        break;
+                case ONCE:
+                        options.once = true;
+                        break;
+                case CHECK:
+                        check = true;
+                        break;
+                case SOCKET:
+                        options.fetch_socket = optarg;
+                        break;
+                case VERSION:
+                        puts("czard " CZARD_VERSION);
+                        return STATUS_WELL;
+                case HELP:
+                        usage(stdout);
+                        return STATUS_WELL;
+                default:
+                        usage(stderr);
+                        return STATUS_USAGE;
+                }
+        if (optind < argc) {
+                fprintf(stderr, "czard: unexpected argument '%s'\n", argv[optind]);
+                usage(stderr);
+                return STATUS_USAGE;
+        }
+        if (check)
+                return check_config(options.config_path);
+
+        process_harden();
+        signal(SIGPIPE, SIG_IGN);
+        journal_open("czard");
+        struct director d;
+        int status = director_open(&d, &options) < 0 ? d.status : director_run(&d);
+        director_close(&d);
+        return status;
 }

@@ -384,3 +384,8 @@ struct pool *pool_free(struct pool *p)
         uv_close((uv_handle_t *)&p->tick, on_tick_closed);
         return NULL;
 }
+
+void pool_remove_homes(const char *run_dir)
+{
+        remove_home(run_dir);
+}

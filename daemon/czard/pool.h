@@ -51,4 +51,7 @@ void worker_release(struct worker *w);
 /* Kills one whose job is not wanted any more; nothing is called for it. */
 void worker_discard(struct worker *w);
 
+/* Removes what a killed czard left below run_dir. */
+void pool_remove_homes(const char *run_dir);
+
 unsigned pool_size(const struct pool *p);

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of czard: set up, run the loop, stop. What the loop does between is in poll.c (finds objects),
+ * queue.c (chooses them), transfer.c and snapshot.c (bring them in) and record.c (says so). */
+#include "director.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "notify.h"
+#include "poll.h"
+#include "queue.h"
+#include "record.h"
+#include "signals.h"
+#include "str.h"
+#include "timespan.h"
+#include "watch.h"
+
+#define WORKERS_MOST 16
+
+void director_status(struct director *d, int status)
+{
+        d->status = MAX(d->status, status);
+}
+
+void director_fail(struct director *d, const struct error *e)
+{
+        const char *advice = cause_advice(e->cause);
+        journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e->cause}, "%s%s%s", e->text,
+                *advice ? "; " : "", advice);
+        director_status(d, STATUS_CANNOT);
+        director_stop(d);
+}
+
+const struct config_package *director_package(const struct director *d, const char *org)
+{
+        for (size_t i = 0; i < d->config->n_packages; i++)
+                if (streq(d->config->packages[i].spec.org, org))
+                        return &d->config->packages[i];
+        return NULL;
+}
+
+struct package_context *director_context(const struct director *d, const char *org)
+{
+        const struct config_package *p = director_package(d, org);
+        return p ? &d->packages[p - d->config->packages] : NULL;
+}
+
+/* --- the key --- */
+
+/* CPUs that affinity allows us; the cgroup's quota shows as fewer of them only where cpuset is used. */
+static unsigned count_workers(const struct config *c)
+{
+        if (c->workers != CONFIG_AUTO)
+                return c->workers;
+        cpu_set_t set;
+        int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+        return (unsigned)MIN(MAX(n, 1), WORKERS_MOST);
+}
+
+static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *ready)
+{
+        struct director *d = arg;
+        (void)p;
+        if (ready->outcome.cause != CAUSE_NONE) {
+                struct error e = {};
+                error_set(&e, ready->outcome.cause, EACCES, "%s", ready->outcome.detail);
+                director_fail(d, &e);
+                return;
+        }
+        watch_keys(d->watch, ready);
+        if (++d->pools_ready < d->n_pools || d->stopping)
+                return;
+        d->ready = true;
+        notify_ready(d->notify);
+        journal_event(EVENT_READY, NULL, "ready: key usable, staging %s, %zu package%s",
+                d->config->staging.path, d->config->n_packages, d->config->n_packages == 1 ? "" : "s");
+        if (d->options.once)
+                poll_now(d->poll, true);
+        else
+                poll_schedule(d->poll);
+}
+
+static int add_pool(struct director *d, const char *homedir, size_t i, struct error *e)
+{
+        struct pool_spec spec = {.run_dir = d->run_dir,
+                .number = (unsigned)i,
+                .homedir = homedir,
+                .config = d->config,
+                .passphrase = &d->passphrase,
+                .workers = count_workers(d->config)};
+        return pool_new(&d->loop, &spec, on_pool_ready, d, &d->pools[i], e);
+}
+
+static int open_pools(struct director *d, struct error *e)
+{
+        const struct config *c = d->config;
+        d->pools = calloc(c->n_packages, sizeof(*d->pools));
+        if (!d->pools)
+                return error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");
+        for (size_t i = 0; i < c->n_packages; i++) {
+                size_t same = 0;
+                while (same < i && !streq(c->packages[same].homedir, c->packages[i].homedir))
+                        same++;
+                if (same < i) {
+                        d->packages[i].pool = d->packages[same].pool;
+                        continue;
+                }
+                int r = add_pool(d, c->packages[i].homedir, d->n_pools, e);
+                if (r < 0)
+                        return r;
+                d->packages[i].pool = d->pools[d->n_pools++];
+        }
+        return 0;
+}
+
+/* --- set up, run, stop --- */
+
+static void stop_now(struct director *d)
+{
+        if (d->stopped)
+                return;
+        d->stopped = true;
+        notify_stopping(d->notify);
+        journal_event(EVENT_STOPPING, NULL, "stopping");
+        poll_stop(d->poll);
+        queue_cancel_all(d->queue);
+        record_flush(d->record);
+        for (size_t i = 0; i < d->n_pools; i++)
+                d->pools[i] = pool_free(d->pools[i]);
+        d->fetcher = fetcher_free(d->fetcher);
+        d->signals = signals_free(d->signals);
+        d->notify = notify_free(d->notify);
+        d->watch = watch_free(d->watch);
+        uv_close((uv_handle_t *)&d->check, NULL);
+}
+
+static bool is_over(const struct director *d)
+{
+        return d->options.once && d->ready && !poll_running(d->poll) && queue_idle(d->queue);
+}
+
+static void on_check(uv_timer_t *timer)
+{
+        struct director *d = timer->data;
+        if (is_over(d))
+                d->stopping = true;
+        if (d->stopping)
+                stop_now(d);
+        else
+                notify_status(d->notify);
+}
+
+void director_check(struct director *d)
+{
+        if (!d->stopped)
+                uv_timer_start(&d->check, on_check, 0, 0);
+}
+
+void director_stop(struct director *d)
+{
+        d->stopping = true;
+        director_check(d);
+}
+
+static int open_all(struct director *d, struct error *e)
+{
+        int (*const steps[])(struct director *, struct error *) = {
+                startup_state, startup_staging, startup_groups, startup_run_dir, startup_passphrase};
+        for (size_t i = 0; i < ELEMENTSOF(steps); i++) {
+                int r = steps[i](d, e);
+                if (r < 0)
+                        return r;
+        }
+        struct fetcher_spec spec = {
+                .config_path = d->options.config_path, .socket_path = d->options.fetch_socket};
+        int r = record_new(d, &d->record);
+        if (r >= 0)
+                r = queue_new(d, &d->queue);
+        if (r >= 0)
+                r = poll_new(d, &d->poll);
+        if (r >= 0)
+                r = fetcher_new(&d->loop, &spec, &d->fetcher);
+        if (r >= 0)
+                r = signals_new(d, &d->signals);
+        if (r >= 0)
+                r = notify_new(d, &d->notify);
+        if (r >= 0)
+                r = watch_new(d, &d->watch);
+        if (r < 0)
+                return error_set(e, CAUSE_INTERNAL, -r, "cannot start: %s", strerror(-r));
+        r = startup_reconcile(d, e);
+        return r < 0 ? r : open_pools(d, e);
+}
+
+static void audit_simple(struct director *d, const char *event)
+{
+        struct error e = {};
+        struct audit_entry a = {
+                .event = event, .config_sha256 = d->config->sha256, .size = -1, .mtime = -1, .uid = -1};
+        if (audit_append(d->audit, &a, &e) < 0 || audit_sync(d->audit, &e) < 0)
+                journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_ERR, .cause = e.cause},
+                        "audit.jsonl: %s", e.text);
+}
+
+int director_open(struct director *d, const struct options *options)
+{
+        struct error e = {};
+        *d = (struct director){.options = *options, .state_fd = -1, .lock_fd = -1};
+        int r = config_load(options->config_path, &d->config, &e, NULL);
+        if (r < 0) {
+                journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e.cause}, "%s", e.text);
+                d->status = STATUS_USAGE;
+                return r;
+        }
+        journal_level(d->config->log_level);
+        journal_event(EVENT_STARTED, NULL, "czard %s started", CZARD_VERSION);
+        for (size_t i = 0; i < d->config->warnings.n; i++)
+                journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING}, "%s",
+                        d->config->warnings.v[i]);
+        uv_loop_init(&d->loop);
+        uv_timer_init(&d->loop, &d->check);
+        d->check.data = d;
+        d->loop_open = true;
+        r = open_all(d, &e);
+        if (r < 0) {
+                const char *advice = cause_advice(e.cause);
+                journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e.cause}, "%s%s%s", e.text,
+                        *advice ? "; " : "", advice);
+                d->status = STATUS_CANNOT;
+                return r;
+        }
+        audit_simple(d, "start");
+        return 0;
+}
+
+/* --once: what was due and did not get there. */
+static void judge(struct director *d)
+{
+        struct ledger_filter f = {
+                .states = BIT(OBJECT_RETRY) | BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING)};
+        struct error e = {};
+        uint64_t n = 0, bytes;
+        if (ledger_count(d->ledger, &f, &n, &bytes, &e) < 0 || n > 0)
+                director_status(d, STATUS_INCOMPLETE);
+}
+
+int director_run(struct director *d)
+{
+        uv_run(&d->loop, UV_RUN_DEFAULT);
+        record_flush(d->record);
+        if (d->options.once)
+                judge(d);
+        else if (d->status == STATUS_INCOMPLETE)
+                d->status = STATUS_WELL; /* a daemon's troubles are in the journal, not in its exit status */
+        audit_simple(d, "stop");
+        journal_event(EVENT_STOPPED, &(struct journal_fields){.audit_head = audit_head(d->audit)}, "stopped");
+        return d->status;
+}
+
+void director_close(struct director *d)
+{
+        if (d->loop_open) {
+                for (size_t i = 0; i < d->n_pools; i++)
+                        d->pools[i] = pool_free(d->pools[i]);
+                d->fetcher = fetcher_free(d->fetcher);
+                d->signals = signals_free(d->signals);
+                d->notify = notify_free(d->notify);
+                d->watch = watch_free(d->watch);
+                d->poll = poll_free(d->poll);
+                d->queue = queue_free(d->queue);
+                d->record = record_free(d->record);
+                if (!uv_is_closing((uv_handle_t *)&d->check))
+                        uv_close((uv_handle_t *)&d->check, NULL);
+                uv_run(&d->loop, UV_RUN_DEFAULT);
+                uv_loop_close(&d->loop);
+        }
+        if (*d->run_dir)
+                pool_remove_homes(d->run_dir);
+        free(d->pools);
+        free(d->packages);
+        d->staging = staging_free(d->staging);
+        d->audit = audit_free(d->audit);
+        d->ledger = ledger_free(d->ledger);
+        secret_done(&d->passphrase);
+        close_fd(d->lock_fd);
+        close_fd(d->state_fd);
+        d->config = config_free(d->config);
+}
+
+/* --- reload --- */
+
+void director_reload(struct director *d)
+{
+        struct config *fresh = NULL;
+        struct error e = {};
+        notify_reloading(d->notify);
+        int r = config_load(d->options.config_path, &fresh, &e, NULL);
+        if (r < 0) {
+                journal_event(EVENT_RELOAD_REFUSED, &(struct journal_fields){.cause = e.cause},
+                        "reload refused, the old configuration stays in force: %s", e.text);
+                notify_ready(d->notify);
+                return;
+        }
+        (void)fresh;
+        config_free(fresh);
+        notify_ready(d->notify);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* czard itself: what the modules of this folder share.
+ *
+ *   main ── director ─┬─ startup      checks everything once: lock, folders, groups, identity, ledger, audit
+ *                     ├─ poll         LISTs every prefix, tells the ledger      ── fetcher ── czard-fetch
+ *                     ├─ queue        which object next ─┬─ transfer  one file  ── pool ──── czard-decrypt
+ *                     │                                  └─ snapshot  one archive of members
+ *                     ├─ record       what happened: ledger + audit + journal, in one place
+ *                     ├─ pause        why nothing is started at the moment
+ *                     └─ signals, notify
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "../journal.h"
+#include "audit.h"
+#include "config.h"
+#include "fetcher.h"
+#include "ledger.h"
+#include "pool.h"
+#include "secret.h"
+#include "staging.h"
+
+/* Why nothing is started. */
+enum pause { PAUSE_SPACE, PAUSE_KEY, PAUSE_STAGING, PAUSE_STATE, PAUSE_ADMIN, PAUSE_MAX };
+
+enum exit_status { STATUS_WELL = 0, STATUS_INCOMPLETE = 1, STATUS_USAGE = 2, STATUS_CANNOT = 3 };
+
+struct options {
+        const char *config_path, *fetch_socket;
+        bool once;
+};
+
+/* What belongs to one package while this configuration is in force; same order as config->packages. */
+struct package_context {
+        gid_t gid[CATEGORY_MAX]; /* (gid_t)-1: none */
+        struct pool *pool;       /* borrowed from director.pools */
+};
+
+struct director {
+        uv_loop_t loop;
+        struct options options;
+        struct config *config;
+        struct package_context *packages;
+
+        int state_fd, lock_fd;
+        char run_dir[4096];
+        struct ledger *ledger;
+        struct audit *audit;
+        struct staging *staging;
+        char staging_id[STAGING_ID_SIZE];
+        struct secret passphrase;
+
+        struct fetcher *fetcher;
+        struct pool **pools; /* one for each GnuPG home */
+        size_t n_pools, pools_ready;
+
+        struct poll *poll;
+        struct queue *queue;
+        struct record *record;
+        struct signals *signals;
+        unsigned pauses; /* BIT(PAUSE_...) */
+
+        struct notify *notify;
+        struct watch *watch;
+        uv_timer_t check; /* director_check(): what to do is decided in the next turn of the loop */
+
+        bool loop_open, ready, stopping, stopped;
+        int status; /* exit status so far: the greatest */
+};
+
+/* 0 once set up: the loop may run; else the exit status is in d->status. */
+int director_open(struct director *d, const struct options *options);
+/* Runs until there is nothing more to do (--once) or a signal came. Returns the exit status. */
+int director_run(struct director *d);
+void director_close(struct director *d);
+
+/* Raises the exit status. */
+void director_status(struct director *d, int status);
+/* Says why (EVENT_FAILED) and stops with exit status 3. */
+void director_fail(struct director *d, const struct error *e);
+/* Begins to stop: nothing new is started, what runs is dropped cleanly. */
+void director_stop(struct director *d);
+/* Something ended: --once may be over, STATUS= may be different. */
+void director_check(struct director *d);
+/* SIGHUP. */
+void director_reload(struct director *d);
+
+/* The package section of that org, or NULL. */
+const struct config_package *director_package(const struct director *d, const char *org);
+struct package_context *director_context(const struct director *d, const char *org);
+
+/* --- startup.c --- */
+/* Everything that can be checked before the loop runs. 0, or -errno with the text an admin needs. */
+int startup_state(struct director *d, struct error *e);
+int startup_staging(struct director *d, struct error *e);
+int startup_groups(struct director *d, struct error *e);
+int startup_run_dir(struct director *d, struct error *e);
+int startup_passphrase(struct director *d, struct error *e);
+/* Ledger against disk: working states back to NEW, left-overs swept, missing files marked. */
+int startup_reconcile(struct director *d, struct error *e);
+
+/* --- pause.c --- */
+void pause_enter(struct director *d, enum pause p, enum cause cause, const char *text);
+void pause_leave(struct director *d, enum pause p);
+/* Room above min_free, and the staging volume the one we know? Enters or leaves the pauses accordingly. */
+bool pause_check(struct director *d);

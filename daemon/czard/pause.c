@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Why nothing is started. Polling goes on; each pause has one entry when it begins and one when it ends.
+ * Space and staging are looked at before anything is started and every minute while they pause us. */
+#include <errno.h>
+
+#include "director.h"
+#include "queue.h"
+#include "str.h"
+#include "timespan.h"
+
+static const char *const names[PAUSE_MAX] = {
+        [PAUSE_SPACE] = "space",
+        [PAUSE_KEY] = "key",
+        [PAUSE_STAGING] = "staging",
+        [PAUSE_STATE] = "state",
+        [PAUSE_ADMIN] = "admin",
+};
+
+void pause_enter(struct director *d, enum pause p, enum cause cause, const char *text)
+{
+        director_status(d, STATUS_INCOMPLETE);
+        if (d->pauses & BIT(p))
+                return;
+        d->pauses |= BIT(p);
+        const char *advice = cause_advice(cause);
+        journal_event(EVENT_PAUSED,
+                &(struct journal_fields){.cause = cause, .priority = p == PAUSE_ADMIN ? LOG_NOTICE : 0},
+                "fetching pauses (%s): %s%s%s", names[p], text, *advice ? "; " : "", advice);
+        queue_watch_pause(d->queue);
+}
+
+void pause_leave(struct director *d, enum pause p)
+{
+        if (!(d->pauses & BIT(p)))
+                return;
+        d->pauses &= ~BIT(p);
+        journal_event(EVENT_RESUMED, NULL, "fetching goes on (%s)", names[p]);
+        queue_plan(d->queue);
+}
+
+static void check_space(struct director *d)
+{
+        struct error e = {};
+        uint64_t bytes = 0;
+        if (staging_free_bytes(d->staging, &bytes, &e) < 0) {
+                pause_enter(d, PAUSE_STAGING, e.cause, e.text);
+                return;
+        }
+        if (bytes >= d->config->staging.min_free) {
+                pause_leave(d, PAUSE_SPACE);
+                return;
+        }
+        char have[32], want[32];
+        error_set(&e, CAUSE_SPACE, ENOSPC, "%s free on %s, min_free is %s",
+                size_format(bytes, have, sizeof(have)), d->config->staging.path,
+                size_format(d->config->staging.min_free, want, sizeof(want)));
+        pause_enter(d, PAUSE_SPACE, CAUSE_SPACE, e.text);
+}
+
+static void check_identity(struct director *d)
+{
+        struct error e = {};
+        char id[STAGING_ID_SIZE];
+        int r = staging_read_id(d->staging, id, &e);
+        if (r >= 0 && streq(id, d->staging_id)) {
+                pause_leave(d, PAUSE_STAGING);
+                return;
+        }
+        if (r >= 0)
+                error_set(&e, CAUSE_STAGING, ENODEV,
+                        "%s is not the staging volume this czard knows (.czard-id is %s): is it mounted?",
+                        d->config->staging.path, *id ? "another one" : "missing");
+        pause_enter(d, PAUSE_STAGING, CAUSE_STAGING, e.text);
+}
+
+static void check_state(struct director *d)
+{
+        struct error e = {};
+        if (!(d->pauses & BIT(PAUSE_STATE)))
+                return;
+        if (ledger_begin(d->ledger, &e) < 0)
+                return;
+        int r = ledger_meta_set(d->ledger, "probe", "", &e);
+        if (ledger_commit(d->ledger, &e) < 0 || r < 0)
+                return;
+        if (audit_sync(d->audit, &e) >= 0 && queue_recover(d->queue) >= 0)
+                pause_leave(d, PAUSE_STATE);
+}
+
+bool pause_check(struct director *d)
+{
+        check_identity(d);
+        if (!(d->pauses & BIT(PAUSE_STAGING)))
+                check_space(d);
+        check_state(d);
+        return d->pauses == 0;
+}

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Polling. A poll is a set of listings; each listing is one prefix and ends well, or fails for this poll.
+ * Pages go to the ledger as they come; when the last listing has ended the queue looks at what is due.
+ *
+ * A full poll lists every prefix whole and compares ETags: old keys can be rewritten. A cheap one lists the
+ * current year of events whole, earlier years and weekly archives from 30 days before the newest known name,
+ * and what has no order (rdx, opt-in) whole. */
+#include "poll.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "queue.h"
+#include "record.h"
+#include "retry.h"
+#include "str.h"
+#include "timespan.h"
+
+#define LIST_TRIES 5
+#define LOOK_BACK_DAYS 30
+
+static const struct retry_policy list_retry = {500 * USEC_PER_MSEC, 20 * USEC_PER_SEC};
+
+struct listing {
+        struct poll *poll;
+        const struct config_package *package; /* of poll->config_serial; only while the poll runs */
+        enum category category;
+        char bucket[64], prefix[1025], start_after[1025];
+        bool whole;      /* everything below prefix: what is not listed is gone */
+        bool one_object; /* poll_object(): not part of a poll */
+        unsigned tries;
+        uint32_t request;
+        uv_timer_t again;
+        struct listing *next;
+};
+
+struct poll {
+        struct director *d;
+        struct listing *listings; /* of the poll that runs, and of single objects */
+        unsigned running;         /* of the poll */
+        bool full, again, again_full, complete, stopped;
+        bool due_full; /* the last full one failed: the next is full too */
+        int64_t generation;
+        uint64_t started_usec, last_full_usec; /* CLOCK_BOOTTIME */
+        uint64_t requests, listed, fresh, fresh_bytes;
+        uint64_t next_usec; /* CLOCK_BOOTTIME, 0: none planned */
+        uv_timer_t timer;
+};
+
+static void finish_poll(struct poll *p);
+
+/* --- one listing --- */
+
+static void on_again_closed(uv_handle_t *h)
+{
+        free(h->data);
+}
+
+static void listing_free(struct listing *l)
+{
+        for (struct listing **at = &l->poll->listings; *at; at = &(*at)->next)
+                if (*at == l) {
+                        *at = l->next;
+                        break;
+                }
+        if (l->request)
+                fetcher_forget(l->poll->d->fetcher, l->request);
+        uv_close((uv_handle_t *)&l->again, on_again_closed);
+}
+
+static void listing_ended(struct listing *l)
+{
+        struct poll *p = l->poll;
+        bool part = !l->one_object;
+        listing_free(l);
+        if (!part) {
+                queue_plan(p->d->queue);
+                director_check(p->d);
+        } else if (--p->running == 0) {
+                finish_poll(p);
+        }
+}
+
+static void fill_object(struct ledger_object *o, const struct listing *l, const struct proto_object *from,
+        const struct package_item *item)
+{
+        *o = (struct ledger_object){.size = from->size,
+                .last_modified = from->last_modified,
+                .category = item->category,
+                .is_zip = item->is_zip,
+                .plain_size = -1};
+        snprintf(o->bucket, sizeof(o->bucket), "%s", l->bucket);
+        snprintf(o->key, sizeof(o->key), "%s", from->key);
+        snprintf(o->etag, sizeof(o->etag), "%s", from->etag);
+        snprintf(o->org, sizeof(o->org), "%s", l->package->spec.org);
+        snprintf(o->site, sizeof(o->site), "%s", item->site);
+        snprintf(o->date, sizeof(o->date), "%s", item->date);
+        snprintf(o->request, sizeof(o->request), "%s", item->request);
+}
+
+static void take_object(struct listing *l, const struct proto_object *from)
+{
+        struct poll *p = l->poll;
+        struct package_item item;
+        struct error e = {};
+        int r = package_parse_key(&l->package->spec, l->bucket, from->key, &item, &e);
+        if (r < 0) {
+                if (r != -ENOENT)
+                        journal_event(EVENT_NOTE,
+                                &(struct journal_fields){.priority = LOG_WARNING,
+                                        .bucket = l->bucket,
+                                        .object = from->key,
+                                        .cause = e.cause},
+                                "passed over: %s", e.text);
+                return;
+        }
+        p->listed++;
+        struct ledger_object o;
+        enum listed what;
+        fill_object(&o, l, from, &item);
+        record_open(p->d);
+        if (ledger_listed(p->d->ledger, &o, p->generation, &what, &e) < 0) {
+                pause_enter(p->d, PAUSE_STATE, e.cause, e.text);
+                return;
+        }
+        if (what != LISTED_SAME) {
+                p->fresh++;
+                p->fresh_bytes += o.size;
+        }
+}
+
+static void on_listed(void *arg, const struct proto_listed *page)
+{
+        struct listing *l = arg;
+        for (size_t i = 0; i < page->n; i++)
+                if (!l->one_object || streq(page->objects[i].key, l->prefix))
+                        take_object(l, &page->objects[i]);
+        if (page->n > 0)
+                snprintf(l->start_after, sizeof(l->start_after), "%s", page->objects[page->n - 1].key);
+}
+
+static void send_list(struct listing *l);
+
+static void on_again(uv_timer_t *timer)
+{
+        send_list(timer->data);
+}
+
+static void listing_failed(struct listing *l, const struct proto_done *done)
+{
+        struct director *d = l->poll->d;
+        enum cause cause = done->outcome.cause;
+        if (cause == CAUSE_SKEW && done->skew_sec != 0)
+                record_skew(d, done->skew_sec);
+        if (cause == CAUSE_CREDENTIALS)
+                record_credentials_refused(d, l->bucket, done->access_key_id, done->outcome.detail);
+        bool worth_it = cause_remedy(cause) == REMEDY_RETRY && cause != CAUSE_SKEW;
+        if (worth_it && ++l->tries < LIST_TRIES && !l->poll->stopped) {
+                uint64_t wait =
+                        retry_delay_usec(&list_retry, l->tries, done->retry_after_usec, retry_random());
+                uv_timer_start(&l->again, on_again, wait / USEC_PER_MSEC + 1, 0);
+                return;
+        }
+        if (!l->one_object) {
+                l->poll->complete = false;
+                l->poll->due_full |= l->poll->full;
+        }
+        if (cause != CAUSE_CREDENTIALS)
+                journal_event(EVENT_RETRY,
+                        &(struct journal_fields){.org = l->package->spec.org,
+                                .category = category_name(l->category),
+                                .bucket = l->bucket,
+                                .cause = cause,
+                                .attempt = l->tries},
+                        "listing s3://%s/%s failed: %s; tried again at the next poll; %s", l->bucket,
+                        l->prefix, done->outcome.detail, cause_advice(cause));
+        listing_ended(l);
+}
+
+static void on_done(void *arg, const struct proto_done *done)
+{
+        struct listing *l = arg;
+        struct poll *p = l->poll;
+        l->request = 0;
+        p->requests += done->requests;
+        if (done->outcome.cause != CAUSE_NONE) {
+                listing_failed(l, done);
+                return;
+        }
+        if (l->whole) {
+                struct error e = {};
+                uint64_t gone = 0;
+                record_open(p->d);
+                if (ledger_mark_gone(p->d->ledger, l->bucket, l->prefix, p->generation, &gone, &e) < 0)
+                        pause_enter(p->d, PAUSE_STATE, e.cause, e.text);
+                else if (gone > 0)
+                        journal_event(EVENT_NOTE, &(struct journal_fields){.bucket = l->bucket},
+                                "%llu objects below s3://%s/%s are not there any more; what is staged stays",
+                                (unsigned long long)gone, l->bucket, l->prefix);
+        }
+        listing_ended(l);
+}
+
+static void send_list(struct listing *l)
+{
+        struct proto_list list = {.bucket = l->bucket, .prefix = l->prefix, .start_after = l->start_after};
+        l->request = fetcher_list(l->poll->d->fetcher, &list, on_listed, on_done, l);
+}
+
+static struct listing *listing_new(struct poll *p, const struct config_package *package,
+        enum category category, const char *bucket, const char *prefix)
+{
+        struct listing *l = calloc(1, sizeof(*l));
+        if (!l)
+                return NULL;
+        *l = (struct listing){.poll = p, .package = package, .category = category, .next = p->listings};
+        snprintf(l->bucket, sizeof(l->bucket), "%s", bucket);
+        snprintf(l->prefix, sizeof(l->prefix), "%s", prefix);
+        uv_timer_init(&p->d->loop, &l->again);
+        l->again.data = l;
+        p->listings = l;
+        return l;
+}
+
+/* --- what to list --- */
+
+/* Names end in a date: the same name LOOK_BACK_DAYS earlier sorts before everything that may have come late.
+ */
+static void look_back(char *name)
+{
+        size_t n = strlen(name);
+        for (size_t i = n; i-- > 0;) {
+                int days;
+                if (i + 10 <= n && date_parse(name + i, &days) >= 0) {
+                        char date[11];
+                        date_format(days - LOOK_BACK_DAYS, date);
+                        memcpy(name + i, date, 10);
+                        name[i + 10] = 0;
+                        return;
+                }
+        }
+        *name = 0;
+}
+
+static void add_listing(struct poll *p, const struct config_package *package,
+        const struct package_prefix *prefix, const char *year, bool from_newest)
+{
+        if (record_bucket_blocked(p->d, prefix->bucket)) {
+                p->complete = false;
+                return;
+        }
+        _cleanup_free_ char *full = str_printf("%s%s%s", prefix->prefix, year, *year ? "/" : "");
+        struct listing *l = full ? listing_new(p, package, prefix->category, prefix->bucket, full) : NULL;
+        if (!l) {
+                p->complete = false;
+                return;
+        }
+        struct error e = {};
+        if (from_newest && ledger_last_key(p->d->ledger, l->bucket, l->prefix, l->start_after, &e) >= 0)
+                look_back(l->start_after);
+        l->whole = !*l->start_after;
+        p->running++;
+}
+
+static void add_events(
+        struct poll *p, const struct config_package *package, const struct package_prefix *prefix)
+{
+        if (p->full) {
+                add_listing(p, package, prefix, "", false);
+                return;
+        }
+        /* Files of the last days of a year may come in the next one. */
+        time_t now = time(NULL);
+        struct tm tm;
+        gmtime_r(&now, &tm);
+        char year[8];
+        snprintf(year, sizeof(year), "%04d", tm.tm_year + 1900);
+        add_listing(p, package, prefix, year, false);
+        snprintf(year, sizeof(year), "%04d", tm.tm_year + 1899);
+        add_listing(p, package, prefix, year, true);
+}
+
+static void add_package(struct poll *p, const struct config_package *package)
+{
+        struct package_prefix *prefixes = NULL;
+        size_t n = 0;
+        if (package_prefixes(&package->spec, &prefixes, &n) < 0) {
+                p->complete = false;
+                return;
+        }
+        for (size_t i = 0; i < n; i++)
+                switch (prefixes[i].category) {
+                case CATEGORY_EVENTS:
+                        add_events(p, package, &prefixes[i]);
+                        break;
+                case CATEGORY_DATABASE:
+                        add_listing(p, package, &prefixes[i], "", !p->full);
+                        break;
+                case CATEGORY_EMAIL_OPT_IN:
+                case CATEGORY_RDX:
+                case CATEGORY_MAX:
+                        add_listing(p, package, &prefixes[i], "", false);
+                        break;
+                }
+        package_prefixes_free(prefixes, n);
+}
+
+/* --- polls --- */
+
+static void finish_poll(struct poll *p)
+{
+        struct director *d = p->d;
+        uint64_t now = now_usec(CLOCK_BOOTTIME), took = now - p->started_usec;
+        struct error e = {};
+        if (p->full && p->complete) {
+                p->last_full_usec = now;
+                p->due_full = false;
+        }
+        if (!p->complete)
+                director_status(d, STATUS_INCOMPLETE);
+        record_open(d);
+        char generation[32], when[21];
+        snprintf(generation, sizeof(generation), "%lld", (long long)p->generation);
+        ledger_meta_set(d->ledger, "generation", generation, &e);
+        ledger_meta_set(d->ledger, p->complete ? "last-poll" : "last-poll-incomplete",
+                time_format((int64_t)time(NULL), when), &e);
+        char bytes[32];
+        journal_event(EVENT_POLL_DONE,
+                &(struct journal_fields){.size = &p->fresh_bytes, .duration_usec = &took},
+                "poll%s done: %llu requests, %llu listed, %llu new, %s to fetch%s", p->full ? " (full)" : "",
+                (unsigned long long)p->requests, (unsigned long long)p->listed, (unsigned long long)p->fresh,
+                size_format(p->fresh_bytes, bytes, sizeof(bytes)),
+                p->complete ? "" : "; some listings failed");
+        if (p->full)
+                queue_look_at_all(d->queue);
+        queue_plan(d->queue);
+        if (p->again && !p->stopped) {
+                p->again = false;
+                poll_now(p, p->again_full);
+        }
+        director_check(d);
+}
+
+void poll_now(struct poll *p, bool full)
+{
+        if (p->stopped)
+                return;
+        if (p->running > 0) {
+                p->again = true;
+                p->again_full |= full;
+                return;
+        }
+        pause_check(p->d);
+        p->again_full = false;
+        p->full = full || p->due_full;
+        p->complete = true;
+        p->generation++;
+        p->started_usec = now_usec(CLOCK_BOOTTIME);
+        p->requests = p->listed = p->fresh = p->fresh_bytes = 0;
+        p->running = 1; /* held until all are started */
+        for (size_t i = 0; i < p->d->config->n_packages; i++)
+                add_package(p, &p->d->config->packages[i]);
+        for (struct listing *l = p->listings; l; l = l->next)
+                if (!l->one_object && !l->request)
+                        send_list(l);
+        if (--p->running == 0)
+                finish_poll(p);
+}
+
+static void arm(struct poll *p, uint64_t after_usec)
+{
+        p->next_usec = now_usec(CLOCK_BOOTTIME) + after_usec;
+}
+
+/* The loop's clock stands still while the machine sleeps; so the timer looks at CLOCK_BOOTTIME at least every
+ * minute's worth of waking and never sleeps past what is due. */
+static void on_timer(uv_timer_t *timer)
+{
+        struct poll *p = timer->data;
+        uint64_t now = now_usec(CLOCK_BOOTTIME), interval = p->d->config->poll_interval_usec;
+        if (now >= p->next_usec) {
+                bool full = now >= p->last_full_usec + p->d->config->full_list_interval_usec;
+                uint64_t spread = interval / 10;
+                arm(p, interval - spread + (spread ? retry_random() % (2 * spread) : 0));
+                poll_now(p, full);
+        }
+        uint64_t wait = p->next_usec - now_usec(CLOCK_BOOTTIME);
+        uv_timer_start(timer, on_timer, wait / USEC_PER_MSEC + 1, 0);
+}
+
+void poll_schedule(struct poll *p)
+{
+        p->next_usec = now_usec(CLOCK_BOOTTIME);
+        uv_timer_start(&p->timer, on_timer, 0, 0);
+}
+
+void poll_stop(struct poll *p)
+{
+        p->stopped = true;
+        uv_timer_stop(&p->timer);
+        while (p->listings)
+                listing_free(p->listings);
+        p->running = 0;
+}
+
+bool poll_running(const struct poll *p)
+{
+        return p->listings != NULL;
+}
+
+bool poll_was_complete(const struct poll *p)
+{
+        return p->complete;
+}
+
+int64_t poll_next(const struct poll *p)
+{
+        uint64_t now = now_usec(CLOCK_BOOTTIME);
+        if (p->next_usec == 0)
+                return -1;
+        return p->next_usec > now ? (int64_t)((p->next_usec - now) / USEC_PER_SEC) : 0;
+}
+
+void poll_object(struct poll *p, const struct ledger_object *o)
+{
+        const struct config_package *package = director_package(p->d, o->org);
+        struct listing *l =
+                package && !p->stopped ? listing_new(p, package, o->category, o->bucket, o->key) : NULL;
+        if (!l)
+                return;
+        l->one_object = true;
+        send_list(l);
+}
+
+int poll_new(struct director *d, struct poll **ret)
+{
+        struct poll *p = calloc(1, sizeof(*p));
+        if (!p)
+                return -ENOMEM;
+        p->d = d;
+        char generation[32] = "";
+        struct error e = {};
+        int r = ledger_meta_get(d->ledger, "generation", generation, sizeof(generation), &e);
+        if (r < 0) {
+                free(p);
+                return r;
+        }
+        p->generation = atoll(generation);
+        uv_timer_init(&d->loop, &p->timer);
+        p->timer.data = p;
+        *ret = p;
+        return 0;
+}
+
+static void on_timer_closed(uv_handle_t *h)
+{
+        free(h->data);
+}
+
+struct poll *poll_free(struct poll *p)
+{
+        if (!p)
+                return NULL;
+        poll_stop(p);
+        uv_close((uv_handle_t *)&p->timer, on_timer_closed);
+        return NULL;
+}

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is due. The ledger is the queue; this file keeps two lists of object ids read from it, archives and
+ * single files, best first, and as many jobs as there may be at once. Order: the newest snapshot of each
+ * organisation, then events newest first, then the rest. */
+#include "queue.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "record.h"
+#include "str.h"
+#include "timespan.h"
+
+#define PAUSE_LOOK_MSEC (60 * 1000)
+#define ONCE_TRIES 5
+/* Files under way per worker: one being decrypted, the next already in its pipe. */
+#define FILES_A_WORKER 2
+
+struct ids {
+        int64_t *v;
+        size_t n, next;
+};
+
+struct queue {
+        struct director *d;
+        struct ids archives, files;
+        struct job *jobs;
+        unsigned files_running, archives_running;
+        int64_t retry_at; /* seconds, 0: none */
+        bool look_at_all; /* the next plan looks at IGNORED objects too */
+        struct queue_progress progress;
+        uv_timer_t retry, watch;
+        unsigned open_handles;
+};
+
+/* --- what is wanted --- */
+
+static bool is_older_than(const char *date, uint64_t keep_usec)
+{
+        int day, today = (int)(time(NULL) / 86400);
+        if (keep_usec == CONFIG_ALL || date_parse(date, &day) < 0)
+                return false;
+        return (uint64_t)(today - day) > keep_usec / USEC_PER_DAY && today > day;
+}
+
+bool queue_wants(const struct director *d, const struct ledger_object *o, const char **ret_why)
+{
+        const struct config_package *p = director_package(d, o->org);
+        const char *why = NULL;
+        int day;
+        struct package_item item;
+        if (!p)
+                why = "no [package] section for its organisation";
+        else if (!(p->spec.categories & BIT(o->category)))
+                why = "its category is not chosen";
+        else if (o->category == CATEGORY_EVENTS && !strv_has(&p->spec.sites, o->site))
+                why = "its site is not chosen";
+        else if (package_parse_key(&p->spec, o->bucket, o->key, &item, NULL) < 0)
+                why = "its prefix is not configured";
+        else if (item.legacy)
+                why = "legacy archive";
+        else if (o->category != CATEGORY_RDX && date_parse(o->date, &day) >= 0 && day < p->since)
+                why = "older than since";
+        else if (o->category == CATEGORY_EVENTS && is_older_than(o->date, d->config->staging.keep_days_usec))
+                why = "older than keep_days";
+        if (ret_why)
+                *ret_why = why;
+        return !why;
+}
+
+/* --- planning --- */
+
+struct plan {
+        struct queue *q;
+        int64_t now;
+        struct ids *archives, *files;
+        int64_t next_retry;
+        char newest_opt_in[11]; /* walking newest first: the date just seen, and its latest upload */
+        int r;
+};
+
+static int add(struct ids *ids, int64_t id)
+{
+        if (ids->n % 256 == 0) {
+                int64_t *v = realloc(ids->v, (ids->n + 256) * sizeof(*v));
+                if (!v)
+                        return -ENOMEM;
+                ids->v = v;
+        }
+        ids->v[ids->n++] = id;
+        return 0;
+}
+
+/* The other spelling of an opt-in archive's key, uploaded later, wins. */
+struct rival {
+        const struct ledger_object *o;
+        bool beaten;
+};
+
+static int on_rival(struct ledger_object *other, void *arg)
+{
+        struct rival *r = arg;
+        if (other->id != r->o->id &&
+                (other->last_modified > r->o->last_modified ||
+                        (other->last_modified == r->o->last_modified && strcmp(other->key, r->o->key) > 0)))
+                r->beaten = true;
+        return 0;
+}
+
+static bool is_beaten(struct queue *q, const struct ledger_object *o)
+{
+        if (o->category != CATEGORY_EMAIL_OPT_IN)
+                return false;
+        struct rival rival = {.o = o};
+        struct ledger_filter f = {.categories = BIT(CATEGORY_EMAIL_OPT_IN),
+                .states = ~(BIT(OBJECT_GONE) | BIT(OBJECT_FORGOTTEN) | BIT(OBJECT_PRUNED)),
+                .org = o->org,
+                .since = o->date,
+                .until = o->date};
+        ledger_each(q->d->ledger, &f, on_rival, &rival, NULL);
+        return rival.beaten;
+}
+
+/* One object that may be due. IGNORED ones are looked at too: a filter may have been widened. */
+static void consider(struct plan *plan, int64_t id)
+{
+        struct queue *q = plan->q;
+        struct director *d = q->d;
+        struct ledger_object o;
+        const char *why;
+        if (queue_busy(q, id) || ledger_get(d->ledger, id, &o, NULL) < 0)
+                return;
+        bool wanted = queue_wants(d, &o, &why);
+        if (wanted && is_beaten(q, &o)) {
+                wanted = false;
+                why = "the other spelling of this archive's key is newer";
+        }
+        if (!wanted) {
+                if (o.state != OBJECT_IGNORED) {
+                        snprintf(o.detail, sizeof(o.detail), "%s", why);
+                        record_enter(d, &o, OBJECT_IGNORED);
+                }
+                return;
+        }
+        if (o.state == OBJECT_IGNORED) {
+                o.detail[0] = 0;
+                record_enter(d, &o, OBJECT_NEW);
+        }
+        if (o.state == OBJECT_RETRY && o.next_try > plan->now) {
+                bool in_this_run = !d->options.once || o.attempts < ONCE_TRIES;
+                if (in_this_run && (plan->next_retry == 0 || o.next_try < plan->next_retry))
+                        plan->next_retry = o.next_try;
+                return;
+        }
+        if ((d->options.once && o.state == OBJECT_RETRY && o.attempts >= ONCE_TRIES) ||
+                record_bucket_blocked(d, o.bucket))
+                return;
+        if (add(o.is_zip ? plan->archives : plan->files, id) < 0)
+                return;
+        q->progress.due++;
+        q->progress.due_bytes += o.size;
+}
+
+static void consider_all(struct plan *plan, unsigned categories)
+{
+        unsigned filtered = plan->q->look_at_all ? BIT(OBJECT_IGNORED) : 0;
+        struct ledger_filter f = {.states = BIT(OBJECT_NEW) | BIT(OBJECT_RETRY) | filtered,
+                .categories = categories,
+                .newest_first = true};
+        _cleanup_free_ int64_t *ids = NULL;
+        size_t n = 0;
+        struct error e = {};
+        if (ledger_ids(plan->q->d->ledger, &f, &ids, &n, &e) < 0) {
+                director_fail(plan->q->d, &e);
+                return;
+        }
+        for (size_t i = 0; i < n; i++)
+                consider(plan, ids[i]);
+}
+
+static void pump(struct queue *q);
+
+void queue_plan(struct queue *q)
+{
+        struct plan plan = {.q = q, .now = (int64_t)time(NULL), .archives = &q->archives, .files = &q->files};
+        free(q->archives.v);
+        free(q->files.v);
+        q->archives = q->files = (struct ids){};
+        q->progress.due = q->progress.done;
+        q->progress.due_bytes = q->progress.done_bytes;
+        for (struct job *j = q->jobs; j; j = j->next) {
+                q->progress.due++;
+                q->progress.due_bytes += j->o.size;
+        }
+        record_open(q->d);
+        consider_all(&plan, BIT(CATEGORY_DATABASE));
+        consider_all(&plan, BIT(CATEGORY_EVENTS));
+        consider_all(&plan, BIT(CATEGORY_EMAIL_OPT_IN));
+        consider_all(&plan, BIT(CATEGORY_RDX));
+        q->look_at_all = false;
+        q->retry_at = 0;
+        uv_timer_stop(&q->retry);
+        if (plan.next_retry != 0)
+                queue_retry_at(q, plan.next_retry);
+        pump(q);
+}
+
+void queue_look_at_all(struct queue *q)
+{
+        q->look_at_all = true;
+}
+
+/* --- running --- */
+
+static void on_retry(uv_timer_t *timer)
+{
+        struct queue *q = timer->data;
+        q->retry_at = 0;
+        queue_plan(q);
+        director_check(q->d);
+}
+
+void queue_retry_at(struct queue *q, int64_t when)
+{
+        if (q->retry_at != 0 && q->retry_at <= when)
+                return;
+        q->retry_at = when;
+        int64_t wait = when - (int64_t)time(NULL);
+        /* A clock that jumps is noticed within the minute. */
+        uint64_t msec = wait <= 0 ? 0 : wait > 60 ? 60000 : (uint64_t)wait * 1000;
+        uv_timer_start(&q->retry, on_retry, msec, 0);
+}
+
+static void on_watch(uv_timer_t *timer)
+{
+        struct queue *q = timer->data;
+        if (pause_check(q->d))
+                uv_timer_stop(timer);
+}
+
+void queue_watch_pause(struct queue *q)
+{
+        if (q && !q->d->options.once && !uv_is_active((uv_handle_t *)&q->watch))
+                uv_timer_start(&q->watch, on_watch, PAUSE_LOOK_MSEC, PAUSE_LOOK_MSEC);
+}
+
+static void start(struct queue *q, int64_t id, unsigned *running)
+{
+        struct director *d = q->d;
+        struct ledger_object o;
+        if (queue_busy(q, id) || ledger_get(d->ledger, id, &o, NULL) < 0 ||
+                (o.state != OBJECT_NEW && o.state != OBJECT_RETRY) || record_bucket_blocked(d, o.bucket))
+                return;
+        struct job *j = o.is_zip ? snapshot_new(d, &o) : transfer_new(d, &o);
+        if (!j)
+                return;
+        j->d = d;
+        j->o = o;
+        j->started_usec = now_usec(CLOCK_MONOTONIC);
+        j->next = q->jobs;
+        q->jobs = j;
+        (*running)++;
+        if (o.is_zip)
+                snapshot_start(j);
+        else
+                transfer_start(j);
+}
+
+static void pump(struct queue *q)
+{
+        struct director *d = q->d;
+        if (d->stopping || !d->ready || (q->archives.n + q->files.n > 0 && !pause_check(d)))
+                return;
+        unsigned workers = d->n_pools > 0 ? pool_size(d->pools[0]) : 1;
+        unsigned files = (unsigned)MIN(d->config->s3.max_transfers, FILES_A_WORKER * workers + 1);
+        while (q->archives.next < q->archives.n && q->archives_running < 1 && d->pauses == 0)
+                start(q, q->archives.v[q->archives.next++], &q->archives_running);
+        while (q->files.next < q->files.n && q->files_running < files && d->pauses == 0)
+                start(q, q->files.v[q->files.next++], &q->files_running);
+}
+
+void queue_job_done(struct queue *q, struct job *j)
+{
+        for (struct job **at = &q->jobs; *at; at = &(*at)->next)
+                if (*at == j) {
+                        *at = j->next;
+                        break;
+                }
+        if (j->o.is_zip)
+                q->archives_running--;
+        else
+                q->files_running--;
+        q->progress.done++;
+        q->progress.done_bytes += j->o.size;
+        pump(q);
+        director_check(q->d);
+}
+
+void queue_cancel_all(struct queue *q)
+{
+        while (q->jobs) {
+                struct job *j = q->jobs;
+                q->jobs = j->next;
+                j->cancel(j);
+        }
+        q->files_running = q->archives_running = 0;
+        uv_timer_stop(&q->retry);
+        uv_timer_stop(&q->watch);
+}
+
+bool queue_busy(const struct queue *q, int64_t object_id)
+{
+        for (const struct job *j = q->jobs; j; j = j->next)
+                if (j->o.id == object_id)
+                        return true;
+        return false;
+}
+
+bool queue_idle(const struct queue *q)
+{
+        if (q->jobs)
+                return false;
+        if (q->d->pauses != 0)
+                return true;
+        return q->archives.next >= q->archives.n && q->files.next >= q->files.n && q->retry_at == 0;
+}
+
+int queue_recover(struct queue *q)
+{
+        struct ledger_filter f = {.states = BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING)};
+        _cleanup_free_ int64_t *ids = NULL;
+        size_t n = 0;
+        struct error e = {};
+        int r = ledger_ids(q->d->ledger, &f, &ids, &n, &e);
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                struct ledger_object o;
+                if (!queue_busy(q, ids[i]) && ledger_get(q->d->ledger, ids[i], &o, &e) >= 0)
+                        r = ledger_enter(q->d->ledger, &o, OBJECT_NEW, &e);
+        }
+        return r;
+}
+
+void queue_progress(const struct queue *q, struct queue_progress *ret)
+{
+        *ret = q->progress;
+        ret->running = q->files_running + q->archives_running;
+}
+
+int queue_new(struct director *d, struct queue **ret)
+{
+        struct queue *q = calloc(1, sizeof(*q));
+        if (!q)
+                return -ENOMEM;
+        *q = (struct queue){.d = d, .look_at_all = true, .open_handles = 2};
+        uv_timer_init(&d->loop, &q->retry);
+        uv_timer_init(&d->loop, &q->watch);
+        q->retry.data = q->watch.data = q;
+        *ret = q;
+        return 0;
+}
+
+static void on_handle_closed(uv_handle_t *h)
+{
+        struct queue *q = h->data;
+        if (--q->open_handles == 0)
+                free(q);
+}
+
+struct queue *queue_free(struct queue *q)
+{
+        if (!q)
+                return NULL;
+        queue_cancel_all(q);
+        free(q->archives.v);
+        free(q->files.v);
+        q->archives.v = q->files.v = NULL;
+        uv_close((uv_handle_t *)&q->retry, on_handle_closed);
+        uv_close((uv_handle_t *)&q->watch, on_handle_closed);
+        return NULL;
+}

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What happened to an object. Order: first the audit line, durable, then the ledger row, then the journal
+ * entry, so that a journal entry never speaks of what a crash could take back, and a ledger row is never
+ * newer than the audit it could be rebuilt from. */
+#include "record.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "poll.h"
+#include "queue.h"
+#include "retry.h"
+#include "str.h"
+#include "timespan.h"
+
+#define LIMITED_TRIES 5 /* REMEDY_LIMITED: then REJECTED */
+#define BLOCK_USEC (1 * USEC_PER_HOUR)
+#define REPEAT_USEC (1 * USEC_PER_DAY) /* credentials-refused is said again */
+#define RETRY_QUIET_USEC (1 * USEC_PER_MINUTE)
+#define SKEW_QUIET_USEC (1 * USEC_PER_HOUR)
+#define KEY_FAILURES_IN_A_ROW 3
+
+static const struct retry_policy retry_daemon = {30 * USEC_PER_SEC, 1 * USEC_PER_HOUR};
+static const struct retry_policy retry_once = {1 * USEC_PER_SEC, 1 * USEC_PER_MINUTE};
+
+struct bucket_block {
+        char bucket[64];
+        uint64_t until_usec, said_usec;
+        struct bucket_block *next;
+};
+
+struct record {
+        struct director *d;
+        bool open;
+        struct bucket_block *blocks;
+        uint64_t skew_said_usec, expired_said_usec;
+        unsigned key_failures; /* in a row */
+        struct {
+                uint64_t said_usec, suppressed;
+        } retry[CAUSE_MAX]; /* `retry` entries are rate-limited by cause */
+        uv_prepare_t before_sleep;
+};
+
+static void on_before_sleep(uv_prepare_t *handle)
+{
+        record_flush(handle->data);
+}
+
+int record_new(struct director *d, struct record **ret)
+{
+        struct record *r = calloc(1, sizeof(*r));
+        if (!r)
+                return -ENOMEM;
+        r->d = d;
+        uv_prepare_init(&d->loop, &r->before_sleep);
+        r->before_sleep.data = r;
+        uv_prepare_start(&r->before_sleep, on_before_sleep);
+        uv_unref((uv_handle_t *)&r->before_sleep);
+        *ret = r;
+        return 0;
+}
+
+static void on_handle_closed(uv_handle_t *h)
+{
+        free(h->data);
+}
+
+struct record *record_free(struct record *r)
+{
+        if (!r)
+                return NULL;
+        record_flush(r);
+        while (r->blocks) {
+                struct bucket_block *b = r->blocks;
+                r->blocks = b->next;
+                free(b);
+        }
+        uv_close((uv_handle_t *)&r->before_sleep, on_handle_closed);
+        return NULL;
+}
+
+/* Our own state cannot be written: nothing new is started until it can. Rows left in a working state are put
+ * back to NEW when the pause ends. */
+static void state_trouble(struct director *d, const struct error *e)
+{
+        pause_enter(d, PAUSE_STATE, e->cause == CAUSE_NONE ? CAUSE_IO : e->cause, e->text);
+}
+
+void record_open(struct director *d)
+{
+        struct error e = {};
+        if (d->record->open)
+                return;
+        if (ledger_begin(d->ledger, &e) < 0)
+                state_trouble(d, &e);
+        else
+                d->record->open = true;
+}
+
+void record_flush(struct record *r)
+{
+        struct error e = {};
+        if (!r->open)
+                return;
+        r->open = false;
+        if (audit_sync(r->d->audit, &e) < 0 || ledger_commit(r->d->ledger, &e) < 0)
+                state_trouble(r->d, &e);
+}
+
+void record_audit(struct director *d, const struct audit_entry *entry)
+{
+        struct error e = {};
+        if (audit_append(d->audit, entry, &e) < 0)
+                state_trouble(d, &e);
+}
+
+static void save(struct director *d, const struct ledger_object *o)
+{
+        struct error e = {};
+        record_open(d);
+        if (ledger_save(d->ledger, o, &e) < 0)
+                state_trouble(d, &e);
+}
+
+void record_enter(struct director *d, struct ledger_object *o, enum object_state next)
+{
+        struct error e = {};
+        record_open(d);
+        if (ledger_enter(d->ledger, o, next, &e) < 0)
+                state_trouble(d, &e);
+}
+
+struct journal_fields object_fields(const struct ledger_object *o)
+{
+        return (struct journal_fields){
+                .org = o->org,
+                .category = category_name(o->category),
+                .site = *o->site ? o->site : NULL,
+                .date = *o->date ? o->date : NULL,
+                .request = *o->request ? o->request : NULL,
+                .bucket = o->bucket,
+                .object = o->key,
+                .etag = o->etag,
+                .size = &o->size,
+        };
+}
+
+static struct audit_entry audit_of(const char *event, const struct ledger_object *o)
+{
+        return (struct audit_entry){
+                .event = event,
+                .bucket = o->bucket,
+                .key = o->key,
+                .etag = o->etag,
+                .category = category_name(o->category),
+                .org = o->org,
+                .site = *o->site ? o->site : NULL,
+                .date = *o->date ? o->date : NULL,
+                .size = -1,
+                .mtime = o->last_modified,
+                .uid = -1,
+        };
+}
+
+static const char *group_of(const struct director *d, const struct ledger_object *o)
+{
+        const struct config_package *p = director_package(d, o->org);
+        return p ? config_group(p, o->category) : NULL;
+}
+
+void record_published(struct director *d, struct ledger_object *o, bool replaced, uint64_t duration_usec)
+{
+        d->record->key_failures = 0;
+        struct audit_entry a = audit_of(replaced ? "replaced" : "published", o);
+        a.path = o->path;
+        a.size = o->plain_size;
+        a.sha256 = o->has_sha256 ? o->sha256 : NULL;
+        a.group = group_of(d, o);
+        a.fingerprint = *o->fingerprint ? o->fingerprint : NULL;
+        record_audit(d, &a);
+        struct error e = {};
+        if (audit_sync(d->audit, &e) < 0)
+                state_trouble(d, &e);
+
+        o->cause = CAUSE_NONE;
+        o->detail[0] = 0;
+        o->next_try = 0;
+        o->published_at = (int64_t)time(NULL);
+        snprintf(o->staged_etag, sizeof(o->staged_etag), "%s", o->etag);
+        record_enter(d, o, OBJECT_PUBLISHED);
+
+        char hex[SHA256_HEX] = "", checks[256];
+        if (o->has_sha256)
+                hex_encode(o->sha256, sizeof(o->sha256), hex);
+        uint64_t plain = o->plain_size < 0 ? 0 : (uint64_t)o->plain_size;
+        struct journal_fields f = object_fields(o);
+        f.path = o->path;
+        f.plain_size = &plain;
+        f.sha256 = *hex ? hex : NULL;
+        f.duration_usec = &duration_usec;
+        f.fingerprint = *o->fingerprint ? o->fingerprint : NULL;
+        f.audit_head = audit_head(d->audit);
+        journal_event(replaced ? EVENT_REPLACED : EVENT_PUBLISHED, &f, "%s %s (checked: %s)",
+                replaced ? "replaced" : "published", o->path,
+                checks_format(o->checks, checks, sizeof(checks)));
+}
+
+void record_member(struct director *d, const struct ledger_object *o, const struct ledger_member *m)
+{
+        struct audit_entry a = audit_of(m->state == OBJECT_REJECTED ? "member-rejected" : "member", o);
+        _cleanup_free_ char *path = str_printf("%s/%s", o->path, m->path);
+        a.member = m->name;
+        a.path = m->state == OBJECT_PUBLISHED ? path : NULL;
+        a.size = m->plain_size;
+        a.sha256 = m->has_sha256 ? m->sha256 : NULL;
+        a.group = group_of(d, o);
+        a.cause = m->cause != CAUSE_NONE ? cause_name(m->cause) : NULL;
+        record_audit(d, &a);
+}
+
+void record_missing(struct director *d, struct ledger_object *o, const char *why)
+{
+        struct audit_entry a = audit_of("missing", o);
+        a.path = o->path;
+        a.reason = why;
+        record_audit(d, &a);
+        record_enter(d, o, OBJECT_MISSING);
+        struct journal_fields f = object_fields(o);
+        f.path = o->path;
+        f.audit_head = audit_head(d->audit);
+        journal_event(EVENT_MISSING, &f,
+                "%s is %s; it is not fetched again by itself: put it back, or czarctl resync, adopt or "
+                "forget it",
+                o->path, why);
+}
+
+/* --- failures --- */
+
+static void say_retry(struct director *d, const struct ledger_object *o, uint64_t delay_usec)
+{
+        struct record *r = d->record;
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        if (r->retry[o->cause].said_usec != 0 && now < r->retry[o->cause].said_usec + RETRY_QUIET_USEC) {
+                r->retry[o->cause].suppressed++;
+                return;
+        }
+        char span[64];
+        uint64_t suppressed = r->retry[o->cause].suppressed;
+        struct journal_fields f = object_fields(o);
+        f.cause = o->cause;
+        f.attempt = o->attempts;
+        f.suppressed = &suppressed;
+        journal_event(EVENT_RETRY, &f, "%s: %s; tried again in %s", o->key, o->detail,
+                timespan_format(delay_usec, span, sizeof(span)));
+        r->retry[o->cause].said_usec = now;
+        r->retry[o->cause].suppressed = 0;
+}
+
+static void retry(struct director *d, struct ledger_object *o, uint64_t delay_usec)
+{
+        o->next_try = (int64_t)((now_usec(CLOCK_REALTIME) + delay_usec + USEC_PER_SEC - 1) / USEC_PER_SEC);
+        record_enter(d, o, OBJECT_RETRY);
+        say_retry(d, o, delay_usec);
+        queue_retry_at(d->queue, o->next_try);
+}
+
+static void reject(struct director *d, struct ledger_object *o)
+{
+        struct audit_entry a = audit_of("rejected", o);
+        a.cause = cause_name(o->cause);
+        a.reason = o->detail;
+        record_audit(d, &a);
+        record_enter(d, o, OBJECT_REJECTED);
+        director_status(d, STATUS_INCOMPLETE);
+        struct journal_fields f = object_fields(o);
+        f.cause = o->cause;
+        f.attempt = o->attempts;
+        f.audit_head = audit_head(d->audit);
+        journal_event(EVENT_REJECTED, &f, "%s rejected: %s (%s); %s", o->key, cause_name(o->cause), o->detail,
+                cause_advice(o->cause));
+}
+
+static uint64_t backoff(const struct director *d, unsigned attempts, uint64_t retry_after_usec)
+{
+        return retry_delay_usec(
+                d->options.once ? &retry_once : &retry_daemon, attempts, retry_after_usec, retry_random());
+}
+
+/* A message for other keys than ours does not stop the rest: it may be a stray. Several in a row are no
+ * stray: the key is the wrong one. */
+static void key_failed(struct director *d, struct ledger_object *o)
+{
+        retry(d, o, USEC_PER_HOUR);
+        if (o->cause == CAUSE_PASSPHRASE || ++d->record->key_failures >= KEY_FAILURES_IN_A_ROW)
+                pause_enter(d, PAUSE_KEY, o->cause, o->detail);
+}
+
+void record_failed(struct director *d, struct ledger_object *o, enum cause cause, const char *detail,
+        uint64_t retry_after_usec)
+{
+        o->cause = cause;
+        snprintf(o->detail, sizeof(o->detail), "%s", detail);
+        o->attempts++;
+        switch (cause_remedy(cause)) {
+        case REMEDY_REJECT:
+                reject(d, o);
+                break;
+        case REMEDY_LIMITED:
+                if (o->attempts >= LIMITED_TRIES)
+                        reject(d, o);
+                else
+                        retry(d, o, backoff(d, o->attempts, retry_after_usec));
+                break;
+        case REMEDY_RESTART:
+                retry(d, o, backoff(d, o->attempts, 0));
+                poll_object(d->poll, o);
+                break;
+        case REMEDY_GONE:
+                record_enter(d, o, OBJECT_GONE);
+                journal_event(EVENT_NOTE, &(struct journal_fields){.object = o->key, .cause = cause},
+                        "%s is not there any more; what is staged stays", o->key);
+                break;
+        case REMEDY_CREDENTIALS:
+                record_enter(d, o, OBJECT_NEW);
+                record_credentials_refused(d, o->bucket, "", detail);
+                break;
+        case REMEDY_DENIED:
+                retry(d, o, d->options.once ? backoff(d, o->attempts, 0) : USEC_PER_HOUR);
+                break;
+        case REMEDY_STOP_KEY:
+                key_failed(d, o);
+                break;
+        case REMEDY_PAUSE:
+                o->attempts--;
+                record_enter(d, o, OBJECT_NEW);
+                pause_enter(d, cause == CAUSE_SPACE ? PAUSE_SPACE : PAUSE_STAGING, cause, detail);
+                break;
+        case REMEDY_NONE:
+        case REMEDY_RETRY:
+        case REMEDY_FATAL:
+                if (cause == CAUSE_CANCELLED) {
+                        o->attempts--;
+                        o->cause = CAUSE_NONE;
+                        o->detail[0] = 0;
+                        record_enter(d, o, OBJECT_NEW);
+                } else {
+                        retry(d, o, backoff(d, o->attempts, retry_after_usec));
+                }
+                break;
+        }
+        save(d, o);
+}
+
+/* --- buckets whose credentials were refused --- */
+
+static struct bucket_block *block_of(const struct record *r, const char *bucket)
+{
+        for (struct bucket_block *b = r->blocks; b; b = b->next)
+                if (streq(b->bucket, bucket))
+                        return b;
+        return NULL;
+}
+
+void record_credentials_refused(
+        struct director *d, const char *bucket, const char *key_id, const char *detail)
+{
+        struct record *r = d->record;
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        director_status(d, STATUS_INCOMPLETE);
+        struct bucket_block *b = block_of(r, bucket);
+        if (!b) {
+                b = calloc(1, sizeof(*b));
+                if (!b)
+                        return;
+                snprintf(b->bucket, sizeof(b->bucket), "%s", bucket);
+                b->next = r->blocks;
+                r->blocks = b;
+        }
+        b->until_usec = now + BLOCK_USEC;
+        if (b->said_usec != 0 && now < b->said_usec + REPEAT_USEC)
+                return;
+        b->said_usec = now;
+        journal_event(EVENT_CREDENTIALS_REFUSED,
+                &(struct journal_fields){.bucket = bucket,
+                        .access_key_id = *key_id ? key_id : NULL,
+                        .cause = CAUSE_CREDENTIALS},
+                "S3 refuses the credentials%s%s for bucket %s: %s; tried again hourly and on SIGUSR1; %s",
+                *key_id ? " " : "", key_id, bucket, detail, cause_advice(CAUSE_CREDENTIALS));
+}
+
+bool record_bucket_blocked(const struct director *d, const char *bucket)
+{
+        const struct bucket_block *b = block_of(d->record, bucket);
+        return b && now_usec(CLOCK_MONOTONIC) < b->until_usec;
+}
+
+void record_unblock_buckets(struct director *d)
+{
+        for (struct bucket_block *b = d->record->blocks; b; b = b->next)
+                b->until_usec = 0;
+}
+
+void record_skew(struct director *d, int64_t sec)
+{
+        struct record *r = d->record;
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        if (r->skew_said_usec != 0 && now < r->skew_said_usec + SKEW_QUIET_USEC)
+                return;
+        r->skew_said_usec = now;
+        journal_event(EVENT_CLOCK_SKEW, &(struct journal_fields){.cause = CAUSE_SKEW},
+                "this machine's clock is %lld s %s the clock of S3; %s", (long long)(sec < 0 ? -sec : sec),
+                sec > 0 ? "behind" : "ahead of", cause_advice(CAUSE_SKEW));
+}
+
+void record_key_expired(struct director *d, const char *fingerprint)
+{
+        struct record *r = d->record;
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        if (r->expired_said_usec != 0 && now < r->expired_said_usec + REPEAT_USEC)
+                return;
+        r->expired_said_usec = now;
+        journal_event(EVENT_KEY_EXPIRING, &(struct journal_fields){.fingerprint = fingerprint},
+                "the key %s has expired; it still decrypts, but edX will not encrypt to it: extend it "
+                "(czarctl key extend) and send the new public key to edX",
+                fingerprint);
+}

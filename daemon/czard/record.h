@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What happened to an object: the ledger, the audit record and the journal, in one place and in one order.
+ * Ledger writes of one turn of the loop are one transaction. */
+#pragma once
+
+#include "director.h"
+
+int record_new(struct director *d, struct record **ret);
+struct record *record_free(struct record *r);
+/* Makes all that was recorded durable. Called before the loop sleeps. */
+void record_flush(struct record *r);
+/* Opens the turn's transaction if it is not. Everyone who writes to the ledger calls this first. */
+void record_open(struct director *d);
+
+/* The journal fields of an object; texts borrowed from o. */
+struct journal_fields object_fields(const struct ledger_object *o);
+
+/* Changes the state, in the ledger only. */
+void record_enter(struct director *d, struct ledger_object *o, enum object_state next);
+/* o is staged (path, plain_size, sha256, checks, fingerprint filled). */
+void record_published(struct director *d, struct ledger_object *o, bool replaced, uint64_t duration_usec);
+/* An object could not be finished: what its cause's remedy asks for (RETRY, REJECTED, GONE, a pause, ...). */
+void record_failed(struct director *d, struct ledger_object *o, enum cause cause, const char *detail,
+        uint64_t retry_after_usec);
+void record_missing(struct director *d, struct ledger_object *o, const char *why);
+/* One member, in audit and debug journal. */
+void record_member(struct director *d, const struct ledger_object *o, const struct ledger_member *m);
+/* Appends to the audit; trouble there pauses. */
+void record_audit(struct director *d, const struct audit_entry *entry);
+
+/* When a bucket's credentials were refused: until when it is left alone (microseconds of CLOCK_MONOTONIC; 0:
+ * not). */
+void record_credentials_refused(
+        struct director *d, const char *bucket, const char *key_id, const char *detail);
+bool record_bucket_blocked(const struct director *d, const char *bucket);
+void record_unblock_buckets(struct director *d);
+/* A key that has expired but decrypts; at most once a day. */
+void record_key_expired(struct director *d, const char *fingerprint);
+/* A server clock that is off, at most once an hour. */
+void record_skew(struct director *d, int64_t sec);

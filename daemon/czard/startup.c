@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is checked once, before anything is fetched. Every refusal says what to do. Order: state folder, lock,
+ * ledger, audit, staging and its identity, groups, runtime folder, passphrase. */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "director.h"
+#include "fsx.h"
+#include "limits.h"
+#include "record.h"
+#include "str.h"
+
+#define FORBIDDEN_SHARED 007
+#define FORBIDDEN_SECRET 077
+
+/* --- state folder --- */
+
+static int open_state_dir(struct director *d, struct error *e)
+{
+        const char *path = d->config->state_dir;
+        if (mkdir(path, 0750) < 0 && errno != EEXIST)
+                return error_set(
+                        e, CAUSE_CONFIG, errno, "cannot make state_dir %s: %s", path, strerror(errno));
+        d->state_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (d->state_fd < 0)
+                return error_set(
+                        e, CAUSE_CONFIG, errno, "cannot open state_dir %s: %s", path, strerror(errno));
+        return check_owner_mode(d->state_fd, path, FORBIDDEN_SHARED, e);
+}
+
+static int take_lock(struct director *d, struct error *e)
+{
+        d->lock_fd = openat(d->state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+        if (d->lock_fd < 0)
+                return error_set(e, CAUSE_CONFIG, errno, "cannot open %s/lock: %s", d->config->state_dir,
+                        strerror(errno));
+        char pid[32] = "";
+        if (flock(d->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+                ssize_t n = pread(d->lock_fd, pid, sizeof(pid) - 1, 0);
+                pid[n > 0 ? strcspn(pid, "\n") : 0] = 0;
+                return error_set(e, CAUSE_LOCKED, EBUSY,
+                        "czard runs already on %s (PID %s); to fetch now use: czarctl resync --wait",
+                        d->config->state_dir, *pid ? pid : "unknown");
+        }
+        int n = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
+        if (ftruncate(d->lock_fd, 0) < 0 || pwrite(d->lock_fd, pid, (size_t)n, 0) != n)
+                return error_set(e, CAUSE_SPACE, errno, "cannot write %s/lock: %s", d->config->state_dir,
+                        strerror(errno));
+        return 0;
+}
+
+int startup_state(struct director *d, struct error *e)
+{
+        int r = open_state_dir(d, e);
+        if (r >= 0)
+                r = take_lock(d, e);
+        if (r >= 0)
+                r = audit_open(d->state_fd, &d->audit, e);
+        if (r >= 0)
+                r = ledger_open(d->config->state_dir, &d->ledger, e);
+        return r;
+}
+
+/* --- staging --- */
+
+static int check_device(struct director *d, struct error *e)
+{
+        char detail[256] = "";
+        enum encrypted encrypted = staging_encrypted(d->staging, detail, sizeof(detail));
+        enum device_policy policy = d->config->staging.encrypted_device;
+        if (encrypted == ENCRYPTED_YES || policy == DEVICE_IGNORE)
+                return 0;
+        const char *what = encrypted == ENCRYPTED_NO ? "is not on an encrypted device"
+                                                     : "may not be on an encrypted device: cannot tell";
+        if (policy == DEVICE_REQUIRE)
+                return error_set(e, CAUSE_STAGING, EPERM,
+                        "%s %s (%s); put it on LUKS, or set [staging] encrypted_device",
+                        d->config->staging.path, what, detail);
+        journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING},
+                "%s %s (%s); edX asks for full-disk encryption", d->config->staging.path, what, detail);
+        return 0;
+}
+
+/* An empty disk is not believed: what the ledger knows must be there, or the volume is not mounted. */
+static int check_identity(struct director *d, const char *known, struct error *e)
+{
+        const char *path = d->config->staging.path;
+        char found[STAGING_ID_SIZE];
+        int r = staging_read_id(d->staging, found, e);
+        if (r < 0)
+                return r;
+        if (*known && !streq(known, found))
+                return error_set(e, CAUSE_STAGING, ENODEV,
+                        "%s is not the staging volume this czard knows (.czard-id is %s): mount it; if it is "
+                        "a new "
+                        "disk: czarctl adopt",
+                        path, *found ? "another one" : "missing");
+        if (*found) {
+                memcpy(d->staging_id, found, sizeof(found));
+        } else {
+                r = staging_make_id(d->staging, d->staging_id, e);
+                if (r == -ENOTEMPTY)
+                        return error_set(e, CAUSE_STAGING, ENOTEMPTY,
+                                "%s is not empty and has no .czard-id: choose an empty folder, or czarctl "
+                                "adopt",
+                                path);
+                if (r < 0)
+                        return r;
+        }
+        return ledger_meta_set(d->ledger, "staging-id", d->staging_id, e);
+}
+
+int startup_staging(struct director *d, struct error *e)
+{
+        const struct config_staging *s = &d->config->staging;
+        char known[STAGING_ID_SIZE];
+        int r = ledger_meta_get(d->ledger, "staging-id", known, sizeof(known), e);
+        if (r < 0)
+                return r;
+        if (!*known && mkdir(s->path, 0700) >= 0 && chmod(s->path, s->dir_mode) < 0)
+                return error_set(e, CAUSE_STAGING, errno, "chmod %s: %s", s->path, strerror(errno));
+        r = staging_open(s->path, s->file_mode, s->dir_mode, &d->staging, e);
+        if (r >= 0)
+                r = check_identity(d, known, e);
+        if (r >= 0)
+                r = check_device(d, e);
+        return r;
+}
+
+/* --- groups --- */
+
+static bool may_give_to(gid_t gid)
+{
+        if (geteuid() == 0 || gid == getegid())
+                return true;
+        gid_t groups[1024];
+        int n = getgroups(ELEMENTSOF(groups), groups);
+        for (int i = 0; i < n; i++)
+                if (groups[i] == gid)
+                        return true;
+        return false;
+}
+
+static int resolve_group(const char *name, gid_t *ret, struct error *e)
+{
+        *ret = (gid_t)-1;
+        if (!name)
+                return 0;
+        const struct group *g = getgrnam(name);
+        if (!g)
+                return error_set(
+                        e, CAUSE_CONFIG, ENOENT, "group %s does not exist: groupadd --system %s", name, name);
+        if (!may_give_to(g->gr_gid))
+                return error_set(e, CAUSE_CONFIG, EPERM,
+                        "czard is not in group %s: systemctl edit czard, "
+                        "add\n[Service]\nSupplementaryGroups=%s",
+                        name, name);
+        *ret = g->gr_gid;
+        return 0;
+}
+
+int startup_groups(struct director *d, struct error *e)
+{
+        d->packages = calloc(d->config->n_packages, sizeof(*d->packages));
+        if (!d->packages)
+                return error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");
+        for (size_t i = 0; i < d->config->n_packages; i++)
+                for (enum category c = 0; c < CATEGORY_MAX; c++) {
+                        int r = resolve_group(
+                                config_group(&d->config->packages[i], c), &d->packages[i].gid[c], e);
+                        if (r < 0)
+                                return r;
+                }
+        return 0;
+}
+
+/* --- runtime folder, passphrase --- */
+
+static int make_private_dir(const char *path, struct error *e)
+{
+        if (mkdir(path, 0700) < 0 && errno != EEXIST)
+                return error_set(e, CAUSE_CONFIG, errno, "cannot make %s: %s", path, strerror(errno));
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return error_set(e, CAUSE_CONFIG, errno, "cannot open %s: %s", path, strerror(errno));
+        return check_owner_mode(fd, path, FORBIDDEN_SHARED, e);
+}
+
+int startup_run_dir(struct director *d, struct error *e)
+{
+        const char *given = getenv("RUNTIME_DIRECTORY");
+        char user[64], base[3072];
+        snprintf(user, sizeof(user), "/run/user/%u", (unsigned)geteuid());
+        if (!str_empty(given))
+                snprintf(base, sizeof(base), "%s", given);
+        else if (access(user, W_OK) == 0)
+                snprintf(base, sizeof(base), "%s/czard", user);
+        else
+                snprintf(base, sizeof(base), "%s/run", d->config->state_dir);
+        int r = make_private_dir(base, e);
+        if (r < 0)
+                return r;
+        /* Two czards of one user, on two state folders, must not share worker homes. */
+        struct stat st;
+        if (fstat(d->state_fd, &st) < 0)
+                return error_set(e, CAUSE_IO, errno, "%s: %s", d->config->state_dir, strerror(errno));
+        snprintf(
+                d->run_dir, sizeof(d->run_dir), "%s/%llx", base, (unsigned long long)(st.st_ino ^ st.st_dev));
+        pool_remove_homes(d->run_dir);
+        return make_private_dir(d->run_dir, e);
+}
+
+int startup_passphrase(struct director *d, struct error *e)
+{
+        const char *dir = getenv("CREDENTIALS_DIRECTORY"), *path = d->config->openpgp.passphrase_file;
+        _cleanup_free_ char *credential = dir ? str_printf("%s/czard.passphrase", dir) : NULL;
+        if (credential && access(credential, F_OK) == 0) {
+                journal_event(EVENT_NOTE, NULL, "passphrase from the systemd credential czard.passphrase%s",
+                        path ? "; passphrase_file is not used" : "");
+                path = credential;
+        }
+        if (!path)
+                return 0;
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return error_set(e, CAUSE_PASSPHRASE, errno, "cannot read passphrase_file %s: %s", path,
+                        strerror(errno));
+        int r = path == credential ? 0 : check_owner_mode(fd, path, FORBIDDEN_SECRET, e);
+        if (r < 0)
+                return r;
+        r = secret_read_line(fd, LIMIT_PASSPHRASE, &d->passphrase);
+        return r < 0 ? error_set(e, CAUSE_PASSPHRASE, -r, "cannot read passphrase_file %s: %s", path,
+                               strerror(-r))
+                     : 0;
+}
+
+/* --- ledger against disk --- */
+
+static const char *what_is_wrong(const struct director *d, const struct ledger_object *o)
+{
+        uint64_t size;
+        int64_t mtime;
+        bool is_dir;
+        int r = staging_stat(d->staging, o->path, &size, &mtime, &is_dir);
+        if (r == -ENOENT)
+                return "missing";
+        if (r < 0 || is_dir != o->is_zip)
+                return "altered";
+        if (!o->is_zip && (size != (uint64_t)o->plain_size || mtime != o->last_modified))
+                return "altered";
+        return NULL;
+}
+
+static int reconcile_one(struct director *d, int64_t id, struct error *e)
+{
+        struct ledger_object o;
+        int r = ledger_get(d->ledger, id, &o, e);
+        if (r < 0)
+                return r;
+        if (o.state == OBJECT_FETCHING || o.state == OBJECT_DECRYPTING) {
+                record_enter(d, &o, OBJECT_NEW);
+        } else if (o.state == OBJECT_RETRY && d->options.once) {
+                o.attempts = 0;
+                o.next_try = 0;
+                return ledger_save(d->ledger, &o, e);
+        } else if (o.state == OBJECT_PUBLISHED) {
+                const char *wrong = what_is_wrong(d, &o);
+                if (wrong)
+                        record_missing(d, &o, wrong);
+        }
+        return 0;
+}
+
+static bool keep_partial(const char *path, const char *tag, void *arg)
+{
+        (void)path;
+        (void)tag;
+        (void)arg;
+        return true; /* snapshot_begin() decides by tag when that snapshot is started again */
+}
+
+int startup_reconcile(struct director *d, struct error *e)
+{
+        struct ledger_filter f = {.states = BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING) |
+                                            BIT(OBJECT_PUBLISHED) | BIT(OBJECT_RETRY)};
+        _cleanup_free_ int64_t *ids = NULL;
+        size_t n = 0;
+        int r = staging_sweep(d->staging, keep_partial, NULL, e);
+        if (r >= 0)
+                r = ledger_ids(d->ledger, &f, &ids, &n, e);
+        record_open(d);
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = reconcile_one(d, ids[i], e);
+        record_flush(d->record);
+        return r;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an admin should hear of before it hurts: keys that expire, files that are late. */
+#pragma once
+
+#include "director.h"
+
+struct watch;
+
+int watch_new(struct director *d, struct watch **ret);
+struct watch *watch_free(struct watch *w);
+/* The keys a pool has found; looked at now and daily. */
+void watch_keys(struct watch *w, const struct proto_ready *ready);
