@@ -210,7 +210,7 @@ class RadosGateway:
         client = S3Client(self.endpoint, *owner)
         for bucket, policy in czar_policies(facts["org"], "arn:aws:iam:::user/czar").items():
             client.make_bucket(bucket)
-            client.put_policy(bucket, policy)
+            client.put_policy(bucket, json.dumps(policy))
             root = Path(folder) / "buckets" / bucket
             for path in sorted(p for p in root.rglob("*") if p.is_file()):
                 client.upload(bucket, path.relative_to(root).as_posix(), path)

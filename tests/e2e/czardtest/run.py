@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A czard to run in a test: its folders, its configuration, its programs' memory, and what it said.
+
+    World                 one mkdtemp folder with package, TLS, state, staging, run
+      |-- config          section -> {key: value}; ini() writes it
+      |-- once() -------> Run: code, entries (stderr, parsed), peaks (program -> bytes)
+      `-- differences()   staging against the package's expected/
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from . import package, tls
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def build_folder():
+    return Path(os.environ.get("CZARD_BUILD") or REPOSITORY / "build/release").absolute()
+
+
+def release_folder():
+    """Where locks, memory and speed are looked at: sanitizers change all three."""
+    return Path(os.environ.get("CZARD_BUILD_RELEASE") or build_folder()).absolute()
+
+
+def program(name, build=None):
+    build = build or build_folder()
+    for path in (build / "daemon" / name / name, build / "tests" / name / name):
+        if path.exists():
+            return path
+    raise FileNotFoundError(f"{name} is not built in {build}; set CZARD_BUILD")
+
+
+def is_sanitized(build=None):
+    cache = (build or build_folder()) / "CMakeCache.txt"
+    return cache.exists() and "CZARD_SANITIZE:BOOL=ON" in cache.read_text()
+
+
+# -- what a run said ------------------------------------------------------------------------------------------------
+FIELD = re.compile(r' ([A-Z][A-Z0-9_]*)=("(?:[^"\\]|\\.)*"|[^ "]*)')
+
+
+class Entry:
+    """One line: LEVEL [PROGRAM: ]MESSAGE NAME=VALUE …"""
+
+    def __init__(self, line):
+        self.line = line
+        self.level, _, rest = line.partition(" ")
+        end = re.search(r" (CZARD_[A-Z_]+|MESSAGE_ID)=", rest)
+        self.message = rest[: end.start()] if end else rest
+        fields = FIELD.findall(rest[end.start():]) if end else []
+        self.fields = {name: re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
+                       for name, value in fields}
+
+    @property
+    def event(self):
+        return self.fields.get("CZARD_EVENT")
+
+    def __repr__(self):
+        return self.line
+
+
+class Run:
+    def __init__(self, code, stderr, stdout, peaks, seconds):
+        self.code, self.stderr, self.stdout, self.peaks, self.seconds = code, stderr, stdout, peaks, seconds
+        self.entries = [Entry(line) for line in stderr.splitlines() if re.match(r"(err|warning|notice|info|debug) ", line)]
+
+    def events(self, name):
+        return [e for e in self.entries if e.event == name]
+
+    def __repr__(self):
+        return f"exit {self.code} after {self.seconds:.1f} s\n{self.stderr[-6000:]}"
+
+
+# -- processes ------------------------------------------------------------------------------------------------------
+def children(pid):
+    """All descendants of pid that run now."""
+    found, todo = [], [pid]
+    while todo:
+        try:
+            task = Path(f"/proc/{todo.pop()}/task")
+            for thread in task.iterdir():
+                below = [int(p) for p in (thread / "children").read_text().split()]
+                found += below
+                todo += below
+        except OSError:
+            pass
+    return found
+
+
+def peak_memory(pid):
+    """(name, VmHWM in bytes) of a process, or None when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    name = re.search(r"^Name:\s*(.*)$", text, re.M)
+    peak = re.search(r"^VmHWM:\s*(\d+) kB$", text, re.M)
+    return (name[1], int(peak[1]) * 1024) if name and peak else None
+
+
+class PeakWatcher:
+    """Looks at the peak memory of a process and its descendants, 50 times a second, until stopped."""
+
+    def __init__(self, pid):
+        self.pid, self.peaks, self._stop = pid, {}, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self):
+        while not self._stop.wait(0.02):
+            for pid in [self.pid, *children(self.pid)]:
+                seen = peak_memory(pid)
+                if seen:
+                    self.peaks[seen[0]] = max(self.peaks.get(seen[0], 0), seen[1])
+
+    def stop(self):
+        self._stop.set()
+        self._thread.join()
+        return self.peaks
+
+
+# -- folders and their comparison -----------------------------------------------------------------------------------
+def tree(root):
+    """{path: lstat} of everything below root."""
+    found = {}
+    for folder, folders, files in os.walk(root):
+        for name in folders + files:
+            path = os.path.join(folder, name)
+            found[os.path.relpath(path, root)] = os.lstat(path)
+    return found
+
+
+def fingerprint(root):
+    """What must not change when nothing is new: everything a stat tells but the time of access."""
+    return {path: (s.st_ino, s.st_mode, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_nlink, s.st_uid, s.st_gid)
+            for path, s in tree(root).items()}
+
+
+def same_content(a, b):
+    with open(a, "rb") as x, open(b, "rb") as y:
+        while True:
+            p, q = x.read(1 << 20), y.read(1 << 20)
+            if p != q:
+                return False
+            if not p:
+                return True
+
+
+def differences(expected, staged, file_mode=0o440, dir_mode=0o750, modified=None, ignore=()):
+    """Staging against an expected tree, as lines for a person; [] when equal. modified: path -> mtime to check."""
+    out = []
+    want, have = tree(expected), tree(staged)
+    have.pop(".czard-id", None)
+    for path in sorted(set(want) | set(have)):
+        if any(path == i or path.startswith(i + "/") for i in ignore):
+            continue
+        if path not in have:
+            out.append(f"missing: {path}")
+        elif path not in want:
+            out.append(f"not expected: {path}")
+        elif stat.S_IFMT(want[path].st_mode) != stat.S_IFMT(have[path].st_mode):
+            out.append(f"another kind of file: {path}")
+        elif stat.S_ISLNK(want[path].st_mode):
+            links = os.readlink(Path(expected, path)), os.readlink(Path(staged, path))
+            if links[0] != links[1]:
+                out.append(f"link: {path} -> {links[1]}, not {links[0]}")
+        else:
+            is_dir = stat.S_ISDIR(want[path].st_mode)
+            mode = stat.S_IMODE(have[path].st_mode)
+            if mode != (dir_mode if is_dir else file_mode):
+                out.append(f"mode: {path} {mode:o}")
+            if not is_dir and not same_content(Path(expected, path), Path(staged, path)):
+                out.append(f"content: {path}")
+            if not is_dir and modified and path in modified and int(have[path].st_mtime) != modified[path]:
+                out.append(f"mtime: {path} {int(have[path].st_mtime)}, not {modified[path]}")
+    return out
+
+
+def modified_times(facts):
+    """{staged path: Last-Modified} of a package."""
+    out = {}
+    for o in facts["objects"]:
+        if o.get("members"):
+            out.update({f"{o['path']}/{m['path']}": o["last_modified"] for m in o["members"]})
+        elif o.get("sha256"):
+            out[o["path"]] = o["last_modified"]
+    return out
+
+
+def check_sums(folder):
+    """What sha256sum -c says of SHA256SUMS in folder: (status, output)."""
+    done = subprocess.run(["sha256sum", "--strict", "--check", "SHA256SUMS"], cwd=folder, capture_output=True, text=True,
+                          check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def verify_audit(path):
+    """Walks the chain of audit.jsonl with nothing of czard's. Returns its objects; raises where it breaks."""
+    head, field, objects = "0" * 64, None, []
+    data = Path(path).read_bytes()
+    if not data.endswith(b"\n"):
+        raise ValueError("the last line has no end")
+    for number, line in enumerate(data[:-1].split(b"\n"), 1):
+        o = json.loads(line)
+        if field is None:
+            field = next((k for k, v in o.items() if v == head), None)
+        if field is None or o.get(field) != head:
+            raise ValueError(f"line {number}: does not carry the hash of the line before")
+        head = hashlib.sha256(line).hexdigest()
+        objects.append(o)
+    return objects, head
+
+
+# -- a czard with all that is around it -----------------------------------------------------------------------------
+class World:
+    """One test's folder below /tmp, gone at the end (kept with CZARD_TEST_KEEP=1)."""
+
+    def __init__(self, build=None, with_tls=True, **package_options):
+        self.build = build or build_folder()
+        self.package_options, self.with_tls = package_options, with_tls
+
+    def __enter__(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="czt.", dir="/tmp"))
+        self.package, self.staging = self.folder / "package", self.folder / "staging"
+        self.state, self.run_folder = self.folder / "state", self.folder / "run"
+        try:
+            self.facts = package.make(self.package, **self.package_options)
+            self.org = self.facts["org"]
+            if self.with_tls:
+                self.authority = tls.Authority(self.folder / "tls")
+                self.certificate = self.authority.server()
+            for path, mode in ((self.state, 0o750), (self.staging, 0o750), (self.run_folder, 0o700)):
+                path.mkdir()
+                path.chmod(mode)
+            self.config = self._default_config()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        return self
+
+    def __exit__(self, *_):
+        if os.environ.get("CZARD_TEST_KEEP"):
+            print(f"kept: {self.folder}")
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _default_config(self):
+        return {
+            "daemon": {"state_dir": self.state, "log_level": "debug"},
+            "s3": {"credentials": self.package / "credentials.csv"},
+            "openpgp": {"homedir": self.package / "gnupg"},
+            "staging": {"path": self.staging, "min_free": "1M", "encrypted_device": "ignore"},
+            f"package {self.org}": {
+                "events": f"s3://edx-course-data/{self.org}", "database": "s3://course-data",
+                "email_opt_in": "s3://course-data/email-opt-in", "rdx": f"s3://edx-course-data/{self.org}/rdx"},
+        }
+
+    def use(self, endpoint, tls_endpoint=True):
+        """Points the configuration to a server."""
+        self.config["s3"]["endpoint"] = endpoint
+        if tls_endpoint:
+            self.config["s3"]["ca_file"] = self.authority.ca
+
+    @property
+    def package_section(self):
+        return self.config[f"package {self.org}"]
+
+    def ini(self, name="czard.ini"):
+        path = self.folder / name
+        lines = []
+        for section, values in self.config.items():
+            lines += [f"[{section}]", *[f"{k} = {v}" for k, v in values.items() if v is not None], ""]
+        path.write_text("\n".join(lines))
+        return path
+
+    def environment(self):
+        kept = ("PATH", "LANG", "LSAN_OPTIONS", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LD_LIBRARY_PATH")
+        return {**{k: v for k, v in os.environ.items() if k in kept}, "HOME": str(self.folder),
+                "RUNTIME_DIRECTORY": str(self.run_folder)}
+
+    def start(self, *args, wrapper=(), config=None):
+        """Popen of czard; for the caller to wait for or to kill."""
+        command = [*wrapper, program("czard", self.build), "--config", config or self.ini(), *args]
+        return subprocess.Popen([str(a) for a in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, env=self.environment(), cwd="/", start_new_session=True)
+
+    def run(self, *args, timeout=300, **kwargs):
+        began = time.monotonic()
+        child = self.start(*args, **kwargs)
+        watcher = PeakWatcher(child.pid)
+        try:
+            out, err = child.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            stuck = [f"{pid} {Path(f'/proc/{pid}/comm').read_text().strip()}" for pid in children(child.pid)
+                     if Path(f"/proc/{pid}/comm").exists()]
+            self._kill(child)
+            out, err = child.communicate()
+            err += f"\nTHE TEST: killed after {timeout} s; running below it: {stuck}\n".encode()
+        peaks = watcher.stop()
+        return Run(child.returncode, err.decode(errors="replace"), out.decode(errors="replace"), peaks,
+                   time.monotonic() - began)
+
+    def _kill(self, child):
+        for pid in [*children(child.pid), child.pid]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def once(self, *args, **kwargs):
+        return self.run("--once", *args, **kwargs)
+
+    def differences(self, **kwargs):
+        kwargs.setdefault("modified", modified_times(self.facts))
+        return differences(self.package / "expected", self.staging, **kwargs)
+
+    def ledger(self, query, *values):
+        """Rows of the ledger, as dictionaries."""
+        db = sqlite3.connect(f"file:{self.state}/ledger.db?mode=ro", uri=True)
+        try:
+            db.row_factory = sqlite3.Row
+            return [dict(row) for row in db.execute(query, values)]
+        finally:
+            db.close()
+
+    def audit(self):
+        return verify_audit(self.state / "audit.jsonl")
