@@ -14,7 +14,8 @@
 #include "name.h"
 #include "str.h"
 
-#define NAME_MAX_BYTES 49 /* inih keeps that many of a section or key (MAX_SECTION, MAX_NAME: 50 with NUL)   \
+#define NAME_MAX_BYTES                                                                                       \
+        49                /* inih keeps that many of a section or key (MAX_SECTION, MAX_NAME: 50 with NUL)   \
                            */
 #define PIECE_BYTES 100   /* of a value; key and piece together are shorter than INI_MAX_LINE */
 #define BLANK_MASK '\x1f' /* stands for a blank inside inih, which strips blanks; no line can have it */
@@ -174,7 +175,7 @@ static void read_section(struct reader *r, char *line)
         char *end = strchr(line, ']');
         if (!end || end[1] != 0) {
                 /* Keys that follow must not go to the section before. */
-                name_copy(r->section, sizeof(r->section), "?", 1);
+                name_copy(r->section, sizeof(r->section), INIFILE_NO_SECTION, strlen(INIFILE_NO_SECTION));
                 add_error(r, end ? "text after the section's ]; expected [section] alone on its line"
                                  : "a section without ]; expected [section]");
                 return;
@@ -185,7 +186,7 @@ static void read_section(struct reader *r, char *line)
         struct feed f = {.lines[1] = "probe=\n"};
         if (*name == 0 || strlen(name) > NAME_MAX_BYTES ||
                 !name_fill(f.lines[0], sizeof(f.lines[0]), "[%s]\n", name) || !run_inih(&f)) {
-                name_copy(r->section, sizeof(r->section), "?", 1);
+                name_copy(r->section, sizeof(r->section), INIFILE_NO_SECTION, strlen(INIFILE_NO_SECTION));
                 add_error(r, "not the name of a section; expected 1 to 49 bytes");
                 return;
         }

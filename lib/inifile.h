@@ -12,6 +12,9 @@ enum inifile_kind {
         INIFILE_ERROR,   /* value: "what is wrong; expected ..."; section and key where known */
 };
 
+/* The section of what follows a section line that could not be read. */
+#define INIFILE_NO_SECTION "?"
+
 /* Strings are owned; section and key are "" where they do not apply. */
 struct inifile_item {
         enum inifile_kind kind;

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A configuration as a whole: what follows from other keys, what does not fit together, what a reload can
+ * take over, and what the packages' filters want. Reads nothing but struct config. */
+#include <errno.h>
+#include <fnmatch.h>
+#include <stdio.h>
+
+#include "config_load.h"
+#include "name.h"
+
+/* --- small helpers --- */
+
+static struct origin key_origin(const struct loader *l, size_t scope, const char *section, const char *name)
+{
+        const struct config_key *k = config_find_key(section, name);
+        return k ? l->scopes[scope].keys[k - config_keys].at : (struct origin){};
+}
+
+/* Was its value refused, so that nothing more needs to be said? */
+static bool is_bad(const struct loader *l, size_t scope, const char *section, const char *name)
+{
+        const struct config_key *k = config_find_key(section, name);
+        return k && l->scopes[scope].keys[k - config_keys].bad;
+}
+
+/* The key's line, else its section's. */
+static struct origin key_or_section(const struct loader *l, const char *section, const char *name)
+{
+        struct origin at = key_origin(l, GENERAL, section, name);
+        const struct config_key *k = config_find_key(section, name);
+        return at.line || !k ? at : l->scopes[GENERAL].keys[k - config_keys].section;
+}
+
+/* *to = a copy of from when there is none yet. */
+static void inherit(struct loader *l, char **to, const char *from)
+{
+        if (*to || !from)
+                return;
+        *to = strdup(from);
+        if (!*to)
+                l->result = -ENOMEM;
+}
+
+/* Is path the folder, or below it? */
+static bool is_below(const char *path, const char *folder)
+{
+        const char *rest = str_after(path, folder);
+        return rest && (*rest == 0 || *rest == '/' || streq(folder, "/"));
+}
+
+/* --- [s3] --- */
+
+static bool is_loopback(const char *host)
+{
+        size_t n = *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+        if (name_equals(host, n, "localhost") || name_equals(host, n, "[::1]"))
+                return true;
+        /* 127.0.0.0/8, four numbers: a name such as 127.0.0.1.example.org is none */
+        unsigned char b[4];
+        int end = 0;
+        if (sscanf(host, "127.%3hhu.%3hhu.%3hhu%n", &b[0], &b[1], &b[2], &end) != 3)
+                return false;
+        return (size_t)end == n;
+}
+
+static void check_s3(struct loader *l)
+{
+        struct config_s3 *s3 = &l->config->s3;
+        if (s3->addressing == ADDRESSING_AUTO)
+                s3->addressing = s3->endpoint ? ADDRESSING_PATH : ADDRESSING_VIRTUAL;
+        const char *host = s3->endpoint ? str_after(s3->endpoint, "http://") : NULL;
+        if (!host || is_loopback(host))
+                return;
+        struct origin at = key_origin(l, GENERAL, "s3", "endpoint");
+        if (!s3->allow_http)
+                loader_error(l, at, "s3", "endpoint",
+                        "http:// to another machine is not encrypted; expected https://, or allow_http = "
+                        "yes");
+        else
+                loader_warning(l, at, "s3", "endpoint",
+                        "the connection to S3 is neither encrypted nor authenticated (allow_http = yes)");
+}
+
+/* --- [openpgp] and [staging] --- */
+
+static void check_outside_staging(struct loader *l, struct origin at, const char *section, const char *key,
+        const char *path, const char *what)
+{
+        const char *staging = l->config->staging.path;
+        if (path && staging && is_below(path, staging))
+                loader_error(l, at, section, key,
+                        "inside [staging] path, where researchers read; expected %s elsewhere", what);
+}
+
+static void check_openpgp(struct loader *l)
+{
+        struct config *c = l->config;
+        if (!c->openpgp.homedir && c->state_dir) {
+                c->openpgp.homedir =
+                        streq(c->state_dir, "/") ? strdup("/gnupg") : str_printf("%s/gnupg", c->state_dir);
+                if (!c->openpgp.homedir)
+                        l->result = -ENOMEM;
+        }
+        check_outside_staging(l, key_or_section(l, "openpgp", "homedir"), "openpgp", "homedir",
+                c->openpgp.homedir, "the secret key");
+        check_outside_staging(l, key_or_section(l, "openpgp", "passphrase_file"), "openpgp",
+                "passphrase_file", c->openpgp.passphrase_file, "the passphrase");
+        if (c->openpgp.signatures == SIGNATURES_NONE && c->openpgp.signers.n > 0)
+                loader_warning(l, key_origin(l, GENERAL, "openpgp", "signers"), "openpgp", "signers",
+                        "without effect: signatures = none");
+}
+
+static void check_staging(struct loader *l)
+{
+        struct config *c = l->config;
+        if (!c->staging.path) {
+                if (!is_bad(l, GENERAL, "staging", "path"))
+                        loader_error(l, key_or_section(l, "staging", "path"), "staging", "path",
+                                "not set; expected the folder for the decrypted files");
+                return;
+        }
+        check_outside_staging(l, key_or_section(l, "daemon", "state_dir"), "daemon", "state_dir",
+                c->state_dir, "czard's own files");
+        check_outside_staging(l, key_origin(l, GENERAL, "s3", "credentials"), "s3", "credentials",
+                c->s3.credentials, "the keys of S3");
+        if (c->staging.file_mode & 0020)
+                loader_warning(l, key_origin(l, GENERAL, "staging", "file_mode"), "staging", "file_mode",
+                        "the group may alter staged files, which czard then reports as altered");
+}
+
+/* --- [package NAME] --- */
+
+static void check_org(struct loader *l, size_t i, const char *section)
+{
+        struct config_package *p = &l->config->packages[i];
+        struct origin at = key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, "org");
+        if (!p->spec.org && !is_bad(l, i + 1, CONFIG_PACKAGE_SECTION, "org")) {
+                struct error e = {};
+                if (config_value_set(config_find_key(CONFIG_PACKAGE_SECTION, "org"), p, p->name, &e) < 0)
+                        loader_error(l, l->scopes[i + 1].at, section, "org",
+                                "not set, and the section's name is %s", e.text);
+        }
+        for (size_t j = 0; p->spec.org && j < i; j++) {
+                const struct config_package *other = &l->config->packages[j];
+                if (other->spec.org && streq(other->spec.org, p->spec.org))
+                        loader_error(l, at.line ? at : l->scopes[i + 1].at, section, "org",
+                                "the same organisation as [package %s]; expected one section for each",
+                                other->name);
+        }
+}
+
+/* The key of that category's location. */
+static const char *location_key(enum category c)
+{
+        return c == CATEGORY_EMAIL_OPT_IN ? "email_opt_in" : category_name(c);
+}
+
+static void check_locations(struct loader *l, size_t i, const char *section)
+{
+        const struct package_spec *spec = &l->config->packages[i].spec;
+        if (is_bad(l, i + 1, CONFIG_PACKAGE_SECTION, "categories"))
+                return;
+        for (enum category c = 0; c < CATEGORY_MAX; c++) {
+                struct origin at = key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, location_key(c));
+                struct error e = {};
+                if (!(spec->categories & BIT(c)))
+                        continue;
+                if (!spec->at[c].bucket) {
+                        if (!is_bad(l, i + 1, CONFIG_PACKAGE_SECTION, location_key(c)))
+                                loader_error(l, l->scopes[i + 1].at, section, location_key(c),
+                                        "not set; expected s3://bucket/prefix, or categories without %s",
+                                        category_name(c));
+                        continue;
+                }
+                int r = spec->org ? package_location_check(spec, c, &e) : 0;
+                if (r == -EEXIST)
+                        loader_warning(l, at, section, location_key(c), "%s", e.text);
+                else if (r < 0)
+                        loader_error(l, at, section, location_key(c), "%s", e.text);
+        }
+}
+
+/* A package's own group stands above all of [staging]: another czar's data must not reach a group that was
+ * named for the others. */
+static void inherit_groups(struct loader *l, size_t i, const char *section)
+{
+        struct config_groups *own = &l->config->packages[i].groups;
+        const struct config_groups *general = &l->config->staging.groups;
+        bool hidden = false;
+        for (enum category c = 0; c < CATEGORY_MAX; c++) {
+                hidden |= own->all && !own->category[c] && general->category[c];
+                inherit(l, &own->category[c], own->all);
+                inherit(l, &own->category[c], general->category[c]);
+                inherit(l, &own->category[c], general->all);
+        }
+        if (hidden)
+                loader_warning(l, key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, "group"), section, "group",
+                        "takes the place of the groups that [staging] has for single categories");
+        inherit(l, &own->all, general->all);
+}
+
+static void check_packages(struct loader *l)
+{
+        struct config *c = l->config;
+        if (c->n_packages == 0)
+                loader_error(
+                        l, (struct origin){}, "", "", "no [package NAME] section; expected at least one");
+        for (size_t i = 0; i < c->n_packages; i++) {
+                char section[64];
+                name_fill(section, sizeof(section), "package %s", c->packages[i].name);
+                check_org(l, i, section);
+                check_locations(l, i, section);
+                check_outside_staging(l, key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, "homedir"), section,
+                        "homedir", c->packages[i].homedir, "the secret key");
+                check_outside_staging(l, key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, "credentials"), section,
+                        "credentials", c->packages[i].credentials, "the keys of S3");
+                inherit(l, &c->packages[i].credentials, c->s3.credentials);
+                inherit(l, &c->packages[i].homedir, c->openpgp.homedir);
+                inherit_groups(l, i, section);
+        }
+}
+
+void loader_check(struct loader *l)
+{
+        check_s3(l);
+        check_openpgp(l);
+        check_staging(l);
+        check_packages(l);
+}
+
+/* --- reload --- */
+
+/* What a package has when its section does not say it. */
+static const char *general_value(const struct config *c, const char *name)
+{
+        if (streq(name, "credentials"))
+                return c->s3.credentials;
+        if (streq(name, "homedir"))
+                return c->openpgp.homedir;
+        for (enum category i = 0; i < CATEGORY_MAX; i++)
+                if (str_after(name, location_key(i)) && streq(str_after(name, location_key(i)), "_group") &&
+                        c->staging.groups.category[i])
+                        return c->staging.groups.category[i];
+        return c->staging.groups.all;
+}
+
+static bool same(const char *a, const char *b)
+{
+        return a && b ? streq(a, b) : a == b;
+}
+
+/* The package's value when it differs from the general one, else NULL. p may be NULL: there is none. */
+static const char *own_value(
+        const struct config *c, const struct config_package *p, const struct config_key *k)
+{
+        const char *value = p ? *(char *const *)(const void *)((const char *)p + k->offset) : NULL;
+        return same(value, general_value(c, k->name)) ? NULL : value;
+}
+
+static const struct config_package *find_package(const struct config *c, const char *name)
+{
+        for (size_t i = 0; i < c->n_packages; i++)
+                if (streq(c->packages[i].name, name))
+                        return &c->packages[i];
+        return NULL;
+}
+
+const char *config_needs_restart(const struct config *old, const struct config *new)
+{
+        for (size_t i = 0; i < config_n_keys; i++) {
+                const struct config_key *k = &config_keys[i];
+                if (k->reload)
+                        continue;
+                if (!streq(k->section, CONFIG_PACKAGE_SECTION)) {
+                        if (!config_value_equal(k, old, new))
+                                return k->full;
+                        continue;
+                }
+                for (size_t j = 0; j < new->n_packages; j++) {
+                        const struct config_package *p = &new->packages[j];
+                        if (!same(own_value(old, find_package(old, p->name), k), own_value(new, p, k)))
+                                return k->full;
+                }
+        }
+        return NULL;
+}
+
+/* --- questions --- */
+
+const char *config_group(const struct config_package *p, enum category category)
+{
+        return category < CATEGORY_MAX && p->groups.category[category] ? p->groups.category[category]
+                                                                       : p->groups.all;
+}
+
+static bool wants(const struct strv *patterns, const char *s)
+{
+        bool any_positive = false, hit = false;
+        for (size_t i = 0; i < patterns->n; i++) {
+                const char *p = patterns->v[i];
+                if (*p == '!' && fnmatch(p + 1, s, 0) == 0)
+                        return false;
+                if (*p != '!') {
+                        any_positive = true;
+                        hit = hit || fnmatch(p, s, 0) == 0;
+                }
+        }
+        return hit || !any_positive;
+}
+
+/* What belongs to no course, or to one that cannot be told, is left to the tables. */
+bool config_wants_course(const struct config_package *p, const char *course)
+{
+        return *course == 0 || wants(&p->courses, course);
+}
+
+bool config_wants_table(const struct config_package *p, const char *table)
+{
+        return wants(&p->tables, table);
+}
