@@ -46,3 +46,7 @@ int audit_verify(int dir_fd, const char *head, uint64_t *ret_lines, struct error
  * NUL-terminated without its newline. */
 typedef int audit_line_fn(const char *line, size_t len, uint64_t number, void *arg);
 int audit_each(int dir_fd, audit_line_fn *each, void *arg, struct error *e);
+
+/* The value of one member of a line, a string without its escapes or a number as it stands, into ret. 0,
+ * -ENOENT (not in the line), -EBADMSG (no flat JSON object) or -ENOBUFS. */
+int audit_field(const char *line, size_t len, const char *name, char *ret, size_t size);

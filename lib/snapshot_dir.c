@@ -1,2 +1,448 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-typedef int snapshot_dir_is_to_come;
+/* A snapshot's folder, built as ".DATE.partial" (mode 0700: nobody sees half of it) and renamed once
+ * complete.
+ *
+ * Beside it stands a record, ".DATE.partial.tag": the tag, and from just before the rename the inode number
+ * of the folder that is published and where the old one goes. So whatever a crash leaves is understood: when
+ * the folder at DATE has that number the rename has happened, and what is called partial is the old folder.
+ * Order: members linked, sums written, one syncfs, record, rename, fsync of the parent, the old one moved;
+ * then the caller's ledger; then the record goes. snapshot_sums.c writes what stands in the folder beside
+ * members. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+
+#include "fsx.h"
+#include "snapshot_internal.h"
+#include "staging_internal.h"
+#include "str.h"
+
+#define SUFFIX ".partial"
+#define RECORD_SUFFIX ".partial.tag"
+#define RECORD_MAX 8192
+
+/* What the record says. */
+struct record {
+        char *tag;     /* NULL: there is none */
+        uint64_t ino;  /* of the folder that is published, 0: not yet so far */
+        char *keep_as; /* "": the old one is removed */
+};
+
+static void record_done(struct record *r)
+{
+        free(r->tag);
+        free(r->keep_as);
+        *r = (struct record){};
+}
+
+DEFINE_CLEANUP(struct snapshot_dir, snapshot, snapshot_free)
+
+bool snapshot_name_of(const char *entry, char *ret, size_t size)
+{
+        size_t n = strlen(entry);
+        size_t cut = str_ends(entry, RECORD_SUFFIX) ? strlen(RECORD_SUFFIX)
+                     : str_ends(entry, SUFFIX)      ? strlen(SUFFIX)
+                                                    : 0;
+        if (entry[0] != '.' || cut == 0 || n <= cut + 1 || n - cut - 1 >= size)
+                return false;
+        memcpy(ret, entry + 1, n - cut - 1);
+        ret[n - cut - 1] = 0;
+        return true;
+}
+
+static void names_of(const char *name, char partial[NAME_MAX + 1], char record[NAME_MAX + 1])
+{
+        snprintf(partial, NAME_MAX + 1, ".%.200s" SUFFIX, name);
+        snprintf(record, NAME_MAX + 1, ".%.200s" RECORD_SUFFIX, name);
+}
+
+/* Three lines: tag, inode number, keep_as. One that cannot be read is as good as none. */
+static int read_record(int parent_fd, const char *file, struct record *ret, struct error *e)
+{
+        _cleanup_free_ char *text = NULL;
+        _cleanup_close_ int fd = open_beneath(parent_fd, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+        int r = fd < 0 ? fd : read_file_fd(fd, RECORD_MAX, &text, NULL);
+        *ret = (struct record){};
+        if (r == -ENOENT || r == -ELOOP || r == -EFBIG || r == -EISDIR)
+                return 0;
+        if (r < 0)
+                return staging_fail(-r, "reading", file, e);
+        char *line[3], *at = text;
+        for (size_t i = 0; i < ELEMENTSOF(line); i++) {
+                line[i] = at;
+                char *end = at ? strchr(at, '\n') : NULL;
+                if (!end)
+                        return 0;
+                *end = 0;
+                at = end + 1;
+        }
+        struct record rec = {.tag = strdup(line[0]), .keep_as = strdup(line[2])};
+        if (!rec.tag || !rec.keep_as) {
+                record_done(&rec);
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        }
+        if (parse_u64(line[1], UINT64_MAX, &rec.ino) < 0 ||
+                (*rec.keep_as && staging_check_path(rec.keep_as, NULL) < 0))
+                record_done(&rec);
+        *ret = rec;
+        return 0;
+}
+
+static int write_record(
+        int parent_fd, const char *file, const char *tag, uint64_t ino, const char *keep_as, struct error *e)
+{
+        _cleanup_strbuf_ struct strbuf b = {};
+        strbuf_printf(&b, "%s\n%" PRIu64 "\n%s\n", tag, ino, keep_as ? keep_as : "");
+        int r = b.err ? b.err : replace_file_at(parent_fd, file, b.s, b.len, 0600);
+        return r < 0 ? staging_fail(-r, "writing", file, e) : 0;
+}
+
+/* 0: there is none. */
+static uint64_t ino_of(int dir_fd, const char *name)
+{
+        struct stat st;
+        return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? st.st_ino : 0;
+}
+
+/* What was published before goes to keep_as, or away. */
+static int move_old(const struct staging *s, int parent_fd, const char *old, const char *keep_as, gid_t gid,
+        struct error *e)
+{
+        if (str_empty(keep_as))
+                return staging_remove_at(parent_fd, old, e);
+        struct stat st;
+        if (gid == (gid_t)-1 && fstatat(parent_fd, old, &st, AT_SYMLINK_NOFOLLOW) == 0)
+                gid = st.st_gid;
+        _cleanup_close_ int keep = staging_open_parent(s, parent_fd, keep_as, true, gid, e);
+        if (keep < 0)
+                return keep;
+        const char *name = staging_base_name(keep_as);
+        /* A version of that name was kept before: the one that goes now is the later. */
+        int r = staging_remove_at(keep, name, e);
+        if (r < 0)
+                return r;
+        if (renameat(parent_fd, old, keep, name) < 0)
+                return staging_fail(errno, "keeping the replaced one as", keep_as, e);
+        return fsync(keep) < 0 ? staging_fail(errno, "making durable", keep_as, e) : 0;
+}
+
+/* Ends what a crash left. *ret_published: the folder at name is the one the record speaks of, and the record
+ * is still there; else a partial that cannot be used is gone. */
+static int recover(const struct staging *s, int parent_fd, const char *name, const char *tag, gid_t gid,
+        bool *ret_published, struct error *e)
+{
+        char partial[NAME_MAX + 1], file[NAME_MAX + 1];
+        names_of(name, partial, file);
+        _cleanup_(record_done) struct record rec = {};
+        int r = read_record(parent_fd, file, &rec, e);
+        if (r < 0)
+                return r;
+        uint64_t partial_ino = ino_of(parent_fd, partial);
+        bool published = rec.tag && rec.ino && ino_of(parent_fd, name) == rec.ino;
+        if (published && partial_ino)
+                r = move_old(s, parent_fd, partial, rec.keep_as, gid, e);
+        else if (!published && partial_ino &&
+                 (!rec.tag || !streq(rec.tag, tag) || (rec.ino && rec.ino != partial_ino)))
+                r = staging_remove_at(parent_fd, partial, e);
+        if (r < 0)
+                return r;
+        *ret_published = published && streq(rec.tag, tag);
+        if (!*ret_published && rec.tag && ino_of(parent_fd, partial) == 0)
+                r = staging_remove_at(parent_fd, file, e);
+        return r;
+}
+
+int snapshot_sweep(struct staging *s, int parent_fd, const char *parent, const char *name,
+        staging_keep_partial_fn *keep, void *arg, struct error *e)
+{
+        char partial[NAME_MAX + 1], file[NAME_MAX + 1];
+        names_of(name, partial, file);
+        _cleanup_(record_done) struct record rec = {};
+        bool published = false;
+        int r = read_record(parent_fd, file, &rec, e);
+        if (r == 0)
+                r = recover(s, parent_fd, name, rec.tag ? rec.tag : "", (gid_t)-1, &published, e);
+        if (r < 0)
+                return r;
+        _cleanup_free_ char *path = str_printf("%s%s%s", parent, *parent ? "/" : "", name);
+        if (!path)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        if (rec.tag && keep(path, rec.tag, arg))
+                return 0;
+        r = staging_remove_at(parent_fd, partial, e);
+        if (r == 0)
+                r = staging_remove_at(parent_fd, file, e);
+        return r;
+}
+
+static int new_dir(struct staging *s, const char *path, const char *tag, const struct staging_attr *attr,
+        struct snapshot_dir **ret, struct error *e)
+{
+        const char *name = staging_base_name(path);
+        if (strlen(name) > 200 || strlen(tag) > 1024 || tag[strcspn(tag, "\n")])
+                return error_set(e, CAUSE_INTERNAL, EINVAL, "%s: cannot be a snapshot", path);
+        _cleanup_(cleanup_snapshot) struct snapshot_dir *d = calloc(1, sizeof(*d));
+        if (!d)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        d->parent_fd = d->fd = -1;
+        d->s = s;
+        d->attr = *attr;
+        d->path = strdup(path);
+        d->tag = strdup(tag);
+        if (!d->path || !d->tag)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        d->name = staging_base_name(d->path);
+        names_of(d->name, d->partial, d->record);
+        struct stat st;
+        if (fstat(s->root_fd, &st) < 0)
+                return staging_fail(errno, "looking", path, e);
+        d->gid = attr->gid != (gid_t)-1 ? attr->gid : st.st_mode & S_ISGID ? st.st_gid : getegid();
+        *ret = take_ptr(&d);
+        return 0;
+}
+
+/* Opens the partial folder, or makes it after its record. */
+static int open_partial(struct snapshot_dir *d, struct error *e)
+{
+        if (ino_of(d->parent_fd, d->partial) == 0) {
+                int r = write_record(d->parent_fd, d->record, d->tag, 0, NULL, e);
+                if (r < 0)
+                        return r;
+                if (mkdirat(d->parent_fd, d->partial, 0700) < 0 || fsync(d->parent_fd) < 0)
+                        return staging_fail(errno, "making", d->partial, e);
+        }
+        d->fd = open_beneath(d->parent_fd, d->partial, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+        struct stat st;
+        if (d->fd < 0 || fstat(d->fd, &st) < 0)
+                return staging_fail(d->fd < 0 ? -d->fd : errno, "opening", d->partial, e);
+        if (st.st_uid != geteuid())
+                return error_set(e, CAUSE_UNSAFE_MODE, EPERM,
+                        "staging: the folder %s belongs to uid %u, not to czard: it is not used", d->partial,
+                        st.st_uid);
+        if (fchmod(d->fd, 0700) < 0)
+                return staging_fail(errno, "setting the mode", d->partial, e);
+        return 0;
+}
+
+int snapshot_begin(struct staging *s, const char *path, const char *tag, const struct staging_attr *attr,
+        struct snapshot_dir **ret, struct error *e)
+{
+        int r = staging_check_path(path, e);
+        if (r < 0)
+                return r;
+        _cleanup_(cleanup_snapshot) struct snapshot_dir *d = NULL;
+        r = new_dir(s, path, tag, attr, &d, e);
+        if (r < 0)
+                return r;
+        d->parent_fd = staging_open_parent(s, s->root_fd, path, true, attr->gid, e);
+        if (d->parent_fd < 0)
+                return d->parent_fd;
+        bool published = false;
+        r = recover(s, d->parent_fd, d->name, tag, attr->gid, &published, e);
+        if (r < 0)
+                return r;
+        if (published) {
+                r = staging_remove_at(d->parent_fd, d->record, e);
+                return r < 0 ? r : error_set(e, CAUSE_NONE, EALREADY, "%s is published already", path);
+        }
+        r = open_partial(d, e);
+        if (r < 0)
+                return r;
+        *ret = take_ptr(&d);
+        return 0;
+}
+
+struct snapshot_dir *snapshot_free(struct snapshot_dir *d)
+{
+        if (!d)
+                return NULL;
+        if (d->spent)
+                (void)unlinkat(d->parent_fd, d->record, 0);
+        close_fd(d->fd);
+        close_fd(d->parent_fd);
+        free(d->path);
+        free(d->tag);
+        free(d);
+        return NULL;
+}
+
+/* Links fd as the member, its folders made. */
+static int link_member(struct snapshot_dir *d, const char *name, int fd, struct error *e)
+{
+        if (!strchr(name, '/'))
+                return staging_link(fd, d->fd, name, e);
+        _cleanup_close_ int dir = staging_open_parent(d->s, d->fd, name, true, d->attr.gid, e);
+        return dir < 0 ? dir : staging_link(fd, dir, staging_base_name(name), e);
+}
+
+int snapshot_add(struct snapshot_dir *d, const char *name, int fd, struct error *e)
+{
+        int r = staging_check_path(name, e);
+        if (r == 0)
+                r = staging_set_attr(fd, d->s->file_mode, &d->attr, name, e);
+        return r < 0 ? r : link_member(d, name, fd, e);
+}
+
+static bool is_shown_alike(const struct snapshot_dir *d, const struct stat *st, uint64_t size)
+{
+        return S_ISREG(st->st_mode) && (uint64_t)st->st_size == size && st->st_gid == d->gid &&
+               (st->st_mode & 07777) == d->s->file_mode && st->st_uid == geteuid();
+}
+
+int snapshot_add_link(
+        struct snapshot_dir *d, const char *name, const char *staged_path, uint64_t size, struct error *e)
+{
+        int r = staging_check_path(name, e);
+        if (r == 0)
+                r = staging_check_path(staged_path, e);
+        if (r < 0)
+                return r;
+        _cleanup_close_ int fd = open_beneath(d->s->root_fd, staged_path, O_PATH | O_NOFOLLOW, 0);
+        struct stat st;
+        if (fd < 0)
+                return staging_fail(-fd, "opening", staged_path, e);
+        if (fstat(fd, &st) < 0)
+                return staging_fail(errno, "looking", staged_path, e);
+        if (!is_shown_alike(d, &st, size))
+                return error_set(
+                        e, CAUSE_STAGING, ESTALE, "%s has another size, group, mode or owner", staged_path);
+        r = link_member(d, name, fd, e);
+        /* another file system, or links are not allowed there: the caller has its own copy */
+        return r == -EXDEV || r == -EPERM ? -ESTALE : r;
+}
+
+bool snapshot_has(const struct snapshot_dir *d, const char *name, uint64_t size)
+{
+        if (staging_check_path(name, NULL) < 0)
+                return false;
+        _cleanup_close_ int fd = open_beneath(d->fd, name, O_PATH | O_NOFOLLOW, 0);
+        struct stat st;
+        return fd >= 0 && fstat(fd, &st) == 0 && is_shown_alike(d, &st, size);
+}
+
+/* syncfs on the folder's own descriptor: it reports what failed to be written since that was opened. */
+int snapshot_sync(struct snapshot_dir *d, struct error *e)
+{
+        return syncfs(d->fd) < 0 ? staging_fail(errno, "making durable", d->path, e) : 0;
+}
+
+/* Exchanges the partial folder with the published one, after which the old one has the partial name. Without
+ * RENAME_EXCHANGE (ZFS before 2.2) the name is absent for a moment. */
+static int exchange(struct snapshot_dir *d, struct error *e)
+{
+        _cleanup_close_ int old = open_beneath(d->parent_fd, d->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+        if (old < 0)
+                return error_set(e, CAUSE_UNSAFE_MODE, -old,
+                        "staging: something that is no folder stands at %s: it is not replaced", d->path);
+        int r = staging_check_dir(old, d->path, e);
+        if (r < 0)
+                return r;
+        if (renameat2(d->parent_fd, d->partial, d->parent_fd, d->name, RENAME_EXCHANGE) == 0)
+                return 0;
+        char hidden[STAGING_HIDDEN_SIZE];
+        if (errno != EINVAL || staging_hidden_name(hidden) < 0)
+                return staging_fail(errno, "exchanging", d->path, e);
+        if (renameat(d->parent_fd, d->name, d->parent_fd, hidden) < 0 ||
+                renameat(d->parent_fd, d->partial, d->parent_fd, d->name) < 0 ||
+                renameat(d->parent_fd, hidden, d->parent_fd, d->partial) < 0)
+                return staging_fail(errno, "exchanging", d->path, e);
+        return 0;
+}
+
+/* The rename that makes it visible. */
+static int appear(struct snapshot_dir *d, const char *keep_as, struct error *e)
+{
+        struct stat st;
+        if (fstat(d->fd, &st) < 0)
+                return staging_fail(errno, "looking", d->path, e);
+        int r = write_record(d->parent_fd, d->record, d->tag, st.st_ino, keep_as, e);
+        if (r < 0)
+                return r;
+        bool taken = ino_of(d->parent_fd, d->name) != 0;
+        if (taken)
+                r = exchange(d, e);
+        else if (renameat(d->parent_fd, d->partial, d->parent_fd, d->name) < 0)
+                r = staging_fail(errno, "renaming", d->path, e);
+        if (r < 0)
+                return r;
+        if (fsync(d->parent_fd) < 0)
+                return staging_fail(errno, "making durable", d->path, e);
+        if (taken)
+                r = move_old(d->s, d->parent_fd, d->partial, keep_as, d->attr.gid, e);
+        d->spent = r == 0; /* else the record stays, and the next snapshot_begin() ends it */
+        return r;
+}
+
+int snapshot_publish(struct snapshot_dir *d, const struct snapshot_sum *sums, size_t n, const char *keep_as,
+        struct error *e)
+{
+        int r = keep_as ? staging_check_path(keep_as, e) : 0;
+        if (r == 0)
+                r = snapshot_write_sums(d, sums, n, e);
+        if (r == 0)
+                r = staging_set_attr(d->fd, d->s->dir_mode, &d->attr, d->path, e);
+        if (r == 0)
+                r = snapshot_sync(d, e);
+        return r < 0 ? r : appear(d, keep_as, e);
+}
+
+static int check_dir_and_date(const char *dir, const char *date, struct error *e)
+{
+        int r = staging_check_path(dir, e);
+        if (r == 0 && date)
+                r = staging_check_path(date, e);
+        if (r == 0 && date && strchr(date, '/'))
+                r = error_set(e, CAUSE_INTERNAL, EINVAL, "%s: no name for latest", date);
+        return r;
+}
+
+int staging_latest(struct staging *s, const char *dir, const char *date, struct error *e)
+{
+        int r = check_dir_and_date(dir, date, e);
+        if (r < 0)
+                return r;
+        _cleanup_close_ int fd = staging_open_dir(s, s->root_fd, dir, false, (gid_t)-1, e);
+        if (fd < 0)
+                return fd == -ENOENT ? staging_fail(ENOENT, "opening", dir, e) : fd;
+        struct stat st;
+        bool there = fstatat(fd, "latest", &st, AT_SYMLINK_NOFOLLOW) == 0;
+        if (there && !S_ISLNK(st.st_mode))
+                return error_set(e, CAUSE_UNSAFE_MODE, EEXIST,
+                        "staging: %s/latest is no link: it is not replaced", dir);
+        char now[NAME_MAX + 1], hidden[STAGING_HIDDEN_SIZE];
+        if (!date) {
+                if (there && unlinkat(fd, "latest", 0) < 0)
+                        return staging_fail(errno, "removing latest of", dir, e);
+        } else if (!streq(date, staging_read_latest(s, dir, now, sizeof(now)) == 0 ? now : "")) {
+                r = staging_hidden_name(hidden);
+                if (r == 0 && symlinkat(date, fd, hidden) < 0)
+                        r = -errno;
+                if (r == 0 && renameat(fd, hidden, fd, "latest") < 0) {
+                        r = -errno;
+                        (void)unlinkat(fd, hidden, 0);
+                }
+                if (r < 0)
+                        return staging_fail(-r, "linking latest of", dir, e);
+        }
+        return fsync(fd) < 0 ? staging_fail(errno, "making durable", dir, e) : 0;
+}
+
+int staging_read_latest(const struct staging *s, const char *dir, char *ret, size_t size)
+{
+        int r = staging_check_path(dir, NULL);
+        if (r < 0)
+                return r;
+        char to[NAME_MAX + 2];
+        ret[0] = 0;
+        _cleanup_close_ int fd = staging_open_dir(s, s->root_fd, dir, false, (gid_t)-1, NULL);
+        if (fd < 0)
+                return fd == -ENOENT ? 0 : fd;
+        ssize_t n = readlinkat(fd, "latest", to, sizeof(to) - 1);
+        if (n < 0)
+                return errno == ENOENT || errno == EINVAL ? 0 : -errno;
+        to[n] = 0;
+        if (staging_check_path(to, NULL) < 0 || strchr(to, '/') || (size_t)n >= size)
+                return 0; /* not one that we made */
+        memcpy(ret, to, (size_t)n + 1);
+        return 0;
+}

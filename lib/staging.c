@@ -1,2 +1,491 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-typedef int staging_is_to_come;
+/* The one door to the staging directory: opening it, and publishing, finding and removing what is in it.
+ *
+ * Always: every path is checked part by part and every folder on the way is root's or ours; a file gets its
+ * name only when it is complete, has its group and mode and is on the disk; a name that is replaced points to
+ * the old file or to the new one, never to none. staging_sweep.c clears up after a crash, snapshot_dir.c
+ * publishes folders, staging_device.c looks at the disk below. */
+#include "staging.h"
+
+#include <fcntl.h>
+
+#include <stdlib.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include "fsx.h"
+#include "staging_internal.h"
+#include "str.h"
+
+DEFINE_CLEANUP(struct staging, staging, staging_free)
+
+int staging_fail(int err, const char *what, const char *path, struct error *e)
+{
+        return error_set(e, cause_from_errno(err), err, "%s: %s: %s", path, what, strerror(err));
+}
+
+static int new_staging(const char *path, struct staging **ret, struct error *e)
+{
+        _cleanup_(cleanup_staging) struct staging *s = calloc(1, sizeof(*s));
+        if (s) {
+                s->root_fd = -1;
+                s->path = strdup(path);
+        }
+        if (!s || !s->path)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        s->root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (s->root_fd < 0)
+                return error_set(e, CAUSE_STAGING, errno,
+                        "[staging] path %s: %s: mount the volume, or make the folder for czard's user with "
+                        "mode "
+                        "0750",
+                        path, strerror(errno));
+        int r = check_owner_mode(s->root_fd, path, 007, e);
+        if (r < 0)
+                return r;
+        *ret = take_ptr(&s);
+        return 0;
+}
+
+/* One file without a name tells whether we may write here and whether the file system can do it. */
+static int try_tmpfile(const struct staging *s, struct error *e)
+{
+        _cleanup_close_ int fd = openat(s->root_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        if (fd >= 0)
+                return 0;
+        int err = errno;
+        switch (err) {
+        case EOPNOTSUPP:
+        case EISDIR: /* kernels and layered file systems that do not know the flag */
+                return error_set(e, CAUSE_STAGING, EOPNOTSUPP,
+                        "[staging] path %s: needs O_TMPFILE: ext4, xfs, btrfs, zfs or tmpfs", s->path);
+        case EROFS:
+        case EACCES:
+        case EPERM:
+                return error_set(e, CAUSE_STAGING, err,
+                        "[staging] path %s cannot be written (%s): mount it read-write, give it to czard's "
+                        "user, "
+                        "and under systemd add to czard.service (systemctl edit czard): [Service] "
+                        "ReadWritePaths=%s",
+                        s->path, strerror(err), s->path);
+        default:
+                return staging_fail(err, "making a file", s->path, e);
+        }
+}
+
+int staging_open(const char *path, mode_t file_mode, mode_t dir_mode, struct staging **ret, struct error *e)
+{
+        if ((file_mode & ~0770U) || (dir_mode & ~0770U) || !(file_mode & 0400) || (dir_mode & 0700) != 0700)
+                return error_set(e, CAUSE_CONFIG, EINVAL,
+                        "[staging] file_mode %04o, dir_mode %04o: nothing for others, no special bits, and "
+                        "czard itself must be able to read files and to read and write folders",
+                        file_mode, dir_mode);
+        _cleanup_(cleanup_staging) struct staging *s = NULL;
+        int r = new_staging(path, &s, e);
+        if (r < 0)
+                return r;
+        s->file_mode = file_mode;
+        s->dir_mode = dir_mode;
+        r = try_tmpfile(s, e);
+        if (r < 0)
+                return r;
+        *ret = take_ptr(&s);
+        return 0;
+}
+
+int staging_open_readonly(const char *path, struct staging **ret, struct error *e)
+{
+        return new_staging(path, ret, e);
+}
+
+struct staging *staging_free(struct staging *s)
+{
+        if (!s)
+                return NULL;
+        close_fd(s->root_fd);
+        free(s->path);
+        free(s);
+        return NULL;
+}
+
+int staging_root_fd(const struct staging *s)
+{
+        return s->root_fd;
+}
+
+int staging_hidden_name(char ret[STAGING_HIDDEN_SIZE])
+{
+        uint8_t random[8];
+        char hex[2 * sizeof(random) + 1];
+        if (getrandom(random, sizeof(random), 0) != sizeof(random))
+                return -EIO;
+        hex_encode(random, sizeof(random), hex);
+        snprintf(ret, STAGING_HIDDEN_SIZE, STAGING_HIDDEN "%s", hex);
+        return 0;
+}
+
+bool staging_is_hidden(const char *name)
+{
+        return name[0] == '.' && strstr(name, STAGING_HIDDEN);
+}
+
+const char *staging_base_name(const char *path)
+{
+        const char *slash = strrchr(path, '/');
+        return slash ? slash + 1 : path;
+}
+
+int staging_check_path(const char *path, struct error *e)
+{
+        char shown[256];
+        const char *part = path;
+        for (const char *p = path;; p++) {
+                if ((unsigned char)*p >= 0x20 && *p != 0x7f && *p != '/')
+                        continue;
+                size_t n = (size_t)(p - part);
+                bool dots = (n == 1 || n == 2) && strspn(part, ".") >= n;
+                if ((*p && *p != '/') || n == 0 || n > NAME_MAX || dots)
+                        return error_set(e, CAUSE_UNSAFE_NAME, EINVAL, "refused: the path %s",
+                                str_visible(path, shown, sizeof(shown)));
+                if (!*p)
+                        return 0;
+                part = p + 1;
+        }
+}
+
+static bool is_ours(const struct stat *st)
+{
+        return st->st_uid == 0 || st->st_uid == geteuid();
+}
+
+int staging_check_dir(int fd, const char *path, struct error *e)
+{
+        struct stat st;
+        if (fstat(fd, &st) < 0)
+                return staging_fail(errno, "looking", path, e);
+        if (!S_ISDIR(st.st_mode))
+                return error_set(e, CAUSE_UNSAFE_MODE, ENOTDIR, "staging: %s is no folder", path);
+        if (!is_ours(&st))
+                return error_set(e, CAUSE_UNSAFE_MODE, EPERM,
+                        "staging: the folder %s belongs to uid %u, neither root nor czard: it is not used",
+                        path, st.st_uid);
+        return 0;
+}
+
+/* One part of a path. */
+static int open_part(const struct staging *s, int at_fd, const char *part, bool make, gid_t gid,
+        const char *path, struct error *e)
+{
+        _cleanup_close_ int fd = open_beneath(at_fd, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+        if (fd == -ENOENT && make)
+                fd = mkdir_beneath(at_fd, part, s->dir_mode, gid);
+        if (fd == -ENOENT && !make)
+                return fd;
+        if (fd == -ELOOP || fd == -ENOTDIR)
+                return error_set(e, CAUSE_UNSAFE_MODE, -fd, "staging: %s of %s is no folder", part, path);
+        if (fd < 0)
+                return staging_fail(-fd, "opening the folder", path, e);
+        int r = staging_check_dir(fd, path, e);
+        return r < 0 ? r : take_fd(&fd);
+}
+
+/* The first n bytes of path. */
+static int open_parts(
+        const struct staging *s, int at_fd, const char *path, size_t n, bool make, gid_t gid, struct error *e)
+{
+        _cleanup_close_ int fd = fcntl(at_fd, F_DUPFD_CLOEXEC, 0);
+        if (fd < 0)
+                return staging_fail(errno, "opening", path, e);
+        for (const char *p = path, *end = path + n; p < end;) {
+                char part[NAME_MAX + 1];
+                size_t k = MIN(strcspn(p, "/"), (size_t)(end - p));
+                if (k > NAME_MAX)
+                        return staging_fail(ENAMETOOLONG, "opening", path, e);
+                memcpy(part, p, k);
+                part[k] = 0;
+                int next = open_part(s, fd, part, make, gid, path, e);
+                if (next < 0)
+                        return next;
+                close_fd(fd);
+                fd = next;
+                p += k + 1;
+        }
+        return take_fd(&fd);
+}
+
+int staging_open_dir(
+        const struct staging *s, int at_fd, const char *path, bool make, gid_t gid, struct error *e)
+{
+        return open_parts(s, at_fd, path, strlen(path), make, gid, e);
+}
+
+int staging_open_parent(
+        const struct staging *s, int at_fd, const char *path, bool make, gid_t gid, struct error *e)
+{
+        const char *slash = strrchr(path, '/');
+        return open_parts(s, at_fd, path, slash ? (size_t)(slash - path) : 0, make, gid, e);
+}
+
+int staging_create(struct staging *s, struct error *e)
+{
+        int fd = openat(s->root_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        return fd >= 0 ? fd : staging_fail(errno, "making a file", s->path, e);
+}
+
+int staging_set_attr(int fd, mode_t mode, const struct staging_attr *attr, const char *path, struct error *e)
+{
+        struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = attr->mtime}};
+        if (attr->mtime != -1 && futimens(fd, times) < 0)
+                return staging_fail(errno, "setting the time", path, e);
+        if (attr->gid != (gid_t)-1 && fchown(fd, (uid_t)-1, attr->gid) < 0)
+                return error_set(e, CAUSE_STAGING, errno,
+                        "%s: czard cannot give it to group %u (%s): is it in SupplementaryGroups= of "
+                        "czard.service?",
+                        path, attr->gid, strerror(errno));
+        if (fchmod(fd, mode) < 0)
+                return staging_fail(errno, "setting the mode", path, e);
+        return 0;
+}
+
+/* linkat by descriptor alone would need a capability; through /proc it does not. */
+static int link_fd(int fd, int dir_fd, const char *name)
+{
+        char self[32];
+        snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+        return linkat(AT_FDCWD, self, dir_fd, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+}
+
+/* The name is taken: by a file that may be replaced? 1: by the very file fd is. */
+static int check_taken(int fd, int dir_fd, const char *name, struct error *e)
+{
+        struct stat there, st;
+        if (fstatat(dir_fd, name, &there, AT_SYMLINK_NOFOLLOW) < 0 || fstat(fd, &st) < 0)
+                return errno == ENOENT ? 0 : staging_fail(errno, "looking", name, e);
+        if (!S_ISREG(there.st_mode))
+                return error_set(e, CAUSE_UNSAFE_MODE, EEXIST,
+                        "staging: something that is no file stands at %s: it is not replaced", name);
+        if (!is_ours(&there))
+                return error_set(e, CAUSE_UNSAFE_MODE, EPERM,
+                        "staging: the file %s belongs to uid %u, neither root nor czard: it is not replaced",
+                        name, there.st_uid);
+        return there.st_dev == st.st_dev && there.st_ino == st.st_ino;
+}
+
+int staging_link(int fd, int dir_fd, const char *name, struct error *e)
+{
+        int r = link_fd(fd, dir_fd, name);
+        if (r == 0)
+                return 0;
+        if (r != -EEXIST)
+                return staging_fail(-r, "linking", name, e);
+        r = check_taken(fd, dir_fd, name, e);
+        if (r != 0)
+                return MIN(r, 0);
+        char hidden[STAGING_HIDDEN_SIZE];
+        r = staging_hidden_name(hidden);
+        if (r == 0)
+                r = link_fd(fd, dir_fd, hidden);
+        if (r < 0)
+                return staging_fail(-r, "linking", name, e);
+        if (renameat(dir_fd, hidden, dir_fd, name) < 0) {
+                r = staging_fail(errno, "replacing", name, e);
+                (void)unlinkat(dir_fd, hidden, 0);
+        }
+        return r;
+}
+
+/* Links the file that has the name now to keep_as, durably, before it is replaced. */
+static int keep_old(const struct staging *s, int dir_fd, const char *name, const char *keep_as, gid_t gid,
+        struct error *e)
+{
+        _cleanup_close_ int old = open_beneath(dir_fd, name, O_PATH | O_NOFOLLOW, 0);
+        if (old == -ENOENT)
+                return 0;
+        if (old < 0)
+                return staging_fail(-old, "opening", name, e);
+        int r = check_taken(old, dir_fd, name, e);
+        if (r < 0)
+                return r;
+        _cleanup_close_ int keep = staging_open_parent(s, dir_fd, keep_as, true, gid, e);
+        if (keep < 0)
+                return keep;
+        r = staging_link(old, keep, staging_base_name(keep_as), e);
+        if (r == 0 && fsync(keep) < 0)
+                r = staging_fail(errno, "making durable", keep_as, e);
+        return r;
+}
+
+static int check_nameless(int fd, const char *path, struct error *e)
+{
+        struct stat st;
+        if (fstat(fd, &st) < 0)
+                return staging_fail(errno, "looking", path, e);
+        if (!S_ISREG(st.st_mode) || st.st_nlink != 0)
+                return error_set(e, CAUSE_INTERNAL, EINVAL, "%s: not a file from staging_create()", path);
+        return 0;
+}
+
+int staging_publish(struct staging *s, int fd, const char *path, const struct staging_attr *attr,
+        const char *keep_as, struct error *e)
+{
+        int r = staging_check_path(path, e);
+        if (r == 0 && keep_as)
+                r = staging_check_path(keep_as, e);
+        if (r == 0)
+                r = check_nameless(fd, path, e);
+        if (r < 0)
+                return r;
+        _cleanup_close_ int dir = staging_open_parent(s, s->root_fd, path, true, attr->gid, e);
+        if (dir < 0)
+                return dir;
+        r = staging_set_attr(fd, s->file_mode, attr, path, e);
+        if (r < 0)
+                return r;
+        if (fsync(fd) < 0)
+                return staging_fail(errno, "making durable", path, e);
+        const char *name = staging_base_name(path);
+        if (keep_as) {
+                r = keep_old(s, dir, name, keep_as, attr->gid, e);
+                if (r < 0)
+                        return r;
+        }
+        r = staging_link(fd, dir, name, e);
+        if (r == 0 && fsync(dir) < 0)
+                r = staging_fail(errno, "making durable", path, e);
+        return r;
+}
+
+int staging_stat(
+        const struct staging *s, const char *path, uint64_t *ret_size, int64_t *ret_mtime, bool *ret_is_dir)
+{
+        int r = staging_check_path(path, NULL);
+        if (r < 0)
+                return r;
+        _cleanup_close_ int fd = open_beneath(s->root_fd, path, O_PATH | O_NOFOLLOW, 0);
+        struct stat st;
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (S_ISLNK(st.st_mode))
+                return -ELOOP;
+        *ret_size = (uint64_t)st.st_size;
+        *ret_mtime = st.st_mtime;
+        *ret_is_dir = S_ISDIR(st.st_mode);
+        return 0;
+}
+
+int staging_open_file(const struct staging *s, const char *path)
+{
+        int r = staging_check_path(path, NULL);
+        if (r < 0)
+                return r;
+        /* O_NONBLOCK: a planted fifo must not hold us up */
+        _cleanup_close_ int fd =
+                open_beneath(s->root_fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
+        struct stat st;
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode))
+                return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+        return take_fd(&fd);
+}
+
+static int remove_tree(int dir_fd, const char *name, int depth, struct error *e);
+
+/* One pass over a folder. 0 or the first error. */
+static int remove_entries(DIR *d, int depth, struct error *e)
+{
+        int result = 0;
+        for (struct dirent *entry; (entry = readdir(d));) {
+                if (streq(entry->d_name, ".") || streq(entry->d_name, ".."))
+                        continue;
+                int r = 0;
+                if (unlinkat(dirfd(d), entry->d_name, 0) < 0 && errno != ENOENT)
+                        r = errno == EISDIR || errno == EPERM
+                                    ? remove_tree(dirfd(d), entry->d_name, depth - 1, result < 0 ? NULL : e)
+                                    : staging_fail(errno, "removing", entry->d_name, result < 0 ? NULL : e);
+                if (result == 0)
+                        result = r;
+        }
+        return result;
+}
+
+static int remove_tree(int dir_fd, const char *name, int depth, struct error *e)
+{
+        if (depth == 0)
+                return staging_fail(ELOOP, "removing", name, e);
+        int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        _cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+        if (!d) {
+                int r = errno == ENOENT ? 0 : staging_fail(errno, "removing", name, e);
+                close_fd(fd);
+                return r;
+        }
+        /* Twice, because some file systems skip entries while others are removed. */
+        for (int pass = 0; pass < 2; pass++) {
+                int r = remove_entries(d, depth, e);
+                if (r < 0)
+                        return r;
+                if (unlinkat(dir_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+                        return 0;
+                if (errno != ENOTEMPTY && errno != EEXIST)
+                        break;
+                rewinddir(d);
+        }
+        return staging_fail(errno, "removing", name, e);
+}
+
+int staging_remove_at(int dir_fd, const char *name, struct error *e)
+{
+        struct stat st;
+        if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? 0 : staging_fail(errno, "looking", name, e);
+        if (!S_ISDIR(st.st_mode)) {
+                if (unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT)
+                        return staging_fail(errno, "removing", name, e);
+                return 0;
+        }
+        /* A folder vanishes at once: nobody sees half of a snapshot. */
+        char hidden[STAGING_HIDDEN_SIZE];
+        int r = staging_hidden_name(hidden);
+        if (r == 0 && renameat(dir_fd, name, dir_fd, hidden) < 0)
+                r = -errno;
+        if (r < 0)
+                return staging_fail(-r, "removing", name, e);
+        return remove_tree(dir_fd, hidden, STAGING_DEPTH, e);
+}
+
+/* Removes the folder that path is in when it is empty, and so on upwards. */
+static void remove_empty_above(struct staging *s, const char *path)
+{
+        _cleanup_free_ char *above = strdup(path);
+        for (char *slash; above && (slash = strrchr(above, '/'));) {
+                *slash = 0;
+                _cleanup_close_ int dir = staging_open_parent(s, s->root_fd, above, false, (gid_t)-1, NULL);
+                if (dir < 0 || unlinkat(dir, staging_base_name(above), AT_REMOVEDIR) < 0)
+                        return;
+                (void)fsync(dir);
+        }
+}
+
+int staging_remove(struct staging *s, const char *path, struct error *e)
+{
+        int r = staging_check_path(path, e);
+        if (r < 0)
+                return r;
+        _cleanup_close_ int dir = staging_open_parent(s, s->root_fd, path, false, (gid_t)-1, e);
+        if (dir == -ENOENT)
+                return 0;
+        if (dir < 0)
+                return dir;
+        r = staging_remove_at(dir, staging_base_name(path), e);
+        if (r < 0)
+                return r;
+        if (fsync(dir) < 0)
+                return staging_fail(errno, "making durable", path, e);
+        remove_empty_above(s, path);
+        return 0;
+}

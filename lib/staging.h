@@ -15,12 +15,14 @@ struct staging;
 /* Opens the root: a folder on a file system with O_TMPFILE, owner root or us, mode & 007 == 0. -errno with
  * the text an admin needs (for EROFS under ProtectSystem=strict: the ReadWritePaths= drop-in). */
 int staging_open(const char *path, mode_t file_mode, mode_t dir_mode, struct staging **ret, struct error *e);
+/* Only to look (czarctl verify): no file is tried, nothing may be published or removed. */
+int staging_open_readonly(const char *path, struct staging **ret, struct error *e);
 struct staging *staging_free(struct staging *s);
 int staging_root_fd(const struct staging *s);
 
 #define STAGING_ID_SIZE 33 /* hex and NUL */
 /* The id in .czard-id, "" when there is none (0), or -errno. Reads through the path again, so that a volume
- * that was unmounted or mounted over is noticed. */
+ * that was unmounted or mounted over is noticed; -ESTALE: another volume with the same id is there now. */
 int staging_read_id(const struct staging *s, char ret[STAGING_ID_SIZE], struct error *e);
 /* Makes .czard-id when the root is otherwise empty (lost+found does not count); -ENOTEMPTY when it is not. */
 int staging_make_id(struct staging *s, char ret[STAGING_ID_SIZE], struct error *e);
@@ -45,7 +47,8 @@ struct staging_attr {
 
 /* Publishes fd (from staging_create()) as path, making the folders above. When path exists it is replaced in
  * one rename; the old file is first linked to `keep_as` (relative to the same folder, folders made; NULL: not
- * kept). 0, or -errno: then path is as it was. */
+ * kept). 0, or -errno: then path is as it was, or (when only the last fsync of the folder failed) is the new
+ * file, and publishing it once more does no harm. Only a regular file of root or ours is replaced. */
 int staging_publish(struct staging *s, int fd, const char *path, const struct staging_attr *attr,
         const char *keep_as, struct error *e);
 
@@ -62,8 +65,10 @@ int staging_remove(struct staging *s, const char *path, struct error *e);
 struct snapshot_dir;
 
 /* The folder path (".../database/2024-07-07") as it is being built: ".../database/.2024-07-07.partial". Opens
- * what an earlier run left there, or makes it. tag (the ETag) is kept with it: a partial of another tag is
- * removed first. */
+ * what an earlier run left there, or makes it. tag (the ETag) is kept beside it: a partial of another tag is
+ * removed first.
+ * -EALREADY: a crash came between snapshot_publish() and snapshot_free(): the folder at path is whole and is
+ * the one of this tag, only record it. It is said once; the next call begins anew. */
 int snapshot_begin(struct staging *s, const char *path, const char *tag, const struct staging_attr *attr,
         struct snapshot_dir **ret, struct error *e);
 /* Links fd as the member `name` (folders made). Not durable before snapshot_sync() or snapshot_publish().
@@ -74,7 +79,7 @@ int snapshot_add(struct snapshot_dir *d, const char *name, int fd, struct error 
  * copy. */
 int snapshot_add_link(
         struct snapshot_dir *d, const char *name, const char *staged_path, uint64_t size, struct error *e);
-/* Does the member stand there with that size? */
+/* Does the member stand there with that size, our group and mode? */
 bool snapshot_has(const struct snapshot_dir *d, const char *name, uint64_t size);
 /* One durability barrier (syncfs) for all that was added since the last. */
 int snapshot_sync(struct snapshot_dir *d, struct error *e);
@@ -86,17 +91,22 @@ struct snapshot_sum {
 };
 /* Removes what is in the folder but not in sums, writes SHA256SUMS (and REJECTED when there is one)
  * byte-sorted, makes all of it durable and renames it to its name; when that exists, exchanges the two and
- * moves the old one to keep_as (relative to its parent folder; NULL: removed). d is spent after success. */
+ * moves the old one to keep_as (relative to its parent folder; NULL: removed). -ENOENT: a member with a hash
+ * is not there. d is spent after success: free it once the ledger has recorded the publication, then a crash
+ * in between is noticed by snapshot_begin(). */
 int snapshot_publish(struct snapshot_dir *d, const struct snapshot_sum *sums, size_t n, const char *keep_as,
         struct error *e);
 struct snapshot_dir *snapshot_free(struct snapshot_dir *d);
 
-/* Replaces the link "latest" in the folder dir (".../database") to point to `date`. */
+/* Replaces the link "latest" in the folder dir (".../database") to point to `date`; NULL: removes the link.
+ */
 int staging_latest(struct staging *s, const char *dir, const char *date, struct error *e);
 /* Where it points, "" when there is none. */
 int staging_read_latest(const struct staging *s, const char *dir, char *ret, size_t size);
 
-/* Start-up: removes hidden left-overs of interrupted publications (".NAME.czard-tmp-*") everywhere and
- * partial folders for which keep returns false. */
+/* Start-up: ends publications that a crash interrupted, removes their hidden left-overs everywhere
+ * (".czard-tmp-*", ".NAME.czard-tmp-*"; not below folders with SHA256SUMS, where nothing is ever written) and
+ * partial folders for which keep returns false. path is the final one, as in snapshot_begin(). Goes on after
+ * an error and returns the first. */
 typedef bool staging_keep_partial_fn(const char *path, const char *tag, void *arg);
 int staging_sweep(struct staging *s, staging_keep_partial_fn *keep, void *arg, struct error *e);

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside a snapshot's folder: shared by snapshot_dir.c and snapshot_sums.c. */
+#pragma once
+
+#include "staging.h"
+
+#define SNAPSHOT_NAME 256
+
+struct snapshot_dir {
+        struct staging *s; /* borrowed */
+        char *path, *tag;
+        const char *name;                                   /* the last part of path */
+        char partial[SNAPSHOT_NAME], record[SNAPSHOT_NAME]; /* names beside it */
+        int parent_fd, fd;                                  /* the folder that it is in; the partial one */
+        struct staging_attr attr;
+        gid_t gid;  /* which group its files have */
+        bool spent; /* it has its name; the record goes when this is freed */
+};
+
+/* Removes what is in the folder but not in sums, checks that all of sums is there, and writes SHA256SUMS and
+ * REJECTED. Not durable. */
+int snapshot_write_sums(struct snapshot_dir *d, const struct snapshot_sum *sums, size_t n, struct error *e);

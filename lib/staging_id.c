@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which volume is it, and how much room is there: an empty disk is not believed, because it is most often a
+ * volume that is not mounted. */
+#include <fcntl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "fsx.h"
+#include "staging_internal.h"
+#include "str.h"
+
+static int read_id_at(int root_fd, char ret[STAGING_ID_SIZE], struct error *e)
+{
+        _cleanup_close_ int fd =
+                open_beneath(root_fd, STAGING_ID_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
+        if (fd == -ENOENT) {
+                ret[0] = 0;
+                return 0;
+        }
+        struct stat st;
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return staging_fail(fd < 0 ? -fd : errno, "reading", STAGING_ID_FILE, e);
+        char text[STAGING_ID_SIZE + 1] = "";
+        uint8_t bytes[(STAGING_ID_SIZE - 1) / 2];
+        ssize_t n = S_ISREG(st.st_mode) ? read_full(fd, text, sizeof(text) - 1) : -EINVAL;
+        bool whole = n == STAGING_ID_SIZE && text[STAGING_ID_SIZE - 1] == '\n';
+        if (whole)
+                text[STAGING_ID_SIZE - 1] = 0;
+        if (!whole || hex_decode(text, bytes, sizeof(bytes)) < 0)
+                return error_set(e, CAUSE_STAGING, EBADMSG, "staging: " STAGING_ID_FILE " holds no id");
+        hex_encode(bytes, sizeof(bytes), ret);
+        return 0;
+}
+
+int staging_read_id(const struct staging *s, char ret[STAGING_ID_SIZE], struct error *e)
+{
+        _cleanup_close_ int now = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        struct stat a, b;
+        if (now < 0 || fstat(now, &a) < 0 || fstat(s->root_fd, &b) < 0)
+                return error_set(e, CAUSE_STAGING, errno, "[staging] path %s: %s", s->path, strerror(errno));
+        char id[STAGING_ID_SIZE], before[STAGING_ID_SIZE] = "";
+        int r = read_id_at(now, id, e);
+        if (r < 0)
+                return r;
+        /* A second volume with our id is a copy; what we hold open is not what people see. */
+        bool same = a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+        if (!same && *id && read_id_at(s->root_fd, before, NULL) == 0 && streq(id, before))
+                return error_set(e, CAUSE_STAGING, ESTALE,
+                        "[staging] path %s: another volume with the same id was mounted: restart czard",
+                        s->path);
+        memcpy(ret, id, sizeof(id));
+        return 0;
+}
+
+static int write_id(struct staging *s, char ret[STAGING_ID_SIZE], struct error *e)
+{
+        uint8_t random[(STAGING_ID_SIZE - 1) / 2];
+        char text[STAGING_ID_SIZE + 1];
+        if (getrandom(random, sizeof(random), 0) != sizeof(random))
+                return staging_fail(EIO, "no random bytes", STAGING_ID_FILE, e);
+        hex_encode(random, sizeof(random), text);
+        text[STAGING_ID_SIZE - 1] = '\n';
+        _cleanup_close_ int fd = staging_create(s, e);
+        if (fd < 0)
+                return fd;
+        int r = write_all(fd, text, STAGING_ID_SIZE);
+        if (r < 0)
+                return staging_fail(-r, "writing", STAGING_ID_FILE, e);
+        struct staging_attr attr = {.gid = (gid_t)-1, .mtime = -1};
+        r = staging_publish(s, fd, STAGING_ID_FILE, &attr, NULL, e);
+        if (r < 0)
+                return r;
+        text[STAGING_ID_SIZE - 1] = 0;
+        memcpy(ret, text, STAGING_ID_SIZE);
+        return 0;
+}
+
+int staging_make_id(struct staging *s, char ret[STAGING_ID_SIZE], struct error *e)
+{
+        int fd = openat(s->root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+        if (!d) {
+                close_fd(fd);
+                return staging_fail(errno, "reading", s->path, e);
+        }
+        for (struct dirent *entry; (entry = readdir(d));) {
+                const char *n = entry->d_name;
+                if (streq(n, ".") || streq(n, "..") || streq(n, "lost+found") || staging_is_hidden(n))
+                        continue;
+                return error_set(e, CAUSE_STAGING, ENOTEMPTY,
+                        "[staging] path %s is not empty: if these files are czard's, run czarctl adopt",
+                        s->path);
+        }
+        return write_id(s, ret, e);
+}
+
+int staging_adopt_id(struct staging *s, char ret[STAGING_ID_SIZE], struct error *e)
+{
+        return write_id(s, ret, e);
+}
+
+int staging_free_bytes(const struct staging *s, uint64_t *ret, struct error *e)
+{
+        struct statvfs v;
+        if (fstatvfs(s->root_fd, &v) < 0)
+                return staging_fail(errno, "asking for free room", s->path, e);
+        *ret = (uint64_t)v.f_bavail * v.f_frsize;
+        return 0;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside the staging directory: the steps that staging*.c and snapshot_dir.c are made of. Nothing else
+ * includes this but their tests. */
+#pragma once
+
+#include "staging.h"
+
+struct staging {
+        char *path;
+        int root_fd;
+        mode_t file_mode, dir_mode;
+};
+
+#define STAGING_DEPTH 32 /* folders below the root that a walk goes down */
+#define STAGING_ID_FILE ".czard-id"
+
+/* A hidden name of our own, new each time, for what has no name yet or none any more. */
+#define STAGING_HIDDEN ".czard-tmp-"
+#define STAGING_HIDDEN_SIZE 32
+int staging_hidden_name(char ret[STAGING_HIDDEN_SIZE]);
+/* Is it such a name, or one that fsx.h makes (".NAME.czard-tmp-*")? */
+bool staging_is_hidden(const char *name);
+
+/* Fills e with "path: what: why" and returns -err. */
+int staging_fail(int err, const char *what, const char *path, struct error *e);
+
+/* Relative, no empty part, no "." or "..", no control characters, no part over 255 bytes. 0 or -EINVAL. */
+int staging_check_path(const char *path, struct error *e);
+/* The part after the last slash. */
+const char *staging_base_name(const char *path);
+
+/* Is it a folder, and root's or ours? What another user planted is never used. 0 or -EPERM, -ENOTDIR. */
+int staging_check_dir(int fd, const char *path, struct error *e);
+/* Opens the folder path ("" is at_fd itself), every part of it checked. With make, missing parts are made
+ * with dir_mode and gid. A descriptor or -errno; e is not set for -ENOENT without make. */
+int staging_open_dir(
+        const struct staging *s, int at_fd, const char *path, bool make, gid_t gid, struct error *e);
+/* The folder that path is in. */
+int staging_open_parent(
+        const struct staging *s, int at_fd, const char *path, bool make, gid_t gid, struct error *e);
+
+/* Time, group, mode; in this order, for each may undo the one after. */
+int staging_set_attr(int fd, mode_t mode, const struct staging_attr *attr, const char *path, struct error *e);
+/* Gives the file fd (nameless, or O_PATH) the name; a regular file of root or ours that has it is replaced in
+ * one rename. Not durable. */
+int staging_link(int fd, int dir_fd, const char *name, struct error *e);
+/* Removes whatever has that name, links never followed, folders with all below. 0, also when there is none.
+ */
+int staging_remove_at(int dir_fd, const char *name, struct error *e);
+
+/* The snapshot folder of that name below parent_fd: ends what a crash left of its publication, and removes
+ * its partial folder and record unless keep says otherwise. parent is for keep ("" for the root). */
+int snapshot_sweep(struct staging *s, int parent_fd, const char *parent, const char *name,
+        staging_keep_partial_fn *keep, void *arg, struct error *e);
+/* "2024-07-07" of ".2024-07-07.partial" and ".2024-07-07.partial.tag"; false when it is neither. */
+bool snapshot_name_of(const char *entry, char *ret, size_t size);
+
+/* staging_encrypted() of one device, sysfs opened by the caller. */
+enum encrypted staging_device_encrypted(int sys_fd, dev_t dev, char *detail, size_t size);
