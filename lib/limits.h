@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every bound on what comes from outside, in one place. What an admin may change is in [limits] instead. */
-#pragma once
+/* gcc's <limits.h> takes the C library's in on the path for quoted names (its syslimits.h does), and so comes
+ * by here: pass it on. That is why this header has a guard and not #pragma once. */
+#ifdef _GCC_NEXT_LIMITS_H
+#include_next <limits.h>
+#endif
+#ifndef CZARD_LIMITS_H
+#define CZARD_LIMITS_H
 
 #include "macro.h"
 
@@ -31,3 +37,5 @@
 #define LIMIT_KEYRING (64 * MIB)       /* bytes of a key ring that is copied */
 #define LIMIT_SECRET_KEYS 1024         /* files in private-keys-v1.d */
 #define LIMIT_SECRET_KEY_FILE (64 * KIB)
+
+#endif
