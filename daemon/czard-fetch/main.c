@@ -1,6 +1,317 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-int main(void);
-int main(void)
+/* czard-fetch: the side of czard that has the network and the AWS credentials. It reads its own
+ * configuration, takes one connection from czard (as its child, or socket-activated), serves requests until
+ * czard closes it, and ends.
+ *
+ *   main -> options, configuration, credentials -> run -> desk.c (requests) -> list.c, get.c -> s3.c ->
+ * http.c */
+#include <curl/curl.h>
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <systemd/sd-daemon.h>
+#include <uv.h>
+
+#include "../journal.h"
+#include "access.h"
+#include "config.h"
+#include "desk.h"
+#include "fsx.h"
+#include "http.h"
+#include "s3.h"
+#include "secret.h"
+
+#define EXIT_USAGE 2
+#define EXIT_CANNOT 3
+#define PROXY_CREDENTIAL "czard.proxy"
+#define PROXY_MAX 2048
+
+struct options {
+        const char *config;
+        int channel, listener; /* -1: not given */
+};
+
+struct fetch {
+        uv_loop_t loop;
+        uv_signal_t term, interrupt;
+        uv_poll_t listener; /* while we wait for czard under systemd */
+        int listen_fd;      /* -1: none */
+        struct config *config;
+        struct access *access;
+        struct secret proxy;
+        struct http *http;
+        struct s3 *s3;
+        struct desk *desk;
+        int status; /* to exit with */
+};
+
+/* --- the end --- */
+
+static void stop(struct fetch *f, int status)
 {
-        return 3;
+        f->status = status;
+        uv_stop(&f->loop);
+}
+
+static int fatal(const struct error *e)
+{
+        journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e->cause}, "%s", e->text);
+        return e->cause == CAUSE_CONFIG ? EXIT_USAGE : EXIT_CANNOT;
+}
+
+static void on_signal(uv_signal_t *handle, int signal)
+{
+        (void)signal;
+        stop(handle->data, 0);
+}
+
+static void on_desk_closed(void *arg, const struct error *e)
+{
+        stop(arg, e->err == EPIPE || e->err == ECONNRESET ? 0 : fatal(e));
+}
+
+/* --- the connection --- */
+
+static int serve(struct fetch *f, int fd)
+{
+        const struct desk_config config = {
+                .access = f->access,
+                .s3 = f->s3,
+                .max_transfers = (unsigned)f->config->s3.max_transfers,
+                .closed = on_desk_closed,
+                .arg = f,
+        };
+        return desk_new(&f->loop, fd, &config, &f->desk);
+}
+
+/* The first connection is czard's, and the only one we take. Our descriptor of the listening socket is closed
+ * then: a later connection waits in systemd's until this process has ended, and starts the next one. So after
+ * a reload czard can connect again while its running transfers end here. */
+static void on_connection(uv_poll_t *poll, int status, int events)
+{
+        struct fetch *f = poll->data;
+        (void)status;
+        (void)events;
+        int fd = accept4(f->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0)
+                return;
+        uv_poll_stop(&f->listener);
+        uv_close((uv_handle_t *)&f->listener, NULL);
+        f->listen_fd = close_fd(f->listen_fd);
+        int r = serve(f, fd);
+        if (r < 0) {
+                struct error e;
+                error_set(&e, CAUSE_INTERNAL, -r, "cannot serve the connection: %s", strerror(-r));
+                stop(f, fatal(&e));
+        }
+}
+
+static int wait_for_connection(struct fetch *f, int fd)
+{
+        int r = fd_nonblock(fd, 1);
+        if (r >= 0)
+                r = uv_poll_init(&f->loop, &f->listener, fd);
+        if (r < 0)
+                return r;
+        f->listen_fd = fd;
+        f->listener.data = f;
+        return uv_poll_start(&f->listener, UV_READABLE, on_connection);
+}
+
+/* --- the start --- */
+
+/* The whole URL, with its password, so that it stands in no configuration file. */
+static int load_proxy(struct fetch *f, struct error *e)
+{
+        _cleanup_close_ int dir = access_open_directory();
+        if (dir < 0)
+                return 0;
+        _cleanup_close_ int fd = openat(dir, PROXY_CREDENTIAL, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 && errno == ENOENT)
+                return 0;
+        int r = fd < 0 ? -errno : secret_read_line(fd, PROXY_MAX, &f->proxy);
+        if (r < 0)
+                return error_set(e, CAUSE_CONFIG, -r, "credential " PROXY_CREDENTIAL ": %s", strerror(-r));
+        return 0;
+}
+
+static int load_config(struct fetch *f, const char *path, struct error *e)
+{
+        struct strv more = {};
+        int r = config_load(path, &f->config, e, &more);
+        strv_done(&more); /* czard reads the same files and says it all */
+        if (r < 0) {
+                e->cause = CAUSE_CONFIG;
+                return r;
+        }
+        journal_level(f->config->log_level);
+        return 0;
+}
+
+static int start(struct fetch *f, const struct options *o, struct error *e)
+{
+        int r = load_config(f, o->config, e);
+        if (r == 0)
+                r = access_new(f->config, &f->access, e);
+        if (r == 0)
+                r = load_proxy(f, e);
+        if (r < 0)
+                return r;
+        const struct config_s3 *s3 = &f->config->s3;
+        const struct http_config http = {
+                .ca_file = s3->ca_file,
+                .proxy = f->proxy.len > 0 ? f->proxy.p : s3->proxy,
+                .allow_http = s3->endpoint && str_after(s3->endpoint, "http://"),
+                .stall_usec = s3->stall_timeout_usec,
+                .bytes_per_second = s3->bandwidth_limit,
+                .max_connections = (unsigned)s3->max_transfers + 2,
+        };
+        r = http_new(&f->loop, &http, &f->http, e);
+        if (r < 0)
+                return r;
+        r = s3_new(f->http, s3, &f->s3);
+        if (r == 0)
+                r = o->channel >= 0 ? serve(f, o->channel) : wait_for_connection(f, o->listener);
+        return r < 0 ? error_set(e, CAUSE_INTERNAL, -r, "cannot start: %s", strerror(-r)) : 0;
+}
+
+static void close_handle(uv_handle_t *h, void *arg)
+{
+        (void)arg;
+        if (!uv_is_closing(h))
+                uv_close(h, NULL);
+}
+
+static int run(const struct options *o)
+{
+        struct fetch f = {.listen_fd = -1};
+        struct error e = {};
+        uv_loop_init(&f.loop);
+        uv_signal_init(&f.loop, &f.term);
+        uv_signal_init(&f.loop, &f.interrupt);
+        f.term.data = f.interrupt.data = &f;
+        uv_signal_start(&f.term, on_signal, SIGTERM);
+        uv_signal_start(&f.interrupt, on_signal, SIGINT);
+        if (start(&f, o, &e) < 0)
+                f.status = fatal(&e);
+        else
+                uv_run(&f.loop, UV_RUN_DEFAULT);
+        f.desk = desk_free(f.desk);
+        f.s3 = s3_free(f.s3);
+        f.http = http_free(f.http);
+        /* What is still open is ours: signals and the listener. The rest closes itself. */
+        uv_walk(&f.loop, close_handle, NULL);
+        uv_run(&f.loop, UV_RUN_DEFAULT);
+        uv_loop_close(&f.loop);
+        close_fd(f.listen_fd);
+        f.access = access_free(f.access);
+        f.config = config_free(f.config);
+        secret_done(&f.proxy);
+        return f.status;
+}
+
+/* --- options --- */
+
+static void help(void)
+{
+        puts("czard-fetch [--config FILE] [--socket-fd N] [--version] [--help]\n"
+             "\n"
+             "Fetches from S3 for czard(8), which starts it, or systemd does when czard connects.\n"
+             "There is nothing to be done with it by hand.\n"
+             "\n"
+             "  --config FILE    configuration (" CONFIG_DEFAULT_PATH ")\n"
+             "  --socket-fd N    a listening SOCK_SEQPACKET socket instead of the one systemd passes\n"
+             "  --version        print the version\n"
+             "  --help           print this");
+}
+
+static int parse_fd(const char *s, int *ret)
+{
+        uint64_t v;
+        if (parse_u64(s, 1 << 20, &v) < 0 || fcntl((int)v, F_GETFD) < 0) {
+                fprintf(stderr, "czard-fetch: not an open descriptor: %s\n", s);
+                return EXIT_USAGE;
+        }
+        *ret = (int)v;
+        return -1;
+}
+
+/* -1: go on; else the status to exit with. */
+static int parse_options(int argc, char **argv, struct options *o)
+{
+        enum { OPT_CONFIG = 256, OPT_CHANNEL, OPT_SOCKET, OPT_VERSION, OPT_HELP };
+        static const struct option known[] = {
+                {"config", required_argument, NULL, OPT_CONFIG},
+                {"channel", required_argument, NULL, OPT_CHANNEL},
+                {"socket-fd", required_argument, NULL, OPT_SOCKET},
+                {"version", no_argument, NULL, OPT_VERSION},
+                {"help", no_argument, NULL, OPT_HELP},
+                {},
+        };
+        int r = -1;
+        for (int c; r < 0 && (c = getopt_long(argc, argv, "", known, NULL)) >= 0;) {
+                switch (c) {
+                case OPT_CONFIG:
+                        o->config = optarg;
+                        break;
+                case OPT_CHANNEL:
+                        r = parse_fd(optarg, &o->channel);
+                        break;
+                case OPT_SOCKET:
+                        r = parse_fd(optarg, &o->listener);
+                        break;
+                case OPT_VERSION:
+                        puts("czard-fetch " CZARD_VERSION);
+                        return 0;
+                case OPT_HELP:
+                        help();
+                        return 0;
+                default:
+                        return EXIT_USAGE;
+                }
+        }
+        if (r < 0 && optind < argc) {
+                fprintf(stderr, "czard-fetch: unexpected argument: %s\n", argv[optind]);
+                return EXIT_USAGE;
+        }
+        return r;
+}
+
+/* Where the connection comes from: --channel, --socket-fd, or systemd. */
+static int find_socket(struct options *o)
+{
+        int n = sd_listen_fds(1);
+        if (o->channel < 0 && o->listener < 0 && n == 1)
+                o->listener = SD_LISTEN_FDS_START;
+        if ((o->channel >= 0) != (o->listener >= 0))
+                return -1;
+        fputs("czard-fetch: no connection: czard starts it, or systemd through czard-fetch.socket\n", stderr);
+        return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+        struct options o = {.config = CONFIG_DEFAULT_PATH, .channel = -1, .listener = -1};
+        process_harden();
+        int r = parse_options(argc, argv, &o);
+        if (r < 0)
+                r = find_socket(&o);
+        if (r >= 0)
+                return r;
+        int fd = o.channel >= 0 ? o.channel : o.listener;
+        close_from(fd + 1);
+        fd_cloexec(fd, 1);
+        journal_open("czard-fetch");
+        if (o.channel >= 0)
+                prctl(PR_SET_PDEATHSIG, SIGTERM);
+        signal(SIGPIPE, SIG_IGN);
+        curl_global_init(CURL_GLOBAL_DEFAULT);
+        r = run(&o);
+        curl_global_cleanup();
+        return r;
 }

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The code of the XML decides where there is one, the HTTP status else. Nothing of an answer is trusted but
+ * its meaning: text goes through str_visible(), a region through httpval_is_region(). */
+#include "answer.h"
+
+#include <stdio.h>
+
+#include "macro.h"
+#include "s3xml.h"
+#include "str.h"
+#include "timespan.h"
+
+#define SKEW_WORTH_TELLING_SEC 60
+
+static const struct {
+        const char *code;
+        enum cause cause;
+} codes[] = {
+        {"RequestTimeTooSkewed", CAUSE_SKEW},
+        {"RequestExpired", CAUSE_SKEW},
+        {"InvalidAccessKeyId", CAUSE_CREDENTIALS},
+        {"SignatureDoesNotMatch", CAUSE_CREDENTIALS},
+        {"ExpiredToken", CAUSE_CREDENTIALS},
+        {"InvalidToken", CAUSE_CREDENTIALS},
+        {"TokenRefreshRequired", CAUSE_CREDENTIALS},
+        {"NotSignedUp", CAUSE_CREDENTIALS},
+        {"AccessDenied", CAUSE_DENIED},
+        {"AllAccessDisabled", CAUSE_DENIED},
+        {"AccountProblem", CAUSE_DENIED},
+        {"InvalidObjectState", CAUSE_DENIED}, /* archived: must be restored by its owner */
+        {"NoSuchKey", CAUSE_GONE},
+        {"NoSuchVersion", CAUSE_GONE},
+        {"NoSuchBucket", CAUSE_PROTOCOL},
+        {"PreconditionFailed", CAUSE_REPLACED},
+        {"InvalidRange", CAUSE_SIZE},
+        {"SlowDown", CAUSE_THROTTLED},
+        {"Throttling", CAUSE_THROTTLED},
+        {"ThrottlingException", CAUSE_THROTTLED},
+        {"RequestLimitExceeded", CAUSE_THROTTLED},
+        {"TooManyRequests", CAUSE_THROTTLED},
+        {"Busy", CAUSE_THROTTLED},
+        {"RequestTimeout", CAUSE_TIMEOUT},
+        {"InternalError", CAUSE_SERVER},
+        {"ServiceUnavailable", CAUSE_SERVER},
+};
+
+static enum cause cause_of_status(unsigned status)
+{
+        switch (status) {
+        case 401:
+        case 403:
+                return CAUSE_DENIED;
+        case 404:
+                return CAUSE_GONE;
+        case 407:
+                return CAUSE_PROXY;
+        case 408:
+                return CAUSE_TIMEOUT;
+        case 412:
+                return CAUSE_REPLACED;
+        case 416:
+                return CAUSE_SIZE;
+        case 429:
+                return CAUSE_THROTTLED;
+        default:
+                return status >= 500 ? CAUSE_SERVER : CAUSE_PROTOCOL;
+        }
+}
+
+static enum cause cause_of(unsigned status, const char *code)
+{
+        for (size_t i = 0; i < ELEMENTSOF(codes); i++)
+                if (streq(code, codes[i].code))
+                        return codes[i].cause;
+        return cause_of_status(status);
+}
+
+/* A hint at the right region comes with 301, 307 and 400 AuthorizationHeaderMalformed (or
+ * IllegalLocation...); HEAD has only the header, and other servers only the XML. On any other answer the
+ * header is just information. */
+static const char *region_hint(const struct answer_input *in, const struct s3xml_error *xml)
+{
+        bool elsewhere = in->status == 301 || in->status == 302 || in->status == 307 || in->status == 308 ||
+                         in->status == 400;
+        if (!elsewhere)
+                return "";
+        if (in->bucket_region && httpval_is_region(in->bucket_region))
+                return in->bucket_region;
+        return httpval_is_region(xml->region) ? xml->region : "";
+}
+
+int64_t answer_skew(const char *date, int64_t now_sec)
+{
+        int64_t server;
+        if (!date || httpval_date(date, &server) < 0)
+                return 0;
+        int64_t skew = server - now_sec;
+        return skew >= SKEW_WORTH_TELLING_SEC || skew <= -SKEW_WORTH_TELLING_SEC ? skew : 0;
+}
+
+static int64_t skew_of(const struct answer_input *in, const struct s3xml_error *xml)
+{
+        int64_t server;
+        if (time_parse_rfc3339(xml->server_time, &server) == 0 && server != in->now_sec)
+                return server - in->now_sec;
+        return answer_skew(in->date, in->now_sec);
+}
+
+void answer_read(const struct answer_input *in, struct answer *ret)
+{
+        struct s3xml_error xml = {};
+        char code[72], message[280];
+        *ret = (struct answer){};
+        if (in->body_len > 0)
+                (void)s3xml_error(in->body, in->body_len, &xml); /* else it stays empty */
+        ret->cause = cause_of(in->status, xml.code);
+        ret->skew_sec = skew_of(in, &xml);
+        if (in->retry_after && httpval_retry_after(in->retry_after, in->now_sec, &ret->retry_after_usec) < 0)
+                ret->retry_after_usec = 0;
+        snprintf(ret->region, sizeof(ret->region), "%s", region_hint(in, &xml));
+        snprintf(ret->text, sizeof(ret->text), "%u%s%s%s%s", in->status, xml.code[0] ? " " : "",
+                str_visible(xml.code, code, sizeof(code)), xml.message[0] ? ": " : "",
+                str_visible(xml.message, message, sizeof(message)));
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an HTTP answer of S3 that is not 2xx means: the error table of the design as one pure function.
+ * Source: AWS, S3 API reference, "Error responses" and "REST error responses". */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "httpval.h"
+
+/* Headers are as received, NULL where there was none. */
+struct answer_input {
+        unsigned status;
+        const char *date, *retry_after, *bucket_region;
+        const void *body; /* the XML of the error; may be empty (HEAD, Ceph) */
+        size_t body_len;
+        int64_t now_sec;
+};
+
+struct answer {
+        enum cause cause;
+        char text[400];                   /* "403 AccessDenied: message", printable */
+        uint64_t retry_after_usec;        /* 0: not told */
+        int64_t skew_sec;                 /* server minus ours; 0: not told or small */
+        char region[HTTPVAL_REGION_SIZE]; /* the bucket is in that region: sign for it; "" else */
+};
+
+void answer_read(const struct answer_input *in, struct answer *ret);
+
+/* Server clock minus ours when it is off by a minute or more, else 0. */
+int64_t answer_skew(const char *date, int64_t now_sec);

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of requests. One row lives from its LIST or GET message to its DONE; it waits in order of arrival
+ * until one of its kind may run. LISTs have a limit of their own, so that large objects do not hold up
+ * polling.
+ *
+ *   channel -> on_message -> take_list, take_get -> row (waits) -> start_due -> list.c, get.c
+ *   channel <- DONE, LISTED <------------------------------------- on_done, on_page
+ *
+ * What the configuration does not allow never becomes a row: it is answered at once. */
+#include "desk.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "channel.h"
+#include "get.h"
+#include "list.h"
+#include "macro.h"
+
+#define LISTS_AT_ONCE 4
+/* A czard that asks for more at once is not the one we know. */
+#define ROWS_MAX 1024
+/* Messages are filled up to here: what goes around the objects fits into the rest. */
+#define LISTED_BYTES (PROTO_MESSAGE_MAX - 64)
+
+enum row_kind { ROW_LIST, ROW_GET, ROW_KIND_MAX };
+
+struct row {
+        struct desk *desk;
+        uint32_t id;
+        enum row_kind kind;
+        bool runs;
+        struct list *list;
+        struct get *get;
+        TAILQ_ENTRY(row) entry;
+};
+
+struct desk {
+        uv_loop_t *loop;
+        struct desk_config config;
+        struct channel *channel;
+        TAILQ_HEAD(, row) rows;
+        unsigned n_rows, running[ROW_KIND_MAX], limit[ROW_KIND_MAX];
+        bool closed;
+};
+
+/* --- answers --- */
+
+static void send_done(struct desk *d, uint32_t id, const struct proto_done *done)
+{
+        struct message m = {.type = PROTO_DONE, .id = id, .done = *done};
+        channel_send(d->channel, &m);
+}
+
+static void send_refused(struct desk *d, uint32_t id, const struct error *e)
+{
+        send_done(d, id,
+                &(struct proto_done){
+                        .outcome = {.cause = e->cause, .detail = e->text},
+                        .access_key_id = "",
+                        .new_etag = "",
+                });
+}
+
+static void row_free(struct row *row)
+{
+        struct desk *d = row->desk;
+        TAILQ_REMOVE(&d->rows, row, entry);
+        d->n_rows--;
+        d->running[row->kind] -= row->runs;
+        row->list = list_free(row->list);
+        row->get = get_free(row->get);
+        free(row);
+}
+
+static void start_due(struct desk *d)
+{
+        struct row *row;
+        TAILQ_FOREACH(row, &d->rows, entry)
+        {
+                if (row->runs || d->running[row->kind] >= d->limit[row->kind])
+                        continue;
+                row->runs = true;
+                d->running[row->kind]++;
+                if (row->kind == ROW_LIST)
+                        list_start(row->list);
+                else
+                        get_start(row->get);
+        }
+}
+
+static void on_done(void *arg, const struct proto_done *done)
+{
+        struct row *row = arg;
+        struct desk *d = row->desk;
+        send_done(d, row->id, done);
+        row_free(row);
+        start_due(d);
+}
+
+/* One page in as many messages as it takes. */
+static bool on_page(void *arg, const struct s3xml_page *page)
+{
+        struct row *row = arg;
+        struct channel *channel = row->desk->channel;
+        struct proto_object *objects = calloc(page->n + 1, sizeof(*objects));
+        struct message m = {.type = PROTO_LISTED, .id = row->id};
+        size_t bytes = 0;
+        if (!objects)
+                abort(); /* half a megabyte is not there: nothing would work */
+        for (size_t i = 0; i < page->n; i++) {
+                const struct s3xml_object *o = &page->objects[i];
+                const struct proto_object p = {o->key, o->etag, o->size, o->last_modified};
+                size_t size = proto_object_size(&p);
+                if (bytes + size > LISTED_BYTES) {
+                        m.listed.objects = objects;
+                        channel_send(channel, &m);
+                        m.listed.n = bytes = 0;
+                }
+                objects[m.listed.n++] = p;
+                bytes += size;
+        }
+        m.listed.objects = objects;
+        if (m.listed.n > 0)
+                channel_send(channel, &m);
+        free(objects);
+        return !channel_is_full(channel);
+}
+
+/* --- requests --- */
+
+static struct row *find(struct desk *d, uint32_t id)
+{
+        struct row *row;
+        TAILQ_FOREACH(row, &d->rows, entry)
+        if (row->id == id)
+                return row;
+        return NULL;
+}
+
+static struct row *row_new(struct desk *d, uint32_t id, enum row_kind kind)
+{
+        struct row *row = calloc(1, sizeof(*row));
+        if (!row)
+                return NULL;
+        *row = (struct row){.desk = d, .id = id, .kind = kind};
+        TAILQ_INSERT_TAIL(&d->rows, row, entry);
+        d->n_rows++;
+        return row;
+}
+
+static void take_list(struct desk *d, struct message *m)
+{
+        const struct credentials *credentials;
+        struct error e = {};
+        if (access_list(d->config.access, m->list.bucket, m->list.prefix, &credentials, &e) < 0) {
+                send_refused(d, m->id, &e);
+                return;
+        }
+        struct row *row = row_new(d, m->id, ROW_LIST);
+        if (row && list_new(d->loop, d->config.s3, credentials, &m->list, on_page, on_done, row,
+                           &row->list) == 0)
+                return;
+        if (row)
+                row_free(row);
+        error_set(&e, CAUSE_INTERNAL, ENOMEM, "czard-fetch: out of memory");
+        send_refused(d, m->id, &e);
+}
+
+/* Does the range make sense? */
+static int check_range(const struct proto_get *g, struct error *e)
+{
+        bool inside = g->offset <= g->size && g->length <= g->size - g->offset;
+        bool fits = g->whole ? g->offset == 0 && g->length == g->size : g->length > 0;
+        return inside && fits ? 0
+                              : error_set(e, CAUSE_INTERNAL, EINVAL, "czard-fetch: asked for no such range");
+}
+
+static void take_get(struct desk *d, struct message *m)
+{
+        const struct credentials *credentials;
+        struct error e = {};
+        int r = check_range(&m->get, &e);
+        if (r == 0)
+                r = access_get(d->config.access, m->get.bucket, m->get.key, &credentials, &e);
+        if (r < 0) {
+                send_refused(d, m->id, &e);
+                return;
+        }
+        struct row *row = row_new(d, m->id, ROW_GET);
+        if (row && get_new(d->loop, d->config.s3, credentials, &m->get, take_fd(&m->fds[0]), on_done, row,
+                           &row->get) == 0)
+                return;
+        if (row)
+                row_free(row);
+        error_set(&e, CAUSE_INTERNAL, ENOMEM, "czard-fetch: no memory or descriptors left");
+        send_refused(d, m->id, &e);
+}
+
+static void take_cancel(struct desk *d, uint32_t id)
+{
+        struct row *row = find(d, id);
+        struct error e;
+        if (!row)
+                return; /* it was done just now */
+        row_free(row);
+        error_set(&e, CAUSE_CANCELLED, ECANCELED, "cancelled");
+        send_refused(d, id, &e);
+}
+
+static void close_desk(struct desk *d, const struct error *e)
+{
+        if (d->closed)
+                return;
+        d->closed = true;
+        d->config.closed(d->config.arg, e);
+}
+
+/* A LIST carries no descriptor, a GET one pipe; ids are not used twice at a time. */
+static bool is_welcome(struct desk *d, const struct message *m)
+{
+        switch (m->type) {
+        case PROTO_LIST:
+                return m->n_fds == 0 && !find(d, m->id) && d->n_rows < ROWS_MAX;
+        case PROTO_GET:
+                return m->n_fds == 1 && !find(d, m->id) && d->n_rows < ROWS_MAX;
+        case PROTO_CANCEL:
+                return m->n_fds == 0;
+        default:
+                return false;
+        }
+}
+
+static void on_message(void *arg, struct message *m)
+{
+        struct desk *d = arg;
+        struct error e;
+        if (d->closed)
+                return;
+        if (!is_welcome(d, m)) {
+                error_set(&e, CAUSE_HELPER, EPROTO, "an unexpected message of type %d", (int)m->type);
+                close_desk(d, &e);
+                return;
+        }
+        if (m->type == PROTO_LIST)
+                take_list(d, m);
+        else if (m->type == PROTO_GET)
+                take_get(d, m);
+        else
+                take_cancel(d, m->id);
+        start_due(d);
+}
+
+/* czard has read everything: the listings go on. */
+static void on_drained(void *arg)
+{
+        struct desk *d = arg;
+        struct row *row;
+        TAILQ_FOREACH(row, &d->rows, entry)
+        if (row->list)
+                list_continue(row->list);
+}
+
+static void on_closed(void *arg, const struct error *e)
+{
+        close_desk(arg, e);
+}
+
+int desk_new(uv_loop_t *loop, int fd, const struct desk_config *config, struct desk **ret)
+{
+        static const struct channel_ops ops = {
+                .on_message = on_message, .on_drained = on_drained, .on_closed = on_closed};
+        struct desk *d = calloc(1, sizeof(*d));
+        if (!d) {
+                close_fd(fd);
+                return -ENOMEM;
+        }
+        *d = (struct desk){.loop = loop, .config = *config};
+        d->limit[ROW_LIST] = LISTS_AT_ONCE;
+        d->limit[ROW_GET] = config->max_transfers;
+        TAILQ_INIT(&d->rows);
+        int r = channel_new(loop, fd, &ops, d, &d->channel);
+        if (r < 0) {
+                free(d);
+                return r;
+        }
+        struct message hello = {
+                .type = PROTO_HELLO,
+                .hello = {.version = PROTO_VERSION, .credentials_source = access_source(config->access)},
+        };
+        channel_send(d->channel, &hello);
+        *ret = d;
+        return 0;
+}
+
+struct desk *desk_free(struct desk *d)
+{
+        if (!d)
+                return NULL;
+        for (struct row *row; (row = TAILQ_FIRST(&d->rows));)
+                row_free(row);
+        d->channel = channel_free(d->channel);
+        free(d);
+        return NULL;
+}

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a request for a bucket and key to an HTTP request that is signed, and from the HTTP answer to a cause.
+ *
+ *   s3_start -> send() -> http_start ... on_head, on_body (2xx) -> the caller
+ *                  ^                     on_body (else)         -> the error body, kept
+ *                  `--- other region --- on_done -> answer_read -> the caller's on_done
+ *
+ * Source: AWS, "Virtual hosting of buckets", "Making requests using the REST API". */
+#include "s3.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "answer.h"
+#include "httpval.h"
+#include "limits.h"
+#include "str.h"
+
+struct bucket_region {
+        char bucket[LIMIT_S3_BUCKET + 1], region[HTTPVAL_REGION_SIZE];
+};
+
+struct s3 {
+        struct http *http;
+        const struct config_s3 *config;
+        struct bucket_region *regions; /* where it is not the configured one */
+        size_t n_regions;
+};
+
+struct s3_call {
+        struct s3 *s3;
+        struct s3_request request;
+        struct transfer *transfer;
+        unsigned requests;
+        bool region_followed;
+        struct error error; /* of the caller's on_head or on_body */
+        struct strbuf error_body;
+};
+
+/* --- where a bucket is --- */
+
+static const char *region_of(const struct s3 *s, const char *bucket)
+{
+        for (size_t i = 0; i < s->n_regions; i++)
+                if (streq(s->regions[i].bucket, bucket))
+                        return s->regions[i].region;
+        return s->config->region;
+}
+
+static int remember_region(struct s3 *s, const char *bucket, const char *region)
+{
+        size_t i = 0;
+        while (i < s->n_regions && !streq(s->regions[i].bucket, bucket))
+                i++;
+        if (i == s->n_regions) {
+                struct bucket_region *more = realloc(s->regions, (i + 1) * sizeof(*more));
+                if (!more)
+                        return -ENOMEM;
+                s->regions = more;
+                s->n_regions++;
+        }
+        snprintf(s->regions[i].bucket, sizeof(s->regions[i].bucket), "%s", bucket);
+        snprintf(s->regions[i].region, sizeof(s->regions[i].region), "%s", region);
+        return 0;
+}
+
+/* Where a request goes: "scheme://host" and the path before the key. */
+struct place {
+        const char *scheme;
+        struct strbuf host, path;
+};
+
+static void place_done(struct place *p)
+{
+        strbuf_done(&p->host);
+        strbuf_done(&p->path);
+}
+
+static void find_place(const struct s3 *s, const struct s3_request *r, struct place *ret)
+{
+        const char *endpoint = s->config->endpoint;
+        bool virtual_host = s->config->addressing == ADDRESSING_VIRTUAL;
+        ret->scheme = "https";
+        /* A dot in the bucket would not match the certificate's wildcard. */
+        if (virtual_host && !strchr(r->bucket, '.'))
+                strbuf_printf(&ret->host, "%s.", r->bucket);
+        else
+                strbuf_printf(&ret->path, "/%s", r->bucket);
+        if (endpoint) {
+                const char *rest = strstr(endpoint, "://");
+                if (str_after(endpoint, "http://"))
+                        ret->scheme = "http";
+                strbuf_add(&ret->host, rest ? rest + 3 : endpoint);
+        } else {
+                const char *region = region_of(s, r->bucket);
+                strbuf_printf(
+                        &ret->host, "s3.%s.amazonaws.com%s", region, str_after(region, "cn-") ? ".cn" : "");
+        }
+        strbuf_printf(&ret->path, "/%s", r->key ? r->key : "");
+        if (ret->path.err)
+                ret->host.err = ret->path.err;
+}
+
+bool s3_is_tls(const struct s3 *s)
+{
+        return !s->config->endpoint || !str_after(s->config->endpoint, "http://");
+}
+
+/* --- the answer --- */
+
+static int send_request(struct s3_call *c);
+
+static bool is_success(const struct transfer *t)
+{
+        return http_status(t) / 100 == 2;
+}
+
+static int on_head(void *arg, const struct transfer *t)
+{
+        struct s3_call *c = arg;
+        if (!is_success(t) || !c->request.ops->on_head)
+                return 0;
+        return c->request.ops->on_head(c->request.arg, t, &c->error);
+}
+
+static int on_body(void *arg, const void *p, size_t n)
+{
+        struct s3_call *c = arg;
+        if (is_success(c->transfer))
+                return c->request.ops->on_body(c->request.arg, p, n, &c->error);
+        if (n > LIMIT_ERROR_BODY - c->error_body.len)
+                return error_set(&c->error, CAUSE_PROTOCOL, EFBIG, "an error of more than %ju bytes",
+                        (uintmax_t)LIMIT_ERROR_BODY);
+        strbuf_add_n(&c->error_body, p, n);
+        return c->error_body.err;
+}
+
+static void read_answer(const struct s3_call *c, const struct transfer *t, struct answer *ret)
+{
+        char date[64] = "", retry_after[64] = "", region[64] = "";
+        const struct {
+                const char *name;
+                char *copy;
+        } headers[] = {{"Date", date}, {"Retry-After", retry_after}, {"x-amz-bucket-region", region}};
+        for (size_t i = 0; i < ELEMENTSOF(headers); i++) {
+                const char *v = http_header(t, headers[i].name);
+                if (v && strlen(v) < sizeof(date))
+                        strcpy(headers[i].copy, v);
+        }
+        const struct answer_input in = {
+                .status = http_status(t),
+                .date = date,
+                .retry_after = retry_after,
+                .bucket_region = region,
+                .body = c->error_body.s,
+                .body_len = c->error_body.len,
+                .now_sec = time(NULL),
+        };
+        answer_read(&in, ret);
+}
+
+/* "LIST s3://bucket/prefix", "GET s3://bucket/key" */
+static void name_the_call(const struct s3_call *c, struct error *e)
+{
+        const struct s3_request *r = &c->request;
+        const char *what = r->key ? r->key : "";
+        char shown[256];
+        for (size_t i = 0; i < r->n_query && !r->key; i++)
+                if (streq(r->query[i].name, "prefix"))
+                        what = r->query[i].value;
+        error_prefix(e, "%s s3://%s/%s",
+                !r->key   ? "LIST"
+                : r->head ? "HEAD"
+                          : "GET",
+                r->bucket, str_visible(what, shown, sizeof(shown)));
+}
+
+static struct s3_call *call_free(struct s3_call *c)
+{
+        strbuf_done(&c->error_body);
+        free(c);
+        return NULL;
+}
+
+static void finish(struct s3_call *c, struct s3_result *r)
+{
+        r->requests = c->requests;
+        if (r->error.cause != CAUSE_NONE)
+                name_the_call(c, &r->error);
+        c->request.ops->on_done(c->request.arg, r);
+        call_free(c);
+}
+
+/* Signs again for the region the bucket is in; once, and only when that is news. */
+static bool follow_region(struct s3_call *c, const char *region)
+{
+        if (!*region || c->region_followed || streq(region, region_of(c->s3, c->request.bucket)))
+                return false;
+        c->region_followed = true;
+        strbuf_done(&c->error_body);
+        c->error_body = (struct strbuf){};
+        return remember_region(c->s3, c->request.bucket, region) == 0 && send_request(c) == 0;
+}
+
+static void on_done(void *arg, const struct transfer *t, const struct http_result *result)
+{
+        struct s3_call *c = arg;
+        struct s3_result r = {.status = result->status, .error = result->error};
+        struct answer answer = {};
+        c->transfer = NULL;
+        if (c->error.cause != CAUSE_NONE) {
+                r.error = c->error;
+        } else if (result->error.cause == CAUSE_NONE) {
+                read_answer(c, t, &answer);
+                r.retry_after_usec = answer.retry_after_usec;
+                r.skew_sec = answer.skew_sec;
+                if (result->status / 100 != 2) {
+                        if (follow_region(c, answer.region))
+                                return;
+                        error_set(&r.error, answer.cause, EIO, "%s", answer.text);
+                }
+        }
+        finish(c, &r);
+}
+
+static const struct http_ops http_ops = {.on_head = on_head, .on_body = on_body, .on_done = on_done};
+
+/* --- sending --- */
+
+#define HEADERS_MAX 8
+
+struct headers {
+        struct sigv4_pair pair[HEADERS_MAX];
+        size_t n;
+};
+
+static void add_header(struct headers *h, const char *name, const char *value)
+{
+        if (!str_empty(value))
+                h->pair[h->n++] = (struct sigv4_pair){name, value};
+}
+
+static void wipe_free(char *s)
+{
+        if (s)
+                explicit_bzero(s, strlen(s));
+        free(s);
+}
+
+static int start_http(struct s3_call *c, const char *url, const struct headers *h, const char *authorization)
+{
+        char *line[HEADERS_MAX + 1] = {};
+        int r = 0;
+        for (size_t i = 0; i < h->n; i++)
+                line[i] = str_printf("%s: %s", h->pair[i].name, h->pair[i].value);
+        line[h->n] = str_printf("Authorization: %s", authorization);
+        const char *text[HEADERS_MAX + 1];
+        for (size_t i = 0; i <= h->n; i++) {
+                text[i] = line[i];
+                if (!line[i])
+                        r = -ENOMEM;
+        }
+        const struct http_request request = {
+                .url = url,
+                .head = c->request.head,
+                .headers = text,
+                .n_headers = h->n + 1,
+                .ops = &http_ops,
+                .arg = c,
+        };
+        if (r == 0)
+                r = http_start(c->s3->http, &request, &c->transfer);
+        for (size_t i = 0; i <= h->n; i++)
+                wipe_free(line[i]);
+        return r;
+}
+
+static int sign_and_start(struct s3_call *c, const struct place *place)
+{
+        const struct s3_request *q = &c->request;
+        struct headers h = {};
+        char date[SIGV4_DATE_SIZE];
+        int64_t now = time(NULL);
+        add_header(&h, "Host", place->host.s);
+        add_header(&h, "x-amz-date", sigv4_date(now, date));
+        add_header(&h, "x-amz-content-sha256", SIGV4_EMPTY_SHA256);
+        add_header(&h, "x-amz-security-token", q->credentials->session_token.p);
+        add_header(&h, "x-amz-checksum-mode", q->checksums ? "ENABLED" : NULL);
+        add_header(&h, "If-Match", q->if_match);
+        add_header(&h, "Range", q->range);
+        const struct sigv4_request sign = {
+                .method = q->head ? "HEAD" : "GET",
+                .path = place->path.s,
+                .query = q->query,
+                .n_query = q->n_query,
+                .headers = h.pair,
+                .n_headers = h.n,
+                .payload_sha256 = SIGV4_EMPTY_SHA256,
+                .region = region_of(c->s3, q->bucket),
+                .service = "s3",
+                .time = now,
+        };
+        const struct sigv4_keys keys = {q->credentials->access_key_id, q->credentials->secret_key.p};
+        _cleanup_strbuf_ struct strbuf url = {}, authorization = {};
+        strbuf_printf(&url, "%s://%s", place->scheme, place->host.s);
+        int r = sigv4_target(&sign, &url);
+        if (r == 0)
+                r = sigv4_authorization(&sign, &keys, &authorization);
+        if (r == 0)
+                r = start_http(c, url.s, &h, authorization.s);
+        if (authorization.s)
+                explicit_bzero(authorization.s, authorization.len);
+        return r;
+}
+
+static int send_request(struct s3_call *c)
+{
+        struct place place = {};
+        find_place(c->s3, &c->request, &place);
+        int r = place.host.err;
+        if (r == 0)
+                r = sign_and_start(c, &place);
+        if (r == 0)
+                c->requests++;
+        place_done(&place);
+        return r;
+}
+
+int s3_start(struct s3 *s, const struct s3_request *request, struct s3_call **ret)
+{
+        struct s3_call *c = calloc(1, sizeof(*c));
+        if (!c)
+                return -ENOMEM;
+        *c = (struct s3_call){.s3 = s, .request = *request};
+        int r = send_request(c);
+        if (r < 0) {
+                call_free(c);
+                return r;
+        }
+        *ret = c;
+        return 0;
+}
+
+void s3_resume(struct s3_call *c)
+{
+        if (c->transfer)
+                http_resume(c->transfer);
+}
+
+struct s3_call *s3_cancel(struct s3_call *c)
+{
+        if (!c)
+                return NULL;
+        c->transfer = http_cancel(c->transfer);
+        return call_free(c);
+}
+
+/* --- the whole --- */
+
+int s3_new(struct http *http, const struct config_s3 *config, struct s3 **ret)
+{
+        struct s3 *s = calloc(1, sizeof(*s));
+        if (!s)
+                return -ENOMEM;
+        *s = (struct s3){.http = http, .config = config};
+        *ret = s;
+        return 0;
+}
+
+struct s3 *s3_free(struct s3 *s)
+{
+        if (s)
+                free(s->regions);
+        free(s);
+        return NULL;
+}
