@@ -7,6 +7,9 @@
 
 #define ELEMENTSOF(a) (sizeof(a) / sizeof((a)[0]))
 #define BIT(n) (1U << (n))
+/* <sys/param.h>, which <uv.h> brings along, has them too */
+#undef MIN
+#undef MAX
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 #define container_of(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
