@@ -8,7 +8,6 @@
 struct job {
         struct director *d;
         struct ledger_object o;
-        const char *kind;
         uint64_t started_usec; /* CLOCK_MONOTONIC */
         /* Drops what runs; the object goes back to NEW. Frees itself without queue_job_done(). */
         void (*cancel)(struct job *j);
@@ -47,6 +46,10 @@ void queue_progress(const struct queue *q, struct queue_progress *ret);
 
 /* Does the configuration want this object? *ret_why says why not (static storage). */
 bool queue_wants(const struct director *d, const struct ledger_object *o, const char **ret_why);
+
+/* Where a replaced version goes, relative to its folder: ".replaced/DATE-ETAG" (FILE-ETAG without a date). */
+#define REPLACED_NAME_SIZE 384
+void replaced_name(const struct ledger_object *o, char ret[REPLACED_NAME_SIZE]);
 
 /* transfer.c, snapshot.c: start working on j->o. The job is linked into the queue already. NULL when out of
  * memory. */

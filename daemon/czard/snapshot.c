@@ -1,12 +1,194 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "queue.h"
+/* The life of one archive: the directory is read from its end (DIRECTORY), what earlier attempts staged is
+ * looked at (PREPARING), wanted members come in runs of neighbours (RUNS), the folder is published
+ * (PUBLISHING). The archive itself never touches a disk. A failure keeps the partial folder; the next attempt
+ * goes on at the members that are missing. */
+#include "snapshot.h"
+
+#include <stdlib.h>
+
+#include "cleanup.h"
+#include "record.h"
+#include "str.h"
+
+/* The first guess at where the directory begins: enough for it in most archives, and under 2 % of one. libzip
+ * looks for the end record in the last 64 KiB and 22 bytes. */
+#define WINDOW_LEAST 4096
+#define WINDOW_MOST (65536 + 22 + 20)
+#define WINDOW_SHARE 64
+#define RANK_ARCHIVE 0
+
+static void free_snapshot(struct snapshot *s)
+{
+        snapshot_members_free(s);
+        s->dir = snapshot_free(s->dir);
+        free(s->sums);
+        free(s);
+}
+
+void snapshot_finish(struct snapshot *s)
+{
+        if (!s->cancelled)
+                queue_job_done(s->job.d->queue, &s->job);
+        free_snapshot(s);
+}
+
+void snapshot_fail(struct snapshot *s, enum cause cause, const char *detail)
+{
+        /* An attempt that brought something in does not count against the object. */
+        if (s->progress)
+                s->job.o.attempts = 0;
+        record_failed(s->job.d, &s->job.o, cause, detail, s->retry_after_usec);
+        snapshot_finish(s);
+}
+
+void snapshot_step(struct snapshot *s)
+{
+        if (s->state == SNAPSHOT_RUNS && s->cause == CAUSE_NONE)
+                snapshot_start_runs(s);
+        if (s->state != SNAPSHOT_RUNS || s->n_runs > 0)
+                return;
+        if (s->cause != CAUSE_NONE)
+                snapshot_fail(s, s->cause, s->detail);
+        else
+                snapshot_publish_all(s);
+}
+
+/* --- the directory --- */
+
+static int on_granted(void *arg, struct error *e)
+{
+        struct snapshot *s = arg;
+        struct message m = {
+                .type = PROTO_DIRECTORY,
+                .directory = {.size = s->job.o.size, .start = s->window_start},
+                .fds = {s->directory.pipe_fd},
+                .n_fds = 1,
+        };
+        int r = worker_send(s->directory.worker, &m);
+        return r < 0 ? error_set(e, CAUSE_HELPER, -r, "czard-decrypt does not take jobs: %s", strerror(-r))
+                     : 0;
+}
+
+static void on_message(void *arg, struct message *m)
+{
+        struct snapshot *s = arg;
+        struct error e = {};
+        if (m->type == PROTO_ENTRIES) {
+                if (s->work_error.cause == CAUSE_NONE)
+                        snapshot_take_entries(s, &m->entries, &s->work_error);
+        } else if (m->type == PROTO_DIRECTORY_DONE) {
+                s->directory_done.need_start = m->directory_done.need_start;
+                e.cause = m->directory_done.outcome.cause;
+                if (e.cause != CAUSE_NONE)
+                        snprintf(e.text, sizeof(e.text), "%s", m->directory_done.outcome.detail);
+                else if (s->work_error.cause != CAUSE_NONE)
+                        e = s->work_error;
+                else if (m->directory_done.need_start == 0 && m->directory_done.count != s->n_members)
+                        error_set(&e, CAUSE_HELPER, EPROTO, "czard-decrypt told %zu of its members",
+                                s->n_members);
+                flow_judge(&s->directory, e.cause, e.text);
+        }
+}
+
+static void get_directory(struct snapshot *s);
+
+static void on_ended(void *arg, enum cause cause, const char *detail)
+{
+        struct snapshot *s = arg;
+        struct error e = {};
+        s->retry_after_usec = s->directory.retry_after_usec;
+        s->job.o.checks |= s->directory.checks;
+        if (cause != CAUSE_NONE) {
+                snapshot_fail(s, cause, detail);
+        } else if (s->directory_done.need_start != 0) {
+                if (s->directory_done.need_start >= s->window_start) {
+                        snapshot_fail(s, CAUSE_BAD_ZIP, "its directory is not where its end says");
+                        return;
+                }
+                s->window_start = s->directory_done.need_start;
+                get_directory(s);
+        } else if (snapshot_classify(s, &e) < 0) {
+                snapshot_fail(s, e.cause, e.text);
+        } else {
+                record_enter(s->job.d, &s->job.o, OBJECT_DECRYPTING);
+                s->state = SNAPSHOT_PREPARING;
+                snapshot_prepare(s);
+        }
+}
+
+static const struct flow_ops directory_ops = {
+        .granted = on_granted, .message = on_message, .ended = on_ended};
+
+static void get_directory(struct snapshot *s)
+{
+        const struct ledger_object *o = &s->job.o;
+        struct error e = {};
+        struct proto_get get = {.bucket = o->bucket,
+                .key = o->key,
+                .etag = o->etag,
+                .offset = s->window_start,
+                .length = o->size - s->window_start,
+                .size = o->size};
+        s->directory_done = (struct proto_directory_done){};
+        if (flow_start(&s->directory, s->job.d, s->pool, &directory_ops, s, &get, RANK_ARCHIVE, &e) < 0)
+                snapshot_fail(s, e.cause, e.text);
+}
+
+/* --- life --- */
+
+static void cancel(struct job *j)
+{
+        struct snapshot *s = container_of(j, struct snapshot, job);
+        s->cancelled = true;
+        if (s->working)
+                return; /* the thread finishes; what comes after it frees */
+        if (s->state == SNAPSHOT_DIRECTORY)
+                flow_cancel(&s->directory);
+        snapshot_cancel_runs(s);
+        record_failed(j->d, &j->o, CAUSE_CANCELLED, "stopped", 0);
+        free_snapshot(s);
+}
+
 struct job *snapshot_new(struct director *d, const struct ledger_object *o)
 {
-        (void)d;
-        (void)o;
-        return NULL;
+        const struct package_context *context = director_context(d, o->org);
+        struct snapshot *s = context ? calloc(1, sizeof(*s)) : NULL;
+        if (!s)
+                return NULL;
+        const struct config_staging *c = &d->config->staging;
+        s->job.cancel = cancel;
+        s->pool = context->pool;
+        s->attr = (struct staging_attr){.gid = context->gid[o->category], .mtime = o->last_modified};
+        s->max_name = d->config->limits.max_name;
+        s->keep_replaced = c->keep_replaced_usec > 0;
+        s->deduplicate = c->deduplicate;
+        s->hold_incomplete = c->incomplete_snapshots == INCOMPLETE_HOLD;
+        if (o->category == CATEGORY_DATABASE)
+                snprintf(s->top, sizeof(s->top), "%s-%s", o->org, o->date);
+        return &s->job;
 }
+
 void snapshot_start(struct job *j)
 {
-        (void)j;
+        struct snapshot *s = container_of(j, struct snapshot, job);
+        struct ledger_object *o = &j->o;
+        struct package_item item;
+        struct error e = {};
+        const struct config_package *p = director_package(j->d, o->org);
+        record_enter(j->d, o, OBJECT_FETCHING);
+        if (package_parse_key(&p->spec, o->bucket, o->key, &item, &e) < 0) {
+                snapshot_fail(s, CAUSE_CANCELLED, "its package section is gone");
+                return;
+        }
+        snprintf(s->old_path, sizeof(s->old_path), "%s", o->path);
+        snprintf(o->path, sizeof(o->path), "%s", item.path);
+        s->replaces = *o->staged_etag != 0;
+        o->checks = 0;
+        uint64_t window = MIN(MAX(o->size / WINDOW_SHARE, WINDOW_LEAST), WINDOW_MOST);
+        s->window_start = window >= o->size ? 0 : o->size - window;
+        if (o->size == 0)
+                snapshot_fail(s, CAUSE_BAD_ZIP, "it is empty");
+        else
+                get_directory(s);
 }

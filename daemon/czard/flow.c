@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A GET, a pipe, a worker. The GET starts at once and fills the pipe while the worker is still claimed; DONE
+ * and verdict come in either order. A broken body makes a broken message, and a reader that gives up makes a
+ * broken GET: conclude() tells which came first. */
+#include "flow.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "record.h"
+#include "str.h"
+
+#define PIPE_SIZE (1024 * 1024)
+
+static void conclude(struct flow *f)
+{
+        if (!f->have_done || !f->have_verdict)
+                return;
+        bool fetch_failed = f->done_cause != CAUSE_NONE && f->done_cause != CAUSE_CANCELLED;
+        if (fetch_failed || f->verdict_cause == CAUSE_NONE)
+                f->ops->ended(f->arg, f->done_cause, f->done_detail);
+        else
+                f->ops->ended(f->arg, f->verdict_cause, f->verdict_detail);
+}
+
+static void set_verdict(struct flow *f, enum cause cause, const char *detail)
+{
+        f->have_verdict = true;
+        f->verdict_cause = cause;
+        snprintf(f->verdict_detail, sizeof(f->verdict_detail), "%s", detail);
+        /* Without a reader the GET ends by itself; do not wait for it to notice. */
+        if (cause != CAUSE_NONE && f->get)
+                fetcher_cancel(f->d->fetcher, f->get);
+}
+
+static void on_done(void *arg, const struct proto_done *done)
+{
+        struct flow *f = arg;
+        f->get = 0;
+        f->have_done = true;
+        f->done_cause = done->outcome.cause;
+        snprintf(f->done_detail, sizeof(f->done_detail), "%s", done->outcome.detail);
+        f->retry_after_usec = done->retry_after_usec;
+        f->bytes = done->bytes;
+        f->checks = done->checks;
+        if (f->done_cause == CAUSE_SKEW && done->skew_sec != 0)
+                record_skew(f->d, done->skew_sec);
+        if (f->done_cause == CAUSE_CREDENTIALS)
+                record_credentials_refused(f->d, f->bucket, done->access_key_id, done->outcome.detail);
+        if (f->done_cause != CAUSE_NONE && f->claim.waiting) {
+                /* No worker has seen it: there is no verdict to wait for. */
+                pool_withdraw(f->pool, &f->claim);
+                f->pipe_fd = close_fd(f->pipe_fd);
+                set_verdict(f, CAUSE_CANCELLED, "");
+        }
+        conclude(f);
+}
+
+static void on_worker(void *arg, struct message *m, const struct error *e)
+{
+        struct flow *f = arg;
+        if (m) {
+                if (m->type != PROTO_PROGRESS)
+                        f->ops->message(f->arg, m);
+                return;
+        }
+        f->worker = NULL;
+        set_verdict(f, e->cause, e->text);
+        conclude(f);
+}
+
+static void on_granted(void *arg, struct worker *w)
+{
+        struct flow *f = arg;
+        struct error e = {};
+        f->worker = w;
+        int r = f->ops->granted(f->arg, &e);
+        f->pipe_fd = close_fd(f->pipe_fd);
+        if (r >= 0)
+                return;
+        f->worker = NULL;
+        /* What it has got of the job nobody knows. */
+        worker_discard(w);
+        set_verdict(f, e.cause == CAUSE_NONE ? CAUSE_HELPER : e.cause, e.text);
+        conclude(f);
+}
+
+int flow_start(struct flow *f, struct director *d, struct pool *pool, const struct flow_ops *ops, void *arg,
+        const struct proto_get *get, unsigned rank, struct error *e)
+{
+        int fds[2];
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return error_set(e, CAUSE_IO, errno, "pipe: %s", strerror(errno));
+        fcntl(fds[0], F_SETPIPE_SZ, PIPE_SIZE);
+        *f = (struct flow){.d = d, .pool = pool, .ops = ops, .arg = arg, .pipe_fd = fds[0]};
+        snprintf(f->bucket, sizeof(f->bucket), "%s", get->bucket);
+        f->get = fetcher_get(d->fetcher, get, fds[1], on_done, f);
+        close_fd(fds[1]);
+        f->claim = (struct claim){.granted = on_granted, .on_message = on_worker, .arg = f, .rank = rank};
+        pool_claim(pool, &f->claim);
+        return 0;
+}
+
+void flow_judge(struct flow *f, enum cause cause, const char *detail)
+{
+        struct worker *w = f->worker;
+        f->worker = NULL;
+        set_verdict(f, cause, detail);
+        if (w)
+                worker_release(w);
+        conclude(f);
+}
+
+void flow_cancel(struct flow *f)
+{
+        pool_withdraw(f->pool, &f->claim);
+        f->pipe_fd = close_fd(f->pipe_fd);
+        if (f->worker)
+                worker_discard(f->worker);
+        f->worker = NULL;
+        if (f->get)
+                fetcher_forget(f->d->fetcher, f->get);
+        f->get = 0;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One GET running into one worker through a pipe: what transfers, archive directories and runs of members
+ * have in common. It ends once both sides have ended, and then knows which of them failed first. */
+#pragma once
+
+#include "director.h"
+
+struct flow_ops {
+        /* A worker is yours (flow->worker): send it its job with flow->pipe_fd (borrowed). -errno and e: it
+         * could not be given, the flow ends. */
+        int (*granted)(void *arg, struct error *e);
+        /* The worker says something; when its job is over call flow_judge(). */
+        void (*message)(void *arg, struct message *m);
+        /* Both ended; the worker has been released. Comes once, from the loop. */
+        void (*ended)(void *arg, enum cause cause, const char *detail);
+};
+
+struct flow {
+        struct director *d;
+        struct pool *pool;
+        const struct flow_ops *ops;
+        void *arg;
+
+        int pipe_fd;  /* read end, until the worker has it */
+        uint32_t get; /* request id, 0: ended */
+        struct claim claim;
+        struct worker *worker; /* NULL: not yet, or judged */
+
+        bool have_done, have_verdict;
+        enum cause done_cause, verdict_cause;
+        char done_detail[512], verdict_detail[512];
+        uint64_t retry_after_usec, bytes;
+        uint32_t checks; /* what czard-fetch could check */
+        char bucket[64];
+};
+
+/* Starts the GET and claims a worker. 0, or -errno and e: nothing was started. */
+int flow_start(struct flow *f, struct director *d, struct pool *pool, const struct flow_ops *ops, void *arg,
+        const struct proto_get *get, unsigned rank, struct error *e);
+/* The worker's job is over, with this verdict: it goes back to the pool. */
+void flow_judge(struct flow *f, enum cause cause, const char *detail);
+/* Drops both sides; `ended` does not come. */
+void flow_cancel(struct flow *f);

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One archive of members, inside czard: what the snapshot_*.c files share.
+ *
+ *   snapshot.c          life: directory -> prepare -> runs -> publish
+ *   snapshot_members.c  from the archive's directory to members: wanted, ignored, rejected, already there
+ *   snapshot_run.c      a run of wanted neighbours: one GET, one worker, batches of members
+ *   snapshot_publish.c  the folder, its record, what changed, `latest`
+ */
+#pragma once
+
+#include "flow.h"
+#include "queue.h"
+
+/* Members that a worker may hold at once, and how many are sent in one message: two batches keep it busy. */
+#define MEMBERS_A_WORKER PROTO_RUN_MAX
+#define MEMBERS_A_BATCH (MEMBERS_A_WORKER / 2)
+/* A member of a range has no ETag to tell a broken transfer from a broken file: it is fetched twice before it
+ * is rejected. */
+#define MEMBER_TRIES 2
+
+enum member_step { MEMBER_WANTED, MEMBER_TAKEN, MEMBER_STAGED, MEMBER_REJECTED, MEMBER_IGNORED };
+
+struct member {
+        struct proto_entry entry; /* name owned */
+        char *path;               /* below the snapshot's folder; owned; NULL when its name is refused */
+        enum member_step step;
+        unsigned tries;
+        bool failed_at_source;
+        bool recorded; /* the ledger has it as it is now */
+        enum cause cause;
+        char *detail; /* owned; NULL: none */
+        int64_t plain_size;
+        uint32_t checks;
+        bool has_sha256;
+        uint8_t sha256[SHA256_SIZE];
+        char *link_from; /* while preparing: a staged file that is this very member; owned */
+};
+
+enum snapshot_state { SNAPSHOT_DIRECTORY, SNAPSHOT_PREPARING, SNAPSHOT_RUNS, SNAPSHOT_PUBLISHING };
+
+struct run;
+
+struct snapshot {
+        struct job job;
+        enum snapshot_state state;
+        struct pool *pool;
+        struct staging_attr attr;
+        char top[128]; /* the folder expected in the archive; "" any */
+        uint64_t max_name;
+        bool keep_replaced, deduplicate, hold_incomplete;
+
+        struct flow directory; /* SNAPSHOT_DIRECTORY */
+        uint64_t window_start;
+        bool got_entries;
+        struct proto_directory_done directory_done;
+
+        struct member *members; /* in the order of their offsets */
+        size_t n_members, n_staged, n_rejected, n_ignored, n_linked;
+        uint64_t wanted_bytes, plain_bytes;
+        size_t n_wanted, next; /* next: where the next run begins to look */
+        bool progress;         /* something was staged by this attempt */
+
+        struct snapshot_dir *dir;
+        struct run *runs;
+        unsigned n_runs;
+        /* The first run that failed: no more are started, and the snapshot fails once the others have ended.
+         */
+        enum cause cause;
+        char detail[512];
+        uint64_t retry_after_usec;
+
+        uv_work_t work; /* PREPARING, PUBLISHING */
+        struct error work_error;
+        bool working, cancelled, replaces;
+        struct snapshot_sum *sums;
+        char keep_as[REPLACED_NAME_SIZE];
+        char old_path[512];
+};
+
+/* snapshot.c */
+/* Everything ran as far as it can: publish, fail, or go on. Called after each change. */
+void snapshot_step(struct snapshot *s);
+void snapshot_fail(struct snapshot *s, enum cause cause, const char *detail);
+void snapshot_finish(struct snapshot *s);
+
+/* snapshot_members.c */
+int snapshot_take_entries(struct snapshot *s, const struct proto_entries *page, struct error *e);
+/* All entries are there: classify them. 0 or -errno. */
+int snapshot_classify(struct snapshot *s, struct error *e);
+/* Looks, in a thread, at what earlier attempts staged; then calls snapshot_step(). */
+void snapshot_prepare(struct snapshot *s);
+void snapshot_reject_member(struct snapshot *s, struct member *m, enum cause cause, const char *detail);
+void snapshot_save_member(struct snapshot *s, struct member *m);
+void snapshot_members_free(struct snapshot *s);
+
+/* snapshot_run.c */
+/* Starts runs while there is room and something wanted. */
+void snapshot_start_runs(struct snapshot *s);
+void snapshot_cancel_runs(struct snapshot *s);
+
+/* snapshot_publish.c */
+void snapshot_publish_all(struct snapshot *s);
+/* `latest` of that organisation and category, by the rule in interface.md. */
+void snapshot_move_latest(struct director *d, const char *org, enum category c);

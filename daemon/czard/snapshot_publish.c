@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The end of an archive: the folder gets its name, the audit its lines, the ledger its rows; then `latest`
+ * moves, and what changed against the snapshot before is said. */
+#include <stdlib.h>
+
+#include "cleanup.h"
+#include "record.h"
+#include "snapshot.h"
+#include "snapshot_change.h"
+#include "str.h"
+#include "timespan.h"
+
+static void publish_in_thread(uv_work_t *work)
+{
+        struct snapshot *s = work->data;
+        snapshot_publish(s->dir, s->sums, s->n_staged + s->n_rejected, *s->keep_as ? s->keep_as : NULL,
+                &s->work_error);
+}
+
+/* The rows are written anew: members of a replaced archive that this one does not have must go. */
+static void record_members(struct snapshot *s)
+{
+        struct director *d = s->job.d;
+        struct error e = {};
+        record_open(d);
+        if (ledger_members_delete(d->ledger, s->job.o.id, &e) < 0)
+                pause_enter(d, PAUSE_STATE, e.cause, e.text);
+        for (size_t i = 0; i < s->n_members; i++) {
+                struct member *m = &s->members[i];
+                if (m->step == MEMBER_IGNORED && !m->path)
+                        continue; /* a folder */
+                snapshot_save_member(s, m);
+        }
+}
+
+static void audit_members(struct snapshot *s)
+{
+        for (size_t i = 0; i < s->n_members; i++) {
+                const struct member *m = &s->members[i];
+                if (m->step != MEMBER_STAGED && m->step != MEMBER_REJECTED)
+                        continue;
+                char name[1025];
+                struct ledger_member row = {
+                        .state = m->step == MEMBER_STAGED ? OBJECT_PUBLISHED : OBJECT_REJECTED,
+                        .plain_size = m->plain_size,
+                        .has_sha256 = m->has_sha256,
+                        .cause = m->cause};
+                snprintf(row.name, sizeof(row.name), "%s", str_visible(m->entry.name, name, sizeof(name)));
+                snprintf(row.path, sizeof(row.path), "%s", m->path ? m->path : "");
+                memcpy(row.sha256, m->sha256, sizeof(row.sha256));
+                record_member(s->job.d, &s->job.o, &row);
+        }
+}
+
+/* edX's export of that table failed: worth a warning, not a failure. */
+static void say_failed_at_source(struct snapshot *s)
+{
+        for (size_t i = 0; i < s->n_members; i++) {
+                const struct member *m = &s->members[i];
+                struct package_member parsed;
+                if (m->step != MEMBER_STAGED || !m->failed_at_source ||
+                        package_parse_member(
+                                *s->top ? s->top : NULL, m->entry.name, s->max_name, &parsed, NULL) < 0)
+                        continue;
+                struct journal_fields f = object_fields(&s->job.o);
+                f.member = m->entry.name;
+                f.course = *parsed.course ? parsed.course : NULL;
+                f.table = *parsed.table ? parsed.table : NULL;
+                journal_event(EVENT_MEMBER_FAILED, &f,
+                        "edX could not export table %s of %s for %s; the member holds its error text",
+                        parsed.table, parsed.course, s->job.o.date);
+        }
+}
+
+static void on_published(uv_work_t *work, int status)
+{
+        struct snapshot *s = work->data;
+        struct director *d = s->job.d;
+        struct ledger_object *o = &s->job.o;
+        (void)status;
+        s->working = false;
+        if (s->work_error.cause != CAUSE_NONE) {
+                snapshot_fail(s, s->work_error.cause, s->work_error.text);
+                return;
+        }
+        if (*s->old_path && !streq(s->old_path, o->path))
+                staging_remove(d->staging, s->old_path, NULL);
+        o->plain_size = (int64_t)s->plain_bytes;
+        o->has_sha256 = false;
+        o->checks |= CHECK_ZIP | CHECK_ONE_ETAG;
+        for (size_t i = 0; i < s->n_members; i++)
+                if (s->members[i].step == MEMBER_STAGED)
+                        o->checks |= s->members[i].checks;
+        record_members(s);
+        audit_members(s);
+        say_failed_at_source(s);
+        o->attempts = 0;
+        record_published(d, o, s->replaces, now_usec(CLOCK_MONOTONIC) - s->job.started_usec);
+        record_flush(d->record);
+        s->dir = snapshot_free(s->dir);
+        if (s->n_rejected > 0)
+                journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .path = o->path},
+                        "%s is incomplete: %zu of %zu members rejected, see its REJECTED file", o->path,
+                        s->n_rejected, s->n_rejected + s->n_staged);
+        snapshot_say_change(d, o);
+        snapshot_move_latest(d, o->org, o->category);
+        snapshot_finish(s);
+}
+
+/* Nothing is shown of an archive that is to be complete or not there. */
+static bool is_held(struct snapshot *s)
+{
+        if (s->n_rejected == 0 || !s->hold_incomplete)
+                return false;
+        enum cause cause = CAUSE_BAD_ZIP;
+        for (size_t i = 0; i < s->n_members; i++)
+                if (s->members[i].step == MEMBER_REJECTED)
+                        cause = s->members[i].cause;
+        char detail[128];
+        snprintf(
+                detail, sizeof(detail), "%zu members rejected, and incomplete_snapshots=hold", s->n_rejected);
+        snapshot_fail(s, cause, detail);
+        return true;
+}
+
+void snapshot_publish_all(struct snapshot *s)
+{
+        const struct ledger_object *o = &s->job.o;
+        if (is_held(s))
+                return;
+        s->sums = calloc(s->n_staged + s->n_rejected + 1, sizeof(*s->sums));
+        if (!s->sums) {
+                snapshot_fail(s, CAUSE_IO, "out of memory");
+                return;
+        }
+        size_t n = 0;
+        for (size_t i = 0; i < s->n_members; i++) {
+                const struct member *m = &s->members[i];
+                if (m->step == MEMBER_STAGED)
+                        s->sums[n++] = (struct snapshot_sum){.name = m->path, .sha256 = m->sha256};
+                else if (m->step == MEMBER_REJECTED)
+                        s->sums[n++] =
+                                (struct snapshot_sum){.name = m->entry.name, .cause = cause_name(m->cause)};
+        }
+        if (s->replaces && !streq(o->staged_etag, o->etag) && s->keep_replaced)
+                replaced_name(o, s->keep_as);
+        s->state = SNAPSHOT_PUBLISHING;
+        s->working = true;
+        s->work.data = s;
+        uv_queue_work(&s->job.d->loop, &s->work, publish_in_thread, on_published);
+}
+
+/* --- latest --- */
+
+struct candidate {
+        int64_t id;
+        char date[11];
+};
+
+static int on_member(struct ledger_member *m, void *arg)
+{
+        bool *rejected = arg;
+        *rejected |= m->state == OBJECT_REJECTED;
+        return 0;
+}
+
+/* May `latest` point to it? */
+static bool is_whole(struct director *d, int64_t id, int64_t before, int64_t before_that)
+{
+        bool rejected = false;
+        struct error e = {};
+        if (ledger_members(d->ledger, id, on_member, &rejected, &e) < 0 || rejected)
+                return false;
+        return before == 0 || !snapshot_lost_course(d, id, before, before_that);
+}
+
+void snapshot_move_latest(struct director *d, const char *org, enum category c)
+{
+        struct ledger_filter f = {.states = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_GONE),
+                .categories = BIT(c),
+                .org = org,
+                .newest_first = true};
+        _cleanup_free_ int64_t *ids = NULL;
+        size_t n = 0, kept = 0;
+        struct error e = {};
+        char pin_name[128], pin[16] = "", *date = pin, now[16];
+        struct ledger_object o;
+        snprintf(pin_name, sizeof(pin_name), "latest:%s:%s", org, category_name(c));
+        if (ledger_meta_get(d->ledger, pin_name, pin, sizeof(pin), &e) < 0 ||
+                ledger_ids(d->ledger, &f, &ids, &n, &e) < 0)
+                return;
+        /* Only what is staged counts. */
+        for (size_t i = 0; i < n; i++)
+                if (ledger_get(d->ledger, ids[i], &o, &e) >= 0 && *o.staged_etag && o.is_zip)
+                        ids[kept++] = ids[i];
+        char found[11] = "";
+        for (size_t i = 0; !*pin && i < kept; i++)
+                if (is_whole(d, ids[i], i + 1 < kept ? ids[i + 1] : 0, i + 2 < kept ? ids[i + 2] : 0) &&
+                        ledger_get(d->ledger, ids[i], &o, &e) >= 0) {
+                        memcpy(found, o.date, sizeof(found));
+                        date = found;
+                        break;
+                }
+        _cleanup_free_ char *dir = str_printf("%s/%s", org, category_name(c));
+        if (!dir || !*date)
+                return;
+        staging_read_latest(d->staging, dir, now, sizeof(now));
+        if (!streq(now, date) && staging_latest(d->staging, dir, date, &e) < 0)
+                journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .cause = e.cause},
+                        "latest of %s: %s", dir, e.text);
+}

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A run: wanted members that are neighbours in the archive, one GET for all of them, one worker that reads
+ * them one after the other. The worker gets its members in batches, so that only so many files are open and
+ * so many members would be done twice. A good verdict counts at once; a bad one counts only once the GET is
+ * known to have been good, else the member is wanted again. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cleanup.h"
+#include "record.h"
+#include "snapshot.h"
+#include "str.h"
+
+/* How much one run takes: a share of what there is, so that all workers end together, within bounds. */
+#define RUN_SHARE 4
+#define RUN_BYTES_LEAST (1 * MIB)
+#define RUN_BYTES_MOST (256 * MIB)
+/* Unwanted bytes between two wanted members that are fetched rather than a request more: as long as they are
+ * under 1 % of the run. */
+#define GAP_MOST (64 * KIB)
+#define WASTE_SHARE 100
+#define RANK_ARCHIVE 0
+
+struct taken {
+        struct member *member;
+        int fd; /* the unnamed file */
+        bool judged;
+        enum cause cause; /* a bad verdict, until the GET is known to be good */
+        char *detail;
+};
+
+struct run {
+        struct snapshot *s;
+        struct flow flow;
+        uint64_t position;
+        struct taken *v;
+        size_t n, sent, judged;
+        size_t batch_start, next_batch_start; /* of the batches under way: verdicts count from there */
+        struct run *next;
+};
+
+static void run_free(struct run *r)
+{
+        for (struct run **at = &r->s->runs; *at; at = &(*at)->next)
+                if (*at == r) {
+                        *at = r->next;
+                        break;
+                }
+        r->s->n_runs--;
+        for (size_t i = 0; i < r->n; i++) {
+                close_fd(r->v[i].fd);
+                free(r->v[i].detail);
+        }
+        free(r->v);
+        free(r);
+}
+
+/* --- batches --- */
+
+static int send_batch(struct run *r, struct error *e)
+{
+        struct proto_entry entries[MEMBERS_A_BATCH];
+        struct message m = {.type = PROTO_MEMBERS,
+                .members = {.position = r->position, .new_stream = r->sent == 0, .entries = entries}};
+        size_t end = MIN(r->n, r->sent + MEMBERS_A_BATCH);
+        if (r->sent == 0)
+                m.fds[m.n_fds++] = r->flow.pipe_fd;
+        for (size_t i = r->sent; i < end; i++) {
+                struct taken *t = &r->v[i];
+                t->fd = staging_create(r->s->job.d->staging, e);
+                if (t->fd < 0)
+                        return t->fd;
+                entries[m.members.n++] = t->member->entry;
+                m.fds[m.n_fds++] = t->fd;
+        }
+        int err = worker_send(r->flow.worker, &m);
+        if (err < 0)
+                return error_set(
+                        e, CAUSE_HELPER, -err, "czard-decrypt does not take jobs: %s", strerror(-err));
+        r->sent = end;
+        return 0;
+}
+
+/* Two batches are under way, so that the worker never waits for the next. */
+static int feed(struct run *r, struct error *e)
+{
+        while (r->sent < r->n && r->sent - r->judged <= MEMBERS_A_WORKER - MEMBERS_A_BATCH) {
+                int err = send_batch(r, e);
+                if (err < 0)
+                        return err;
+        }
+        return 0;
+}
+
+static int on_granted(void *arg, struct error *e)
+{
+        return feed(arg, e);
+}
+
+/* --- verdicts --- */
+
+static void stage(struct run *r, struct taken *t, const struct proto_verdict *v)
+{
+        struct snapshot *s = r->s;
+        struct director *d = s->job.d;
+        struct member *m = t->member;
+        struct error e = {};
+        m->plain_size = (int64_t)v->plain_size;
+        m->checks = v->checks | CHECK_ONE_ETAG;
+        m->has_sha256 = true;
+        memcpy(m->sha256, v->sha256, sizeof(m->sha256));
+        if (*v->fingerprint)
+                snprintf(s->job.o.fingerprint, sizeof(s->job.o.fingerprint), "%s", v->fingerprint);
+        if (v->warnings & WARN_KEY_EXPIRED)
+                record_key_expired(d, v->fingerprint);
+        char same[1024];
+        bool linked = s->deduplicate && m->plain_size > 0 &&
+                      ledger_find_plaintext(d->ledger, s->job.o.org, s->job.o.category, m->sha256,
+                              m->plain_size, same, NULL) >= 0 &&
+                      snapshot_add_link(s->dir, m->path, same, (uint64_t)m->plain_size, NULL) >= 0;
+        int err = linked ? 0 : snapshot_add(s->dir, m->path, t->fd, &e);
+        if (err == -ENOTDIR || err == -EISDIR || err == -EEXIST) {
+                t->cause = CAUSE_UNSAFE_NAME;
+                t->detail = strdup("its name is a folder to another member, or the other way round");
+                m->tries = MEMBER_TRIES;
+                return;
+        }
+        if (err < 0) {
+                t->cause = e.cause;
+                t->detail = strdup(e.text);
+                return;
+        }
+        m->step = MEMBER_STAGED;
+        m->cause = CAUSE_NONE;
+        s->n_linked += linked;
+        s->n_staged++;
+        s->plain_bytes += v->plain_size;
+        s->progress = true;
+        snapshot_save_member(s, m);
+}
+
+static void on_message(void *arg, struct message *msg)
+{
+        struct run *r = arg;
+        struct error e = {};
+        if (msg->type != PROTO_VERDICT)
+                return;
+        if (r->judged >= r->sent) {
+                flow_judge(&r->flow, CAUSE_HELPER, "czard-decrypt judged a member that it was not given");
+                return;
+        }
+        const struct proto_verdict *v = &msg->verdict;
+        struct taken *t = &r->v[r->judged++];
+        t->judged = true;
+        if (v->outcome.cause == CAUSE_NONE) {
+                stage(r, t, v);
+        } else {
+                t->cause = v->outcome.cause;
+                t->detail = strdup(v->outcome.detail);
+        }
+        t->fd = close_fd(t->fd);
+        if (r->judged == r->n)
+                flow_judge(&r->flow, CAUSE_NONE, "");
+        else if (feed(r, &e) < 0)
+                flow_judge(&r->flow, e.cause, e.text);
+}
+
+/* --- the end of a run --- */
+
+static void want_again(struct snapshot *s, struct member *m)
+{
+        m->step = MEMBER_WANTED;
+        size_t i = (size_t)(m - s->members);
+        s->next = MIN(s->next, i);
+}
+
+/* The GET was good, so what the worker said of the member is true of the member. */
+static void judge(struct snapshot *s, struct taken *t)
+{
+        struct member *m = t->member;
+        enum remedy remedy = cause_remedy(t->cause);
+        m->tries++;
+        if (remedy != REMEDY_REJECT && remedy != REMEDY_LIMITED && remedy != REMEDY_STOP_KEY) {
+                if (s->cause == CAUSE_NONE) {
+                        s->cause = t->cause;
+                        snprintf(s->detail, sizeof(s->detail), "%s", t->detail ? t->detail : "");
+                }
+                want_again(s, m);
+        } else if (remedy == REMEDY_STOP_KEY && s->n_staged == 0) {
+                /* Not one could be decrypted: it is the key that is wrong, not the member. */
+                s->cause = t->cause;
+                snprintf(s->detail, sizeof(s->detail), "%s", t->detail ? t->detail : "");
+                want_again(s, m);
+        } else if (m->tries < MEMBER_TRIES && t->cause != CAUSE_LIMIT) {
+                want_again(s, m);
+        } else {
+                snapshot_reject_member(s, m, remedy == REMEDY_STOP_KEY ? CAUSE_NOT_FOR_US : t->cause,
+                        t->detail ? t->detail : "");
+        }
+}
+
+static void on_ended(void *arg, enum cause cause, const char *detail)
+{
+        struct run *r = arg;
+        struct snapshot *s = r->s;
+        if (cause != CAUSE_NONE && s->cause == CAUSE_NONE) {
+                s->cause = cause;
+                snprintf(s->detail, sizeof(s->detail), "%s", detail);
+                s->retry_after_usec = r->flow.retry_after_usec;
+        }
+        s->job.o.checks |= r->flow.checks;
+        for (size_t i = 0; i < r->n; i++) {
+                struct taken *t = &r->v[i];
+                if (t->member->step != MEMBER_TAKEN)
+                        continue;
+                if (cause == CAUSE_NONE && t->judged)
+                        judge(s, t);
+                else
+                        want_again(s, t->member);
+        }
+        run_free(r);
+        snapshot_step(s);
+}
+
+static const struct flow_ops run_ops = {.granted = on_granted, .message = on_message, .ended = on_ended};
+
+/* --- choosing the members of a run --- */
+
+static uint64_t end_of(const struct member *m)
+{
+        return m->entry.offset + m->entry.extent;
+}
+
+struct choice {
+        size_t first, last, n;
+        uint64_t bytes, waste;
+};
+
+/* The next wanted member and those that follow it closely. A member that failed before gets a run of its own.
+ */
+static bool choose(const struct snapshot *s, struct choice *ret)
+{
+        unsigned workers = pool_size(s->pool);
+        uint64_t most_bytes = s->wanted_bytes / (RUN_SHARE * workers);
+        size_t most = MAX(s->n_wanted / (RUN_SHARE * workers), (size_t)MEMBERS_A_WORKER);
+        most_bytes = MIN(MAX(most_bytes, RUN_BYTES_LEAST), RUN_BYTES_MOST);
+        size_t i = s->next;
+        while (i < s->n_members && s->members[i].step != MEMBER_WANTED)
+                i++;
+        if (i == s->n_members)
+                return false;
+        *ret = (struct choice){.first = i, .last = i, .n = 1, .bytes = s->members[i].entry.extent};
+        for (size_t k = i + 1; k < s->n_members && s->members[i].tries == 0; k++) {
+                const struct member *m = &s->members[k];
+                if (m->step != MEMBER_WANTED)
+                        continue;
+                uint64_t gap = m->entry.offset - end_of(&s->members[ret->last]);
+                if (m->tries > 0 || ret->n >= most || ret->bytes + m->entry.extent > most_bytes ||
+                        gap > GAP_MOST || ret->waste + gap > ret->bytes / WASTE_SHARE)
+                        break;
+                ret->waste += gap;
+                ret->bytes += gap + m->entry.extent;
+                ret->last = k;
+                ret->n++;
+        }
+        return true;
+}
+
+static int start_run(struct snapshot *s, const struct choice *c, struct error *e)
+{
+        struct run *r = calloc(1, sizeof(*r));
+        struct taken *v = r ? calloc(c->n, sizeof(*v)) : NULL;
+        if (!v) {
+                free(r);
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        }
+        *r = (struct run){.s = s, .v = v, .position = s->members[c->first].entry.offset, .next = s->runs};
+        s->runs = r;
+        s->n_runs++;
+        for (size_t i = c->first; i <= c->last; i++)
+                if (s->members[i].step == MEMBER_WANTED) {
+                        s->members[i].step = MEMBER_TAKEN;
+                        v[r->n++] = (struct taken){.member = &s->members[i], .fd = -1};
+                }
+        s->next = c->last + 1;
+        const struct ledger_object *o = &s->job.o;
+        struct proto_get get = {.bucket = o->bucket,
+                .key = o->key,
+                .etag = o->etag,
+                .offset = r->position,
+                .length = end_of(&s->members[c->last]) - r->position,
+                .size = o->size};
+        int err = flow_start(&r->flow, s->job.d, s->pool, &run_ops, r, &get, RANK_ARCHIVE, e);
+        if (err < 0) {
+                for (size_t i = 0; i < r->n; i++)
+                        want_again(s, r->v[i].member);
+                run_free(r);
+        }
+        return err;
+}
+
+void snapshot_start_runs(struct snapshot *s)
+{
+        /* One more than there are workers: its first bytes are in the pipe when a worker is free. */
+        unsigned most = (unsigned)MIN(pool_size(s->pool) + 1, s->job.d->config->s3.max_transfers);
+        struct choice c;
+        while (s->n_runs < most && s->cause == CAUSE_NONE && s->job.d->pauses == 0 && choose(s, &c)) {
+                struct error e = {};
+                if (start_run(s, &c, &e) < 0) {
+                        s->cause = e.cause;
+                        snprintf(s->detail, sizeof(s->detail), "%s", e.text);
+                }
+        }
+        if (s->n_runs == 0 && s->cause == CAUSE_NONE && choose(s, &c)) {
+                /* Paused in the middle: the rest comes when the pause is over. */
+                s->cause = CAUSE_CANCELLED;
+                snprintf(s->detail, sizeof(s->detail), "paused");
+        }
+}
+
+void snapshot_cancel_runs(struct snapshot *s)
+{
+        while (s->runs) {
+                flow_cancel(&s->runs->flow);
+                run_free(s->runs);
+        }
+}
