@@ -122,7 +122,7 @@ class Client:
             if not self.keep:
                 c.close()
 
-    def get(self, bucket, key=None, **kwargs):
+    def get(self, bucket=None, key=None, **kwargs):
         return self.request("GET", bucket, key, **kwargs)
 
     def head(self, bucket, key=None, **kwargs):

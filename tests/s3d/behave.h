@@ -69,7 +69,7 @@ struct behaviour {
         char *body, *body_head, *body_tail, *replace_with;
         struct name_value *headers;
         size_t n_headers;
-        bool replace_mix, remove, checksum_wrong, ignore_if_match, full_for_range, corrupt;
+        bool drop, replace_mix, remove, checksum_wrong, ignore_if_match, full_for_range, corrupt;
         struct amount replace_after, reset_at, truncate_at, stall_at;
         enum framing framing;
 };

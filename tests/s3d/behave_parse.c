@@ -31,6 +31,7 @@ static const struct field {
         FIELD(status, NUMBER),
         FIELD(code, TEXT),
         FIELD(message, TEXT),
+        FIELD(drop, SWITCH),
         FIELD(retry_after, TEXT),
         FIELD(redirect_region, TEXT),
         FIELD(redirect_status, NUMBER),

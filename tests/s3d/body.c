@@ -46,7 +46,7 @@ int request_wait(struct request *q, uint64_t usec)
 /* connect(2): "... dissolve the association by connecting to an address with ... AF_UNSPEC", which for TCP
  * sends RST. What was written before is let out first, so that the client gets exactly the bytes that were
  * asked for. */
-static void hard_reset(struct request *q)
+void request_reset(struct request *q)
 {
         int fd = connection_fd(q), left = 0;
         for (int i = 0; i < 2000 && ioctl(fd, SIOCOUTQ, &left) == 0 && left > 0; i++)
@@ -84,7 +84,7 @@ static ssize_t due_events(struct body *b, uint64_t pos)
         }
         if (pos >= b->reset_at) {
                 request_log(q);
-                hard_reset(q);
+                request_reset(q);
                 return MHD_CONTENT_READER_END_WITH_ERROR;
         }
         if (pos >= b->end_at) {
@@ -176,20 +176,25 @@ static uint64_t announced_length(struct body *b, enum framing framing)
         return b->total == NEVER ? MHD_SIZE_UNKNOWN : b->total;
 }
 
-static enum MHD_ResponseFlags response_flags(const struct request *q, enum framing framing)
+/* The Content-Length that a behaviour wants announced, which is taken out of the headers; NEVER when there is
+ * none. */
+static uint64_t wanted_length(struct request *q)
 {
-        unsigned flags = framing == FRAMING_CLOSE ? MHD_RF_HTTP_1_0_COMPATIBLE_STRICT : MHD_RF_NONE;
-        for (size_t i = 0; i < q->reply.n_headers; i++)
-                if (strcasecmp(q->reply.headers[i].name, "Content-Length") == 0)
-                        flags |= MHD_RF_INSANITY_HEADER_CONTENT_LENGTH;
-        return (enum MHD_ResponseFlags)flags;
+        struct reply *r = &q->reply;
+        uint64_t length = NEVER;
+        for (size_t i = 0; i < r->n_headers; i++)
+                if (strcasecmp(r->headers[i].name, "Content-Length") == 0 &&
+                        parse_number(r->headers[i].value, &length) == 0)
+                        *r->headers[i].value = 0;
+        return length;
 }
 
 struct MHD_Response *body_response(struct request *q)
 {
         struct reply *r = &q->reply;
         const struct behaviour *h = q->behaviour;
-        if (!r->content || (r->length == 0 && !(h && h->extra)))
+        uint64_t wanted = wanted_length(q);
+        if (!r->content || (r->length == 0 && wanted == NEVER && !(h && h->extra)))
                 return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
         struct body *b = text_alloc(sizeof(*b));
         *b = (struct body){
@@ -207,15 +212,17 @@ struct MHD_Response *body_response(struct request *q)
         enum framing framing = h ? h->framing : FRAMING_DEFAULT;
         if (h)
                 set_faults(b, h);
-        uint64_t announced = announced_length(b, framing);
+        uint64_t announced = wanted != NEVER ? wanted : announced_length(b, framing);
         b->sized = announced != MHD_SIZE_UNKNOWN;
-        if (framing == FRAMING_SHORT)
+        if (b->sized)
                 b->total = announced;
         size_t block = (size_t)MIN(BLOCK, MAX(announced, 1));
         struct MHD_Response *response =
                 MHD_create_response_from_callback(announced, block, body_read, b, body_free);
         if (response)
-                MHD_set_response_options(response, response_flags(q, framing), MHD_RO_END);
+                MHD_set_response_options(response,
+                        framing == FRAMING_CLOSE ? MHD_RF_HTTP_1_0_COMPATIBLE_STRICT : MHD_RF_NONE,
+                        MHD_RO_END);
         else
                 body_free(b);
         return response;

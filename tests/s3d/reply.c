@@ -79,7 +79,8 @@ enum MHD_Result reply_send(struct request *q)
         if (!response)
                 return MHD_NO;
         for (size_t i = 0; i < r->n_headers; i++)
-                MHD_add_response_header(response, r->headers[i].name, r->headers[i].value);
+                if (*r->headers[i].value)
+                        MHD_add_response_header(response, r->headers[i].name, r->headers[i].value);
         /* Logged before the client can have seen the answer; a body logs its end itself. */
         if (r->length == 0 || text_eq(q->method, "HEAD"))
                 request_log(q);

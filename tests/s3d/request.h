@@ -91,6 +91,8 @@ void request_log(struct request *q);
 struct MHD_Response *body_response(struct request *q);
 /* 0 when the time is over, -EPIPE when the client or we are going. */
 int request_wait(struct request *q, uint64_t usec);
+/* Ends the connection with RST, once the client has what was sent. */
+void request_reset(struct request *q);
 
 /* the operations */
 enum MHD_Result list_objects(struct request *q);

@@ -164,6 +164,12 @@ static int answer_instead(struct request *q, enum MHD_Result *ret)
         const struct behaviour *b = q->behaviour;
         if (!b)
                 return 0;
+        if (b->drop) {
+                request_log(q);
+                request_reset(q);
+                *ret = MHD_NO;
+                return 1;
+        }
         if (b->retry_after)
                 reply_header(q, "Retry-After", "%s", b->retry_after);
         if (b->body) {
@@ -255,7 +261,7 @@ static size_t keep_escaped(void *cls, struct MHD_Connection *connection, char *s
 
 /* libmicrohttpd reports each fault that a behaviour has it commit; only what it says while starting is news.
  */
-static void on_message(void *cls, const char *format, va_list ap)
+__attribute__((format(printf, 2, 0))) static void on_message(void *cls, const char *format, va_list ap)
 {
         const bool *starting = cls;
         if (*starting)

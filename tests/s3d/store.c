@@ -254,8 +254,9 @@ static int make_parents(char *path)
         return 0;
 }
 
-/* Where a new object goes. With --encoded each part of the key that a file name cannot be is encoded. */
-static char *place(const struct store *s, const char *dir, const char *key)
+/* Where a new object goes. With --encoded what cannot be in a file name is encoded; flat: also every / and
+ * the first byte, for a key that is another key's folder, or would be below another key's file. */
+static char *place(const struct store *s, const char *dir, const char *key, bool flat)
 {
         if (!s->encoded)
                 return text_printf("%s/%s", dir, key);
@@ -263,11 +264,11 @@ static char *place(const struct store *s, const char *dir, const char *key)
         text_open(&t);
         fprintf(t.f, "%s/", dir);
         for (const char *p = key; *p; p++) {
-                bool between = *p == '/' && p > key && p[-1] != '/' && p[1] && p[1] != '/';
+                bool between = !flat && *p == '/' && p > key && p[-1] != '/' && p[1] && p[1] != '/';
                 if (between)
                         fputc('/', t.f);
                 else if (strchr("%/", *p) || (*p == '.' && (p == key || p[-1] == '/')) ||
-                         (unsigned char)*p < 0x20)
+                         (unsigned char)*p < 0x20 || (flat && p == key))
                         fprintf(t.f, "%%%02X", (unsigned char)*p);
                 else
                         fputc(*p, t.f);
@@ -308,9 +309,15 @@ static int rename_into(const struct store *s, const char *dir, const char *key, 
         if (!path && !s->encoded && !walk_is_path(key))
                 return -EINVAL;
         if (!path)
-                path = place(s, dir, key);
+                path = place(s, dir, key, false);
         int r = make_parents(path);
-        return r < 0 ? r : rename(temp, path) < 0 ? -errno : 0;
+        if (r == 0 && rename(temp, path) < 0)
+                r = -errno;
+        if (s->encoded && (r == -ENOTDIR || r == -EISDIR)) {
+                _cleanup_free_ char *flat = place(s, dir, key, true);
+                r = rename(temp, flat) < 0 ? -errno : 0;
+        }
+        return r;
 }
 
 int store_install(
