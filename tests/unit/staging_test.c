@@ -1,0 +1,661 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <grp.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+
+#include "fault.h"
+#include "fsx.h"
+#include "staging_internal.h"
+#include "str.h"
+
+struct fixture {
+        char dir[64];
+        struct staging *s;
+};
+
+static const struct staging_attr plain = {.gid = (gid_t)-1, .mtime = 1720314123};
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+        (void)st;
+        (void)type;
+        (void)ftw;
+        return remove(path);
+}
+
+static int setup(void **state)
+{
+        struct fixture *f = calloc(1, sizeof(*f));
+        strcpy(f->dir, "/tmp/czard-staging-XXXXXX");
+        if (!mkdtemp(f->dir) || chmod(f->dir, 0750) < 0)
+                return -1;
+        *state = f;
+        umask(077); /* modes must not depend on it */
+        return staging_open(f->dir, 0440, 0750, &f->s, NULL);
+}
+
+static int teardown(void **state)
+{
+        struct fixture *f = *state;
+        staging_free(f->s);
+        (void)nftw(f->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+        free(f);
+        return 0;
+}
+
+static int at(struct fixture *f)
+{
+        return staging_root_fd(f->s);
+}
+
+static int make(struct fixture *f, const char *text)
+{
+        struct error e = {};
+        int fd = staging_create(f->s, &e);
+        if (fd < 0)
+                fail_msg("%s", e.text);
+        assert_int_equal(write_all(fd, text, strlen(text)), 0);
+        return fd;
+}
+
+static int publish_as(struct fixture *f, const char *path, const char *text, const struct staging_attr *attr,
+        const char *keep_as, struct error *e)
+{
+        _cleanup_close_ int fd = make(f, text);
+        return staging_publish(f->s, fd, path, attr, keep_as, e);
+}
+
+static void publish(struct fixture *f, const char *path, const char *text, const char *keep_as)
+{
+        struct error e = {};
+        if (publish_as(f, path, text, &plain, keep_as, &e) < 0)
+                fail_msg("%s", e.text);
+}
+
+static void assert_content(struct fixture *f, const char *path, const char *want)
+{
+        _cleanup_free_ char *got = NULL;
+        assert_int_equal(read_file_at(at(f), path, 4096, &got, NULL), 0);
+        assert_string_equal(got, want);
+}
+
+static struct stat stat_of(struct fixture *f, const char *path)
+{
+        struct stat st;
+        if (fstatat(at(f), path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                fail_msg("%s: %s", path, strerror(errno));
+        return st;
+}
+
+static bool is_there(struct fixture *f, const char *path)
+{
+        struct stat st;
+        return fstatat(at(f), path, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static unsigned count_entries(struct fixture *f, const char *dir)
+{
+        int fd = openat(at(f), dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_closedir_ DIR *d = fdopendir(fd);
+        unsigned n = 0;
+        for (struct dirent *e; (e = readdir(d));)
+                n += !streq(e->d_name, ".") && !streq(e->d_name, "..");
+        return n;
+}
+
+static void a_file_appears_with_its_attributes(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_close_ int fd = make(f, "hello");
+        struct stat st;
+        assert_int_equal(fstat(fd, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0600);
+        assert_int_equal(st.st_nlink, 0);
+        assert_int_equal(count_entries(f, "."), 0);
+        assert_int_equal(staging_publish(f->s, fd, "ux/events/edx/2024/f.log.gz", &plain, NULL, NULL), 0);
+        assert_content(f, "ux/events/edx/2024/f.log.gz", "hello");
+        st = stat_of(f, "ux/events/edx/2024/f.log.gz");
+        assert_int_equal(st.st_mode & 07777, 0440);
+        assert_int_equal(st.st_mtime, 1720314123);
+        assert_int_equal(st.st_nlink, 1);
+        assert_int_equal(stat_of(f, "ux").st_mode & 07777, 0750);
+        assert_int_equal(stat_of(f, "ux/events/edx/2024").st_mode & 07777, 0750);
+        assert_int_equal(count_entries(f, "ux/events/edx/2024"), 1);
+        /* the same descriptor twice is a bug of ours */
+        assert_int_equal(staging_publish(f->s, fd, "again", &plain, NULL, NULL), -EINVAL);
+
+        uint64_t size;
+        int64_t mtime;
+        bool is_dir;
+        assert_int_equal(staging_stat(f->s, "ux/events/edx/2024/f.log.gz", &size, &mtime, &is_dir), 0);
+        assert_int_equal(size, 5);
+        assert_int_equal(mtime, 1720314123);
+        assert_false(is_dir);
+        assert_int_equal(staging_stat(f->s, "ux", &size, &mtime, &is_dir), 0);
+        assert_true(is_dir);
+        assert_int_equal(staging_stat(f->s, "ux/none", &size, &mtime, &is_dir), -ENOENT);
+}
+
+static void a_time_that_is_left(void **state)
+{
+        struct fixture *f = *state;
+        struct staging_attr attr = {.gid = (gid_t)-1, .mtime = -1};
+        assert_int_equal(publish_as(f, "f", "x", &attr, NULL, NULL), 0);
+        assert_true(stat_of(f, "f").st_mtime > 1720314123);
+}
+
+static void groups_are_set_on_what_is_new(void **state)
+{
+        struct fixture *f = *state;
+        if (geteuid() != 0)
+                skip();
+        assert_int_equal(mkdirat(at(f), "old", 0700), 0);
+        assert_int_equal(fchmodat(at(f), "old", 02711, 0), 0);
+        struct staging_attr attr = {.gid = 54321, .mtime = -1};
+        assert_int_equal(publish_as(f, "old/new/f", "x", &attr, NULL, NULL), 0);
+        assert_int_equal(stat_of(f, "old").st_gid, getegid());
+        assert_int_equal(stat_of(f, "old").st_mode & 07777, 02711);
+        assert_int_equal(stat_of(f, "old/new").st_gid, 54321);
+        assert_int_equal(stat_of(f, "old/new").st_mode & 07777, 0750);
+        assert_int_equal(stat_of(f, "old/new/f").st_gid, 54321);
+        assert_int_equal(stat_of(f, "old/new/f").st_mode & 07777, 0440);
+}
+
+/* Without the group among ours: an error that says what to do, and nothing visible. */
+static void a_group_we_are_not_in(void **state)
+{
+        struct fixture *f = *state;
+        if (geteuid() != 0)
+                skip();
+        assert_int_equal(chown(f->dir, 65534, 65534), 0);
+        pid_t pid = fork();
+        if (pid == 0) {
+                struct staging *s = NULL;
+                struct error e = {};
+                struct staging_attr attr = {.gid = 54321, .mtime = -1};
+                if (setgroups(0, NULL) < 0 || setresgid(65534, 65534, 65534) < 0 ||
+                        setresuid(65534, 65534, 65534) < 0 || staging_open(f->dir, 0440, 0750, &s, &e) < 0)
+                        _exit(1);
+                int fd = staging_create(s, &e);
+                if (staging_publish(s, fd, "f", &attr, NULL, &e) != -EPERM ||
+                        !strstr(e.text, "SupplementaryGroups="))
+                        _exit(2);
+                if (staging_publish(s, fd, "f", &plain, NULL, &e) != 0)
+                        _exit(3);
+                staging_free(s);
+                close_fd(fd);
+                _exit(0);
+        }
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+        assert_int_equal(count_entries(f, "."), 1);
+}
+
+static void replacing(void **state)
+{
+        struct fixture *f = *state;
+        publish(f, "d/f", "one", NULL);
+        publish(f, "d/f", "two", NULL);
+        assert_content(f, "d/f", "two");
+        assert_int_equal(count_entries(f, "d"), 1);
+        publish(f, "d/f", "three", ".replaced/2024-07-07-e2");
+        assert_content(f, "d/f", "three");
+        assert_content(f, "d/.replaced/2024-07-07-e2", "two");
+        assert_int_equal(stat_of(f, "d/.replaced").st_mode & 07777, 0750);
+        assert_int_equal(stat_of(f, "d/.replaced/2024-07-07-e2").st_mode & 07777, 0440);
+        /* the same version kept a second time */
+        publish(f, "d/f", "two", NULL);
+        publish(f, "d/f", "four", ".replaced/2024-07-07-e2");
+        assert_content(f, "d/f", "four");
+        assert_content(f, "d/.replaced/2024-07-07-e2", "two");
+        assert_int_equal(count_entries(f, "d/.replaced"), 1);
+        assert_int_equal(count_entries(f, "d"), 2);
+        /* nothing to keep */
+        publish(f, "d/g", "first", ".replaced/g");
+        assert_false(is_there(f, "d/.replaced/g"));
+}
+
+/* A crash after the old one was kept and before the new one has its name: done once more, all is right. */
+static void a_crash_between_keeping_and_replacing(void **state)
+{
+        struct fixture *f = *state;
+        publish(f, "d/f", "old", NULL);
+        assert_int_equal(mkdirat(at(f), "d/.replaced", 0750), 0);
+        assert_int_equal(linkat(at(f), "d/f", at(f), "d/.replaced/e1", 0), 0);
+        publish(f, "d/f", "new", ".replaced/e1");
+        assert_content(f, "d/f", "new");
+        assert_content(f, "d/.replaced/e1", "old");
+        assert_int_equal(stat_of(f, "d/.replaced/e1").st_nlink, 1);
+}
+
+static void paths_that_are_refused(void **state)
+{
+        struct fixture *f = *state;
+        char name256[257], name255[256];
+        memset(name256, 'x', 256);
+        name256[256] = 0;
+        memset(name255, 'x', 255);
+        name255[255] = 0;
+        const char *const bad[] = {"", "/", "/etc/f", "..", ".", "../f", "a/../f", "a/./f", "a//f", "a/",
+                "a/..", "a\nb", "a\x7f", "a\tb", name256};
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                struct error e = {};
+                if (publish_as(f, bad[i], "x", &plain, NULL, &e) != -EINVAL)
+                        fail_msg("%s was not refused", bad[i]);
+                assert_int_equal(publish_as(f, "ok", "x", &plain, bad[i], &e), -EINVAL);
+                assert_int_equal(staging_open_file(f->s, bad[i]), -EINVAL);
+                assert_int_equal(staging_remove(f->s, bad[i], &e), -EINVAL);
+        }
+        assert_int_equal(count_entries(f, "."), 0);
+        const char *const good[] = {"a", "a/b", "...", "..a", ".a", "a..", "a b/\xc3\xbc", name255};
+        for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+                (void)unlinkat(at(f), "a", 0);
+                assert_int_equal(staging_check_path(good[i], NULL), 0);
+        }
+        /* a name of full length can be replaced: the hidden one is not made from it */
+        publish(f, name255, "x", NULL);
+        publish(f, name255, "y", NULL);
+        assert_content(f, name255, "y");
+}
+
+static bool keep_none(const char *path, const char *tag, void *arg)
+{
+        (void)path;
+        (void)tag;
+        (void)arg;
+        return false;
+}
+
+static void in_child_replace(struct fixture *f)
+{
+        int fd = staging_create(f->s, NULL);
+        if (fd < 0 || write_all(fd, "new", 3) < 0)
+                _exit(1);
+        FAULT_EXIT(staging_publish(f->s, fd, "d/f", &plain, ".replaced/e1", NULL) < 0);
+}
+
+static void reset_replace(struct fixture *f)
+{
+        assert_int_equal(staging_remove(f->s, "d", NULL), 0);
+        publish(f, "d/f", "old", NULL);
+}
+
+/* Killed before, or refused at, each call that changes the disk: the name stands for the old or the new whole
+ * file, and doing it once more after a sweep gives the same as if nothing had happened. */
+static void every_crash_and_every_failure(void **state)
+{
+        struct fixture *f = *state;
+        static const int errors[] = {0, ENOSPC, EIO, EROFS};
+        unsigned rows = 0;
+        for (size_t i = 0; i < ELEMENTSOF(errors); i++)
+                for (unsigned n = 1;; n++) {
+                        reset_replace(f);
+                        int r = FAULT_FORK(n, errors[i], in_child_replace(f));
+                        _cleanup_free_ char *now = NULL;
+                        assert_int_equal(read_file_at(at(f), "d/f", 100, &now, NULL), 0);
+                        assert_true(streq(now, "old") || streq(now, "new"));
+                        assert_int_equal(staging_sweep(f->s, keep_none, NULL, NULL), 0);
+                        if (!streq(now, "new"))
+                                publish(f, "d/f", "new", ".replaced/e1");
+                        assert_content(f, "d/f", "new");
+                        assert_content(f, "d/.replaced/e1", "old");
+                        assert_int_equal(count_entries(f, "d"), 2);
+                        assert_int_equal(count_entries(f, "d/.replaced"), 1);
+                        rows++;
+                        if (r == FAULT_NOT_REACHED)
+                                break;
+                }
+        assert_true(rows > 20);
+}
+
+/* What another user, let in by a mode or an ACL, could put in the way. */
+static void what_others_plant_is_never_used(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = {};
+        char outside[] = "/tmp/czard-outside-XXXXXX", target[64];
+        assert_non_null(mkdtemp(outside));
+        snprintf(target, sizeof(target), "%s/secret", outside);
+        _cleanup_close_ int fd = open(target, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+        assert_int_equal(fchmod(fd, 0604), 0);
+        assert_int_equal(mkdirat(at(f), "d", 0770), 0);
+
+        /* links: to a file, to a folder, in the way and at the end */
+        assert_int_equal(symlinkat(target, at(f), "d/f"), 0);
+        assert_int_equal(publish_as(f, "d/f", "x", &plain, NULL, &e), -EEXIST);
+        assert_int_equal(publish_as(f, "d/f", "x", &plain, ".replaced/f", &e), -EEXIST);
+        assert_int_equal(staging_open_file(f->s, "d/f"), -ELOOP);
+        uint64_t size;
+        int64_t mtime;
+        bool is_dir;
+        assert_int_equal(staging_stat(f->s, "d/f", &size, &mtime, &is_dir), -ELOOP);
+        assert_int_equal(symlinkat(outside, at(f), "d/folder"), 0);
+        assert_int_equal(publish_as(f, "d/folder/f", "x", &plain, NULL, &e), -ENOTDIR);
+        assert_non_null(strstr(e.text, "is no folder"));
+        assert_true(staging_open_file(f->s, "d/folder/secret") < 0);
+        assert_true(staging_remove(f->s, "d/folder/secret", &e) < 0);
+        assert_int_equal(symlinkat(outside, at(f), "d/.replaced"), 0);
+        publish(f, "d/h", "old", NULL);
+        assert_true(publish_as(f, "d/h", "new", &plain, ".replaced/x", &e) < 0);
+        assert_content(f, "d/h", "old");
+
+        /* a fifo, a folder, a file in the place of a folder */
+        assert_int_equal(mkfifoat(at(f), "d/fifo", 0666), 0);
+        assert_int_equal(publish_as(f, "d/fifo", "x", &plain, NULL, &e), -EEXIST);
+        assert_int_equal(staging_open_file(f->s, "d/fifo"), -EINVAL);
+        assert_true(publish_as(f, "d/fifo/f", "x", &plain, NULL, &e) < 0);
+        assert_int_equal(mkdirat(at(f), "d/dir", 0777), 0);
+        assert_int_equal(publish_as(f, "d/dir", "x", &plain, NULL, &e), -EEXIST);
+        assert_int_equal(staging_open_file(f->s, "d/dir"), -EISDIR);
+        assert_int_equal(publish_as(f, "d/h/f", "x", &plain, NULL, &e), -ENOTDIR);
+
+        /* removing a link removes the link */
+        assert_int_equal(staging_remove(f->s, "d/f", &e), 0);
+        assert_int_equal(staging_remove(f->s, "d/folder", &e), 0);
+
+        struct stat st;
+        assert_int_equal(fstat(fd, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0604);
+        assert_int_equal(st.st_size, 0);
+        assert_int_equal(st.st_nlink, 1);
+        assert_int_equal(unlink(target), 0);
+        assert_int_equal(rmdir(outside), 0); /* and nothing came there */
+}
+
+static void folders_and_files_of_others_are_refused(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = {};
+        if (geteuid() != 0)
+                skip();
+        assert_int_equal(mkdirat(at(f), "theirs", 0777), 0);
+        assert_int_equal(fchownat(at(f), "theirs", 65534, 65534, 0), 0);
+        assert_int_equal(publish_as(f, "theirs/f", "x", &plain, NULL, &e), -EPERM);
+        assert_non_null(strstr(e.text, "uid 65534"));
+        assert_int_equal(publish_as(f, "theirs/new/f", "x", &plain, NULL, &e), -EPERM);
+        assert_int_equal(count_entries(f, "theirs"), 0);
+        assert_int_equal(stat_of(f, "theirs").st_uid, 65534);
+        publish(f, "d/f", "old", NULL);
+        assert_int_equal(fchownat(at(f), "d/f", 65534, 65534, 0), 0);
+        assert_int_equal(publish_as(f, "d/f", "new", &plain, NULL, &e), -EPERM);
+        assert_content(f, "d/f", "old");
+}
+
+static void removing(void **state)
+{
+        struct fixture *f = *state;
+        publish(f, "a/b/c/f", "x", NULL);
+        publish(f, "a/g", "x", NULL);
+        assert_int_equal(staging_remove(f->s, "a/b/c/none", NULL), 0);
+        assert_int_equal(staging_remove(f->s, "none/at/all", NULL), 0);
+        assert_int_equal(staging_remove(f->s, "a/b/c/f", NULL), 0);
+        assert_false(is_there(f, "a/b"));
+        assert_true(is_there(f, "a/g"));
+        publish(f, "s/database/2024/ora/m", "x", NULL);
+        publish(f, "s/database/2024/n", "x", NULL);
+        publish(f, "s/database/2025/n", "x", NULL);
+        assert_int_equal(staging_remove(f->s, "s/database/2024", NULL), 0);
+        assert_false(is_there(f, "s/database/2024"));
+        assert_int_equal(count_entries(f, "s/database"), 1);
+        assert_int_equal(staging_remove(f->s, "s", NULL), 0);
+        assert_int_equal(staging_remove(f->s, "a/g", NULL), 0);
+        assert_int_equal(count_entries(f, "."), 0);
+        assert_int_equal(faccessat(AT_FDCWD, f->dir, F_OK, 0), 0);
+}
+
+static void identity(void **state)
+{
+        struct fixture *f = *state;
+        char id[STAGING_ID_SIZE] = "x", again[STAGING_ID_SIZE];
+        struct error e = {};
+        assert_int_equal(staging_read_id(f->s, id, &e), 0);
+        assert_string_equal(id, "");
+        assert_int_equal(mkdirat(at(f), "lost+found", 0700), 0);
+        assert_int_equal(staging_make_id(f->s, id, &e), 0);
+        assert_int_equal(strlen(id), 32);
+        assert_int_equal(strspn(id, "0123456789abcdef"), 32);
+        assert_int_equal(staging_read_id(f->s, again, &e), 0);
+        assert_string_equal(again, id);
+        assert_int_equal(staging_make_id(f->s, again, &e), -ENOTEMPTY);
+        assert_int_equal(staging_adopt_id(f->s, again, &e), 0);
+        assert_string_not_equal(again, id);
+        assert_int_equal(staging_read_id(f->s, id, &e), 0);
+        assert_string_equal(again, id);
+        assert_int_equal(unlinkat(at(f), ".czard-id", 0), 0);
+        publish(f, "ux/f", "x", NULL);
+        assert_int_equal(staging_make_id(f->s, again, &e), -ENOTEMPTY);
+
+        static const char *const bad[] = {"", "x\n", "0123456789abcdef0123456789abcdef",
+                "0123456789abcdef0123456789abcdef0\n", "0123456789abcdef0123456789abcdeg\n"};
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                assert_int_equal(replace_file_at(at(f), ".czard-id", bad[i], strlen(bad[i]), 0440), 0);
+                assert_int_equal(staging_read_id(f->s, id, &e), -EBADMSG);
+        }
+        assert_int_equal(unlinkat(at(f), ".czard-id", 0), 0);
+        assert_int_equal(symlinkat("/etc/machine-id", at(f), ".czard-id"), 0);
+        assert_true(staging_read_id(f->s, id, &e) < 0);
+}
+
+/* The volume goes away under a running czard: what is at the path then counts, not what is held open. */
+static void a_volume_that_was_unmounted_is_noticed(void **state)
+{
+        struct fixture *f = *state;
+        char id[STAGING_ID_SIZE], now[STAGING_ID_SIZE] = "x", away[80];
+        struct error e = {};
+        assert_int_equal(staging_make_id(f->s, id, &e), 0);
+        snprintf(away, sizeof(away), "%s-away", f->dir);
+        assert_int_equal(rename(f->dir, away), 0);
+        assert_int_equal(staging_read_id(f->s, now, &e), -ENOENT);
+        assert_int_equal(e.cause, CAUSE_STAGING);
+        assert_int_equal(mkdir(f->dir, 0750), 0);
+        assert_int_equal(staging_read_id(f->s, now, &e), 0);
+        assert_string_equal(now, "");
+        /* a copy of the volume, with its id, is another volume all the same */
+        _cleanup_close_ int dir = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_free_ char *text = str_printf("%s\n", id);
+        assert_int_equal(replace_file_at(dir, ".czard-id", text, strlen(text), 0440), 0);
+        assert_int_equal(staging_read_id(f->s, now, &e), -ESTALE);
+        assert_int_equal(unlinkat(dir, ".czard-id", 0), 0);
+        assert_int_equal(rmdir(f->dir), 0);
+        assert_int_equal(rename(away, f->dir), 0);
+        assert_int_equal(staging_read_id(f->s, now, &e), 0);
+        assert_string_equal(now, id);
+}
+
+static void opening(void **state)
+{
+        struct fixture *f = *state;
+        struct staging *s = NULL;
+        struct error e = {};
+        assert_int_equal(staging_open("/tmp/czard-no-such-folder", 0440, 0750, &s, &e), -ENOENT);
+        assert_int_equal(staging_open(f->dir, 0444, 0750, &s, &e), -EINVAL);
+        assert_int_equal(staging_open(f->dir, 0440, 0755, &s, &e), -EINVAL);
+        assert_int_equal(staging_open(f->dir, 0440, 02750, &s, &e), -EINVAL);
+        assert_int_equal(staging_open(f->dir, 0440, 0550, &s, &e), -EINVAL);
+        assert_int_equal(staging_open(f->dir, 0040, 0750, &s, &e), -EINVAL);
+        assert_int_equal(chmod(f->dir, 0755), 0);
+        assert_int_equal(staging_open(f->dir, 0440, 0750, &s, &e), -EPERM);
+        assert_non_null(strstr(e.text, "chmod"));
+        assert_int_equal(chmod(f->dir, 0750), 0);
+        /* a file system that has no nameless files, and one that is read-only */
+        assert_true(staging_open("/proc/self", 0440, 0750, &s, &e) < 0);
+        assert_null(s);
+        uint64_t bytes = 0;
+        assert_int_equal(staging_free_bytes(f->s, &bytes, &e), 0);
+        assert_true(bytes > 0);
+        assert_int_equal(staging_open_readonly(f->dir, &s, &e), 0);
+        publish(f, "f", "x", NULL);
+        _cleanup_close_ int fd = staging_open_file(s, "f");
+        assert_true(fd >= 0);
+        s = staging_free(s);
+}
+
+static void a_folder_that_cannot_be_written(void **state)
+{
+        struct fixture *f = *state;
+        if (geteuid() != 0)
+                skip();
+        assert_int_equal(chmod(f->dir, 0750), 0);
+        assert_int_equal(chown(f->dir, 0, 65534), 0);
+        pid_t pid = fork();
+        if (pid == 0) {
+                struct staging *s = NULL;
+                struct error e = {};
+                if (setgroups(0, NULL) < 0 || setresgid(65534, 65534, 65534) < 0 ||
+                        setresuid(65534, 65534, 65534) < 0)
+                        _exit(1);
+                int r = staging_open(f->dir, 0440, 0750, &s, &e);
+                _exit(r == -EACCES && strstr(e.text, "ReadWritePaths=/tmp/czard-staging") ? 0 : 2);
+        }
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* kill -9 between link and rename, and between making a folder and naming it, leaves hidden names. */
+static void leftovers_are_swept(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = {};
+        publish(f, "ux/events/edx/2024/f", "x", NULL);
+        publish(f, "ux/events/edx/2024/.replaced/g", "x", NULL);
+        char hidden[STAGING_HIDDEN_SIZE];
+        assert_int_equal(staging_hidden_name(hidden), 0);
+        _cleanup_close_ int dir = openat(at(f), "ux/events/edx/2024", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_close_ int fd = make(f, "never published");
+        assert_int_equal(staging_link(fd, dir, hidden, &e), 0);
+        _cleanup_close_ int fd2 = make(f, "never published");
+        assert_int_equal(staging_hidden_name(hidden), 0);
+        assert_int_equal(staging_link(fd2, at(f), hidden, &e), 0);
+        assert_int_equal(mkdirat(at(f), "ux/.events.czard-tmp-0000000000000000", 0700), 0);
+        assert_int_equal(mkdirat(at(f), "ux/.czard-tmp-77", 0700), 0);
+        assert_int_equal(mkdirat(at(f), "ux/.czard-tmp-77/deep", 0700), 0);
+        /* what is not ours stays */
+        assert_int_equal(mkdirat(at(f), "ux/.hidden", 0700), 0);
+        assert_int_equal(mkdirat(at(f), "ux/czard-tmp-1", 0700), 0);
+        assert_int_equal(symlinkat("/", at(f), "ux/link"), 0);
+        assert_int_equal(symlinkat("/", at(f), "ux/.czard-tmp-link"), 0);
+        assert_int_equal(mkdirat(at(f), "lost+found", 0700), 0);
+        assert_int_equal(mkdirat(at(f), "lost+found/.czard-tmp-1", 0700), 0);
+
+        assert_int_equal(staging_sweep(f->s, keep_none, NULL, &e), 0);
+        assert_int_equal(count_entries(f, "ux/events/edx/2024"), 2);
+        assert_content(f, "ux/events/edx/2024/f", "x");
+        assert_content(f, "ux/events/edx/2024/.replaced/g", "x");
+        assert_int_equal(count_entries(f, "."), 2);
+        assert_int_equal(count_entries(f, "ux"), 4);
+        assert_true(is_there(f, "ux/.hidden"));
+        assert_true(is_there(f, "ux/czard-tmp-1"));
+        assert_true(is_there(f, "ux/link"));
+        assert_true(is_there(f, "lost+found/.czard-tmp-1"));
+}
+
+/* A sysfs of our own: name under dev/block, files, links in slaves/. */
+static void sysfs_file(struct fixture *f, const char *path, const char *text)
+{
+        _cleanup_free_ char *dir = strdup(path);
+        *strrchr(dir, '/') = 0;
+        _cleanup_close_ int fd = mkdir_beneath(at(f), dir, 0700, (gid_t)-1);
+        assert_true(fd >= 0);
+        if (text)
+                assert_int_equal(replace_file_at(at(f), path, text, strlen(text), 0600), 0);
+}
+
+static void sysfs_slave(struct fixture *f, const char *of, const char *target, const char *name)
+{
+        _cleanup_free_ char *path = str_printf("%s/slaves/%s", of, name),
+                            *to = str_printf("../../%s", target);
+        sysfs_file(f, path, NULL);
+        assert_int_equal(symlinkat(to, at(f), path), 0);
+}
+
+static enum encrypted encrypted_of(
+        struct fixture *f, const char *device, unsigned minor_number, const char *text)
+{
+        char detail[256] = "";
+        _cleanup_free_ char *path = str_printf("dev/block/253:%u", minor_number);
+        _cleanup_free_ char *to = str_printf("../../%s", device);
+        sysfs_file(f, path, NULL);
+        assert_int_equal(symlinkat(to, at(f), path), 0);
+        enum encrypted r =
+                staging_device_encrypted(at(f), makedev(253, minor_number), detail, sizeof(detail));
+        if (!strstr(detail, text))
+                fail_msg("%s is not in: %s", text, detail);
+        return r;
+}
+
+static void encrypted_devices(void **state)
+{
+        struct fixture *f = *state;
+        char detail[256];
+        sysfs_file(f, "sda/sda1/partition", "1\n");
+        sysfs_file(f, "sda/dev", "8:0\n");
+        sysfs_file(f, "dm-0/dm/uuid", "CRYPT-LUKS2-00112233445566778899aabbccddeeff-luks\n");
+        sysfs_slave(f, "dm-0", "sda/sda1", "sda1");
+        sysfs_file(f, "dm-1/dm/uuid", "LVM-abc\n"); /* a volume on the encrypted one */
+        sysfs_slave(f, "dm-1", "dm-0", "dm-0");
+        sysfs_file(f, "dm-2/dm/uuid", "LVM-def\n"); /* half of it beside */
+        sysfs_slave(f, "dm-2", "dm-0", "dm-0");
+        sysfs_slave(f, "dm-2", "sda/sda1", "sda1");
+        sysfs_file(f, "dm-3/dm/uuid", "CRYPT-VERITY-001122-root\n");
+        sysfs_slave(f, "dm-3", "sda/sda1", "sda1");
+        sysfs_file(f, "loop0/loop/backing_file", "/x\n");
+        sysfs_file(f, "dm-4/dm/uuid", "LVM-loops\n"); /* a loop below itself must end */
+        sysfs_slave(f, "dm-4", "dm-4", "dm-4");
+        sysfs_file(f, "md0/md0p1/partition", "1\n"); /* a partition of an array of encrypted devices */
+        sysfs_slave(f, "md0", "dm-0", "dm-0");
+
+        assert_int_equal(encrypted_of(f, "dm-0", 0, "CRYPT-LUKS2"), ENCRYPTED_YES);
+        assert_int_equal(encrypted_of(f, "dm-1", 1, "dm-1 < dm-0"), ENCRYPTED_YES);
+        assert_int_equal(encrypted_of(f, "dm-2", 2, "no dm-crypt"), ENCRYPTED_NO);
+        assert_int_equal(encrypted_of(f, "dm-3", 3, "no dm-crypt"), ENCRYPTED_NO);
+        assert_int_equal(encrypted_of(f, "sda/sda1", 4, "sda1"), ENCRYPTED_NO);
+        assert_int_equal(encrypted_of(f, "loop0", 5, "loop"), ENCRYPTED_UNKNOWN);
+        assert_int_equal(encrypted_of(f, "dm-4", 6, "dm-4"), ENCRYPTED_UNKNOWN);
+        assert_int_equal(encrypted_of(f, "md0/md0p1", 7, "md0p1"), ENCRYPTED_YES);
+        assert_int_equal(
+                staging_device_encrypted(at(f), makedev(0, 42), detail, sizeof(detail)), ENCRYPTED_UNKNOWN);
+        assert_non_null(strstr(detail, "btrfs"));
+        assert_int_equal(
+                staging_device_encrypted(at(f), makedev(9, 9), detail, sizeof(detail)), ENCRYPTED_UNKNOWN);
+        /* the real one: an answer and a reason, whatever they are */
+        detail[0] = 0;
+        (void)staging_encrypted(f->s, detail, sizeof(detail));
+        assert_true(detail[0]);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+        const struct CMUnitTest tests[] = {
+                T(a_file_appears_with_its_attributes),
+                T(a_time_that_is_left),
+                T(groups_are_set_on_what_is_new),
+                T(a_group_we_are_not_in),
+                T(replacing),
+                T(a_crash_between_keeping_and_replacing),
+                T(every_crash_and_every_failure),
+                T(paths_that_are_refused),
+                T(what_others_plant_is_never_used),
+                T(folders_and_files_of_others_are_refused),
+                T(removing),
+                T(identity),
+                T(a_volume_that_was_unmounted_is_noticed),
+                T(opening),
+                T(a_folder_that_cannot_be_written),
+                T(leftovers_are_swept),
+                T(encrypted_devices),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
