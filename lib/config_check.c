@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A configuration as a whole: what follows from other keys, what does not fit together, what a reload can
  * take over, and what the packages' filters want. Reads nothing but struct config. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fnmatch.h>
-#include <stdio.h>
 
 #include "config_load.h"
 #include "name.h"
@@ -52,15 +52,16 @@ static bool is_below(const char *path, const char *folder)
 
 static bool is_loopback(const char *host)
 {
-        size_t n = *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
-        if (name_equals(host, n, "localhost") || name_equals(host, n, "[::1]"))
-                return true;
-        /* 127.0.0.0/8, four numbers: a name such as 127.0.0.1.example.org is none */
-        unsigned char b[4];
-        int end = 0;
-        if (sscanf(host, "127.%3hhu.%3hhu.%3hhu%n", &b[0], &b[1], &b[2], &end) != 3)
-                return false;
-        return (size_t)end == n;
+        struct in_addr v4;
+        struct in6_addr v6;
+        char name[64];
+        bool bracket = *host == '[';
+        host += bracket;
+        name_copy(name, sizeof(name), host, strcspn(host, bracket ? "]" : ":"));
+        if (bracket)
+                return inet_pton(AF_INET6, name, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+        return streq(name, "localhost") ||
+               (inet_pton(AF_INET, name, &v4) == 1 && ntohl(v4.s_addr) >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET);
 }
 
 static void check_s3(struct loader *l)

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <string.h>
+
+#include "config_fixture.h"
+
+static void what_must_be_set(void **state)
+{
+        (void)state;
+        expect_error("[staging]\nmin_free = 1G\n" PACKAGE, 1, "[staging] path: not set; expected");
+        expect_error(PACKAGE, 0, "[staging] path: not set; expected");
+        expect_error("[staging]\n\npath =\n" PACKAGE, 3, "[staging] path: not set; expected");
+        expect_error(STAGING, 0, "no [package NAME] section; expected at least one");
+        expect_error(STAGING "\n[package x]\ncategories = rdx database\nrdx = s3://bbb\n", 4,
+                "[package x] database: not set; expected s3://bucket/prefix, or categories without database");
+        expect_error(
+                STAGING "[package x]\ncategories = email-opt-in\n", 3, "[package x] email_opt_in: not set");
+        expect_error(STAGING "[package x]\ncategories = rdx\nrdx =\n", 3, "[package x] rdx: not set");
+}
+
+static void organisations(void **state)
+{
+        (void)state;
+        expect_error(STAGING "[package UniversityX]\ncategories = rdx\nrdx = s3://bbb\n", 3,
+                "did you mean \"universityx\"?");
+        expect_error(STAGING "[package a]\ncategories = rdx\nrdx = s3://bbb\n[package b]\norg = "
+                             "a\ncategories = rdx\nrdx = "
+                             "s3://bbb\n",
+                7, "[package b] org: the same organisation as [package a]");
+        expect_error(STAGING "[package b]\norg = a\ncategories = rdx\nrdx = s3://bbb\n[package "
+                             "a]\ncategories = rdx\nrdx = "
+                             "s3://bbb\n",
+                7, "[package a] org: the same organisation as [package b]");
+        struct config *c =
+                load_good(STAGING "[package Main]\norg = universityx\ncategories = rdx\nrdx = s3://bbb\n");
+        assert_string_equal(c->packages[0].spec.org, "universityx");
+        config_free(c);
+}
+
+static void http_only_to_loopback(void **state)
+{
+        (void)state;
+        static const char *const good[] = {"http://127.0.0.1:9000", "http://localhost:1", "http://[::1]:9000",
+                "http://[0:0::1]", "http://127.1.2.3", "https://s3.example.org", "https://10.0.0.1"};
+        static const char *const bad[] = {"http://s3.example.org", "http://10.0.0.1:9000",
+                "http://127.0.0.1.example.org", "http://localhost.example.org", "http://127.example.org",
+                "http://[::2]", "http://0.0.0.0", "http://127.0.0.1x", "http://127.0.0.256",
+                "http://127.0.0"};
+        char text[512];
+        for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+                snprintf(text, sizeof(text), "[s3]\nendpoint = %s\n" STAGING PACKAGE, good[i]);
+                struct config *c = load_good(text);
+                assert_int_equal(c->warnings.n, 0);
+                assert_int_equal(c->s3.addressing, ADDRESSING_PATH);
+                config_free(c);
+        }
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                snprintf(text, sizeof(text), "[s3]\nendpoint = %s\n" STAGING PACKAGE, bad[i]);
+                expect_error(text, 2, "allow_http = yes");
+                snprintf(text, sizeof(text), "[s3]\nallow_http = yes\nendpoint = %s\n" STAGING PACKAGE,
+                        bad[i]);
+                struct config *c = load_good(text);
+                assert_int_equal(c->warnings.n, 1);
+                assert_non_null(strstr(c->warnings.v[0], ":3: [s3] endpoint"));
+                config_free(c);
+        }
+}
+
+static void addressing_is_decided(void **state)
+{
+        (void)state;
+        struct config *c = load_good("[s3]\naddressing = path\n" STAGING PACKAGE);
+        assert_int_equal(c->s3.addressing, ADDRESSING_PATH);
+        config_free(c);
+        c = load_good("[s3]\naddressing = virtual\nendpoint = https://x.example\n" STAGING PACKAGE);
+        assert_int_equal(c->s3.addressing, ADDRESSING_VIRTUAL);
+        config_free(c);
+}
+
+static void secrets_stay_out_of_staging(void **state)
+{
+        (void)state;
+        expect_error("[daemon]\nstate_dir = /srv/x/state\n" STAGING PACKAGE
+                     "homedir = /h\n[openpgp]\nhomedir = /h\n",
+                2, "[daemon] state_dir: inside [staging] path");
+        expect_error("[openpgp]\nhomedir = /srv/x\n" STAGING PACKAGE, 2, "[openpgp] homedir: inside");
+        expect_error("[openpgp]\npassphrase_file = /srv/x/p\n" STAGING PACKAGE, 2, "passphrase_file: inside");
+        expect_error("[s3]\ncredentials = /srv/x/c.csv\n" STAGING PACKAGE, 2, "[s3] credentials: inside");
+        expect_error(STAGING PACKAGE "homedir = /srv/x/h\n", 8, "[package universityx] homedir: inside");
+        struct config *c =
+                load_good("[daemon]\nstate_dir = /srv\n[openpgp]\nhomedir = /srv/xy\n" STAGING PACKAGE);
+        config_free(c);
+        c = load_good("[daemon]\nstate_dir = /other\n" STAGING PACKAGE);
+        assert_string_equal(c->openpgp.homedir, "/other/gnupg");
+        config_free(c);
+}
+
+static void locations_are_checked(void **state)
+{
+        (void)state;
+        expect_error(STAGING "[package x]\ncategories = events\nevents = s3://bbb/x/edx/events/2024/\n", 5,
+                "[package x] events: names a year");
+        expect_error(STAGING "[package x]\ncategories = database\ndatabase = s3://bbb/other-\n", 5,
+                "[package x] database: names the beginning");
+        struct config *c =
+                load_good(STAGING "[package x]\ncategories = events\nevents = s3://bbb/x/edx/events/\n");
+        assert_int_equal(c->warnings.n, 1);
+        assert_non_null(strstr(c->warnings.v[0], ":5: [package x] events: names the site edx"));
+        config_free(c);
+        c = load_good(
+                STAGING "[package x]\nsites = edx\ncategories = events\nevents = s3://bbb/x/edx/events/\n");
+        assert_int_equal(c->warnings.n, 0);
+        config_free(c);
+}
+
+static void warnings(void **state)
+{
+        (void)state;
+        struct config *c =
+                load_good("[openpgp]\nsignatures = none\nsigners = 0123456789abcdef0123456789abcdef01234567\n"
+                          "[staging]\npath = /srv/x\nfile_mode = 0660\n" PACKAGE);
+        assert_int_equal(c->warnings.n, 2);
+        assert_non_null(strstr(c->warnings.v[0], ":3: [openpgp] signers"));
+        assert_non_null(strstr(c->warnings.v[1], ":6: [staging] file_mode"));
+        config_free(c);
+}
+
+static void credentials_and_homedir_are_inherited(void **state)
+{
+        (void)state;
+        struct config *c =
+                load_good("[s3]\ncredentials = /general.csv\n" STAGING PACKAGE
+                          "[package other]\ncategories = rdx\nrdx = s3://bbb\ncredentials = /own.csv\n"
+                          "homedir = /own\n");
+        assert_string_equal(c->packages[0].credentials, "/general.csv");
+        assert_string_equal(c->packages[0].homedir, "/var/lib/czard/gnupg");
+        assert_string_equal(c->packages[1].credentials, "/own.csv");
+        assert_string_equal(c->packages[1].homedir, "/own");
+        config_free(c);
+}
+
+static void groups(void **state)
+{
+        (void)state;
+        struct config *c = load_good(
+                STAGING "group = all\nrdx_group = projects\n" PACKAGE
+                        "[package other]\ncategories = rdx events\nrdx = s3://bbb\nevents = s3://bbb\n"
+                        "group = others\nevents_group = other-events\n");
+        const struct config_package *p = &c->packages[0], *o = &c->packages[1];
+        assert_string_equal(config_group(p, CATEGORY_EVENTS), "all");
+        assert_string_equal(config_group(p, CATEGORY_RDX), "projects");
+        /* another czar's data never go to a group that [staging] names for a category */
+        assert_string_equal(config_group(o, CATEGORY_RDX), "others");
+        assert_string_equal(config_group(o, CATEGORY_EVENTS), "other-events");
+        assert_int_equal(c->warnings.n, 1);
+        assert_non_null(strstr(c->warnings.v[0], "[package other] group"));
+        config_free(c);
+        c = load_good(STAGING PACKAGE);
+        assert_null(config_group(&c->packages[0], CATEGORY_EVENTS));
+        config_free(c);
+}
+
+/* --- reload --- */
+
+static void expect_restart(const char *old_text, const char *new_text, const char *key)
+{
+        struct config *old = load_good(old_text), *new = load_good(new_text);
+        const char *got = config_needs_restart(old, new);
+        if (key) {
+                assert_non_null(got);
+                assert_string_equal(got, key);
+        } else {
+                assert_null(got);
+        }
+        config_free(old);
+        config_free(new);
+}
+
+#define BASE STAGING PACKAGE
+#define OTHER "[package other]\ncategories = rdx\nrdx = s3://bbb\n"
+
+static void reload(void **state)
+{
+        (void)state;
+        expect_restart(BASE, BASE, NULL);
+        expect_restart(
+                BASE, BASE "sites = edx\ncourses = X-*\n[daemon]\nworkers = 2\nlog_level = err\n", NULL);
+        expect_restart(BASE, BASE "[daemon]\nstate_dir = /other\n", "daemon.state_dir");
+        expect_restart(BASE, BASE "[daemon]\nsocket = /s\n", "daemon.socket");
+        expect_restart(BASE, BASE "[staging]\ngroup = g\n", "staging.group");
+        expect_restart(BASE, BASE "[staging]\ndir_mode = 0700\n", "staging.dir_mode");
+        expect_restart(BASE, BASE "[openpgp]\npassphrase_file = /p\n", "openpgp.passphrase_file");
+        /* [s3] credentials are taken over, also by the packages that inherit them; a package's own are not */
+        expect_restart(BASE "[s3]\ncredentials = /a\n", BASE "[s3]\ncredentials = /b\n", NULL);
+        expect_restart(BASE, BASE "credentials = /own\n", "package.credentials");
+        expect_restart(
+                BASE "credentials = /own\n", BASE "credentials = /own\n[s3]\ncredentials = /b\n", NULL);
+        expect_restart(BASE, BASE "homedir = /own\n", "package.homedir");
+        expect_restart(BASE "homedir = /own\n", BASE, "package.homedir");
+        expect_restart(BASE, BASE "rdx_group = g\n", "package.rdx_group");
+        expect_restart(BASE, BASE "group = g\n", "package.group");
+        /* packages come and go */
+        expect_restart(BASE, BASE OTHER, NULL);
+        expect_restart(BASE OTHER "homedir = /own\n", BASE, NULL);
+        expect_restart(BASE, BASE OTHER "homedir = /own\n", "package.homedir");
+        expect_restart(STAGING "group = g\n" PACKAGE, STAGING "group = g\n" PACKAGE OTHER, NULL);
+}
+
+/* --- filters --- */
+
+static void filters(void **state)
+{
+        (void)state;
+        struct config *c = load_good(BASE "courses = UniversityX-CS* UniversityX-ART1-2024 !*-ccx-*\n"
+                                          "tables = !ora/* !forum\n" OTHER);
+        const struct config_package *p = &c->packages[0], *all = &c->packages[1];
+        assert_true(config_wants_course(p, "UniversityX-CS101-2024"));
+        assert_true(config_wants_course(p, "UniversityX-ART1-2024"));
+        assert_false(config_wants_course(p, "UniversityX-ART1-2025"));
+        assert_false(config_wants_course(p, "UniversityX-CS101-2024-ccx-7"));
+        assert_false(config_wants_course(p, "universityx-CS101-2024"));
+        assert_true(config_wants_course(p, "")); /* organisation-wide */
+        assert_true(config_wants_table(p, "auth_user"));
+        assert_false(config_wants_table(p, "ora/assessment_assessment"));
+        assert_false(config_wants_table(p, "forum"));
+        assert_true(config_wants_course(all, "anything"));
+        assert_true(config_wants_table(all, "anything"));
+        config_free(c);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(what_must_be_set),
+                cmocka_unit_test(organisations),
+                cmocka_unit_test(http_only_to_loopback),
+                cmocka_unit_test(addressing_is_decided),
+                cmocka_unit_test(secrets_stay_out_of_staging),
+                cmocka_unit_test(locations_are_checked),
+                cmocka_unit_test(warnings),
+                cmocka_unit_test(credentials_and_homedir_are_inherited),
+                cmocka_unit_test(groups),
+                cmocka_unit_test(reload),
+                cmocka_unit_test(filters),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
