@@ -52,7 +52,7 @@ struct package_context *director_context(const struct director *d, const char *o
 /* --- the key --- */
 
 /* CPUs that affinity allows us; the cgroup's quota shows as fewer of them only where cpuset is used. */
-static unsigned count_workers(const struct config *c)
+unsigned director_workers(const struct config *c)
 {
         if (c->workers != CONFIG_AUTO)
                 return c->workers;
@@ -65,6 +65,10 @@ static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *r
 {
         struct director *d = arg;
         (void)p;
+        if (ready->outcome.cause != CAUSE_NONE && d->ready) {
+                pause_enter(d, PAUSE_KEY, ready->outcome.cause, ready->outcome.detail);
+                return;
+        }
         if (ready->outcome.cause != CAUSE_NONE) {
                 struct error e = {};
                 error_set(&e, ready->outcome.cause, EACCES, "%s", ready->outcome.detail);
@@ -72,7 +76,7 @@ static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *r
                 return;
         }
         watch_keys(d->watch, ready);
-        if (++d->pools_ready < d->n_pools || d->stopping)
+        if (d->ready || ++d->pools_ready < d->n_pools || d->stopping)
                 return;
         d->ready = true;
         notify_ready(d->notify);
@@ -84,35 +88,36 @@ static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *r
                 poll_schedule(d->poll);
 }
 
-static int add_pool(struct director *d, const char *homedir, size_t i, struct error *e)
+/* The pool for that GnuPG home; made when there is none yet. */
+static int pool_for(struct director *d, const char *homedir, struct pool **ret, struct error *e)
 {
+        for (size_t i = 0; i < d->n_pools; i++)
+                if (streq(pool_homedir(d->pools[i]), homedir)) {
+                        *ret = d->pools[i];
+                        return 0;
+                }
+        struct pool **pools = realloc(d->pools, (d->n_pools + 1) * sizeof(*pools));
+        if (!pools)
+                return error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");
+        d->pools = pools;
         struct pool_spec spec = {.run_dir = d->run_dir,
-                .number = (unsigned)i,
+                .number = (unsigned)d->n_pools,
                 .homedir = homedir,
                 .config = d->config,
                 .passphrase = &d->passphrase,
-                .workers = count_workers(d->config)};
-        return pool_new(&d->loop, &spec, on_pool_ready, d, &d->pools[i], e);
+                .workers = director_workers(d->config)};
+        int r = pool_new(&d->loop, &spec, on_pool_ready, d, ret, e);
+        if (r >= 0)
+                d->pools[d->n_pools++] = *ret;
+        return r;
 }
 
-static int open_pools(struct director *d, struct error *e)
+int director_open_pools(struct director *d, struct error *e)
 {
-        const struct config *c = d->config;
-        d->pools = calloc(c->n_packages, sizeof(*d->pools));
-        if (!d->pools)
-                return error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");
-        for (size_t i = 0; i < c->n_packages; i++) {
-                size_t same = 0;
-                while (same < i && !streq(c->packages[same].homedir, c->packages[i].homedir))
-                        same++;
-                if (same < i) {
-                        d->packages[i].pool = d->packages[same].pool;
-                        continue;
-                }
-                int r = add_pool(d, c->packages[i].homedir, d->n_pools, e);
+        for (size_t i = 0; i < d->config->n_packages; i++) {
+                int r = pool_for(d, d->config->packages[i].homedir, &d->packages[i].pool, e);
                 if (r < 0)
                         return r;
-                d->packages[i].pool = d->pools[d->n_pools++];
         }
         return 0;
 }
@@ -169,7 +174,7 @@ void director_stop(struct director *d)
 static int open_all(struct director *d, struct error *e)
 {
         int (*const steps[])(struct director *, struct error *) = {
-                startup_state, startup_staging, startup_groups, startup_run_dir, startup_passphrase};
+                startup_state, startup_staging, startup_run_dir, startup_passphrase};
         for (size_t i = 0; i < ELEMENTSOF(steps); i++) {
                 int r = steps[i](d, e);
                 if (r < 0)
@@ -177,7 +182,10 @@ static int open_all(struct director *d, struct error *e)
         }
         struct fetcher_spec spec = {
                 .config_path = d->options.config_path, .socket_path = d->options.fetch_socket};
-        int r = record_new(d, &d->record);
+        int r = startup_groups(d->config, &d->packages, e);
+        if (r < 0)
+                return r;
+        r = record_new(d, &d->record);
         if (r >= 0)
                 r = queue_new(d, &d->queue);
         if (r >= 0)
@@ -193,10 +201,10 @@ static int open_all(struct director *d, struct error *e)
         if (r < 0)
                 return error_set(e, CAUSE_INTERNAL, -r, "cannot start: %s", strerror(-r));
         r = startup_reconcile(d, e);
-        return r < 0 ? r : open_pools(d, e);
+        return r < 0 ? r : director_open_pools(d, e);
 }
 
-static void audit_simple(struct director *d, const char *event)
+void director_audit(struct director *d, const char *event)
 {
         struct error e = {};
         struct audit_entry a = {
@@ -233,7 +241,7 @@ int director_open(struct director *d, const struct options *options)
                 d->status = STATUS_CANNOT;
                 return r;
         }
-        audit_simple(d, "start");
+        director_audit(d, "start");
         return 0;
 }
 
@@ -256,7 +264,7 @@ int director_run(struct director *d)
                 judge(d);
         else if (d->status == STATUS_INCOMPLETE)
                 d->status = STATUS_WELL; /* a daemon's troubles are in the journal, not in its exit status */
-        audit_simple(d, "stop");
+        director_audit(d, "stop");
         journal_event(EVENT_STOPPED, &(struct journal_fields){.audit_head = audit_head(d->audit)}, "stopped");
         return d->status;
 }
@@ -289,23 +297,4 @@ void director_close(struct director *d)
         close_fd(d->lock_fd);
         close_fd(d->state_fd);
         d->config = config_free(d->config);
-}
-
-/* --- reload --- */
-
-void director_reload(struct director *d)
-{
-        struct config *fresh = NULL;
-        struct error e = {};
-        notify_reloading(d->notify);
-        int r = config_load(d->options.config_path, &fresh, &e, NULL);
-        if (r < 0) {
-                journal_event(EVENT_RELOAD_REFUSED, &(struct journal_fields){.cause = e.cause},
-                        "reload refused, the old configuration stays in force: %s", e.text);
-                notify_ready(d->notify);
-                return;
-        }
-        (void)fresh;
-        config_free(fresh);
-        notify_ready(d->notify);
 }

@@ -85,8 +85,13 @@ void director_fail(struct director *d, const struct error *e);
 void director_stop(struct director *d);
 /* Something ended: --once may be over, STATUS= may be different. */
 void director_check(struct director *d);
-/* SIGHUP. */
+/* SIGHUP; reload.c */
 void director_reload(struct director *d);
+/* Gives each package the workers with its key, starting those that are not there. */
+int director_open_pools(struct director *d, struct error *e);
+unsigned director_workers(const struct config *c);
+/* One audit line about czard itself: "start", "stop", "reload", with the hash of the configuration. */
+void director_audit(struct director *d, const char *event);
 
 /* The package section of that org, or NULL. */
 const struct config_package *director_package(const struct director *d, const char *org);
@@ -96,7 +101,7 @@ struct package_context *director_context(const struct director *d, const char *o
 /* Everything that can be checked before the loop runs. 0, or -errno with the text an admin needs. */
 int startup_state(struct director *d, struct error *e);
 int startup_staging(struct director *d, struct error *e);
-int startup_groups(struct director *d, struct error *e);
+int startup_groups(const struct config *c, struct package_context **ret, struct error *e);
 int startup_run_dir(struct director *d, struct error *e);
 int startup_passphrase(struct director *d, struct error *e);
 /* Ledger against disk: working states back to NEW, left-overs swept, missing files marked. */

@@ -395,13 +395,29 @@ void poll_schedule(struct poll *p)
         uv_timer_start(&p->timer, on_timer, 0, 0);
 }
 
+static void drop_listings(struct poll *p)
+{
+        while (p->listings)
+                listing_free(p->listings);
+        p->running = 0;
+}
+
+void poll_restart(struct poll *p)
+{
+        drop_listings(p);
+        p->again = p->again_full = false;
+        if (p->next_usec != 0)
+                poll_schedule(p); /* with the new interval */
+        p->due_full = true;
+        if (p->next_usec == 0)
+                poll_now(p, true);
+}
+
 void poll_stop(struct poll *p)
 {
         p->stopped = true;
         uv_timer_stop(&p->timer);
-        while (p->listings)
-                listing_free(p->listings);
-        p->running = 0;
+        drop_listings(p);
 }
 
 bool poll_running(const struct poll *p)

@@ -11,6 +11,8 @@ struct poll *poll_free(struct poll *p);
 void poll_now(struct poll *p, bool full);
 /* Polls run by themselves from now on, by poll_interval and full_list_interval. */
 void poll_schedule(struct poll *p);
+/* The configuration is another one: what runs is dropped, and a full poll begins. */
+void poll_restart(struct poll *p);
 /* No new ones; what runs is dropped. */
 void poll_stop(struct poll *p);
 bool poll_running(const struct poll *p);

@@ -30,6 +30,7 @@ struct worker {
         struct helper *helper;
         enum worker_state state;
         uint64_t heard_usec;
+        unsigned settings; /* pool->settings it was set up with */
         char home[PATH_MAX];
         worker_message_fn *on_message;
         void *arg;
@@ -45,6 +46,7 @@ struct pool {
         enum pgp_engine engine;
         char template[PATH_MAX]; /* the prepared home, "" before the first READY */
         unsigned n, serial;
+        unsigned settings; /* counts pool_reconfigure() */
         uint64_t last_death_usec;
         struct worker *workers;
         struct claim *claims;
@@ -194,6 +196,7 @@ static int start_worker(struct pool *p, struct error *e)
         if (!w)
                 return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
         w->pool = p;
+        w->settings = p->settings;
         snprintf(w->home, sizeof(w->home), "%s/w%u-%u", p->spec.run_dir, p->spec.number, p->serial++);
         remove_home(w->home);
         if (mkdir(w->home, 0700) < 0) {
@@ -321,10 +324,14 @@ int worker_send(struct worker *w, const struct message *m)
 
 void worker_release(struct worker *w)
 {
+        struct pool *p = w->pool;
         w->on_message = NULL;
         w->arg = NULL;
-        set_state(w, WORKER_IDLE);
-        serve_claims(w->pool);
+        if (w->settings != p->settings || p->n > p->spec.workers)
+                worker_free(w);
+        else
+                set_state(w, WORKER_IDLE);
+        serve_claims(p);
 }
 
 void worker_discard(struct worker *w)
@@ -339,6 +346,36 @@ unsigned pool_size(const struct pool *p)
         return p->spec.workers;
 }
 
+static void take_settings(struct pool *p, const struct config *c)
+{
+        struct strbuf signers = {};
+        for (size_t i = 0; i < c->openpgp.signers.n; i++)
+                strbuf_printf(&signers, "%s%s", i ? " " : "", c->openpgp.signers.v[i]);
+        free(p->signers);
+        p->signers = signers.s;
+        p->limits = c->limits;
+        p->signatures = c->openpgp.signatures;
+        p->engine = c->openpgp.engine;
+}
+
+const char *pool_homedir(const struct pool *p)
+{
+        return p->homedir;
+}
+
+void pool_reconfigure(struct pool *p, const struct config *config, unsigned workers)
+{
+        take_settings(p, config);
+        p->settings++;
+        p->spec.workers = workers;
+        for (struct worker *w = p->workers, *next; w; w = next) {
+                next = w->next;
+                if (w->state == WORKER_IDLE)
+                        worker_free(w);
+        }
+        serve_claims(p);
+}
+
 int pool_new(uv_loop_t *loop, const struct pool_spec *spec, pool_ready_fn *ready, void *arg,
         struct pool **ret, struct error *e)
 {
@@ -346,14 +383,8 @@ int pool_new(uv_loop_t *loop, const struct pool_spec *spec, pool_ready_fn *ready
         if (!p)
                 return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
         *p = (struct pool){.loop = loop, .spec = *spec, .ready = ready, .arg = arg};
-        struct strbuf signers = {};
-        for (size_t i = 0; i < spec->config->openpgp.signers.n; i++)
-                strbuf_printf(&signers, "%s%s", i ? " " : "", spec->config->openpgp.signers.v[i]);
-        p->signers = signers.s;
         p->homedir = strdup(spec->homedir);
-        p->limits = spec->config->limits;
-        p->signatures = spec->config->openpgp.signatures;
-        p->engine = spec->config->openpgp.engine;
+        take_settings(p, spec->config);
         uv_timer_init(loop, &p->tick);
         p->tick.data = p;
         int r = start_worker(p, e);

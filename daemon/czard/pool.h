@@ -54,4 +54,8 @@ void worker_discard(struct worker *w);
 /* Removes what a killed czard left below run_dir. */
 void pool_remove_homes(const char *run_dir);
 
+const char *pool_homedir(const struct pool *p);
+/* Takes over what a reload may change: limits, signature policy, number of workers. Workers that were set up
+ * otherwise finish what they do and are replaced. */
+void pool_reconfigure(struct pool *p, const struct config *config, unsigned workers);
 unsigned pool_size(const struct pool *p);

@@ -46,6 +46,36 @@ static bool is_older_than(const char *date, uint64_t keep_usec)
         return (uint64_t)(today - day) > keep_usec / USEC_PER_DAY && today > day;
 }
 
+struct newer {
+        const struct ledger_object *o;
+        char last[11];
+        uint64_t dates;
+};
+
+static int on_newer(struct ledger_object *other, void *arg)
+{
+        struct newer *n = arg;
+        if (strcmp(other->date, n->o->date) > 0 && !streq(other->date, n->last)) {
+                memcpy(n->last, other->date, sizeof(n->last));
+                n->dates++;
+        }
+        return 0;
+}
+
+/* Are there keep_snapshots newer ones already? What is pruned or forgotten counts: it was a snapshot of its
+ * week. */
+static bool is_beyond(const struct director *d, const struct ledger_object *o)
+{
+        uint64_t keep = d->config->staging.keep_snapshots;
+        if (keep == CONFIG_ALL || !o->is_zip)
+                return false;
+        struct newer n = {.o = o};
+        struct ledger_filter f = {
+                .categories = BIT(o->category), .org = o->org, .since = o->date, .newest_first = true};
+        ledger_each(d->ledger, &f, on_newer, &n, NULL);
+        return n.dates >= keep;
+}
+
 bool queue_wants(const struct director *d, const struct ledger_object *o, const char **ret_why)
 {
         const struct config_package *p = director_package(d, o->org);
@@ -66,6 +96,8 @@ bool queue_wants(const struct director *d, const struct ledger_object *o, const 
                 why = "older than since";
         else if (o->category == CATEGORY_EVENTS && is_older_than(o->date, d->config->staging.keep_days_usec))
                 why = "older than keep_days";
+        else if (is_beyond(d, o))
+                why = "older than keep_snapshots";
         if (ret_why)
                 *ret_why = why;
         return !why;

@@ -267,6 +267,15 @@ static void retry(struct director *d, struct ledger_object *o, uint64_t delay_us
         queue_retry_at(d->queue, o->next_try);
 }
 
+void record_wait(struct director *d, struct ledger_object *o, enum cause cause, const char *detail,
+        uint64_t delay_usec)
+{
+        o->cause = cause;
+        snprintf(o->detail, sizeof(o->detail), "%s", detail);
+        director_status(d, STATUS_INCOMPLETE);
+        retry(d, o, delay_usec);
+}
+
 static void reject(struct director *d, struct ledger_object *o)
 {
         struct audit_entry a = audit_of("rejected", o);

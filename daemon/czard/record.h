@@ -22,6 +22,9 @@ void record_published(struct director *d, struct ledger_object *o, bool replaced
 /* An object could not be finished: what its cause's remedy asks for (RETRY, REJECTED, GONE, a pause, ...). */
 void record_failed(struct director *d, struct ledger_object *o, enum cause cause, const char *detail,
         uint64_t retry_after_usec);
+/* Not a failure: the object waits, with this cause, and is looked at again after delay_usec. */
+void record_wait(struct director *d, struct ledger_object *o, enum cause cause, const char *detail,
+        uint64_t delay_usec);
 void record_missing(struct director *d, struct ledger_object *o, const char *why);
 /* One member, in audit and debug journal. */
 void record_member(struct director *d, const struct ledger_object *o, const struct ledger_member *m);

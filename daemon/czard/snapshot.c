@@ -153,7 +153,7 @@ static void cancel(struct job *j)
 struct job *snapshot_new(struct director *d, const struct ledger_object *o)
 {
         const struct package_context *context = director_context(d, o->org);
-        struct snapshot *s = context ? calloc(1, sizeof(*s)) : NULL;
+        struct snapshot *s = context && context->pool ? calloc(1, sizeof(*s)) : NULL;
         if (!s)
                 return NULL;
         const struct config_staging *c = &d->config->staging;

@@ -26,7 +26,7 @@ struct member {
         enum member_step step;
         unsigned tries;
         bool failed_at_source;
-        bool recorded; /* the ledger has it as it is now */
+        bool linked; /* shares its storage with an earlier snapshot's */
         enum cause cause;
         char *detail; /* owned; NULL: none */
         int64_t plain_size;
@@ -55,7 +55,7 @@ struct snapshot {
         struct proto_directory_done directory_done;
 
         struct member *members; /* in the order of their offsets */
-        size_t n_members, n_staged, n_rejected, n_ignored, n_linked;
+        size_t n_members, n_staged, n_rejected, n_ignored;
         uint64_t wanted_bytes, plain_bytes;
         size_t n_wanted, next; /* next: where the next run begins to look */
         bool progress;         /* something was staged by this attempt */

@@ -9,11 +9,13 @@
 #include "cleanup.h"
 #include "digest.h"
 #include "record.h"
-#include "snapshot.h"
+#include "room.h"
 #include "str.h"
 
 #define S_TYPE(mode) ((mode)&0170000)
 #define S_REGULAR 0100000
+/* An archive that does not fit is looked at again after this. */
+#define ROOM_LOOK_USEC (10 * USEC_PER_MINUTE)
 #define READ_SIZE (256 * 1024)
 
 int snapshot_take_entries(struct snapshot *s, const struct proto_entries *page, struct error *e)
@@ -68,7 +70,6 @@ void snapshot_save_member(struct snapshot *s, struct member *m)
         record_open(d);
         if (ledger_member_save(d->ledger, &row, &e) < 0)
                 pause_enter(d, PAUSE_STATE, e.cause, e.text);
-        m->recorded = true;
 }
 
 void snapshot_reject_member(struct snapshot *s, struct member *m, enum cause cause, const char *detail)
@@ -284,7 +285,6 @@ static void take_over(struct snapshot *s, struct member *m)
                 m->plain_size = -1;
                 return;
         }
-        m->recorded = true;
         s->n_staged++;
         s->n_wanted--;
         s->wanted_bytes -= m->entry.extent;
@@ -305,6 +305,12 @@ static void on_prepared(uv_work_t *work, int status)
                 struct member *m = &s->members[i];
                 if (m->step == MEMBER_STAGED || m->step == MEMBER_WANTED)
                         take_over(s, m);
+        }
+        struct error e = {};
+        if (room_for(s, &e) < 0) {
+                record_wait(s->job.d, &s->job.o, e.cause, e.text, ROOM_LOOK_USEC);
+                snapshot_finish(s);
+                return;
         }
         s->state = SNAPSHOT_RUNS;
         snapshot_step(s);

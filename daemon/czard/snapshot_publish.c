@@ -5,7 +5,7 @@
 
 #include "cleanup.h"
 #include "record.h"
-#include "snapshot.h"
+#include "room.h"
 #include "snapshot_change.h"
 #include "str.h"
 #include "timespan.h"
@@ -92,6 +92,7 @@ static void on_published(uv_work_t *work, int status)
                 if (s->members[i].step == MEMBER_STAGED)
                         o->checks |= s->members[i].checks;
         record_members(s);
+        room_learn(s);
         audit_members(s);
         say_failed_at_source(s);
         o->attempts = 0;

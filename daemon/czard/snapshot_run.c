@@ -132,7 +132,7 @@ static void stage(struct run *r, struct taken *t, const struct proto_verdict *v)
         }
         m->step = MEMBER_STAGED;
         m->cause = CAUSE_NONE;
-        s->n_linked += linked;
+        m->linked = linked;
         s->n_staged++;
         s->plain_bytes += v->plain_size;
         s->progress = true;

@@ -165,18 +165,18 @@ static int resolve_group(const char *name, gid_t *ret, struct error *e)
         return 0;
 }
 
-int startup_groups(struct director *d, struct error *e)
+int startup_groups(const struct config *c, struct package_context **ret, struct error *e)
 {
-        d->packages = calloc(d->config->n_packages, sizeof(*d->packages));
-        if (!d->packages)
+        _cleanup_free_ struct package_context *v = calloc(c->n_packages, sizeof(*v));
+        if (!v)
                 return error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");
-        for (size_t i = 0; i < d->config->n_packages; i++)
-                for (enum category c = 0; c < CATEGORY_MAX; c++) {
-                        int r = resolve_group(
-                                config_group(&d->config->packages[i], c), &d->packages[i].gid[c], e);
+        for (size_t i = 0; i < c->n_packages; i++)
+                for (enum category k = 0; k < CATEGORY_MAX; k++) {
+                        int r = resolve_group(config_group(&c->packages[i], k), &v[i].gid[k], e);
                         if (r < 0)
                                 return r;
                 }
+        *ret = take_ptr(&v);
         return 0;
 }
 

@@ -166,7 +166,7 @@ static void cancel(struct job *j)
 struct job *transfer_new(struct director *d, const struct ledger_object *o)
 {
         const struct package_context *context = director_context(d, o->org);
-        struct transfer *t = context ? calloc(1, sizeof(*t)) : NULL;
+        struct transfer *t = context && context->pool ? calloc(1, sizeof(*t)) : NULL;
         if (!t)
                 return NULL;
         t->job.cancel = cancel;
