@@ -110,6 +110,7 @@ void world_start(struct world *w, const struct world_options *o)
         w->dir_fd = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         assert_true(w->dir_fd >= 0);
         write_text(w, "root/" FETCH_BUCKET "/other-org/x", "x");
+        write_text(w, "root/course-data/universityx-2024-07-14.zip", "");
         write_text(w, "behave/.keep", "");
         write_text(w, "s3d.credentials", FETCH_ID " " FETCH_SECRET " policy=czar:universityx\n");
         if (o->tls) {
@@ -358,7 +359,7 @@ uint32_t fetch_ask(struct fetch *f, const struct proto_get *get, int *ret_pipe)
         int p[2];
         char key[LIMIT_S3_KEY + 1];
         assert_int_equal(pipe2(p, O_CLOEXEC), 0);
-        snprintf(key, sizeof(key), FETCH_EVENTS "%s", get->key);
+        snprintf(key, sizeof(key), "%s%s", get->bucket ? "" : FETCH_EVENTS, get->key);
         struct message m = {.type = PROTO_GET, .id = ++f->id, .get = *get, .fds = {p[1]}, .n_fds = 1};
         if (!get->bucket)
                 m.get.bucket = FETCH_BUCKET;

@@ -68,7 +68,8 @@ struct got {
         size_t n;
         struct message done;
 };
-/* Starts a GET of an object below FETCH_EVENTS; *ret_pipe is the end to read. Returns its id. */
+/* Starts a GET; without a bucket the key is one below FETCH_EVENTS. *ret_pipe is the end to read. Returns its
+ * id. */
 uint32_t fetch_ask(struct fetch *f, const struct proto_get *get, int *ret_pipe);
 /* Reads pipe (closed then) to its end and waits for DONE. */
 void fetch_take(struct fetch *f, uint32_t id, int pipe, struct got *ret);
