@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "missing.h"
 #include "notify.h"
 #include "poll.h"
 #include "queue.h"
@@ -140,12 +141,14 @@ static void stop_now(struct director *d)
         d->signals = signals_free(d->signals);
         d->notify = notify_free(d->notify);
         d->watch = watch_free(d->watch);
+        d->missing = missing_free(d->missing);
         uv_close((uv_handle_t *)&d->check, NULL);
 }
 
 static bool is_over(const struct director *d)
 {
-        return d->options.once && d->ready && !poll_running(d->poll) && queue_idle(d->queue);
+        return d->options.once && d->ready && !poll_running(d->poll) && queue_idle(d->queue) &&
+               !missing_running(d->missing);
 }
 
 static void on_check(uv_timer_t *timer)
@@ -198,6 +201,8 @@ static int open_all(struct director *d, struct error *e)
                 r = notify_new(d, &d->notify);
         if (r >= 0)
                 r = watch_new(d, &d->watch);
+        if (r >= 0)
+                r = missing_new(d, &d->missing);
         if (r < 0)
                 return error_set(e, CAUSE_INTERNAL, -r, "cannot start: %s", strerror(-r));
         r = startup_reconcile(d, e);
@@ -278,6 +283,7 @@ void director_close(struct director *d)
                 d->signals = signals_free(d->signals);
                 d->notify = notify_free(d->notify);
                 d->watch = watch_free(d->watch);
+                d->missing = missing_free(d->missing);
                 d->poll = poll_free(d->poll);
                 d->queue = queue_free(d->queue);
                 d->record = record_free(d->record);

@@ -6,6 +6,7 @@
  *                     ├─ queue        which object next ─┬─ transfer  one file  ── pool ──── czard-decrypt
  *                     │                                  └─ snapshot  one archive of members
  *                     ├─ record       what happened: ledger + audit + journal, in one place
+ *                     ├─ missing, watch  the ledger against the disk; keys that expire, files that are late
  *                     ├─ pause        why nothing is started at the moment
  *                     └─ signals, notify
  */
@@ -65,6 +66,7 @@ struct director {
 
         struct notify *notify;
         struct watch *watch;
+        struct missing *missing;
         uv_timer_t check; /* director_check(): what to do is decided in the next turn of the loop */
 
         bool loop_open, ready, stopping, stopped;
@@ -104,7 +106,7 @@ int startup_staging(struct director *d, struct error *e);
 int startup_groups(const struct config *c, struct package_context **ret, struct error *e);
 int startup_run_dir(struct director *d, struct error *e);
 int startup_passphrase(struct director *d, struct error *e);
-/* Ledger against disk: working states back to NEW, left-overs swept, missing files marked. */
+/* What a stop or crash left: working states back to NEW, hidden files swept. */
 int startup_reconcile(struct director *d, struct error *e);
 
 /* --- pause.c --- */

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "cleanup.h"
+#include "missing.h"
 #include "queue.h"
 #include "record.h"
 #include "retry.h"
@@ -332,8 +333,10 @@ static void finish_poll(struct poll *p)
                 (unsigned long long)p->requests, (unsigned long long)p->listed, (unsigned long long)p->fresh,
                 size_format(p->fresh_bytes, bytes, sizeof(bytes)),
                 p->complete ? "" : "; some listings failed");
-        if (p->full)
+        if (p->full) {
                 queue_look_at_all(d->queue);
+                missing_look(d->missing);
+        }
         queue_plan(d->queue);
         if (p->again && !p->stopped) {
                 p->again = false;
@@ -454,7 +457,7 @@ int poll_new(struct director *d, struct poll **ret)
         struct poll *p = calloc(1, sizeof(*p));
         if (!p)
                 return -ENOMEM;
-        p->d = d;
+        *p = (struct poll){.d = d, .due_full = true}; /* the first poll of a run is a full one */
         char generation[32] = "";
         struct error e = {};
         int r = ledger_meta_get(d->ledger, "generation", generation, sizeof(generation), &e);

@@ -242,21 +242,6 @@ int startup_passphrase(struct director *d, struct error *e)
 
 /* --- ledger against disk --- */
 
-static const char *what_is_wrong(const struct director *d, const struct ledger_object *o)
-{
-        uint64_t size;
-        int64_t mtime;
-        bool is_dir;
-        int r = staging_stat(d->staging, o->path, &size, &mtime, &is_dir);
-        if (r == -ENOENT)
-                return "missing";
-        if (r < 0 || is_dir != o->is_zip)
-                return "altered";
-        if (!o->is_zip && (size != (uint64_t)o->plain_size || mtime != o->last_modified))
-                return "altered";
-        return NULL;
-}
-
 static int reconcile_one(struct director *d, int64_t id, struct error *e)
 {
         struct ledger_object o;
@@ -269,10 +254,6 @@ static int reconcile_one(struct director *d, int64_t id, struct error *e)
                 o.attempts = 0;
                 o.next_try = 0;
                 return ledger_save(d->ledger, &o, e);
-        } else if (o.state == OBJECT_PUBLISHED) {
-                const char *wrong = what_is_wrong(d, &o);
-                if (wrong)
-                        record_missing(d, &o, wrong);
         }
         return 0;
 }

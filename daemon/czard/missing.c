@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ledger against the disk. A file that an admin removed or changed is never fetched again by itself: it
+ * is MISSING, said once, until resync, forget or adopt. */
+#include "missing.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cleanup.h"
+#include "queue.h"
+#include "record.h"
+#include "str.h"
+
+#define OBJECTS_A_TURN 200
+
+struct missing {
+        struct director *d;
+        int64_t *ids;
+        size_t n, next;
+        uv_timer_t turn;
+};
+
+static const char *file_wrong(
+        const struct staging *s, const char *path, int64_t plain_size, int64_t last_modified)
+{
+        uint64_t size;
+        int64_t mtime;
+        bool is_dir;
+        int r = staging_stat(s, path, &size, &mtime, &is_dir);
+        if (r == -ENOENT)
+                return "missing";
+        return r < 0 || is_dir || size != (uint64_t)plain_size || mtime != last_modified ? "altered" : NULL;
+}
+
+struct look {
+        const struct director *d;
+        const struct ledger_object *o;
+        const char *wrong;
+};
+
+static int on_member(struct ledger_member *m, void *arg)
+{
+        struct look *l = arg;
+        if (m->state != OBJECT_PUBLISHED)
+                return 0;
+        _cleanup_free_ char *path = str_printf("%s/%s", l->o->path, m->path);
+        /* A member that shares its storage has the time of the snapshot that had it first. */
+        uint64_t size;
+        int64_t mtime;
+        bool is_dir;
+        int r = path ? staging_stat(l->d->staging, path, &size, &mtime, &is_dir) : 0;
+        if (r == -ENOENT)
+                l->wrong = "missing a member";
+        else if (r < 0 || is_dir || size != (uint64_t)m->plain_size)
+                l->wrong = "altered";
+        return l->wrong ? 1 : 0;
+}
+
+static const char *snapshot_wrong(const struct director *d, const struct ledger_object *o)
+{
+        uint64_t size;
+        int64_t mtime;
+        bool is_dir;
+        int r = staging_stat(d->staging, o->path, &size, &mtime, &is_dir);
+        if (r < 0 || !is_dir)
+                return r == -ENOENT ? "missing" : "altered";
+        struct look l = {.d = d, .o = o};
+        ledger_members(d->ledger, o->id, on_member, &l, NULL);
+        return l.wrong;
+}
+
+static void look_at(struct missing *m, int64_t id)
+{
+        struct director *d = m->d;
+        struct ledger_object o;
+        if (ledger_get(d->ledger, id, &o, NULL) < 0 || o.state != OBJECT_PUBLISHED ||
+                queue_busy(d->queue, id))
+                return;
+        const char *wrong = o.is_zip ? snapshot_wrong(d, &o)
+                                     : file_wrong(d->staging, o.path, o.plain_size, o.last_modified);
+        if (wrong)
+                record_missing(d, &o, wrong);
+}
+
+static void on_turn(uv_timer_t *timer)
+{
+        struct missing *m = timer->data;
+        struct ledger_object o;
+        for (unsigned i = 0; i < OBJECTS_A_TURN && m->next < m->n; i++) {
+                bool big = ledger_get(m->d->ledger, m->ids[m->next], &o, NULL) >= 0 && o.is_zip;
+                look_at(m, m->ids[m->next++]);
+                if (big)
+                        break;
+        }
+        if (m->next < m->n && !(m->d->pauses & BIT(PAUSE_STAGING))) {
+                uv_timer_start(&m->turn, on_turn, 0, 0);
+                return;
+        }
+        free(take_ptr(&m->ids));
+        m->n = m->next = 0;
+        director_check(m->d);
+}
+
+void missing_look(struct missing *m)
+{
+        struct ledger_filter f = {.states = BIT(OBJECT_PUBLISHED)};
+        if (m->ids || m->d->stopping || (m->d->pauses & BIT(PAUSE_STAGING)) ||
+                ledger_ids(m->d->ledger, &f, &m->ids, &m->n, NULL) < 0)
+                return;
+        m->next = 0;
+        uv_timer_start(&m->turn, on_turn, 0, 0);
+}
+
+bool missing_running(const struct missing *m)
+{
+        return m->ids != NULL;
+}
+
+int missing_new(struct director *d, struct missing **ret)
+{
+        struct missing *m = calloc(1, sizeof(*m));
+        if (!m)
+                return -ENOMEM;
+        m->d = d;
+        uv_timer_init(&d->loop, &m->turn);
+        m->turn.data = m;
+        *ret = m;
+        return 0;
+}
+
+static void on_closed(uv_handle_t *h)
+{
+        struct missing *m = h->data;
+        free(m->ids);
+        free(m);
+}
+
+struct missing *missing_free(struct missing *m)
+{
+        if (m)
+                uv_close((uv_handle_t *)&m->turn, on_closed);
+        return NULL;
+}
