@@ -212,7 +212,7 @@ static void classify(struct package_member *ret)
                 }
         }
         const char *analytics = find_analytics(base);
-        if (analytics) {
+        if (analytics && analytics > base) {
                 n = split_env(base, (size_t)(analytics - base), ret);
                 split_course(ret, ora, base, n);
         } else {

@@ -81,6 +81,7 @@ static void known_members(void **state)
                 {TOP "/UniversityX-CS1.1x-R_\xc3\xa9t\xc3\xa9-auth_user-prod-analytics.sql.gpg",
                         "UniversityX-CS1.1x-R_\xc3\xa9t\xc3\xa9-auth_user-prod-analytics.sql",
                         "UniversityX-CS1.1x-R_\xc3\xa9t\xc3\xa9", "auth_user", "prod", false},
+                {TOP "/-analytics.sql.gpg", "-analytics.sql", "", "-analytics", "", false},
                 {TOP "/archive.tar.gz.gpg", "archive.tar.gz", "", "archive", "", false},
         };
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
