@@ -182,12 +182,13 @@ static int compute(struct object *o)
 
 struct remembered {
         struct remembered *next;
+        bool busy; /* some thread reads the file; the others wait for what it finds */
         char *path, *identity, *etag, *checksums[CHECKSUM_MAX];
 };
 
 #define BUCKETS 4096
-static pthread_mutex_t lock =
-        PTHREAD_MUTEX_INITIALIZER; /* also keeps two threads from reading the same file */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t no_longer_busy = PTHREAD_COND_INITIALIZER;
 static struct remembered *table[BUCKETS];
 
 static struct remembered **slot(const char *path)
@@ -215,28 +216,41 @@ static void keep(struct remembered *m, const struct object *o)
         }
 }
 
-static int look_up_or_compute(struct object *o, const char *path)
+static struct remembered *entry_get(const char *path)
 {
-        struct remembered *m = *slot(path);
+        struct remembered **first = slot(path), *m = *first;
         while (m && !text_eq(m->path, path))
                 m = m->next;
-        if (m && text_eq(m->identity, o->identity)) {
+        if (!m) {
+                m = text_alloc(sizeof(*m));
+                m->path = text_dup(path);
+                m->next = *first;
+                *first = m;
+        }
+        return m;
+}
+
+/* With the lock held; without it while the bytes are read. */
+static int look_up_or_compute(struct object *o, const char *path)
+{
+        struct remembered *m = entry_get(path);
+        while (m->busy)
+                pthread_cond_wait(&no_longer_busy, &lock);
+        if (text_eq(m->identity, o->identity)) {
                 o->etag = copy_or_null(m->etag);
                 for (size_t i = 0; i < CHECKSUM_MAX; i++)
                         o->checksums[i] = copy_or_null(m->checksums[i]);
                 return 0;
         }
+        m->busy = true;
+        pthread_mutex_unlock(&lock);
         int r = compute(o);
-        if (r < 0 || !o->settled)
-                return r;
-        if (!m) {
-                m = text_alloc(sizeof(*m));
-                m->path = text_dup(path);
-                m->next = *slot(path);
-                *slot(path) = m;
-        }
-        keep(m, o);
-        return 0;
+        pthread_mutex_lock(&lock);
+        m->busy = false;
+        if (r == 0 && o->settled)
+                keep(m, o);
+        pthread_cond_broadcast(&no_longer_busy);
+        return r;
 }
 
 /* Not a digest of the bytes, but stable, as the ETag of an object under SSE-KMS is. */

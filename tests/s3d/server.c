@@ -259,12 +259,14 @@ static size_t keep_escaped(void *cls, struct MHD_Connection *connection, char *s
         return strlen(s);
 }
 
-/* libmicrohttpd reports each fault that a behaviour has it commit; only what it says while starting is news.
- */
+/* libmicrohttpd reports each fault that a behaviour has it commit; only what it says while it is started is
+ * news. */
+static _Thread_local bool starting;
+
 __attribute__((format(printf, 2, 0))) static void on_message(void *cls, const char *format, va_list ap)
 {
-        const bool *starting = cls;
-        if (*starting)
+        (void)cls;
+        if (starting)
                 vfprintf(stderr, format, ap);
 }
 
@@ -286,9 +288,9 @@ struct MHD_Daemon *server_start(
                 flags |= MHD_USE_TLS;
         else
                 tls[0] = (struct MHD_OptionItem){.option = MHD_OPTION_END};
-        static bool starting = true; /* still looked at when the daemon stops */
+        starting = true;
         struct MHD_Daemon *d = MHD_start_daemon(flags, (uint16_t)port, NULL, NULL, on_request, s,
-                MHD_OPTION_EXTERNAL_LOGGER, on_message, &starting, MHD_OPTION_SOCK_ADDR, &address,
+                MHD_OPTION_EXTERNAL_LOGGER, on_message, NULL, MHD_OPTION_SOCK_ADDR, &address,
                 MHD_OPTION_URI_LOG_CALLBACK, on_target, s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
                 MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
                 (size_t)(128 * KIB), MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
