@@ -87,12 +87,15 @@ static const char *const sql_text[SQL_MAX] = {
                         "ORDER BY path, rowid",
         [SQL_MEMBERS_DELETE] = "DELETE FROM member WHERE object_id = ?1",
         /* ?1 sha256, ?2 size, ?3 org, ?4 category, ?5 PUBLISHED, ?6 GONE. Only where the members are those of
-         * what is staged: while a replaced snapshot is made anew its rows speak of another folder. */
+         * what is staged: while a replaced snapshot is made anew its rows speak of another folder. Snapshot
+         * by snapshot, the newest first as the index has them: an empty table is in there a thousand times.
+         */
         [SQL_FIND_PLAINTEXT] =
-                "SELECT o.path, m.path FROM member m CROSS JOIN object o ON o.id = m.object_id "
-                "WHERE m.sha256 = ?1 AND m.plain_size = ?2 AND m.state = ?5 AND o.org = ?3 "
-                "AND o.category = ?4 AND o.state IN (?5, ?6) AND o.staged_etag = o.etag "
-                "AND o.staged_etag <> '' ORDER BY m.object_id DESC LIMIT 1",
+                "SELECT o.path, m.path FROM object o INDEXED BY object_state "
+                "CROSS JOIN member m INDEXED BY member_plaintext ON m.sha256 = ?1 AND m.object_id = o.id "
+                "WHERE o.state IN (?5, ?6) AND o.category = ?4 AND o.org = ?3 "
+                "AND o.staged_etag = o.etag AND o.staged_etag <> '' AND m.plain_size = ?2 AND m.state = ?5 "
+                "AND EXISTS (SELECT 1 FROM member WHERE sha256 = ?1) LIMIT 1",
 };
 
 const char *object_state_name(enum object_state s)

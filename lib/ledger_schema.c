@@ -36,7 +36,7 @@ static const struct ledger_step steps[LEDGER_VERSION] = {
          "attempts INTEGER NOT NULL, next_try INTEGER NOT NULL, first_seen INTEGER NOT NULL, "
          "published_at INTEGER NOT NULL, UNIQUE (key, bucket)) STRICT;"
          /* covers every count, and finds what is due without touching what is not */
-         "CREATE INDEX object_state ON object (state, category, org, site, date, bucket, size);"
+         "CREATE INDEX object_state ON object (state, category, org, site, date DESC, bucket, size);"
 
          /* in which listing an object was last seen; apart from it, because every full listing writes all */
          "CREATE TABLE seen (object_id INTEGER PRIMARY KEY REFERENCES object (id) ON DELETE CASCADE, "
