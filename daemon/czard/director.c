@@ -4,12 +4,12 @@
 #include "director.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "cpus.h"
 #include "missing.h"
 #include "notify.h"
 #include "poll.h"
@@ -52,14 +52,9 @@ struct package_context *director_context(const struct director *d, const char *o
 
 /* --- the key --- */
 
-/* CPUs that affinity allows us; the cgroup's quota shows as fewer of them only where cpuset is used. */
 unsigned director_workers(const struct config *c)
 {
-        if (c->workers != CONFIG_AUTO)
-                return c->workers;
-        cpu_set_t set;
-        int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-        return (unsigned)MIN(MAX(n, 1), WORKERS_MOST);
+        return c->workers == CONFIG_AUTO ? MIN(cpus_allowed(), WORKERS_MOST) : c->workers;
 }
 
 static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *ready)
