@@ -33,6 +33,8 @@ int heal_next(struct heal *h, enum cause cause, bool begun, bool progress, uint6
 {
         if (!heal_passes(cause) || retry_after_usec > RETRY_AFTER_MAX_USEC)
                 return -1;
+        if (cause == CAUSE_TLS && !begun)
+                return -1; /* a certificate does not become valid by asking again */
         if (progress)
                 h->failed = 0;
         if (h->failed >= (begun ? TRIES_WITHOUT_PROGRESS : TRIES_BEFORE_THE_FIRST_BYTE))

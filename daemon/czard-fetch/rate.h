@@ -26,14 +26,14 @@ static inline bool rate_has_room(struct rate *r, uint64_t now_msec)
         if (r->bytes_per_second == 0)
                 return true;
         uint64_t passed = now_msec - r->last_msec;
-        if (passed > 1000)
+        if (passed > 1000) {
+                r->last_msec = now_msec - 1000;
                 passed = 1000;
-        /* Whole bytes only: time that is not worth one yet is kept. */
-        uint64_t more = r->bytes_per_second / 1000 * passed + r->bytes_per_second % 1000 * passed / 1000;
-        if (more > 0) {
-                r->tokens += (int64_t)more;
-                r->last_msec = now_msec;
         }
+        /* Whole bytes only; time that is not worth one yet is kept. */
+        uint64_t more = r->bytes_per_second * passed / 1000;
+        r->tokens += (int64_t)more;
+        r->last_msec += more * 1000 / r->bytes_per_second;
         int64_t burst = (int64_t)(r->bytes_per_second / 5 + 1);
         if (r->tokens > burst)
                 r->tokens = burst;

@@ -5,7 +5,7 @@
  *                  ^                     on_body (else)         -> the error body, kept
  *                  `--- other region --- on_done -> answer_read -> the caller's on_done
  *
- * Source: AWS, "Virtual hosting of buckets", "Making requests using the REST API". */
+ * Source: AWS, "Making requests using the REST API". */
 #include "s3.h"
 
 #include <errno.h>
@@ -16,6 +16,7 @@
 #include "answer.h"
 #include "httpval.h"
 #include "limits.h"
+#include "place.h"
 #include "str.h"
 
 struct bucket_region {
@@ -64,48 +65,6 @@ static int remember_region(struct s3 *s, const char *bucket, const char *region)
         snprintf(s->regions[i].bucket, sizeof(s->regions[i].bucket), "%s", bucket);
         snprintf(s->regions[i].region, sizeof(s->regions[i].region), "%s", region);
         return 0;
-}
-
-/* Where a request goes: "scheme://host" and the path before the key. */
-struct place {
-        const char *scheme;
-        struct strbuf host, path;
-};
-
-static void place_done(struct place *p)
-{
-        strbuf_done(&p->host);
-        strbuf_done(&p->path);
-}
-
-static void find_place(const struct s3 *s, const struct s3_request *r, struct place *ret)
-{
-        const char *endpoint = s->config->endpoint;
-        bool virtual_host = s->config->addressing == ADDRESSING_VIRTUAL;
-        ret->scheme = "https";
-        /* A dot in the bucket would not match the certificate's wildcard. */
-        if (virtual_host && !strchr(r->bucket, '.'))
-                strbuf_printf(&ret->host, "%s.", r->bucket);
-        else
-                strbuf_printf(&ret->path, "/%s", r->bucket);
-        if (endpoint) {
-                const char *rest = strstr(endpoint, "://");
-                if (str_after(endpoint, "http://"))
-                        ret->scheme = "http";
-                strbuf_add(&ret->host, rest ? rest + 3 : endpoint);
-        } else {
-                const char *region = region_of(s, r->bucket);
-                strbuf_printf(
-                        &ret->host, "s3.%s.amazonaws.com%s", region, str_after(region, "cn-") ? ".cn" : "");
-        }
-        strbuf_printf(&ret->path, "/%s", r->key ? r->key : "");
-        if (ret->path.err)
-                ret->host.err = ret->path.err;
-}
-
-bool s3_is_tls(const struct s3 *s)
-{
-        return !s->config->endpoint || !str_after(s->config->endpoint, "http://");
 }
 
 /* --- the answer --- */
@@ -227,6 +186,11 @@ static void on_done(void *arg, const struct transfer *t, const struct http_resul
 
 static const struct http_ops http_ops = {.on_head = on_head, .on_body = on_body, .on_done = on_done};
 
+bool s3_is_tls(const struct s3 *s)
+{
+        return place_is_tls(s->config);
+}
+
 /* --- sending --- */
 
 #define HEADERS_MAX 8
@@ -317,14 +281,13 @@ static int sign_and_start(struct s3_call *c, const struct place *place)
 
 static int send_request(struct s3_call *c)
 {
-        struct place place = {};
-        find_place(c->s3, &c->request, &place);
-        int r = place.host.err;
+        const struct s3_request *q = &c->request;
+        _cleanup_place_ struct place place;
+        int r = place_find(c->s3->config, region_of(c->s3, q->bucket), q->bucket, q->key, &place);
         if (r == 0)
                 r = sign_and_start(c, &place);
         if (r == 0)
                 c->requests++;
-        place_done(&place);
         return r;
 }
 
