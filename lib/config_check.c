@@ -137,7 +137,10 @@ static void check_org(struct loader *l, size_t i, const char *section)
         struct origin at = key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, "org");
         if (!p->spec.org && !is_bad(l, i + 1, CONFIG_PACKAGE_SECTION, "org")) {
                 struct error e = {};
-                if (config_value_set(config_find_key(CONFIG_PACKAGE_SECTION, "org"), p, p->name, &e) < 0)
+                int r = config_value_set(config_find_key(CONFIG_PACKAGE_SECTION, "org"), p, p->name, &e);
+                if (r == -ENOMEM)
+                        l->result = r;
+                else if (r < 0)
                         loader_error(l, l->scopes[i + 1].at, section, "org",
                                 "not set, and the section's name is %s", e.text);
         }

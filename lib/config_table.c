@@ -31,7 +31,7 @@ const struct config_key config_keys[] = {
         {ROW("daemon", "full_list_interval", config, full_list_interval_usec), CONFIG_SPAN, .def = "1d", RELOAD,
                 .min = 100 * USEC_PER_MSEC, .max = DAYS(365)},
         {ROW("daemon", "state_dir", config, state_dir), CONFIG_PATH, .def = "/var/lib/czard"},
-        {ROW("daemon", "socket", config, socket), CONFIG_PATH, .def = ""},
+        {ROW("daemon", "socket", config, socket), CONFIG_PATH, .def = "", .max = 107}, /* unix(7) */
         {ROW("daemon", "workers", config, workers), CONFIG_WORKERS, .def = "auto", RELOAD, .min = 1, .max = 64},
         {ROW("daemon", "log_level", config, log_level), CONFIG_CHOICE, .def = "info", RELOAD,
                 .choices = log_levels},

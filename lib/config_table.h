@@ -52,9 +52,9 @@ struct config_key {
         const char *section, *name, *full; /* full: "section.name" */
         size_t offset;
         enum config_type type;
-        const char *def; /* as text; "" means none, then an empty value is allowed as well */
-        bool reload;     /* column R */
-        uint64_t min, max;
+        const char *def;   /* as text; "" means none, then an empty value is allowed as well */
+        bool reload;       /* column R */
+        uint64_t min, max; /* of a number; of a path: bytes at most, 0: PATH_MAX */
         const struct config_choice *choices;
         const char *expected; /* after "expected "; NULL: what the type says */
 };

@@ -46,8 +46,12 @@ static int check_path(const struct config_key *k, const char *s, struct error *e
 {
         if (*s != '/')
                 return bad(k, e, "not an absolute path", "a path that begins with /");
-        if (strlen(s) > PATH_BYTES)
-                return bad(k, e, "too long", "a path of at most 4095 bytes");
+        size_t limit = k->max ? (size_t)k->max : PATH_BYTES;
+        if (strlen(s) > limit) {
+                char expected[64];
+                snprintf(expected, sizeof(expected), "a path of at most %zu bytes", limit);
+                return bad(k, e, "too long", expected);
+        }
         for (const char *p = s; *p; p += strspn(p, "/")) {
                 size_t n = strcspn(p, "/");
                 if (name_equals(p, n, "..") || name_equals(p, n, "."))

@@ -305,12 +305,27 @@ static int check_events_location(const struct package_spec *spec, const char *ro
                 (int)len, site, (int)len, site);
 }
 
+/* Does the last component name our organisation, but in other letters than the keys do? */
+static bool has_other_case(const struct package_spec *spec, const char *prefix)
+{
+        size_t n = strlen(prefix);
+        while (n > 0 && (prefix[n - 1] == '/' || prefix[n - 1] == '-'))
+                n--;
+        const char *name = prefix + last_component(prefix, n);
+        size_t len = n - (size_t)(name - prefix);
+        return len == strlen(spec->org) && strncasecmp(name, spec->org, len) == 0 &&
+               memcmp(name, spec->org, len) != 0;
+}
+
 int package_location_check(const struct package_spec *spec, enum category c, struct error *e)
 {
         if (!spec->at[c].prefix)
                 return 0;
         char root[ROOT_MAX + 1];
         category_root(spec, c, root);
+        if (has_other_case(spec, spec->at[c].prefix))
+                return error_set(e, CAUSE_CONFIG, EINVAL,
+                        "names the organisation in other letters than the keys do; expected %s", spec->org);
         if (c == CATEGORY_EVENTS)
                 return check_events_location(spec, root, e);
         if (c != CATEGORY_RDX && str_ends(spec->at[c].prefix, "-") && str_ends(root, "/") &&

@@ -205,6 +205,9 @@ static void reload(void **state)
         expect_restart(BASE "homedir = /own\n", BASE, "package.homedir");
         expect_restart(BASE, BASE "rdx_group = g\n", "package.rdx_group");
         expect_restart(BASE, BASE "group = g\n", "package.group");
+        expect_restart(STAGING "rdx_group = g\n" PACKAGE, STAGING "rdx_group = g\n" PACKAGE OTHER, NULL);
+        expect_restart(STAGING "rdx_group = g\n" PACKAGE, STAGING "rdx_group = g\n" PACKAGE "rdx_group = h\n",
+                "package.rdx_group");
         /* packages come and go */
         expect_restart(BASE, BASE OTHER, NULL);
         expect_restart(BASE OTHER "homedir = /own\n", BASE, NULL);

@@ -228,6 +228,9 @@ static void one_fault_is_said_once(void **state)
                 STAGING "[package x]\norg = X\ncategories = rdx\nrdx = s3://bbb\n", 4, "did you mean \"x\"?");
         expect_error(STAGING "[package x]\ncategories = rdx\nrdx = bbb\n", 5, "s3://bucket/prefix");
         expect_error(STAGING "[package x]\ncategories = rxd\nrdx = s3://bbb\n", 4, "did you mean \"rdx\"?");
+        /* what stands below a section line that cannot be read belongs nowhere, not to the section before */
+        expect_error(STAGING PACKAGE "[daemon\nsites = edx\nworkers = 1\n", 8, "without ]");
+        expect_error(STAGING PACKAGE "courses = \"a\n  b\n", 8, "quotes");
 }
 
 /* --- files --- */

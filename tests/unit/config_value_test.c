@@ -137,6 +137,15 @@ static void paths(void **state)
         (void)state;
         TAKEN("staging", "path", "/srv/x", "/", "/srv/with blank", "/srv/x/", "/srv/..x");
         REFUSED("staging", "path", false, "srv", "./srv", "~/srv", "/srv/../etc", "/srv/./x", "/srv/..");
+        char longest[4098] = "/";
+        memset(longest + 1, 'x', 4095);
+        expect_refused("staging", "path", longest, false);
+        longest[4095] = 0;
+        expect_taken("staging", "path", longest);
+        longest[108] = 0; /* sun_path has 108 bytes with its NUL */
+        expect_refused("daemon", "socket", longest, false);
+        longest[107] = 0;
+        expect_taken("daemon", "socket", longest);
         memset(&base, 0, sizeof(base));
         assert_int_equal(config_value_set(row("staging", "path"), &base, "//srv///x//", NULL), 0);
         assert_string_equal(base.config.staging.path, "/srv/x");

@@ -197,6 +197,9 @@ static void location_checks(void **state)
                         -EINVAL},
                 {CATEGORY_EMAIL_OPT_IN, "s3://" DUMPS, NULL, 0},
                 {CATEGORY_RDX, "s3://" DATA "/universityx/rdx/", NULL, 0},
+                {CATEGORY_RDX, "s3://" DATA "/UniversityX/", "expected universityx", -EINVAL},
+                {CATEGORY_EVENTS, "s3://" DATA "/UniversityX", "expected universityx", -EINVAL},
+                {CATEGORY_DATABASE, "s3://" DUMPS "/UniversityX-", "expected universityx", -EINVAL},
         };
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 const char *urls[CATEGORY_MAX] = {};
@@ -208,6 +211,21 @@ static void location_checks(void **state)
                         assert_non_null(strstr(e.text, cases[i].says));
                 spec_done(&s);
         }
+}
+
+static void other_sites_are_a_matter_of_configuration(void **state)
+{
+        (void)state;
+        struct package_spec s =
+                make_spec("universityx", "s3://" DATA "/universityx/campus/", NULL, NULL, NULL);
+        const char *key = "universityx/campus/events/2024/universityx-campus-events-2024-07-07.log.gz.gpg";
+        struct package_item item;
+        assert_int_equal(package_parse_key(&s, DATA, key, &item, NULL), -ENOENT);
+        assert_int_equal(strv_add(&s.sites, "campus"), 0);
+        assert_int_equal(package_parse_key(&s, DATA, key, &item, NULL), 0);
+        assert_string_equal(item.site, "campus");
+        assert_true(package_may_read(&s, DATA, key));
+        spec_done(&s);
 }
 
 static void may_read_is_the_listings(void **state)
@@ -391,6 +409,7 @@ int main(void)
                 cmocka_unit_test(rdx_listings),
                 cmocka_unit_test(only_chosen_categories_are_listed),
                 cmocka_unit_test(location_checks),
+                cmocka_unit_test(other_sites_are_a_matter_of_configuration),
                 cmocka_unit_test(may_read_is_the_listings),
                 cmocka_unit_test(keys_that_are_ours),
                 cmocka_unit_test(neighbours_are_not_ours),
