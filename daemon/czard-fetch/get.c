@@ -31,7 +31,7 @@
 
 enum get_state { GET_NEW, GET_PARTS, GET_BODY, GET_PAUSE, GET_FLUSH, GET_FINISHED, GET_STATE_MAX };
 
-static const unsigned edges[GET_STATE_MAX] = {
+static const unsigned edges[GET_STATE_MAX] _unused_ = {
         [GET_NEW] = BIT(GET_PARTS) | BIT(GET_BODY) | BIT(GET_FINISHED),
         [GET_PARTS] = BIT(GET_BODY) | BIT(GET_FINISHED),
         [GET_BODY] = BIT(GET_PAUSE) | BIT(GET_FLUSH) | BIT(GET_FINISHED),

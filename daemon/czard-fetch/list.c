@@ -20,7 +20,7 @@
 
 enum list_state { LIST_NEW, LIST_PAGE, LIST_WAIT, LIST_PAUSE, LIST_FINISHED, LIST_STATE_MAX };
 
-static const unsigned edges[LIST_STATE_MAX] = {
+static const unsigned edges[LIST_STATE_MAX] _unused_ = {
         [LIST_NEW] = BIT(LIST_PAGE) | BIT(LIST_FINISHED),
         [LIST_PAGE] = BIT(LIST_PAGE) | BIT(LIST_WAIT) | BIT(LIST_PAUSE) | BIT(LIST_FINISHED),
         [LIST_WAIT] = BIT(LIST_PAGE) | BIT(LIST_FINISHED),
