@@ -25,7 +25,7 @@ static void add_message(struct loader *l, const char *text)
 {
         if (l->n_errors++ == 0)
                 error_set(l->e, CAUSE_CONFIG, EINVAL, "%s", text);
-        else if (l->more && strv_add(l->more, text) < 0)
+        else if (l->more && l->n_errors <= LIMIT_CONFIG_ERRORS && strv_add(l->more, text) < 0)
                 l->result = -ENOMEM;
         if (l->result == 0)
                 l->result = -EINVAL;

@@ -26,6 +26,7 @@ struct reader {
         unsigned line;
         char section[NAME_MAX_BYTES + 1];
         char key[NAME_MAX_BYTES + 1]; /* "" where an indented line would go on with nothing */
+        bool full;                    /* LIMIT_CONFIG_ITEMS */
         int err;
 };
 
@@ -35,8 +36,13 @@ static void add_item(
         struct reader *r, enum inifile_kind kind, const char *section, const char *key, const char *value)
 {
         struct inifile *f = r->file;
-        if (r->err < 0)
+        if (r->err < 0 || r->full)
                 return;
+        if (f->n + 1 >= LIMIT_CONFIG_ITEMS) {
+                r->full = true;
+                kind = INIFILE_ERROR;
+                value = "too many lines; expected at most 20000 in one file";
+        }
         if (f->n == f->size) {
                 size_t size = f->size ? f->size * 2 : 32;
                 void *items = reallocarray(f->items, size, sizeof(*f->items));
@@ -300,7 +306,7 @@ int inifile_read(const char *text, size_t len, struct inifile *ret)
                 text += strlen(BOM);
                 len -= strlen(BOM);
         }
-        while (len > 0 && r.err == 0) {
+        while (len > 0 && r.err == 0 && !r.full) {
                 const char *end = memchr(text, '\n', len);
                 size_t n = end ? (size_t)(end - text) : len, next = end ? n + 1 : n;
                 if (n > 0 && text[n - 1] == '\r')

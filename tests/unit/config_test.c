@@ -219,6 +219,20 @@ static void all_errors_at_once(void **state)
         assert_null(c);
 }
 
+static void errors_have_a_limit(void **state)
+{
+        (void)state;
+        _cleanup_strbuf_ struct strbuf b = {};
+        _cleanup_(strv_done) struct strv more = {};
+        struct config *c = NULL;
+        struct error e = {};
+        for (unsigned i = 0; i < 1000; i++)
+                strbuf_add(&b, "nonsense\n");
+        assert_int_equal(load_bytes(b.s, b.len, &c, &e, &more), -EINVAL);
+        assert_non_null(strstr(e.text, ":1: "));
+        assert_int_equal(more.n, 99);
+}
+
 static void one_fault_is_said_once(void **state)
 {
         (void)state;
@@ -376,6 +390,7 @@ int main(void)
                 cmocka_unit_test(sections_merge_by_name),
                 cmocka_unit_test(a_long_list_on_one_line),
                 cmocka_unit_test(all_errors_at_once),
+                cmocka_unit_test(errors_have_a_limit),
                 cmocka_unit_test(one_fault_is_said_once),
                 cmocka_unit_test(drop_ins_replace_in_byte_order),
                 cmocka_unit_test(the_hash_covers_names_and_contents),

@@ -128,6 +128,27 @@ static void a_line_has_a_limit(void **state)
                 {INIFILE_PAIR, 3, "s", "l", "1"});
 }
 
+static void items_have_a_limit(void **state)
+{
+        (void)state;
+        size_t lines = LIMIT_CONFIG_ITEMS + 10;
+        _cleanup_free_ char *text = malloc(4 * lines + 1);
+        struct inifile f = {};
+        strcpy(text, "[s]\n");
+        for (size_t i = 1; i < lines; i++)
+                memcpy(text + 4 * i, "k=1\n", 4);
+        assert_int_equal(inifile_read(text, 4 * (LIMIT_CONFIG_ITEMS - 1), &f), 0);
+        assert_int_equal(f.n, LIMIT_CONFIG_ITEMS - 1);
+        assert_int_equal(f.items[f.n - 1].kind, INIFILE_PAIR);
+        inifile_done(&f);
+        assert_int_equal(inifile_read(text, 4 * lines, &f), 0);
+        assert_int_equal(f.n, LIMIT_CONFIG_ITEMS);
+        assert_int_equal(f.items[f.n - 1].kind, INIFILE_ERROR);
+        assert_int_equal(f.items[f.n - 1].line, LIMIT_CONFIG_ITEMS);
+        assert_non_null(strstr(f.items[f.n - 1].value, "20000"));
+        inifile_done(&f);
+}
+
 /* inih keeps 49 bytes of a name and drops the rest in silence. */
 static void long_names_are_errors(void **state)
 {
@@ -210,6 +231,7 @@ int main(void)
                 cmocka_unit_test(values_are_kept),
                 cmocka_unit_test(long_values_are_whole),
                 cmocka_unit_test(a_line_has_a_limit),
+                cmocka_unit_test(items_have_a_limit),
                 cmocka_unit_test(long_names_are_errors),
                 cmocka_unit_test(indented_lines),
                 cmocka_unit_test(syntax_errors),
