@@ -24,8 +24,8 @@
 #define LIMIT_CONFIG_FILE (1 * MIB)
 #define LIMIT_CONFIG_LINE (16 * KIB)
 #define LIMIT_CONFIG_PACKAGES 256
-#define LIMIT_CONFIG_ITEMS 20000 /* sections, keys, indented lines and faults of one file */
-#define LIMIT_CONFIG_ERRORS 100  /* that are told at once */
+#define LIMIT_CONFIG_ITEMS 20000       /* sections, keys, indented lines and faults of one file */
+#define LIMIT_CONFIG_ERRORS 100        /* that are told at once */
 #define LIMIT_PASSPHRASE 1024          /* bytes */
 #define LIMIT_MEMBER_NAME 255          /* bytes of one path component */
 #define LIMIT_ZIP_DIRECTORY (64 * MIB) /* bytes of a central directory */
