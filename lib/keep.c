@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Retention. Snapshots go by count, newest kept, never one that has a course which no kept one has; events go
+ * by age; replaced versions by the time since they were replaced. */
+#include "keep.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "fsx.h"
+#include "ledger_report.h"
+#include "str.h"
+#include "timespan.h"
+
+#define REPLACED ".replaced"
+#define DEPTH_MOST 8
+#define SEC_PER_DAY 86400
+
+struct plan {
+        struct ledger *l;
+        const struct config_staging *c;
+        int64_t now;
+        struct keep_list list;
+        /* of the organisation and category being walked */
+        char group[160];
+        uint64_t kept;
+        struct strv courses;
+        bool new_course;
+        struct error *e;
+};
+
+void keep_list_done(struct keep_list *list)
+{
+        free(list->items);
+        *list = (struct keep_list){};
+}
+
+static int add(struct keep_list *list, enum keep_kind kind, int64_t id, const char *path, int64_t bytes)
+{
+        if (list->n == list->size) {
+                size_t size = list->size ? 2 * list->size : 64;
+                struct keep_item *items = reallocarray(list->items, size, sizeof(*items));
+                if (!items)
+                        return -ENOMEM;
+                list->items = items;
+                list->size = size;
+        }
+        struct keep_item *item = &list->items[list->n++];
+        *item = (struct keep_item){.kind = kind, .object_id = id, .bytes = bytes};
+        snprintf(item->path, sizeof(item->path), "%s", path);
+        return 0;
+}
+
+/* --- snapshots --- */
+
+static int on_course(const struct report_row *row, void *arg)
+{
+        struct plan *p = arg;
+        if (strv_has(&p->courses, row->text[0]))
+                return 0;
+        p->new_course = true;
+        return strv_add(&p->courses, row->text[0]);
+}
+
+/* Newest first within one organisation and category. */
+static int on_snapshot(const struct report_row *row, void *arg)
+{
+        struct plan *p = arg;
+        char group[160];
+        snprintf(group, sizeof(group), "%s/%s", row->text[3], row->text[4]);
+        if (!streq(group, p->group)) {
+                memcpy(p->group, group, sizeof(group));
+                p->kept = 0;
+                strv_done(&p->courses);
+        }
+        p->new_course = false;
+        int r = report_each(p->l, REPORT_COURSES, row->text[0], NULL, on_course, p, p->e);
+        if (r < 0)
+                return r;
+        if (p->kept < p->c->keep_snapshots) {
+                p->kept++;
+                return 0;
+        }
+        if (p->new_course) {
+                p->list.spared++;
+                return 0;
+        }
+        return add(&p->list, KEEP_SNAPSHOT, row->number[0], row->text[1], MAX(row->number[6], (int64_t)0));
+}
+
+/* --- events --- */
+
+static int on_event(struct ledger_object *o, void *arg)
+{
+        struct plan *p = arg;
+        int day;
+        if (!*o->staged_etag || date_parse(o->date, &day) < 0)
+                return 0;
+        int64_t age = p->now / SEC_PER_DAY - day;
+        if (age <= (int64_t)(p->c->keep_days_usec / USEC_PER_DAY))
+                return 0;
+        return add(&p->list, KEEP_EVENTS, o->id, o->path, MAX(o->plain_size, (int64_t)0));
+}
+
+/* --- replaced versions --- */
+
+static int64_t size_below(int dir_fd, const char *name, unsigned depth)
+{
+        struct stat st;
+        if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return 0;
+        if (!S_ISDIR(st.st_mode))
+                return S_ISREG(st.st_mode) ? st.st_size : 0;
+        int fd = depth < DEPTH_MOST ? open_beneath(dir_fd, name, O_RDONLY | O_DIRECTORY, 0) : -1;
+        _cleanup_closedir_ DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+        int64_t sum = 0;
+        for (struct dirent *e; d && (e = readdir(d));)
+                if (!streq(e->d_name, ".") && !streq(e->d_name, ".."))
+                        sum += size_below(fd, e->d_name, depth + 1);
+        return sum;
+}
+
+/* The change time is the moment it was linked or renamed to here. */
+static int add_replaced(struct plan *p, int dir_fd, const char *dir, const char *name)
+{
+        struct stat st;
+        if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return 0;
+        int64_t age = p->now - st.st_ctime;
+        if (age < 0 || (uint64_t)age * USEC_PER_SEC <= p->c->keep_replaced_usec)
+                return 0;
+        _cleanup_free_ char *path = str_printf("%s/%s", dir, name);
+        return path ? add(&p->list, KEEP_REPLACED, 0, path, size_below(dir_fd, name, 0)) : -ENOMEM;
+}
+
+static int walk(struct plan *p, int at_fd, const char *dir, unsigned depth)
+{
+        int fd = open_beneath(at_fd, *dir ? dir : ".", O_RDONLY | O_DIRECTORY, 0);
+        if (fd < 0)
+                return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP ? 0 : fd;
+        _cleanup_closedir_ DIR *d = fdopendir(fd);
+        if (!d) {
+                close_fd(fd);
+                return -ENOMEM;
+        }
+        bool replaced = str_ends(dir, "/" REPLACED);
+        /* Snapshots hold nothing that is ours to prune one by one, and are large. */
+        if (!replaced && faccessat(fd, "SHA256SUMS", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+                return 0;
+        int r = 0;
+        for (struct dirent *e; r == 0 && (e = readdir(d));) {
+                if (streq(e->d_name, ".") || streq(e->d_name, ".."))
+                        continue;
+                if (replaced) {
+                        r = add_replaced(p, fd, dir, e->d_name);
+                        continue;
+                }
+                if (e->d_type != DT_DIR || depth >= DEPTH_MOST ||
+                        (*e->d_name == '.' && !streq(e->d_name, REPLACED)))
+                        continue;
+                _cleanup_free_ char *below = str_printf("%s%s%s", dir, *dir ? "/" : "", e->d_name);
+                r = below ? walk(p, at_fd, below, depth + 1) : -ENOMEM;
+        }
+        return r;
+}
+
+int keep_plan(struct ledger *l, const struct staging *s, const struct config_staging *c, int64_t now,
+        struct keep_list *ret, struct error *e)
+{
+        struct plan p = {.l = l, .c = c, .now = now, .e = e};
+        int r = 0;
+        if (c->keep_snapshots != CONFIG_ALL)
+                r = report_each(l, REPORT_SNAPSHOTS, NULL, NULL, on_snapshot, &p, e);
+        strv_done(&p.courses);
+        struct ledger_filter events = {.categories = BIT(CATEGORY_EVENTS),
+                .states = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_GONE) | BIT(OBJECT_MISSING)};
+        if (r == 0 && c->keep_days_usec != CONFIG_ALL)
+                r = ledger_each(l, &events, on_event, &p, e);
+        if (r == 0 && s && c->keep_replaced_usec != CONFIG_ALL) {
+                r = walk(&p, staging_root_fd(s), "", 0);
+                if (r < 0)
+                        error_set(e, cause_from_errno(-r), -r, "looking for replaced versions: %s",
+                                strerror(-r));
+        }
+        if (r < 0) {
+                keep_list_done(&p.list);
+                return r;
+        }
+        *ret = p.list;
+        return 0;
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where the link "latest" of an organisation and category should point. */
+#pragma once
+
+#include "ledger.h"
+
+/* The pinned date, else the greatest date whose staged snapshot has no rejected member and lost no course
+ * that was still alive (a course whose tables did not change any more may leave); "" when there is none. 0 or
+ * -errno. */
+int latest_choose(
+        struct ledger *l, const char *org, enum category c, char ret[11], bool *ret_pinned, struct error *e);
+/* The name of the ledger's fact that holds the pinned date. */
+void latest_pin_name(const char *org, enum category c, char ret[128]);

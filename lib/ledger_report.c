@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The SQL of every report in one place. Numbers of states and categories are put in as parameters of the
+ * text, so that they follow the enums. */
+#include "ledger_report.h"
+
+#include "ledger_internal.h"
+#include "str.h"
+
+/* Every statement may use these: p is PUBLISHED and so on. One row, so joining it costs nothing. */
+#define STATES                                                                                               \
+        "WITH s (new, fetching, decrypting, published, retry, rejected, gone, missing) AS "                  \
+        "(VALUES (?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)) "
+
+static const enum object_state state_parameters[] = {OBJECT_NEW, OBJECT_FETCHING, OBJECT_DECRYPTING,
+        OBJECT_PUBLISHED, OBJECT_RETRY, OBJECT_REJECTED, OBJECT_GONE, OBJECT_MISSING};
+#define FIRST_STATE_PARAMETER 3
+
+static const char *const sql_text[REPORT_MAX] = {
+        [REPORT_COUNTS] = "SELECT org, category, site, state, count(*), sum(size), sum(max(plain_size, 0)) "
+                          "FROM object GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
+        /* the bare columns are those of the row with the greatest date among the staged ones */
+        [REPORT_LAST] =
+                STATES "SELECT o.org, o.category, o.site, max(o.date), o.path, o.published_at, "
+                       "(SELECT max(date) FROM object k WHERE k.org = o.org AND k.category = o.category "
+                       "AND k.site = o.site), count(*), "
+                       "(SELECT max(published_at) FROM object k WHERE k.org = o.org AND k.category = "
+                       "o.category AND k.site = o.site AND k.state = s.published), o.plain_size "
+                       "FROM object o, s WHERE o.state = s.published GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        [REPORT_TROUBLES] =
+                STATES "SELECT o.state, o.cause, count(*), min(o.key), o.detail, o.next_try, o.org "
+                       "FROM object o, s WHERE o.state IN (s.retry, s.rejected, s.missing) "
+                       "GROUP BY o.state, o.cause, o.org ORDER BY o.state DESC, 3 DESC, o.cause",
+        [REPORT_DATES] = STATES "SELECT o.org, o.category, o.site, o.date, "
+                                "o.last_modified / 86400 - CAST(julianday(o.date) - 2440587.5 AS INTEGER), "
+                                "o.state <> s.gone OR o.staged_etag <> '', "
+                                "o.staged_etag <> '' AND o.staged_etag <> o.etag, o.state "
+                                "FROM object o, s WHERE o.date <> '' ORDER BY 1, 2, 3, 4",
+        [REPORT_SNAPSHOTS] =
+                STATES "SELECT o.id, o.path, o.date, o.org, o.category, "
+                       "(SELECT count(*) FROM member m WHERE m.object_id = o.id AND m.state = s.rejected), "
+                       "o.plain_size, "
+                       "(SELECT count(*) FROM member m WHERE m.object_id = o.id AND m.state = s.published), "
+                       "o.size FROM object o, s WHERE o.is_zip AND o.staged_etag <> '' "
+                       "AND o.state IN (s.published, s.gone, s.new, s.retry, s.fetching, s.decrypting) "
+                       "ORDER BY o.org, o.category, o.date DESC",
+        [REPORT_COURSES] =
+                STATES "SELECT DISTINCT m.course FROM member m, s WHERE m.object_id = CAST(?1 AS INTEGER) "
+                       "AND m.state = s.published AND m.course <> '' AND NOT m.failed ORDER BY 1",
+        [REPORT_TABLES] =
+                STATES "SELECT m.\"table\", m.course, sum(max(m.plain_size, 0)), count(*) FROM member m, s "
+                       "WHERE m.object_id = CAST(?1 AS INTEGER) AND m.state = s.published AND NOT m.failed "
+                       "GROUP BY 1, 2 ORDER BY 1, 2",
+        [REPORT_STORAGE] = STATES
+        ", file (org, category, sha256, bytes) AS ("
+        "SELECT org, category, coalesce(sha256, 'object' || id), plain_size FROM object, s "
+        "WHERE NOT is_zip AND state IN (s.published, s.gone) AND path <> '' AND plain_size > 0 "
+        "UNION ALL SELECT o.org, o.category, m.sha256, m.plain_size FROM member m "
+        "JOIN object o ON o.id = m.object_id, s WHERE m.state = s.published "
+        "AND o.state IN (s.published, s.gone) AND m.plain_size > 0), "
+        "each (org, category, total, once) AS (SELECT org, category, sum(bytes), max(bytes) "
+        "FROM file GROUP BY org, category, sha256) "
+        "SELECT org, category, sum(total), sum(once) FROM each GROUP BY 1, 2 ORDER BY 1, 2",
+        [REPORT_COPIES] =
+                STATES "SELECT DISTINCT m.course, o.id FROM member m JOIN object o ON o.id = m.object_id, s "
+                       "WHERE o.org = ?1 AND o.category = CAST(?2 AS INTEGER) AND o.staged_etag <> '' "
+                       "AND o.state IN (s.published, s.gone) AND m.state = s.published AND m.course <> '' "
+                       "AND NOT m.failed ORDER BY 1, 2",
+        [REPORT_TOTAL] = "SELECT count(*), max(max(first_seen, published_at)) FROM object",
+};
+
+static int bind_parameters(
+        struct ledger *l, sqlite3_stmt *s, const char *first, const char *second, struct error *e)
+{
+        int n = sqlite3_bind_parameter_count(s), rc = SQLITE_OK;
+        if (n >= 1 && first)
+                rc = sqlite3_bind_text(s, 1, first, -1, SQLITE_TRANSIENT);
+        if (rc == SQLITE_OK && n >= 2 && second)
+                rc = sqlite3_bind_text(s, 2, second, -1, SQLITE_TRANSIENT);
+        for (size_t i = 0; rc == SQLITE_OK && i < ELEMENTSOF(state_parameters); i++)
+                if (n >= FIRST_STATE_PARAMETER + (int)i)
+                        rc = sqlite3_bind_int(s, FIRST_STATE_PARAMETER + (int)i, (int)state_parameters[i]);
+        return rc == SQLITE_OK ? 0 : ledger_fail(l, "reading", e);
+}
+
+static void read_row(sqlite3_stmt *s, struct report_row *row)
+{
+        int n = MIN(sqlite3_column_count(s), REPORT_COLUMNS);
+        for (int i = 0; i < REPORT_COLUMNS; i++) {
+                const char *text = i < n ? (const char *)sqlite3_column_text(s, i) : NULL;
+                row->text[i] = text ? text : "";
+                row->number[i] = i < n ? sqlite3_column_int64(s, i) : 0;
+        }
+}
+
+int report_each(struct ledger *l, enum report which, const char *first, const char *second, report_fn *each,
+        void *arg, struct error *e)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        if (sqlite3_prepare_v2(l->db, sql_text[which], -1, &s, NULL) != SQLITE_OK)
+                return ledger_fail(l, "reading the schema", e);
+        int r = bind_parameters(l, s, first, second, e);
+        while (r == 0 && (r = ledger_step(l, s, "reading", e)) == 1) {
+                struct report_row row;
+                read_row(s, &row);
+                r = each(&row, arg);
+        }
+        return r;
+}

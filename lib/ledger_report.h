@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a person wants to know of the ledger as a whole: sums and lists that SQL makes best. For readers
+ * (czarctl); each answers in well under 100 ms with 20,000 objects. */
+#pragma once
+
+#include "ledger.h"
+
+enum report {
+        /* org, category, site, state, how many, bytes in S3, plaintext bytes */
+        REPORT_COUNTS,
+        /* org, category, site, newest date that is staged, its path, when it was staged, newest date known,
+         * how many are staged, when something was staged last, its plaintext bytes */
+        REPORT_LAST,
+        /* state, cause, how many, key of one, its detail, its next try, org: RETRY, REJECTED and MISSING */
+        REPORT_TROUBLES,
+        /* org, category, site, date, days from the date to the upload, is it at edX or staged, replaced,
+         * state: every dated object, in this order */
+        REPORT_DATES,
+        /* object id, path, date, org, category, how many rejected members, plaintext bytes, members, bytes in
+         * S3: every staged snapshot, newest first */
+        REPORT_SNAPSHOTS,
+        /* course: of the snapshot ?1, those with staged members, in order */
+        REPORT_COURSES,
+        /* table, course, plain size, how many of each: of the snapshot ?1 */
+        REPORT_TABLES,
+        /* org, category, plaintext bytes by name, plaintext bytes when equal members are counted once */
+        REPORT_STORAGE,
+        /* course, object id: every staged copy of a course of organisation ?1 and category ?2 */
+        REPORT_COPIES,
+        /* how many objects, greatest change: to notice whether anything is there */
+        REPORT_TOTAL,
+        REPORT_MAX
+};
+
+#define REPORT_COLUMNS 10
+/* One row. Text is never NULL and is valid until the function returns. */
+struct report_row {
+        const char *text[REPORT_COLUMNS];
+        int64_t number[REPORT_COLUMNS];
+};
+typedef int report_fn(const struct report_row *row, void *arg);
+/* Calls each for every row; a non-zero return ends it and is returned. Parameters are NULL or text. */
+int report_each(struct ledger *l, enum report which, const char *first, const char *second, report_fn *each,
+        void *arg, struct error *e);

@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The admin's changes but adopt. Each object is a transaction of its own: an interrupted command has done the
+ * objects it has noted and no other. */
+#include "steward.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "fsx.h"
+#include "latest.h"
+#include "limits.h"
+#include "steward_internal.h"
+#include "str.h"
+#include "timespan.h"
+
+#define PAUSE_FACT "paused"
+
+/* --- shared --- */
+
+struct audit_entry steward_entry(const struct steward *s, const char *event, const struct ledger_object *o)
+{
+        struct audit_entry a = {.event = event, .size = -1, .mtime = -1, .uid = s->uid, .reason = s->reason};
+        if (!o)
+                return a;
+        a.bucket = o->bucket;
+        a.key = o->key;
+        a.etag = o->etag;
+        a.category = category_name(o->category);
+        a.org = o->org;
+        a.site = *o->site ? o->site : NULL;
+        a.date = *o->date ? o->date : NULL;
+        a.mtime = o->last_modified;
+        return a;
+}
+
+void steward_tell(const struct steward *s, const char *what, const struct ledger_object *o, const char *path,
+        const char *text, int64_t bytes)
+{
+        struct steward_note note = {.what = what, .object = o, .path = path, .text = text, .bytes = bytes};
+        if (s->note)
+                s->note(s->arg, &note);
+}
+
+int steward_record(const struct steward *s, const struct audit_entry *entry, struct error *e)
+{
+        int r = audit_append(s->audit, entry, e);
+        return r < 0 ? r : audit_sync(s->audit, e);
+}
+
+static int save(const struct steward *s, struct ledger_object *o, enum object_state next, struct error *e)
+{
+        if (!object_may_enter(o->state, next))
+                return error_set(e, CAUSE_INTERNAL, EBUSY, "%s is %s", o->key, object_state_name(o->state));
+        return ledger_enter(s->ledger, o, next, e);
+}
+
+static bool is_busy(const struct steward *s, const struct ledger_object *o)
+{
+        if (s->is_busy)
+                return s->is_busy(s->arg, o->id);
+        return false;
+}
+
+/* --- which objects --- */
+
+static bool has_meta(const char *s)
+{
+        return strpbrk(s, "*?[");
+}
+
+int steward_check_pattern(const char *pattern, struct error *e)
+{
+        if (!*pattern || strlen(pattern) > LIMIT_S3_KEY + LIMIT_S3_BUCKET + 8)
+                return error_set(e, CAUSE_CONFIG, EINVAL, "not a key or pattern: '%.64s'", pattern);
+        const char *rest = str_after(pattern, "s3://");
+        if (rest && (!strchr(rest, '/') || *rest == '/' || !strchr(rest, '/')[1]))
+                return error_set(e, CAUSE_CONFIG, EINVAL, "'%.200s': expected s3://bucket/key", pattern);
+        return 0;
+}
+
+static int by_id(const void *a, const void *b)
+{
+        const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+        return x < y ? -1 : x > y;
+}
+
+static int find_one(
+        const struct steward *s, const char *pattern, int64_t **ret, size_t *ret_n, struct error *e)
+{
+        const char *rest = str_after(pattern, "s3://");
+        _cleanup_free_ char *bucket = rest ? strndup(rest, strcspn(rest, "/")) : NULL;
+        if (rest && !bucket)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        const char *key = rest ? strchr(rest, '/') + 1 : pattern;
+        if (rest && !has_meta(key)) {
+                struct ledger_object o;
+                int r = ledger_find(s->ledger, bucket, key, &o, e);
+                if (r == -ENOENT)
+                        return error_set(e, CAUSE_GONE, ENOENT, "%s is not known", pattern);
+                int64_t *one = r < 0 ? NULL : malloc(sizeof(*one));
+                if (r == 0 && !one)
+                        return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+                if (r < 0)
+                        return r;
+                *one = o.id;
+                *ret = one;
+                *ret_n = 1;
+                return 0;
+        }
+        struct ledger_filter f = {.bucket = bucket, .key_glob = key};
+        int r = ledger_ids(s->ledger, &f, ret, ret_n, e);
+        if (r == 0 && *ret_n == 0)
+                return error_set(e, CAUSE_GONE, ENOENT, "no known key matches '%.200s'", pattern);
+        return r;
+}
+
+int steward_find(const struct steward *s, char *const *patterns, size_t n, int64_t **ret, size_t *ret_n,
+        struct error *e)
+{
+        _cleanup_free_ int64_t *all = NULL;
+        size_t n_all = 0;
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_free_ int64_t *some = NULL;
+                size_t n_some = 0;
+                int r = steward_check_pattern(patterns[i], e);
+                if (r == 0)
+                        r = find_one(s, patterns[i], &some, &n_some, e);
+                if (r < 0)
+                        return r;
+                int64_t *grown = reallocarray(all, n_all + n_some + 1, sizeof(*all));
+                if (!grown)
+                        return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+                all = grown;
+                memcpy(all + n_all, some, n_some * sizeof(*all));
+                n_all += n_some;
+        }
+        size_t kept = 0;
+        if (n_all > 0)
+                qsort(all, n_all, sizeof(*all), by_id);
+        for (size_t i = 0; i < n_all; i++)
+                if (kept == 0 || all[kept - 1] != all[i])
+                        all[kept++] = all[i];
+        *ret = take_ptr(&all);
+        *ret_n = kept;
+        return 0;
+}
+
+/* --- resync --- */
+
+static int resync_one(const struct steward *s, int64_t id, uint64_t *n, struct error *e)
+{
+        struct ledger_object o;
+        int r = ledger_get(s->ledger, id, &o, e);
+        if (r < 0)
+                return r;
+        if (is_busy(s, &o)) {
+                steward_tell(s, "skipped", &o, "", "is being fetched already", (int64_t)o.size);
+                return 0;
+        }
+        o.attempts = 0;
+        o.next_try = 0;
+        o.cause = CAUSE_NONE;
+        o.detail[0] = 0;
+        struct audit_entry a = steward_entry(s, "resync", &o);
+        r = audit_append(s->audit, &a, e);
+        if (r == 0)
+                r = save(s, &o, OBJECT_NEW, e);
+        if (r == 0) {
+                (*n)++;
+                steward_tell(s, "resync", &o, "", "", (int64_t)o.size);
+        }
+        return r;
+}
+
+int steward_resync(const struct steward *s, char *const *patterns, size_t n, uint64_t *ret_n, struct error *e)
+{
+        _cleanup_free_ int64_t *ids = NULL;
+        size_t n_ids = 0;
+        int r = steward_find(s, patterns, n, &ids, &n_ids, e);
+        *ret_n = 0;
+        if (r == 0)
+                r = ledger_begin(s->ledger, e);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; r == 0 && i < n_ids; i++)
+                r = resync_one(s, ids[i], ret_n, e);
+        if (r == 0)
+                r = audit_sync(s->audit, e);
+        if (r == 0)
+                return ledger_commit(s->ledger, e);
+        ledger_rollback(s->ledger);
+        return r;
+}
+
+/* --- removing --- */
+
+/* Does the entry of .replaced belong to the object? "DATE-ETAG", or "FILE-ETAG" without a date. */
+static bool is_replaced_of(const struct ledger_object *o, const char *entry)
+{
+        const char *slash = strrchr(o->path, '/'), *name = *o->date ? o->date : slash ? slash + 1 : o->path;
+        const char *rest = str_after(entry, name);
+        return *name && rest && *rest == '-';
+}
+
+/* Removes path and notes it, when it is there. */
+static int remove_path(const struct steward *s, const struct ledger_object *o, const char *path,
+        const char *what, const char *why, int64_t bytes, struct error *e)
+{
+        uint64_t size;
+        int64_t mtime;
+        bool is_dir;
+        if (staging_stat(s->staging, path, &size, &mtime, &is_dir) == -ENOENT)
+                return 0;
+        int r = staging_remove(s->staging, path, e);
+        if (r == 0)
+                steward_tell(s, what, o, path, why, bytes);
+        return r;
+}
+
+static int remove_replaced(
+        const struct steward *s, const struct ledger_object *o, const char *parent, struct error *e)
+{
+        _cleanup_free_ char *dir = str_printf("%s/.replaced", parent);
+        int fd = dir ? open_beneath(staging_root_fd(s->staging), dir, O_RDONLY | O_DIRECTORY, 0) : -ENOMEM;
+        if (fd == -ENOENT)
+                return 0;
+        if (fd < 0)
+                return error_set(e, cause_from_errno(-fd), -fd, "%s: %s", dir ? dir : "", strerror(-fd));
+        _cleanup_closedir_ DIR *d = fdopendir(fd);
+        struct strv names = {};
+        for (struct dirent *x; d && (x = readdir(d));)
+                if (is_replaced_of(o, x->d_name))
+                        strv_add(&names, x->d_name);
+        int r = 0;
+        for (size_t i = 0; r == 0 && i < names.n; i++) {
+                _cleanup_free_ char *path = str_printf("%s/%s", dir, names.v[i]);
+                r = path ? remove_path(s, o, path, "forgotten", "replaced version", -1, e) : -ENOMEM;
+        }
+        strv_done(&names);
+        return r;
+}
+
+/* What a crash or a transfer in the middle left under a hidden name. */
+static int remove_partial(
+        const struct steward *s, const struct ledger_object *o, const char *parent, struct error *e)
+{
+        _cleanup_free_ char *folder = str_printf("%s/.%s.partial", parent, o->date),
+                            *tag = str_printf("%s/.%s.partial.tag", parent, o->date);
+        if (!folder || !tag)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        int r = remove_path(s, o, folder, "forgotten", "half built", -1, e);
+        return r < 0 ? r : staging_remove(s->staging, tag, e);
+}
+
+/* Where the object is or would be staged: the configuration may have changed since, so the ledger's path
+ * first. */
+static int home_of(const struct steward *s, const struct ledger_object *o, char *ret, size_t size)
+{
+        struct package_item item;
+        snprintf(ret, size, "%s", o->path);
+        for (size_t i = 0; !*ret && s->config && i < s->config->n_packages; i++) {
+                const struct package_spec *spec = &s->config->packages[i].spec;
+                if (streq(spec->org, o->org) && package_parse_key(spec, o->bucket, o->key, &item, NULL) == 0)
+                        snprintf(ret, size, "%s", item.path);
+        }
+        return *ret ? 0 : -ENOENT;
+}
+
+static int remove_copies(const struct steward *s, struct ledger_object *o, struct error *e)
+{
+        char path[512];
+        if (home_of(s, o, path, sizeof(path)) < 0)
+                return 0;
+        snprintf(o->path, sizeof(o->path), "%s", path);
+        int r = 0;
+        if (*o->staged_etag || o->state == OBJECT_MISSING)
+                r = remove_path(s, o, path, "forgotten", "", o->plain_size, e);
+        char *slash = strrchr(path, '/');
+        if (!slash)
+                return r;
+        *slash = 0;
+        if (r == 0)
+                r = remove_replaced(s, o, path, e);
+        if (r == 0 && o->is_zip)
+                r = remove_partial(s, o, path, e);
+        return r;
+}
+
+/* --- forget --- */
+
+/* The ledger's part: the key stays, and nothing else. */
+static int enter_forgotten(const struct steward *s, struct ledger_object *o, struct error *e)
+{
+        o->path[0] = o->staged_etag[0] = o->detail[0] = o->fingerprint[0] = 0;
+        o->has_sha256 = false;
+        o->plain_size = -1;
+        o->checks = 0;
+        o->cause = CAUSE_NONE;
+        int r = ledger_begin(s->ledger, e);
+        if (r < 0)
+                return r;
+        r = ledger_members_delete(s->ledger, o->id, e);
+        if (r == 0)
+                r = save(s, o, OBJECT_FORGOTTEN, e);
+        if (r == 0)
+                return ledger_commit(s->ledger, e);
+        ledger_rollback(s->ledger);
+        return r;
+}
+
+int steward_forget(const struct steward *s, int64_t id, struct error *e)
+{
+        struct ledger_object o;
+        int r = ledger_get(s->ledger, id, &o, e);
+        if (r < 0)
+                return r;
+        if (is_busy(s, &o))
+                return error_set(e, CAUSE_INTERNAL, EBUSY,
+                        "%s is being fetched right now: try again when it is done, or pause first", o.key);
+        if (o.state == OBJECT_FORGOTTEN) {
+                steward_tell(s, "skipped", &o, "", "was forgotten before", -1);
+                return 0;
+        }
+        struct audit_entry a = steward_entry(s, "forgotten", &o);
+        uint8_t sha256[SHA256_SIZE];
+        memcpy(sha256, o.sha256, sizeof(sha256));
+        a.sha256 = o.has_sha256 ? sha256 : NULL;
+        a.size = o.plain_size;
+        r = remove_copies(s, &o, e);
+        char path[512];
+        snprintf(path, sizeof(path), "%s", o.path);
+        a.path = *path ? path : NULL;
+        if (r == 0)
+                r = steward_record(s, &a, e);
+        if (r == 0)
+                r = enter_forgotten(s, &o, e);
+        if (r < 0)
+                return r;
+        steward_tell(s, "forgotten", &o, "", "", -1);
+        return o.is_zip ? steward_move_latest(s, o.org, o.category, e) : 0;
+}
+
+int steward_refuse_paused(const struct steward *s, const char *what, struct error *e)
+{
+        char text[512];
+        int r = steward_paused(s->ledger, text, sizeof(text), e);
+        if (r == 0 && *text)
+                return error_set(e, CAUSE_CONFIG, EPERM,
+                        "czard is paused by an admin (%s), and what is staged stays as it is: czarctl "
+                        "unpause "
+                        "before %s",
+                        text, what);
+        return r;
+}
+
+/* --- prune --- */
+
+static const char *why_of(enum keep_kind kind)
+{
+        switch (kind) {
+        case KEEP_EVENTS:
+                return "keep_days";
+        case KEEP_SNAPSHOT:
+                return "keep_snapshots";
+        case KEEP_REPLACED:
+                return "keep_replaced";
+        }
+        return "";
+}
+
+static int prune_object(
+        const struct steward *s, struct ledger_object *o, const struct keep_item *item, struct error *e)
+{
+        struct audit_entry a = steward_entry(s, "pruned", o);
+        uint8_t sha256[SHA256_SIZE];
+        memcpy(sha256, o->sha256, sizeof(sha256));
+        a.path = item->path;
+        a.sha256 = o->has_sha256 ? sha256 : NULL;
+        a.size = o->plain_size;
+        int r = staging_remove(s->staging, item->path, e);
+        if (r == 0)
+                r = steward_record(s, &a, e);
+        o->path[0] = o->staged_etag[0] = 0;
+        if (r == 0)
+                r = save(s, o, OBJECT_PRUNED, e);
+        return r < 0 || !o->is_zip ? r : steward_move_latest(s, o->org, o->category, e);
+}
+
+int steward_prune(const struct steward *s, const struct keep_item *item, bool apply, struct error *e)
+{
+        struct ledger_object o;
+        int r = 0;
+        if (item->object_id == 0) {
+                struct audit_entry a = steward_entry(s, "pruned", NULL);
+                a.path = item->path;
+                if (apply)
+                        r = staging_remove(s->staging, item->path, e);
+                if (apply && r == 0)
+                        r = steward_record(s, &a, e);
+        } else {
+                r = ledger_get(s->ledger, item->object_id, &o, e);
+                if (r == 0 && (is_busy(s, &o) || !object_may_enter(o.state, OBJECT_PRUNED))) {
+                        steward_tell(s, "skipped", &o, item->path, "is being fetched", item->bytes);
+                        return 0;
+                }
+                if (r == 0 && apply)
+                        r = prune_object(s, &o, item, e);
+        }
+        if (r == 0)
+                steward_tell(s, "pruned", item->object_id ? &o : NULL, item->path, why_of(item->kind),
+                        item->bytes);
+        return r;
+}
+
+/* --- latest --- */
+
+int steward_move_latest(const struct steward *s, const char *org, enum category c, struct error *e)
+{
+        char date[11], now[64];
+        bool pinned;
+        int r = latest_choose(s->ledger, org, c, date, &pinned, e);
+        _cleanup_free_ char *dir = str_printf("%s/%s", org, category_name(c));
+        if (r < 0 || !dir)
+                return r < 0 ? r : error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        staging_read_latest(s->staging, dir, now, sizeof(now));
+        if (streq(now, date))
+                return 0;
+        return staging_latest(s->staging, dir, *date ? date : NULL, e);
+}
+
+static int is_staged(struct ledger_object *o, void *arg)
+{
+        bool *found = arg;
+        *found |= o->is_zip && *o->staged_etag;
+        return 0;
+}
+
+int steward_latest(
+        const struct steward *s, const char *org, enum category c, const char *date, struct error *e)
+{
+        char name[128];
+        bool found = false;
+        struct ledger_filter f = {.org = org,
+                .categories = BIT(c),
+                .since = date,
+                .until = date,
+                .states = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_GONE)};
+        int r = date ? ledger_each(s->ledger, &f, is_staged, &found, e) : 0;
+        if (r == 0 && date && !found)
+                return error_set(e, CAUSE_GONE, ENOENT, "no %s snapshot of %s with the date %s is staged",
+                        category_name(c), org, date);
+        struct audit_entry a = steward_entry(s, "latest", NULL);
+        a.org = org;
+        a.category = category_name(c);
+        a.date = date;
+        latest_pin_name(org, c, name);
+        if (r == 0)
+                r = steward_record(s, &a, e);
+        if (r == 0)
+                r = ledger_meta_set(s->ledger, name, date ? date : "", e);
+        return r < 0 ? r : steward_move_latest(s, org, c, e);
+}
+
+/* --- pause --- */
+
+int steward_paused(struct ledger *l, char *ret, size_t size, struct error *e)
+{
+        return ledger_meta_get(l, PAUSE_FACT, ret, size, e);
+}
+
+int steward_pause(const struct steward *s, const char *text, struct error *e)
+{
+        struct audit_entry a = steward_entry(s, text ? "pause" : "unpause", NULL);
+        a.reason = text ? text : s->reason;
+        int r = steward_record(s, &a, e);
+        return r < 0 ? r : ledger_meta_set(s->ledger, PAUSE_FACT, text ? text : "", e);
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* adopt: what stands on the staging volume against what the ledger says should stand there. A hash that is
+ * known must match; one that is not known is only believed when the admin says so. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "fsx.h"
+#include "steward_internal.h"
+#include "str.h"
+
+#define CHUNK (256 * 1024)
+
+struct adopt {
+        const struct steward *s;
+        bool trust;
+        struct steward_adopted count;
+        struct error *e;
+        /* of the snapshot being looked at */
+        const char *folder;
+        uint64_t members, found, bad;
+        int64_t bytes;
+};
+
+/* 0 and the digest, -ENOENT, or -errno. */
+static int hash_file(const struct steward *s, const char *path, uint8_t ret[SHA256_SIZE], int64_t *ret_size)
+{
+        _cleanup_close_ int fd = staging_open_file(s->staging, path);
+        if (fd < 0)
+                return fd;
+        _cleanup_free_ char *buf = malloc(CHUNK);
+        struct digest *d = NULL;
+        int r = buf ? digest_new(DIGEST_SHA256, &d) : -ENOMEM;
+        int64_t size = 0;
+        ssize_t n = 0;
+        while (r == 0 && (n = read(fd, buf, CHUNK)) != 0) {
+                if (n < 0) {
+                        r = errno == EINTR ? 0 : -errno;
+                        continue;
+                }
+                digest_update(d, buf, (size_t)n);
+                size += n;
+        }
+        if (r == 0) {
+                digest_final(d, ret);
+                *ret_size = size;
+        }
+        digest_free(d);
+        return r;
+}
+
+static int on_member(struct ledger_member *m, void *arg)
+{
+        struct adopt *a = arg;
+        uint8_t sha256[SHA256_SIZE];
+        int64_t size;
+        if (m->state != OBJECT_PUBLISHED || !m->has_sha256)
+                return 0;
+        a->members++;
+        _cleanup_free_ char *path = str_printf("%s/%s", a->folder, m->path);
+        int r = path ? hash_file(a->s, path, sha256, &size) : -ENOMEM;
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0 || memcmp(sha256, m->sha256, SHA256_SIZE) != 0) {
+                a->bad++;
+                return 0;
+        }
+        a->found++;
+        a->bytes += size;
+        return 0;
+}
+
+enum finding { ABSENT, SAME, OTHER, UNKNOWN };
+
+static int look_at_snapshot(
+        struct adopt *a, const struct ledger_object *o, const char *path, enum finding *ret)
+{
+        uint64_t size;
+        int64_t mtime;
+        bool is_dir;
+        int r = staging_stat(a->s->staging, path, &size, &mtime, &is_dir);
+        if (r < 0 || !is_dir) {
+                *ret = r == -ENOENT ? ABSENT : OTHER;
+                return 0;
+        }
+        a->folder = path;
+        a->members = a->found = a->bad = 0;
+        a->bytes = 0;
+        r = ledger_members(a->s->ledger, o->id, on_member, a, a->e);
+        if (r < 0)
+                return r;
+        *ret = a->members == 0 ? UNKNOWN : a->bad == 0 ? SAME : OTHER;
+        return 0;
+}
+
+static int look_at_file(struct adopt *a, struct ledger_object *o, const char *path, enum finding *ret)
+{
+        uint8_t sha256[SHA256_SIZE];
+        int64_t size;
+        int r = hash_file(a->s, path, sha256, &size);
+        if (r == -ENOENT || r == -ENOTDIR) {
+                *ret = ABSENT;
+                return 0;
+        }
+        if (r == -ENOMEM || r == -EIO)
+                return error_set(a->e, CAUSE_IO, -r, "%s: %s", path, strerror(-r));
+        if (r < 0) {
+                *ret = OTHER;
+                return 0;
+        }
+        if (!o->has_sha256) {
+                *ret = UNKNOWN;
+                o->has_sha256 = true;
+                memcpy(o->sha256, sha256, SHA256_SIZE);
+                o->plain_size = size;
+                return 0;
+        }
+        *ret = memcmp(sha256, o->sha256, SHA256_SIZE) == 0 ? SAME : OTHER;
+        return 0;
+}
+
+static int where(const struct adopt *a, const struct ledger_object *o, char *ret, size_t size)
+{
+        struct package_item item;
+        snprintf(ret, size, "%s", o->path);
+        const struct config *c = a->s->config;
+        for (size_t i = 0; !*ret && c && i < c->n_packages; i++)
+                if (streq(c->packages[i].spec.org, o->org) &&
+                        package_parse_key(&c->packages[i].spec, o->bucket, o->key, &item, NULL) == 0)
+                        snprintf(ret, size, "%s", item.path);
+        return *ret ? 0 : -ENOENT;
+}
+
+static int take(struct adopt *a, struct ledger_object *o, const char *path, const char *text)
+{
+        const struct steward *s = a->s;
+        struct audit_entry entry = steward_entry(s, "adopted", o);
+        entry.path = path;
+        entry.sha256 = o->has_sha256 && !o->is_zip ? o->sha256 : NULL;
+        entry.size = o->plain_size;
+        int r = steward_record(s, &entry, a->e);
+        snprintf(o->path, sizeof(o->path), "%s", path);
+        memcpy(o->staged_etag, o->etag, sizeof(o->staged_etag));
+        o->cause = CAUSE_NONE;
+        o->detail[0] = 0;
+        if (o->published_at == 0)
+                o->published_at = (int64_t)time(NULL);
+        if (r == 0)
+                r = o->state == OBJECT_PUBLISHED ? ledger_save(s->ledger, o, a->e)
+                                                 : ledger_enter(s->ledger, o, OBJECT_PUBLISHED, a->e);
+        if (r == 0) {
+                a->count.adopted++;
+                steward_tell(s, "adopted", o, path, text, o->plain_size);
+        }
+        return r;
+}
+
+static int miss(struct adopt *a, struct ledger_object *o, const char *path, const char *text)
+{
+        const struct steward *s = a->s;
+        struct audit_entry entry = steward_entry(s, "missing", o);
+        int r = 0;
+        entry.path = path;
+        entry.reason = text;
+        a->count.missing++;
+        if (o->state == OBJECT_PUBLISHED) {
+                r = steward_record(s, &entry, a->e);
+                if (r == 0)
+                        r = ledger_enter(s->ledger, o, OBJECT_MISSING, a->e);
+        }
+        if (r == 0)
+                steward_tell(s, "missing", o, path, text, o->plain_size);
+        return r;
+}
+
+static int on_object(struct ledger_object *o, void *arg)
+{
+        struct adopt *a = arg;
+        char path[512];
+        enum finding what = ABSENT;
+        if (where(a, o, path, sizeof(path)) < 0)
+                return 0;
+        bool was_staged = o->state == OBJECT_PUBLISHED || o->state == OBJECT_MISSING;
+        int r = o->is_zip ? look_at_snapshot(a, o, path, &what) : look_at_file(a, o, path, &what);
+        if (r < 0)
+                return r;
+        switch (what) {
+        case SAME:
+                return o->state == OBJECT_PUBLISHED && *o->staged_etag ? 0 : take(a, o, path, "same hash");
+        case UNKNOWN:
+                /* Of a snapshot nobody could say which members belong to it. */
+                if (a->trust && !o->is_zip)
+                        return take(a, o, path, "no hash was known; taken as it is");
+                a->count.unknown++;
+                steward_tell(a->s, "unknown", o, path,
+                        o->is_zip ? "no member's hash is known: it will be fetched"
+                                  : "no hash is known: --trust takes it as it is",
+                        -1);
+                return 0;
+        case OTHER:
+                return was_staged ? miss(a, o, path, "altered") : 0;
+        case ABSENT:
+                return was_staged ? miss(a, o, path, "not there") : 0;
+        }
+        return 0;
+}
+
+static int adopt_id(const struct steward *s, struct error *e)
+{
+        char id[STAGING_ID_SIZE];
+        int r = staging_read_id(s->staging, id, e);
+        if (r == 0 && !*id)
+                r = staging_adopt_id(s->staging, id, e);
+        struct audit_entry a = steward_entry(s, "adopt", NULL);
+        if (r == 0)
+                r = steward_record(s, &a, e);
+        return r < 0 ? r : ledger_meta_set(s->ledger, "staging-id", id, e);
+}
+
+int steward_adopt(const struct steward *s, bool trust, struct steward_adopted *ret, struct error *e)
+{
+        struct adopt a = {.s = s, .trust = trust, .e = e};
+        struct ledger_filter f = {.states = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_MISSING) | BIT(OBJECT_NEW)};
+        int r = adopt_id(s, e);
+        if (r == 0)
+                r = ledger_each(s->ledger, &f, on_object, &a, e);
+        if (r == 0)
+                *ret = a.count;
+        return r;
+}
