@@ -288,7 +288,7 @@ int desk_new(uv_loop_t *loop, int fd, const struct desk_config *config, struct d
         }
         struct message hello = {
                 .type = PROTO_HELLO,
-                .hello = {.version = PROTO_VERSION, .credentials_source = access_source(config->access)},
+                .hello = {.version = PROTO_VERSION, .credentials_source = config->source},
         };
         channel_send(d->channel, &hello);
         *ret = d;

@@ -44,6 +44,7 @@ struct fetch {
         struct config *config;
         struct access *access;
         struct secret proxy;
+        struct strbuf source; /* for HELLO */
         struct http *http;
         struct s3 *s3;
         struct desk *desk;
@@ -82,6 +83,7 @@ static int serve(struct fetch *f, int fd)
         const struct desk_config config = {
                 .access = f->access,
                 .s3 = f->s3,
+                .source = f->source.s,
                 .max_transfers = (unsigned)f->config->s3.max_transfers,
                 .closed = on_desk_closed,
                 .arg = f,
@@ -162,6 +164,8 @@ static int start(struct fetch *f, const struct options *o, struct error *e)
                 r = load_proxy(f, e);
         if (r < 0)
                 return r;
+        strbuf_printf(&f->source, "%s%s", access_source(f->access),
+                f->proxy.len > 0 ? "; proxy from the credential " PROXY_CREDENTIAL : "");
         const struct config_s3 *s3 = &f->config->s3;
         const struct http_config http = {
                 .ca_file = s3->ca_file,
@@ -175,6 +179,8 @@ static int start(struct fetch *f, const struct options *o, struct error *e)
         if (r < 0)
                 return r;
         r = s3_new(f->http, s3, &f->s3);
+        if (r == 0)
+                r = f->source.err;
         if (r == 0)
                 r = o->channel >= 0 ? serve(f, o->channel) : wait_for_connection(f, o->listener);
         return r < 0 ? error_set(e, CAUSE_INTERNAL, -r, "cannot start: %s", strerror(-r)) : 0;
@@ -212,6 +218,7 @@ static int run(const struct options *o)
         f.access = access_free(f.access);
         f.config = config_free(f.config);
         secret_done(&f.proxy);
+        strbuf_done(&f.source);
         return f.status;
 }
 

@@ -179,6 +179,29 @@ static void a_long_listing_comes_in_pages(void **state)
         listing_done(&l);
 }
 
+static void a_listing_waits_for_its_reader(void **state)
+{
+        (void)state;
+        struct listing l;
+        char name[400];
+        memset(name, 'n', sizeof(name));
+        for (int i = 0; i < 4100; i++) {
+                char path[1024];
+                snprintf(path, sizeof(path), "root/" FETCH_BUCKET "/universityx/rdx/w/%.*s/%.*s/%.*s-%04d",
+                        200, name, 200, name, 200, name, i);
+                world_write(&world, path, "", 0);
+        }
+        fetch_ask_list(&fetch, FETCH_BUCKET, "universityx/rdx/w/", "");
+        sleep(2);
+        /* what is not read is not asked for: five pages there are */
+        assert_in_range(world_count_log(&world, FETCH_BUCKET), 1, 3);
+        fetch_take_list(&fetch, &l);
+        expect(&l.done, CAUSE_NONE);
+        assert_int_equal(l.keys.n, 4100);
+        assert_int_equal(l.done.done.requests, 5);
+        listing_done(&l);
+}
+
 static void bad_listings_are_refused(void **state)
 {
         (void)state;
@@ -353,6 +376,20 @@ static void a_stall_heals(void **state)
         time_t before = time(NULL);
         expect_big(CHECKS | CHECK_ETAG | CHECK_NO_CHECKSUM, 2);
         assert_true(time(NULL) - before < 10);
+}
+
+static void a_silent_server_times_out(void **state)
+{
+        (void)state;
+        struct listing l;
+        restart(&(struct fetch_options){.s3 = "stall_timeout = 1s"});
+        world_behave(&world, "op=list\ndelay=10000\n");
+        time_t before = time(NULL);
+        fetch_list(&fetch, FETCH_BUCKET, "universityx/rdx/", "", &l);
+        expect(&l.done, CAUSE_TIMEOUT);
+        assert_int_equal(l.done.done.http_status, 0);
+        assert_true(time(NULL) - before < 6);
+        listing_done(&l);
 }
 
 static void it_gives_up_in_the_end(void **state)
@@ -780,6 +817,26 @@ static int status_after(const void *p, size_t n, int signal)
         return status;
 }
 
+static void stopped_in_the_middle(void **state)
+{
+        (void)state;
+        struct fetch f;
+        int pipes[4], status = -1;
+        const struct proto_get get = whole("big", big_etag, BIG);
+        fetch_start(&f, &world, NULL);
+        for (size_t i = 0; i < ELEMENTSOF(pipes); i++)
+                fetch_ask(&f, &get, &pipes[i]);
+        fetch_ask_list(&f, FETCH_BUCKET, "universityx/rdx/", "");
+        usleep(100000);
+        kill(f.pid, SIGTERM);
+        assert_int_equal(waitpid(f.pid, &status, 0), f.pid);
+        assert_int_equal(status, 0);
+        for (size_t i = 0; i < ELEMENTSOF(pipes); i++)
+                close(pipes[i]);
+        close(f.sock);
+        free(f.source);
+}
+
 static void how_it_ends(void **state)
 {
         (void)state;
@@ -802,6 +859,7 @@ int main(int argc, char **argv)
         const struct CMUnitTest tests[] = {
                 T(awkward_keys_are_listed_and_fetched),
                 T(a_long_listing_comes_in_pages),
+                T(a_listing_waits_for_its_reader),
                 T(bad_listings_are_refused),
                 T(a_listing_behind_start_after_only),
                 T(only_configured_prefixes_are_read),
@@ -810,6 +868,7 @@ int main(int argc, char **argv)
                 T(broken_bodies_heal),
                 T(a_range_heals_too),
                 T(a_stall_heals),
+                T(a_silent_server_times_out),
                 T(it_gives_up_in_the_end),
                 T(a_replaced_object_is_noticed),
                 T(other_answers),
@@ -830,6 +889,7 @@ int main(int argc, char **argv)
                 T(the_rate_is_kept),
                 T(socket_activation),
                 T(idle_costs_nothing),
+                T(stopped_in_the_middle),
                 T(how_it_ends),
         };
         signal(SIGPIPE, SIG_IGN);

@@ -319,16 +319,19 @@ void fetch_stop(struct fetch *f)
         assert_int_equal(status, 0);
 }
 
-void fetch_list(
-        struct fetch *f, const char *bucket, const char *prefix, const char *start_after, struct listing *ret)
+void fetch_ask_list(struct fetch *f, const char *bucket, const char *prefix, const char *start_after)
 {
         struct message m = {
                 .type = PROTO_LIST,
                 .id = ++f->id,
                 .list = {.bucket = bucket, .prefix = prefix, .start_after = start_after},
         };
-        *ret = (struct listing){};
         assert_int_equal(proto_send(f->sock, &m), 0);
+}
+
+void fetch_take_list(struct fetch *f, struct listing *ret)
+{
+        *ret = (struct listing){};
         for (;;) {
                 struct message got = {};
                 receive(f, f->id, &got);
@@ -345,6 +348,13 @@ void fetch_list(
                 }
                 message_done(&got);
         }
+}
+
+void fetch_list(
+        struct fetch *f, const char *bucket, const char *prefix, const char *start_after, struct listing *ret)
+{
+        fetch_ask_list(f, bucket, prefix, start_after);
+        fetch_take_list(f, ret);
 }
 
 void listing_done(struct listing *l)

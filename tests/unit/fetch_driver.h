@@ -61,6 +61,9 @@ struct listing {
 };
 void fetch_list(struct fetch *f, const char *bucket, const char *prefix, const char *start_after,
         struct listing *ret);
+/* The two halves of it. */
+void fetch_ask_list(struct fetch *f, const char *bucket, const char *prefix, const char *start_after);
+void fetch_take_list(struct fetch *f, struct listing *ret);
 void listing_done(struct listing *l);
 
 struct got {
