@@ -47,8 +47,7 @@ static int get_authorization(const struct sv_request *q, struct sv_auth *ret, st
         return 0;
 }
 
-/* "You must include the host header ... and any x-amz-* headers in the request"
- * (sig-v4-header-based-auth.html) */
+/* CanonicalHeaders must have host and every x-amz-* header of the request (sig-v4-header-based-auth.html). */
 static int check_signed_headers(const struct sv_request *q, const struct sv_auth *a, struct s3_error *e)
 {
         if (!sv_auth_signs(a, "host"))

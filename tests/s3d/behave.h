@@ -16,29 +16,42 @@
  *
  * What happens instead. The signature and the policy are checked first, always.
  *   delay=MSEC             before anything is answered
- *   date_skew=SECONDS      the server's clock is off by so much (may be negative): Date and the check of
- * x-amz-date status=N code=NAME message=TEXT     an S3 error retry_after=TEXT       Retry-After header
+ *   date_skew=SECONDS      the server's clock is off by so much (may be negative): in Date and in the check
+ *                          of x-amz-date
+ *   drop=1                 RST without an answer
+ *   status=N code=NAME message=TEXT     an S3 error
+ *   retry_after=TEXT       a Retry-After header
  *   redirect_region=R      the bucket is in R: a request signed for another region gets 301 PermanentRedirect
- * with x-amz-bucket-region, one signed for R is served. redirect_status=307|400 and location=URL change how
- * it is said (400: AuthorizationHeaderMalformed with <Region>) header=NAME: VALUE     sent instead of, or
- * besides, what would be sent; any number; without a value: not sent body=FILE              that body instead
- * of the answer's; status 200 unless given; content_type=TEXT body_head=FILE body_tail=FILE
- * body_repeat=N|forever   around the body, and how many times it comes replace_with=FILE      the object is
- * replaced by FILE (FILE.meta: its meta data) before the request is looked at replace_after=BYTES    ... or
- * when so many bytes of the body were sent; this body goes on with the old bytes, replace_mix=1          or
- * with the new ones (which no S3 does) remove=1               the object is removed before the request is
- * looked at etag=TEXT              another ETag header; checksum=wrong: other x-amz-checksum headers
+ *                          with x-amz-bucket-region, one signed for R is served
+ *   redirect_status=N location=URL      301, 307, or 400: AuthorizationHeaderMalformed with <Region>
+ *   header=NAME: VALUE     sent instead of, or besides, what would be sent; any number; without a value: not
+ *                          sent. Content-Length: N is announced, and the body ends early when there is less
+ *   body=FILE              that body instead of the answer's; status 200 unless given; content_type=TEXT
+ *   body_head=FILE body_tail=FILE body_repeat=N|forever   what is around it, and how many times it comes
+ *   replace_with=FILE      the object is replaced by FILE (FILE.meta: its meta data) before the request is
+ *                          looked at
+ *   replace_after=AT       ... or when so much of the body was sent; this body goes on with the old bytes
+ *   replace_mix=1          ... or with the new ones (which no S3 does)
+ *   remove=1               the object is removed before the request is looked at
+ *   etag=TEXT              another ETag header
+ *   checksum=wrong         other x-amz-checksum headers
  *   ignore_if_match=1      If-Match is not looked at
  *   full_for_range=1       Range is ignored: 200 and the whole object
  *   shift_range=N          a 206 whose range begins N bytes later than asked (may be negative)
- * and in the body (FILE is absolute or below --behaviour-dir; AT is bytes of this body, N% of it, or "last":
- * one byte before its end): reset_at=AT            RST after so many bytes truncate_at=AT         the body
- * ends there: framing=length         the Content-Length promised all, then FIN (default) framing=short the
- * Content-Length is that of the shorter body framing=chunked        no Content-Length; a chunked body that
- * ends properly framing=close          no Content-Length and not chunked; FIN is the end. framing= alone
- * changes nothing else extra=N                N zero bytes more than were asked for, counted in the
- * Content-Length stall_at=AT seconds=N  silence there, N seconds or until the client goes drip=N bytes a
- * second corrupt_at=OFFSET      the byte at that offset of the object is inverted
+ *
+ * And in the body. AT is bytes of this body, N% of it, or "last": one byte before its end.
+ *   reset_at=AT            RST after so many bytes, all of which the client can read
+ *   truncate_at=AT         the body ends there; what the client is told is the framing:
+ *   framing=length         the Content-Length promised all, then FIN (default)
+ *   framing=short          the Content-Length is that of the shorter body
+ *   framing=chunked        no Content-Length; a chunked body that ends properly
+ *   framing=close          no Content-Length and not chunked; FIN is the end
+ *   extra=N                N zero bytes more than were asked for, counted in the Content-Length
+ *   stall_at=AT seconds=N  silence there, N seconds or until the client goes (default)
+ *   drip=N                 bytes a second
+ *   corrupt_at=OFFSET      the byte at that offset of the object is inverted
+ *
+ * FILE is absolute or below --behaviour-dir (in a sub-folder, or it would be taken for a behaviour).
  */
 #pragma once
 

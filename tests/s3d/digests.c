@@ -2,10 +2,11 @@
 /* ETags and checksums. One pass over the bytes makes all of them, and is remembered in memory by the object's
  * path and identity, so that a file of 10 GB is read once.
  *
- * ETag: "the ETag is the MD5 digest" of objects uploaded at once; of multipart uploads it "is not an MD5
- * digest" but, as uploaders and checkers agree, md5(md5(part 1) ... md5(part N))-N; with SSE-KMS it is no MD5
- * digest either: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html Checksums: full object or
- * composite (checksum of the parts' checksums, "-N" behind it):
+ * ETag (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html): the MD5 digest of an object that
+ * was uploaded at once and is plaintext or under SSE-S3; no MD5 digest after a multipart upload or under
+ * SSE-KMS. That of a multipart upload is md5(md5(part 1) ... md5(part N))-N, as uploaders and checkers agree.
+ *
+ * Checksums, of the full object or composite (the checksum of the parts' checksums, "-N" behind it):
  * https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html */
 #include <inttypes.h>
 #include <pthread.h>

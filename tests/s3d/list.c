@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ListObjectsV2: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
- * "listed in lexicographical order" is UTF-8 byte order for general purpose buckets. */
+ * Keys come "in lexicographical order", which is that of their UTF-8 bytes
+ * (https://docs.aws.amazon.com/AmazonS3/latest/userguide/ListingKeysUsingAPIs.html). */
 #include "request.h"
 
 #include <inttypes.h>

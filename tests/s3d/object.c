@@ -30,8 +30,7 @@ static bool etag_listed(const char *list, const char *etag)
         return false;
 }
 
-/* If-Match: "if the entity tag (ETag) is different ... 412 Precondition Failed"; If-None-Match: "304 Not
- * Modified" */
+/* If-Match: another ETag is 412 (precondition failed). If-None-Match: the same is 304 (not modified). */
 static int check_conditions(struct request *q, const struct object *o)
 {
         const char *match = request_header(q, "If-Match"), *none = request_header(q, "If-None-Match");
@@ -115,7 +114,7 @@ static void wrong_checksum(char *s)
         *s = *s == 'A' ? 'B' : 'A';
 }
 
-/* "x-amz-checksum-mode: ENABLED" asks for them; they are of the whole object, so a range comes without. */
+/* x-amz-checksum-mode: ENABLED asks for them; they are of the whole object, so a range comes without. */
 static void checksum_headers(struct request *q, const struct object *o, const struct selection *s)
 {
         const char *mode = request_header(q, "x-amz-checksum-mode");

@@ -27,9 +27,9 @@ bool policy_allows(const struct request *q)
         return is_below(q->key, who->org) && strlen(q->key) > strlen(who->org);
 }
 
-/* "If you have the s3:ListBucket permission on the bucket, Amazon S3 returns ... 404 ... If you don't have
- * the s3:ListBucket permission, ... 403": https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
- * A permission with a condition on s3:prefix is none here, because a GET has no prefix. */
+/* Who asks for an object that is not there gets 404 with the s3:ListBucket permission and 403 without it:
+ * https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html (Permissions). A permission that depends
+ * on s3:prefix is none here, because a GET has no prefix. */
 bool policy_shows_absence(const struct request *q)
 {
         return q->who->policy == POLICY_OPEN || text_eq(q->bucket, "course-data");

@@ -100,9 +100,9 @@ enum MHD_Result reply_text(struct request *q, int status, const char *content_ty
         return reply_send(q);
 }
 
-/* https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html, REST error responses. A HEAD has none:
- * "you cannot ... access the error message"
- * (https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html). */
+/* REST error responses: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+ * That of a HEAD has no body, only the status:
+ * https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html */
 enum MHD_Result reply_error(
         struct request *q, int status, const char *code, const char *message, const char *extra)
 {

@@ -2,10 +2,9 @@
 /* The verifier of SigV4, written from the documentation and not from lib/sigv4, so that the two check each
  * other.
  *
- * Path and query are decoded from the raw request line and encoded again ("UriEncode() ... the byte order"),
- * which is what S3 does: a client that signs something else than it sends is found out. S3 paths are never
- * normalized: "Amazon S3 ... do not normalize the URI path" (IAM User Guide, Create a signed AWS API request,
- * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html). */
+ * Path and query are decoded from the raw request line and encoded again, which is what S3 does: a client
+ * that signs something else than it sends is found out. S3 paths are never normalized, see "Canonical URI" in
+ * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html */
 #include "sigv4_verify.h"
 
 #include <strings.h>
@@ -184,7 +183,7 @@ static int query_pairs(const char *query, struct pair *pairs, size_t *ret_n)
         return 0;
 }
 
-/* "URI-encodes each parameter name and value ... sort them in the canonical query string alphabetically" */
+/* Names and values encoded, then sorted by name, then by value. */
 static int canonical_query(FILE *f, const char *target)
 {
         const char *query = strchr(target, '?');
@@ -203,7 +202,7 @@ static int canonical_query(FILE *f, const char *target)
         return r;
 }
 
-/* "Trim" and one blank for several inside, as the general SigV4 rules and vectors have it. */
+/* Without blanks around, and one for several inside: the general rule, and that of the vectors. */
 static void put_trimmed(FILE *f, const char *s)
 {
         bool blank = false, any = false;
