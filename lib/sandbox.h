@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Locks a process into its job: Landlock for files, TCP and signals, seccomp for socket families and for
+ * system calls that nobody here needs. Holds also when a helper is started by hand; the units say the same
+ * once more. Sources: landlock(7), the kernel's Documentation/userspace-api/landlock.rst; seccomp(2). */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+
+enum sandbox_access {
+        SANDBOX_READ = BIT(0),  /* files and folders below */
+        SANDBOX_EXEC = BIT(1),  /* and execute */
+        SANDBOX_WRITE = BIT(2), /* create, change and remove below */
+};
+
+struct sandbox_path {
+        const char *path; /* one that does not exist is passed over */
+        unsigned access;  /* enum sandbox_access bits */
+};
+
+struct sandbox {
+        const struct sandbox_path *paths;
+        size_t n_paths;
+        const uint16_t *tcp_ports; /* connect(2) allowed to these; none: no TCP at all */
+        size_t n_tcp_ports;
+        const int *families; /* socket(2) allowed for these (AF_UNIX ...), ended by -1 */
+};
+
+/* Enters it, for ever, for this thread and all it makes: call it before there are others. What this kernel
+ * cannot restrict is named in ret_missing ("" when nothing; may be NULL). A build with sanitizers enters
+ * nothing and says so there, for they do not work inside. 0 or -errno. */
+int sandbox_enter(const struct sandbox *s, char *ret_missing, size_t size, struct error *e);

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Each test tries the forbidden thing in a child that has entered the sandbox; the child's exit status is the
+ * errno. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <arpa/inet.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "sandbox.h"
+
+static char dir[] = "/tmp/sandbox-test-XXXXXX";
+static char inside[64], outside[64];
+static uint16_t open_port, other_port;
+
+static int run_inside(int (*try)(void))
+{
+        pid_t pid = fork();
+        if (pid == 0) {
+                const struct sandbox_path paths[] = {{inside, SANDBOX_READ | SANDBOX_WRITE},
+                        {"/usr/lib", SANDBOX_EXEC}, {"/no/such/path", SANDBOX_READ}};
+                const int families[] = {AF_UNIX, AF_INET, -1};
+                struct sandbox s = {.paths = paths,
+                        .n_paths = ELEMENTSOF(paths),
+                        .tcp_ports = &open_port,
+                        .n_tcp_ports = 1,
+                        .families = families};
+                struct error e = {};
+                if (sandbox_enter(&s, NULL, 0, &e) < 0) {
+                        fprintf(stderr, "%s\n", e.text);
+                        _exit(255);
+                }
+                errno = 0;
+                _exit(try() < 0 ? errno : 0);
+        }
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        return WEXITSTATUS(status);
+}
+
+static int write_inside(void)
+{
+        char path[128];
+        snprintf(path, sizeof(path), "%s/new", inside);
+        int fd = open(path, O_CREAT | O_RDWR | O_TRUNC, 0600);
+        return fd < 0 || write(fd, "x", 1) != 1 || unlink(path) < 0 ? -1 : 0;
+}
+
+static int read_outside(void)
+{
+        return open(outside, O_RDONLY);
+}
+
+static int write_outside(void)
+{
+        char path[128];
+        snprintf(path, sizeof(path), "%s/new", dir);
+        return open(path, O_CREAT | O_RDWR, 0600);
+}
+
+static int execute_outside(void)
+{
+        return execl("/bin/true", "true", NULL);
+}
+
+static int other_family(void)
+{
+        return socket(AF_INET6, SOCK_STREAM, 0);
+}
+
+static int netlink_family(void)
+{
+        return socket(AF_NETLINK, SOCK_RAW, 0);
+}
+
+static int mptcp(void)
+{
+        return socket(AF_INET, SOCK_STREAM, 262);
+}
+
+static int connect_to(uint16_t port)
+{
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        union {
+                struct sockaddr_in in;
+                struct sockaddr generic;
+        } a = {.in = {.sin_family = AF_INET,
+                       .sin_port = htons(port),
+                       .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}};
+        return fd < 0 ? -1 : connect(fd, &a.generic, sizeof(a.in));
+}
+
+static int connect_allowed(void)
+{
+        return connect_to(open_port);
+}
+
+static int connect_other(void)
+{
+        return connect_to(other_port);
+}
+
+static int bind_any(void)
+{
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        union {
+                struct sockaddr_in in;
+                struct sockaddr generic;
+        } a = {.in = {.sin_family = AF_INET,
+                       .sin_port = htons(40000),
+                       .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}};
+        return fd < 0 ? -1 : bind(fd, &a.generic, sizeof(a.in));
+}
+
+static int trace(void)
+{
+        return (int)ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+}
+
+static int signal_parent(void)
+{
+        return kill(getppid(), 0);
+}
+
+static void what_is_allowed_works(void **state)
+{
+        (void)state;
+        assert_int_equal(run_inside(write_inside), 0);
+        assert_int_equal(run_inside(connect_allowed), 0);
+}
+
+static void files_outside_are_out_of_reach(void **state)
+{
+        (void)state;
+        assert_int_equal(run_inside(read_outside), EACCES);
+        assert_int_equal(run_inside(write_outside), EACCES);
+        assert_int_equal(run_inside(execute_outside), EACCES);
+}
+
+static void only_named_families_ports_and_protocols(void **state)
+{
+        (void)state;
+        assert_int_equal(run_inside(other_family), EAFNOSUPPORT);
+        assert_int_equal(run_inside(netlink_family), EAFNOSUPPORT);
+        assert_int_equal(run_inside(mptcp), EAFNOSUPPORT);
+        assert_int_equal(run_inside(connect_other), EACCES);
+        assert_int_equal(run_inside(bind_any), EACCES);
+}
+
+static void other_processes_are_out_of_reach(void **state)
+{
+        (void)state;
+        assert_int_equal(run_inside(trace), EPERM);
+        assert_int_equal(run_inside(signal_parent), EPERM);
+}
+
+static uint16_t listener(void)
+{
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        union {
+                struct sockaddr_in in;
+                struct sockaddr generic;
+        } a = {.in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}};
+        socklen_t n = sizeof(a.in);
+        if (fd < 0 || bind(fd, &a.generic, n) < 0 || listen(fd, 5) < 0 || getsockname(fd, &a.generic, &n) < 0)
+                return 0;
+        return ntohs(a.in.sin_port);
+}
+
+static int setup(void **state)
+{
+        (void)state;
+        if (!mkdtemp(dir))
+                return -1;
+        snprintf(inside, sizeof(inside), "%s/inside", dir);
+        snprintf(outside, sizeof(outside), "%s/outside", dir);
+        int fd = open(outside, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+        if (fd < 0 || mkdir(inside, 0700) < 0)
+                return -1;
+        close(fd);
+        open_port = listener();
+        other_port = listener();
+        return open_port && other_port ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+        (void)state;
+        return unlink(outside) | rmdir(inside) | rmdir(dir);
+}
+
+int main(void)
+{
+#ifdef CZARD_SANITIZE
+        puts("skipped: sanitizers do not work inside the sandbox; the release build runs this");
+        return 77;
+#endif
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(what_is_allowed_works),
+                cmocka_unit_test(files_outside_are_out_of_reach),
+                cmocka_unit_test(only_named_families_ports_and_protocols),
+                cmocka_unit_test(other_processes_are_out_of_reach),
+        };
+        return cmocka_run_group_tests(tests, setup, teardown);
+}
