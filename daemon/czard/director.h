@@ -69,6 +69,8 @@ struct director {
         struct missing *missing;
         uv_timer_t check; /* director_check(): what to do is decided in the next turn of the loop */
 
+        uint64_t moved_usec; /* CLOCK_MONOTONIC: when a helper last said something, or a file was published */
+
         bool loop_open, ready, stopping, stopped;
         int status; /* exit status so far: the greatest */
 };

@@ -11,6 +11,7 @@
 #include "cleanup.h"
 #include "record.h"
 #include "str.h"
+#include "timespan.h"
 
 #define PIPE_SIZE (1024 * 1024)
 
@@ -38,6 +39,7 @@ static void set_verdict(struct flow *f, enum cause cause, const char *detail)
 static void on_done(void *arg, const struct proto_done *done)
 {
         struct flow *f = arg;
+        f->d->moved_usec = now_usec(CLOCK_MONOTONIC);
         f->get = 0;
         f->have_done = true;
         f->done_cause = done->outcome.cause;
@@ -61,6 +63,7 @@ static void on_done(void *arg, const struct proto_done *done)
 static void on_worker(void *arg, struct message *m, const struct error *e)
 {
         struct flow *f = arg;
+        f->d->moved_usec = now_usec(CLOCK_MONOTONIC);
         if (m) {
                 if (m->type != PROTO_PROGRESS)
                         f->ops->message(f->arg, m);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sd_notify. The watchdog is fed by a timer of the loop, so a loop that does not turn is noticed; work that
- * does not move is noticed by pool.c, which kills a silent worker, and by czard-fetch's stall timeout: both
- * long before the watchdog. */
+/* sd_notify. The watchdog is fed by a timer of the loop, so a loop that does not turn is noticed, and only
+ * while work moves or there is none. A silent worker is killed by pool.c and a silent server given up by
+ * czard-fetch long before that. */
 #include "notify.h"
 
 #include <stdlib.h>
@@ -9,19 +9,25 @@
 
 #include "poll.h"
 #include "queue.h"
+#include "str.h"
 #include "timespan.h"
+
+#define STANDSTILL_USEC (10 * USEC_PER_MINUTE)
+#define STOP_USEC (60 * USEC_PER_SEC) /* a large file may be on its way to the disk */
 
 struct notify {
         struct director *d;
         uv_timer_t watchdog;
         uint64_t said_usec;
-        uint64_t rate_bytes, rate_usec; /* where the present burst of work began */
 };
 
 static void on_watchdog(uv_timer_t *timer)
 {
-        (void)timer;
-        sd_notify(0, "WATCHDOG=1");
+        struct notify *n = timer->data;
+        struct queue_progress p;
+        queue_progress(n->d->queue, &p);
+        if (p.running == 0 || now_usec(CLOCK_MONOTONIC) < n->d->moved_usec + STANDSTILL_USEC)
+                sd_notify(0, "WATCHDOG=1");
 }
 
 int notify_new(struct director *d, struct notify **ret)
@@ -60,7 +66,7 @@ void notify_ready(struct notify *n)
 void notify_stopping(struct notify *n)
 {
         (void)n;
-        sd_notify(0, "STOPPING=1\nSTATUS=stopping");
+        sd_notifyf(0, "STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC=%llu", (unsigned long long)STOP_USEC);
 }
 
 void notify_reloading(struct notify *n)
@@ -69,20 +75,41 @@ void notify_reloading(struct notify *n)
         sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)now_usec(CLOCK_MONOTONIC));
 }
 
+/* ", 3.2 MiB/s, 5min left" once there is something to tell by. */
+static void add_rate(const struct queue_progress *p, struct strbuf *text)
+{
+        uint64_t took = p->since_usec ? now_usec(CLOCK_MONOTONIC) - p->since_usec : 0;
+        if (p->running == 0 || p->done_bytes == 0 || took < USEC_PER_SEC)
+                return;
+        uint64_t rate = p->done_bytes / (took / USEC_PER_SEC);
+        char size[32], span[64];
+        strbuf_printf(text, ", %s/s", size_format(rate, size, sizeof(size)));
+        if (rate > 0 && p->due_bytes > p->done_bytes)
+                strbuf_printf(text, ", %s left",
+                        timespan_format(
+                                (p->due_bytes - p->done_bytes) / rate * USEC_PER_SEC, span, sizeof(span)));
+}
+
 void notify_text(const struct director *d, char *ret, size_t size)
 {
+        _cleanup_strbuf_ struct strbuf text = {};
         struct queue_progress p;
-        char done[32], due[32], next[64] = "";
+        char done[32], due[32], span[64];
         queue_progress(d->queue, &p);
-        if (poll_next(d->poll) >= 0) {
-                char span[64];
-                snprintf(next, sizeof(next), "; next poll in %s",
+        if (d->pauses)
+                strbuf_add(&text, "paused; ");
+        if (p.due > 0)
+                strbuf_printf(&text, "%llu of %llu objects, %s of %s, %u under way",
+                        (unsigned long long)p.done, (unsigned long long)p.due,
+                        size_format(p.done_bytes, done, sizeof(done)),
+                        size_format(p.due_bytes, due, sizeof(due)), p.running);
+        else
+                strbuf_add(&text, "nothing due");
+        add_rate(&p, &text);
+        if (poll_next(d->poll) >= 0)
+                strbuf_printf(&text, "; next poll in %s",
                         timespan_format((uint64_t)poll_next(d->poll) * USEC_PER_SEC, span, sizeof(span)));
-        }
-        snprintf(ret, size, "%s%llu of %llu objects, %s of %s, %u under way%s", d->pauses ? "paused; " : "",
-                (unsigned long long)p.done, (unsigned long long)p.due,
-                size_format(p.done_bytes, done, sizeof(done)), size_format(p.due_bytes, due, sizeof(due)),
-                p.running, next);
+        snprintf(ret, size, "%s", text.s ? text.s : "");
 }
 
 void notify_status(struct notify *n)

@@ -237,6 +237,8 @@ void queue_plan(struct queue *q)
         free(q->archives.v);
         free(q->files.v);
         q->archives = q->files = (struct ids){};
+        if (!q->jobs)
+                q->progress = (struct queue_progress){};
         q->progress.due = q->progress.done;
         q->progress.due_bytes = q->progress.done_bytes;
         for (struct job *j = q->jobs; j; j = j->next) {
@@ -310,6 +312,9 @@ static void start(struct queue *q, int64_t id, unsigned *running)
         j->started_usec = now_usec(CLOCK_MONOTONIC);
         j->next = q->jobs;
         q->jobs = j;
+        d->moved_usec = j->started_usec;
+        if (q->progress.since_usec == 0)
+                q->progress.since_usec = j->started_usec;
         (*running)++;
         if (o.is_zip)
                 snapshot_start(j);
@@ -341,6 +346,7 @@ void queue_job_done(struct queue *q, struct job *j)
                 q->archives_running--;
         else
                 q->files_running--;
+        q->d->moved_usec = now_usec(CLOCK_MONOTONIC);
         q->progress.done++;
         q->progress.done_bytes += j->o.size;
         pump(q);

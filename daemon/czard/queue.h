@@ -40,6 +40,7 @@ bool queue_idle(const struct queue *q);
 struct queue_progress {
         uint64_t due, done; /* objects since the queue was last empty */
         uint64_t due_bytes, done_bytes;
+        uint64_t since_usec; /* CLOCK_MONOTONIC, 0: nothing was started yet */
         unsigned running;
 };
 void queue_progress(const struct queue *q, struct queue_progress *ret);
