@@ -3,15 +3,18 @@
 
 All its state is in one folder, all its sockets are on loopback. It is up in a few seconds."""
 
+import collections
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+import urllib.parse
 import uuid
 from pathlib import Path
 
@@ -71,6 +74,9 @@ rgw_enable_lc_threads = false
 rgw_dynamic_resharding = false
 rgw_thread_pool_size = 32
 """
+
+ACCESS = re.compile(r'beast: \S+: 127\.0\.0\.1 - (\S+) \[[^]]*\] "([A-Z]+) ([^ ?]+)(?:\?(\S*))? HTTP/1\.1" (\d+) (\d+) \S+ \S+ (\S+)')
+Request = collections.namedtuple("Request", "user method path query status sent range")
 
 
 def missing_programs():
@@ -215,6 +221,14 @@ class RadosGateway:
             for path in sorted(p for p in root.rglob("*") if p.is_file()):
                 client.upload(bucket, path.relative_to(root).as_posix(), path)
         return client
+
+    def requests(self):
+        """What the gateway answered, but for the owner's own requests, in order."""
+        time.sleep(0.3)  # it writes its log a little later
+        log = (self.folder / "log/client.rgw.log").read_text(errors="replace")
+        found = [Request(m[1], m[2], urllib.parse.unquote(m[3]), m[4] or "", int(m[5]), int(m[6]), m[7])
+                 for m in ACCESS.finditer(log)]
+        return [r for r in found if r.user != "owner" and r.path != "/"]
 
     def stall(self):
         """Nothing moves any more, connections stay up."""

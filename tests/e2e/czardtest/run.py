@@ -23,6 +23,8 @@ from pathlib import Path
 
 from . import package, tls
 
+# enum object_state in lib/ledger.h
+STATES = "NEW FETCHING DECRYPTING PUBLISHED RETRY REJECTED IGNORED GONE MISSING FORGOTTEN PRUNED".split()
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -228,15 +230,21 @@ def verify_audit(path):
 class World:
     """One test's folder below /tmp, gone at the end (kept with CZARD_TEST_KEEP=1)."""
 
-    def __init__(self, build=None, with_tls=True, **package_options):
+    def __init__(self, build=None, with_tls=True, passphrase=None, **package_options):
         self.build = build or build_folder()
-        self.package_options, self.with_tls = package_options, with_tls
+        self.package_options, self.with_tls, self.passphrase = package_options, with_tls, passphrase
 
     def __enter__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="czt.", dir="/tmp"))
+        self.generation = 0
         self.package, self.staging = self.folder / "package", self.folder / "staging"
         self.state, self.run_folder = self.folder / "state", self.folder / "run"
         try:
+            if self.passphrase:
+                file = self.folder / "passphrase"
+                file.write_text(f"{self.passphrase}\nonly the first line counts\n")
+                file.chmod(0o400)
+                self.package_options["passphrase_file"] = file
             self.facts = package.make(self.package, **self.package_options)
             self.org = self.facts["org"]
             if self.with_tls:
@@ -261,12 +269,21 @@ class World:
         return {
             "daemon": {"state_dir": self.state, "log_level": "debug"},
             "s3": {"credentials": self.package / "credentials.csv"},
-            "openpgp": {"homedir": self.package / "gnupg"},
+            "openpgp": {"homedir": self.package / "gnupg", "passphrase_file": self.package_options.get("passphrase_file")},
             "staging": {"path": self.staging, "min_free": "1M", "encrypted_device": "ignore"},
             f"package {self.org}": {
                 "events": f"s3://edx-course-data/{self.org}", "database": "s3://course-data",
                 "email_opt_in": "s3://course-data/email-opt-in", "rdx": f"s3://edx-course-data/{self.org}/rdx"},
         }
+
+    def fresh(self):
+        """A czard that knows nothing yet, with an empty staging folder, on the same package."""
+        self.generation += 1
+        self.state, self.staging = (self.folder / f"{name}{self.generation}" for name in ("state", "staging"))
+        for path in (self.state, self.staging):
+            path.mkdir()
+            path.chmod(0o750)
+        self.config = self._default_config() | {"s3": self.config["s3"]}
 
     def use(self, endpoint, tls_endpoint=True):
         """Points the configuration to a server."""
@@ -335,6 +352,16 @@ class World:
             return [dict(row) for row in db.execute(query, values)]
         finally:
             db.close()
+
+    def objects(self):
+        """{key: row of the ledger}, with the state's name as in interface.md."""
+        rows = self.ledger("SELECT * FROM object")
+        return {row["key"]: {**row, "state": STATES[row["state"]]} for row in rows}
+
+    def members(self, key):
+        """{name in the archive: row of the ledger} of one snapshot."""
+        rows = self.ledger("SELECT member.* FROM member JOIN object ON object.id = object_id WHERE key = ?", key)
+        return {row["name"]: {**row, "state": STATES[row["state"]]} for row in rows}
 
     def audit(self):
         return verify_audit(self.state / "audit.jsonl")

@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Objects that must be refused, among good ones: each gets its cause, and every other object is staged."""
+
+import unittest
+
+from czardtest.run import World, check_sums, fingerprint
+from czardtest.s3d import S3d
+
+
+class BadObjectsTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.maxDiff = 4000
+        cls.world = w = cls.enterClassContext(World(with_tls=False, days=3, weeks=1, courses=1, poison=True))
+        cls.s3 = cls.enterClassContext(S3d(w.package, w.facts))
+        w.use(cls.s3.endpoint, tls_endpoint=False)
+        cls.first = w.once()
+        cls.objects = w.objects()
+        cls.before = fingerprint(w.staging)
+        cls.s3.forget_requests()
+        cls.second = w.once()
+        cls.bad = [o for o in w.facts["objects"] if "state" in o]
+        cls.partly = [o for o in w.facts["objects"] if o.get("rejected")]
+
+    def test_exit_status(self):
+        self.assertEqual(self.first.code, 1, self.first)
+
+    def test_causes_in_the_ledger(self):
+        for o in self.bad:
+            with self.subTest(o["poison"]):
+                row = self.objects[o["key"]]
+                self.assertEqual(row["state"], o["state"], row["detail"])
+                self.assertIn(row["cause"], o["causes"], row["detail"])
+                self.assertTrue(row["detail"])
+
+    def test_causes_in_the_journal(self):
+        said = {e.fields.get("CZARD_OBJECT"): e for e in self.first.events("rejected") if "CZARD_MEMBER" not in e.fields}
+        for o in self.bad:
+            with self.subTest(o["poison"]):
+                self.assertIn(o["key"], said)
+                self.assertIn(said[o["key"]].fields["CZARD_CAUSE"], o["causes"])
+                self.assertEqual(said[o["key"]].level, "err")
+
+    def test_everything_else_is_staged(self):
+        ignore = [f"{o['path']}/REJECTED" for o in self.partly]
+        self.assertEqual(self.world.differences(ignore=ignore), [], self.first)
+
+    def test_rejected_members(self):
+        for o in self.partly:
+            rows = self.world.members(o["key"])
+            for m in o["rejected"]:
+                with self.subTest(o["poison"], member=m["name"]):
+                    found = [r for name, r in rows.items() if name == m["name"]]
+                    self.assertEqual([r["state"] for r in found], ["REJECTED"], sorted(rows))
+                    self.assertIn(found[0]["cause"], m["causes"], found[0]["detail"])
+
+    def test_rejected_file(self):
+        for o in self.partly:
+            folder = self.world.staging / o["path"]
+            with self.subTest(o["poison"]):
+                lines = (folder / "REJECTED").read_text().splitlines()
+                self.assertEqual(len(lines), len(o["rejected"]), lines)
+                causes = {c for m in o["rejected"] for c in m["causes"]}
+                for line in lines:
+                    cause, _, name = line.partition("\t")
+                    self.assertIn(cause, causes)
+                    self.assertTrue(name)
+                self.assertEqual(check_sums(folder)[0], 0)
+
+    def test_latest_is_a_complete_snapshot(self):
+        latest = self.world.staging / self.world.org / "database/latest"
+        self.assertEqual(latest.resolve().name, "2024-07-07")
+
+    def test_nothing_escaped(self):
+        names = [p.name for p in self.world.folder.rglob("*") if "escape" in p.name]
+        self.assertEqual(names, [])
+
+    def test_rejected_is_not_tried_again(self):
+        self.assertEqual([r for r in self.s3.requests() if r.op != "list"], [])
+        self.assertEqual(self.second.code, 0, self.second)
+        self.assertEqual(fingerprint(self.world.staging), self.before)
+
+    def test_audit(self):
+        lines, _ = self.world.audit()
+        rejected = {line.get("key") for line in lines if line["event"] == "rejected"}
+        self.assertLessEqual({o["key"] for o in self.bad}, rejected)
+
+
+if __name__ == "__main__":
+    unittest.main()

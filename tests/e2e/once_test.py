@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""czard --once, the whole job: from the stand-in over TLS to verified plaintext, byte for byte; then once more."""
+
+import gzip
+import json
+import os
+import stat
+import unittest
+
+from czardtest.run import World, check_sums, fingerprint
+from czardtest.s3d import S3d
+
+
+class OnceTest(unittest.TestCase):
+    """One package, one first run and one second run, looked at from all sides."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.maxDiff = 4000
+        cls.world = w = cls.enterClassContext(World())
+        cls.s3 = cls.enterClassContext(S3d(w.package, w.facts, w.certificate))
+        w.use(cls.s3.endpoint)
+        cls.first = w.once()
+        cls.first_requests = cls.s3.requests()
+        cls.before = fingerprint(w.staging)
+        cls.s3.forget_requests()
+        cls.second = w.once()
+        cls.second_requests = cls.s3.requests()
+
+    def test_exit_status(self):
+        self.assertEqual(self.first.code, 0, self.first)
+
+    def test_tree_byte_for_byte(self):
+        self.assertEqual(self.world.differences(), [], self.first)
+
+    def test_root(self):
+        root = os.stat(self.world.staging)
+        self.assertEqual(stat.S_IMODE(root.st_mode), 0o750)
+        self.assertRegex((self.world.staging / ".czard-id").read_text(), r"^[0-9a-f]{32}\n?$")
+
+    def test_sums(self):
+        for below in ("database", "email-opt-in"):
+            for folder in (self.world.staging / self.world.org / below).iterdir():
+                self.assertEqual(check_sums(folder)[0], 0, folder)
+
+    def test_latest(self):
+        org = self.world.staging / self.world.org
+        self.assertEqual(os.readlink(org / "database/latest"), "2024-07-07")
+        self.assertEqual(os.readlink(org / "email-opt-in/latest"), "2024-07-06")
+
+    def test_only_what_the_policy_allows(self):
+        refused = [r for r in self.first_requests if r.status >= 400]
+        self.assertEqual(refused, [])
+        self.assertEqual({r.op for r in self.first_requests} - {"list", "get", "head"}, set())
+
+    def test_neighbours_are_not_asked_for(self):
+        ours = {(o["bucket"], o["key"]) for o in self.world.facts["objects"]}
+        asked = {(r.bucket, r.key) for r in self.first_requests if r.op != "list"}
+        self.assertEqual(asked - ours, set())
+
+    def test_every_get_names_the_listed_version(self):
+        gets = [r for r in self.first_requests if r.op == "get"]
+        self.assertTrue(gets)
+        self.assertEqual([r for r in gets if "if_match" not in r.more], [])
+
+    def test_lists_are_for_our_prefixes(self):
+        prefixes = {(r.bucket, r.key) for r in self.first_requests if r.op == "list"}
+        allowed = ("universityx/edx/events/", "universityx/edge/events/", "universityx/rdx/")
+        for bucket, prefix in prefixes:
+            if bucket == "edx-course-data":
+                self.assertTrue(prefix.startswith(allowed), prefix)
+            else:
+                self.assertTrue(prefix.startswith(("universityx-", "email-opt-in/")), prefix)
+
+    def test_second_run_fetches_nothing(self):
+        self.assertEqual(self.second.code, 0, self.second)
+        self.assertEqual([r for r in self.second_requests if r.op != "list"], [])
+        self.assertTrue(self.second_requests, "the second run did not even list")
+
+    def test_second_run_changes_nothing(self):
+        self.assertEqual(fingerprint(self.world.staging), self.before)
+
+    def test_ledger(self):
+        ours = {(o["bucket"], o["key"]) for o in self.world.facts["objects"] if not o.get("superseded")}
+        published = [o for o in self.world.objects().values() if o["state"] == "PUBLISHED"]
+        self.assertEqual({(o["bucket"], o["key"]) for o in published}, ours)
+        for o in self.world.facts["objects"]:
+            row = self.world.objects()[o["key"]]
+            self.assertEqual(row["size"], o["size"])
+            if "sha256" in o:
+                self.assertEqual((row["path"], row["sha256"].hex(), row["plain_size"]),
+                                 (o["path"], o["sha256"], o["plain_size"]))
+
+    def test_ledger_of_members(self):
+        for o in self.world.facts["objects"]:
+            if not o.get("members"):
+                continue
+            rows = {m["path"]: m for m in self.world.members(o["key"]).values()}
+            self.assertEqual(set(rows), {m["path"] for m in o["members"]}, o["key"])
+            for m in o["members"]:
+                row = rows[m["path"]]
+                self.assertEqual((row["state"], row["sha256"].hex(), row["plain_size"], bool(row["failed"])),
+                                 ("PUBLISHED", m["sha256"], m["plain_size"], m["failed"]), m["path"])
+
+    def test_audit_chain(self):
+        lines, _ = self.world.audit()
+        self.assertEqual(lines[0]["event"], "start")
+        self.assertEqual([line["event"] for line in lines if line["event"] in ("start", "stop")], ["start", "stop"] * 2)
+        said = json.dumps(lines)
+        for o in self.world.facts["objects"]:
+            if "sha256" in o:
+                self.assertIn(o["sha256"], said, o["key"])
+                self.assertIn(o["path"], said)
+        self.assertIn(self.world.facts["fingerprint"], said)
+
+    def test_audit_head_is_in_the_journal(self):
+        _, head = self.world.audit()
+        heads = [e.fields["CZARD_AUDIT_HEAD"] for e in self.second.entries if "CZARD_AUDIT_HEAD" in e.fields]
+        self.assertTrue(heads)
+        self.assertEqual(heads[-1], head)
+
+    def test_journal(self):
+        names = [e.event for e in self.first.entries]
+        for name in ("started", "ready", "poll-done", "stopping", "stopped"):
+            self.assertIn(name, names)
+        published = {e.fields.get("CZARD_OBJECT"): e for e in self.first.events("published") if "CZARD_MEMBER" not in e.fields}
+        for o in self.world.facts["objects"]:
+            if o.get("superseded"):
+                continue
+            self.assertIn(o["key"], published)
+            fields = published[o["key"]].fields
+            self.assertEqual(fields["CZARD_BUCKET"], o["bucket"])
+            self.assertEqual(fields["CZARD_CATEGORY"], o["category"])
+            self.assertEqual(fields["CZARD_ORG"], self.world.org)
+            self.assertEqual(fields["CZARD_SIZE"], str(o["size"]))
+            if "sha256" in o:
+                self.assertEqual(fields["CZARD_SHA256"], o["sha256"])
+        self.assertEqual(self.second.events("published"), [])
+
+    def test_failed_member_is_a_warning(self):
+        warned = self.first.events("member-failed-at-source")
+        self.assertTrue(warned, self.first)
+        self.assertEqual({e.level for e in warned}, {"warning"})
+        self.assertEqual({e.fields["CZARD_TABLE"] for e in warned}, {"wiki_article"})
+        self.assertEqual({e.fields["CZARD_COURSE"] for e in warned}, {"UniversityX-CS50.1x-2023_T1"})
+
+    def test_no_secret_anywhere(self):
+        said = self.first.stderr + self.second.stderr + (self.world.state / "audit.jsonl").read_text()
+        for secret in (self.world.facts["secret_access_key"], "Signature=", "Authorization", "@mail.example"):
+            self.assertNotIn(secret, said)
+
+    def test_state_folder(self):
+        names = set(os.listdir(self.world.state))
+        self.assertLessEqual({"ledger.db", "audit.jsonl", "lock"}, names)
+        for name in names:
+            mode = stat.S_IMODE(os.stat(self.world.state / name).st_mode)
+            self.assertEqual(mode & 0o007, 0, f"{name} {mode:o}")
+
+    def test_nothing_is_left_in_the_runtime_folder(self):
+        self.assertEqual(list(self.world.run_folder.iterdir()), [])
+
+
+class PassphraseTest(unittest.TestCase):
+    def test_key_with_a_passphrase(self):
+        secret = "corréct horse; battery # staple"
+        with World(with_tls=False, passphrase=secret, days=2, weeks=1, courses=1) as w, S3d(w.package, w.facts) as s3:
+            w.use(s3.endpoint, tls_endpoint=False)
+            done = w.once()
+            self.assertEqual(done.code, 0, done)
+            self.assertEqual(w.differences(), [])
+            self.assertNotIn(secret, done.stderr)
+
+
+class ExpiredKeyTest(unittest.TestCase):
+    def test_expired_key_still_decrypts_with_a_warning(self):
+        with World(with_tls=False, days=2, weeks=1, courses=1, key_expired=True) as w, S3d(w.package, w.facts) as s3:
+            w.use(s3.endpoint, tls_endpoint=False)
+            done = w.once()
+            self.assertEqual(done.code, 0, done)
+            self.assertEqual(w.differences(), [])
+            self.assertTrue([e for e in done.entries if e.level == "warning" and "expired" in e.message], done)
+
+
+class PlainEventsTest(unittest.TestCase):
+    def test_events_format_plain(self):
+        with World(with_tls=False, days=3, weeks=0, rdx=0, courses=0) as w, S3d(w.package, w.facts) as s3:
+            w.use(s3.endpoint, tls_endpoint=False)
+            w.config["staging"]["events_format"] = "plain"
+            done = w.once()
+            self.assertEqual(done.code, 0, done)
+            for o in w.facts["objects"]:
+                plain = gzip.decompress((w.package / "expected" / o["path"]).read_bytes())
+                self.assertEqual((w.staging / o["path"][:-len(".gz")]).read_bytes(), plain)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,252 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What czard refuses to start with: the exit status, and what it says that an admin should do."""
+
+import fcntl
+import os
+import re
+import shutil
+import time
+import unittest
+
+from czardtest.run import World, fingerprint
+from czardtest.s3d import S3d
+
+
+class RefusalsTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.world = cls.enterClassContext(World(passphrase="open sesame", days=2, weeks=1, courses=1))
+        w = cls.world
+        cls.s3 = cls.enterClassContext(S3d(w.package, w.facts, w.certificate))
+        cls.gnupg = w.package / "gnupg"
+
+    def setUp(self):
+        self.world.fresh()
+        self.world.use(self.s3.endpoint)
+        self.s3.forget_requests()
+
+    def refuse(self, code, *words, args=("--once",)):
+        """Runs and expects that exit status, and each of the words in one line of level err."""
+        done = self.world.run(*args, timeout=60)
+        self.assertEqual(done.code, code, done)
+        errors = [e for e in done.entries if e.level == "err"]
+        self.assertTrue([e for e in errors if all(re.search(word, e.line) for word in words)], (words, done))
+        return done
+
+    def refuse_mode(self, path, mode, *words):
+        before = path.stat().st_mode & 0o7777
+        path.chmod(mode)
+        try:
+            done = self.refuse(3, re.escape(str(path)), *words)
+        finally:
+            path.chmod(before)
+        self.assertEqual(self.s3.requests(), [], done)
+
+    # -- exit 3: cannot start ---------------------------------------------------------------------------------------
+    def test_lock_held(self):
+        w = self.world
+        self.assertEqual(w.once().code, 0)
+        with open(w.state / "lock", "r+", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.truncate()
+            lock.write("4242\n")
+            lock.flush()
+            before = fingerprint(w.staging)
+            self.refuse(3, "4242", "czarctl resync --wait")
+            self.assertEqual(fingerprint(w.staging), before)
+        self.assertEqual(w.once().code, 0)
+
+    def test_lock_held_by_a_running_one(self):
+        w = self.world
+        self.s3.behave("slow", op="list", delay=3000)
+        self.addCleanup((self.s3.behaviours / "slow").unlink)
+        child = w.start("--once")
+        try:
+            end = time.monotonic() + 20
+            while not (w.state / "lock").exists() or not (w.state / "lock").read_text().strip():
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.05)
+            self.refuse(3, str(child.pid), "czarctl resync --wait")
+        finally:
+            child.terminate()
+            child.communicate(timeout=60)
+
+    def test_staging_for_others(self):
+        self.refuse_mode(self.world.staging, 0o755)
+
+    def test_state_for_others(self):
+        self.refuse_mode(self.world.state, 0o751)
+
+    def test_homedir_for_others(self):
+        self.refuse_mode(self.gnupg, 0o705)
+
+    def test_passphrase_for_the_group(self):
+        self.refuse_mode(self.world.folder / "passphrase", 0o440)
+
+    def test_credentials_for_the_group(self):
+        self.refuse_mode(self.world.package / "credentials.csv", 0o440)
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root to give a folder away")
+    def test_staging_of_somebody_else(self):
+        w = self.world
+        os.chown(w.staging, 12345, -1)
+        self.refuse(3, re.escape(str(w.staging)))
+
+    def test_staging_with_files_of_unknown_origin(self):
+        (self.world.staging / "mine.txt").write_text("not czard's\n")
+        self.refuse(3, r"\.czard-id|adopt")
+        self.assertEqual((self.world.staging / "mine.txt").read_text(), "not czard's\n")
+
+    def test_staging_volume_is_not_mounted(self):
+        w = self.world
+        self.assertEqual(w.once().code, 0)
+        for empty in (True, False):
+            shutil.rmtree(w.staging)
+            w.staging.mkdir(mode=0o750)
+            if not empty:
+                (w.staging / ".czard-id").write_text("0" * 32 + "\n")
+            self.s3.forget_requests()
+            self.refuse(3, re.escape(str(w.staging)), "mount|adopt")
+            self.assertEqual([r for r in self.s3.requests() if r.op == "get"], [])
+            self.assertEqual([p for p in os.listdir(w.staging) if p != ".czard-id"], [])
+
+    def test_no_secret_key(self):
+        w = self.world
+        empty = w.folder / "empty-gnupg"
+        empty.mkdir(mode=0o700, exist_ok=True)
+        w.config["openpgp"]["homedir"] = empty
+        self.refuse(3, "key")
+        self.assertEqual([p for p in os.listdir(w.staging) if p != ".czard-id"], [])
+
+    def test_wrong_passphrase(self):
+        w = self.world
+        wrong = w.folder / "wrong"
+        wrong.write_text("open sesame?\n")
+        wrong.chmod(0o400)
+        self.addCleanup(wrong.unlink)
+        w.config["openpgp"]["passphrase_file"] = wrong
+        done = self.refuse(3, "passphrase")
+        self.assertNotIn("sesame", done.stderr)
+        self.assertEqual([p for p in os.listdir(w.staging) if p != ".czard-id"], [])
+
+    def test_no_passphrase(self):
+        self.world.config["openpgp"]["passphrase_file"] = None
+        self.refuse(3, "passphrase")
+
+    def test_no_credentials_file(self):
+        self.world.config["s3"]["credentials"] = self.world.folder / "absent.csv"
+        done = self.world.once()
+        self.assertIn(done.code, (1, 3), done)
+        self.assertIn("absent.csv", done.stderr)
+
+    # -- exit 1: refused by the server ------------------------------------------------------------------------------
+    def test_wrong_aws_secret(self):
+        w = self.world
+        csv = w.folder / "wrong.csv"
+        csv.write_text(f"User Name,Access Key Id,Secret Access Key\nx,{w.facts['access_key_id']},wrong\n")
+        csv.chmod(0o400)
+        self.addCleanup(csv.unlink)
+        w.config["s3"]["credentials"] = csv
+        done = self.world.once()
+        self.assertEqual(done.code, 1, done)
+        said = done.events("credentials-refused")
+        self.assertTrue(said, done)
+        self.assertEqual(said[0].fields["CZARD_ACCESS_KEY_ID"], w.facts["access_key_id"])
+        self.assertLess(done.seconds, 60)
+
+    def refuse_certificate(self, **options):
+        w = self.world
+        certificate = w.authority.server("bad", **options)
+        with S3d(w.package, w.facts, certificate) as s3:
+            w.use(s3.endpoint)
+            w.config["s3"]["stall_timeout"] = "2s"
+            child = w.start("--once")
+            # It is a network fault like others, so it is tried again, for minutes: enough was seen after some seconds.
+            time.sleep(4)
+            child.terminate()
+            _, err = child.communicate(timeout=60)
+            self.assertEqual(s3.requests(), [])
+        self.assertRegex(err.decode(), r"(?i)certificate|tls")
+        self.assertEqual([p for p in os.listdir(w.staging) if p != ".czard-id"], [])
+
+    def test_expired_certificate(self):
+        self.refuse_certificate(expired=True)
+
+    def test_certificate_of_another_host(self):
+        self.refuse_certificate(hosts=("elsewhere.example",), ips=())
+
+    def test_self_signed_certificate(self):
+        self.refuse_certificate(self_signed=True)
+
+    # -- exit 2: configuration --------------------------------------------------------------------------------------
+    def refuse_config(self, line, *words, section="daemon", args=("--check-config",)):
+        """A line added to a section that is good must be refused with its place in the file."""
+        path = self.world.ini()
+        text = path.read_text().splitlines()
+        at = text.index(f"[{section}]") + 1
+        text.insert(at, line)
+        path.write_text("\n".join(text) + "\n")
+        for mode in (args, ("--once",)):
+            done = self.world.run(*mode, config=path, timeout=30)
+            self.assertEqual(done.code, 2, done)
+            self.assertIn(f"{path}:{at + 1}", done.stderr + done.stdout)
+            for word in words:
+                self.assertRegex(done.stderr + done.stdout, word)
+        self.assertEqual(self.s3.requests(), [])
+        self.assertFalse((self.world.state / "ledger.db").exists())
+
+    def test_unknown_key(self):
+        self.refuse_config("poll_intervall = 5min", "poll_interval")
+
+    def test_bad_value(self):
+        self.refuse_config("poll_interval = often", "poll_interval")
+
+    def test_same_key_twice(self):
+        self.refuse_config("state_dir = /var/lib/other", "state_dir")
+
+    def test_comma_in_a_list(self):
+        self.refuse_config("sites = edx,edge", "white space|blank|space", section=f"package {self.world.org}")
+
+    def test_http_to_another_host(self):
+        self.world.config["s3"]["endpoint"] = "http://192.0.2.1:80"
+        path = self.world.ini()
+        done = self.world.run("--check-config", config=path, timeout=30)
+        self.assertEqual(done.code, 2, done)
+        self.assertIn("allow_http", done.stderr + done.stdout)
+
+    def test_good_configuration(self):
+        done = self.world.run("--check-config", timeout=30)
+        self.assertEqual(done.code, 0, done)
+
+    def test_check_config_needs_nothing(self):
+        w = self.world
+        for section, key in (("daemon", "state_dir"), ("staging", "path"), ("openpgp", "homedir")):
+            w.config[section][key] = f"/nonexistent/{key}"
+        done = w.run("--check-config", timeout=30)
+        self.assertEqual(done.code, 0, done)
+
+    def test_drop_in(self):
+        w = self.world
+        path = w.ini()
+        drop_ins = path.with_name(path.name + ".d")
+        drop_ins.mkdir(exist_ok=True)
+        self.addCleanup(shutil.rmtree, drop_ins)
+        (drop_ins / "50-bad.ini").write_text("[staging]\n\nfile_mode = 0777\n")
+        done = w.run("--check-config", config=path, timeout=30)
+        self.assertEqual(done.code, 2, done)
+        self.assertIn(f"{drop_ins}/50-bad.ini:3", done.stderr + done.stdout)
+
+    def test_usage(self):
+        done = self.world.run("--no-such-option", timeout=30)
+        self.assertEqual(done.code, 2, done)
+
+    def test_version_and_help(self):
+        for option in ("--version", "--help"):
+            done = self.world.run(option, timeout=30)
+            self.assertEqual(done.code, 0, done)
+            self.assertIn("czard", done.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
