@@ -104,6 +104,12 @@ static uint64_t ino_of(int dir_fd, const char *name)
         return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? st.st_ino : 0;
 }
 
+static bool is_dir(int dir_fd, const char *name)
+{
+        struct stat st;
+        return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+}
+
 /* What was published before goes to keep_as, or away. */
 static int move_old(const struct staging *s, int parent_fd, const char *old, const char *keep_as, gid_t gid,
         struct error *e)
@@ -142,7 +148,8 @@ static int recover(const struct staging *s, int parent_fd, const char *name, con
         if (published && partial_ino)
                 r = move_old(s, parent_fd, partial, rec.keep_as, gid, e);
         else if (!published && partial_ino &&
-                 (!rec.tag || !streq(rec.tag, tag) || (rec.ino && rec.ino != partial_ino)))
+                 (!rec.tag || !streq(rec.tag, tag) || (rec.ino && rec.ino != partial_ino) ||
+                         !is_dir(parent_fd, partial)))
                 r = staging_remove_at(parent_fd, partial, e);
         if (r < 0)
                 return r;

@@ -172,13 +172,44 @@ int staging_check_dir(int fd, const char *path, struct error *e)
         return 0;
 }
 
+/* Makes a folder under a hidden name that nobody can foresee and renames it once it is complete: one that a
+ * crash left half-made would later pass for one whose mode an admin chose. */
+static int make_part(const struct staging *s, int at_fd, const char *part, gid_t gid)
+{
+        char hidden[STAGING_HIDDEN_SIZE];
+        struct stat st;
+        int r = staging_hidden_name(hidden);
+        if (r < 0)
+                return r;
+        if (mkdirat(at_fd, hidden, 0700) < 0)
+                return -errno;
+        _cleanup_close_ int fd = open_beneath(at_fd, hidden, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+        if (fd < 0)
+                r = fd;
+        else if (fstat(fd, &st) < 0 || st.st_uid != geteuid())
+                r = -EPERM; /* somebody put another one there */
+        else if ((gid != (gid_t)-1 && fchown(fd, (uid_t)-1, gid) < 0) || fchmod(fd, s->dir_mode) < 0 ||
+                 fsync(fd) < 0)
+                r = -errno;
+        if (r == 0 && renameat2(at_fd, hidden, at_fd, part, RENAME_NOREPLACE) < 0)
+                r = -errno;
+        /* ZFS before 2.2 knows no flags; without them only an empty folder could be replaced */
+        if (r == -EINVAL)
+                r = renameat(at_fd, hidden, at_fd, part) < 0 ? -errno : 0;
+        if (r < 0) {
+                (void)unlinkat(at_fd, hidden, AT_REMOVEDIR);
+                return r;
+        }
+        return fsync(at_fd) < 0 ? -errno : take_fd(&fd);
+}
+
 /* One part of a path. */
 static int open_part(const struct staging *s, int at_fd, const char *part, bool make, gid_t gid,
         const char *path, struct error *e)
 {
         _cleanup_close_ int fd = open_beneath(at_fd, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
         if (fd == -ENOENT && make)
-                fd = mkdir_beneath(at_fd, part, s->dir_mode, gid);
+                fd = make_part(s, at_fd, part, gid);
         if (fd == -ENOENT && !make)
                 return fd;
         if (fd == -ELOOP || fd == -ENOTDIR)

@@ -44,7 +44,8 @@ static void start(void)
 {
         if (!mkdtemp(dir_name))
                 abort();
-        _cleanup_free_ char *a = make_dir("values"), *b = make_dir("file");
+        _cleanup_free_ char *a = make_dir("values");
+        free(make_dir("file"));
         struct ledger_object o = {.bucket = "b", .key = "k", .etag = "e"};
         enum listed what;
         if (ledger_open(a, &values, NULL) < 0 || ledger_listed(values, &o, 1, &what, NULL) < 0)

@@ -7,6 +7,8 @@
 #include <cmocka.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -535,6 +537,25 @@ static void plaintext_is_found_only_where_it_is_staged(void **state)
         sha[31] = 0;
         assert_int_equal(ledger_find_plaintext(f->l, org, c, sha, 77, path, NULL), -ENOENT);
         sha[31] = 9;
+        /* of several the newest snapshot */
+        static const char *const dates[] = {"2024-06-30", "2024-07-14"};
+        for (size_t i = 0; i < ELEMENTSOF(dates); i++) {
+                struct ledger_object other = list(f, dates[i], "\"1\"", 1, LISTED_NEW);
+                strcpy(other.date, dates[i]);
+                struct ledger_member same = a_member(other.id, "same.sql", 9, 77);
+                assert_int_equal(ledger_member_save(f->l, &same, NULL), 0);
+                publish(f, &other);
+                assert_int_equal(ledger_find_plaintext(f->l, org, c, sha, 77, path, NULL), 0);
+                assert_string_equal(path,
+                        i == 0 ? "universityx/2024-07-07/ora/m.sql" : "universityx/2024-07-14/same.sql");
+                if (i == 1)
+                        assert_int_equal(ledger_enter(f->l, &other, OBJECT_MISSING, NULL), 0);
+        }
+        assert_int_equal(ledger_find_plaintext(f->l, org, c, sha, 77, path, NULL), 0);
+        assert_string_equal(path, "universityx/2024-07-07/ora/m.sql");
+        struct ledger_object june;
+        assert_int_equal(ledger_find(f->l, "edx-course-data", dates[0], &june, NULL), 0);
+        assert_int_equal(ledger_enter(f->l, &june, OBJECT_PRUNED, NULL), 0);
         /* replaced: the rows may speak of the new one's partial folder */
         o = list(f, "z.zip", "\"2\"", 2, LISTED_REPLACED);
         assert_int_equal(ledger_find_plaintext(f->l, org, c, sha, 77, path, NULL), -ENOENT);
@@ -785,6 +806,74 @@ static void a_reader_of_the_group(void **state)
         assert_int_equal(read_as_group(f->dir, gid), OBJECT_DECRYPTING);
 }
 
+/* After kill -9 of the writer the WAL still holds what was committed. */
+static void a_reader_after_a_crash(void **state)
+{
+        struct fixture *f = *state;
+        gid_t gid = 54321;
+        if (geteuid() != 0)
+                skip();
+        list(f, "k", "\"1\"", 1, LISTED_NEW);
+        f->l = ledger_free(f->l);
+        assert_int_equal(chown(f->dir, 0, gid), 0);
+        assert_int_equal(chmod(f->dir, 0750), 0);
+        static const char *const names[] = {"ledger.db", "ledger.db-wal", "ledger.db-shm"};
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                _cleanup_free_ char *path = path_in(f, names[i]);
+                assert_int_equal(chown(path, 0, gid), 0);
+        }
+        pid_t pid = fork();
+        if (pid == 0) {
+                struct ledger *l;
+                struct ledger_object o;
+                if (ledger_open(f->dir, &l, NULL) < 0 ||
+                        ledger_find(l, "edx-course-data", "k", &o, NULL) < 0 ||
+                        ledger_enter(l, &o, OBJECT_FETCHING, NULL) < 0 || ledger_begin(l, NULL) < 0 ||
+                        ledger_enter(l, &o, OBJECT_DECRYPTING, NULL) < 0)
+                        _exit(1);
+                _exit(0);
+        }
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        assert_int_equal(read_as_group(f->dir, gid), OBJECT_FETCHING);
+        assert_int_equal(ledger_open(f->dir, &f->l, NULL), 0);
+        assert_int_equal(state_of(f, "k"), OBJECT_FETCHING);
+}
+
+/* A write that fails takes the whole transaction with it, and says so. */
+static void a_failed_write_undoes_all(void **state)
+{
+        struct fixture *f = *state;
+        struct ledger_object o = list(f, "k", "\"1\"", 1, LISTED_NEW);
+        _cleanup_free_ char *wal = path_in(f, "ledger.db-wal");
+        struct stat st;
+        assert_int_equal(stat(wal, &st), 0);
+        signal(SIGXFSZ, SIG_IGN);
+        struct rlimit old, small;
+        assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+        small = old;
+        small.rlim_cur = (rlim_t)st.st_size;
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+        int r = ledger_begin(f->l, NULL);
+        if (r == 0)
+                r = ledger_enter(f->l, &o, OBJECT_FETCHING, NULL);
+        if (r == 0)
+                r = ledger_meta_set(f->l, "x", "1", NULL);
+        struct error e = {};
+        int commit = ledger_commit(f->l, &e);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+        assert_int_equal(r, 0);
+        assert_true(commit < 0);
+        assert_non_null(strstr(e.text, "ledger.db"));
+        assert_int_equal(state_of(f, "k"), OBJECT_NEW);
+        assert_int_equal(ledger_begin(f->l, NULL), 0);
+        assert_int_equal(ledger_meta_set(f->l, "x", "1", NULL), 0);
+        assert_int_equal(ledger_commit(f->l, NULL), 0);
+        assert_int_equal(reopen(f, NULL), 0);
+        assert_int_equal(state_of(f, "k"), OBJECT_NEW);
+}
+
 /* A reader that has the writer's rights may neither remove the WAL files nor fold them in. */
 static void a_reader_leaves_the_files_alone(void **state)
 {
@@ -878,6 +967,8 @@ int main(void)
                 T(migration_copies_first_and_is_whole),
                 T(backup_stands_alone),
                 T(a_reader_of_the_group),
+                T(a_reader_after_a_crash),
+                T(a_failed_write_undoes_all),
                 T(a_reader_leaves_the_files_alone),
                 T(due_objects_are_found_by_index),
         };

@@ -578,6 +578,12 @@ static void what_others_plant_is_never_used(void **state)
         }
         snapshot_free(d);
         assert_true(is_there(f, PARTIAL "/m"));
+        /* a link in the place of the partial folder, beside a good record */
+        assert_int_equal(staging_remove_at(at(f), PARTIAL, NULL), 0);
+        assert_int_equal(symlinkat("/etc", at(f), PARTIAL), 0);
+        d = begin(f, "t");
+        assert_int_equal(count_entries(f, PARTIAL), 0);
+        snapshot_free(d);
         if (geteuid() == 0) {
                 assert_int_equal(fchownat(at(f), PARTIAL, 65534, 65534, 0), 0);
                 assert_int_equal(snapshot_begin(f->s, PATH, "t", &plain, &d, &e), -EPERM);

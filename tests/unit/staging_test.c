@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <grp.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -392,6 +393,68 @@ static void folders_and_files_of_others_are_refused(void **state)
         assert_content(f, "d/f", "old");
 }
 
+/* Another user who may write in a folder puts links, fifos and folders in the way for as long as told. */
+static void plant(int dir, const char *outside)
+{
+        for (unsigned i = 0;; i++) {
+                (void)unlinkat(dir, "f", i & 1 ? AT_REMOVEDIR : 0);
+                (void)unlinkat(dir, "f", i & 1 ? 0 : AT_REMOVEDIR);
+                switch (i % 5) {
+                case 0:
+                        (void)symlinkat(outside, dir, "f");
+                        break;
+                case 1:
+                        (void)mkfifoat(dir, "f", 0666);
+                        break;
+                case 2:
+                        (void)mkdirat(dir, "f", 0777);
+                        break;
+                case 3:
+                        (void)symlinkat(outside, dir, "sub");
+                        break;
+                default:
+                        (void)unlinkat(dir, "sub", 0);
+                        (void)renameat(dir, "sub", dir, "sub2");
+                }
+        }
+}
+
+static void races_with_another_user(void **state)
+{
+        struct fixture *f = *state;
+        if (geteuid() != 0)
+                skip();
+        char outside[] = "/tmp/czard-outside-XXXXXX";
+        assert_non_null(mkdtemp(outside));
+        assert_int_equal(chmod(outside, 0777), 0);
+        assert_int_equal(mkdirat(at(f), "d", 0700), 0);
+        assert_int_equal(fchmodat(at(f), "d", 0777, 0), 0);
+        _cleanup_close_ int dir = openat(at(f), "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        pid_t pid = fork();
+        if (pid == 0) {
+                if (setgroups(0, NULL) < 0 || setresgid(65534, 65534, 65534) < 0 ||
+                        setresuid(65534, 65534, 65534) < 0)
+                        _exit(1);
+                plant(dir, outside);
+        }
+        unsigned published = 0;
+        for (int i = 0; i < 1000; i++) {
+                struct error e = {};
+                published += publish_as(f, "d/f", "x", &plain, i & 2 ? ".replaced/f" : NULL, &e) == 0;
+                published += publish_as(f, "d/sub/f", "x", &plain, NULL, &e) == 0;
+                if (i & 1)
+                        (void)staging_remove(f->s, "d/sub/f", &e);
+        }
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        assert_true(published > 0);
+        struct stat st;
+        assert_int_equal(stat(outside, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0777);
+        assert_int_equal(st.st_gid, getegid());
+        assert_int_equal(rmdir(outside), 0); /* nothing came there */
+}
+
 static void removing(void **state)
 {
         struct fixture *f = *state;
@@ -649,6 +712,7 @@ int main(void)
                 T(paths_that_are_refused),
                 T(what_others_plant_is_never_used),
                 T(folders_and_files_of_others_are_refused),
+                T(races_with_another_user),
                 T(removing),
                 T(identity),
                 T(a_volume_that_was_unmounted_is_noticed),
