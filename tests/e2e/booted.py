@@ -270,13 +270,13 @@ class Booted:
 
     def journal(self, unit=None, after=None, **fields):
         """Entries, oldest first, whose fields have these values. after: a cursor."""
-        argv = ["journalctl", "-o", "json", "--no-pager", "-q"]
+        argv = ["journalctl", "-o", "json", "--no-pager", "-q", "--all"]
         if unit:
             argv += ["-u", unit]
-        if after:
-            argv += ["--after-cursor", after]
-        argv += [f"{k}={v}" for k, v in fields.items()]
-        return [json.loads(line) for line in self.ok(*argv).splitlines()]
+        # journalctl 252 skips an entry too many when a cursor and matches come together: match here.
+        argv += ["--after-cursor", after] if after else [f"{k}={v}" for k, v in fields.items()]
+        entries = [json.loads(line) for line in self.ok(*argv).splitlines()]
+        return [e for e in entries if all(e.get(k) == v for k, v in fields.items())]
 
     def cursor(self):
         """The place where the journal ends now."""

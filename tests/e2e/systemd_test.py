@@ -1,0 +1,620 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""czard as a service: the .deb, installed in a booted systemd, syncing from the S3 stand-in.
+
+Needs root and a build folder ($CZARD_BUILD, without sanitizers: they do not work under the units' locks). Each test
+boots a systemd of its own (booted.py); the package and the .deb are made once.
+"""
+
+import datetime
+import glob
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, HERE)
+from booted import Booted, Failed, why_not  # noqa: E402
+from czardtest import package  # noqa: E402
+
+BUILD = os.environ.get("CZARD_BUILD", "")
+EXPOSURE = {"czard.service": 1.2, "czard-fetch.service": 1.5}
+ORG = "universityx"
+
+CONFIG = """
+[daemon]
+poll_interval = {poll}
+full_list_interval = 1d
+log_level = {level}
+[s3]
+endpoint = http://127.0.0.1:{port}
+[staging]
+path = {path}
+min_free = 1M
+encrypted_device = ignore
+{staging}
+[package {org}]
+events = s3://edx-course-data/{org}
+database = s3://course-data
+email_opt_in = s3://course-data/email-opt-in
+rdx = s3://edx-course-data/{org}
+{package}
+"""
+
+
+def read(name, mode="r"):
+    with open(name, mode) as f:
+        return f.read()
+
+
+def tree(top):
+    """{name: bytes, or the target of a link} of what is below a folder, without .czard-id."""
+    found = {}
+    for folder, folders, files in os.walk(top):
+        for name in files + [d for d in folders if os.path.islink(os.path.join(folder, d))]:
+            full = os.path.join(folder, name)
+            if name != ".czard-id":
+                found[os.path.relpath(full, top)] = os.readlink(full) if os.path.islink(full) else read(full, "rb")
+    return found
+
+
+class Made:
+    """The .deb and a package of edX, once for all tests."""
+
+    folder = None
+
+    @classmethod
+    def get(cls):
+        if cls.folder is None:
+            cls.folder = tempfile.mkdtemp(prefix="czard-systemd-test-")
+            unittest.addModuleCleanup(shutil.rmtree, cls.folder)
+            done = subprocess.run(["cpack", "-G", "DEB", "-B", cls.folder + "/deb", "--config", BUILD + "/CPackConfig.cmake"],
+                                  cwd=BUILD, capture_output=True, text=True)
+            if done.returncode:
+                raise Failed(done.stdout + done.stderr)
+            cls.deb = glob.glob(cls.folder + "/deb/*.deb")[0]
+            # Of this week: polls between full listings look at this year and the last.
+            end = datetime.date.today() - datetime.timedelta(days=1)
+            package.make(cls.folder + "/package", days=4, weeks=1, courses=1, rdx=1, end=end.isoformat())
+            cls.facts = package.load(cls.folder + "/package")
+        return cls
+
+
+class Machine(Booted):
+    """A booted systemd with czard installed, its key, credentials and configuration in place, and an S3 server with a
+    package: `start` and it syncs."""
+
+    def __init__(self, configured=True):
+        made = Made.get()
+        self.made = made
+        super().__init__()
+        try:
+            self.copy(made.deb, "/root/czard.deb")
+            self.ok("dpkg", "-i", "/root/czard.deb")
+            if configured:
+                self._serve()
+                self._configure()
+        except BaseException:
+            self.close()
+            raise
+
+    def _serve(self):
+        """The stand-in serves a copy of the package, outside, in the network of the inside."""
+        self.s3 = tempfile.mkdtemp(prefix="czard-s3-")
+        shutil.copytree(self.made.folder + "/package/buckets", self.s3 + "/buckets", copy_function=shutil.copy2)
+        facts = self.made.facts
+        with open(self.s3 + "/credentials", "w") as f:
+            f.write(f"{facts['access_key_id']} {facts['secret_access_key']} policy=czar:{ORG}\n")
+        self.popen_net(BUILD + "/tests/s3d/s3d", "--root", self.s3 + "/buckets", "--credentials", self.s3 + "/credentials",
+                       "--port-file", self.s3 + "/port", "--log", self.s3 + "/log")
+        self.until("the S3 stand-in listens", lambda: os.path.exists(self.s3 + "/port") and read(self.s3 + "/port"))
+        self.port = int(read(self.s3 + "/port"))
+
+    def _configure(self):
+        self.copy(self.made.folder + "/package/gnupg/.", "/var/lib/czard/gnupg")
+        self.ok("chown", "-R", "czard:czard", "/var/lib/czard/gnupg")
+        self.ok("chmod", "0700", "/var/lib/czard/gnupg")
+        self.put("/etc/credstore/czard.s3", read(self.made.folder + "/package/credentials.csv"), 0o400)
+        self.configure()
+
+    def configure(self, poll="1h", level="info", path="/srv/czard", staging="", package=""):
+        self.put("/etc/czard/czard.ini", CONFIG.format(poll=poll, level=level, path=path, staging=staging, org=ORG,
+                                                       package=package, port=self.port))
+
+    def close(self):
+        super().close()
+        if hasattr(self, "s3"):
+            shutil.rmtree(self.s3)
+
+    # --- the package ---
+
+    def hold_back(self, i):
+        """Takes the i-th events object away from S3; the answer gives it back when called, and says its staged path."""
+        o = [o for o in self.made.facts["objects"] if o["category"] == "events"][i]
+        there = os.path.join(self.s3, "buckets", o["bucket"], o["key"])
+        os.rename(there, self.s3 + f"/held-{i}")
+
+        def give():
+            os.rename(self.s3 + f"/held-{i}", there)
+            return "/srv/czard/" + o["path"]
+        return give
+
+    def requests(self):
+        """How many requests S3 has seen."""
+        return len(read(self.s3 + "/log").splitlines())
+
+    def staged(self, path="/srv/czard"):
+        return tree(self.path(path))
+
+    def expected(self):
+        return tree(self.made.folder + "/package/expected")
+
+    # --- the service ---
+
+    def start(self):
+        self.ok("systemctl", "start", "czard")
+
+    def sync(self):
+        """Starts czard and waits until everything is staged."""
+        self.start()
+        self.until_event("poll-done")
+        n = len(self.wanted()) - self.held
+        self.until(f"{n} are published", lambda: len(self.journal(CZARD_EVENT="published")) >= n, 60)
+
+    def wanted(self):
+        """{key: facts} of the objects that are staged."""
+        return {o["key"]: o for o in self.made.facts["objects"] if not o.get("superseded")}
+
+    held = 0  # objects that S3 does not have yet
+
+    def until_event(self, event, after=None, timeout=20, **fields):
+        return self.until(event, lambda: self.journal(after=after, CZARD_EVENT=event, **fields), timeout)
+
+    def usr1(self):
+        self.ok("systemctl", "kill", "-s", "USR1", "--kill-who=main", "czard")
+
+    def processes(self, unit):
+        """{PID inside: command} of a unit."""
+        try:
+            pids = read(self.path(f"/sys/fs/cgroup/system.slice/{unit}.service/cgroup.procs")).split()
+        except FileNotFoundError:
+            return {}
+        found = {}
+        for pid in pids:
+            try:
+                found[int(pid)] = read(f"/proc/{pid}/comm").strip()
+            except OSError:
+                pass
+        return found
+
+
+@unittest.skipIf(why_not(), f"cannot boot a systemd: {why_not()}")
+@unittest.skipIf(not os.path.exists(BUILD + "/CPackConfig.cmake"), "$CZARD_BUILD names no build folder")
+class Case(unittest.TestCase):
+    def boot(self, **kw):
+        m = Machine(**kw)
+        self.addCleanup(m.close)
+        return m
+
+
+class Units(Case):
+    """What systemd says of the units, and what the processes in them can do."""
+
+    def test_exposure_and_syntax(self):
+        m = self.boot(configured=False)
+        for unit, most in EXPOSURE.items():
+            self.assertLessEqual(m.exposure(unit), most, unit)
+        verify = m.run("systemd-analyze", "verify", "--man=no", "czard.service", "czard-fetch.service", "czard-fetch.socket")
+        self.assertEqual((verify.returncode, verify.stderr), (0, ""))
+
+    def test_who_can_do_what(self):
+        m = self.boot()
+        m.start()
+        m.until_event("poll-done")
+        main, fetch = m.main_pid("czard"), m.main_pid("czard-fetch")
+        # czard and its workers: the user czard, a network with nothing but its own loopback, no capability.
+        network = m.ok("readlink", f"/proc/{main}/ns/net")
+        self.assertNotEqual(network, m.ok("readlink", "/proc/1/ns/net"))
+        procs = [int(p) for p in m.ok("cat", "/sys/fs/cgroup/system.slice/czard.service/cgroup.procs").split()]
+        self.assertGreater(len(procs), 1, "czard has workers")
+        for pid in procs:
+            try:
+                status = m.ok("cat", f"/proc/{pid}/status")
+                self.assertEqual(m.ok("readlink", f"/proc/{pid}/ns/net"), network)
+            except Failed:
+                self.assertNotEqual(pid, main)  # a gpg that has ended
+                continue
+            for line in ("CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"):
+                self.assertIn(line, status)
+        self.assertEqual(m.ok("stat", "-c", "%U", f"/proc/{main}/status").strip(), "root", "not dumpable")
+        # czard-fetch: a user that exists only now, in the network, nothing writable and none of czard's folders.
+        uid = int(re.search(r"^Uid:\t(\d+)", m.ok("cat", f"/proc/{fetch}/status"), re.M)[1])
+        self.assertTrue(61184 <= uid <= 65519, uid)
+        self.assertEqual(m.ok("readlink", f"/proc/{fetch}/ns/net"), m.ok("readlink", "/proc/1/ns/net"))
+        probe = "for d in / /tmp /var/tmp /dev/shm /run /run/lock /etc /var /srv/czard /var/lib/czard /run/czard; do " \
+                "touch $d/x 2>/dev/null && echo wrote $d; done; " \
+                "for d in /srv/czard /var/lib/czard; do ls $d 2>/dev/null && echo read $d; done; true"
+        out = m.ok("nsenter", "-t", str(fetch), "-m", "setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups",
+                   "--no-new-privs", "sh", "-c", probe) if self.can_exec(m, fetch) else ""
+        self.assertEqual(out, "")
+        # It has credentials, and czard has them not.
+        self.assertIn("czard.s3", m.ok("ls", "/run/credentials/czard-fetch.service"))
+        self.assertFalse(os.path.exists(m.path("/run/credentials/czard.service/czard.s3")))
+        self.assertIn(m.ok("stat", "-c", "%a %U", "/run/czard-fetch/socket").strip(), "600 czard")
+
+    @staticmethod
+    def can_exec(m, pid):
+        """The unit's mounts are noexec: make the shell of the probe executable in that namespace."""
+        return m.run("nsenter", "-t", str(pid), "-m", "mount", "-o", "remount,bind,exec", "/").returncode == 0
+
+    def test_catalog(self):
+        m = self.boot()
+        m.start()
+        m.until_event("ready")
+        out = m.ok("journalctl", "-x", "--no-pager", "CZARD_EVENT=ready")
+        self.assertIn("Defined-By: czard", out)
+        self.assertIn("Subject: czard is ready", out)
+
+
+class Sync(Case):
+    """From start to stop."""
+
+    def test_everything_is_staged(self):
+        m = self.boot()
+        t = time.monotonic()
+        m.sync()
+        self.assertLess(time.monotonic() - t, 30)
+        self.assertEqual(m.staged(), m.expected())
+        # Owner and modes as documented, under the unit's own umask and without any group.
+        for line in m.ok("find", "/srv/czard", "-printf", "%y %m %u %g %p\n").splitlines():
+            kind, mode, user, group, name = line.split(" ", 4)
+            if not name.endswith("/.czard-id"):
+                self.assertEqual((user, group), ("czard", "czard"), name)
+                self.assertEqual(mode, {"f": "440", "d": "750", "l": "777"}[kind], name)
+        # Journal entries by field.
+        facts = m.wanted()
+        entries = m.journal(CZARD_EVENT="published")
+        self.assertEqual({e["CZARD_OBJECT"] for e in entries}, set(facts))
+        for e in entries:
+            self.assertEqual(e["_SYSTEMD_UNIT"], "czard.service")
+            self.assertEqual(e["PRIORITY"], "6")
+            self.assertEqual(e["MESSAGE_ID"], "3c8447a949414861adaa27ec5b7ba36b")
+            o = facts[e["CZARD_OBJECT"]]
+            self.assertEqual(e["CZARD_CATEGORY"], o["category"])
+            if o.get("sha256"):
+                self.assertEqual(e["CZARD_SHA256"], o["sha256"])
+        order = [e["CZARD_EVENT"] for e in m.journal("czard") if e.get("CZARD_EVENT") in ("started", "ready", "poll-done")]
+        self.assertEqual(order[:3], ["started", "ready", "poll-done"])
+        shown = m.show("czard", "StatusText", "ActiveState", "NRestarts")
+        self.assertEqual((shown["ActiveState"], shown["NRestarts"]), ("active", "0"))
+        self.assertTrue(shown["StatusText"])
+        # No secret anywhere.
+        everything = m.ok("journalctl", "-o", "json", "--no-pager")
+        self.assertNotIn(m.made.facts["secret_access_key"], everything)
+
+        t = time.monotonic()
+        m.ok("systemctl", "stop", "czard")
+        self.assertLess(time.monotonic() - t, 20)
+        self.assertEqual(m.show("czard", "Result")["Result"], "success")
+        self.assertEqual(m.show("czard-fetch", "ActiveState", "Result"), {"ActiveState": "inactive", "Result": "success"})
+        self.assertEqual([e["CZARD_EVENT"] for e in m.journal("czard") if "CZARD_EVENT" in e][-2:], ["stopping", "stopped"])
+        left = [c for c in m.ok("ps", "-eo", "comm").split() if c.startswith(("czard", "gpg"))]
+        self.assertEqual(left, [])
+
+    def test_new_objects_by_poll_and_by_signal(self):
+        m = self.boot()
+        first, second = m.hold_back(0), m.hold_back(1)
+        m.held = 2
+        m.configure(poll="3s")
+        m.sync()
+        path = first()
+        m.until("within one poll", lambda: os.path.exists(m.path(path)), 8)
+        m.configure(poll="1h")
+        m.ok("systemctl", "reload", "czard")
+        m.until_event("reloaded")
+        time.sleep(1)
+        path = second()
+        time.sleep(4)
+        self.assertFalse(os.path.exists(m.path(path)), "the new interval is in force")
+        m.usr1()
+        m.until("at once", lambda: os.path.exists(m.path(path)), 8)
+        self.assertEqual(m.staged(), m.expected())
+
+    def test_restart_fetches_nothing_again(self):
+        m = self.boot()
+        m.sync()
+        before = m.staged()
+        c = m.cursor()
+        m.ok("systemctl", "restart", "czard")
+        m.until_event("poll-done", after=c)
+        time.sleep(1)
+        self.assertEqual(m.journal(after=c, CZARD_EVENT="published"), [])
+        self.assertEqual(m.staged(), before)
+        gets = [line for line in read(m.s3 + "/log").splitlines() if " GET " in line and ".gpg" in line]
+        self.assertLessEqual(len(gets), len([o for o in m.made.facts["objects"] if o["key"].endswith(".gpg")]))
+
+
+class Reload(Case):
+    def test_good(self):
+        m = self.boot()
+        m.sync()
+        pid = m.main_pid("czard")
+        for level, told in (("notice", False), ("info", True)):
+            m.configure(level=level)
+            c = m.cursor()
+            m.ok("systemctl", "reload", "czard")
+            m.until_event("reloaded", after=c)
+            before = m.requests()
+            m.usr1()
+            m.until("a poll", lambda: m.requests() > before)  # noqa: B023
+            time.sleep(1)
+            self.assertEqual(bool(m.journal(after=c, CZARD_EVENT="poll-done")), told, level)
+        self.assertEqual(m.show("czard", "MainPID", "ActiveState"), {"MainPID": str(pid), "ActiveState": "active"})
+
+    def test_bad_changes_nothing(self):
+        m = self.boot()
+        give = m.hold_back(0)
+        m.held = 1
+        m.configure(poll="2s")
+        m.sync()
+        pid = m.main_pid("czard")
+        c = m.cursor()
+        m.put("/etc/czard/czard.ini.d/50-wrong.ini", "[daemon]\npoll_intervall = 1h\n")
+        self.assertNotEqual(m.run("systemctl", "reload", "czard").returncode, 0)
+        said = m.ok("journalctl", "-u", "czard", "--after-cursor", c, "-o", "cat", "--no-pager")
+        self.assertIn("50-wrong.ini:2", said)
+        self.assertIn("poll_interval", said)
+        self.assertEqual(m.journal(after=c, CZARD_EVENT="reloaded"), [])
+        # The signal itself, which no ExecReload= guards: refused with the line.
+        m.ok("systemctl", "kill", "-s", "HUP", "--kill-who=main", "czard")
+        entry = m.until_event("reload-refused", after=c)[0]
+        self.assertIn("50-wrong.ini:2", entry["MESSAGE"])
+        self.assertEqual(entry["PRIORITY"], "3")
+        self.assertEqual((m.main_pid("czard"), m.show("czard", "ActiveState")["ActiveState"]), (pid, "active"))
+        path = give()
+        m.until("it goes on polling", lambda: os.path.exists(m.path(path)), 10)
+
+    def test_new_credentials(self):
+        m = self.boot()
+        give = m.hold_back(0)
+        m.held = 1
+        m.sync()
+        good = m.get("/etc/credstore/czard.s3")
+        fetch = m.main_pid("czard-fetch")
+        c = m.cursor()
+        m.put("/etc/credstore/czard.s3", "User Name,Access Key Id,Secret Access Key\nx,AKIAWRONG0000000TEST,abcdefgh\n", 0o400)
+        m.ok("systemctl", "reload", "czard")
+        m.until_event("reloaded", after=c)
+        m.usr1()
+        entry = m.until_event("credentials-refused", after=c)[0]
+        self.assertEqual(entry["CZARD_ACCESS_KEY_ID"], "AKIAWRONG0000000TEST")
+        self.assertNotEqual(m.main_pid("czard-fetch"), fetch, "czard-fetch was renewed")
+        m.put("/etc/credstore/czard.s3", good, 0o400)
+        path = give()
+        m.ok("systemctl", "reload", "czard")
+        m.usr1()
+        m.until("the new ones work", lambda: os.path.exists(m.path(path)), 15)
+
+
+class Failures(Case):
+    def test_frozen_daemon_is_restarted_by_the_watchdog(self):
+        m = self.boot()
+        m.put("/etc/systemd/system/czard.service.d/t.conf", "[Service]\nWatchdogSec=4s\nTimeoutAbortSec=1s\nRestartSec=1s\n")
+        m.ok("systemctl", "daemon-reload")
+        m.sync()
+        time.sleep(6)  # longer than the watchdog: idle is not frozen
+        self.assertEqual(m.show("czard", "NRestarts")["NRestarts"], "0")
+        pid = m.main_pid("czard")
+        m.ok("kill", "-STOP", str(pid))
+        m.until("a new one", lambda: m.main_pid("czard") not in (0, pid)
+                and m.show("czard", "ActiveState")["ActiveState"] == "active", 30)
+        self.assertTrue([e for e in m.journal("czard") if "watchdog" in e["MESSAGE"].lower()])
+        self.assertEqual(m.staged(), m.expected())
+
+    def crash(self, m, what, give):
+        """Kills a process and shows that the next object still comes."""
+        c = m.cursor()
+        pids = m.ok("pgrep", "-x", what).split()
+        self.assertTrue(pids, what)
+        m.ok("kill", "-9", *pids)
+        path = give()
+        m.until(f"work goes on after a crash of {what}", lambda: (m.run("systemctl", "kill", "-s", "USR1", "--kill-who=main",
+                "czard"), time.sleep(0.5), os.path.exists(m.path(path)))[-1], 30)
+        return c
+
+    def test_crash_of_each_program(self):
+        m = self.boot()
+        gives = [m.hold_back(i) for i in range(3)]
+        m.held = 3
+        m.sync()
+        main = m.main_pid("czard")
+        c = self.crash(m, "czard-decrypt", gives[0])
+        self.assertTrue(m.journal(after=c, CZARD_EVENT="helper-died"))
+        c = self.crash(m, "czard-fetch", gives[1])
+        self.assertEqual(m.main_pid("czard"), main, "helpers may crash, czard stays")
+        self.crash(m, "czard", gives[2])
+        self.assertNotEqual(m.main_pid("czard"), main)
+        self.assertEqual(m.staged(), m.expected())
+
+    def test_ten_crashes_of_the_fetcher_in_a_row(self):
+        m = self.boot()
+        give = m.hold_back(0)
+        m.held = 1
+        m.put("/etc/systemd/system/czard-fetch.service.d/t.conf", "[Service]\nRestartSec=50ms\n")
+        m.ok("systemctl", "daemon-reload")
+        m.sync()
+        for _ in range(10):
+            old = m.main_pid("czard-fetch")
+            m.ok("kill", "-9", str(old))
+            m.until("czard-fetch is back", lambda: m.main_pid("czard-fetch") not in (0, old))
+        path = give()
+        m.usr1()
+        m.until("it serves", lambda: (m.usr1(), time.sleep(0.5), os.path.exists(m.path(path)))[-1], 30)
+        self.assertEqual(m.show("czard-fetch.socket", "ActiveState", "Result"), {"ActiveState": "active", "Result": "success"})
+
+    def test_what_a_person_must_look_at_is_not_restarted(self):
+        m = self.boot()
+        for status, spoil in (("2", lambda: m.put("/etc/czard/czard.ini", "[daemon]\nno = 1\n")),
+                              ("3", lambda: (m.configure(), m.ok("rm", "-rf", "/var/lib/czard/gnupg")))):
+            spoil()
+            self.assertNotEqual(m.run("systemctl", "start", "czard").returncode, 0)
+            time.sleep(0.5)
+            shown = m.show("czard", "ActiveState", "ExecMainStatus", "NRestarts")
+            self.assertEqual(shown, {"ActiveState": "failed", "ExecMainStatus": status, "NRestarts": "0"})
+            m.ok("systemctl", "reset-failed", "czard")
+
+    def test_helpers_end_with_czard(self):
+        m = self.boot()
+        m.sync()
+        m.ok("kill", "-9", str(m.main_pid("czard")))
+        m.until("czard is back", lambda: m.show("czard", "ActiveState", "NRestarts") == {"ActiveState": "active", "NRestarts": "1"}, 30)
+        main = m.main_pid("czard")
+        for pid in m.ok("pgrep", "-x", "czard-decrypt").split():
+            self.assertEqual(int(m.ok("ps", "-o", "ppid=", "-p", pid)), main, "no orphans")
+
+
+class DropIns(Case):
+    def test_another_staging_directory(self):
+        m = self.boot()
+        m.ok("install", "-d", "-o", "czard", "-g", "czard", "-m", "0750", "/data/edx")
+        m.configure(path="/data/edx")
+        m.run("systemctl", "start", "czard")
+        self.assertEqual(m.show("czard", "ExecMainStatus")["ExecMainStatus"], "3")
+        self.assertIn("ReadWritePaths=", m.journal(CZARD_EVENT="failed")[-1]["MESSAGE"])
+        m.copy(TOP + "/systemd/examples/staging-path.conf", "/etc/systemd/system/czard.service.d/staging-path.conf")
+        m.ok("systemctl", "daemon-reload")
+        m.sync()
+        self.assertEqual(m.staged("/data/edx"), m.expected())
+
+    def test_readers(self):
+        m = self.boot()
+        m.ok("groupadd", "researchers")
+        m.ok("useradd", "-G", "researchers", "reader")
+        m.ok("useradd", "stranger")
+        m.configure(staging="group = researchers")
+        m.run("systemctl", "start", "czard")
+        self.assertEqual(m.show("czard", "ExecMainStatus")["ExecMainStatus"], "3")
+        self.assertIn("SupplementaryGroups=", m.journal(CZARD_EVENT="failed")[-1]["MESSAGE"])
+        m.copy(TOP + "/systemd/examples/readers.conf", "/etc/systemd/system/czard.service.d/readers.conf")
+        m.ok("chgrp", "researchers", "/srv/czard")
+        m.ok("systemctl", "daemon-reload")
+        m.sync()
+        count = "find /srv/czard -type f -name '[!.]*' -exec cat {} + | wc -c"
+        size = sum(len(v) for v in m.expected().values() if isinstance(v, bytes))
+        as_user = lambda user, script: m.run("runuser", "-u", user, "--", "sh", "-c", script).stdout.strip()  # noqa: E731
+        self.assertEqual(as_user("reader", count), str(size))
+        self.assertEqual(as_user("stranger", count), "0")
+        self.assertEqual(as_user("reader", "find /srv/czard -writable ! -type l"), "")
+        self.assertEqual(as_user("reader", "ls /var/lib/czard /run/czard"), "")
+        self.assertEqual(m.ok("find", "/srv/czard", "-perm", "/7", "!", "-type", "l"), "")
+
+    def test_encrypted_credentials(self):
+        m = self.boot()
+        os.makedirs(m.path("/etc/credstore.encrypted"))
+        m.ok("systemd-creds", "encrypt", "--name=czard.s3", "/etc/credstore/czard.s3", "/etc/credstore.encrypted/czard.s3")
+        os.unlink(m.path("/etc/credstore/czard.s3"))
+        m.copy(TOP + "/systemd/examples/encrypted-credentials.conf", "/etc/systemd/system/czard-fetch.service.d/e.conf")
+        m.ok("systemctl", "daemon-reload")
+        m.sync()
+        self.assertEqual(m.staged(), m.expected())
+
+    def test_control_socket(self):
+        m = self.boot()
+        m.sync()
+        m.ok("useradd", "-G", "czard-admin", "admin")
+        m.ok("useradd", "stranger")
+        self.assertEqual(m.ok("stat", "-c", "%a %U %G", "/run/czard/control").strip(), "660 czard czard-admin")
+        connect = "import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)\n" \
+                  "try: s.connect('/run/czard/control')\n" \
+                  "except PermissionError: print('refused')\n" \
+                  "except OSError: pass"
+        as_user = lambda user: m.ok("runuser", "-u", user, "--", "python3", "-c", connect).strip()  # noqa: E731
+        self.assertEqual((as_user("admin"), as_user("stranger")), ("", "refused"))
+
+
+class Package(Case):
+    """dpkg: install, upgrade, remove, purge."""
+
+    def test_life_of_the_package(self):
+        m = self.boot()
+        self.assertEqual(m.run("systemctl", "is-active", "czard", "czard-fetch", "czard-fetch.socket").stdout.split(),
+                         ["inactive"] * 3)
+        self.assertEqual(m.run("systemctl", "is-enabled", "czard").stdout.strip(), "disabled")
+        self.assertEqual(m.ok("dpkg-query", "-W", "-f", "${Conffiles}", "czard").split()[0], "/etc/czard/czard.ini")
+        self.assertEqual(m.ok("dpkg", "--verify", "czard").split(), ["??5??????", "c", "/etc/czard/czard.ini"])
+        m.ok("systemctl", "enable", "czard")
+        m.sync()
+        before, pid = m.staged(), m.main_pid("czard")
+
+        m.ok("dpkg", "-i", "--force-confold", "/root/czard.deb")
+        m.until("restarted", lambda: m.main_pid("czard") not in (0, pid))
+        self.assertIn("[package universityx]", m.get("/etc/czard/czard.ini").decode())
+        self.assertEqual(m.staged(), before)
+
+        m.ok("dpkg", "-r", "czard")
+        self.assertEqual(m.run("systemctl", "is-active", "czard", "czard-fetch", "czard-fetch.socket").stdout.split(),
+                         ["inactive"] * 3)
+        self.assertTrue(os.path.exists(m.path("/etc/czard/czard.ini")))
+        self.assertEqual(m.ok("sh", "-c", "ls /usr/lib/systemd/system | grep -c czard || true").strip(), "0")
+
+        audit = m.get("/var/lib/czard/audit.jsonl")
+        said = m.ok("dpkg", "-P", "czard")
+        self.assertFalse(os.path.exists(m.path("/etc/czard")))
+        self.assertFalse(os.path.lexists(m.path("/etc/systemd/system/multi-user.target.wants/czard.service")))
+        self.assertEqual(m.staged(), before)
+        self.assertEqual(m.get("/var/lib/czard/audit.jsonl"), audit)
+        self.assertTrue(os.listdir(m.path("/var/lib/czard/gnupg")))
+        for kept in ("/srv/czard", "/var/lib/czard", "/etc/credstore/czard.s3"):
+            self.assertIn(f"kept {kept}", said)
+
+        # Installed again it finds its data.
+        m.ok("dpkg", "-i", "/root/czard.deb")
+        m.configure()
+        c = m.cursor()
+        m.start()
+        m.until_event("poll-done", after=c)
+        self.assertEqual(m.journal(after=c, CZARD_EVENT="published"), [])
+        self.assertEqual(m.staged(), before)
+
+    def test_an_unused_package_leaves_nothing(self):
+        m = self.boot(configured=False)
+        m.ok("dpkg", "-P", "czard")
+        self.assertEqual(m.ok("sh", "-c", "ls -d /etc/czard /srv/czard /var/lib/czard /run/czard* 2>/dev/null || true"), "")
+
+    @unittest.skipUnless(shutil.which("lintian"), "lintian is not installed")
+    def test_lintian(self):
+        done = subprocess.run(["lintian", "--allow-root", "--fail-on", "error", Made.get().deb], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout)
+
+
+class Manuals(unittest.TestCase):
+    """Correct mdoc, and no page that the programs do not have."""
+
+    @unittest.skipUnless(shutil.which("mandoc"), "mandoc is not installed")
+    def test_lint(self):
+        pages = glob.glob(TOP + "/config/man/*.[158]")
+        self.assertEqual(len(pages), 4)
+        out = subprocess.run(["mandoc", "-Tlint", "-Wwarning", *pages], capture_output=True, text=True).stdout
+        self.assertEqual(out, "")
+
+    @unittest.skipUnless(os.path.exists(BUILD + "/compile_commands.json"), "$CZARD_BUILD names no build folder")
+    def test_every_key_of_the_configuration_is_explained(self):
+        page = read(TOP + "/config/man/czard.ini.5")
+        full = read(TOP + "/config/czard.ini.full")
+        keys = set(re.findall(r"^[#; ]*([a-z][a-z0-9_]+) *=", full, re.M))
+        self.assertGreater(len(keys), 40)
+        explained = set(re.findall(r"\b([a-z][a-z0-9_]+)\b", page))
+        self.assertEqual(keys - explained, set())
+
+
+if __name__ == "__main__":
+    if why_not():
+        print(f"SKIPPED: systemd_test: {why_not()}", file=sys.stderr)
+    unittest.main()
