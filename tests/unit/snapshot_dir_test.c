@@ -5,124 +5,10 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <fcntl.h>
-#include <ftw.h>
-#include <sys/stat.h>
 
 #include "digest.h"
 #include "fault.h"
-#include "fsx.h"
-#include "snapshot_internal.h"
-#include "staging_internal.h"
-#include "str.h"
-
-#define FOLDER "ux/database"
-#define PATH FOLDER "/2024-07-07"
-#define PARTIAL FOLDER "/.2024-07-07.partial"
-#define RECORD FOLDER "/.2024-07-07.partial.tag"
-#define KEEP ".replaced/2024-07-07-e1"
-
-struct fixture {
-        char dir[64];
-        struct staging *s;
-};
-
-static const struct staging_attr plain = {.gid = (gid_t)-1, .mtime = 1720314123};
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-        (void)st;
-        (void)type;
-        (void)ftw;
-        return remove(path);
-}
-
-static int setup(void **state)
-{
-        struct fixture *f = calloc(1, sizeof(*f));
-        strcpy(f->dir, "/tmp/czard-snapshot-XXXXXX");
-        if (!mkdtemp(f->dir) || chmod(f->dir, 0750) < 0)
-                return -1;
-        *state = f;
-        umask(077);
-        return staging_open(f->dir, 0440, 0750, &f->s, NULL);
-}
-
-static int teardown(void **state)
-{
-        struct fixture *f = *state;
-        staging_free(f->s);
-        (void)nftw(f->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-        free(f);
-        return 0;
-}
-
-static int at(struct fixture *f)
-{
-        return staging_root_fd(f->s);
-}
-
-static struct stat stat_of(struct fixture *f, const char *path)
-{
-        struct stat st;
-        if (fstatat(at(f), path, &st, AT_SYMLINK_NOFOLLOW) < 0)
-                fail_msg("%s: %s", path, strerror(errno));
-        return st;
-}
-
-static bool is_there(struct fixture *f, const char *path)
-{
-        struct stat st;
-        return fstatat(at(f), path, &st, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
-static char *content(struct fixture *f, const char *path)
-{
-        char *p = NULL;
-        int r = read_file_at(at(f), path, 1 << 20, &p, NULL);
-        if (r < 0)
-                fail_msg("%s: %s", path, strerror(-r));
-        return p;
-}
-
-static void assert_content(struct fixture *f, const char *path, const char *want)
-{
-        _cleanup_free_ char *got = content(f, path);
-        assert_string_equal(got, want);
-}
-
-static unsigned count_entries(struct fixture *f, const char *dir)
-{
-        int fd = openat(at(f), dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        _cleanup_closedir_ DIR *d = fdopendir(fd);
-        unsigned n = 0;
-        for (struct dirent *e; (e = readdir(d));)
-                n += !streq(e->d_name, ".") && !streq(e->d_name, "..");
-        return n;
-}
-
-static struct snapshot_dir *begin(struct fixture *f, const char *tag)
-{
-        struct snapshot_dir *d = NULL;
-        struct error e = {};
-        if (snapshot_begin(f->s, PATH, tag, &plain, &d, &e) < 0)
-                fail_msg("%s", e.text);
-        return d;
-}
-
-static int try_add(struct fixture *f, struct snapshot_dir *d, const char *name, const char *text)
-{
-        _cleanup_close_ int fd = staging_create(f->s, NULL);
-        if (fd < 0 || write_all(fd, text, strlen(text)) < 0)
-                return -EIO;
-        struct error e = {};
-        return snapshot_add(d, name, fd, &e);
-}
-
-static void add(struct fixture *f, struct snapshot_dir *d, const char *name, const char *text)
-{
-        assert_int_equal(try_add(f, d, name, text), 0);
-}
+#include "snapshot_fixture.h"
 
 /* The snapshot of the tests: two members whose content is the version. */
 static int publish_version(struct fixture *f, const char *tag, const char *text, const char *keep_as)
@@ -197,38 +83,6 @@ static void it_appears_whole(void **state)
         assert_int_equal(stat_of(f, PATH "/SHA256SUMS").st_mtime, plain.mtime);
 }
 
-/* Sums and rejections as sha256sum reads and interface.md has them. */
-static void sums_are_what_sha256sum_accepts(void **state)
-{
-        struct fixture *f = *state;
-        struct error e = {};
-        uint8_t x[SHA256_SIZE], y[SHA256_SIZE];
-        struct snapshot_dir *d = begin(f, "t");
-        add(f, d, "b", "x");
-        add(f, d, "B", "y");
-        add(f, d, "a b", "x");
-        add(f, d, "ora/z", "y");
-        add(f, d, "ora.txt", "x");
-        add(f, d, "back\\slash", "y");
-        add(f, d, "\xc3\xbc", "x");
-        assert_int_equal(digest_once(DIGEST_SHA256, "x", 1, x), 0);
-        assert_int_equal(digest_once(DIGEST_SHA256, "y", 1, y), 0);
-        struct snapshot_sum sums[] = {{"b", x, NULL}, {"\xc3\xbc", x, NULL}, {"B", y, NULL}, {"a b", x, NULL},
-                {"z rejected", NULL, "bad-integrity"}, {"ora/z", y, NULL}, {"ora.txt", x, NULL},
-                {"back\\slash", y, NULL}, {"../evil\n\x1b[2J", NULL, "unsafe-name"}};
-        assert_int_equal(snapshot_publish(d, sums, ELEMENTSOF(sums), NULL, &e), 0);
-        snapshot_free(d);
-#define X "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
-#define Y "a1fce4363854ff888cff4b8e7875d600c2682390412a8cf79b37d0b11148b0fa"
-        assert_content(f, PATH "/SHA256SUMS",
-                Y "  B\n" X "  a b\n" X "  b\n\\" Y "  back\\\\slash\n" X "  ora.txt\n" Y "  ora/z\n" X
-                  "  \xc3\xbc\n");
-        assert_content(f, PATH "/REJECTED", "unsafe-name\t../evil\\x0a\\x1b[2J\nbad-integrity\tz rejected\n");
-        _cleanup_free_ char *command =
-                str_printf("cd %s/" PATH " && sha256sum --strict --quiet -c SHA256SUMS", f->dir);
-        assert_int_equal(system(command), 0);
-}
-
 static void an_earlier_run_is_taken_up(void **state)
 {
         struct fixture *f = *state;
@@ -272,52 +126,6 @@ static void an_earlier_run_is_taken_up(void **state)
         assert_int_equal(snapshot_begin(f->s, "../x", "t", &plain, &d, &e), -EINVAL);
 }
 
-static void what_does_not_belong_is_removed(void **state)
-{
-        struct fixture *f = *state;
-        struct error e = {};
-        uint8_t sha256[SHA256_SIZE] = {};
-        struct snapshot_dir *d = begin(f, "t");
-        add(f, d, "member", "x");
-        add(f, d, "rejected", "x");
-        add(f, d, "old/deep/er", "x");
-        add(f, d, "SHA256SUMS", "x");
-        add(f, d, "REJECTED", "x");
-        add(f, d, "keep/m", "x");
-        add(f, d, "keep/n", "x");
-        assert_int_equal(symlinkat("/etc", at(f), PARTIAL "/link"), 0);
-        assert_int_equal(mkfifoat(at(f), PARTIAL "/.czard-tmp-1", 0600), 0);
-        struct snapshot_sum sums[] = {
-                {"member", sha256, NULL}, {"keep/m", sha256, NULL}, {"rejected", NULL, "bad-zip"}};
-        assert_int_equal(snapshot_publish(d, sums, 3, NULL, &e), 0);
-        snapshot_free(d);
-        assert_int_equal(count_entries(f, PATH), 4);
-        assert_int_equal(count_entries(f, PATH "/keep"), 1);
-        assert_content(f, PATH "/REJECTED", "bad-zip\trejected\n");
-}
-
-static void a_missing_member_is_not_published(void **state)
-{
-        struct fixture *f = *state;
-        struct error e = {};
-        uint8_t sha256[SHA256_SIZE] = {};
-        struct snapshot_dir *d = begin(f, "t");
-        add(f, d, "a", "x");
-        assert_int_equal(symlinkat("a", at(f), PARTIAL "/b"), 0);
-        struct snapshot_sum sums[] = {{"a", sha256, NULL}, {"b", sha256, NULL}, {"a", sha256, NULL}};
-        assert_int_equal(snapshot_publish(d, sums, 3, NULL, &e), -EINVAL); /* twice */
-        assert_int_equal(snapshot_publish(d, sums, 2, NULL, &e), -ENOENT);
-        assert_non_null(strstr(e.text, "member b"));
-        assert_false(is_there(f, PATH));
-        sums[1].name = "../../x";
-        assert_int_equal(snapshot_publish(d, sums, 2, NULL, &e), -EINVAL);
-        assert_int_equal(snapshot_publish(d, sums, 1, "../x", &e), -EINVAL);
-        /* and it can still be */
-        assert_int_equal(snapshot_publish(d, sums, 1, NULL, &e), 0);
-        snapshot_free(d);
-        assert_int_equal(count_entries(f, PATH), 2);
-}
-
 static void names_that_are_refused(void **state)
 {
         struct fixture *f = *state;
@@ -355,14 +163,6 @@ static bool keep_all(const char *path, const char *tag, void *arg)
         if (arg)
                 snprintf(arg, 32, "%s", tag);
         return true;
-}
-
-static bool keep_none(const char *path, const char *tag, void *arg)
-{
-        (void)path;
-        (void)tag;
-        (void)arg;
-        return false;
 }
 
 static void sweeping(void **state)
@@ -645,10 +445,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         const struct CMUnitTest tests[] = {
                 T(it_appears_whole),
-                T(sums_are_what_sha256sum_accepts),
                 T(an_earlier_run_is_taken_up),
-                T(what_does_not_belong_is_removed),
-                T(a_missing_member_is_not_published),
                 T(names_that_are_refused),
                 T(replacing),
                 T(sweeping),

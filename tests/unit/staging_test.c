@@ -5,113 +5,12 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <fcntl.h>
-#include <ftw.h>
 #include <grp.h>
 #include <signal.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 #include "fault.h"
-#include "fsx.h"
-#include "staging_internal.h"
-#include "str.h"
-
-struct fixture {
-        char dir[64];
-        struct staging *s;
-};
-
-static const struct staging_attr plain = {.gid = (gid_t)-1, .mtime = 1720314123};
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-        (void)st;
-        (void)type;
-        (void)ftw;
-        return remove(path);
-}
-
-static int setup(void **state)
-{
-        struct fixture *f = calloc(1, sizeof(*f));
-        strcpy(f->dir, "/tmp/czard-staging-XXXXXX");
-        if (!mkdtemp(f->dir) || chmod(f->dir, 0750) < 0)
-                return -1;
-        *state = f;
-        umask(077); /* modes must not depend on it */
-        return staging_open(f->dir, 0440, 0750, &f->s, NULL);
-}
-
-static int teardown(void **state)
-{
-        struct fixture *f = *state;
-        staging_free(f->s);
-        (void)nftw(f->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-        free(f);
-        return 0;
-}
-
-static int at(struct fixture *f)
-{
-        return staging_root_fd(f->s);
-}
-
-static int make(struct fixture *f, const char *text)
-{
-        struct error e = {};
-        int fd = staging_create(f->s, &e);
-        if (fd < 0)
-                fail_msg("%s", e.text);
-        assert_int_equal(write_all(fd, text, strlen(text)), 0);
-        return fd;
-}
-
-static int publish_as(struct fixture *f, const char *path, const char *text, const struct staging_attr *attr,
-        const char *keep_as, struct error *e)
-{
-        _cleanup_close_ int fd = make(f, text);
-        return staging_publish(f->s, fd, path, attr, keep_as, e);
-}
-
-static void publish(struct fixture *f, const char *path, const char *text, const char *keep_as)
-{
-        struct error e = {};
-        if (publish_as(f, path, text, &plain, keep_as, &e) < 0)
-                fail_msg("%s", e.text);
-}
-
-static void assert_content(struct fixture *f, const char *path, const char *want)
-{
-        _cleanup_free_ char *got = NULL;
-        assert_int_equal(read_file_at(at(f), path, 4096, &got, NULL), 0);
-        assert_string_equal(got, want);
-}
-
-static struct stat stat_of(struct fixture *f, const char *path)
-{
-        struct stat st;
-        if (fstatat(at(f), path, &st, AT_SYMLINK_NOFOLLOW) < 0)
-                fail_msg("%s: %s", path, strerror(errno));
-        return st;
-}
-
-static bool is_there(struct fixture *f, const char *path)
-{
-        struct stat st;
-        return fstatat(at(f), path, &st, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
-static unsigned count_entries(struct fixture *f, const char *dir)
-{
-        int fd = openat(at(f), dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        _cleanup_closedir_ DIR *d = fdopendir(fd);
-        unsigned n = 0;
-        for (struct dirent *e; (e = readdir(d));)
-                n += !streq(e->d_name, ".") && !streq(e->d_name, "..");
-        return n;
-}
+#include "staging_fixture.h"
 
 static void a_file_appears_with_its_attributes(void **state)
 {
@@ -268,14 +167,6 @@ static void paths_that_are_refused(void **state)
         publish(f, name255, "x", NULL);
         publish(f, name255, "y", NULL);
         assert_content(f, name255, "y");
-}
-
-static bool keep_none(const char *path, const char *tag, void *arg)
-{
-        (void)path;
-        (void)tag;
-        (void)arg;
-        return false;
 }
 
 static void in_child_replace(struct fixture *f)
@@ -477,65 +368,6 @@ static void removing(void **state)
         assert_int_equal(faccessat(AT_FDCWD, f->dir, F_OK, 0), 0);
 }
 
-static void identity(void **state)
-{
-        struct fixture *f = *state;
-        char id[STAGING_ID_SIZE] = "x", again[STAGING_ID_SIZE];
-        struct error e = {};
-        assert_int_equal(staging_read_id(f->s, id, &e), 0);
-        assert_string_equal(id, "");
-        assert_int_equal(mkdirat(at(f), "lost+found", 0700), 0);
-        assert_int_equal(staging_make_id(f->s, id, &e), 0);
-        assert_int_equal(strlen(id), 32);
-        assert_int_equal(strspn(id, "0123456789abcdef"), 32);
-        assert_int_equal(staging_read_id(f->s, again, &e), 0);
-        assert_string_equal(again, id);
-        assert_int_equal(staging_make_id(f->s, again, &e), -ENOTEMPTY);
-        assert_int_equal(staging_adopt_id(f->s, again, &e), 0);
-        assert_string_not_equal(again, id);
-        assert_int_equal(staging_read_id(f->s, id, &e), 0);
-        assert_string_equal(again, id);
-        assert_int_equal(unlinkat(at(f), ".czard-id", 0), 0);
-        publish(f, "ux/f", "x", NULL);
-        assert_int_equal(staging_make_id(f->s, again, &e), -ENOTEMPTY);
-
-        static const char *const bad[] = {"", "x\n", "0123456789abcdef0123456789abcdef",
-                "0123456789abcdef0123456789abcdef0\n", "0123456789abcdef0123456789abcdeg\n"};
-        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
-                assert_int_equal(replace_file_at(at(f), ".czard-id", bad[i], strlen(bad[i]), 0440), 0);
-                assert_int_equal(staging_read_id(f->s, id, &e), -EBADMSG);
-        }
-        assert_int_equal(unlinkat(at(f), ".czard-id", 0), 0);
-        assert_int_equal(symlinkat("/etc/machine-id", at(f), ".czard-id"), 0);
-        assert_true(staging_read_id(f->s, id, &e) < 0);
-}
-
-/* The volume goes away under a running czard: what is at the path then counts, not what is held open. */
-static void a_volume_that_was_unmounted_is_noticed(void **state)
-{
-        struct fixture *f = *state;
-        char id[STAGING_ID_SIZE], now[STAGING_ID_SIZE] = "x", away[80];
-        struct error e = {};
-        assert_int_equal(staging_make_id(f->s, id, &e), 0);
-        snprintf(away, sizeof(away), "%s-away", f->dir);
-        assert_int_equal(rename(f->dir, away), 0);
-        assert_int_equal(staging_read_id(f->s, now, &e), -ENOENT);
-        assert_int_equal(e.cause, CAUSE_STAGING);
-        assert_int_equal(mkdir(f->dir, 0750), 0);
-        assert_int_equal(staging_read_id(f->s, now, &e), 0);
-        assert_string_equal(now, "");
-        /* a copy of the volume, with its id, is another volume all the same */
-        _cleanup_close_ int dir = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        _cleanup_free_ char *text = str_printf("%s\n", id);
-        assert_int_equal(replace_file_at(dir, ".czard-id", text, strlen(text), 0440), 0);
-        assert_int_equal(staging_read_id(f->s, now, &e), -ESTALE);
-        assert_int_equal(unlinkat(dir, ".czard-id", 0), 0);
-        assert_int_equal(rmdir(f->dir), 0);
-        assert_int_equal(rename(away, f->dir), 0);
-        assert_int_equal(staging_read_id(f->s, now, &e), 0);
-        assert_string_equal(now, id);
-}
-
 static void opening(void **state)
 {
         struct fixture *f = *state;
@@ -586,118 +418,6 @@ static void a_folder_that_cannot_be_written(void **state)
         assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-/* kill -9 between link and rename, and between making a folder and naming it, leaves hidden names. */
-static void leftovers_are_swept(void **state)
-{
-        struct fixture *f = *state;
-        struct error e = {};
-        publish(f, "ux/events/edx/2024/f", "x", NULL);
-        publish(f, "ux/events/edx/2024/.replaced/g", "x", NULL);
-        char hidden[STAGING_HIDDEN_SIZE];
-        assert_int_equal(staging_hidden_name(hidden), 0);
-        _cleanup_close_ int dir = openat(at(f), "ux/events/edx/2024", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        _cleanup_close_ int fd = make(f, "never published");
-        assert_int_equal(staging_link(fd, dir, hidden, &e), 0);
-        _cleanup_close_ int fd2 = make(f, "never published");
-        assert_int_equal(staging_hidden_name(hidden), 0);
-        assert_int_equal(staging_link(fd2, at(f), hidden, &e), 0);
-        assert_int_equal(mkdirat(at(f), "ux/.events.czard-tmp-0000000000000000", 0700), 0);
-        assert_int_equal(mkdirat(at(f), "ux/.czard-tmp-77", 0700), 0);
-        assert_int_equal(mkdirat(at(f), "ux/.czard-tmp-77/deep", 0700), 0);
-        /* what is not ours stays */
-        assert_int_equal(mkdirat(at(f), "ux/.hidden", 0700), 0);
-        assert_int_equal(mkdirat(at(f), "ux/czard-tmp-1", 0700), 0);
-        assert_int_equal(symlinkat("/", at(f), "ux/link"), 0);
-        assert_int_equal(symlinkat("/", at(f), "ux/.czard-tmp-link"), 0);
-        assert_int_equal(mkdirat(at(f), "lost+found", 0700), 0);
-        assert_int_equal(mkdirat(at(f), "lost+found/.czard-tmp-1", 0700), 0);
-
-        assert_int_equal(staging_sweep(f->s, keep_none, NULL, &e), 0);
-        assert_int_equal(count_entries(f, "ux/events/edx/2024"), 2);
-        assert_content(f, "ux/events/edx/2024/f", "x");
-        assert_content(f, "ux/events/edx/2024/.replaced/g", "x");
-        assert_int_equal(count_entries(f, "."), 2);
-        assert_int_equal(count_entries(f, "ux"), 4);
-        assert_true(is_there(f, "ux/.hidden"));
-        assert_true(is_there(f, "ux/czard-tmp-1"));
-        assert_true(is_there(f, "ux/link"));
-        assert_true(is_there(f, "lost+found/.czard-tmp-1"));
-}
-
-/* A sysfs of our own: name under dev/block, files, links in slaves/. */
-static void sysfs_file(struct fixture *f, const char *path, const char *text)
-{
-        _cleanup_free_ char *dir = strdup(path);
-        *strrchr(dir, '/') = 0;
-        _cleanup_close_ int fd = mkdir_beneath(at(f), dir, 0700, (gid_t)-1);
-        assert_true(fd >= 0);
-        if (text)
-                assert_int_equal(replace_file_at(at(f), path, text, strlen(text), 0600), 0);
-}
-
-static void sysfs_slave(struct fixture *f, const char *of, const char *target, const char *name)
-{
-        _cleanup_free_ char *path = str_printf("%s/slaves/%s", of, name),
-                            *to = str_printf("../../%s", target);
-        sysfs_file(f, path, NULL);
-        assert_int_equal(symlinkat(to, at(f), path), 0);
-}
-
-static enum encrypted encrypted_of(
-        struct fixture *f, const char *device, unsigned minor_number, const char *text)
-{
-        char detail[256] = "";
-        _cleanup_free_ char *path = str_printf("dev/block/253:%u", minor_number);
-        _cleanup_free_ char *to = str_printf("../../%s", device);
-        sysfs_file(f, path, NULL);
-        assert_int_equal(symlinkat(to, at(f), path), 0);
-        enum encrypted r =
-                staging_device_encrypted(at(f), makedev(253, minor_number), detail, sizeof(detail));
-        if (!strstr(detail, text))
-                fail_msg("%s is not in: %s", text, detail);
-        return r;
-}
-
-static void encrypted_devices(void **state)
-{
-        struct fixture *f = *state;
-        char detail[256];
-        sysfs_file(f, "sda/sda1/partition", "1\n");
-        sysfs_file(f, "sda/dev", "8:0\n");
-        sysfs_file(f, "dm-0/dm/uuid", "CRYPT-LUKS2-00112233445566778899aabbccddeeff-luks\n");
-        sysfs_slave(f, "dm-0", "sda/sda1", "sda1");
-        sysfs_file(f, "dm-1/dm/uuid", "LVM-abc\n"); /* a volume on the encrypted one */
-        sysfs_slave(f, "dm-1", "dm-0", "dm-0");
-        sysfs_file(f, "dm-2/dm/uuid", "LVM-def\n"); /* half of it beside */
-        sysfs_slave(f, "dm-2", "dm-0", "dm-0");
-        sysfs_slave(f, "dm-2", "sda/sda1", "sda1");
-        sysfs_file(f, "dm-3/dm/uuid", "CRYPT-VERITY-001122-root\n");
-        sysfs_slave(f, "dm-3", "sda/sda1", "sda1");
-        sysfs_file(f, "loop0/loop/backing_file", "/x\n");
-        sysfs_file(f, "dm-4/dm/uuid", "LVM-loops\n"); /* a loop below itself must end */
-        sysfs_slave(f, "dm-4", "dm-4", "dm-4");
-        sysfs_file(f, "md0/md0p1/partition", "1\n"); /* a partition of an array of encrypted devices */
-        sysfs_slave(f, "md0", "dm-0", "dm-0");
-
-        assert_int_equal(encrypted_of(f, "dm-0", 0, "CRYPT-LUKS2"), ENCRYPTED_YES);
-        assert_int_equal(encrypted_of(f, "dm-1", 1, "dm-1 < dm-0"), ENCRYPTED_YES);
-        assert_int_equal(encrypted_of(f, "dm-2", 2, "no dm-crypt"), ENCRYPTED_NO);
-        assert_int_equal(encrypted_of(f, "dm-3", 3, "no dm-crypt"), ENCRYPTED_NO);
-        assert_int_equal(encrypted_of(f, "sda/sda1", 4, "sda1"), ENCRYPTED_NO);
-        assert_int_equal(encrypted_of(f, "loop0", 5, "loop"), ENCRYPTED_UNKNOWN);
-        assert_int_equal(encrypted_of(f, "dm-4", 6, "dm-4"), ENCRYPTED_UNKNOWN);
-        assert_int_equal(encrypted_of(f, "md0/md0p1", 7, "md0p1"), ENCRYPTED_YES);
-        assert_int_equal(
-                staging_device_encrypted(at(f), makedev(0, 42), detail, sizeof(detail)), ENCRYPTED_UNKNOWN);
-        assert_non_null(strstr(detail, "btrfs"));
-        assert_int_equal(
-                staging_device_encrypted(at(f), makedev(9, 9), detail, sizeof(detail)), ENCRYPTED_UNKNOWN);
-        /* the real one: an answer and a reason, whatever they are */
-        detail[0] = 0;
-        (void)staging_encrypted(f->s, detail, sizeof(detail));
-        assert_true(detail[0]);
-}
-
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -708,18 +428,14 @@ int main(void)
                 T(a_group_we_are_not_in),
                 T(replacing),
                 T(a_crash_between_keeping_and_replacing),
-                T(every_crash_and_every_failure),
                 T(paths_that_are_refused),
+                T(every_crash_and_every_failure),
                 T(what_others_plant_is_never_used),
                 T(folders_and_files_of_others_are_refused),
                 T(races_with_another_user),
                 T(removing),
-                T(identity),
-                T(a_volume_that_was_unmounted_is_noticed),
                 T(opening),
                 T(a_folder_that_cannot_be_written),
-                T(leftovers_are_swept),
-                T(encrypted_devices),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "ledger_fixture.h"
+
+static void every_field_comes_back(void **state)
+{
+        struct fixture *f = *state;
+        struct ledger_object o = list(f, "universityx/edx/a", "\"e1\"", 1, LISTED_NEW), back;
+        assert_true(o.id > 0 && o.first_seen > 0);
+        assert_int_equal(o.state, OBJECT_NEW);
+        assert_int_equal(o.plain_size, -1);
+        o.is_zip = true;
+        strcpy(o.request, "req-1");
+        strcpy(o.path, "universityx/database/2024-07-07");
+        o.plain_size = 12345;
+        o.has_sha256 = true;
+        memset(o.sha256, 0xa5, sizeof(o.sha256));
+        o.checks = CHECK_TLS | CHECK_NO_SIGNATURE;
+        strcpy(o.fingerprint, "0123456789ABCDEF");
+        strcpy(o.staged_etag, "\"e0\"");
+        o.cause = CAUSE_BAD_MDC;
+        strcpy(o.detail, "why; 'quoted' \"text\" ü");
+        o.attempts = 7;
+        o.next_try = 1720000001;
+        o.published_at = 1720000002;
+        o.size = INT64_MAX;
+        assert_int_equal(ledger_save(f->l, &o, NULL), 0);
+        assert_int_equal(reopen(f, NULL), 0);
+        assert_int_equal(ledger_get(f->l, o.id, &back, NULL), 0);
+        assert_memory_equal(&back, &o, sizeof(o));
+        assert_int_equal(ledger_find(f->l, o.bucket, o.key, &back, NULL), 0);
+        assert_int_equal(back.id, o.id);
+        assert_int_equal(ledger_get(f->l, o.id + 1, &back, NULL), -ENOENT);
+        assert_int_equal(ledger_find(f->l, "other", o.key, &back, NULL), -ENOENT);
+        o.size = (uint64_t)INT64_MAX + 1;
+        assert_int_equal(ledger_save(f->l, &o, NULL), -ERANGE);
+}
+
+static void listed_again_and_replaced(void **state)
+{
+        struct fixture *f = *state;
+        struct ledger_object o = list(f, "k", "\"1\"", 1, LISTED_NEW), again;
+        publish(f, &o);
+        again = list(f, "k", "\"1\"", 2, LISTED_SAME);
+        assert_int_equal(again.state, OBJECT_PUBLISHED);
+        assert_int_equal(again.id, o.id);
+
+        o.attempts = 3;
+        o.cause = CAUSE_TIMEOUT;
+        o.next_try = 99;
+        assert_int_equal(ledger_save(f->l, &o, NULL), 0);
+        again = list(f, "k", "\"2\"", 3, LISTED_REPLACED);
+        assert_int_equal(again.state, OBJECT_NEW);
+        assert_string_equal(again.etag, "\"2\"");
+        assert_string_equal(again.staged_etag, "\"1\"");
+        assert_string_equal(again.path, o.path);
+        assert_int_equal(again.attempts, 0);
+        assert_int_equal(again.next_try, 0);
+        assert_int_equal(again.cause, CAUSE_NONE);
+        list(f, "k", "\"2\"", 4, LISTED_SAME);
+}
+
+static void forgotten_and_pruned_stay_when_replaced(void **state)
+{
+        struct fixture *f = *state;
+        struct ledger_object a = list(f, "a", "\"1\"", 1, LISTED_NEW),
+                             b = list(f, "b", "\"1\"", 1, LISTED_NEW);
+        assert_int_equal(ledger_enter(f->l, &a, OBJECT_FORGOTTEN, NULL), 0);
+        assert_int_equal(ledger_enter(f->l, &b, OBJECT_PRUNED, NULL), 0);
+        a = list(f, "a", "\"2\"", 2, LISTED_REPLACED);
+        b = list(f, "b", "\"2\"", 2, LISTED_REPLACED);
+        assert_int_equal(a.state, OBJECT_FORGOTTEN);
+        assert_int_equal(b.state, OBJECT_PRUNED);
+        assert_string_equal(a.etag, "\"2\"");
+}
+
+static void gone_and_back(void **state)
+{
+        struct fixture *f = *state;
+        struct ledger_object staged = list(f, "p/staged", "\"1\"", 1, LISTED_NEW);
+        publish(f, &staged);
+        list(f, "p/plain", "\"1\"", 1, LISTED_NEW);
+        list(f, "p/kept", "\"1\"", 1, LISTED_NEW);
+        list(f, "q/other", "\"1\"", 1, LISTED_NEW);
+        struct ledger_object m = list(f, "p/missing", "\"1\"", 1, LISTED_NEW);
+        publish(f, &m);
+        assert_int_equal(ledger_enter(f->l, &m, OBJECT_MISSING, NULL), 0);
+
+        uint64_t n = 99;
+        list(f, "p/kept", "\"1\"", 2, LISTED_SAME);
+        assert_int_equal(ledger_mark_gone(f->l, "edx-course-data", "p/", 2, &n, NULL), 0);
+        assert_int_equal(n, 2);
+        assert_int_equal(state_of(f, "p/staged"), OBJECT_GONE);
+        assert_int_equal(state_of(f, "p/plain"), OBJECT_GONE);
+        assert_int_equal(state_of(f, "p/kept"), OBJECT_NEW);
+        assert_int_equal(state_of(f, "q/other"), OBJECT_NEW);
+        assert_int_equal(state_of(f, "p/missing"), OBJECT_MISSING);
+        assert_int_equal(ledger_mark_gone(f->l, "other-bucket", "q/", 2, &n, NULL), 0);
+        assert_int_equal(n, 0);
+        assert_int_equal(ledger_mark_gone(f->l, "edx-course-data", "p/", 2, &n, NULL), 0);
+        assert_int_equal(n, 0);
+
+        assert_int_equal(list(f, "p/staged", "\"1\"", 3, LISTED_SAME).state, OBJECT_PUBLISHED);
+        assert_int_equal(list(f, "p/plain", "\"1\"", 3, LISTED_NEW).state, OBJECT_NEW);
+}
+
+/* An incremental listing must neither mark nor write. */
+static void generation_zero_marks_nothing(void **state)
+{
+        struct fixture *f = *state;
+        list(f, "p/a", "\"1\"", 5, LISTED_NEW);
+        int before = sqlite3_total_changes(f->l->db);
+        list(f, "p/a", "\"1\"", 0, LISTED_SAME);
+        assert_int_equal(sqlite3_total_changes(f->l->db), before);
+        uint64_t n = 99;
+        assert_int_equal(ledger_mark_gone(f->l, "edx-course-data", "p/", 5, &n, NULL), 0);
+        assert_int_equal(n, 0);
+        assert_int_equal(ledger_mark_gone(f->l, "edx-course-data", "", 6, &n, NULL), 0);
+        assert_int_equal(n, 1);
+}
+
+static void prefix_ends(void **state)
+{
+        (void)state;
+        char end[LEDGER_PREFIX_END];
+        ledger_prefix_end("abc", end);
+        assert_string_equal(end, "abd");
+        ledger_prefix_end("a\x7f", end);
+        assert_string_equal(end, "a\x80");
+        ledger_prefix_end("a\xff\xff", end);
+        assert_string_equal(end, "b");
+        ledger_prefix_end("", end);
+        assert_true(strcmp("\xf4\x8f\xbf\xbf", end) < 0);
+}
+
+static void last_key_of_a_prefix(void **state)
+{
+        struct fixture *f = *state;
+        char key[1025];
+        assert_int_equal(ledger_last_key(f->l, "edx-course-data", "a/", key, NULL), 0);
+        assert_string_equal(key, "");
+        list(f, "a/2024-01-01", "\"1\"", 1, LISTED_NEW);
+        list(f, "a/2024-01-02", "\"1\"", 1, LISTED_NEW);
+        list(f, "a0", "\"1\"", 1, LISTED_NEW);
+        list(f, "b/2", "\"1\"", 1, LISTED_NEW);
+        assert_int_equal(ledger_last_key(f->l, "edx-course-data", "a/", key, NULL), 0);
+        assert_string_equal(key, "a/2024-01-02");
+        assert_int_equal(ledger_last_key(f->l, "edx-course-data", "", key, NULL), 0);
+        assert_string_equal(key, "b/2");
+        assert_int_equal(ledger_last_key(f->l, "none", "", key, NULL), 0);
+        assert_string_equal(key, "");
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+        const struct CMUnitTest tests[] = {
+                T(every_field_comes_back),
+                T(listed_again_and_replaced),
+                T(forgotten_and_pruned_stay_when_replaced),
+                T(gone_and_back),
+                T(generation_zero_marks_nothing),
+                cmocka_unit_test(prefix_ends),
+                T(last_key_of_a_prefix),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

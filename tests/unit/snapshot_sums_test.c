@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "digest.h"
+#include "snapshot_fixture.h"
+
+/* Sums and rejections as sha256sum reads and interface.md has them. */
+static void sums_are_what_sha256sum_accepts(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = {};
+        uint8_t x[SHA256_SIZE], y[SHA256_SIZE];
+        struct snapshot_dir *d = begin(f, "t");
+        add(f, d, "b", "x");
+        add(f, d, "B", "y");
+        add(f, d, "a b", "x");
+        add(f, d, "ora/z", "y");
+        add(f, d, "ora.txt", "x");
+        add(f, d, "back\\slash", "y");
+        add(f, d, "\xc3\xbc", "x");
+        assert_int_equal(digest_once(DIGEST_SHA256, "x", 1, x), 0);
+        assert_int_equal(digest_once(DIGEST_SHA256, "y", 1, y), 0);
+        struct snapshot_sum sums[] = {{"b", x, NULL}, {"\xc3\xbc", x, NULL}, {"B", y, NULL}, {"a b", x, NULL},
+                {"z rejected", NULL, "bad-integrity"}, {"ora/z", y, NULL}, {"ora.txt", x, NULL},
+                {"back\\slash", y, NULL}, {"../evil\n\x1b[2J", NULL, "unsafe-name"}};
+        assert_int_equal(snapshot_publish(d, sums, ELEMENTSOF(sums), NULL, &e), 0);
+        snapshot_free(d);
+#define X "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+#define Y "a1fce4363854ff888cff4b8e7875d600c2682390412a8cf79b37d0b11148b0fa"
+        assert_content(f, PATH "/SHA256SUMS",
+                Y "  B\n" X "  a b\n" X "  b\n\\" Y "  back\\\\slash\n" X "  ora.txt\n" Y "  ora/z\n" X
+                  "  \xc3\xbc\n");
+        assert_content(f, PATH "/REJECTED", "unsafe-name\t../evil\\x0a\\x1b[2J\nbad-integrity\tz rejected\n");
+        _cleanup_free_ char *command =
+                str_printf("cd %s/" PATH " && sha256sum --strict --quiet -c SHA256SUMS", f->dir);
+        assert_int_equal(system(command), 0);
+}
+
+static void what_does_not_belong_is_removed(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = {};
+        uint8_t sha256[SHA256_SIZE] = {};
+        struct snapshot_dir *d = begin(f, "t");
+        add(f, d, "member", "x");
+        add(f, d, "rejected", "x");
+        add(f, d, "old/deep/er", "x");
+        add(f, d, "SHA256SUMS", "x");
+        add(f, d, "REJECTED", "x");
+        add(f, d, "keep/m", "x");
+        add(f, d, "keep/n", "x");
+        assert_int_equal(symlinkat("/etc", at(f), PARTIAL "/link"), 0);
+        assert_int_equal(mkfifoat(at(f), PARTIAL "/.czard-tmp-1", 0600), 0);
+        struct snapshot_sum sums[] = {
+                {"member", sha256, NULL}, {"keep/m", sha256, NULL}, {"rejected", NULL, "bad-zip"}};
+        assert_int_equal(snapshot_publish(d, sums, 3, NULL, &e), 0);
+        snapshot_free(d);
+        assert_int_equal(count_entries(f, PATH), 4);
+        assert_int_equal(count_entries(f, PATH "/keep"), 1);
+        assert_content(f, PATH "/REJECTED", "bad-zip\trejected\n");
+}
+
+static void a_missing_member_is_not_published(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = {};
+        uint8_t sha256[SHA256_SIZE] = {};
+        struct snapshot_dir *d = begin(f, "t");
+        add(f, d, "a", "x");
+        assert_int_equal(symlinkat("a", at(f), PARTIAL "/b"), 0);
+        struct snapshot_sum sums[] = {{"a", sha256, NULL}, {"b", sha256, NULL}, {"a", sha256, NULL}};
+        assert_int_equal(snapshot_publish(d, sums, 3, NULL, &e), -EINVAL); /* twice */
+        assert_int_equal(snapshot_publish(d, sums, 2, NULL, &e), -ENOENT);
+        assert_non_null(strstr(e.text, "member b"));
+        assert_false(is_there(f, PATH));
+        sums[1].name = "../../x";
+        assert_int_equal(snapshot_publish(d, sums, 2, NULL, &e), -EINVAL);
+        assert_int_equal(snapshot_publish(d, sums, 1, "../x", &e), -EINVAL);
+        /* and it can still be */
+        assert_int_equal(snapshot_publish(d, sums, 1, NULL, &e), 0);
+        snapshot_free(d);
+        assert_int_equal(count_entries(f, PATH), 2);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+        const struct CMUnitTest tests[] = {
+                T(sums_are_what_sha256sum_accepts),
+                T(what_does_not_belong_is_removed),
+                T(a_missing_member_is_not_published),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
