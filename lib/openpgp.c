@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Packets in memory. Partial lengths are joined, so that a reader sees one body in any case. */
+#include "openpgp.h"
+
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "macro.h"
+
+const uint8_t *cursor_take(struct cursor *c, size_t n)
+{
+        if (n > c->left)
+                return NULL;
+        const uint8_t *p = c->p;
+        c->p += n;
+        c->left -= n;
+        return p;
+}
+
+int cursor_number(struct cursor *c, size_t n, uint64_t *ret)
+{
+        const uint8_t *p = cursor_take(c, n);
+        uint64_t v = 0;
+        if (!p)
+                return -EBADMSG;
+        for (size_t i = 0; i < n; i++)
+                v = v << 8 | p[i];
+        *ret = v;
+        return 0;
+}
+
+int cursor_mpi(struct cursor *c, const uint8_t **ret, size_t *ret_len)
+{
+        uint64_t bits;
+        if (cursor_number(c, 2, &bits) < 0)
+                return -EBADMSG;
+        size_t n = (size_t)(bits + 7) / 8;
+        const uint8_t *p = cursor_take(c, n);
+        if (!p)
+                return -EBADMSG;
+        *ret = p;
+        *ret_len = n;
+        return 0;
+}
+
+/* RFC 4880, 4.2.2: lengths of new-format packets. */
+static int new_length(struct cursor *c, size_t *ret, bool *ret_partial)
+{
+        uint64_t first, more;
+        *ret_partial = false;
+        if (cursor_number(c, 1, &first) < 0)
+                return -EBADMSG;
+        if (first < 192) {
+                *ret = (size_t)first;
+        } else if (first < 224) {
+                if (cursor_number(c, 1, &more) < 0)
+                        return -EBADMSG;
+                *ret = (size_t)((first - 192) << 8 | more) + 192;
+        } else if (first < 255) {
+                *ret = (size_t)1 << (first & 31);
+                *ret_partial = true;
+        } else {
+                if (cursor_number(c, 4, &more) < 0)
+                        return -EBADMSG;
+                *ret = (size_t)more;
+        }
+        return 0;
+}
+
+static int join(struct packet *p, const uint8_t *piece, size_t n)
+{
+        if (p->len + n > p->joined_size) {
+                size_t size = MAX(p->joined_size * 2, p->len + n);
+                uint8_t *joined = malloc(size ? size : 1);
+                if (!joined)
+                        return -ENOMEM;
+                if (p->len)
+                        memcpy(joined, p->joined, p->len);
+                if (p->joined)
+                        OPENSSL_cleanse(p->joined, p->joined_size);
+                free(p->joined);
+                p->joined = joined;
+                p->joined_size = size;
+        }
+        memcpy(p->joined + p->len, piece, n);
+        p->len += n;
+        p->body = p->joined;
+        return 0;
+}
+
+static int new_body(struct cursor *c, struct packet *p)
+{
+        bool partial, joined = false;
+        do {
+                size_t n;
+                if (new_length(c, &n, &partial) < 0)
+                        return -EBADMSG;
+                const uint8_t *piece = cursor_take(c, n);
+                if (!piece)
+                        return -EBADMSG;
+                if (!partial && !joined) {
+                        p->body = piece;
+                        p->len = n;
+                        return 0;
+                }
+                joined = true;
+                int r = join(p, piece, n);
+                if (r < 0)
+                        return r;
+        } while (partial);
+        return 0;
+}
+
+static int old_body(struct cursor *c, unsigned length_type, struct packet *p)
+{
+        uint64_t n;
+        if (length_type == 3)
+                return -ENOTSUP;
+        if (cursor_number(c, (size_t)1 << length_type, &n) < 0 || n > c->left)
+                return -EBADMSG;
+        p->len = (size_t)n;
+        p->body = cursor_take(c, p->len);
+        return 0;
+}
+
+int packet_next(struct cursor *c, struct packet *ret)
+{
+        struct packet p = {};
+        uint64_t head;
+        if (c->left == 0)
+                return -ENODATA;
+        if (cursor_number(c, 1, &head) < 0 || !(head & 0x80))
+                return -EBADMSG;
+        int r;
+        if (head & 0x40) {
+                p.tag = head & 0x3f;
+                r = new_body(c, &p);
+        } else {
+                p.tag = head >> 2 & 0xf;
+                r = old_body(c, head & 3, &p);
+        }
+        if (r < 0) {
+                packet_done(&p);
+                return r;
+        }
+        *ret = p;
+        return 0;
+}
+
+void packet_done(struct packet *p)
+{
+        if (p->joined)
+                OPENSSL_cleanse(p->joined, p->joined_size);
+        free(p->joined);
+        p->joined = NULL;
+}

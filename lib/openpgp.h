@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* OpenPGP packets (RFC 4880, 4.2) in memory: what the fast engine needs of them, and no more. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum packet_tag {
+        PACKET_PKESK = 1,
+        PACKET_SECRET_KEY = 5,
+        PACKET_SECRET_SUBKEY = 7,
+        PACKET_COMPRESSED = 8,
+        PACKET_LITERAL = 11,
+        PACKET_SEIPD = 18,
+        PACKET_MDC = 19,
+};
+
+struct cursor {
+        const uint8_t *p;
+        size_t left;
+};
+
+/* Moves n bytes on; NULL when there are not so many. */
+const uint8_t *cursor_take(struct cursor *c, size_t n);
+/* Big-endian number of n <= 8 bytes. 0 or -EBADMSG. */
+int cursor_number(struct cursor *c, size_t n, uint64_t *ret);
+/* A multi-precision integer: two bytes of bit length, then its bytes. Points into the cursor's memory. 0 or
+ * -EBADMSG. */
+int cursor_mpi(struct cursor *c, const uint8_t **ret, size_t *ret_len);
+
+struct packet {
+        unsigned tag;
+        const uint8_t *body; /* within the cursor's memory, or in joined */
+        size_t len;
+        uint8_t *joined; /* owned: a body that came in partial lengths; NULL otherwise */
+        size_t joined_size;
+};
+
+/* The next packet. 0; -ENODATA at the end; -EBADMSG: malformed or cut; -ENOTSUP: of indeterminate length;
+ * -ENOMEM. */
+int packet_next(struct cursor *c, struct packet *ret);
+/* Wipes and frees what was joined. */
+void packet_done(struct packet *p);
+#define _cleanup_packet_ __attribute__((cleanup(packet_done)))

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The fast engine: one small message, whole in memory, decrypted in this process. It takes only the plainest
+ * shape, which is what edX makes: RSA session-key packets for named keys, one SEIPD v1 packet (AES, MDC), at
+ * most one compressed packet, one binary literal. Everything else it declines, and then the reference engine
+ * decides; so it can be no more permissive than that one, only faster. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pgp_secret.h"
+
+#define FAST_MESSAGE_MAX (1 * MIB)    /* ciphertext */
+#define FAST_PLAINTEXT_MAX (16 * MIB) /* beyond it the message is declined */
+#define FAST_SESSION_KEY 33           /* algorithm byte and the longest key */
+
+struct fast_session {
+        uint8_t key[FAST_SESSION_KEY]; /* algorithm, then the key: as --override-session-key wants it, in
+                                          binary */
+        size_t len;
+        int secret;   /* index of the key that opened it */
+        bool random;  /* the packet was not well-formed inside: a key that nothing was encrypted with, so that
+                       * a wrong  padding, a wrong checksum and a wrong MDC look and take the same */
+        size_t after; /* offset of the encrypted-data packet */
+};
+
+/* Reads the session-key packets at the start of a message (n bytes of it, perhaps not all) and opens the one
+ * for a key of ours. 0; -ENOTSUP: declined. recipients, n_recipients: the key ids in front of the data, as 16
+ * upper-case hex digits each with a NUL (room for `most`); may be fewer than there are only when it declines.
+ */
+int fast_open_session(const struct pgp_secret *secret, const uint8_t *p, size_t n, struct fast_session *ret,
+        char (*recipients)[17], size_t most, size_t *n_recipients);
+
+struct fast_plaintext {
+        uint8_t *buffer; /* owned; wiped by fast_plaintext_done() */
+        size_t buffer_size;
+        const uint8_t *p; /* the literal's content, in buffer */
+        size_t len;
+};
+
+/* Decrypts the whole message with the session key. 0: *ret is the plaintext, its integrity proven. -ENOTSUP:
+ * declined, for whatever reason, nothing is said of the message. -ENOMEM. */
+int fast_decrypt(const struct fast_session *session, const uint8_t *p, size_t n, struct fast_plaintext *ret);
+void fast_plaintext_done(struct fast_plaintext *p);

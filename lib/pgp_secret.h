@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* RSA secret keys out of what "gpg --export-secret-keys" gives (RFC 4880, 5.5.3), as OpenSSL keys whose
+ * numbers are in OpenSSL's secure heap: locked, not in core dumps, wiped when freed. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "secret.h"
+
+struct pgp_secret;
+
+/* Must have been called once in the process before; secure heap for a few dozen keys. 0 or -ENOMEM. */
+int pgp_secret_init(void);
+
+/* Reads every key of the export that is RSA and can be opened with the passphrase (len 0: none). wanted: the
+ * key ids (16 upper-case hex digits) to take, n of them; others are passed over, and so is what is no RSA
+ * key, has no secret part, or is protected in a way that is not known here: those keys are the reference
+ * engine's. 0 and *ret (perhaps with no key), or -errno. */
+int pgp_secret_read(const void *export, size_t n, const struct secret *passphrase, char *const *wanted,
+        size_t n_wanted, struct pgp_secret **ret, struct error *e);
+struct pgp_secret *pgp_secret_free(struct pgp_secret *s);
+
+/* How many keys were taken. */
+size_t pgp_secret_count(const struct pgp_secret *s);
+/* The index of the key with that id, or -1. */
+int pgp_secret_find(const struct pgp_secret *s, const uint8_t key_id[8]);
+/* Size in bytes of the modulus of key i. */
+size_t pgp_secret_size(const struct pgp_secret *s, int i);
+/* RSA without padding: in (at most pgp_secret_size bytes) to exactly that many bytes of out. 0 or -EBADMSG
+ * (in is not below the modulus, which says nothing of the key). */
+int pgp_secret_rsa(const struct pgp_secret *s, int i, const uint8_t *in, size_t n, uint8_t *out);
