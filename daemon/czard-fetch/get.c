@@ -58,7 +58,7 @@ struct get {
         uint64_t part_size; /* 0: not known */
 
         struct error error;
-        uint32_t checks;
+        uint32_t checks; /* ONE_ETAG until an answer came without one */
         unsigned status, requests;
         uint64_t retry_after_usec;
         int64_t skew_sec;
@@ -119,7 +119,7 @@ static void tell(struct get *g)
 static void succeed(struct get *g)
 {
         struct error e = {};
-        g->checks |= CHECK_SIZE | CHECK_ONE_ETAG | (s3_is_tls(g->s3) ? CHECK_TLS : 0);
+        g->checks |= CHECK_SIZE | (s3_is_tls(g->s3) ? CHECK_TLS : 0);
         if (g->verify && verify_finish(g->verify, &g->checks, &e) < 0)
                 fail(g, &e);
         else
@@ -132,6 +132,8 @@ static void succeed(struct get *g)
 static int check_etag(struct get *g, const struct transfer *t, struct error *e)
 {
         const char *etag = http_header(t, "ETag");
+        if (!etag)
+                g->checks &= ~CHECK_ONE_ETAG;
         if (!etag || httpval_etag_equal(etag, g->etag))
                 return 0;
         snprintf(g->new_etag, sizeof(g->new_etag), "%s", strlen(etag) <= LIMIT_ETAG ? etag : "");
@@ -291,7 +293,7 @@ static void body_done(void *arg, const struct s3_result *r)
                 return;
         }
         if (e.cause == CAUSE_NONE)
-                error_set(&e, CAUSE_NETWORK, EIO, "the body ended after %" PRIu64 " of %" PRIu64 " bytes",
+                error_set(&e, CAUSE_TRUNCATED, EIO, "the body ended after %" PRIu64 " of %" PRIu64 " bytes",
                         g->pos, g->length);
         if (heal_next(&g->heal, e.cause, g->pos > 0, g->pos > g->pos_at_start, r->retry_after_usec, &delay) <
                 0) {
@@ -408,6 +410,7 @@ int get_new(uv_loop_t *loop, struct s3 *s3, const struct credentials *credential
         g->length = spec->length;
         g->size = spec->size;
         g->whole = spec->whole;
+        g->checks = CHECK_ONE_ETAG;
         g->bucket = strdup(spec->bucket);
         g->key = strdup(spec->key);
         g->etag = strdup(spec->etag);

@@ -22,6 +22,7 @@ bool heal_passes(enum cause cause)
         case CAUSE_PROXY:
         case CAUSE_SERVER:
         case CAUSE_THROTTLED:
+        case CAUSE_TRUNCATED:
                 return true;
         default:
                 return false;

@@ -438,6 +438,21 @@ static void a_replaced_object_is_noticed(void **state)
         expect_failure(&get, CAUSE_REPLACED, 2);
 }
 
+static void a_body_that_always_ends_early(void **state)
+{
+        (void)state;
+        const struct proto_get get = whole("big", big_etag, BIG);
+        world_behave(&world, "op=get\ntruncate_at=0\nframing=chunked\n");
+        expect_failure(&get, CAUSE_TRUNCATED, 2);
+}
+
+static void an_answer_without_etag_is_not_called_checked(void **state)
+{
+        (void)state;
+        world_behave(&world, "op=get\nheader=ETag:\n");
+        expect_big(CHECK_SIZE | CHECK_ETAG | CHECK_NO_CHECKSUM, 1);
+}
+
 static void other_answers(void **state)
 {
         (void)state;
@@ -871,6 +886,8 @@ int main(int argc, char **argv)
                 T(a_silent_server_times_out),
                 T(it_gives_up_in_the_end),
                 T(a_replaced_object_is_noticed),
+                T(a_body_that_always_ends_early),
+                T(an_answer_without_etag_is_not_called_checked),
                 T(other_answers),
                 T(etags_of_parts),
                 T(a_server_without_part_numbers),
