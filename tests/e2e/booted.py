@@ -77,6 +77,7 @@ tr -d - < /proc/sys/kernel/random/uuid > "$r/etc/machine-id"
 for unit; do ln -s /dev/null "$r/etc/systemd/system/$unit"; done
 ln -s /lib/systemd/system/multi-user.target "$r/etc/systemd/system/default.target"
 
+echo czard-test > "$r/etc/hostname"
 hostname czard-test
 ip link set lo up
 cd "$r"

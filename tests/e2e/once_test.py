@@ -8,7 +8,7 @@ import os
 import stat
 import unittest
 
-from czardtest.run import World, check_sums, fingerprint
+from czardtest.run import World, check_sums, fingerprint, tree
 from czardtest.s3d import S3d
 
 
@@ -159,6 +159,17 @@ class OnceTest(unittest.TestCase):
 
     def test_nothing_is_left_in_the_runtime_folder(self):
         self.assertEqual(list(self.world.run_folder.iterdir()), [])
+
+
+class NoDeduplicationTest(unittest.TestCase):
+    def test_every_file_has_the_time_of_its_object(self):
+        with World(with_tls=False, days=0, weeks=3, courses=2, rdx=0) as w, S3d(w.package, w.facts) as s3:
+            w.use(s3.endpoint, tls_endpoint=False)
+            w.config["staging"]["deduplicate"] = "no"
+            done = w.once()
+            self.assertEqual(done.code, 0, done)
+            self.assertEqual(w.differences(), [])
+            self.assertEqual({s.st_nlink for s in tree(w.staging).values() if stat.S_ISREG(s.st_mode)}, {1})
 
 
 class PassphraseTest(unittest.TestCase):

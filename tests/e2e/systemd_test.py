@@ -357,6 +357,29 @@ class Sync(Case):
         self.assertLessEqual(len(gets), len([o for o in m.made.facts["objects"] if o["key"].endswith(".gpg")]))
 
 
+    def test_idle(self):
+        m = self.boot()
+        m.configure(poll="15min")
+        m.sync()
+        time.sleep(5)
+        pids = [m.main_pid("czard"), m.main_pid("czard-fetch")]
+
+        def used():
+            ticks, switches = 0, 0
+            for pid in pids:
+                ticks += sum(int(t) for t in m.ok("cat", f"/proc/{pid}/stat").rsplit(")", 1)[1].split()[11:13])
+                switches += sum(int(n) for n in re.findall(r"voluntary_ctxt_switches:\t(\d+)", m.ok("cat", f"/proc/{pid}/status")))
+            return ticks, switches
+        ticks, switches = used()
+        time.sleep(15)
+        now = used()
+        self.assertLessEqual(now[0] - ticks, 1, "hundredths of a second of CPU in 15 s")
+        self.assertLessEqual(now[1] - switches, 8, "wake-ups in 15 s")
+        memory = sum(int(re.search(r"VmRSS:\s+(\d+)", m.ok("cat", f"/proc/{pid}/status"))[1]) for pid in pids)
+        self.assertLess(memory, 40 * 1024, "KiB of czard and czard-fetch together")
+        self.assertEqual([m.main_pid("czard"), m.main_pid("czard-fetch")], pids)
+
+
 class Reload(Case):
     def test_good(self):
         m = self.boot()
@@ -555,6 +578,70 @@ class DropIns(Case):
                   "except OSError: pass"
         as_user = lambda user: m.ok("runuser", "-u", user, "--", "python3", "-c", connect).strip()  # noqa: E731
         self.assertEqual((as_user("admin"), as_user("stranger")), ("", "refused"))
+
+
+class Examples(Case):
+    """The files in systemd/examples do what they say."""
+
+    def install(self, m, *names):
+        for name in names:
+            m.copy(f"{TOP}/systemd/examples/{name}", f"/etc/systemd/system/{name}")
+        m.ok("systemctl", "daemon-reload")
+
+    def script(self, m, name, text):
+        m.put("/usr/local/bin/" + name, "#!/bin/sh\n" + text, 0o755)
+
+    def test_mail_on_failure(self):
+        m = self.boot()
+        self.install(m, "czard-mail@.service")
+        m.put("/etc/systemd/system/czard.service.d/mail.conf", "[Unit]\nOnFailure=czard-mail@%n.service\n")
+        self.script(m, "sendmail", "exec logger -t mail\n")
+        m.ok("ln", "-sf", "/usr/local/bin/sendmail", "/usr/sbin/sendmail")
+        m.ok("systemctl", "daemon-reload")
+        m.put("/etc/czard/czard.ini", "[daemon]\nno = 1\n")
+        m.run("systemctl", "start", "czard")
+        said = m.until("the mail", lambda: [e["MESSAGE"] for e in m.journal(SYSLOG_IDENTIFIER="mail")])
+        self.assertIn("To: root", said)
+        m.until("its text", lambda: any("czard.ini:2" in e["MESSAGE"] for e in m.journal(SYSLOG_IDENTIFIER="mail")))
+        self.assertIn("Subject: czard.service failed on czard-test", said)
+
+    def test_new_snapshot(self):
+        m = self.boot()
+        m.ok("groupadd", "researchers")
+        m.ok("useradd", "-G", "researchers", "researcher")
+        m.ok("usermod", "-aG", "researchers", "czard")
+        m.ok("chgrp", "researchers", "/srv/czard")
+        m.configure(staging="group = researchers")
+        self.install(m, "czard-new-snapshot.path", "czard-new-snapshot.service")
+        self.script(m, "work-on-snapshot", 'echo "work on $1: $(wc -l < "$1/SHA256SUMS")"\n')
+        m.ok("systemctl", "start", "czard-new-snapshot.path")
+        m.sync()
+        snapshot = next(o for o in m.wanted().values() if o["category"] == "database")
+        lines = len(snapshot["members"])
+        work = f"work on /srv/czard/{snapshot['path']}: {lines}"
+        m.until(work, lambda: work in [e["MESSAGE"] for e in m.journal("czard-new-snapshot")])
+        m.ok("systemctl", "start", "czard-new-snapshot")
+        self.assertEqual([e["MESSAGE"] for e in m.journal("czard-new-snapshot")].count(work), 1, "once for each date")
+
+    def test_follow(self):
+        m = self.boot()
+        give = m.hold_back(0)
+        m.held = 1
+        self.install(m, "czard-follow.service")
+        m.copy(TOP + "/systemd/examples/czard-follow", "/usr/local/bin/czard-follow")
+        self.script(m, "on-new-data", 'echo "did $1 $CZARD_CATEGORY"\n')
+        m.sync()
+        m.ok("systemctl", "start", "czard-follow")
+        did = lambda: sorted(e["MESSAGE"] for e in m.journal("czard-follow") if e["MESSAGE"].startswith("did "))  # noqa: E731
+        published = lambda: sorted(f"did {e['CZARD_PATH']} {e['CZARD_CATEGORY']}"  # noqa: E731
+                                   for e in m.journal(CZARD_EVENT="published"))
+        m.until("what was there", lambda: len(did()) == len(published()))
+        m.ok("systemctl", "stop", "czard-follow")
+        path = give()
+        m.usr1()
+        m.until("one more", lambda: os.path.exists(m.path(path)))
+        m.ok("systemctl", "start", "czard-follow")
+        m.until("that one", lambda: did() == published())
 
 
 class Package(Case):
