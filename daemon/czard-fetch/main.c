@@ -203,10 +203,12 @@ static int run(const struct options *o)
         f.term.data = f.interrupt.data = &f;
         uv_signal_start(&f.term, on_signal, SIGTERM);
         uv_signal_start(&f.interrupt, on_signal, SIGINT);
-        if (start(&f, o, &e) < 0)
+        if (start(&f, o, &e) < 0) {
                 f.status = fatal(&e);
-        else
+        } else {
+                journal_debug("czard-fetch " CZARD_VERSION " serves czard; %s", f.source.s);
                 uv_run(&f.loop, UV_RUN_DEFAULT);
+        }
         f.desk = desk_free(f.desk);
         f.s3 = s3_free(f.s3);
         f.http = http_free(f.http);
