@@ -96,7 +96,7 @@ static int add_key(struct pgp *p, gpgme_key_t from)
         struct pgp_key *k = &all[p->n_keys++];
         *k = (struct pgp_key){.created = from->subkeys->timestamp};
         snprintf(k->fingerprint, sizeof(k->fingerprint), "%s", from->fpr);
-        k->user_id = strdup(from->uids && from->uids->uid ? from->uids->uid : "");
+        k->user_id = strndup(from->uids && from->uids->uid ? from->uids->uid : "", LIMIT_USER_ID);
         if (!k->user_id)
                 return -ENOMEM;
         for (gpgme_subkey_t s = from->subkeys; s; s = s->next)
@@ -278,23 +278,6 @@ static gpgme_error_t on_status(void *arg, const char *keyword, const char *args)
         return 0;
 }
 
-/* What gpg logged, for the few things that it tells nowhere else. */
-static void read_log(struct run *run)
-{
-        gpgme_data_t log = NULL;
-        if (gpgme_data_new(&log))
-                return;
-        gpgme_set_status_cb(run->p->ctx, NULL, NULL);
-        if (!gpgme_op_getauditlog(run->p->ctx, log, GPGME_AUDITLOG_DIAG) &&
-                gpgme_data_seek(log, 0, SEEK_SET) == 0) {
-                char text[4096];
-                ssize_t n = gpgme_data_read(log, text, sizeof(text) - 1);
-                text[n > 0 ? n : 0] = 0;
-                pgp_status_log(&run->status, text);
-        }
-        gpgme_data_release(log);
-}
-
 static int run_gpg(struct run *run, struct error *e)
 {
         gpgme_data_t in = NULL, out = NULL;
@@ -313,9 +296,9 @@ static int run_gpg(struct run *run, struct error *e)
         } else {
                 gpgme_set_status_cb(run->p->ctx, on_status, run);
                 (void)gpgme_op_decrypt_verify(run->p->ctx, in, out);
-                if (!run->failed.cause && run->status.begun && !run->status.ended)
-                        read_log(run);
                 gpgme_set_status_cb(run->p->ctx, NULL, NULL);
+                if (!run->failed.cause && !run->status.ended && run->p->options.gpg_status)
+                        run->status.exit_status = run->p->options.gpg_status(run->p->options.arg);
         }
         gpgme_data_release(in);
         gpgme_data_release(out);

@@ -33,6 +33,9 @@ struct pgp_options {
         /* Called before a message is tried again because of the agent: see to it that there is one. May be
          * NULL. */
         int (*revive)(void *arg);
+        /* How did the last gpg end? Its exit status, or -1: by a signal, or nobody knows. GPGME does not
+         * tell; a process that is a child subreaper can. May be NULL. */
+        int (*gpg_status)(void *arg);
         void *arg;
 };
 

@@ -131,14 +131,6 @@ int pgp_status_line(struct pgp_status *s, const char *keyword, const char *args)
         return 0;
 }
 
-/* gpg 2.2 ends by "Fatal: zlib inflate problem" (bz2lib likewise) and writes no status line: its compress.c
- * calls log_fatal(). */
-void pgp_status_log(struct pgp_status *s, const char *text)
-{
-        if (strstr(text, "inflate problem") || strstr(text, "decompress problem"))
-                s->inflate_error = true;
-}
-
 void pgp_status_done(struct pgp_status *s)
 {
         strv_done(&s->recipients);
@@ -258,6 +250,13 @@ static void judge_signatures(
                 ret->warnings |= PGP_WARN_SIGNATURE;
 }
 
+/* Damage within the compressed data makes gpg 2.2 end with "Fatal: zlib inflate problem" (log_fatal() in
+ * compress.c) and no further status line. One that was killed has not judged anything. */
+static bool gave_up(const struct pgp_status *s)
+{
+        return s->informed && !s->ended && s->exit_status > 0;
+}
+
 /* There was a session key: is what came out whole and unaltered? */
 static void judge_content(const struct pgp_status *s, const struct frame *f, struct pgp_verdict *ret)
 {
@@ -271,7 +270,7 @@ static void judge_content(const struct pgp_status *s, const struct frame *f, str
                 text = fault;
         else if (!s->begun)
                 text = "no encrypted data in the message";
-        else if (s->bad_mdc || s->inflate_error)
+        else if (s->bad_mdc || gave_up(s))
                 cause = CAUSE_BAD_MDC, text = "the encrypted data was altered or damaged";
         else if (s->plaintexts > 1 || s->plaintext_outside)
                 text = "more than one plaintext";

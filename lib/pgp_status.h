@@ -31,7 +31,7 @@ struct pgp_status {
         bool plaintext_outside;    /* plaintext that was not encrypted */
         bool informed, mdc, aead;  /* DECRYPTION_INFO came, and what it said */
         unsigned pkdecrypt_error;  /* libgpg-error code, 0: none */
-        bool inflate_error;        /* gpg gave up within the compressed data */
+        int exit_status;           /* of a gpg that ended without END_DECRYPTION; 0 or -1: not known */
         char key[65], primary[65]; /* DECRYPTION_KEY */
         struct strv recipients;    /* key ids, at most LIMIT_RECIPIENTS */
         size_t n_recipients;
@@ -41,8 +41,6 @@ struct pgp_status {
 
 /* One status line, without "[GNUPG:] ". 0 or -ENOMEM. */
 int pgp_status_line(struct pgp_status *s, const char *keyword, const char *args);
-/* One line of gpg's log. Only what no status line tells. */
-void pgp_status_log(struct pgp_status *s, const char *text);
 void pgp_status_done(struct pgp_status *s);
 #define _cleanup_pgp_status_ _cleanup_(pgp_status_done)
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* gpg-agent as a child. Started the usual way it makes its own session and outlives whoever needed it;
  * "--supervised" on a socket of ours (the protocol of sd_listen_fds(3)) keeps it a child, and PDEATHSIG ends
- * it with us. The socket stays bound while the agent is replaced: who connects meanwhile just waits. */
+ * it with us. Only the agent holds the listening socket: when it dies, who connects is refused instead of
+ * waiting for ever. */
 #include "agent.h"
 
 #include <fcntl.h>
@@ -53,26 +54,25 @@ static void exec_agent(int listen_fd, const char *home, pid_t parent)
 
 static int spawn(struct agent *a, const char *home, struct error *e)
 {
+        _cleanup_close_ int fd = listen_at(a->path, e);
+        if (fd < 0)
+                return fd;
         pid_t parent = getpid(), pid = fork();
         if (pid < 0)
                 return error_set(e, CAUSE_HELPER, errno, "fork: %s", strerror(errno));
         if (pid == 0)
-                exec_agent(a->listen_fd, home, parent);
+                exec_agent(fd, home, parent);
         a->pid = pid;
         return 0;
 }
 
 int agent_start(struct agent *a, const char *home, struct error *e)
 {
-        *a = (struct agent){.listen_fd = -1};
+        *a = (struct agent){};
         int n = snprintf(a->path, sizeof(a->path), "%s/S.gpg-agent", home);
         if (n < 0 || (size_t)n >= sizeof(a->path))
                 return error_set(e, CAUSE_CONFIG, ENAMETOOLONG,
                         "%s is too long for a socket path; set a shorter runtime directory", home);
-        int fd = listen_at(a->path, e);
-        if (fd < 0)
-                return fd;
-        a->listen_fd = fd;
         return spawn(a, home, e);
 }
 
@@ -83,7 +83,18 @@ bool agent_alive(struct agent *a)
         return a->pid > 0;
 }
 
-static void end(struct agent *a)
+int agent_reap(struct agent *a)
+{
+        int status, last = -1;
+        for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+                if (pid == a->pid)
+                        a->pid = 0;
+                else
+                        last = WIFEXITED(status) ? WEXITSTATUS(status) : 256;
+        return last;
+}
+
+void agent_stop(struct agent *a)
 {
         if (agent_alive(a) && kill(a->pid, SIGKILL) == 0)
                 while (waitpid(a->pid, NULL, 0) < 0 && errno == EINTR)
@@ -93,16 +104,8 @@ static void end(struct agent *a)
 
 int agent_restart(struct agent *a, const char *home, struct error *e)
 {
-        end(a);
+        agent_stop(a);
         return spawn(a, home, e);
-}
-
-void agent_stop(struct agent *a)
-{
-        end(a);
-        if (a->listen_fd >= 0)
-                (void)unlink(a->path);
-        a->listen_fd = close_fd(a->listen_fd);
 }
 
 /* KEYINFO <grip> <type> <serial> <idstr> <cached> <protection> ...: is there a passphrase on it? */

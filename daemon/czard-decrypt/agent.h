@@ -11,8 +11,7 @@
 
 struct agent {
         char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-        int listen_fd; /* -1: not started */
-        pid_t pid;     /* 0: none */
+        pid_t pid; /* 0: none */
 };
 
 /* Binds HOME/S.gpg-agent and starts an agent for home (configured already) on it. 0, or -errno with a
@@ -20,8 +19,11 @@ struct agent {
 int agent_start(struct agent *a, const char *home, struct error *e);
 /* Is it there? Only its own process is asked. */
 bool agent_alive(struct agent *a);
-/* Ends it, when it runs, and starts a new one on the same socket: it knows no passphrase yet. */
+/* Ends it, when it runs, and starts a new one: it knows no passphrase yet. */
 int agent_restart(struct agent *a, const char *home, struct error *e);
+/* Collects all children that have ended (this process is their subreaper). Returns the status of the last one
+ * that was not the agent: its exit status, 256 when it was a signal, -1 when there was none. */
+int agent_reap(struct agent *a);
 void agent_stop(struct agent *a);
 
 /* Proves that the passphrase opens the key (hex keygrip) and leaves it with the agent for as long as it runs.

@@ -9,10 +9,10 @@
 #include "str.h"
 #include "worker.h"
 
-/* gpg never starts an agent or dirmngr, never looks anything up, never asks. */
+/* gpg never starts an agent or dirmngr, never looks anything up, never asks. Not "quiet": that also silences
+ * the status lines NO_SECKEY and ERROR pkdecrypt_failed (print_pkenc_list in gpg's mainproc.c). */
 static const char gpg_conf[] = "batch\n"
                                "no-tty\n"
-                               "quiet\n"
                                "no-greeting\n"
                                "no-autostart\n"
                                "disable-dirmngr\n"

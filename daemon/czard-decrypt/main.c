@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -45,13 +46,19 @@ void worker_progress(struct worker *w, size_t n)
         (void)worker_send(w, &m); /* a broken channel shows when the verdict is sent */
 }
 
+void worker_tidy(struct worker *w)
+{
+        (void)agent_reap(&w->agent);
+        if (w->ready && !agent_alive(&w->agent))
+                (void)worker_revive(w); /* else the job tells */
+}
+
 static int do_job(struct worker *w, struct message *m)
 {
         w->job = m->id;
         w->moved = 0;
         w->progressed_usec = now_usec();
-        if (w->ready && !agent_alive(&w->agent))
-                (void)worker_revive(w); /* else the job tells */
+        worker_tidy(w);
         switch (m->type) {
         case PROTO_SETUP:
                 return worker_setup(w, m);
@@ -125,8 +132,9 @@ int main(int argc, char **argv)
                 return usage();
         journal_open("czard-decrypt");
         signal(SIGPIPE, SIG_IGN);
+        (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); /* for agent_reap(): GPGME disowns its gpg */
         umask(0077);
-        struct worker w = {.channel = 3, .agent = {.listen_fd = -1}};
+        struct worker w = {.channel = 3};
         struct error e = {};
         int r = serve(&w, &e);
         worker_done(&w);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "str.h"
 #include "worker.h"
@@ -121,6 +122,19 @@ static int unlock_keys(struct worker *w, bool reprotect, struct strbuf *warning,
         return -first.err;
 }
 
+/* gpg has closed its end already, so it ends any moment now. */
+static int gpg_status(void *arg)
+{
+        struct worker *w = arg;
+        for (unsigned i = 0; i < 200; i++) {
+                int status = agent_reap(&w->agent);
+                if (status > 0) /* 0 is one that was late: with this status gpg would have had a verdict */
+                        return status < 256 ? status : -1;
+                nanosleep(&(const struct timespec){.tv_nsec = 5000000}, NULL);
+        }
+        return -1;
+}
+
 int worker_revive(void *arg)
 {
         struct worker *w = arg;
@@ -141,6 +155,7 @@ static int set_up(struct worker *w, const struct message *m, struct strbuf *warn
                 .engine = (enum pgp_engine)s->engine,
                 .signatures = (enum signature_policy)s->signatures,
                 .revive = worker_revive,
+                .gpg_status = gpg_status,
                 .arg = w,
         };
         w->limit = (struct expansion){.max_plaintext = s->max_plaintext, .max_ratio = s->max_ratio};
@@ -171,7 +186,7 @@ static int list_keys(const struct worker *w, struct proto_key **ret, size_t *ret
         struct proto_key *list = calloc(n ? n : 1, sizeof(*list));
         for (size_t i = 0; list && i < n; i++) {
                 struct strbuf ids = {};
-                for (size_t j = 0; j < keys[i].n_subkeys; j++)
+                for (size_t j = 0; j < keys[i].n_subkeys && ids.len + 17 < LIMIT_KEY_IDS; j++)
                         strbuf_printf(&ids, "%s%s", j ? " " : "", keys[i].subkeys[j].key_id);
                 if (!ids.s)
                         continue;

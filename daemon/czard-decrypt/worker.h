@@ -37,6 +37,9 @@ int worker_send(struct worker *w, struct message *m);
 /* n more bytes were read: tells the director now and then. */
 void worker_progress(struct worker *w, size_t n);
 
+/* Before each message: no child of the last one is left, and there is an agent. */
+void worker_tidy(struct worker *w);
+
 /* home.c: fills the empty folder home with our configuration and the keys of source. */
 int home_prepare(const char *home, const char *source, struct error *e);
 

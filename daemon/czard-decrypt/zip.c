@@ -1,17 +1,251 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* DIRECTORY and MEMBERS. */
+/* DIRECTORY: the end of an archive -> its members, in the order of their offsets.
+ * MEMBERS: a run of them from one pipe, each to a file of its own with a verdict of its own; the verdict is
+ * sent as soon as the member is finished, and damage in one member does not touch the next. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fsx.h"
+#include "ledger.h"
+#include "str.h"
 #include "worker.h"
+
+/* Room in a message for what is around the entries. */
+enum { MESSAGE_OVERHEAD = 1024 };
+
+static struct proto_entry to_proto(const struct archive_entry *a)
+{
+        return (struct proto_entry){
+                .name = a->name,
+                .offset = a->offset,
+                .extent = a->extent,
+                .packed = a->packed,
+                .size = a->size,
+                .crc = a->crc,
+                .mode = a->mode,
+                .method = a->method,
+                .flags = a->flags,
+        };
+}
+
+static struct archive_entry from_proto(const struct proto_entry *p)
+{
+        return (struct archive_entry){
+                .name = p->name,
+                .offset = p->offset,
+                .extent = p->extent,
+                .packed = p->packed,
+                .size = p->size,
+                .crc = p->crc,
+                .mode = p->mode,
+                .method = p->method,
+                .flags = p->flags,
+        };
+}
+
+/* As many messages as it takes. */
+static int send_entries(struct worker *w, const struct archive_directory *d)
+{
+        _cleanup_free_ struct proto_entry *entries = calloc(d->n ? d->n : 1, sizeof(*entries));
+        if (!entries)
+                return -ENOMEM;
+        size_t first = 0, bytes = MESSAGE_OVERHEAD;
+        int r = 0;
+        for (size_t i = 0; r == 0 && i < d->n; i++) {
+                entries[i] = to_proto(&d->entries[i]);
+                size_t size = proto_entry_size(&entries[i]);
+                if (bytes + size > PROTO_MESSAGE_MAX || i - first == LIMIT_LIST_PAGE_KEYS) {
+                        struct message m = {.type = PROTO_ENTRIES,
+                                .entries = {.entries = entries + first, .n = i - first}};
+                        r = worker_send(w, &m);
+                        first = i;
+                        bytes = MESSAGE_OVERHEAD;
+                }
+                bytes += size;
+        }
+        if (r < 0 || first == d->n)
+                return r;
+        struct message m = {
+                .type = PROTO_ENTRIES, .entries = {.entries = entries + first, .n = d->n - first}};
+        return worker_send(w, &m);
+}
+
+/* All of the tail, for which there must be room. */
+static int read_tail(struct worker *w, int fd, const struct proto_directory *p, char **ret, struct error *e)
+{
+        uint64_t n = p->size - p->start, got = 0;
+        if (p->start > p->size || n > LIMIT_ZIP_DIRECTORY + 256 * KIB)
+                return error_set(e, CAUSE_LIMIT, EFBIG, "its directory is larger than %" PRIu64 " bytes",
+                        (uint64_t)LIMIT_ZIP_DIRECTORY);
+        _cleanup_free_ char *tail = malloc((size_t)n + 1);
+        if (!tail)
+                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
+        while (got < n) {
+                ssize_t k = read_full(fd, tail + got, (size_t)MIN(n - got, 256 * KIB));
+                if (k < 0)
+                        return error_set(e, CAUSE_HELPER, (int)-k, "reading the pipe: %s", strerror((int)-k));
+                if (k == 0)
+                        return error_set(
+                                e, CAUSE_TRUNCATED, EIO, "got %" PRIu64 " of %" PRIu64 " bytes", got, n);
+                got += (uint64_t)k;
+                worker_progress(w, (size_t)k);
+        }
+        *ret = take_ptr(&tail);
+        return 0;
+}
 
 int worker_directory(struct worker *w, struct message *m)
 {
-        (void)w;
-        (void)m;
-        return -EOPNOTSUPP;
+        if (!w->ready || m->n_fds != 1)
+                return -EPROTO;
+        const struct proto_directory p = m->directory;
+        _cleanup_free_ char *tail = NULL;
+        _cleanup_archive_directory_ struct archive_directory d = {};
+        struct error e = {};
+        int r = read_tail(w, m->fds[0], &p, &tail, &e);
+        m->fds[0] = close_fd(m->fds[0]);
+        if (r == 0)
+                r = archive_directory(tail, p.start, p.size, &w->archive_limits, &d, &e);
+        if (r == 0) {
+                r = send_entries(w, &d);
+                if (r < 0)
+                        return r;
+        }
+        struct message answer = {
+                .type = PROTO_DIRECTORY_DONE,
+                .directory_done = {.outcome = {.cause = e.cause, .detail = e.text},
+                        .need_start = d.need_start,
+                        .count = d.n},
+        };
+        return worker_send(w, &answer);
+}
+
+/* A member's bytes on their way to OpenPGP, or out: a bomb may sit in the zip already. */
+struct member {
+        struct worker *w;
+        uint64_t bytes;
+};
+
+static ssize_t member_read(void *arg, void *p, size_t n, struct error *e)
+{
+        struct member *member = arg;
+        ssize_t k = archive_member_read(member->w->stream, p, n, e);
+        if (k <= 0)
+                return k;
+        member->bytes += (uint64_t)k;
+        int r = expansion_check(
+                &member->w->limit, archive_member_packed(member->w->stream), member->bytes, e);
+        return r < 0 ? r : k;
+}
+
+static int pass_through(struct member *member, struct output *out, struct error *e)
+{
+        _cleanup_free_ char *buf = malloc(64 * KIB);
+        if (!buf)
+                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
+        ssize_t n;
+        int r = 0;
+        while (r == 0 && (n = member_read(member, buf, 64 * KIB, e)) != 0)
+                r = n < 0 ? (int)n : output_write(out, buf, (size_t)n, e);
+        return r;
+}
+
+static bool name_too_long(const char *name, uint64_t max)
+{
+        while (max && *name) {
+                size_t n = strcspn(name, "/");
+                if (n > max)
+                        return true;
+                name += n + (name[n] == '/');
+        }
+        return false;
+}
+
+static void run_member(struct member *member, const struct archive_entry *entry, struct output *out,
+        struct proto_verdict *v, struct pgp_verdict *pgp, struct error *e)
+{
+        struct worker *w = member->w;
+        if (name_too_long(entry->name, w->archive_limits.max_name)) {
+                error_set(e, CAUSE_LIMIT, ENAMETOOLONG, "the name is longer than max_name");
+                return;
+        }
+        if (archive_member_begin(w->stream, entry, e) < 0)
+                return;
+        if (str_ends(entry->name, ".gpg")) {
+                const struct pgp_job job = {
+                        .read = member_read,
+                        .read_arg = member,
+                        .write = output_write,
+                        .write_arg = out,
+                        .limit = w->limit,
+                };
+                if (pgp_decrypt(w->pgp, &job, pgp) < 0)
+                        *e = pgp->error;
+                verdict_from_pgp(v, pgp);
+        } else {
+                v->warnings |= WARN_NOT_ENCRYPTED;
+                (void)pass_through(member, out, e);
+        }
+        /* what the zip has to say about its bytes comes before what was made of them */
+        struct error zip = {};
+        if (cause_is_of_content(e->cause)) {
+                if (archive_member_end(w->stream, &zip) < 0)
+                        *e = zip;
+                else
+                        v->checks |= CHECK_ZIP;
+        }
+}
+
+static int do_member(
+        struct worker *w, uint32_t index, const struct proto_entry *p, int fd, struct pgp_verdict *pgp)
+{
+        const struct archive_entry entry = from_proto(p);
+        struct member member = {.w = w};
+        struct proto_verdict v = {.member = index};
+        struct error e = {};
+        _cleanup_output_ struct output out = {};
+        *pgp = (struct pgp_verdict){};
+        worker_tidy(w);
+        if (output_open(&out, fd, &e) == 0)
+                run_member(&member, &entry, &out, &v, pgp, &e);
+        v.cipher_size = member.bytes;
+        v.outcome.cause = e.cause;
+        output_finish(&out, &v);
+        return send_verdict(w, &v, &e);
+}
+
+static void on_read(void *arg, size_t n)
+{
+        worker_progress(arg, n);
+}
+
+static int new_stream(struct worker *w, struct message *m)
+{
+        struct archive_stream *s = NULL;
+        if (archive_stream_new(m->fds[0], m->members.position, &s) < 0)
+                return -ENOMEM;
+        m->fds[0] = -1;
+        archive_stream_on_read(s, on_read, w);
+        archive_stream_free(w->stream);
+        w->stream = s;
+        return 0;
 }
 
 int worker_members(struct worker *w, struct message *m)
 {
-        (void)w;
-        (void)m;
-        return -EOPNOTSUPP;
+        size_t first = m->members.new_stream ? 1 : 0;
+        if (!w->ready || m->n_fds != first + m->members.n)
+                return -EPROTO;
+        int r = first ? new_stream(w, m) : w->stream ? 0 : -EPROTO;
+        if (r < 0)
+                return r;
+        _cleanup_free_ struct pgp_verdict *pgp = malloc(sizeof(*pgp));
+        if (!pgp)
+                return -ENOMEM;
+        for (size_t i = 0; r == 0 && i < m->members.n; i++) {
+                int *fd = &m->fds[first + i];
+                r = do_member(w, (uint32_t)i, &m->members.entries[i], *fd, pgp);
+                *fd = close_fd(*fd);
+        }
+        return r;
 }

@@ -154,6 +154,83 @@ void driver_file(struct driver *d, const char *name, enum proto_format format, s
         driver_file_sized(d, name, len, format, ret);
 }
 
+enum cause driver_directory(struct driver *d, const char *zip, uint64_t start, struct listing *ret)
+{
+        size_t size;
+        free(gpg_read(d->f, zip, &size));
+        *ret = (struct listing){};
+        struct message m = {.type = PROTO_DIRECTORY, .directory = {.size = size, .start = start}, .n_fds = 1};
+        m.fds[0] = driver_feed(d->f, zip, start, UINT64_MAX);
+        driver_send(d, &m);
+        close(m.fds[0]);
+        for (;;) {
+                struct error e = {};
+                struct message *answer = &ret->m[ret->n_messages];
+                assert_int_equal(proto_recv(d->sock, answer, &e), 0);
+                assert_int_equal(answer->id, d->id);
+                if (answer->type == PROTO_PROGRESS)
+                        continue;
+                ret->n_messages++;
+                assert_true(ret->n_messages < ELEMENTSOF(ret->m));
+                if (answer->type == PROTO_DIRECTORY_DONE)
+                        break;
+                assert_int_equal(answer->type, PROTO_ENTRIES);
+                for (size_t i = 0; i < answer->entries.n; i++) {
+                        assert_true(ret->n < ELEMENTSOF(ret->e));
+                        ret->e[ret->n++] = answer->entries.entries[i];
+                }
+        }
+        const struct proto_directory_done *done = &ret->m[ret->n_messages - 1].directory_done;
+        assert_int_equal(done->count, ret->n);
+        ret->need_start = done->need_start;
+        return (enum cause)done->outcome.cause;
+}
+
+void listing_done(struct listing *l)
+{
+        for (size_t i = 0; i < l->n_messages; i++)
+                message_done(&l->m[i]);
+}
+
+const struct proto_entry *listing_find(const struct listing *l, const char *name)
+{
+        for (size_t i = 0; i < l->n; i++)
+                if (strcmp(l->e[i].name, name) == 0)
+                        return &l->e[i];
+        fail_msg("no member %s", name);
+        return NULL;
+}
+
+void driver_members(
+        struct driver *d, const char *zip, const struct proto_entry *e, size_t n, struct result *results)
+{
+        assert_true(n > 0 && n <= PROTO_RUN_MAX);
+        _cleanup_free_ struct proto_entry *copy = malloc(n * sizeof(*copy));
+        char path[128];
+        memcpy(copy, e, n * sizeof(*copy));
+        struct message m = {
+                .type = PROTO_MEMBERS,
+                .members = {.position = e[0].offset, .new_stream = 1, .entries = copy, .n = n},
+                .n_fds = n + 1,
+        };
+        m.fds[0] = driver_feed(d->f, zip, e[0].offset, e[n - 1].offset + e[n - 1].extent);
+        for (size_t i = 0; i < n; i++) {
+                snprintf(path, sizeof(path), "%s/out%zu", d->f->dir, i);
+                m.fds[i + 1] = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+                assert_true(m.fds[i + 1] >= 0);
+        }
+        driver_send(d, &m);
+        for (size_t i = 0; i <= n; i++)
+                close(m.fds[i]);
+        for (size_t i = 0; i < n; i++) {
+                results[i] = (struct result){};
+                driver_expect(d, PROTO_VERDICT, &results[i].m);
+                assert_int_equal(results[i].m.verdict.member, i);
+                snprintf(path, sizeof(path), "out%zu", i);
+                results[i].out = gpg_read(d->f, path, &results[i].out_len);
+        }
+}
+
 void result_done(struct result *r)
 {
         message_done(&r->m);

@@ -42,6 +42,25 @@ void driver_file(struct driver *d, const char *name, enum proto_format format, s
 /* The same with another size announced than the file has. */
 void driver_file_sized(
         struct driver *d, const char *name, uint64_t size, enum proto_format format, struct result *ret);
+
+/* The directory of a zip, all messages together. Returns outcome.cause; detail (may be NULL) gets its text.
+ * start: 0 for the whole file. */
+struct listing {
+        struct message m[16]; /* ENTRIES */
+        size_t n_messages;
+        struct proto_entry e[512];
+        size_t n;
+        uint64_t need_start;
+};
+enum cause driver_directory(struct driver *d, const char *zip, uint64_t start, struct listing *ret);
+void listing_done(struct listing *l);
+const struct proto_entry *listing_find(const struct listing *l, const char *name);
+
+/* Members [first, first+n) of the listing, in one message with a stream of its own; verdicts into results,
+ * plaintext into their out. */
+void driver_members(
+        struct driver *d, const char *zip, const struct proto_entry *e, size_t n, struct result *results);
+
 void result_done(struct result *r);
 
 /* A child that writes bytes [start, end) of the file into a pipe; returns the pipe. */

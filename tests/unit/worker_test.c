@@ -6,9 +6,11 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "config.h"
 #include "ledger.h"
@@ -25,7 +27,8 @@ static int make(void **state)
         gpg_fixture_make(&fx);
         plain = gpg_read(&fx, "plain", &plain_len);
         plain_gz = gpg_read(&fx, "plain.gz", &plain_gz_len);
-        gpg_run(&fx, "$G -r maker@x.org -r open@x.org -o two.gpg -e plain");
+        gpg_run(&fx, "$G -r maker@x.org -r open@x.org -o two.gpg -e plain; "
+                     "$G -r maker@x.org -r locked@x.org -o locked.gpg -e plain");
         return 0;
 }
 
@@ -108,6 +111,17 @@ static void foreign_recipient_first(void **state)
         driver_stop(&d);
 }
 
+/* One byte of the message flipped, at a distance from its end. */
+static void flip(const char *from, const char *to, size_t from_end)
+{
+        size_t n;
+        char *p = gpg_read(&fx, from, &n);
+        assert_true(from_end < n);
+        p[n - 1 - from_end] ^= 1;
+        gpg_write(&fx, to, p, n);
+        free(p);
+}
+
 static void damage_is_told_apart(void **state)
 {
         (void)state;
@@ -115,14 +129,290 @@ static void damage_is_told_apart(void **state)
         size_t n;
         start(&d, "open");
         char *p = gpg_read(&fx, "two.gpg", &n);
-        gpg_write(&fx, "cut.gpg", p, n / 2);
+        gpg_write(&fx, "half.gpg", p, n / 2);
+        gpg_write(&fx, "almost.gpg", p, n - 1);
+        gpg_write(&fx, "session.gpg", p, 300); /* within the second session key */
         gpg_write(&fx, "empty.gpg", p, 0);
-        p[n - 3] ^= 1;
-        gpg_write(&fx, "mdc.gpg", p, n);
+        free(p);
+        flip("two.gpg", "mdc.gpg", 2);
+        flip("two.gpg", "body.gpg", n / 2);
+        gpg_run(&fx,
+                "$G -r open@x.org -o one.gpg -e plain; head -c 5000 /dev/zero | tr '\\0' x > noise.gpg; "
+                "(cat one.gpg; echo more) > tail.gpg; cat one.gpg one.gpg > twice.gpg; "
+                "(echo hello; cat one.gpg) > before.gpg; $G -o signed-only.gpg -s plain; "
+                "$G --passphrase %s -o symmetric.gpg -c plain",
+                "hunter");
+        flip("one.gpg", "key.gpg", 0);
+        p = gpg_read(&fx, "one.gpg", &n);
+        p[100] ^= 1; /* in the only session key */
+        gpg_write(&fx, "key.gpg", p, n);
         free(p);
         expect_cause(&d, "mdc.gpg", FORMAT_OPAQUE, CAUSE_BAD_MDC);
-        expect_cause(&d, "cut.gpg", FORMAT_OPAQUE, CAUSE_BAD_PGP);
-        expect_cause(&d, "empty.gpg", FORMAT_OPAQUE, CAUSE_BAD_PGP);
+        expect_cause(&d, "body.gpg", FORMAT_OPAQUE, CAUSE_BAD_MDC);
+        static const char *const bad[] = {"half.gpg", "almost.gpg", "session.gpg", "empty.gpg", "noise.gpg",
+                "tail.gpg", "twice.gpg", "before.gpg", "signed-only.gpg", "symmetric.gpg", "key.gpg",
+                "plain"};
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+                expect_cause(&d, bad[i], FORMAT_OPAQUE, CAUSE_BAD_PGP);
+        /* none of it harmed the worker */
+        expect_plain(&d, "two.gpg", 0, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+        driver_stop(&d);
+}
+
+static void without_integrity_protection(void **state)
+{
+        (void)state;
+        struct driver d;
+        gpg_run(&fx, "mkdir -m 700 old; gpg1 --homedir old --batch -q --import open.pub maker.pub; "
+                     "O='gpg1 --homedir old --batch -q --trust-model always -r maker@x.org -r open@x.org'; "
+                     "$O --cipher-algo AES256 --disable-mdc -o nomdc.gpg -e plain; "
+                     "$O --cipher-algo AES256 --force-mdc -o old.gpg -e plain");
+        start(&d, "open");
+        expect_cause(&d, "nomdc.gpg", FORMAT_OPAQUE, CAUSE_NO_MDC);
+        expect_plain(&d, "old.gpg", 0, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+        driver_stop(&d);
+}
+
+static void other_shapes_of_messages(void **state)
+{
+        (void)state;
+        struct driver d;
+        gpg_run(&fx,
+                "R='-r maker@x.org -r open@x.org'; $G $R -o armor.gpg -a -e plain; "
+                "$G -R maker@x.org -R open@x.org -o hidden.gpg -e plain; $G $R -z 0 -o raw.gpg -e plain; "
+                "$G $R --compress-algo bzip2 -o bzip2.gpg -e plain; "
+                "$G $R --passphrase x -o both.gpg -c -e plain; "
+                "sed '$d' armor.gpg > armor-cut.gpg; (cat armor.gpg; echo more) > armor-more.gpg; "
+                "cat armor.gpg armor.gpg > armor-twice.gpg; cat plain | $G $R -o - -e > stream.gpg");
+        start(&d, "open");
+        expect_plain(&d, "armor.gpg", WARN_ARMOR, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+        static const char *const good[] = {"hidden.gpg", "raw.gpg", "bzip2.gpg", "both.gpg", "stream.gpg"};
+        for (size_t i = 0; i < ELEMENTSOF(good); i++)
+                expect_plain(&d, good[i], 0, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+        static const char *const bad[] = {"armor-cut.gpg", "armor-more.gpg", "armor-twice.gpg"};
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+                expect_cause(&d, bad[i], FORMAT_OPAQUE, CAUSE_BAD_PGP);
+        flip("raw.gpg", "raw-body.gpg", 5000);
+        flip("bzip2.gpg", "bzip2-body.gpg", 500);
+        expect_cause(&d, "raw-body.gpg", FORMAT_OPAQUE, CAUSE_BAD_MDC);
+        expect_cause(&d, "bzip2-body.gpg", FORMAT_OPAQUE, CAUSE_BAD_MDC);
+        driver_stop(&d);
+}
+
+static void message_for_other_keys(void **state)
+{
+        (void)state;
+        struct driver d;
+        struct result r = {};
+        gpg_run(&fx, "$G -r maker@x.org -r locked@x.org -o foreign.gpg -e plain");
+        start(&d, "open");
+        driver_file(&d, "foreign.gpg", FORMAT_OPAQUE, &r);
+        assert_int_equal(r.m.verdict.outcome.cause, CAUSE_NO_KEY);
+        assert_int_equal(strlen(r.m.verdict.recipients), 33);
+        /* both key ids are named, and ours */
+        assert_non_null(strstr(r.m.verdict.outcome.detail, r.m.verdict.recipients));
+        assert_non_null(strstr(r.m.verdict.outcome.detail, d.ready.ready.keys[0].key_ids));
+        assert_int_equal(r.out_len, 0);
+        result_done(&r);
+        driver_stop(&d);
+}
+
+static enum cause setup_cause(const char *source, const char *passphrase)
+{
+        struct driver d;
+        driver_start(&d, &fx, &(struct driver_options){.source = source, .passphrase = passphrase});
+        enum cause c = (enum cause)d.ready.ready.outcome.cause;
+        assert_true(c == CAUSE_NONE || *d.ready.ready.outcome.detail);
+        driver_stop(&d);
+        return c;
+}
+
+static void passphrases(void **state)
+{
+        (void)state;
+        struct driver d;
+        char from[128];
+        gpg_run(&fx, "mkdir -m 700 nokey; "
+                     "gpg --homedir nokey $T --import open.pub");
+        assert_int_equal(setup_cause("locked", NULL), CAUSE_PASSPHRASE);
+        assert_int_equal(setup_cause("locked", "wrong"), CAUSE_PASSPHRASE);
+        assert_int_equal(setup_cause("nokey", NULL), CAUSE_NO_KEY);
+        assert_int_equal(setup_cause("no such", NULL), CAUSE_NO_KEY);
+        assert_int_equal(setup_cause("open", "not needed"), CAUSE_NONE);
+        driver_start(&d, &fx,
+                &(struct driver_options){
+                        .source = "locked", .passphrase = FIXTURE_PASSPHRASE "\nsecond line"});
+        assert_int_equal(d.ready.ready.outcome.cause, CAUSE_NONE);
+        expect_plain(&d, "locked.gpg", 0, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+        /* a second worker takes over what the first one prepared */
+        struct driver second;
+        snprintf(from, sizeof(from), "%s", strrchr(d.home, '/') + 1);
+        driver_start(&second, &fx,
+                &(struct driver_options){.source = from, .passphrase = FIXTURE_PASSPHRASE, .copy = true});
+        assert_int_equal(second.ready.ready.outcome.cause, CAUSE_NONE);
+        expect_plain(&second, "locked.gpg", 0, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+        driver_stop(&d);
+        expect_plain(&second, "locked.gpg", 0, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+        driver_stop(&second);
+}
+
+static void unsafe_homes_are_refused(void **state)
+{
+        (void)state;
+        gpg_run(&fx, "cp -r open wide; rm -f wide/S.*; chmod 705 wide; cp -r open wide2; rm -f wide2/S.*; "
+                     "chmod 644 wide2/private-keys-v1.d/*.key");
+        assert_int_equal(setup_cause("wide", NULL), CAUSE_UNSAFE_MODE);
+        assert_int_equal(setup_cause("wide2", NULL), CAUSE_UNSAFE_MODE);
+}
+
+static void expired_key_still_decrypts(void **state)
+{
+        (void)state;
+        struct driver d;
+        gpg_run(&fx, "$G --faked-system-time 20200102T000000 -r expired@x.org -o expired.gpg "
+                     "-e plain");
+        start(&d, "expired");
+        assert_int_equal(d.ready.ready.keys[0].expires, d.ready.ready.keys[0].created + 30 * 86400);
+        expect_plain(&d, "expired.gpg", WARN_KEY_EXPIRED, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+        driver_stop(&d);
+}
+
+static void agent_dies(void **state)
+{
+        (void)state;
+        struct driver d;
+        char line[256];
+        driver_start(&d, &fx, &(struct driver_options){.source = "locked", .passphrase = FIXTURE_PASSPHRASE});
+        expect_plain(&d, "locked.gpg", 0, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+        snprintf(line, sizeof(line), "kill -9 $(pgrep -f 'agent --supervised --homedir [%c]%s$')", d.home[0],
+                d.home + 1);
+        assert_int_equal(system(line), 0);
+        expect_plain(&d, "locked.gpg", 0, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+        /* it forgets the passphrase: noticed only when a message needs it */
+        snprintf(line, sizeof(line), "kill -HUP $(pgrep -f 'agent --supervised --homedir [%c]%s$')",
+                d.home[0], d.home + 1);
+        assert_int_equal(system(line), 0);
+        expect_plain(&d, "locked.gpg", 0, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+        driver_stop(&d);
+}
+
+static void expect_signed(const char *name, enum signature_policy policy, const char *signers,
+        enum cause cause, uint32_t checks, uint32_t warnings)
+{
+        struct driver d;
+        struct result r = {};
+        driver_start(&d, &fx,
+                &(struct driver_options){
+                        .source = "open", .signatures = (uint8_t)policy, .signers = signers});
+        driver_file(&d, name, FORMAT_OPAQUE, &r);
+        if (r.m.verdict.outcome.cause != cause)
+                print_error(
+                        "%s, policy %d, signers %s: %s\n", name, policy, signers, r.m.verdict.outcome.detail);
+        assert_int_equal(r.m.verdict.outcome.cause, cause);
+        if (cause == CAUSE_NONE) {
+                assert_int_equal(r.m.verdict.checks, checks);
+                assert_int_equal(r.m.verdict.warnings, warnings);
+        }
+        result_done(&r);
+        driver_stop(&d);
+}
+
+static void signature_policies(void **state)
+{
+        (void)state;
+        char maker[65], open_key[65];
+        fingerprint("maker", maker);
+        fingerprint("open", open_key);
+        /* "unknown": by a key that the home "open" does not know */
+        gpg_run(&fx,
+                "$G -r open@x.org -o good.gpg -s -e plain; "
+                "gpg --homedir locked $T --import open.pub; "
+                "gpg --homedir locked $T --passphrase '%s' -r open@x.org -o unknown.gpg -s -e plain",
+                FIXTURE_PASSPHRASE);
+        const uint32_t ok = CHECK_INTEGRITY, none = CHECK_INTEGRITY | CHECK_NO_SIGNATURE;
+        expect_signed("good.gpg", SIGNATURES_NONE, "", CAUSE_NONE, ok, 0);
+        expect_signed("good.gpg", SIGNATURES_OPTIONAL, "", CAUSE_NONE, ok | CHECK_SIGNATURE, 0);
+        expect_signed("good.gpg", SIGNATURES_REQUIRED, maker, CAUSE_NONE, ok | CHECK_SIGNATURE, 0);
+        expect_signed("good.gpg", SIGNATURES_REQUIRED, open_key, CAUSE_SIGNATURE, 0, 0);
+        expect_signed("good.gpg", SIGNATURES_OPTIONAL, open_key, CAUSE_NONE, ok, WARN_SIGNATURE);
+        expect_signed("unknown.gpg", SIGNATURES_NONE, "", CAUSE_NONE, ok, 0);
+        expect_signed("unknown.gpg", SIGNATURES_OPTIONAL, "", CAUSE_NONE, ok, WARN_SIGNATURE);
+        expect_signed("unknown.gpg", SIGNATURES_REQUIRED, "", CAUSE_SIGNATURE, 0, 0);
+        expect_signed("two.gpg", SIGNATURES_NONE, "", CAUSE_NONE, none, 0);
+        expect_signed("two.gpg", SIGNATURES_REQUIRED, maker, CAUSE_SIGNATURE, 0, 0);
+}
+
+static void gzip_is_checked(void **state)
+{
+        (void)state;
+        struct driver d;
+        struct result r = {};
+        gpg_run(&fx,
+                "head -c -5 plain.gz > short.gz; cat plain.gz plain.gz > double.gz; "
+                "(cat plain.gz; echo x) > more.gz; "
+                "for f in plain short double more; do $G -z 0 -r open@x.org -o $f.gz.gpg -e $f.gz; done");
+        start(&d, "open");
+        driver_file(&d, "plain.gz.gpg", FORMAT_GZIP, &r);
+        assert_int_equal(r.m.verdict.outcome.cause, CAUSE_NONE);
+        assert_int_equal(r.m.verdict.checks, CHECK_INTEGRITY | CHECK_GZIP | CHECK_NO_SIGNATURE);
+        assert_int_equal(r.out_len, plain_gz_len);
+        assert_memory_equal(r.out, plain_gz, plain_gz_len);
+        result_done(&r);
+        driver_file(&d, "double.gz.gpg", FORMAT_GUNZIP, &r);
+        assert_int_equal(r.m.verdict.outcome.cause, CAUSE_NONE);
+        assert_int_equal(r.out_len, 2 * plain_len);
+        assert_memory_equal(r.out + plain_len, plain, plain_len);
+        result_done(&r);
+        expect_cause(&d, "short.gz.gpg", FORMAT_GZIP, CAUSE_BAD_GZIP);
+        expect_cause(&d, "short.gz.gpg", FORMAT_GUNZIP, CAUSE_BAD_GZIP);
+        expect_cause(&d, "more.gz.gpg", FORMAT_GZIP, CAUSE_BAD_GZIP);
+        expect_cause(&d, "two.gpg", FORMAT_GZIP, CAUSE_BAD_GZIP);
+        /* the outer damage is what is told, although gzip sees it first */
+        flip("plain.gz.gpg", "altered.gpg", 20000);
+        expect_cause(&d, "altered.gpg", FORMAT_GZIP, CAUSE_BAD_MDC);
+        driver_stop(&d);
+}
+
+static void sizes_and_limits(void **state)
+{
+        (void)state;
+        struct driver d;
+        struct result r = {};
+        size_t n;
+        free(gpg_read(&fx, "two.gpg", &n));
+        gpg_run(&fx, "head -c 80M /dev/zero | $G -r open@x.org -o bomb.gpg -e");
+        driver_start(&d, &fx,
+                &(struct driver_options){.source = "open", .max_ratio = 100, .max_plaintext = 200 * MIB});
+        driver_file_sized(&d, "two.gpg", n + 1, FORMAT_OPAQUE, &r);
+        assert_int_equal(r.m.verdict.outcome.cause, CAUSE_TRUNCATED);
+        result_done(&r);
+        driver_file_sized(&d, "two.gpg", n - 1, FORMAT_OPAQUE, &r);
+        assert_int_equal(r.m.verdict.outcome.cause, CAUSE_SIZE);
+        result_done(&r);
+        expect_cause(&d, "bomb.gpg", FORMAT_OPAQUE, CAUSE_LIMIT);
+        expect_plain(&d, "two.gpg", 0, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+        driver_stop(&d);
+        driver_start(&d, &fx, &(struct driver_options){.source = "open", .max_plaintext = 100000});
+        expect_cause(&d, "two.gpg", FORMAT_OPAQUE, CAUSE_LIMIT);
+        driver_stop(&d);
+}
+
+static void full_disk_is_no_fault_of_the_message(void **state)
+{
+        (void)state;
+        struct driver d;
+        size_t n;
+        free(gpg_read(&fx, "two.gpg", &n));
+        start(&d, "open");
+        struct message m = {.type = PROTO_FILE, .file = {.size = n}, .n_fds = 2}, answer;
+        m.fds[0] = driver_feed(&fx, "two.gpg", 0, UINT64_MAX);
+        m.fds[1] = open("/dev/full", O_WRONLY | O_CLOEXEC);
+        driver_send(&d, &m);
+        close(m.fds[0]);
+        close(m.fds[1]);
+        driver_expect(&d, PROTO_VERDICT, &answer);
+        assert_int_equal(answer.verdict.outcome.cause, CAUSE_SPACE);
+        message_done(&answer);
         expect_plain(&d, "two.gpg", 0, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
         driver_stop(&d);
 }
@@ -132,6 +422,19 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(foreign_recipient_first),
                 cmocka_unit_test(damage_is_told_apart),
+                cmocka_unit_test(without_integrity_protection),
+                cmocka_unit_test(other_shapes_of_messages),
+                cmocka_unit_test(message_for_other_keys),
+                cmocka_unit_test(passphrases),
+                cmocka_unit_test(unsafe_homes_are_refused),
+                cmocka_unit_test(expired_key_still_decrypts),
+                cmocka_unit_test(agent_dies),
+                cmocka_unit_test(signature_policies),
+                cmocka_unit_test(gzip_is_checked),
+                cmocka_unit_test(sizes_and_limits),
+                cmocka_unit_test(full_disk_is_no_fault_of_the_message),
         };
+        cmocka_set_test_filter(getenv("CZARD_TEST"));
+        alarm(100); /* a worker that hangs fails the test */
         return cmocka_run_group_tests(tests, make, clean);
 }

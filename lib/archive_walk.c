@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Our own reading of the directory (APPNOTE.TXT 4.3). libzip does not tell where a member's local header is,
+ * and reads each header to find its data: a stream has no way back. Every number is checked against what
+ * surrounds it before it is used; whatever two readers could understand differently is refused. */
+#include "archive_walk.h"
+
+#include <string.h>
+
+enum {
+        EOCD = 22,
+        EOCD64 = 56,
+        EOCD64_LOCATOR = 20,
+        COMMENT_MAX = 65535,
+        SIG_EOCD = 0x06054b50,
+        SIG_EOCD64 = 0x06064b50,
+        SIG_EOCD64_LOCATOR = 0x07064b50,
+        SIG_RECORD = 0x02014b50,
+        EXTRA_ZIP64 = 0x0001,
+        MADE_BY_UNIX = 3,
+};
+
+static int bad(struct error *e, const char *text)
+{
+        return error_set(e, CAUSE_BAD_ZIP, EBADMSG, "%s", text);
+}
+
+/* The next 8 bytes of the zip64 field, when *value is the placeholder. */
+static int widen(const uint8_t **p, const uint8_t *end, uint64_t *value)
+{
+        if (!value || *value != UINT32_MAX)
+                return 0;
+        if (end - *p < 8)
+                return -EBADMSG;
+        *value = get64(*p);
+        *p += 8;
+        return 0;
+}
+
+int zip64_apply(const uint8_t *extra, size_t n, uint64_t *size, uint64_t *packed, uint64_t *offset)
+{
+        const uint8_t *end = extra + n, *field = NULL, *field_end = NULL;
+        while (end - extra >= 4) {
+                uint16_t id = get16(extra), len = get16(extra + 2);
+                extra += 4;
+                if (len > end - extra || (id == EXTRA_ZIP64 && field))
+                        return -EBADMSG;
+                if (id == EXTRA_ZIP64) {
+                        field = extra;
+                        field_end = extra + len;
+                }
+                extra += len;
+        }
+        /* up to 3 bytes of padding may follow (Android's zipalign writes them) */
+        if (!field)
+                return *size == UINT32_MAX || *packed == UINT32_MAX || (offset && *offset == UINT32_MAX)
+                               ? -EBADMSG
+                               : 0;
+        int r = widen(&field, field_end, size);
+        if (r == 0)
+                r = widen(&field, field_end, packed);
+        if (r == 0)
+                r = widen(&field, field_end, offset);
+        return r;
+}
+
+/* Offset in tail of the end record: the last one whose comment reaches exactly to the end. -1: none. */
+static ssize_t find_eocd(const uint8_t *tail, size_t n)
+{
+        for (size_t back = EOCD; back <= n && back <= EOCD + COMMENT_MAX; back++) {
+                const uint8_t *p = tail + n - back;
+                if (get32(p) == SIG_EOCD && get16(p + 20) == back - EOCD)
+                        return (ssize_t)(n - back);
+        }
+        return -1;
+}
+
+/* A field of the end record is either what the zip64 record says or its placeholder. */
+static bool agrees(uint64_t narrow, uint64_t placeholder, uint64_t wide)
+{
+        return narrow == wide || narrow == placeholder;
+}
+
+/* The zip64 end record that the locator names. Its start goes into *ret_at. */
+static int read_eocd64(const uint8_t *tail, uint64_t start, uint64_t locator_at, const uint8_t *eocd,
+        uint64_t *ret_at, struct zip_place *ret, struct error *e)
+{
+        const uint8_t *locator = tail + (locator_at - start);
+        uint64_t at = get64(locator + 8);
+        if (get32(locator + 4) != 0 || get32(locator + 16) > 1)
+                return bad(e, "the archive is split over several disks");
+        if (at > locator_at || locator_at - at < EOCD64)
+                return bad(e, "the zip64 locator points outside");
+        if (at < start) {
+                ret->need_start = at;
+                return 0;
+        }
+        const uint8_t *p = tail + (at - start);
+        if (get32(p) != SIG_EOCD64 || get64(p + 4) != locator_at - at - 12)
+                return bad(e, "the zip64 end record is damaged");
+        uint64_t count = get64(p + 32), size = get64(p + 40), offset = get64(p + 48);
+        if (get32(p + 16) != 0 || get32(p + 20) != 0 || get64(p + 24) != count)
+                return bad(e, "the archive is split over several disks");
+        if (!agrees(get16(eocd + 8), UINT16_MAX, count) || !agrees(get16(eocd + 10), UINT16_MAX, count) ||
+                !agrees(get32(eocd + 12), UINT32_MAX, size) || !agrees(get32(eocd + 16), UINT32_MAX, offset))
+                return bad(e, "the two end records disagree");
+        *ret_at = at;
+        ret->count = count;
+        ret->size = size;
+        ret->offset = offset;
+        return 0;
+}
+
+static int read_eocd(const uint8_t *p, struct zip_place *ret, struct error *e)
+{
+        uint16_t disk = get16(p + 4), directory_disk = get16(p + 6);
+        if ((disk && disk != UINT16_MAX) || (directory_disk && directory_disk != UINT16_MAX) ||
+                get16(p + 8) != get16(p + 10))
+                return bad(e, "the archive is split over several disks");
+        ret->count = get16(p + 10);
+        ret->size = get32(p + 12);
+        ret->offset = get32(p + 16);
+        return 0;
+}
+
+int zip_find_directory(
+        const uint8_t *tail, uint64_t start, uint64_t size, struct zip_place *ret, struct error *e)
+{
+        struct zip_place place = {};
+        if (size < EOCD)
+                return bad(e, "it is too short to be a zip");
+        ssize_t found = find_eocd(tail, (size_t)(size - start));
+        uint64_t least = size - MIN(size, (uint64_t)EOCD + COMMENT_MAX + EOCD64_LOCATOR);
+        if (found < 0 && start > least) {
+                ret->need_start = MAX(least, UINT64_C(1));
+                return 0;
+        }
+        if (found < 0)
+                return bad(e, "it has no end record: not a zip, or cut off");
+        uint64_t at = start + (uint64_t)found, end = at;
+        if (at >= EOCD64_LOCATOR && at - EOCD64_LOCATOR < start) {
+                ret->need_start = MAX(least, UINT64_C(1));
+                return 0;
+        }
+        const uint8_t *eocd = tail + found;
+        int r = read_eocd(eocd, &place, e);
+        if (r == 0 && at >= EOCD64_LOCATOR && get32(eocd - EOCD64_LOCATOR) == SIG_EOCD64_LOCATOR)
+                r = read_eocd64(tail, start, at - EOCD64_LOCATOR, eocd, &end, &place, e);
+        if (r == 0 && place.need_start == 0) {
+                if (place.size > end || place.offset != end - place.size)
+                        return bad(e, "the directory is not where the end record says");
+                if (place.size > LIMIT_ZIP_DIRECTORY)
+                        return error_set(e, CAUSE_LIMIT, EFBIG,
+                                "its directory is larger than %" PRIu64 " bytes",
+                                (uint64_t)LIMIT_ZIP_DIRECTORY);
+                if (place.count > place.size / ZIP_RECORD)
+                        return bad(e, "the directory is smaller than its number of members needs");
+                if (place.offset < start)
+                        place.need_start = place.offset;
+        }
+        if (r == 0)
+                *ret = place;
+        return r;
+}
+
+static int read_record(const uint8_t *p, size_t left, struct archive_entry *ret, char *name, size_t *ret_len,
+        struct error *e)
+{
+        if (left < ZIP_RECORD || get32(p) != SIG_RECORD)
+                return bad(e, "a record of the directory is damaged");
+        size_t name_len = get16(p + 28), extra_len = get16(p + 30), comment_len = get16(p + 32);
+        size_t len = ZIP_RECORD + name_len + extra_len + comment_len;
+        if (len > left)
+                return bad(e, "a record of the directory is cut off");
+        if (name_len > LIMIT_MEMBER_PATH)
+                return error_set(e, CAUSE_LIMIT, ENAMETOOLONG, "a name in it has %zu bytes", name_len);
+        if (get16(p + 34) != 0)
+                return bad(e, "the archive is split over several disks");
+        struct archive_entry entry = {
+                .name = name,
+                .offset = get32(p + 42),
+                .packed = get32(p + 20),
+                .size = get32(p + 24),
+                .crc = get32(p + 16),
+                .mode = p[5] == MADE_BY_UNIX ? get32(p + 38) >> 16 : 0,
+                .method = get16(p + 10),
+                .flags = get16(p + 8),
+        };
+        if (zip64_apply(p + ZIP_RECORD + name_len, extra_len, &entry.size, &entry.packed, &entry.offset) < 0)
+                return bad(e, "an extra field in the directory is damaged");
+        for (size_t i = 0; i < name_len; i++)
+                name[i] = p[ZIP_RECORD + i] ? (char)p[ZIP_RECORD + i] : '\001';
+        name[name_len] = 0;
+        *ret = entry;
+        *ret_len = len;
+        return 0;
+}
+
+int zip_read_records(const uint8_t *p, const struct zip_place *place, struct archive_entry *entries,
+        char *names, struct error *e)
+{
+        size_t left = (size_t)place->size;
+        for (uint64_t i = 0; i < place->count; i++) {
+                size_t len;
+                int r = read_record(p, left, &entries[i], names, &len, e);
+                if (r < 0)
+                        return r;
+                names += strlen(names) + 1; /* a record is longer than its name and NUL */
+                p += len;
+                left -= len;
+        }
+        return left ? bad(e, "the directory holds more than it says") : 0;
+}
