@@ -76,8 +76,10 @@ static void start_s3d(struct world *w, const struct world_options *o)
         }
         if (o->no_part_number)
                 argv[n++] = "--no-part-number";
-        if (o->kms)
-                argv[n++] = "--kms";
+        if (o->tls_priorities) {
+                argv[n++] = "--tls-priorities";
+                argv[n++] = o->tls_priorities;
+        }
         w->s3d = fork();
         assert_true(w->s3d >= 0);
         if (w->s3d == 0) {
@@ -117,9 +119,8 @@ void world_start(struct world *w, const struct world_options *o)
                 snprintf(line, sizeof(line),
                         "cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days "
                         "2 "
-                        "-subj /CN=s3d -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem "
-                        "2>/dev/null",
-                        w->dir);
+                        "-subj /CN=s3d -addext subjectAltName=%s -keyout key.pem -out cert.pem 2>/dev/null",
+                        w->dir, o->alt_name ? o->alt_name : "IP:127.0.0.1");
                 run(line);
         }
         start_s3d(w, o);

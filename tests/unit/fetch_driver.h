@@ -22,7 +22,9 @@ struct world {
         bool tls;
 };
 struct world_options {
-        bool tls, no_part_number, kms;
+        bool tls, no_part_number;
+        const char *alt_name;       /* of the certificate instead of IP:127.0.0.1 */
+        const char *tls_priorities; /* GnuTLS priorities of the server */
 };
 void world_start(struct world *w, const struct world_options *o);
 void world_stop(struct world *w);
