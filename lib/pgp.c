@@ -16,6 +16,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "pgp_export.h"
+#include "pgp_fast.h"
+
 struct pgp {
         gpgme_ctx_t ctx;
         struct pgp_options options;
@@ -23,6 +26,7 @@ struct pgp {
         size_t n_keys;
         struct strv key_ids; /* of all subkeys */
         char *replay;        /* LIMIT_REPLAY bytes */
+        struct pgp_secret *secret; /* keys of the fast engine; NULL: it is not used */
 };
 
 /* One message on its way. */
@@ -175,6 +179,7 @@ struct pgp *pgp_close(struct pgp *p)
         free(p->keys);
         strv_done(&p->key_ids);
         strv_done(&p->options.signers);
+        pgp_secret_free(p->secret);
         free(p->replay);
         free(p);
         return NULL;

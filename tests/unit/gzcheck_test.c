@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "gzcheck.h"
+#include "str.h"
+
+static struct strbuf out;
+
+static int collect(void *arg, const void *p, size_t n, struct error *e)
+{
+        (void)e;
+        if (arg)
+                strbuf_add_n(arg, p, n);
+        return 0;
+}
+
+static int refuse(void *arg, const void *p, size_t n, struct error *e)
+{
+        (void)arg;
+        (void)p;
+        (void)n;
+        return error_set(e, CAUSE_SPACE, ENOSPC, "full");
+}
+
+/* One gzip member. */
+static size_t pack(const void *p, size_t n, uint8_t *ret, size_t size)
+{
+        z_stream z = {};
+        assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY), Z_OK);
+        z.next_in = (Bytef *)(uintptr_t)p;
+        z.avail_in = (uInt)n;
+        z.next_out = ret;
+        z.avail_out = (uInt)size;
+        assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+        size_t len = size - z.avail_out;
+        deflateEnd(&z);
+        return len;
+}
+
+/* In pieces; what comes out is in `out`. */
+static enum cause check(const uint8_t *p, size_t n, size_t piece, bool unpack, struct expansion limit)
+{
+        struct gzcheck *g = NULL;
+        struct error e = {};
+        strbuf_done(&out);
+        out = (struct strbuf){};
+        assert_int_equal(gzcheck_new(unpack, &limit, collect, &out, &g), 0);
+        int r = 0;
+        for (size_t i = 0; r == 0 && i < n; i += piece)
+                r = gzcheck_write(g, p + i, MIN(piece, n - i), &e);
+        if (r == 0)
+                r = gzcheck_end(g, &e);
+        gzcheck_free(g);
+        assert_int_equal(r < 0, e.cause != CAUSE_NONE);
+        return e.cause;
+}
+
+static const char text[] = "the quick brown fox jumps over the lazy dog; the quick brown fox jumps again";
+
+static void expect(const uint8_t *p, size_t n, enum cause cause, const char *plain)
+{
+        for (size_t piece = 1; piece <= n + 1; piece = piece * 2 + 1) {
+                assert_int_equal(check(p, n, piece, false, (struct expansion){}), cause);
+                if (cause == CAUSE_NONE) {
+                        assert_int_equal(out.len, n);
+                        assert_memory_equal(out.s, p, n);
+                }
+                assert_int_equal(check(p, n, piece, true, (struct expansion){}), cause);
+                if (cause == CAUSE_NONE)
+                        assert_string_equal(out.s ? out.s : "", plain);
+        }
+}
+
+static void whole_streams(void **state)
+{
+        (void)state;
+        uint8_t p[1024] = {};
+        char twice[2 * sizeof(text)];
+        size_t n = pack(text, strlen(text), p, sizeof(p));
+        expect(p, n, CAUSE_NONE, text);
+        expect(p, n + 512, CAUSE_NONE, text); /* zeroes behind it */
+        size_t m = n + pack(text, strlen(text), p + n, sizeof(p) - n);
+        strcpy(twice, text);
+        strcat(twice, text);
+        expect(p, m, CAUSE_NONE, twice);
+        n = pack("", 0, p, sizeof(p));
+        expect(p, n, CAUSE_NONE, "");
+}
+
+static void faulty_streams(void **state)
+{
+        (void)state;
+        uint8_t good[1024] = {}, p[1024];
+        size_t n = pack(text, strlen(text), good, sizeof(good));
+        for (size_t cut = 0; cut < n; cut++)
+                assert_int_equal(check(good, cut, cut + 1, true, (struct expansion){}), CAUSE_BAD_GZIP);
+        /* any one bit of data, CRC-32 or length; only the padding of the last byte of data holds nothing */
+        unsigned harmless = 0;
+        for (size_t at = 10; at < n; at++) {
+                memcpy(p, good, sizeof(p));
+                p[at] ^= 4;
+                if (check(p, n, 7, true, (struct expansion){}) == CAUSE_NONE) {
+                        assert_string_equal(out.s, text);
+                        assert_int_equal(at, n - 9);
+                        harmless++;
+                }
+        }
+        assert_true(harmless <= 1);
+        memcpy(p, good, sizeof(p));
+        p[n] = 'x';
+        expect(p, n + 1, CAUSE_BAD_GZIP, NULL);
+        p[n] = 0;
+        p[n + 100] = 1;
+        expect(p, n + 101, CAUSE_BAD_GZIP, NULL); /* zeroes and then something */
+        expect((const uint8_t *)"plain text", 10, CAUSE_BAD_GZIP, NULL);
+        expect((const uint8_t *)"\0\0\0\0", 4, CAUSE_BAD_GZIP, NULL);
+}
+
+static void limits(void **state)
+{
+        (void)state;
+        size_t big = 80 * MIB;
+        uint8_t *zeroes = calloc(1, big), *p = malloc(MIB);
+        assert_non_null(zeroes);
+        assert_non_null(p);
+        size_t n = pack(zeroes, big, p, MIB);
+        struct gzcheck *g = NULL;
+        struct error e = {};
+        assert_int_equal(gzcheck_new(true, &(struct expansion){.max_ratio = 100}, collect, NULL, &g), 0);
+        assert_true(gzcheck_write(g, p, n, &e) < 0);
+        assert_int_equal(e.cause, CAUSE_LIMIT);
+        gzcheck_free(g);
+        assert_int_equal(gzcheck_new(true, &(struct expansion){.max_ratio = 2000}, collect, NULL, &g), 0);
+        assert_int_equal(gzcheck_write(g, p, n, &e), 0);
+        assert_int_equal(gzcheck_end(g, &e), 0);
+        gzcheck_free(g);
+        /* also when nothing is unpacked: max_plaintext is about what the file would become */
+        assert_int_equal(check(p, n, n, false, (struct expansion){.max_plaintext = big - 1}), CAUSE_LIMIT);
+        assert_int_equal(check(p, n, n, false, (struct expansion){.max_plaintext = big}), CAUSE_NONE);
+        free(zeroes);
+        free(p);
+}
+
+static void errors_of_the_sink_are_told(void **state)
+{
+        (void)state;
+        uint8_t p[1024];
+        size_t n = pack(text, strlen(text), p, sizeof(p));
+        for (int unpack = 0; unpack < 2; unpack++) {
+                struct gzcheck *g = NULL;
+                struct error e = {};
+                assert_int_equal(gzcheck_new(unpack, &(struct expansion){}, refuse, NULL, &g), 0);
+                assert_int_equal(gzcheck_write(g, p, n, &e), -ENOSPC);
+                assert_int_equal(e.cause, CAUSE_SPACE);
+                gzcheck_free(g);
+        }
+}
+
+static int clean(void **state)
+{
+        (void)state;
+        strbuf_done(&out);
+        return 0;
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(whole_streams),
+                cmocka_unit_test(faulty_streams),
+                cmocka_unit_test(limits),
+                cmocka_unit_test(errors_of_the_sink_are_told),
+        };
+        return cmocka_run_group_tests(tests, NULL, clean);
+}
