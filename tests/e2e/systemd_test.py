@@ -66,9 +66,10 @@ def tree(top):
 
 
 class Made:
-    """The .deb and a package of edX, once for all tests."""
+    """The .deb and packages of edX, once for all tests."""
 
     folder = None
+    PASSPHRASE = "correct horse battery staple"
 
     @classmethod
     def get(cls):
@@ -83,7 +84,10 @@ class Made:
             # Of this week: polls between full listings look at this year and the last.
             end = datetime.date.today() - datetime.timedelta(days=1)
             package.make(cls.folder + "/package", days=4, weeks=1, courses=1, rdx=1, end=end.isoformat())
-            cls.facts = package.load(cls.folder + "/package")
+            with open(cls.folder + "/passphrase", "w") as f:
+                f.write(cls.PASSPHRASE + "\n")
+            package.make(cls.folder + "/protected", days=2, weeks=0, courses=1, rdx=1, end=end.isoformat(),
+                         passphrase_file=cls.folder + "/passphrase")
         return cls
 
 
@@ -91,13 +95,15 @@ class Machine(Booted):
     """A booted systemd with czard installed, its key, credentials and configuration in place, and an S3 server with a
     package: `start` and it syncs."""
 
-    def __init__(self, configured=True):
+    def __init__(self, configured=True, package="package"):
         made = Made.get()
         self.made = made
+        self.package = f"{made.folder}/{package}"
+        self.facts = json.loads(read(self.package + "/package.json"))
         super().__init__()
         try:
             self.copy(made.deb, "/root/czard.deb")
-            self.ok("dpkg", "-i", "/root/czard.deb")
+            self.ok("dpkg", "-i", "--no-triggers", "/root/czard.deb")  # man-db's takes seconds
             if configured:
                 self._serve()
                 self._configure()
@@ -108,20 +114,19 @@ class Machine(Booted):
     def _serve(self):
         """The stand-in serves a copy of the package, outside, in the network of the inside."""
         self.s3 = tempfile.mkdtemp(prefix="czard-s3-")
-        shutil.copytree(self.made.folder + "/package/buckets", self.s3 + "/buckets", copy_function=shutil.copy2)
-        facts = self.made.facts
+        shutil.copytree(self.package + "/buckets", self.s3 + "/buckets", copy_function=shutil.copy2)
         with open(self.s3 + "/credentials", "w") as f:
-            f.write(f"{facts['access_key_id']} {facts['secret_access_key']} policy=czar:{ORG}\n")
+            f.write(f"{self.facts['access_key_id']} {self.facts['secret_access_key']} policy=czar:{ORG}\n")
         self.popen_net(BUILD + "/tests/s3d/s3d", "--root", self.s3 + "/buckets", "--credentials", self.s3 + "/credentials",
                        "--port-file", self.s3 + "/port", "--log", self.s3 + "/log")
         self.until("the S3 stand-in listens", lambda: os.path.exists(self.s3 + "/port") and read(self.s3 + "/port"))
         self.port = int(read(self.s3 + "/port"))
 
     def _configure(self):
-        self.copy(self.made.folder + "/package/gnupg/.", "/var/lib/czard/gnupg")
+        self.copy(self.package + "/gnupg/.", "/var/lib/czard/gnupg")
         self.ok("chown", "-R", "czard:czard", "/var/lib/czard/gnupg")
         self.ok("chmod", "0700", "/var/lib/czard/gnupg")
-        self.put("/etc/credstore/czard.s3", read(self.made.folder + "/package/credentials.csv"), 0o400)
+        self.put("/etc/credstore/czard.s3", read(self.package + "/credentials.csv"), 0o400)
         self.configure()
 
     def configure(self, poll="1h", level="info", path="/srv/czard", staging="", package=""):
@@ -137,7 +142,7 @@ class Machine(Booted):
 
     def hold_back(self, i):
         """Takes the i-th events object away from S3; the answer gives it back when called, and says its staged path."""
-        o = [o for o in self.made.facts["objects"] if o["category"] == "events"][i]
+        o = [o for o in self.facts["objects"] if o["category"] == "events"][i]
         there = os.path.join(self.s3, "buckets", o["bucket"], o["key"])
         os.rename(there, self.s3 + f"/held-{i}")
 
@@ -154,7 +159,7 @@ class Machine(Booted):
         return tree(self.path(path))
 
     def expected(self):
-        return tree(self.made.folder + "/package/expected")
+        return tree(self.package + "/expected")
 
     # --- the service ---
 
@@ -170,7 +175,7 @@ class Machine(Booted):
 
     def wanted(self):
         """{key: facts} of the objects that are staged."""
-        return {o["key"]: o for o in self.made.facts["objects"] if not o.get("superseded")}
+        return {o["key"]: o for o in self.facts["objects"] if not o.get("superseded")}
 
     held = 0  # objects that S3 does not have yet
 
@@ -313,7 +318,7 @@ class Sync(Case):
         self.assertTrue(shown["StatusText"])
         # No secret anywhere.
         everything = m.ok("journalctl", "-o", "json", "--no-pager")
-        self.assertNotIn(m.made.facts["secret_access_key"], everything)
+        self.assertNotIn(m.facts["secret_access_key"], everything)
 
         t = time.monotonic()
         m.ok("systemctl", "stop", "czard")
@@ -354,7 +359,7 @@ class Sync(Case):
         self.assertEqual(m.journal(after=c, CZARD_EVENT="published"), [])
         self.assertEqual(m.staged(), before)
         gets = [line for line in read(m.s3 + "/log").splitlines() if " GET " in line and ".gpg" in line]
-        self.assertLessEqual(len(gets), len([o for o in m.made.facts["objects"] if o["key"].endswith(".gpg")]))
+        self.assertLessEqual(len(gets), len([o for o in m.facts["objects"] if o["key"].endswith(".gpg")]))
 
 
     def test_idle(self):
@@ -564,6 +569,28 @@ class DropIns(Case):
         m.sync()
         self.assertEqual(m.staged(), m.expected())
 
+    def test_passphrase(self):
+        m = self.boot(package="protected")
+        m.run("systemctl", "start", "czard")
+        self.assertEqual(m.show("czard", "ExecMainStatus")["ExecMainStatus"], "3", "the key needs its passphrase")
+        m.put("/etc/credstore/czard.passphrase", "wrong\n", 0o400)
+        m.run("systemctl", "start", "czard")
+        self.assertEqual(m.show("czard", "ExecMainStatus")["ExecMainStatus"], "3")
+        self.assertIn("passphrase", m.journal(CZARD_EVENT="failed")[-1]["MESSAGE"])
+        m.put("/etc/credstore/czard.passphrase", m.made.PASSPHRASE + "\n", 0o400)
+        m.sync()
+        self.assertEqual(m.staged(), m.expected())
+        self.assertNotIn(m.made.PASSPHRASE, m.ok("journalctl", "-o", "json", "--no-pager"))
+        # The same, encrypted for this machine.
+        m.ok("systemctl", "stop", "czard")
+        os.makedirs(m.path("/etc/credstore.encrypted"))
+        m.ok("systemd-creds", "encrypt", "--name=czard.passphrase", "/etc/credstore/czard.passphrase",
+             "/etc/credstore.encrypted/czard.passphrase")
+        os.unlink(m.path("/etc/credstore/czard.passphrase"))
+        m.copy(TOP + "/systemd/examples/encrypted-passphrase.conf", "/etc/systemd/system/czard.service.d/e.conf")
+        m.ok("systemctl", "daemon-reload")
+        m.start()
+
     def test_control_socket(self):
         m = self.boot()
         m.sync()
@@ -700,7 +727,7 @@ class Package(Case):
 
 
 class Manuals(unittest.TestCase):
-    """Correct mdoc, and no page that the programs do not have."""
+    """Correct mdoc, every key and command explained, completion that completes."""
 
     @unittest.skipUnless(shutil.which("mandoc"), "mandoc is not installed")
     def test_lint(self):
@@ -717,6 +744,29 @@ class Manuals(unittest.TestCase):
         self.assertGreater(len(keys), 40)
         explained = set(re.findall(r"\b([a-z][a-z0-9_]+)\b", page))
         self.assertEqual(keys - explained, set())
+
+
+    def complete(self, *words):
+        script = f". {TOP}/config/completion/czarctl; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); _czarctl; " \
+                 "printf '%s\\n' \"${COMPREPLY[@]}\""
+        return subprocess.run(["bash", "-c", script, "bash", *words], capture_output=True, text=True, check=True).stdout.split()
+
+    def test_completion(self):
+        self.assertEqual(self.complete("czarctl", "resy"), ["resync"])
+        self.assertEqual(self.complete("czarctl", "--config", "list", "li"), ["list"])
+        self.assertEqual(self.complete("czarctl", "list", "--st"), ["--state"])
+        self.assertEqual(self.complete("czarctl", "--json", "list", "--state", "MI"), ["MISSING"])
+        self.assertEqual(self.complete("czarctl", "key", "ex"), ["export", "extend"])
+        self.assertEqual(self.complete("czarctl", "backup", "/etc/hostnam"), ["/etc/hostname"])
+
+    def test_commands_are_explained_and_completed(self):
+        page = read(TOP + "/config/man/czarctl.1")
+        explained = set()
+        for line in re.findall(r"^(?:\.It )?Cm ([a-z][^\n]*)|^\.It Cm ([^\n]*)|^\.Cm ([a-z-]+)", page, re.M):
+            explained |= set(re.findall(r"[a-z][a-z-]+", " ".join(line).split(" Ar ")[0].split(" Fl ")[0]))
+        commands = set(self.complete("czarctl", ""))
+        self.assertGreater(len(commands), 20)
+        self.assertEqual(commands - explained, set())
 
 
 if __name__ == "__main__":

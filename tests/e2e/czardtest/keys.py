@@ -16,8 +16,7 @@ GPG = ["gpg", "--batch", "--no-tty", "--quiet", "--lock-never", "--no-random-see
 ENCRYPT = ["--cipher-algo", "AES256", "--set-filename", ""]
 MASTER = "master@edx.example"
 
-PARAMETERS = """{protection}
-Key-Type: RSA
+PARAMETERS = """Key-Type: RSA
 Key-Length: {bits}
 Key-Usage: sign cert
 Subkey-Type: RSA
@@ -26,6 +25,7 @@ Subkey-Usage: encrypt
 Name-Real: {name}
 Name-Email: {mail}
 Expire-Date: {expires}
+{protection}
 %commit
 """
 
