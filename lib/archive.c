@@ -78,6 +78,16 @@ static int disagree(struct error *e, uint64_t index, const char *what)
                 "two readings of the directory disagree about the %s of member %" PRIu64, what, index);
 }
 
+/* Where the archive has a NUL, libzip puts a blank (_zip_read_string()), and we \001. */
+static bool same_name(const char *theirs, const char *ours)
+{
+        while (*ours && (*ours == *theirs || (*ours == '\001' && *theirs == ' '))) {
+                ours++;
+                theirs++;
+        }
+        return *ours == *theirs;
+}
+
 static int compare_entry(zip_t *z, zip_uint64_t i, const struct archive_entry *entry, struct error *e)
 {
         zip_stat_t st;
@@ -89,9 +99,7 @@ static int compare_entry(zip_t *z, zip_uint64_t i, const struct archive_entry *e
         if (!name || zip_stat_index(z, i, ZIP_FL_ENC_RAW, &st) < 0 || (st.valid & want) != want ||
                 zip_file_get_external_attributes(z, i, 0, &system, &attributes) < 0)
                 return disagree(e, i, "record");
-        /* libzip's name ends at a NUL, ours has \001 there */
-        size_t n = strlen(name);
-        if (strncmp(name, entry->name, n) != 0 || (entry->name[n] != 0 && entry->name[n] != '\001'))
+        if (!same_name(name, entry->name))
                 return disagree(e, i, "name");
         if (st.size != entry->size || st.comp_size != entry->packed)
                 return disagree(e, i, "size");

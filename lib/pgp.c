@@ -11,11 +11,13 @@
 #include "pgp.h"
 
 #include <gpgme.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "ledger.h"
 #include "pgp_export.h"
 #include "pgp_fast.h"
 
@@ -24,8 +26,8 @@ struct pgp {
         struct pgp_options options;
         struct pgp_key *keys;
         size_t n_keys;
-        struct strv key_ids; /* of all subkeys */
-        char *replay;        /* LIMIT_REPLAY bytes */
+        struct strv key_ids;       /* of all subkeys */
+        char *replay;              /* LIMIT_REPLAY bytes */
         struct pgp_secret *secret; /* keys of the fast engine; NULL: it is not used */
 };
 
@@ -38,6 +40,7 @@ struct run {
         struct error failed;          /* of read, write or the limit */
         size_t kept, again;           /* bytes in replay; how many of them were given a second time */
         bool replaying, at_end, lost; /* lost: more was read than replay holds */
+        struct fast_session session;  /* len 0: gpg asks the agent for it */
         uint64_t plain_size;
         int err; /* -ENOMEM from a status line */
 };
@@ -216,6 +219,21 @@ void pgp_forget(struct pgp *p, const char *key_id)
                 }
 }
 
+/* The key that opened the session key; *ret_subkey NULL when there is none. */
+static const struct pgp_key *key_of_session(const struct run *run, const struct pgp_subkey **ret_subkey)
+{
+        char id[17];
+        *ret_subkey = NULL;
+        pgp_secret_id(run->p->secret, run->session.secret, id);
+        for (size_t i = 0; i < run->p->n_keys; i++)
+                for (size_t j = 0; j < run->p->keys[i].n_subkeys; j++)
+                        if (streq(run->p->keys[i].subkeys[j].key_id, id)) {
+                                *ret_subkey = &run->p->keys[i].subkeys[j];
+                                return &run->p->keys[i];
+                        }
+        return NULL;
+}
+
 /* From replay or from the job, watched and kept. */
 static ssize_t pull(struct run *run, void *buf, size_t n)
 {
@@ -283,6 +301,24 @@ static gpgme_error_t on_status(void *arg, const char *keyword, const char *args)
         return 0;
 }
 
+/* gpg decrypts with the session key that was opened here: no agent is asked. It does not tell the key then.
+ */
+static gpgme_error_t override_session_key(struct run *run)
+{
+        char text[4 + 2 * FAST_SESSION_KEY];
+        int n = snprintf(text, sizeof(text), "%u:", run->session.key[0]);
+        hex_encode(run->session.key + 1, run->session.len - 1, text + n);
+        gpgme_error_t err = gpgme_set_ctx_flag(run->p->ctx, "override-session-key", text);
+        OPENSSL_cleanse(text, sizeof(text));
+        const struct pgp_subkey *subkey;
+        const struct pgp_key *key = key_of_session(run, &subkey);
+        if (key) {
+                snprintf(run->status.key, sizeof(run->status.key), "%s", subkey->fingerprint);
+                snprintf(run->status.primary, sizeof(run->status.primary), "%s", key->fingerprint);
+        }
+        return err;
+}
+
 static int run_gpg(struct run *run, struct error *e)
 {
         gpgme_data_t in = NULL, out = NULL;
@@ -295,6 +331,8 @@ static int run_gpg(struct run *run, struct error *e)
                 err = gpgme_data_set_flag(in, "io-buffer-size", "65536");
         if (!err)
                 err = gpgme_data_set_flag(out, "io-buffer-size", "65536");
+        if (!err && run->session.len)
+                err = override_session_key(run);
         int r = 0;
         if (err) {
                 r = gpg_error_set(e, err, "gpg cannot be used");
@@ -340,6 +378,87 @@ static void judge(struct run *run, struct pgp_verdict *ret)
         }
 }
 
+/* --- the fast engine --- */
+
+int pgp_load_secret(struct pgp *p, const char *home, const struct secret *passphrase, struct error *e)
+{
+        const char *fingerprints[16];
+        size_t n = 0;
+        if (p->options.engine != ENGINE_AUTO)
+                return 0;
+        for (size_t i = 0; i < p->n_keys && n < ELEMENTSOF(fingerprints); i++)
+                if (p->keys[i].n_subkeys)
+                        fingerprints[n++] = p->keys[i].fingerprint;
+        struct pgp_secret *secret = NULL;
+        int r = pgp_export(home, fingerprints, n, passphrase, p->key_ids.v, p->key_ids.n, &secret, e);
+        if (r < 0)
+                return r;
+        pgp_secret_free(p->secret);
+        p->secret = secret;
+        return 0;
+}
+
+/* The whole of a small message, or as much of a large one as is kept for another try anyway. gpg gets it from
+ * replay, if it gets it. */
+static void read_head(struct run *run)
+{
+        char buf[16 * 1024];
+        while (!run->at_end && run->kept < LIMIT_REPLAY)
+                if (pull(run, buf, MIN(sizeof(buf), LIMIT_REPLAY - run->kept)) < 0)
+                        break;
+        run->replaying = true;
+        run->again = 0;
+}
+
+static void fill_verdict(struct run *run, char (*recipients)[17], size_t n, struct pgp_verdict *ret)
+{
+        const struct pgp_subkey *subkey;
+        const struct pgp_key *key = key_of_session(run, &subkey);
+        ret->checks = CHECK_INTEGRITY | CHECK_NO_SIGNATURE;
+        if (key)
+                snprintf(ret->fingerprint, sizeof(ret->fingerprint), "%s", key->fingerprint);
+        if (subkey && key_expired(run->p, subkey->fingerprint, time(NULL)))
+                ret->warnings |= PGP_WARN_KEY_EXPIRED;
+        for (size_t i = 0, len = 0; i < n; i++)
+                len += (size_t)snprintf(ret->recipients + len, sizeof(ret->recipients) - len, "%s%s",
+                        i ? " " : "", recipients[i]);
+}
+
+/* True: the message is done, *ret says how. False: it is gpg's, perhaps with a session key. */
+static bool try_fast(struct run *run, struct pgp_verdict *ret)
+{
+        struct pgp *p = run->p;
+        char recipients[LIMIT_RECIPIENTS][17];
+        size_t n;
+        const uint8_t *message = (const uint8_t *)p->replay;
+        if (!p->secret || p->options.signatures == SIGNATURES_REQUIRED)
+                return false;
+        read_head(run);
+        if (run->failed.cause || fast_open_session(p->secret, message, run->kept, &run->session, recipients,
+                                         LIMIT_RECIPIENTS, &n) < 0)
+                return false;
+        struct fast_plaintext plain = {};
+        bool small = run->at_end, fine = !run->session.random;
+        if (!small && fine)
+                return false; /* gpg is faster in bulk, with the session key */
+        if (small && !frame_fault(&run->frame))
+                fine = fast_decrypt(&run->session, message, run->kept, &plain) == 0;
+        else
+                fine = false;
+        if (!fine) {
+                OPENSSL_cleanse(&run->session, sizeof(run->session));
+                return false;
+        }
+        fill_verdict(run, recipients, n, ret);
+        OPENSSL_cleanse(&run->session, sizeof(run->session));
+        run->plain_size = plain.len;
+        if (expansion_check(&run->job->limit, run->frame.bytes, plain.len, &run->failed) == 0)
+                run->job->write(run->job->write_arg, plain.p, plain.len, &run->failed);
+        fast_plaintext_done(&plain);
+        ret->error = run->failed;
+        return true;
+}
+
 /* gpg stops reading where it sees that a message is bad. The rest is read for the frame, so that the verdict
  * does not depend on how far gpg came; and a verdict that is good must have seen the end. */
 static void read_rest(struct run *run)
@@ -354,7 +473,8 @@ int pgp_decrypt(struct pgp *p, const struct pgp_job *job, struct pgp_verdict *re
 {
         struct run run = {.p = p, .job = job};
         *ret = (struct pgp_verdict){};
-        for (unsigned attempt = 0;; attempt++) {
+        bool done = try_fast(&run, ret);
+        for (unsigned attempt = 0; !done; attempt++) {
                 struct error e = {};
                 if (run_gpg(&run, &e) < 0) {
                         ret->error = e;
@@ -370,6 +490,7 @@ int pgp_decrypt(struct pgp *p, const struct pgp_job *job, struct pgp_verdict *re
                 run.replaying = true;
                 run.again = 0;
         }
+        OPENSSL_cleanse(&run.session, sizeof(run.session));
         ret->cipher_size = run.frame.bytes;
         ret->plain_size = run.plain_size;
         pgp_status_done(&run.status);

@@ -9,6 +9,7 @@
 
 #include "cleanup.h"
 #include "pgp_status.h"
+#include "secret.h"
 #include "sink.h"
 
 /* An encryption subkey (or primary key) whose secret part is here. */
@@ -46,6 +47,10 @@ struct pgp;
 int pgp_open(const char *home, struct pgp_options *o, struct pgp **ret, struct error *e);
 struct pgp *pgp_close(struct pgp *p);
 DEFINE_CLEANUP(struct pgp, pgp, pgp_close)
+
+/* Takes the RSA keys of home out of gpg for the fast engine, unless options.engine forbids it. 0, or -errno:
+ * then all goes through gpg as before. */
+int pgp_load_secret(struct pgp *p, const char *home, const struct secret *passphrase, struct error *e);
 
 /* Secret keys that can decrypt. */
 const struct pgp_key *pgp_keys(const struct pgp *p, size_t *ret_n);

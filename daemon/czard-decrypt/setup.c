@@ -175,6 +175,10 @@ static int set_up(struct worker *w, const struct message *m, struct strbuf *warn
         strv_done(&options.signers);
         if (r == 0)
                 r = unlock_keys(w, s->import, warning, e);
+        struct error slow = {};
+        if (r == 0 && pgp_load_secret(w->pgp, w->home, &w->passphrase, &slow) < 0)
+                strbuf_printf(
+                        warning, "%s%s: every message goes through gpg", warning->len ? "; " : "", slow.text);
         return r;
 }
 
