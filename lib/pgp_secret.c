@@ -346,6 +346,14 @@ int pgp_secret_find(const struct pgp_secret *s, const uint8_t key_id[8])
         return -1;
 }
 
+void pgp_secret_id(const struct pgp_secret *s, int i, char ret[17])
+{
+        hex_encode(s->keys[i].id, 8, ret);
+        for (char *p = ret; *p; p++)
+                if (*p >= 'a')
+                        *p = (char)(*p - 'a' + 'A');
+}
+
 size_t pgp_secret_size(const struct pgp_secret *s, int i)
 {
         return (size_t)RSA_size(s->keys[i].rsa);

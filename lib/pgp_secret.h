@@ -26,6 +26,8 @@ struct pgp_secret *pgp_secret_free(struct pgp_secret *s);
 size_t pgp_secret_count(const struct pgp_secret *s);
 /* The index of the key with that id, or -1. */
 int pgp_secret_find(const struct pgp_secret *s, const uint8_t key_id[8]);
+/* The id of key i as 16 upper-case hex digits. */
+void pgp_secret_id(const struct pgp_secret *s, int i, char ret[17]);
 /* Size in bytes of the modulus of key i. */
 size_t pgp_secret_size(const struct pgp_secret *s, int i);
 /* RSA without padding: in (at most pgp_secret_size bytes) to exactly that many bytes of out. 0 or -EBADMSG

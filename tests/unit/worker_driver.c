@@ -58,6 +58,8 @@ void driver_expect(struct driver *d, enum proto_type type, struct message *ret)
         assert_int_equal(ret->type, type);
 }
 
+uint8_t driver_engine;
+
 void driver_start(struct driver *d, const struct gpg_fixture *f, const struct driver_options *o)
 {
         static unsigned serial;
@@ -74,6 +76,7 @@ void driver_start(struct driver *d, const struct gpg_fixture *f, const struct dr
                         .signers = o->signers,
                         .import = !o->copy,
                         .signatures = o->signatures,
+                        .engine = driver_engine,
                         .max_plaintext = o->max_plaintext ? o->max_plaintext : 1 * GIB,
                         .max_ratio = o->max_ratio ? o->max_ratio : 2000,
                         .max_members = o->max_members ? o->max_members : 1000,

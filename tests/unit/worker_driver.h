@@ -18,6 +18,9 @@ struct driver {
         struct message ready;
 };
 
+/* enum pgp_engine that workers are set up with. */
+extern uint8_t driver_engine;
+
 struct driver_options {
         const char *source;     /* home below the fixture's folder */
         const char *passphrase; /* NULL: none is handed over */
