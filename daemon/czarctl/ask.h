@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Having a change made: by the czard that runs, over its control socket, or by ourselves under the lock. */
+#pragma once
+
+#include "ctl.h"
+#include "steward.h"
+
+/* One line of an answer, whoever gave it. Strings are borrowed. */
+struct ask_row {
+        const char *what, *bucket, *key, *path, *text;
+        int64_t bytes; /* -1: unknown */
+};
+struct ask_spec {
+        /* COMMAND NAME=VALUE ... -- ARGUMENT ..., see control.c */
+        struct strv *request;
+        void (*row)(void *arg, const struct ask_row *row);
+        /* The same without czard. NULL: only a running czard can. need_staging: open the staging folder. */
+        int (*offline)(void *arg, const struct steward *s, struct error *e);
+        bool need_staging;
+        void *arg;
+        /* Filled in: the text of the end, where czard gave one. */
+        char text[512];
+        bool asked; /* czard did it */
+};
+/* 0 or 1 as the answer said, CTL_CANNOT after a text on stderr. */
+int ask(struct ctl *c, struct ask_spec *spec);
+/* Just this request to a running czard: -ENOTCONN when none answers, else as above. */
+int ask_daemon(struct ctl *c, struct ask_spec *spec, struct error *e);

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What this machine alone decides. */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "check.h"
+#include "fsx.h"
+#include "run.h"
+#include "staging.h"
+#include "str.h"
+#include "table.h"
+
+static void check_config(struct checkup *k)
+{
+        const struct ctl *c = k->c;
+        if (c->config_is_partial) {
+                check_add(k, "config", BAD, "correct it; czard --check-config lists all errors", "%s",
+                        c->config_error);
+                return;
+        }
+        check_add(k, "config", FINE, "", "%s: %zu package%s", c->config_path, c->config->n_packages,
+                c->config->n_packages == 1 ? "" : "s");
+        for (size_t i = 0; i < c->config->warnings.n; i++)
+                check_add(k, "config", NOTICE, "", "%s", c->config->warnings.v[i]);
+}
+
+/* One folder or file that must be safe. */
+static bool check_mode(struct checkup *k, const char *name, const char *path, int flags, mode_t forbidden)
+{
+        struct error e = {};
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
+        if (fd < 0) {
+                int err = errno;
+                check_add(k, name, BAD,
+                        err == EACCES ? "run czarctl as root or as the user of czard"
+                                      : "make it, or correct the configuration",
+                        "%s: %s", path, strerror(err));
+                return false;
+        }
+        if (check_owner_mode(fd, path, forbidden, &e) < 0) {
+                check_add(k, name, BAD, cause_advice(CAUSE_UNSAFE_MODE), "%s", e.text);
+                return false;
+        }
+        check_add(k, name, FINE, "", "%s: owner and mode", path);
+        return true;
+}
+
+static void check_state(struct checkup *k)
+{
+        struct ctl *c = k->c;
+        struct error e = {};
+        if (!check_mode(k, "state", c->config->state_dir, O_DIRECTORY, 007) || ctl_open_state(c, &e) < 0)
+                return;
+        if (faccessat(c->state_fd, "ledger.db", F_OK, 0) < 0) {
+                check_add(k, "ledger", NOTICE, "it is made when czard runs for the first time",
+                        "no ledger yet");
+                return;
+        }
+        int r = ledger_open_readonly(c->config->state_dir, &c->ledger, &e);
+        if (r < 0)
+                check_add(k, "ledger", BAD, cause_advice(e.cause), "%s", e.text);
+        else if (ledger_check(c->ledger, &e) < 0)
+                check_add(k, "ledger", BAD,
+                        "restart czard: it is rebuilt from the audit record and the staging tree", "%s",
+                        e.text);
+        else
+                check_add(k, "ledger", FINE, "", "can be read");
+}
+
+static void check_identity(struct checkup *k, const struct staging *s)
+{
+        struct error e = {};
+        char known[STAGING_ID_SIZE] = "", found[STAGING_ID_SIZE] = "";
+        if (staging_read_id(s, found, &e) < 0) {
+                check_add(k, "staging", BAD, cause_advice(e.cause), "%s", e.text);
+                return;
+        }
+        if (k->c->ledger)
+                ledger_meta_get(k->c->ledger, "staging-id", known, sizeof(known), NULL);
+        if (*known && !streq(known, found))
+                check_add(k, "staging", BAD, "mount the staging volume; if it is a new disk: czarctl adopt",
+                        "%s is not the volume czard knows (.czard-id is %s)", k->c->config->staging.path,
+                        *found ? "another one" : "missing");
+        else
+                check_add(k, "staging", FINE, "", "%s%s", k->c->config->staging.path,
+                        *known ? ": the volume czard knows" : ": not used yet");
+}
+
+static void check_device(struct checkup *k, const struct staging *s)
+{
+        char detail[256] = "";
+        enum encrypted enc = staging_encrypted(s, detail, sizeof(detail));
+        enum device_policy policy = k->c->config->staging.encrypted_device;
+        static const char *const words[] = {[ENCRYPTED_YES] = "encrypted",
+                [ENCRYPTED_NO] = "not encrypted",
+                [ENCRYPTED_UNKNOWN] = "cannot tell whether it is encrypted"};
+        bool fine = enc == ENCRYPTED_YES || policy == DEVICE_IGNORE;
+        check_add(k, "encryption",
+                fine                                              ? FINE
+                : policy == DEVICE_REQUIRE || enc == ENCRYPTED_NO ? BAD
+                                                                  : NOTICE,
+                fine ? ""
+                     : "edX asks for full-disk encryption: put staging on LUKS, or set [staging] "
+                       "encrypted_device = ignore if it is encrypted otherwise",
+                "%s (%s)", words[enc], detail);
+}
+
+static void check_space(struct checkup *k, const struct staging *s)
+{
+        struct error e = {};
+        uint64_t bytes = 0;
+        char have[32], want[32];
+        if (staging_free_bytes(s, &bytes, &e) < 0) {
+                check_add(k, "space", BAD, cause_advice(e.cause), "%s", e.text);
+                return;
+        }
+        bool fine = bytes >= k->c->config->staging.min_free;
+        check_add(k, "space", fine ? FINE : BAD, fine ? "" : cause_advice(CAUSE_SPACE),
+                "%s free, min_free is %s", bytes_text((int64_t)bytes, have),
+                bytes_text((int64_t)k->c->config->staging.min_free, want));
+}
+
+static void check_staging(struct checkup *k)
+{
+        struct staging *s = NULL;
+        struct error e = {};
+        const char *path = k->c->config->staging.path;
+        if (access(path, F_OK) < 0 && errno == ENOENT) {
+                check_add(k, "staging", BAD,
+                        "make the folder for the user czard, mode 0750, on an encrypted disk",
+                        "%s is not there", path);
+                return;
+        }
+        if (!check_mode(k, "staging", path, O_DIRECTORY, 007))
+                return;
+        if (staging_open_readonly(path, &s, &e) < 0) {
+                check_add(k, "staging", BAD, cause_advice(e.cause), "%s", e.text);
+                return;
+        }
+        check_identity(k, s);
+        check_device(k, s);
+        check_space(k, s);
+        staging_free(s);
+}
+
+static bool is_member(const struct group *g)
+{
+        gid_t groups[1024];
+        int n = getgroups(ELEMENTSOF(groups), groups);
+        bool member = geteuid() == 0 || g->gr_gid == getegid();
+        for (int i = 0; i < n && !member; i++)
+                member = groups[i] == g->gr_gid;
+        return member;
+}
+
+/* Does the unit give czard that group? */
+static bool unit_has_group(const char *name)
+{
+        const char *args[] = {
+                "systemctl", "show", "czard.service", "--property=SupplementaryGroups", "--value", NULL};
+        char out[4096] = "";
+        if (run_quietly(args, NULL, out, sizeof(out) - 1, NULL) != 0)
+                return false;
+        for (char *save = NULL, *word = strtok_r(out, " \n", &save); word;
+                word = strtok_r(NULL, " \n", &save))
+                if (streq(word, name))
+                        return true;
+        return false;
+}
+
+static void check_group(struct checkup *k, const char *name)
+{
+        const struct group *g = getgrnam(name);
+        if (!g) {
+                _cleanup_free_ char *fix = str_printf("groupadd --system %s", name);
+                check_add(k, "group", BAD, fix, "group %s does not exist", name);
+        } else if (is_member(g) || unit_has_group(name)) {
+                check_add(k, "group", FINE, "", "czard may give files to group %s", name);
+        } else {
+                _cleanup_free_ char *fix =
+                        str_printf("systemctl edit czard, and add: [Service] SupplementaryGroups=%s", name);
+                check_add(k, "group", BAD, fix, "czard is not in group %s", name);
+        }
+}
+
+static void check_groups(struct checkup *k)
+{
+        const struct config *c = k->c->config;
+        struct strv seen = {};
+        for (size_t i = 0; i < c->n_packages; i++)
+                for (enum category cat = 0; cat < CATEGORY_MAX; cat++) {
+                        const char *name = config_group(&c->packages[i], cat);
+                        if (!name || strv_has(&seen, name))
+                                continue;
+                        strv_add(&seen, name);
+                        check_group(k, name);
+                }
+        if (seen.n == 0)
+                check_add(k, "group", NOTICE, "set [staging] group to the researchers' group",
+                        "no group: only root and the user of czard can read what is staged");
+        strv_done(&seen);
+}
+
+void check_local(struct checkup *k)
+{
+        check_config(k);
+        check_state(k);
+        check_staging(k);
+        check_groups(k);
+}
+
+/* --- units --- */
+
+static void check_unit(struct checkup *k, const char *unit, bool must_run)
+{
+        const char *args[] = {
+                "systemctl", "show", unit, "--property=LoadState,ActiveState,Result", "--value", NULL};
+        char out[512] = "";
+        if (run_quietly(args, NULL, out, sizeof(out) - 1, NULL) < 0)
+                return;
+        /* in the order of the properties asked for, one a line */
+        for (char *p = out; *p; p++)
+                if (*p == '\n')
+                        *p = p[1] ? ' ' : 0;
+        bool loaded = strstr(out, "loaded"), active = strstr(out, "active") && !strstr(out, "inactive"),
+             failed = strstr(out, "failed");
+        _cleanup_free_ char *look = str_printf("journalctl -u %s", unit);
+        if (!loaded)
+                check_add(k, "units", BAD, "reinstall czard, or systemctl daemon-reload",
+                        "%s is not known to systemd", unit);
+        else if (failed)
+                check_add(k, "units", BAD, look, "%s has failed", unit);
+        else if (!active && must_run)
+                check_add(k, "units", BAD, "systemctl enable --now czard", "%s does not run", unit);
+        else
+                check_add(k, "units", FINE, "", "%s: %s", unit, active ? "runs" : "waits");
+}
+
+void check_units(struct checkup *k)
+{
+        if (access("/run/systemd/system", F_OK) < 0) {
+                pid_t pid = ctl_daemon_pid(k->c);
+                check_add(k, "units", NOTICE, "", "no systemd here; czard %s",
+                        pid > 0 ? "runs" : "does not run");
+                return;
+        }
+        check_unit(k, "czard.service", true);
+        check_unit(k, "czard-fetch.socket", true);
+        check_unit(k, "czard-fetch.service", false);
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What needs the key or the network is tried by czard-decrypt and czard-fetch. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "check.h"
+#include "decrypt.h"
+#include "fetch.h"
+#include "keyring.h"
+#include "str.h"
+#include "table.h"
+
+#define SOON_SEC (60 * 86400)
+#define SKEW_SEC 300 /* S3 refuses at 15 minutes */
+
+/* --- key --- */
+
+static void check_expiry(struct checkup *k, const struct fact_key *key)
+{
+        int64_t left = key->expires - (int64_t)time(NULL);
+        char when[40];
+        const char *fix = "czarctl key extend, then send the new public key (czarctl key export) to edX";
+        if (key->expires == 0)
+                check_add(k, "key", FINE, "", "%s %s, never expires", key->fingerprint, key->user_id);
+        else
+                check_add(k, "key",
+                        left < 0          ? BAD
+                        : left < SOON_SEC ? NOTICE
+                                          : FINE,
+                        left < SOON_SEC ? fix : "", "%s %s, expire%s %s", key->fingerprint, key->user_id,
+                        left < 0 ? "d" : "s", ago(key->expires, when));
+}
+
+static void check_home(struct checkup *k, const char *home)
+{
+        struct fact_key keys[FACT_KEYS];
+        struct decrypt d = {.helper = HELPER_NONE};
+        struct error e = {};
+        char source[512] = "";
+        _cleanup_secret_ struct secret passphrase = {};
+        size_t n = keyring_read(home, keys, FACT_KEYS);
+        if (n == 0) {
+                check_add(k, "key", BAD, "czarctl keygen, or czarctl import-key FILE",
+                        "there is no secret key in %s", home);
+                return;
+        }
+        for (size_t i = 0; i < n; i++)
+                check_expiry(k, &keys[i]);
+        if (passphrase_find(k->c, &passphrase, source, &e) < 0) {
+                check_add(k, "passphrase", BAD, cause_advice(e.cause), "%s", e.text);
+                return;
+        }
+        if (decrypt_open(k->c, home, &passphrase, &d, &e) < 0) {
+                bool root = !*source && e.cause == CAUSE_PASSPHRASE && k->c->caller != 0;
+                check_add(k, "passphrase", BAD,
+                        root ? "run czarctl as root: a passphrase in /etc/credstore can only be read then"
+                             : cause_advice(e.cause),
+                        "%s", e.text);
+                return;
+        }
+        check_add(k, "passphrase", FINE, "", "the key can be used (%s)",
+                *source ? source : "it has no passphrase");
+        if (*d.warning)
+                check_add(k, "passphrase", NOTICE, "", "%s", d.warning);
+        decrypt_close(&d);
+}
+
+void check_key(struct checkup *k)
+{
+        const struct config *c = k->c->config;
+        struct strv seen = {};
+        for (size_t i = 0; i < c->n_packages; i++)
+                if (!strv_has(&seen, c->packages[i].homedir)) {
+                        strv_add(&seen, c->packages[i].homedir);
+                        check_home(k, c->packages[i].homedir);
+                }
+        strv_done(&seen);
+}
+
+/* --- S3 --- */
+
+static void check_prefix(struct checkup *k, struct fetch *f, const struct package_prefix *p, int64_t *skew)
+{
+        struct fetch_result res = {};
+        struct error e = {};
+        if (fetch_try(f, p->bucket, p->prefix, &res, &e) < 0) {
+                check_add(k, "prefix", BAD, cause_advice(e.cause), "s3://%s/%s: %s", p->bucket, p->prefix,
+                        e.text);
+                return;
+        }
+        if (res.skew_sec)
+                *skew = res.skew_sec;
+        if (res.cause != CAUSE_NONE)
+                check_add(k, res.cause == CAUSE_CREDENTIALS ? "credentials" : "prefix", BAD,
+                        cause_advice(res.cause), "s3://%s/%s: %s%s%s", p->bucket, p->prefix, res.detail,
+                        *res.access_key_id ? ", key id " : "", res.access_key_id);
+        else if (res.n == 0)
+                check_add(k, "prefix", NOTICE, "check the prefix, or wait for the first file",
+                        "s3://%s/%s: may be listed, but nothing is there", p->bucket, p->prefix);
+        else
+                check_add(k, "prefix", FINE, "", "s3://%s/%s: %llu object%s%s", p->bucket, p->prefix,
+                        (unsigned long long)res.n, res.n == 1 ? "" : "s", res.more ? " and more" : "");
+}
+
+static void check_prefixes(struct checkup *k, struct fetch *f)
+{
+        const struct config *c = k->c->config;
+        int64_t skew = 0;
+        for (size_t i = 0; i < c->n_packages; i++) {
+                struct package_prefix *p = NULL;
+                size_t n = 0;
+                if (package_prefixes(&c->packages[i].spec, &p, &n) < 0)
+                        continue;
+                for (size_t j = 0; j < n; j++)
+                        check_prefix(k, f, &p[j], &skew);
+                package_prefixes_free(p, n);
+        }
+        if (skew > SKEW_SEC || skew < -SKEW_SEC)
+                check_add(k, "clock", BAD, cause_advice(CAUSE_SKEW), "%lld s %s the clock of S3",
+                        (long long)llabs(skew), skew > 0 ? "behind" : "ahead of");
+        else
+                check_add(k, "clock", FINE, "", "no skew against S3 was seen");
+}
+
+void check_remote(struct checkup *k)
+{
+        struct fetch f = {.helper = HELPER_NONE};
+        struct error e = {};
+        if (k->c->config_is_partial) {
+                check_add(k, "prefix", NOTICE, "", "not tried: the configuration has errors");
+                return;
+        }
+        if (fetch_open(k->c, NULL, &f, &e) < 0) {
+                check_add(k, "credentials", BAD, cause_advice(e.cause), "%s", e.text);
+                return;
+        }
+        if (*f.source)
+                check_add(k, "credentials", FINE, "", "%s", f.source);
+        check_prefixes(k, &f);
+        fetch_close(&f);
+}

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a command reads. A czard.ini that has errors must not keep an admin from looking: then what is needed
+ * of it is taken line by line, and a warning says so. */
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "ctl.h"
+#include "fsx.h"
+#include "inifile.h"
+#include "limits.h"
+#include "str.h"
+
+/* --- saying what went wrong --- */
+
+int ctl_fail(const struct ctl *c, const struct error *e)
+{
+        (void)c;
+        const char *advice = cause_advice(e->cause);
+        bool told = strchr(e->text, ';') || e->cause == CAUSE_GONE || e->cause == CAUSE_INTERNAL;
+        fprintf(stderr, "czarctl: %s%s%s\n", e->text, *advice && !told ? "; " : "", told ? "" : advice);
+        return CTL_CANNOT;
+}
+
+int ctl_fail_text(const char *format, ...)
+{
+        va_list ap;
+        va_start(ap, format);
+        fputs("czarctl: ", stderr);
+        vfprintf(stderr, format, ap);
+        fputs("\n", stderr);
+        va_end(ap);
+        return CTL_CANNOT;
+}
+
+/* --- configuration --- */
+
+static const struct {
+        const char *section, *key;
+} used[] = {{"staging", "path"}, {"daemon", "state_dir"}, {"daemon", "socket"}, {"daemon", "poll_interval"},
+        {"openpgp", "homedir"}, {"openpgp", "passphrase_file"}, {"staging", "min_free"}, {"staging", "group"},
+        {"staging", "file_mode"}, {"staging", "dir_mode"}, {"staging", "encrypted_device"},
+        {"s3", "credentials"}};
+
+#define STAGING_PATH 0 /* in `used` */
+#define NO_STAGING "/nonexistent"
+
+struct found {
+        char *value[ELEMENTSOF(used)];
+};
+
+static void take_file(const char *path, struct found *f)
+{
+        struct inifile ini = {};
+        _cleanup_free_ char *text = NULL;
+        size_t len = 0;
+        if (read_file_at(AT_FDCWD, path, LIMIT_CONFIG_FILE, &text, &len) < 0 ||
+                inifile_read(text, len, &ini) < 0)
+                return;
+        for (size_t i = 0; i < ini.n; i++)
+                for (size_t k = 0; ini.items[i].kind == INIFILE_PAIR && k < ELEMENTSOF(used); k++)
+                        if (streq(ini.items[i].section, used[k].section) &&
+                                streq(ini.items[i].key, used[k].key)) {
+                                free(f->value[k]);
+                                f->value[k] = strdup(ini.items[i].value);
+                        }
+        inifile_done(&ini);
+}
+
+static int load_text(const struct strbuf *text, struct config **ret, struct error *e)
+{
+        _cleanup_close_ int fd = memfd_create("czard.ini", MFD_CLOEXEC);
+        if (fd < 0 || text->err || write_all(fd, text->s, text->len) < 0)
+                return -ENOMEM;
+        char path[64];
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        return config_load(path, ret, e, NULL);
+}
+
+static bool try_line(const struct strbuf *text, const char *section, const char *key, const char *value)
+{
+        _cleanup_strbuf_ struct strbuf with = {};
+        struct config *probe = NULL;
+        strbuf_printf(&with, "%s[%s]\n%s = %s\n", text->s, section, key, value);
+        bool fine = load_text(&with, &probe, NULL) == 0;
+        config_free(probe);
+        return fine;
+}
+
+/* Only what is in `used`, and of that only what is valid. */
+static int load_partial(struct ctl *c)
+{
+        struct found f = {};
+        take_file(c->config_path, &f);
+        _cleanup_free_ char *pattern = str_printf("%s.d/*.ini", c->config_path);
+        glob_t g = {};
+        if (pattern && glob(pattern, 0, NULL, &g) == 0)
+                for (size_t i = 0; i < g.gl_pathc; i++)
+                        take_file(g.gl_pathv[i], &f);
+        globfree(&g);
+        /* A package and a path must be there for anything to load. */
+        _cleanup_strbuf_ struct strbuf text = {};
+        strbuf_add(&text, "[package none]\ncategories = events\nevents = s3://none/none/\n");
+        bool has_path = f.value[STAGING_PATH] && try_line(&text, "staging", "path", f.value[STAGING_PATH]);
+        strbuf_printf(&text, "[staging]\npath = %s\n", has_path ? f.value[STAGING_PATH] : NO_STAGING);
+        for (size_t k = 0; k < ELEMENTSOF(used); k++) {
+                if (f.value[k] && k != STAGING_PATH &&
+                        try_line(&text, used[k].section, used[k].key, f.value[k]))
+                        strbuf_printf(&text, "[%s]\n%s = %s\n", used[k].section, used[k].key, f.value[k]);
+                free(f.value[k]);
+        }
+        c->config_is_partial = true;
+        struct error e = {};
+        return load_text(&text, &c->config, &e);
+}
+
+int ctl_load_config(struct ctl *c)
+{
+        struct error e = {};
+        struct strv more = {};
+        if (config_load(c->config_path, &c->config, &e, &more) >= 0) {
+                strv_done(&more);
+                return 0;
+        }
+        strv_done(&more);
+        snprintf(c->config_error, sizeof(c->config_error), "%s", e.text);
+        if (e.err == ENOENT && access(c->config_path, F_OK) < 0) {
+                /* Nothing to look at by: whoever has another file says --config. */
+                if (!c->command->early)
+                        return ctl_fail_text("%s", e.text);
+        }
+        if (e.err == EACCES)
+                return ctl_fail_text("%s (run czarctl as root or as the user of czard)", e.text);
+        if (load_partial(c) < 0)
+                return ctl_fail_text("%s", e.text);
+        if (!c->command->early)
+                fprintf(stderr, "czarctl: warning: the configuration has errors (czard --check-config): %s\n",
+                        e.text);
+        return 0;
+}
+
+/* --- state --- */
+
+int ctl_open_state(struct ctl *c, struct error *e)
+{
+        if (c->state_fd >= 0)
+                return 0;
+        c->state_fd = open(c->config->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (c->state_fd >= 0)
+                return 0;
+        int err = errno;
+        return error_set(e, CAUSE_INTERNAL, err, "cannot open state_dir %s: %s%s", c->config->state_dir,
+                strerror(err), err == EACCES ? " (run czarctl as root or as the user of czard)" : "");
+}
+
+int ctl_open_ledger(struct ctl *c)
+{
+        struct error e = {};
+        if (c->ledger)
+                return 0;
+        int r = ctl_open_state(c, &e);
+        if (r < 0)
+                return ctl_fail(c, &e);
+        if (faccessat(c->state_fd, "ledger.db", F_OK, 0) < 0 && errno == ENOENT)
+                return ctl_fail_text(
+                        "there is no ledger in %s yet: czard has not run with this configuration",
+                        c->config->state_dir);
+        r = ledger_open_readonly(c->config->state_dir, &c->ledger, &e);
+        if (r < 0 && e.err == EACCES)
+                error_set(&e, CAUSE_INTERNAL, EACCES,
+                        "cannot read the ledger in %s (run czarctl as root or as the user of czard)",
+                        c->config->state_dir);
+        return r < 0 ? ctl_fail(c, &e) : 0;
+}
+
+pid_t ctl_daemon_pid(struct ctl *c)
+{
+        struct error e = {};
+        if (ctl_open_state(c, &e) < 0)
+                return -1;
+        _cleanup_close_ int fd = openat(c->state_fd, "lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+                return errno == ENOENT ? 0 : -1;
+        if (flock(fd, LOCK_SH | LOCK_NB) == 0)
+                return 0;
+        char text[32];
+        ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+        text[n > 0 ? n : 0] = 0;
+        uint64_t pid = 0;
+        text[strcspn(text, "\n")] = 0;
+        return parse_u64(text, INT32_MAX, &pid) == 0 && pid > 0 ? (pid_t)pid : -1;
+}
+
+void ctl_run_dir(const struct ctl *c, char *ret, size_t size)
+{
+        const char *given = getenv("RUNTIME_DIRECTORY");
+        struct stat st;
+        uid_t uid = stat(c->config->state_dir, &st) == 0 ? st.st_uid : geteuid();
+        char user[64];
+        snprintf(user, sizeof(user), "/run/user/%u", (unsigned)uid);
+        /* The unit's RuntimeDirectory=czard is found without its environment; it is there while czard runs.
+         */
+        if (!str_empty(given))
+                snprintf(ret, size, "%s", given);
+        else if (stat("/run/czard", &st) == 0 && st.st_uid == uid)
+                snprintf(ret, size, "/run/czard");
+        else if (access(user, X_OK) == 0)
+                snprintf(ret, size, "%s/czard", user);
+        else
+                snprintf(ret, size, "%s/run", c->config->state_dir);
+}
+
+void ctl_socket_path(const struct ctl *c, char *ret, size_t size)
+{
+        if (c->config->socket) {
+                snprintf(ret, size, "%s", c->config->socket);
+                return;
+        }
+        char dir[3072];
+        ctl_run_dir(c, dir, sizeof(dir));
+        snprintf(ret, size, "%s/control", dir);
+}
+
+/* --- answers --- */
+
+void answer_open(struct json *j)
+{
+        json_open(j, NULL, '{');
+        json_u64(j, "version", 1);
+}
+
+int answer_print(struct json *j)
+{
+        json_close(j, '}');
+        if (j->out.err)
+                return ctl_fail_text("out of memory");
+        puts(j->out.s);
+        return 0;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* czarctl: what its commands share.
+ *
+ *   main ── options ── owner (become the owner of state_dir; a keeper stays behind for what only root may)
+ *      └── a command ─┬─ ctl_config, ctl_ledger      what it reads, opened on first use
+ *                     ├─ table, json, say            what it prints
+ *                     ├─ ask                         a running czard does it (control socket), or
+ *                     ├─ hand                        we do it under the lock
+ *                     └─ helper                      czard-fetch and czard-decrypt, as czard starts them
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "cleanup.h"
+#include "config.h"
+#include "error.h"
+#include "json.h"
+#include "ledger.h"
+#include "macro.h"
+
+enum ctl_exit { CTL_WELL = 0, CTL_FOUND = 1, CTL_USAGE = 2, CTL_CANNOT = 3 };
+
+#define FLAGS_MOST 16
+/* An option of a command. value NULL: a switch. */
+struct flag {
+        const char *name, *value, *help;
+};
+
+struct ctl;
+struct command {
+        const char *name;
+        const char *arguments; /* as in the usage, "" none */
+        const char *summary;   /* one line */
+        const char *examples;  /* for --help, "" none */
+        struct flag flags[FLAGS_MOST];
+        int least, most; /* arguments; most -1: any number */
+        /* What must be done with the rights of who started us, before we become the owner of state_dir: input
+         * opened, places for output announced (owner.h). May be NULL. */
+        int (*prepare)(struct ctl *c);
+        int (*run)(struct ctl *c);
+        /* Works also when czard.ini is not whole yet: uses what of it can be read. All others complain less:
+         * they use state_dir, socket and [staging] of a broken one and say so. */
+        bool early;
+};
+
+struct ctl {
+        const struct command *command;
+        const char *config_path;
+        bool json, help, version;
+        const char *values[FLAGS_MOST]; /* of the command's flags, "" for a switch that is given */
+        int argc;
+        char **argv; /* the command's arguments */
+
+        uid_t caller; /* who started us */
+        struct config *config;
+        bool config_is_partial; /* the file has errors */
+        char config_error[512];
+        struct ledger *ledger;
+        int state_fd; /* -1: not open */
+        struct owner *owner;
+        struct fetch_unit *unit; /* started as root by prepare, NULL */
+        int input_fd;            /* opened by prepare, -1 */
+        int passphrase_fd;       /* the same: the stored credential, -1 */
+        int passphrase_file_fd;  /* the same: --passphrase-file, -1 */
+};
+
+/* --- commands.c --- */
+extern const struct command commands[];
+const struct command *command_find(const char *name);
+void usage_all(FILE *f);
+void usage_command(const struct command *c, FILE *f);
+
+/* --- options.c --- */
+/* Fills c. 0, or the status to exit with after a text on stderr. */
+int options_parse(struct ctl *c, int argc, char **argv);
+/* The flag's value, "" for a switch, NULL when not given. */
+const char *ctl_flag(const struct ctl *c, const char *name);
+
+/* --- context.c --- */
+/* Reads the configuration into c->config. 0, or an exit status after a text. */
+int ctl_load_config(struct ctl *c);
+/* The ledger, read-only, into c->ledger. 0, or an exit status after a text. */
+int ctl_open_ledger(struct ctl *c);
+int ctl_open_state(struct ctl *c, struct error *e);
+/* Says "czarctl: ..." with advice on stderr. Returns CTL_CANNOT. */
+int ctl_fail(const struct ctl *c, const struct error *e);
+int ctl_fail_text(const char *format, ...) _printf_(1, 2);
+int ctl_usage(const struct ctl *c, const char *format, ...) _printf_(2, 3);
+/* Where the runtime files of the daemon are, as startup.c chooses. "" when they cannot be told. */
+void ctl_run_dir(const struct ctl *c, char *ret, size_t size);
+/* The path of the control socket. */
+void ctl_socket_path(const struct ctl *c, char *ret, size_t size);
+/* PID of the czard that holds the lock, 0: none runs. -1: cannot tell. */
+pid_t ctl_daemon_pid(struct ctl *c);
+
+/* Dates of --since and --until: YYYY-MM-DD. NULL stays NULL. 0 or CTL_USAGE. */
+int ctl_date_flag(const struct ctl *c, const char *name, const char **ret);
+
+/* Opens {"version":1, ... of the answer. */
+void answer_open(struct json *j);
+/* Closes and prints it. 0 or CTL_CANNOT. */
+int answer_print(struct json *j);

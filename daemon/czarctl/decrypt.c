@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* czarctl's end of czard-decrypt: it holds the key, has no network, and gives back one small plaintext. */
+#include "decrypt.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "credstore.h"
+#include "fsx.h"
+#include "limits.h"
+#include "str.h"
+
+#define START_SECONDS 60
+#define VERDICT_SECONDS 60
+
+/* --- the worker --- */
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+        (void)st;
+        (void)type;
+        (void)ftw;
+        remove(path);
+        return 0;
+}
+
+static int make_home(const struct ctl *c, char home[4096], struct error *e)
+{
+        char base[3072];
+        ctl_run_dir(c, base, sizeof(base));
+        if (mkdir(base, 0700) < 0 && errno != EEXIST)
+                return error_set(e, CAUSE_HELPER, errno, "cannot make %.400s: %s", base, strerror(errno));
+        snprintf(home, 4096, "%s/ctl-%ld", base, (long)getpid());
+        nftw(home, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+        if (mkdir(home, 0700) < 0)
+                return error_set(e, CAUSE_HELPER, errno, "cannot make %.400s: %s", home, strerror(errno));
+        return 0;
+}
+
+static int send_setup(struct ctl *c, struct decrypt *d, const char *homedir, const struct secret *passphrase,
+        struct error *e)
+{
+        const struct config_limits *l = &c->config->limits;
+        struct message m = {.type = PROTO_SETUP,
+                .setup = {.home = d->home,
+                        .source = homedir,
+                        .import = 1,
+                        .signatures = SIGNATURES_OPTIONAL,
+                        .engine = (uint8_t)c->config->openpgp.engine,
+                        .max_plaintext = LIMIT_CREDENTIALS_FILE,
+                        .max_ratio = l->max_ratio,
+                        .max_members = l->max_members,
+                        .max_name = l->max_name}};
+        _cleanup_close_ int fd = -1;
+        if (passphrase->p) {
+                fd = secret_to_fd(passphrase);
+                if (fd < 0)
+                        return error_set(e, CAUSE_HELPER, -fd, "memory file: %s", strerror(-fd));
+                m.fds[0] = fd;
+                m.n_fds = 1;
+        }
+        return helper_send(&d->helper, &m, e);
+}
+
+static int take_ready(struct decrypt *d, struct error *e)
+{
+        struct message m = {};
+        int r = helper_receive(&d->helper, START_SECONDS, &m, e);
+        if (r < 0)
+                return r;
+        if (m.type != PROTO_READY)
+                r = error_set(e, CAUSE_HELPER, EPROTO, "czard-decrypt sent an unexpected message");
+        else if (m.ready.outcome.cause != CAUSE_NONE)
+                r = error_set(e, (enum cause)m.ready.outcome.cause, EACCES, "%s", m.ready.outcome.detail);
+        else
+                snprintf(d->warning, sizeof(d->warning), "%s", m.ready.warning);
+        for (size_t i = 0; r == 0 && i < m.ready.n_keys && d->n_keys < FACT_KEYS; i++) {
+                struct fact_key *k = &d->keys[d->n_keys++];
+                snprintf(k->fingerprint, sizeof(k->fingerprint), "%s", m.ready.keys[i].fingerprint);
+                snprintf(k->user_id, sizeof(k->user_id), "%s", m.ready.keys[i].user_id);
+                k->created = m.ready.keys[i].created;
+                k->expires = m.ready.keys[i].expires;
+        }
+        message_done(&m);
+        return r;
+}
+
+int decrypt_open(struct ctl *c, const char *homedir, const struct secret *passphrase, struct decrypt *ret,
+        struct error *e)
+{
+        struct decrypt d = {.helper = HELPER_NONE};
+        struct error mine = {};
+        int r = make_home(c, d.home, &mine);
+        if (r == 0)
+                r = helper_start("czard-decrypt", NULL, &d.helper, &mine);
+        if (r == 0)
+                r = send_setup(c, &d, homedir, passphrase, &mine);
+        if (r == 0)
+                r = take_ready(&d, &mine);
+        if (r < 0) {
+                decrypt_close(&d);
+                *e = mine;
+                return r;
+        }
+        *ret = d;
+        return 0;
+}
+
+void decrypt_close(struct decrypt *d)
+{
+        helper_stop(&d->helper);
+        if (*d->home)
+                nftw(d->home, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+        d->home[0] = 0;
+}
+
+/* --- one message --- */
+
+/* The message is small: it fits into the pipe. */
+static int fill_pipe(int fd, uint64_t size, int *ret_pipe, struct error *e)
+{
+        char buf[LIMIT_CREDENTIALS_FILE];
+        int fds[2];
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return error_set(e, CAUSE_HELPER, errno, "pipe: %s", strerror(errno));
+        fcntl(fds[1], F_SETPIPE_SZ, (int)sizeof(buf));
+        ssize_t n = pread(fd, buf, sizeof(buf), 0);
+        int r = n == (ssize_t)size ? write_all(fds[1], buf, (size_t)n) : -EIO;
+        close_fd(fds[1]);
+        if (r < 0) {
+                close_fd(fds[0]);
+                return error_set(e, CAUSE_HELPER, -r, "reading the message: %s", strerror(-r));
+        }
+        *ret_pipe = fds[0];
+        return 0;
+}
+
+static int take_verdict(struct decrypt *d, struct error *e)
+{
+        for (;;) {
+                struct message m = {};
+                int r = helper_receive(&d->helper, VERDICT_SECONDS, &m, e);
+                if (r < 0)
+                        return r;
+                bool over = m.type == PROTO_VERDICT;
+                if (over && m.verdict.outcome.cause != CAUSE_NONE)
+                        r = error_set(e, (enum cause)m.verdict.outcome.cause, EBADMSG, "%s",
+                                m.verdict.outcome.detail);
+                message_done(&m);
+                if (over)
+                        return r;
+        }
+}
+
+int decrypt_message(struct decrypt *d, int fd, struct secret *ret, struct error *e)
+{
+        struct stat st;
+        if (fstat(fd, &st) < 0 || st.st_size <= 0 || st.st_size > (off_t)LIMIT_CREDENTIALS_FILE)
+                return error_set(e, CAUSE_BAD_PGP, EFBIG, "not a file of credentials: it has %lld bytes",
+                        (long long)st.st_size);
+        _cleanup_close_ int out = memfd_create("plaintext", MFD_CLOEXEC);
+        _cleanup_close_ int in = -1;
+        int r = out < 0 ? error_set(e, CAUSE_HELPER, errno, "memory file: %s", strerror(errno))
+                        : fill_pipe(fd, (uint64_t)st.st_size, &in, e);
+        struct message m = {.type = PROTO_FILE,
+                .id = 1,
+                .file = {.size = (uint64_t)st.st_size, .format = FORMAT_OPAQUE},
+                .fds = {in, out},
+                .n_fds = 2};
+        if (r == 0)
+                r = helper_send(&d->helper, &m, e);
+        if (r == 0)
+                r = take_verdict(d, e);
+        if (r < 0)
+                return r;
+        if (lseek(out, 0, SEEK_SET) < 0 || (r = secret_read_all(out, LIMIT_CREDENTIALS_FILE, ret)) < 0)
+                return error_set(e, CAUSE_HELPER, r < 0 ? -r : errno, "reading the plaintext");
+        return 0;
+}
+
+/* --- the passphrase --- */
+
+void passphrase_prepare(struct ctl *c)
+{
+        int fd = geteuid() == 0 ? credstore_open("czard.passphrase") : -1;
+        if (fd >= 0)
+                c->passphrase_fd = fd;
+}
+
+int passphrase_find(struct ctl *c, struct secret *ret, char ret_source[512], struct error *e)
+{
+        const char *dir = getenv("CREDENTIALS_DIRECTORY"), *path = c->config->openpgp.passphrase_file;
+        _cleanup_free_ char *credential = dir ? str_printf("%s/czard.passphrase", dir) : NULL;
+        bool is_credential = credential && access(credential, F_OK) == 0;
+        ret_source[0] = 0;
+        if (is_credential)
+                path = credential;
+        else if (c->passphrase_fd >= 0)
+                path = "the stored credential czard.passphrase";
+        if (!path)
+                return 0;
+        snprintf(ret_source, 512, "%s", path);
+        if (c->passphrase_fd >= 0 && !is_credential) {
+                if (lseek(c->passphrase_fd, 0, SEEK_SET) < 0)
+                        return -errno;
+                int r = secret_read_line(c->passphrase_fd, LIMIT_PASSPHRASE, ret);
+                return r < 0 ? error_set(e, CAUSE_PASSPHRASE, -r, "%s: %s", path, strerror(-r)) : 0;
+        }
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+        int r = fd < 0 ? -errno : is_credential ? 0 : check_owner_mode(fd, path, 077, e);
+        if (r < 0 && fd >= 0)
+                return r;
+        if (r == 0)
+                r = secret_read_line(fd, LIMIT_PASSPHRASE, ret);
+        return r < 0 ? error_set(e, CAUSE_PASSPHRASE, -r, "cannot read the passphrase from %s: %s", path,
+                               strerror(-r))
+                     : 0;
+}

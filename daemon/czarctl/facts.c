@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Facts come from the ledger, where czard leaves them, so that they are there also while it is stopped. */
+#include "facts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "ask.h"
+#include "control_msg.h"
+#include "credstore.h"
+#include "keyring.h"
+#include "timespan.h"
+
+static int64_t time_fact(struct ctl *c, const char *name)
+{
+        char text[64];
+        int64_t sec = 0;
+        if (ledger_meta_get(c->ledger, name, text, sizeof(text), NULL) < 0 || !*text ||
+                time_parse_rfc3339(text, &sec) < 0)
+                return 0;
+        return sec;
+}
+
+/* A line for each key: FINGERPRINT CREATED EXPIRES USER ID */
+static void read_keys(struct ctl *c, struct facts *f)
+{
+        char text[8192] = "";
+        ledger_meta_get(c->ledger, "keys", text, sizeof(text), NULL);
+        for (char *save = NULL, *line = strtok_r(text, "\n", &save); line && f->n_keys < FACT_KEYS;
+                line = strtok_r(NULL, "\n", &save)) {
+                struct fact_key k = {};
+                long long created = 0, expires = 0;
+                int at = 0;
+                if (sscanf(line, "%64s %lld %lld %n", k.fingerprint, &created, &expires, &at) < 3)
+                        continue;
+                k.created = created;
+                k.expires = expires;
+                snprintf(k.user_id, sizeof(k.user_id), "%s", line + at);
+                f->keys[f->n_keys++] = k;
+        }
+        if (f->n_keys == 0)
+                f->n_keys = keyring_read(c->config->openpgp.homedir, f->keys, FACT_KEYS);
+}
+
+static void read_credentials(const struct ctl *c, struct facts *f)
+{
+        struct stat st;
+        const char *path = c->config->s3.credentials;
+        bool encrypted;
+        if (credstore_has("czard.s3", &f->credentials_since, &encrypted)) {
+                snprintf(f->credentials, sizeof(f->credentials), "%s/czard.s3",
+                        encrypted ? CREDSTORE_ENCRYPTED : CREDSTORE);
+        } else if (path) {
+                snprintf(f->credentials, sizeof(f->credentials), "%s", path);
+                if (stat(path, &st) == 0)
+                        f->credentials_since = st.st_mtime;
+        } else {
+                /* Only root sees the store; import-credentials left a note. */
+                f->credentials_since = time_fact((struct ctl *)(uintptr_t)c, "credentials-imported");
+        }
+}
+
+static void on_live(void *arg, const struct ask_row *row)
+{
+        struct facts *f = arg;
+        if (streq(row->what, "next-poll"))
+                f->next_poll = row->bytes < 0 ? 0 : (int64_t)time(NULL) + row->bytes;
+        else if (streq(row->what, "running"))
+                f->running = (uint64_t)row->bytes;
+        else if (streq(row->what, "due"))
+                f->due = (uint64_t)row->bytes;
+        else if (streq(row->what, "due-bytes"))
+                f->due_bytes = (uint64_t)row->bytes;
+        else if (streq(row->what, "pause"))
+                snprintf(f->pauses + strlen(f->pauses), sizeof(f->pauses) - strlen(f->pauses), "%s%s",
+                        *f->pauses ? ", " : "", row->text);
+}
+
+static void ask_live(struct ctl *c, struct facts *f)
+{
+        struct strv r = {};
+        struct error e = {};
+        struct ask_spec spec = {.request = &r, .row = on_live, .arg = f};
+        if (strv_add(&r, "status") == 0)
+                f->live = ask_daemon(c, &spec, &e) == 0;
+        strv_done(&r);
+}
+
+int facts_read(struct ctl *c, bool live, struct facts *ret)
+{
+        struct facts f = {};
+        int r = ctl_open_ledger(c);
+        if (r)
+                return r;
+        f.daemon = ctl_daemon_pid(c);
+        f.last_poll = time_fact(c, "last-poll");
+        f.last_poll_incomplete = time_fact(c, "last-poll-incomplete");
+        ledger_meta_get(c->ledger, "paused", f.paused, sizeof(f.paused), NULL);
+        read_keys(c, &f);
+        read_credentials(c, &f);
+        if (live && f.daemon > 0)
+                ask_live(c, &f);
+        *ret = f;
+        return 0;
+}
+
+int64_t facts_key_left(const struct facts *f)
+{
+        int64_t least = INT64_MAX, now = (int64_t)time(NULL);
+        for (size_t i = 0; i < f->n_keys; i++)
+                if (f->keys[i].expires != 0)
+                        least = MIN(least, f->keys[i].expires - now);
+        return least;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What status, metrics, gaps and report say beside the objects: polls, pause, keys, credentials. */
+#pragma once
+
+#include "ctl.h"
+
+#define FACT_KEYS 16
+
+struct fact_key {
+        char fingerprint[65], user_id[256];
+        int64_t created, expires; /* seconds; expires 0: never */
+};
+struct facts {
+        pid_t daemon;                            /* 0: does not run; -1: cannot tell */
+        int64_t last_poll, last_poll_incomplete; /* seconds, 0: never */
+        int64_t next_poll;                       /* 0: not known or none planned */
+        char paused[512];                        /* by an admin; "" not */
+        char pauses[512];                        /* all that czard names while it runs, "" none */
+        uint64_t running, due, due_bytes;        /* of czard's queue */
+        bool live;                               /* the two lines above are from a running czard */
+        struct fact_key keys[FACT_KEYS];
+        size_t n_keys;
+        char credentials[512];     /* where they are, "" not known */
+        int64_t credentials_since; /* modification time, 0: not known */
+};
+/* Opens the ledger when it is not. live: ask a running czard too. 0 or an exit status after a text. */
+int facts_read(struct ctl *c, bool live, struct facts *ret);
+/* Seconds until the first key expires; INT64_MAX: none does. */
+int64_t facts_key_left(const struct facts *f);

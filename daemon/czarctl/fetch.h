@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* czard-fetch for one command: listings only. */
+#pragma once
+
+#include "ctl.h"
+#include "helper.h"
+
+/* Started by root with the stored credential, before root is given up: see fetch_prepare(). */
+struct fetch_unit;
+
+/* In prepare: when the credentials are where only root may read them, systemd starts a czard-fetch with them,
+ * as a transient unit with a user of its own. Otherwise nothing is done, and fetch_open() starts it as a
+ * child. */
+int fetch_prepare(struct ctl *c);
+struct fetch_unit *fetch_unit_free(struct fetch_unit *u);
+
+struct fetch {
+        struct helper helper;
+        uint32_t last_id;
+        char source[256]; /* where its credentials came from */
+};
+/* config_path NULL: the one of c. Waits until it serves. 0 or -errno. */
+int fetch_open(struct ctl *c, const char *config_path, struct fetch *ret, struct error *e);
+void fetch_close(struct fetch *f);
+#define _cleanup_fetch_ _cleanup_(fetch_close)
+
+/* Asks for a listing; the answers come by fetch_next(). *ret_id: its number. */
+int fetch_list(struct fetch *f, const char *bucket, const char *prefix, const char *start_after,
+        uint32_t *ret_id, struct error *e);
+/* The next LISTED or DONE. */
+int fetch_next(struct fetch *f, struct message *ret, struct error *e);
+/* The first page of one listing; only whether it works and how. */
+struct fetch_result {
+        enum cause cause;
+        char detail[512], access_key_id[129];
+        int64_t skew_sec;
+        uint64_t n;
+        bool more; /* n is not all */
+};
+int fetch_try(
+        struct fetch *f, const char *bucket, const char *prefix, struct fetch_result *ret, struct error *e);

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A helper of czard, started and spoken to without an event loop. */
+#pragma once
+
+#include "ctl.h"
+#include "proto.h"
+
+struct helper {
+        pid_t pid; /* 0: none */
+        int sock;  /* -1: none */
+};
+#define HELPER_NONE                                                                                          \
+        {                                                                                                    \
+                .pid = 0, .sock = -1                                                                         \
+        }
+
+/* Starts libexec program `name` with args (NULL-terminated) and "--channel 3". 0 or -errno. */
+int helper_start(const char *name, const char *const *args, struct helper *ret, struct error *e);
+int helper_send(struct helper *h, const struct message *m, struct error *e);
+/* The next message within that time; the caller calls message_done(). 0 or -errno. */
+int helper_receive(struct helper *h, unsigned seconds, struct message *ret, struct error *e);
+/* Closes the channel and waits a moment; then it is killed with its group. */
+void helper_stop(struct helper *h);
+#define _cleanup_helper_ _cleanup_(helper_stop)
+/* Where a program of libexec is. 0 or -errno. */
+int helper_find(const char *name, char *ret, size_t size);

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* import-credentials: what edX mailed is decrypted by czard-decrypt, checked, tried with one LIST by
+ * czard-fetch, and stored where czard-fetch finds it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "credentials.h"
+#include "decrypt.h"
+#include "fetch.h"
+#include "fsx.h"
+#include "limits.h"
+#include "owner.h"
+#include "prompt.h"
+#include "runs.h"
+#include "str.h"
+#include "table.h"
+
+int prepare_import_credentials(struct ctl *c)
+{
+        c->input_fd = open(c->argv[0], O_RDONLY | O_CLOEXEC);
+        if (c->input_fd < 0)
+                return ctl_fail_text("%s: %s", c->argv[0], strerror(errno));
+        passphrase_prepare(c);
+        const char *file = c->config->s3.credentials;
+        if (!file && geteuid() != 0)
+                return ctl_fail_text("storing them for systemd needs root; without systemd set [s3] "
+                                     "credentials = FILE first");
+        int r = file ? owner_output(c, file, OUTPUT_SECRET, 0400)
+                     : owner_output(c, "czard.s3", OUTPUT_CREDENTIAL, 0400);
+        return r < 0 ? ctl_fail_text("out of memory") : 0;
+}
+
+/* --- decrypting --- */
+
+static bool is_encrypted(int fd)
+{
+        char p[32];
+        ssize_t n = pread(fd, p, sizeof(p), 0);
+        return n > 0 && ((unsigned char)p[0] >= 0x80 || (n >= 15 && memcmp(p, "-----BEGIN PGP ", 15) == 0)) &&
+               !(n >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0);
+}
+
+static int open_worker(struct ctl *c, struct decrypt *d, struct error *e)
+{
+        _cleanup_secret_ struct secret passphrase = {};
+        const char *home = c->config->openpgp.homedir;
+        char source[512];
+        int r = passphrase_find(c, &passphrase, source, e);
+        if (r == 0)
+                r = decrypt_open(c, home, &passphrase, d, e);
+        if (r == 0 || e->cause != CAUSE_PASSPHRASE || !prompt_possible())
+                return r;
+        if (prompt_passphrase("Passphrase of the key: ", false, &passphrase) < 0)
+                return r;
+        *e = (struct error){};
+        return decrypt_open(c, home, &passphrase, d, e);
+}
+
+static int get_csv(struct ctl *c, struct secret *ret, struct error *e)
+{
+        if (!is_encrypted(c->input_fd)) {
+                int r = secret_read_all(c->input_fd, LIMIT_CREDENTIALS_FILE, ret);
+                return r < 0 ? error_set(e, CAUSE_INTERNAL, -r, "%s: %s", c->argv[0], strerror(-r)) : 0;
+        }
+        struct decrypt d = {.helper = HELPER_NONE};
+        int r = open_worker(c, &d, e);
+        if (r == 0) {
+                r = decrypt_message(&d, c->input_fd, ret, e);
+                decrypt_close(&d);
+        }
+        return r;
+}
+
+/* The parser overwrites what it reads. */
+static int check_columns(const struct secret *csv, char key_id[129], struct error *e)
+{
+        _cleanup_secret_ struct secret copy = {};
+        _cleanup_credentials_ struct credentials k = {};
+        if (secret_alloc(csv->len, &copy) < 0)
+                return error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");
+        memcpy(copy.p, csv->p, csv->len);
+        copy.len = csv->len;
+        int r = credentials_parse(&copy, &k, e);
+        if (r == 0)
+                snprintf(key_id, 129, "%s", k.access_key_id);
+        return r;
+}
+
+/* --- the LIST --- */
+
+/* A folder as systemd would make it, on the runtime file system and only while we try. */
+struct trial {
+        char dir[4096];
+        char *before; /* CREDENTIALS_DIRECTORY */
+};
+
+static void trial_done(struct trial *t)
+{
+        _cleanup_free_ char *file = str_printf("%s/czard.s3", t->dir);
+        if (*t->dir) {
+                if (file)
+                        (void)unlink(file);
+                (void)rmdir(t->dir);
+        }
+        if (t->before)
+                setenv("CREDENTIALS_DIRECTORY", t->before, 1);
+        else
+                unsetenv("CREDENTIALS_DIRECTORY");
+        free(t->before);
+}
+
+static int trial_begin(const struct ctl *c, const struct secret *csv, struct trial *t, struct error *e)
+{
+        char base[3072];
+        const char *before = getenv("CREDENTIALS_DIRECTORY");
+        t->before = before ? strdup(before) : NULL;
+        ctl_run_dir(c, base, sizeof(base));
+        if (mkdir(base, 0700) < 0 && errno != EEXIST)
+                return error_set(e, CAUSE_INTERNAL, errno, "cannot make %.400s: %s", base, strerror(errno));
+        snprintf(t->dir, sizeof(t->dir), "%s/ctl-%ld-s3", base, (long)getpid());
+        if (mkdir(t->dir, 0700) < 0)
+                return error_set(e, CAUSE_INTERNAL, errno, "cannot make %.400s: %s", t->dir, strerror(errno));
+        _cleanup_close_ int dir = open(t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_close_ int fd =
+                dir < 0 ? -1 : openat(dir, "czard.s3", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+        int r = fd < 0 ? -errno : write_all(fd, csv->p, csv->len);
+        if (r < 0)
+                return error_set(e, CAUSE_INTERNAL, -r, "%.400s: %s", t->dir, strerror(-r));
+        setenv("CREDENTIALS_DIRECTORY", t->dir, 1);
+        return 0;
+}
+
+/* Of the first package that has no credentials of its own. */
+static int try_list(struct ctl *c, struct fetch_result *ret, char where[1200], struct error *e)
+{
+        const struct config_package *p = NULL;
+        const char *general = c->config->s3.credentials;
+        for (size_t i = 0; i < c->config->n_packages && !p; i++) {
+                const char *own = c->config->packages[i].credentials;
+                if (!own || (general && streq(own, general)))
+                        p = &c->config->packages[i];
+        }
+        struct package_prefix *prefixes = NULL;
+        size_t n = 0;
+        if (!p || package_prefixes(&p->spec, &prefixes, &n) < 0 || n == 0)
+                return error_set(e, CAUSE_CONFIG, ENOENT, "no [package] section uses these credentials");
+        snprintf(where, 1200, "s3://%s/%s", prefixes[0].bucket, prefixes[0].prefix);
+        struct fetch f = {.helper = HELPER_NONE};
+        int r = fetch_open(c, NULL, &f, e);
+        if (r == 0) {
+                r = fetch_try(&f, prefixes[0].bucket, prefixes[0].prefix, ret, e);
+                fetch_close(&f);
+        }
+        package_prefixes_free(prefixes, n);
+        return r;
+}
+
+/* 0: they work; CTL_FOUND: stored with a warning; else refused. */
+static int judge(struct ctl *c, const struct fetch_result *res, const char *where)
+{
+        bool force = ctl_flag(c, "force");
+        if (res->cause == CAUSE_NONE)
+                return 0;
+        if (res->cause == CAUSE_DENIED) {
+                fprintf(stderr, "czarctl: S3 knows the key, but it may not list %s: %s; %s\n", where,
+                        res->detail, cause_advice(res->cause));
+                return CTL_FOUND;
+        }
+        fprintf(stderr, "czarctl: listing %s failed: %s; %s%s\n", where, res->detail,
+                cause_advice(res->cause),
+                res->cause == CAUSE_CREDENTIALS ? " (new keys take some minutes to work)" : "");
+        if (!force)
+                fputs("czarctl: not stored; --force stores them all the same\n", stderr);
+        return force ? CTL_FOUND : CTL_CANNOT;
+}
+
+static int try_them(struct ctl *c, const struct secret *csv)
+{
+        struct trial t = {};
+        struct fetch_result res = {};
+        struct error e = {};
+        char where[1200] = "";
+        if (c->config_is_partial) {
+                fprintf(stderr, "czarctl: not tried, because the configuration has errors: %s\n",
+                        c->config_error);
+                return ctl_flag(c, "force") ? CTL_FOUND : CTL_CANNOT;
+        }
+        int r = trial_begin(c, csv, &t, &e);
+        if (r == 0)
+                r = try_list(c, &res, where, &e);
+        trial_done(&t);
+        if (r < 0 && !ctl_flag(c, "force"))
+                return ctl_fail(c, &e);
+        if (r < 0)
+                return CTL_FOUND;
+        return judge(c, &res, where);
+}
+
+int run_import_credentials(struct ctl *c)
+{
+        _cleanup_secret_ struct secret csv = {};
+        struct error e = {};
+        char key_id[129] = "", where[512];
+        int r = get_csv(c, &csv, &e);
+        if (r == 0)
+                r = check_columns(&csv, key_id, &e);
+        if (r < 0)
+                return ctl_fail(c, &e);
+        int tried = try_them(c, &csv);
+        if (tried == CTL_CANNOT)
+                return tried;
+        _cleanup_close_ int fd = secret_to_fd(&csv);
+        if (fd < 0)
+                return ctl_fail_text("memory file: %s", strerror(-fd));
+        if (owner_put_fd(c, 0, fd, where, &e) < 0)
+                return ctl_fail(c, &e);
+        if (c->json) {
+                _cleanup_json_ struct json j = {};
+                answer_open(&j);
+                json_str(&j, "access_key_id", key_id);
+                json_str(&j, "stored", where);
+                json_bool(&j, "works", tried == 0);
+                return answer_print(&j);
+        }
+        printf("%s stored in %s%s\n", key_id, where, tried == 0 ? "; listing works" : "");
+        puts("A running czard takes them over by: systemctl reload czard\n"
+             "Remove the file you imported and the mail it came with.");
+        return 0;
+}

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Giving up root, and the keeper. The keeper parses nothing: a request is the number of an output that was
+ * announced before the rights were given up, and a descriptor. */
+#include "owner.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <libgen.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "credstore.h"
+#include "fsx.h"
+#include "secret.h"
+#include "str.h"
+
+#define OUTPUTS_MOST 8
+#define OUTPUT_BYTES_MOST (64 * GIB)
+
+struct output {
+        char path[PATH_MAX];
+        enum output_kind kind;
+        mode_t mode;
+};
+
+struct owner {
+        struct output outputs[OUTPUTS_MOST];
+        size_t n;
+        uid_t uid; /* of state_dir, -1: not known */
+        gid_t gid;
+        int keeper; /* socket, -1: none; we do it ourselves */
+};
+
+struct answer {
+        int err; /* positive */
+        char where[512], text[512];
+};
+
+static struct owner *owner_of(struct ctl *c)
+{
+        if (!c->owner) {
+                c->owner = calloc(1, sizeof(*c->owner));
+                if (c->owner)
+                        *c->owner = (struct owner){.keeper = -1, .uid = (uid_t)-1, .gid = (gid_t)-1};
+        }
+        return c->owner;
+}
+
+struct owner *owner_free(struct owner *o)
+{
+        if (o)
+                close_fd(o->keeper);
+        free(o);
+        return NULL;
+}
+
+int owner_output(struct ctl *c, const char *path, enum output_kind kind, mode_t mode)
+{
+        struct owner *o = owner_of(c);
+        if (!o || o->n == OUTPUTS_MOST || strlen(path) >= PATH_MAX)
+                return -ENOMEM;
+        struct output *out = &o->outputs[o->n];
+        *out = (struct output){.kind = kind, .mode = mode};
+        snprintf(out->path, sizeof(out->path), "%s", path);
+        return (int)o->n++;
+}
+
+/* --- doing it --- */
+
+static int copy_fd(int from, int to)
+{
+        char buf[64 * 1024];
+        off_t at = 0;
+        for (;;) {
+                ssize_t n = pread(from, buf, sizeof(buf), at);
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return n < 0 ? -errno : 0;
+                int r = write_all(to, buf, (size_t)n);
+                at += n;
+                if (r < 0)
+                        return r;
+                if ((uint64_t)at > OUTPUT_BYTES_MOST)
+                        return -EFBIG;
+        }
+}
+
+/* A hidden file beside it, then a rename or, when nothing may be replaced, a link. */
+static int write_file(const struct owner *o, const struct output *out, int fd)
+{
+        char dir_copy[PATH_MAX], base_copy[PATH_MAX], hidden[NAME_MAX + 32];
+        memcpy(dir_copy, out->path, sizeof(dir_copy));
+        memcpy(base_copy, out->path, sizeof(base_copy));
+        const char *name = basename(base_copy);
+        _cleanup_close_ int dir = open(dirname(dir_copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (dir < 0)
+                return -errno;
+        snprintf(hidden, sizeof(hidden), ".%.200s.czarctl-%ld", name, (long)getpid());
+        _cleanup_close_ int file =
+                openat(dir, hidden, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (file < 0)
+                return -errno;
+        int r = copy_fd(fd, file);
+        if (r == 0 && out->kind == OUTPUT_SECRET && geteuid() == 0 && fchown(file, o->uid, o->gid) < 0)
+                r = -errno;
+        if (r == 0 && (fchmod(file, out->mode) < 0 || fsync(file) < 0))
+                r = -errno;
+        if (r == 0 && out->kind == OUTPUT_NEW && linkat(dir, hidden, dir, name, 0) < 0)
+                r = -errno;
+        if (r == 0 && out->kind != OUTPUT_NEW && renameat(dir, hidden, dir, name) < 0)
+                r = -errno;
+        if (r < 0 || out->kind == OUTPUT_NEW)
+                unlinkat(dir, hidden, 0);
+        if (r == 0)
+                (void)fsync(dir);
+        return r;
+}
+
+static int put(const struct owner *o, const struct output *out, int fd, char where[512], struct error *e)
+{
+        if (out->kind == OUTPUT_CREDENTIAL)
+                return credstore_put(out->path, fd, where, e);
+        int r = write_file(o, out, fd);
+        snprintf(where, 512, "%.500s", out->path);
+        return r < 0 ? error_set(e, CAUSE_INTERNAL, -r, "cannot write %.400s: %s", out->path, strerror(-r))
+                     : 0;
+}
+
+/* --- the keeper --- */
+
+union control {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(sizeof(int))];
+};
+
+static int receive(int sock, size_t *ret_output, int *ret_fd)
+{
+        union control control = {};
+        struct iovec iov = {.iov_base = ret_output, .iov_len = sizeof(*ret_output)};
+        struct msghdr h = {
+                .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+        ssize_t n;
+        do
+                n = recvmsg(sock, &h, MSG_CMSG_CLOEXEC);
+        while (n < 0 && errno == EINTR);
+        struct cmsghdr *m = n > 0 ? CMSG_FIRSTHDR(&h) : NULL;
+        if (n != (ssize_t)sizeof(*ret_output) || !m || m->cmsg_type != SCM_RIGHTS)
+                return -EPIPE;
+        memcpy(ret_fd, CMSG_DATA(m), sizeof(int));
+        return 0;
+}
+
+static void keep(const struct owner *o, int sock)
+{
+        size_t output;
+        int fd;
+        while (receive(sock, &output, &fd) == 0) {
+                struct answer a = {};
+                struct error e = {};
+                if (output >= o->n)
+                        a.err = EINVAL;
+                else if (put(o, &o->outputs[output], fd, a.where, &e) < 0)
+                        a.err = e.err;
+                memcpy(a.text, e.text, sizeof(a.text));
+                close_fd(fd);
+                if (send(sock, &a, sizeof(a), MSG_NOSIGNAL) < 0)
+                        return;
+        }
+}
+
+static int start_keeper(struct owner *o)
+{
+        int pair[2];
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+                return -errno;
+        fflush(NULL);
+        pid_t pid = fork();
+        if (pid < 0)
+                return -errno;
+        if (pid == 0) {
+                close_fd(pair[0]);
+                o->keeper = pair[1];
+                prctl(PR_SET_PDEATHSIG, SIGTERM);
+                return 0;
+        }
+        /* ctrl-C ends the other one, and with it this one. */
+        signal(SIGINT, SIG_IGN);
+        close_fd(pair[1]);
+        keep(o, pair[0]);
+        int status = 0;
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+                ;
+        _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}
+
+int owner_put_fd(struct ctl *c, int output, int fd, char where[512], struct error *e)
+{
+        struct owner *o = c->owner;
+        if (o->keeper < 0)
+                return put(o, &o->outputs[output], fd, where, e);
+        size_t number = (size_t)output;
+        union control control = {};
+        struct iovec iov = {.iov_base = &number, .iov_len = sizeof(number)};
+        struct msghdr h = {
+                .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+        struct cmsghdr *m = CMSG_FIRSTHDR(&h);
+        m->cmsg_level = SOL_SOCKET;
+        m->cmsg_type = SCM_RIGHTS;
+        m->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(m), &fd, sizeof(int));
+        struct answer a;
+        if (sendmsg(o->keeper, &h, MSG_NOSIGNAL) < 0 || recv(o->keeper, &a, sizeof(a), 0) != sizeof(a))
+                return error_set(e, CAUSE_INTERNAL, EPIPE, "the keeper process has gone");
+        snprintf(where, 512, "%s", a.where);
+        return a.err ? error_set(e, CAUSE_INTERNAL, a.err, "%s", a.text) : 0;
+}
+
+int owner_put(struct ctl *c, int output, const void *p, size_t n, char where[512], struct error *e)
+{
+        _cleanup_close_ int fd = memfd_create("czarctl", MFD_CLOEXEC);
+        int r = fd < 0 ? -errno : write_all(fd, p, n);
+        if (r < 0)
+                return error_set(e, CAUSE_INTERNAL, -r, "memory file: %s", strerror(-r));
+        return owner_put_fd(c, output, fd, where, e);
+}
+
+/* --- giving up root --- */
+
+/* Who owns state_dir; before it is there, the user that the package made. */
+static int find_owner(const struct ctl *c, uid_t *uid, gid_t *gid, char name[64])
+{
+        struct stat st;
+        const struct passwd *pw;
+        *name = 0;
+        if (stat(c->config->state_dir, &st) == 0) {
+                *uid = st.st_uid;
+                *gid = st.st_gid;
+                pw = getpwuid(st.st_uid);
+        } else {
+                pw = getpwnam("czard");
+                if (!pw)
+                        return -ENOENT;
+                *uid = pw->pw_uid;
+        }
+        if (pw) {
+                *gid = pw->pw_gid;
+                snprintf(name, 64, "%s", pw->pw_name);
+        }
+        return 0;
+}
+
+int owner_become(struct ctl *c, struct error *e)
+{
+        uid_t uid = 0;
+        gid_t gid = 0;
+        char name[64];
+        if (geteuid() != 0 || find_owner(c, &uid, &gid, name) < 0)
+                return 0;
+        struct owner *o = c->owner;
+        if (o) {
+                o->uid = uid;
+                o->gid = gid;
+        }
+        if (uid == 0)
+                return 0;
+        int r = o && o->n > 0 ? start_keeper(o) : 0;
+        if (r < 0)
+                return error_set(e, CAUSE_INTERNAL, -r, "cannot start the keeper process: %s", strerror(-r));
+        if ((*name ? initgroups(name, gid) : setgroups(0, NULL)) < 0 || setgid(gid) < 0 || setuid(uid) < 0)
+                return error_set(e, CAUSE_INTERNAL, errno, "cannot become the owner of %s: %s",
+                        c->config->state_dir, strerror(errno));
+        return 0;
+}

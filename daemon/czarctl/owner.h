@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Started as root, czarctl becomes the owner of state_dir before it touches anything. What only root may do
+ * (write where the admin said, store a credential) is announced before; then a keeper stays behind as root
+ * that does these things and no other, with contents that it gets by descriptor. */
+#pragma once
+
+#include "ctl.h"
+
+enum output_kind {
+        OUTPUT_REPLACE,    /* the file is replaced in one rename */
+        OUTPUT_NEW,        /* -EEXIST when there is one */
+        OUTPUT_SECRET,     /* replaced, and given to the owner of state_dir, 0400 */
+        OUTPUT_CREDENTIAL, /* a systemd credential: path is its name; 0400, encrypted when that can be done */
+};
+
+/* In prepare only. Returns the number of the output, or -errno. path may be relative. mode as in open(2). */
+int owner_output(struct ctl *c, const char *path, enum output_kind kind, mode_t mode);
+/* Forks the keeper when one is needed and gives up root. Does not return in the keeper: it exits with the
+ * status of the other. 0 or -errno. */
+int owner_become(struct ctl *c, struct error *e);
+/* Puts what fd holds from its beginning into the output. 0 or -errno; where is where it went. */
+int owner_put_fd(struct ctl *c, int output, int fd, char where[512], struct error *e);
+int owner_put(struct ctl *c, int output, const void *p, size_t n, char where[512], struct error *e);
+struct owner *owner_free(struct owner *o);

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* status: one screen. Everything is counted by the ledger; a problem is a line with what to do. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "facts.h"
+#include "ledger_report.h"
+#include "runs.h"
+#include "table.h"
+#include "timespan.h"
+
+#define ROWS_MOST 512
+#define PROBLEMS_MOST 64
+#define OVERDUE_USEC (26 * USEC_PER_HOUR) /* without a daemon: --once from a timer, at least daily */
+#define KEY_WARN_SEC (60 * 86400)
+
+struct line {
+        char org[64], site[64], date[11], newest[11], path[512];
+        enum category category;
+        int64_t staged_at;
+        uint64_t n[OBJECT_STATE_MAX], bytes[OBJECT_STATE_MAX];
+        int64_t plain;
+};
+
+struct problem {
+        const char *what; /* for scripts */
+        char text[640], fix[256];
+        uint64_t n;
+};
+
+struct status {
+        struct ctl *c;
+        struct facts facts;
+        struct line *lines;
+        size_t n_lines;
+        struct problem problems[PROBLEMS_MOST];
+        size_t n_problems;
+};
+
+static void add_problem(struct status *s, const char *what, uint64_t n, const char *fix, const char *format,
+        ...) _printf_(5, 6);
+static void add_problem(
+        struct status *s, const char *what, uint64_t n, const char *fix, const char *format, ...)
+{
+        if (s->n_problems == PROBLEMS_MOST)
+                return;
+        struct problem *p = &s->problems[s->n_problems++];
+        va_list ap;
+        va_start(ap, format);
+        vsnprintf(p->text, sizeof(p->text), format, ap);
+        va_end(ap);
+        p->what = what;
+        p->n = n;
+        snprintf(p->fix, sizeof(p->fix), "%s", fix);
+}
+
+static struct line *line_of(struct status *s, const struct report_row *row)
+{
+        for (size_t i = 0; i < s->n_lines; i++)
+                if (streq(s->lines[i].org, row->text[0]) && s->lines[i].category == row->number[1] &&
+                        streq(s->lines[i].site, row->text[2]))
+                        return &s->lines[i];
+        if (s->n_lines == ROWS_MOST)
+                return NULL;
+        struct line *l = &s->lines[s->n_lines++];
+        snprintf(l->org, sizeof(l->org), "%s", row->text[0]);
+        snprintf(l->site, sizeof(l->site), "%s", row->text[2]);
+        l->category = (enum category)row->number[1];
+        return l;
+}
+
+static int on_count(const struct report_row *row, void *arg)
+{
+        struct line *l = line_of(arg, row);
+        if (l && row->number[3] >= 0 && row->number[3] < OBJECT_STATE_MAX) {
+                l->n[row->number[3]] = (uint64_t)row->number[4];
+                l->bytes[row->number[3]] = (uint64_t)row->number[5];
+                l->plain += row->number[6];
+        }
+        return 0;
+}
+
+static int on_last(const struct report_row *row, void *arg)
+{
+        struct line *l = line_of(arg, row);
+        if (!l)
+                return 0;
+        snprintf(l->date, sizeof(l->date), "%s", row->text[3]);
+        snprintf(l->path, sizeof(l->path), "%s", row->text[4]);
+        snprintf(l->newest, sizeof(l->newest), "%s", row->text[6]);
+        l->staged_at = row->number[8];
+        return 0;
+}
+
+static int on_trouble(const struct report_row *row, void *arg)
+{
+        struct status *s = arg;
+        enum object_state state = (enum object_state)row->number[0];
+        enum cause cause = cause_from_name(row->text[1]);
+        const char *advice = cause == CAUSE_MAX ? "" : cause_advice(cause);
+        char next[40];
+        if (state == OBJECT_MISSING)
+                add_problem(s, "missing", (uint64_t)row->number[2],
+                        "put it back and restart czard, or czarctl resync, adopt or forget it",
+                        "%lld staged %s missing or altered, for example %s", (long long)row->number[2],
+                        row->number[2] == 1 ? "file is" : "files are", row->text[3]);
+        else
+                add_problem(s, state == OBJECT_RETRY ? "retry" : "rejected", (uint64_t)row->number[2], advice,
+                        "%lld %s (%s), for example %s: %s%s%s", (long long)row->number[2],
+                        state == OBJECT_RETRY ? "failed for now" : "rejected", row->text[1], row->text[3],
+                        row->text[4], state == OBJECT_RETRY ? "; next try " : "",
+                        state == OBJECT_RETRY ? ago(row->number[5], next) : "");
+        return 0;
+}
+
+static void judge_polls(struct status *s)
+{
+        const struct facts *f = &s->facts;
+        int64_t now = (int64_t)time(NULL), newest = MAX(f->last_poll, f->last_poll_incomplete);
+        uint64_t patience = 2 * s->c->config->poll_interval_usec + 10 * USEC_PER_MINUTE;
+        char when[40];
+        if (f->daemon == 0)
+                patience = MAX(patience, OVERDUE_USEC);
+        const char *fix = f->daemon == 0 ? "systemctl start czard" : "journalctl -u czard";
+        if (newest == 0)
+                add_problem(s, "poll", 1, fix, "czard has not polled yet");
+        else if (now > newest && (uint64_t)(now - newest) * USEC_PER_SEC > patience)
+                add_problem(s, "poll", 1, fix, "the last poll was %s%s", ago(newest, when),
+                        f->daemon == 0 ? ", and czard does not run" : "");
+        else if (f->last_poll_incomplete > f->last_poll)
+                add_problem(s, "poll", 1, "czarctl check says which, and why",
+                        "the last poll could not list every prefix; the last complete one was %s",
+                        ago(f->last_poll, when));
+}
+
+static void judge_key(struct status *s)
+{
+        const struct facts *f = &s->facts;
+        int64_t now = (int64_t)time(NULL);
+        char when[40];
+        if (f->n_keys == 0)
+                add_problem(
+                        s, "key", 1, "czarctl keygen, or czarctl import-key FILE", "there is no secret key");
+        for (size_t i = 0; i < f->n_keys; i++) {
+                const struct fact_key *k = &f->keys[i];
+                if (k->expires != 0 && k->expires - now < KEY_WARN_SEC)
+                        add_problem(s, "key", 1,
+                                "czarctl key extend, then send the new public key (czarctl key export) to "
+                                "edX",
+                                "the key %.16s %s %s", k->fingerprint + MAX(strlen(k->fingerprint), 16) - 16,
+                                k->expires < now ? "expired" : "expires", ago(k->expires, when));
+        }
+}
+
+static void judge(struct status *s)
+{
+        judge_polls(s);
+        judge_key(s);
+        if (*s->facts.paused)
+                add_problem(s, "paused", 1, "czarctl unpause", "paused by an admin: %s", s->facts.paused);
+        else if (*s->facts.pauses)
+                add_problem(s, "paused", 1, "journalctl -u czard says why", "fetching pauses: %s",
+                        s->facts.pauses);
+}
+
+/* --- showing --- */
+
+static void print_key(const struct facts *f)
+{
+        char when[40];
+        for (size_t i = 0; i < f->n_keys; i++) {
+                const struct fact_key *k = &f->keys[i];
+                size_t n = strlen(k->fingerprint);
+                printf("key          %s  %s", k->fingerprint + (n > 16 ? n - 16 : 0), k->user_id);
+                if (k->expires)
+                        printf("  expires %s", ago(k->expires, when));
+                printf("\n");
+        }
+        if (*f->credentials || f->credentials_since)
+                printf("credentials  %s%sfrom %s\n", f->credentials, *f->credentials ? ", " : "",
+                        ago(f->credentials_since, when));
+}
+
+static void print_head(const struct status *s)
+{
+        const struct facts *f = &s->facts;
+        char when[40], size[32];
+        bool well = s->n_problems == 0;
+        printf("%s%s%s\n\n", colour_on(well ? GREEN : RED), well ? "All is well." : "", colour_off(GREEN));
+        if (f->daemon > 0)
+                printf("czard        running (PID %ld)", (long)f->daemon);
+        else
+                printf("czard        %snot running%s", colour_on(YELLOW), colour_off(YELLOW));
+        if (f->live)
+                printf(", %llu of %llu due objects under way, %s to fetch", (unsigned long long)f->running,
+                        (unsigned long long)f->due, bytes_text((int64_t)f->due_bytes, size));
+        printf("\npoll         last complete %s", ago(f->last_poll, when));
+        if (f->next_poll)
+                printf(", next %s", ago(f->next_poll, when));
+        printf("\n");
+        print_key(f);
+}
+
+static void print_table(const struct status *s)
+{
+        char when[40], size[32];
+        struct table *t = table_new(
+                "ORG|CATEGORY|SITE|NEWEST|STAGED AT|>STAGED|>DUE|>TO FETCH|>RETRY|>REJECTED|>MISSING");
+        for (size_t i = 0; i < s->n_lines; i++) {
+                const struct line *l = &s->lines[i];
+                uint64_t due = l->n[OBJECT_NEW] + l->n[OBJECT_FETCHING] + l->n[OBJECT_DECRYPTING];
+                uint64_t bytes =
+                        l->bytes[OBJECT_NEW] + l->bytes[OBJECT_FETCHING] + l->bytes[OBJECT_DECRYPTING];
+                table_cell(t, PLAIN, "%s", l->org);
+                table_cell(t, PLAIN, "%s", category_name(l->category));
+                table_cell(t, PLAIN, "%s", *l->site ? l->site : "-");
+                table_cell(t, PLAIN, "%s", *l->date ? l->date : "-");
+                table_cell(t, DIM, "%s", local_time(l->staged_at, when));
+                table_cell(t, PLAIN, "%llu", (unsigned long long)l->n[OBJECT_PUBLISHED]);
+                table_cell(t, PLAIN, "%llu", (unsigned long long)due);
+                table_cell(t, PLAIN, "%s", due ? bytes_text((int64_t)bytes, size) : "-");
+                static const enum object_state bad[] = {OBJECT_RETRY, OBJECT_REJECTED, OBJECT_MISSING};
+                for (size_t k = 0; k < ELEMENTSOF(bad); k++)
+                        table_cell(t, l->n[bad[k]] ? RED : PLAIN, "%llu", (unsigned long long)l->n[bad[k]]);
+        }
+        putchar('\n');
+        table_print(t);
+}
+
+static void print_problems(const struct status *s)
+{
+        if (s->n_problems == 0)
+                return;
+        printf("\n%sTo look at:%s\n", colour_on(BOLD), colour_off(BOLD));
+        for (size_t i = 0; i < s->n_problems; i++)
+                printf("  %s*%s %s%s%s\n", colour_on(RED), colour_off(RED), s->problems[i].text,
+                        *s->problems[i].fix ? "\n    -> " : "", s->problems[i].fix);
+}
+
+static void json_packages(struct json *j, const struct status *s)
+{
+        json_open(j, "packages", '[');
+        for (size_t i = 0; i < s->n_lines; i++) {
+                const struct line *l = &s->lines[i];
+                json_open(j, NULL, '{');
+                json_str(j, "org", l->org);
+                json_str(j, "category", category_name(l->category));
+                json_str(j, "site", *l->site ? l->site : NULL);
+                json_str(j, "newest_staged", *l->date ? l->date : NULL);
+                json_str(j, "newest_known", *l->newest ? l->newest : NULL);
+                json_str(j, "path", *l->path ? l->path : NULL);
+                if (l->staged_at)
+                        json_time(j, "staged_at", l->staged_at);
+                else
+                        json_null(j, "staged_at");
+                json_open(j, "objects", '{');
+                for (enum object_state st = 0; st < OBJECT_STATE_MAX; st++)
+                        json_u64(j, object_state_name(st), l->n[st]);
+                json_close(j, '}');
+                json_u64(j, "due_bytes",
+                        l->bytes[OBJECT_NEW] + l->bytes[OBJECT_FETCHING] + l->bytes[OBJECT_DECRYPTING]);
+                json_i64(j, "plain_bytes", l->plain);
+                json_close(j, '}');
+        }
+        json_close(j, ']');
+}
+
+static void json_or_null_time(struct json *j, const char *name, int64_t sec)
+{
+        if (sec)
+                json_time(j, name, sec);
+        else
+                json_null(j, name);
+}
+
+static void json_facts(struct json *j, const struct facts *f)
+{
+        json_open(j, "key", '[');
+        for (size_t i = 0; i < f->n_keys; i++) {
+                json_open(j, NULL, '{');
+                json_str(j, "fingerprint", f->keys[i].fingerprint);
+                json_str(j, "user_id", f->keys[i].user_id);
+                json_or_null_time(j, "created", f->keys[i].created);
+                json_or_null_time(j, "expires", f->keys[i].expires);
+                json_close(j, '}');
+        }
+        json_close(j, ']');
+        json_open(j, "credentials", '{');
+        json_str(j, "source", *f->credentials ? f->credentials : NULL);
+        json_or_null_time(j, "since", f->credentials_since);
+        json_close(j, '}');
+        json_or_null_time(j, "last_poll", f->last_poll);
+        json_or_null_time(j, "next_poll", f->next_poll);
+}
+
+static int print_json(const struct status *s)
+{
+        _cleanup_json_ struct json j = {};
+        const struct facts *f = &s->facts;
+        answer_open(&j);
+        json_bool(&j, "ok", s->n_problems == 0);
+        json_open(&j, "daemon", '{');
+        json_bool(&j, "running", f->daemon > 0);
+        if (f->daemon > 0)
+                json_i64(&j, "pid", f->daemon);
+        else
+                json_null(&j, "pid");
+        json_str(&j, "paused", *f->paused ? f->paused : *f->pauses ? f->pauses : NULL);
+        if (f->live) {
+                json_u64(&j, "under_way", f->running);
+                json_u64(&j, "due", f->due);
+                json_u64(&j, "due_bytes", f->due_bytes);
+        }
+        json_close(&j, '}');
+        json_packages(&j, s);
+        json_open(&j, "problems", '[');
+        for (size_t i = 0; i < s->n_problems; i++) {
+                json_open(&j, NULL, '{');
+                json_str(&j, "what", s->problems[i].what);
+                json_u64(&j, "count", s->problems[i].n);
+                json_str(&j, "text", s->problems[i].text);
+                json_str(&j, "fix", *s->problems[i].fix ? s->problems[i].fix : NULL);
+                json_close(&j, '}');
+        }
+        json_close(&j, ']');
+        json_facts(&j, f);
+        return answer_print(&j);
+}
+
+int run_status(struct ctl *c)
+{
+        struct status *s = calloc(1, sizeof(*s));
+        struct error e = {};
+        if (!s || !(s->lines = calloc(ROWS_MOST, sizeof(*s->lines)))) {
+                free(s);
+                return ctl_fail_text("out of memory");
+        }
+        s->c = c;
+        int status = facts_read(c, true, &s->facts), r = 0;
+        if (status == 0) {
+                r = report_each(c->ledger, REPORT_COUNTS, NULL, NULL, on_count, s, &e);
+                if (r == 0)
+                        r = report_each(c->ledger, REPORT_LAST, NULL, NULL, on_last, s, &e);
+                judge(s);
+                if (r == 0)
+                        r = report_each(c->ledger, REPORT_TROUBLES, NULL, NULL, on_trouble, s, &e);
+                status = r < 0 ? ctl_fail(c, &e) : s->n_problems ? CTL_FOUND : CTL_WELL;
+        }
+        if (status != CTL_CANNOT && c->json) {
+                if (print_json(s))
+                        status = CTL_CANNOT;
+        } else if (status != CTL_CANNOT) {
+                print_head(s);
+                print_table(s);
+                print_problems(s);
+        }
+        free(s->lines);
+        free(s);
+        return status;
+}

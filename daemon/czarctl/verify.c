@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* verify: staged files against the hashes in the ledger; with --audit the chain of the audit record. Reads
+ * only. A file that shares its storage with one that was read before is not read again. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "audit.h"
+#include "digest.h"
+#include "runs.h"
+#include "staging.h"
+#include "str.h"
+#include "table.h"
+
+#define CHUNK (256 * 1024)
+#define SEEN_SLOTS                                                                                           \
+        4096 /* a power of 2; a slot that is taken is overwritten: then a file is read once more             \
+              */
+
+struct seen {
+        ino_t inode;
+        dev_t device;
+        bool full;
+        uint8_t sha256[SHA256_SIZE];
+};
+
+struct verify {
+        struct ctl *c;
+        struct staging *staging;
+        char *buffer;
+        struct seen *seen;
+        struct progress progress;
+        uint64_t files, bytes, n_problems;
+        struct table *table;
+        struct json json;
+        const char *folder;
+        char *const *paths; /* only below these, relative; n_paths 0: all */
+        size_t n_paths;
+        struct error *e;
+};
+
+static void add_problem(struct verify *v, const char *path, const char *what, const char *text)
+{
+        v->n_problems++;
+        if (v->c->json) {
+                json_open(&v->json, NULL, '{');
+                json_str(&v->json, "path", path);
+                json_str(&v->json, "what", what);
+                json_str(&v->json, "text", text);
+                json_close(&v->json, '}');
+                return;
+        }
+        if (!v->table)
+                v->table = table_new("WHAT|PATH|");
+        table_cell(v->table, RED, "%s", what);
+        table_cell(v->table, PLAIN, "%s", path);
+        table_cell(v->table, PLAIN, "%s", text);
+}
+
+static bool is_below(const char *path, const char *folder)
+{
+        const char *rest = str_after(path, folder);
+        return rest && (*rest == 0 || *rest == '/' || (*folder && folder[strlen(folder) - 1] == '/'));
+}
+
+static bool is_wanted(const struct verify *v, const char *path)
+{
+        bool wanted = v->n_paths == 0;
+        for (size_t i = 0; i < v->n_paths && !wanted; i++)
+                wanted = is_below(path, v->paths[i]);
+        return wanted;
+}
+
+static int hash_fd(struct verify *v, int fd, uint8_t ret[SHA256_SIZE], uint64_t *ret_size)
+{
+        struct digest *d = NULL;
+        int r = digest_new(DIGEST_SHA256, &d);
+        uint64_t size = 0;
+        ssize_t n = 0;
+        while (r == 0 && (n = read(fd, v->buffer, CHUNK)) != 0) {
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0) {
+                        r = -errno;
+                        break;
+                }
+                digest_update(d, v->buffer, (size_t)n);
+                size += (uint64_t)n;
+                progress_to(&v->progress, v->bytes + size);
+        }
+        if (r == 0)
+                digest_final(d, ret);
+        digest_free(d);
+        *ret_size = size;
+        return r;
+}
+
+static void check_file(
+        struct verify *v, const char *path, const uint8_t want[SHA256_SIZE], int64_t plain_size)
+{
+        uint8_t sha256[SHA256_SIZE];
+        struct stat st;
+        uint64_t size;
+        if (!is_wanted(v, path))
+                return;
+        v->files++;
+        _cleanup_close_ int fd = staging_open_file(v->staging, path);
+        if (fd < 0 || fstat(fd, &st) < 0) {
+                add_problem(
+                        v, path, fd == -ENOENT ? "missing" : "unreadable", strerror(fd < 0 ? -fd : errno));
+                return;
+        }
+        struct seen *seen = &v->seen[(st.st_ino ^ st.st_dev) % SEEN_SLOTS];
+        if (!seen->full || seen->inode != st.st_ino || seen->device != st.st_dev) {
+                int r = hash_fd(v, fd, sha256, &size);
+                if (r < 0) {
+                        add_problem(v, path, "unreadable", strerror(-r));
+                        return;
+                }
+                *seen = (struct seen){.inode = st.st_ino, .device = st.st_dev, .full = true};
+                memcpy(seen->sha256, sha256, SHA256_SIZE);
+        }
+        v->bytes += (uint64_t)st.st_size;
+        progress_to(&v->progress, v->bytes);
+        if (plain_size >= 0 && st.st_size != plain_size)
+                add_problem(v, path, "altered", "has another size");
+        else if (memcmp(seen->sha256, want, SHA256_SIZE) != 0)
+                add_problem(v, path, "altered", "has another SHA-256");
+}
+
+static int on_member(struct ledger_member *m, void *arg)
+{
+        struct verify *v = arg;
+        if (m->state != OBJECT_PUBLISHED || !m->has_sha256)
+                return 0;
+        _cleanup_free_ char *path = str_printf("%s/%s", v->folder, m->path);
+        if (!path)
+                return -ENOMEM;
+        check_file(v, path, m->sha256, m->plain_size);
+        return 0;
+}
+
+static bool is_part_wanted(const struct verify *v, const char *folder)
+{
+        bool wanted = v->n_paths == 0;
+        for (size_t i = 0; i < v->n_paths && !wanted; i++)
+                wanted = is_below(folder, v->paths[i]) || is_below(v->paths[i], folder);
+        return wanted;
+}
+
+static int on_object(struct ledger_object *o, void *arg)
+{
+        struct verify *v = arg;
+        /* While a replaced object is not yet here again, its row speaks of what is to come. */
+        if (!*o->staged_etag || !streq(o->staged_etag, o->etag) || !*o->path || !is_part_wanted(v, o->path))
+                return 0;
+        if (!o->is_zip && o->has_sha256)
+                check_file(v, o->path, o->sha256, o->plain_size);
+        if (!o->is_zip)
+                return 0;
+        v->folder = o->path;
+        return ledger_members(v->c->ledger, o->id, on_member, v, v->e);
+}
+
+static int count_bytes(struct ledger_object *o, void *arg)
+{
+        struct verify *v = arg;
+        if (*o->staged_etag && o->plain_size > 0 && is_part_wanted(v, o->path))
+                v->progress.total += (uint64_t)o->plain_size;
+        return 0;
+}
+
+static int verify_staging(struct verify *v)
+{
+        struct ctl *c = v->c;
+        struct ledger_filter f = {.states = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_GONE) | BIT(OBJECT_MISSING)};
+        struct error e = {};
+        int status = ctl_open_ledger(c);
+        if (status)
+                return status;
+        v->e = &e;
+        v->progress = (struct progress){.what = "hashing", .bytes = true};
+        int r = staging_open_readonly(c->config->staging.path, &v->staging, &e);
+        if (r >= 0)
+                r = ledger_each(c->ledger, &f, count_bytes, v, &e);
+        if (r >= 0)
+                r = ledger_each(c->ledger, &f, on_object, v, &e);
+        progress_end(&v->progress);
+        v->staging = staging_free(v->staging);
+        return r < 0 ? ctl_fail(c, &e) : 0;
+}
+
+static int verify_audit(struct verify *v, uint64_t *lines)
+{
+        struct error e = {};
+        const char *head = ctl_flag(v->c, "head");
+        uint8_t hash[SHA256_SIZE];
+        if (head && (strlen(head) != 2 * SHA256_SIZE || hex_decode(head, hash, sizeof(hash)) < 0))
+                return ctl_usage(v->c, "--head: expected the 64 hex digits of CZARD_AUDIT_HEAD");
+        int r = ctl_open_state(v->c, &e);
+        if (r < 0)
+                return ctl_fail(v->c, &e);
+        r = audit_verify(v->c->state_fd, head, lines, &e);
+        if (r == -EBADMSG)
+                add_problem(v, "audit.jsonl", "broken chain", e.text);
+        else if (r < 0)
+                return ctl_fail(v->c, &e);
+        return 0;
+}
+
+static int finish(struct verify *v, bool audit, uint64_t lines, int status)
+{
+        struct ctl *c = v->c;
+        char size[32];
+        if (c->json) {
+                json_close(&v->json, ']');
+                json_bool(&v->json, "ok", v->n_problems == 0);
+                json_u64(&v->json, "files", v->files);
+                json_u64(&v->json, "bytes", v->bytes);
+                if (audit)
+                        json_u64(&v->json, "audit_entries", lines);
+                if (status == 0)
+                        status = answer_print(&v->json);
+        } else {
+                if (v->table)
+                        table_print(v->table);
+                if (status == 0 && audit)
+                        printf("audit record: %llu entries, %s\n", (unsigned long long)lines,
+                                v->n_problems ? "see above" : "the chain holds");
+                if (status == 0 && (!audit || v->files > 0))
+                        printf("%llu files, %s, %llu problem%s\n", (unsigned long long)v->files,
+                                bytes_text((int64_t)v->bytes, size), (unsigned long long)v->n_problems,
+                                v->n_problems == 1 ? "" : "s");
+        }
+        json_done(&v->json);
+        free(v->buffer);
+        free(v->seen);
+        return status ? status : v->n_problems ? CTL_FOUND : CTL_WELL;
+}
+
+/* Paths may be given as they are on the disk. */
+static int relative_paths(struct verify *v)
+{
+        const char *root = v->c->config->staging.path;
+        for (int i = 0; i < v->c->argc; i++) {
+                char *p = v->c->argv[i];
+                const char *rest = is_below(p, root) ? str_after(p, root) : NULL;
+                if (*p == '/' && !rest)
+                        return ctl_usage(v->c, "%s is not below %s", p, root);
+                if (rest)
+                        p += rest - p;
+                while (*p == '/')
+                        p++;
+                size_t n = strlen(p);
+                while (n > 0 && p[n - 1] == '/')
+                        p[--n] = 0;
+                v->c->argv[i] = p;
+                if (*p)
+                        continue;
+                v->n_paths = 0; /* the root itself: all */
+                return 0;
+        }
+        v->paths = v->c->argv;
+        v->n_paths = (size_t)v->c->argc;
+        return 0;
+}
+
+int run_verify(struct ctl *c)
+{
+        struct verify v = {.c = c};
+        bool audit = ctl_flag(c, "audit");
+        uint64_t lines = 0;
+        if (ctl_flag(c, "head") && !audit)
+                return ctl_usage(c, "--head goes with --audit");
+        if (relative_paths(&v))
+                return CTL_USAGE;
+        v.buffer = malloc(CHUNK);
+        v.seen = calloc(SEEN_SLOTS, sizeof(*v.seen));
+        if (!v.buffer || !v.seen)
+                return ctl_fail_text("out of memory");
+        if (c->json) {
+                answer_open(&v.json);
+                json_open(&v.json, "problems", '[');
+        }
+        int status = audit ? verify_audit(&v, &lines) : 0;
+        if (status == 0 && (!audit || c->argc > 0))
+                status = verify_staging(&v);
+        return finish(&v, audit, lines, status);
+}
