@@ -4,6 +4,7 @@
 
 import unittest
 
+from czardtest import main
 from czardtest.run import World, check_sums, fingerprint
 from czardtest.s3d import S3d
 
@@ -88,4 +89,4 @@ class BadObjectsTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    main()

@@ -4,7 +4,7 @@
 
 import unittest
 
-from czardtest import rgw
+from czardtest import main, rgw
 from czardtest.run import World, fingerprint
 
 
@@ -30,14 +30,14 @@ class OnceOnCephTest(unittest.TestCase):
         self.assertEqual(self.world.differences(modified=None), [], done)
         self.assertEqual([r for r in requests if r.status >= 400], [])
         ours = {f"/{o['bucket']}/{o['key']}" for o in self.world.facts["objects"]}
-        self.assertEqual({r.path for r in requests if not r.query.startswith("list-type=2")} - ours, set())
+        self.assertEqual({r.path for r in requests if "list-type=2" not in r.query} - ours, set())
 
     def test_2_nothing_is_fetched_again(self):
         before = fingerprint(self.world.staging)
         done, requests = self.once()
         self.assertEqual(done.code, 0, done)
         self.assertTrue(requests)
-        self.assertEqual([r for r in requests if not r.query.startswith("list-type=2")], [])
+        self.assertEqual([r for r in requests if "list-type=2" not in r.query], [])
         self.assertEqual(fingerprint(self.world.staging), before)
 
     def test_3_a_rewritten_key_is_fetched_again(self):
@@ -46,7 +46,7 @@ class OnceOnCephTest(unittest.TestCase):
         self.owner.upload(o["bucket"], o["key"], self.world.package / "buckets" / other["bucket"] / other["key"])
         done, requests = self.once()
         self.assertEqual(done.code, 0, done)
-        self.assertEqual([r.path for r in requests if not r.query.startswith("list-type=2") and r.method == "GET"],
+        self.assertEqual([r.path for r in requests if "list-type=2" not in r.query and r.method == "GET"],
                          [f"/{o['bucket']}/{o['key']}"])
         self.assertEqual((self.world.staging / o["path"]).read_bytes(),
                          (self.world.package / "expected" / other["path"]).read_bytes())
@@ -69,4 +69,4 @@ class OnceOnCephTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    main()

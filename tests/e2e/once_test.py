@@ -8,6 +8,7 @@ import os
 import stat
 import unittest
 
+from czardtest import main
 from czardtest.run import World, check_sums, fingerprint, tree
 from czardtest.s3d import S3d
 
@@ -206,4 +207,4 @@ class PlainEventsTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    main()

@@ -9,6 +9,7 @@ import shutil
 import time
 import unittest
 
+from czardtest import main
 from czardtest.run import World, fingerprint
 from czardtest.s3d import S3d
 
@@ -249,4 +250,4 @@ class RefusalsTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    main()

@@ -9,7 +9,7 @@ import unittest
 from pathlib import Path
 
 import sigv4
-from czardtest import package, rgw, s3client, tls
+from czardtest import main, package, rgw, s3client, tls
 
 KEYS = ["universityx/edx/events/2024/a + b%20=&~.txt", "universityx/edx/events/2024/übersicht.txt", "universityx/x"]
 
@@ -86,4 +86,4 @@ class RadosGatewayTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    main()

@@ -100,6 +100,14 @@ class Package:
         facts.update(self.stage(path, plaintext, modified))
         return self.put(bucket, key, self.keys.encrypt(plaintext, *options), modified, path=path, **facts)
 
+    def put_large(self, bucket, key, path, modified, **facts):
+        """The same with rdx_size bytes that no compressor shortens, by way of files."""
+        plain, cipher = self.out / "large", self.out / "large.gpg"
+        content.incompressible(plain, self.o.rdx_size, self.o.seed)
+        self.keys.encrypt_file(plain, cipher, "--compress-algo", "none")
+        facts.update(self.stage(path, plain, modified))
+        self.put(bucket, key, cipher, modified, path=path, **facts)
+
     # -- events -------------------------------------------------------------------------------------------------
     def events(self):
         end = datetime.date.fromisoformat(self.o.end)
@@ -263,6 +271,10 @@ class Package:
                 f"state/{self.o.end}/{self.Org}-CS50.1x-2023_T1-auth_user.sql": content.table(rng, "auth_user", "x", 900),
             })
             name = f"{self.org}_CS50.1x_2023-T{n + 1}.tar.gz"
+            if self.o.rdx_size:
+                self.put_large(EVENTS_BUCKET, f"{self.org}/rdx/{request}/{name}.gpg", f"{self.org}/rdx/{request}/{name}",
+                               utc(self.o.end, "13:14:15"), category="rdx", request=request)
+                continue
             self.put_file(EVENTS_BUCKET, f"{self.org}/rdx/{request}/{name}.gpg", data, f"{self.org}/rdx/{request}/{name}",
                           utc(self.o.end, "13:14:15"), category="rdx", request=request)
 
@@ -337,6 +349,7 @@ def parser():
     p.add_argument("--courses", type=int, default=3)
     p.add_argument("--tables", choices=["few", "all"], default="few")
     p.add_argument("--rdx", type=int, default=2, help="research requests (at most 2)")
+    p.add_argument("--rdx-size", type=int, default=0, metavar="BYTES", help="plaintext of an rdx object (default: small)")
     p.add_argument("--event-size", type=int, default=60000, metavar="BYTES", help="plaintext of a day at edx.org")
     p.add_argument("--member-size", type=int, default=2000, metavar="BYTES", help="usual plaintext of a member")
     p.add_argument("--zip64-member-size", type=int, default=0, metavar="BYTES", help="one huge member in the last snapshot")

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from .keys import run
 
+# OpenSSL does not take *.localhost: a wildcard needs two labels behind it
+HOSTS = ("localhost", "edx-course-data.localhost", "course-data.localhost")
+
 
 class Authority:
     """folder/ca.pem is what goes into ca_file; server() gives certificate and key as one PEM file and as two."""
@@ -18,7 +21,7 @@ class Authority:
              "-subj", "/CN=czard test authority", "-addext", "basicConstraints=critical,CA:TRUE",
              "-keyout", self._key, "-out", self.ca])
 
-    def server(self, name="server", hosts=("localhost", "*.localhost"),
+    def server(self, name="server", hosts=HOSTS,
                ips=("127.0.0.1",), expired=False, self_signed=False):
         """Returns (certificate, key, both in one file)."""
         key, request, certificate = (self.folder / f"{name}.{end}" for end in ("key", "csr", "crt"))
