@@ -288,7 +288,9 @@ int desk_new(uv_loop_t *loop, int fd, const struct desk_config *config, struct d
         }
         struct message hello = {
                 .type = PROTO_HELLO,
-                .hello = {.version = PROTO_VERSION, .credentials_source = config->source},
+                .hello = {.version = PROTO_VERSION,
+                        .credentials_source = config->source,
+                        .warning = config->warning},
         };
         channel_send(d->channel, &hello);
         *ret = d;

@@ -23,6 +23,7 @@
 #include "desk.h"
 #include "fsx.h"
 #include "http.h"
+#include "lockdown.h"
 #include "s3.h"
 #include "secret.h"
 
@@ -45,6 +46,7 @@ struct fetch {
         struct access *access;
         struct secret proxy;
         struct strbuf source; /* for HELLO */
+        char missing[256];    /* for HELLO: what could not be locked */
         struct http *http;
         struct s3 *s3;
         struct desk *desk;
@@ -84,6 +86,7 @@ static int serve(struct fetch *f, int fd)
                 .access = f->access,
                 .s3 = f->s3,
                 .source = f->source.s,
+                .warning = f->missing,
                 .max_transfers = (unsigned)f->config->s3.max_transfers,
                 .closed = on_desk_closed,
                 .arg = f,
@@ -162,6 +165,10 @@ static int start(struct fetch *f, const struct options *o, struct error *e)
                 r = access_new(f->config, &f->access, e);
         if (r == 0)
                 r = load_proxy(f, e);
+        if (r < 0)
+                return r;
+        r = lock_down(f->config, f->proxy.len > 0 ? f->proxy.p : f->config->s3.proxy, f->missing,
+                sizeof(f->missing), e);
         if (r < 0)
                 return r;
         strbuf_printf(&f->source, "%s%s", access_source(f->access),

@@ -113,6 +113,10 @@ static void on_message(void *arg, struct message *m)
                 if ((*at)->done)
                         (*at)->listed((*at)->arg, &m->listed);
         } else if (m->type == PROTO_DONE) {
+                /* A name that does not resolve: perhaps resolv.conf is another file now, which its sandbox
+                 * does not know. */
+                if (m->done.outcome.cause == CAUSE_DNS)
+                        c->draining = true;
                 finish(f, at, &m->done);
                 close_if_drained(c);
         } else {
