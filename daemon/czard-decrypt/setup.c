@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* SETUP: from a GnuPG home to a worker that can decrypt. A passphrase that does not fit is found here, once,
- * by opening every key with it. Restrictions that hold for the rest of the worker's life belong at the end of
- * worker_setup(): from there on no path outside the home is opened. */
+ * by opening every key with it. Once the admin's home has been copied the sandbox is entered: from there on
+ * no path outside our own home can be opened. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 
+#include "sandbox.h"
 #include "str.h"
 #include "worker.h"
 
-static const char search_path[] = "/usr/bin:/bin:/usr/local/bin";
+static const char search_path[] = "/usr/bin:/bin";
 
 /* gpg, gpgconf and gpg-agent get this environment and no other. */
 static int set_environment(const char *home)
@@ -22,6 +24,29 @@ static int set_environment(const char *home)
                 setenv("GNUPGHOME", home, 1) < 0 || setenv("HOME", home, 1) < 0)
                 return -ENOMEM;
         return 0;
+}
+
+/* From here on, for this process, gpg and its agent: no file but the own home, gpg and the libraries; no
+ * network. */
+static int lock_down(const char *home, struct strbuf *warning, struct error *e)
+{
+        static const int families[] = {AF_UNIX, -1};
+        const struct sandbox_path paths[] = {
+                {home, SANDBOX_READ | SANDBOX_WRITE},
+                {"/dev/null", SANDBOX_READ | SANDBOX_WRITE},
+                {"/usr/bin/gpg", SANDBOX_EXEC},
+                {"/usr/bin/gpg-agent", SANDBOX_EXEC},
+                {"/usr/bin/gpgconf", SANDBOX_EXEC},
+                {"/usr/lib", SANDBOX_EXEC},
+                {"/lib", SANDBOX_EXEC},
+                {"/lib64", SANDBOX_EXEC},
+        };
+        const struct sandbox s = {.paths = paths, .n_paths = ELEMENTSOF(paths), .families = families};
+        char missing[256] = "";
+        int r = sandbox_enter(&s, missing, sizeof(missing), e);
+        if (r == 0 && *missing)
+                strbuf_add(warning, missing);
+        return r;
 }
 
 /* The first line of the memfd. Its file offset is shared with the other workers', so it is not read(2). */
@@ -168,6 +193,8 @@ static int set_up(struct worker *w, const struct message *m, struct strbuf *warn
                 r = home_prepare(w->home, s->source, e);
         if (r == 0)
                 r = check_socket_place(w->home, e);
+        if (r == 0)
+                r = lock_down(w->home, warning, e);
         if (r == 0)
                 r = agent_start(&w->agent, w->home, e);
         if (r == 0)

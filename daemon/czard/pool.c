@@ -96,7 +96,8 @@ static void set_state(struct worker *w, enum worker_state next)
 static void on_ready(struct worker *w, const struct proto_ready *ready)
 {
         struct pool *p = w->pool;
-        if (!str_empty(ready->warning))
+        /* The workers that follow would say the same. */
+        if (!str_empty(ready->warning) && !*p->template)
                 journal_event(
                         EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING}, "%s", ready->warning);
         bool well = ready->outcome.cause == CAUSE_NONE;
