@@ -540,8 +540,9 @@ class Failures(Case):
         main = str(m.main_pid("czard"))
 
         def parents():
-            pids = m.run("pgrep", "-x", "czard-decrypt").stdout.split()
-            return {m.run("ps", "-o", "ppid=", "-p", pid).stdout.strip() for pid in pids}
+            """Of the workers; not of a gpg to be, nor of one that has ended."""
+            rows = [line.split() for line in m.ok("ps", "-eo", "ppid,stat,comm").splitlines()]
+            return {ppid for ppid, stat, *comm in rows if comm[0] == "czard-decrypt" and stat[0] != "Z"}
         # Not at once: a worker that starts its agent is two for an instant.
         m.until("no orphans", lambda: parents() == {main})
 
