@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "control.h"
 #include "cpus.h"
 #include "missing.h"
 #include "notify.h"
@@ -72,6 +73,7 @@ static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *r
                 return;
         }
         watch_keys(d->watch, ready);
+        control_keys(d, ready);
         if (d->ready || ++d->pools_ready < d->n_pools || d->stopping)
                 return;
         d->ready = true;
@@ -133,6 +135,7 @@ static void stop_now(struct director *d)
         for (size_t i = 0; i < d->n_pools; i++)
                 d->pools[i] = pool_free(d->pools[i]);
         d->fetcher = fetcher_free(d->fetcher);
+        d->control = control_free(d->control);
         d->signals = signals_free(d->signals);
         d->notify = notify_free(d->notify);
         d->watch = watch_free(d->watch);
@@ -201,6 +204,8 @@ static int open_all(struct director *d, struct error *e)
         if (r < 0)
                 return error_set(e, CAUSE_INTERNAL, -r, "cannot start: %s", strerror(-r));
         r = startup_reconcile(d, e);
+        if (r >= 0)
+                r = control_new(d, &d->control, e);
         return r < 0 ? r : director_open_pools(d, e);
 }
 
@@ -275,6 +280,7 @@ void director_close(struct director *d)
                 for (size_t i = 0; i < d->n_pools; i++)
                         d->pools[i] = pool_free(d->pools[i]);
                 d->fetcher = fetcher_free(d->fetcher);
+                d->control = control_free(d->control);
                 d->signals = signals_free(d->signals);
                 d->notify = notify_free(d->notify);
                 d->watch = watch_free(d->watch);

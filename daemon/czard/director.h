@@ -8,6 +8,7 @@
  *                     ├─ record       what happened: ledger + audit + journal, in one place
  *                     ├─ missing, watch  the ledger against the disk; keys that expire, files that are late
  *                     ├─ pause        why nothing is started at the moment
+ *                     ├─ control      czarctl's requests ── control_do ── lib/steward
  *                     └─ signals, notify
  */
 #pragma once
@@ -64,6 +65,7 @@ struct director {
         struct signals *signals;
         unsigned pauses; /* BIT(PAUSE_...) */
 
+        struct control *control; /* NULL: it could not be had */
         struct notify *notify;
         struct watch *watch;
         struct missing *missing;

@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The requests. All changes go through lib/steward.c, each in a transaction of its own: the turn's
+ * transaction of record.c is flushed before. */
+#include "control_do.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "poll.h"
+#include "queue.h"
+#include "record.h"
+#include "signals.h"
+#include "str.h"
+#include "timespan.h"
+
+#define STEP_USEC (50 * USEC_PER_MSEC)
+#define NO_REASON "no reason given"
+
+static const char *const pause_names[PAUSE_MAX] = {
+        [PAUSE_SPACE] = "space",
+        [PAUSE_KEY] = "key",
+        [PAUSE_STAGING] = "staging",
+        [PAUSE_STATE] = "state",
+        [PAUSE_ADMIN] = "admin",
+};
+
+/* --- telling --- */
+
+static void tell(struct control_job *j, const struct strv *message)
+{
+        if (!j->gone && !j->tell(j->arg, message))
+                j->gone = true;
+}
+
+static void tell_row(struct control_job *j, const char *what, const char *bucket, const char *key,
+        const char *path, const char *text, int64_t bytes)
+{
+        char number[32];
+        snprintf(number, sizeof(number), "%lld", (long long)bytes);
+        const char *const words[] = {"row", what, bucket, key, path, text, number};
+        struct strv m = {};
+        int r = 0;
+        for (size_t i = 0; r == 0 && i < ELEMENTSOF(words); i++)
+                r = strv_add(&m, words[i]);
+        if (r == 0)
+                tell(j, &m);
+        strv_done(&m);
+}
+
+static void tell_progress(struct control_job *j)
+{
+        struct queue_progress q;
+        char done[32], total[32];
+        queue_progress(j->d->queue, &q);
+        snprintf(done, sizeof(done), "%llu", (unsigned long long)q.done_bytes);
+        snprintf(total, sizeof(total), "%llu", (unsigned long long)q.due_bytes);
+        const char *const words[] = {"progress", done, total, ""};
+        struct strv m = {};
+        int r = 0;
+        for (size_t i = 0; r == 0 && i < ELEMENTSOF(words); i++)
+                r = strv_add(&m, words[i]);
+        if (r == 0)
+                tell(j, &m);
+        strv_done(&m);
+}
+
+static void end(struct control_job *j, int status, const char *text)
+{
+        j->over = true;
+        j->status = status;
+        snprintf(j->text, sizeof(j->text), "%s", text);
+}
+
+static void end_failed(struct control_job *j, const struct error *e)
+{
+        end(j, STATUS_CANNOT, e->text);
+}
+
+/* --- the steward --- */
+
+static bool is_busy(void *arg, int64_t object_id)
+{
+        const struct control_job *j = arg;
+        return queue_busy(j->d->queue, object_id);
+}
+
+static void on_note(void *arg, const struct steward_note *n)
+{
+        struct control_job *j = arg;
+        const struct ledger_object *o = n->object;
+        tell_row(j, n->what, o ? o->bucket : "", o ? o->key : "", n->path, n->text, n->bytes);
+        bool forgotten = streq(n->what, "forgotten") && !*n->path, pruned = streq(n->what, "pruned");
+        if (!forgotten && !pruned)
+                return;
+        struct journal_fields f = o ? object_fields(o) : (struct journal_fields){};
+        f.path = *n->path ? n->path : NULL;
+        f.audit_head = audit_head(j->d->audit);
+        journal_event(forgotten ? EVENT_FORGOTTEN : EVENT_PRUNED, &f, "%s %s, asked for by uid %u",
+                forgotten ? "forgotten:" : "pruned",
+                *n->path ? n->path
+                : o      ? o->key
+                         : "",
+                (unsigned)j->uid);
+}
+
+static struct steward steward_of(struct control_job *j)
+{
+        record_flush(j->d->record);
+        return (struct steward){.ledger = j->d->ledger,
+                .audit = j->d->audit,
+                .staging = j->d->staging,
+                .config = j->d->config,
+                .uid = j->uid,
+                .reason = control_value(&j->request, "reason"),
+                .is_busy = is_busy,
+                .note = on_note,
+                .arg = j};
+}
+
+static char *const *arguments(const struct control_job *j, size_t *n)
+{
+        size_t first = control_arguments(&j->request);
+        *n = j->request.n - first;
+        return j->request.v + first;
+}
+
+/* --- status --- */
+
+static void do_status(struct control_job *j)
+{
+        struct director *d = j->d;
+        struct queue_progress q;
+        queue_progress(d->queue, &q);
+        tell_row(j, "next-poll", "", "", "", "", poll_running(d->poll) ? 0 : poll_next(d->poll));
+        tell_row(j, "running", "", "", "", "", q.running);
+        tell_row(j, "due", "", "", "", "", (int64_t)(q.due - MIN(q.done, q.due)));
+        tell_row(j, "due-bytes", "", "", "", "", (int64_t)(q.due_bytes - MIN(q.done_bytes, q.due_bytes)));
+        for (enum pause p = 0; p < PAUSE_MAX; p++)
+                if (d->pauses & BIT(p))
+                        tell_row(j, "pause", "", "", "", pause_names[p], 0);
+        end(j, STATUS_WELL, "");
+}
+
+/* --- resync --- */
+
+static void begin_resync(struct control_job *j)
+{
+        size_t n;
+        uint64_t changed = 0;
+        struct error e = {};
+        char *const *patterns = arguments(j, &n);
+        bool wait = control_value(&j->request, "wait");
+        if (n == 0) {
+                resync_all(j->d);
+        } else {
+                struct steward s = steward_of(j);
+                int r = steward_find(&s, patterns, n, &j->ids, &j->n, &e);
+                if (r == 0)
+                        r = steward_resync(&s, patterns, n, &changed, &e);
+                if (r < 0) {
+                        end_failed(j, &e);
+                        return;
+                }
+                record_unblock_buckets(j->d);
+                queue_plan(j->d->queue);
+        }
+        j->waiting = wait;
+        if (!wait)
+                end(j, STATUS_WELL,
+                        n == 0 ? "listing everything now; czarctl status shows what comes of it" : "");
+}
+
+/* How many of the named objects are still to come, and how many did not get there. */
+static void count_named(const struct control_job *j, size_t *open, size_t *failed)
+{
+        *open = *failed = 0;
+        for (size_t i = 0; i < j->n; i++) {
+                struct ledger_object o;
+                if (ledger_get(j->d->ledger, j->ids[i], &o, NULL) < 0)
+                        continue;
+                bool working =
+                        o.state == OBJECT_NEW || o.state == OBJECT_FETCHING || o.state == OBJECT_DECRYPTING;
+                *open += working;
+                *failed += !working && o.state != OBJECT_PUBLISHED;
+        }
+}
+
+static void wait_named(struct control_job *j)
+{
+        size_t open, failed;
+        char text[128];
+        count_named(j, &open, &failed);
+        if (open > 0 && j->d->pauses == 0)
+                return;
+        if (open > 0)
+                snprintf(text, sizeof(text), "fetching pauses; %zu of %zu are still to come", open, j->n);
+        else
+                snprintf(text, sizeof(text), "%zu staged, %zu not", j->n - failed, failed);
+        end(j, open > 0 || failed > 0 ? STATUS_INCOMPLETE : STATUS_WELL, text);
+}
+
+static void wait_all(struct control_job *j)
+{
+        struct director *d = j->d;
+        struct queue_progress q;
+        struct ledger_filter retries = {.states = BIT(OBJECT_RETRY)};
+        uint64_t n = 0, bytes;
+        char text[160];
+        queue_progress(d->queue, &q);
+        if (poll_running(d->poll) || q.running > 0 || (q.done < q.due && d->pauses == 0))
+                return;
+        ledger_count(d->ledger, &retries, &n, &bytes, NULL);
+        bool complete = poll_was_complete(d->poll);
+        if (d->pauses)
+                snprintf(text, sizeof(text), "listed; fetching pauses");
+        else if (!complete || n > 0)
+                snprintf(text, sizeof(text), "%s; %llu to be tried again",
+                        complete ? "listed" : "not every prefix could be listed", (unsigned long long)n);
+        else
+                snprintf(text, sizeof(text), "everything that is there is staged");
+        end(j, d->pauses || !complete || n > 0 ? STATUS_INCOMPLETE : STATUS_WELL, text);
+}
+
+/* --- pause --- */
+
+static void do_pause(struct control_job *j, bool on)
+{
+        struct director *d = j->d;
+        struct error e = {};
+        const char *text = control_value(&j->request, "text");
+        if (on && str_empty(text))
+                text = NO_REASON;
+        struct steward s = steward_of(j);
+        if (steward_pause(&s, on ? text : NULL, &e) < 0) {
+                end_failed(j, &e);
+                return;
+        }
+        if (on) {
+                /* What runs is dropped: from now on nothing changes. It goes on where it was. */
+                queue_cancel_all(d->queue);
+                pause_enter(d, PAUSE_ADMIN, CAUSE_NONE, text);
+        } else {
+                pause_leave(d, PAUSE_ADMIN);
+        }
+        end(j, STATUS_WELL, "");
+}
+
+/* --- forget, prune --- */
+
+static void begin_forget(struct control_job *j)
+{
+        struct error e = {};
+        size_t n;
+        char *const *patterns = arguments(j, &n);
+        struct steward s = steward_of(j);
+        int r = str_empty(s.reason) || n == 0
+                        ? error_set(&e, CAUSE_CONFIG, EINVAL, "forget needs a reason and a key or pattern")
+                        : steward_refuse_paused(&s, "forget", &e);
+        if (r == 0)
+                r = steward_find(&s, patterns, n, &j->ids, &j->n, &e);
+        if (r < 0) {
+                end_failed(j, &e);
+                return;
+        }
+        for (size_t i = 0; i < j->n; i++)
+                if (queue_busy(j->d->queue, j->ids[i])) {
+                        /* The others that are dropped with it go on where they were. */
+                        queue_cancel_all(j->d->queue);
+                        break;
+                }
+}
+
+static int forget_next(struct control_job *j, struct error *e)
+{
+        struct steward s = steward_of(j);
+        return steward_forget(&s, j->ids[j->next++], e);
+}
+
+static void begin_prune(struct control_job *j)
+{
+        struct error e = {};
+        struct steward s = steward_of(j);
+        int r = steward_refuse_paused(&s, "prune", &e);
+        if (r == 0)
+                r = keep_plan(s.ledger, s.staging, &s.config->staging, (int64_t)time(NULL), &j->list, &e);
+        j->n = j->list.n;
+        if (r < 0)
+                end_failed(j, &e);
+}
+
+static int prune_next(struct control_job *j, struct error *e)
+{
+        struct steward s = steward_of(j);
+        return steward_prune(&s, &j->list.items[j->next++], true, e);
+}
+
+static void step_items(struct control_job *j, int (*next)(struct control_job *, struct error *))
+{
+        uint64_t until = now_usec(CLOCK_MONOTONIC) + STEP_USEC;
+        struct error e = {};
+        int r = 0;
+        while (r == 0 && j->next < j->n && now_usec(CLOCK_MONOTONIC) < until)
+                r = next(j, &e);
+        if (r < 0)
+                end_failed(j, &e);
+        else if (j->next >= j->n)
+                end(j, STATUS_WELL, "");
+        if (j->over)
+                queue_plan(j->d->queue);
+}
+
+/* --- latest --- */
+
+static void do_latest(struct control_job *j)
+{
+        const char *org = control_value(&j->request, "org"), *date = control_value(&j->request, "date"),
+                   *category = control_value(&j->request, "category");
+        struct error e = {};
+        int day;
+        enum category c = category ? category_from_name(category) : CATEGORY_MAX;
+        if (!org || c == CATEGORY_MAX || !director_package(j->d, org) ||
+                (!str_empty(date) && (strlen(date) != 10 || date_parse(date, &day) < 0))) {
+                end(j, STATUS_CANNOT, "no such organisation, category or date");
+                return;
+        }
+        struct steward s = steward_of(j);
+        if (steward_latest(&s, org, c, str_empty(date) ? NULL : date, &e) < 0)
+                end_failed(j, &e);
+        else
+                end(j, STATUS_WELL, "");
+}
+
+/* --- the job --- */
+
+static const char *const kind_names[CONTROL_KIND_MAX] = {
+        [CONTROL_STATUS] = "status",
+        [CONTROL_RESYNC] = "resync",
+        [CONTROL_PAUSE] = "pause",
+        [CONTROL_UNPAUSE] = "unpause",
+        [CONTROL_FORGET] = "forget",
+        [CONTROL_PRUNE] = "prune",
+        [CONTROL_LATEST] = "latest",
+};
+
+int control_job_begin(struct control_job *j, struct error *e)
+{
+        j->kind = CONTROL_KIND_MAX;
+        for (enum control_kind k = 0; k < CONTROL_KIND_MAX; k++)
+                if (streq(j->request.v[0], kind_names[k]))
+                        j->kind = k;
+        if (j->kind == CONTROL_KIND_MAX)
+                return error_set(
+                        e, CAUSE_HELPER, EINVAL, "czard does not know the request '%.32s'", j->request.v[0]);
+        if (j->kind != CONTROL_STATUS)
+                journal_event(EVENT_NOTE, NULL, "uid %u asks for %s", (unsigned)j->uid, kind_names[j->kind]);
+        switch (j->kind) {
+        case CONTROL_STATUS:
+                do_status(j);
+                break;
+        case CONTROL_RESYNC:
+                begin_resync(j);
+                break;
+        case CONTROL_PAUSE:
+        case CONTROL_UNPAUSE:
+                do_pause(j, j->kind == CONTROL_PAUSE);
+                break;
+        case CONTROL_FORGET:
+                begin_forget(j);
+                break;
+        case CONTROL_PRUNE:
+                begin_prune(j);
+                break;
+        case CONTROL_LATEST:
+                do_latest(j);
+                break;
+        case CONTROL_KIND_MAX:
+                break;
+        }
+        return 0;
+}
+
+void control_job_step(struct control_job *j)
+{
+        if (j->over)
+                return;
+        switch (j->kind) {
+        case CONTROL_RESYNC:
+                tell_progress(j);
+                if (j->n > 0)
+                        wait_named(j);
+                else
+                        wait_all(j);
+                break;
+        case CONTROL_FORGET:
+                step_items(j, forget_next);
+                break;
+        case CONTROL_PRUNE:
+                step_items(j, prune_next);
+                break;
+        case CONTROL_STATUS:
+        case CONTROL_PAUSE:
+        case CONTROL_UNPAUSE:
+        case CONTROL_LATEST:
+        case CONTROL_KIND_MAX:
+                break;
+        }
+        if (!j->over && j->gone && j->waiting)
+                end(j, STATUS_WELL, "");
+}
+
+void control_job_done(struct control_job *j)
+{
+        free(j->ids);
+        j->ids = NULL;
+        keep_list_done(&j->list);
+        strv_done(&j->request);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What one request does, step by step, so that the loop goes on turning: control.c owns the connection. */
+#pragma once
+
+#include "control_msg.h"
+#include "director.h"
+#include "keep.h"
+#include "steward.h"
+
+enum control_kind {
+        CONTROL_STATUS,
+        CONTROL_RESYNC,
+        CONTROL_PAUSE,
+        CONTROL_UNPAUSE,
+        CONTROL_FORGET,
+        CONTROL_PRUNE,
+        CONTROL_LATEST,
+        CONTROL_KIND_MAX
+};
+
+/* Sends one message to the peer; false: it has gone. */
+typedef bool control_tell_fn(void *arg, const struct strv *message);
+
+struct control_job {
+        struct director *d;
+        enum control_kind kind;
+        struct strv request;
+        uid_t uid;
+        control_tell_fn *tell;
+        void *arg;
+        bool gone; /* nobody listens any more; what was begun is done all the same */
+
+        int64_t *ids; /* FORGET, RESYNC with names */
+        size_t n, next;
+        struct keep_list list; /* PRUNE */
+        bool waiting;          /* RESYNC --wait: done when these are */
+        bool over;
+        int status;
+        char text[512];
+};
+
+/* Takes the request. 0, or -EINVAL with a text. */
+int control_job_begin(struct control_job *j, struct error *e);
+/* Some milliseconds of it. Sets over, status and text at the end. */
+void control_job_step(struct control_job *j);
+void control_job_done(struct control_job *j);
