@@ -200,7 +200,7 @@ int zip_read_records(const uint8_t *p, const struct zip_place *place, struct arc
 {
         size_t left = (size_t)place->size;
         for (uint64_t i = 0; i < place->count; i++) {
-                size_t len;
+                size_t len = 0;
                 int r = read_record(p, left, &entries[i], names, &len, e);
                 if (r < 0)
                         return r;

@@ -232,7 +232,7 @@ int ledger_step(struct ledger *l, sqlite3_stmt *s, const char *what, struct erro
 
 static int run(struct ledger *l, enum ledger_sql which, const char *what, struct error *e)
 {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = ledger_prepared(l, which, &s, e);
         return r < 0 ? r : ledger_step(l, s, what, e);
 }
