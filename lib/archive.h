@@ -45,8 +45,9 @@ struct archive_stream;
 int archive_stream_new(int fd, uint64_t position, struct archive_stream **ret);
 struct archive_stream *archive_stream_free(struct archive_stream *s);
 DEFINE_CLEANUP(struct archive_stream, archive_stream, archive_stream_free)
-/* Called with the number of bytes after each read. */
-void archive_stream_on_read(struct archive_stream *s, void (*moved)(void *arg, size_t n), void *arg);
+/* Reads the pipe with this instead of read(2), whose result it has. */
+typedef ssize_t archive_read_fn(void *arg, int fd, void *p, size_t n);
+void archive_stream_read_with(struct archive_stream *s, archive_read_fn *read_fn, void *arg);
 
 /* Skips to the entry and compares its local header with it. Whatever this or a read returns, the next entry
  * can be begun: damage does not spread. 0, or -errno: CAUSE_BAD_ZIP, CAUSE_TRUNCATED when the stream ends,

@@ -17,7 +17,7 @@ struct archive_stream {
         int fd;
         uint64_t position; /* in the archive, of buf[pos] */
         size_t pos, len;
-        void (*moved)(void *arg, size_t n);
+        archive_read_fn *read_fn; /* NULL: read(2) */
         void *arg;
 
         /* the member at hand */
@@ -63,9 +63,9 @@ struct archive_stream *archive_stream_free(struct archive_stream *s)
         return NULL;
 }
 
-void archive_stream_on_read(struct archive_stream *s, void (*moved)(void *arg, size_t n), void *arg)
+void archive_stream_read_with(struct archive_stream *s, archive_read_fn *read_fn, void *arg)
 {
-        s->moved = moved;
+        s->read_fn = read_fn;
         s->arg = arg;
 }
 
@@ -88,7 +88,8 @@ static int bad(struct archive_stream *s, const char *text, struct error *e)
 static int fill(struct archive_stream *s, struct error *e)
 {
         while (s->pos == s->len) {
-                ssize_t n = read(s->fd, s->buf, sizeof(s->buf));
+                ssize_t n = s->read_fn ? s->read_fn(s->arg, s->fd, s->buf, sizeof(s->buf))
+                                       : read(s->fd, s->buf, sizeof(s->buf));
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n < 0)
@@ -98,8 +99,6 @@ static int fill(struct archive_stream *s, struct error *e)
                                 s, CAUSE_TRUNCATED, EIO, "the archive's bytes ended within the member", e);
                 s->pos = 0;
                 s->len = (size_t)n;
-                if (s->moved)
-                        s->moved(s->arg, s->len);
         }
         return 0;
 }

@@ -17,14 +17,10 @@ struct input {
 static ssize_t input_read(void *arg, void *p, size_t n, struct error *e)
 {
         struct input *in = arg;
-        ssize_t k;
-        do
-                k = read(in->fd, p, n);
-        while (k < 0 && errno == EINTR);
+        ssize_t k = worker_read(in->w, in->fd, p, n);
         if (k < 0)
                 return error_set(e, CAUSE_HELPER, errno, "reading the pipe: %s", strerror(errno));
         in->bytes += (size_t)k;
-        worker_progress(in->w, (size_t)k);
         return k;
 }
 

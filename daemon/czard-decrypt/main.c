@@ -6,6 +6,7 @@
  *
  * The flow goes on in setup.c, job.c and zip.c. */
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,8 @@
 #include "fsx.h"
 #include "str.h"
 #include "worker.h"
+
+#define WAIT_MSEC 1000
 
 enum { EXIT_USAGE = 2, EXIT_CANNOT = 3 };
 
@@ -35,22 +38,34 @@ static uint64_t now_usec(void)
         return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / 1000;
 }
 
-void worker_progress(struct worker *w, size_t n)
+static void tell_progress(struct worker *w)
 {
-        w->moved += n;
         uint64_t now = now_usec();
-        if (n == 0 || now - w->progressed_usec < USEC_PER_SEC)
+        if (now - w->progressed_usec < USEC_PER_SEC)
                 return;
         w->progressed_usec = now;
         struct message m = {.type = PROTO_PROGRESS, .progress = {.bytes = w->moved}};
         (void)worker_send(w, &m); /* a broken channel shows when the verdict is sent */
 }
 
-void worker_tidy(struct worker *w)
+ssize_t worker_read(void *arg, int fd, void *p, size_t n)
 {
-        (void)agent_reap(&w->agent);
-        if (w->ready && !agent_alive(&w->agent))
-                (void)worker_revive(w); /* else the job tells */
+        struct worker *w = arg;
+        struct pollfd in = {.fd = fd, .events = POLLIN};
+        for (;;) {
+                if (poll(&in, 1, WAIT_MSEC) == 0) {
+                        tell_progress(w);
+                        continue;
+                }
+                ssize_t k = read(fd, p, n);
+                if (k < 0 && errno == EINTR)
+                        continue;
+                if (k > 0) {
+                        w->moved += (size_t)k;
+                        tell_progress(w);
+                }
+                return k;
+        }
 }
 
 static int do_job(struct worker *w, struct message *m)

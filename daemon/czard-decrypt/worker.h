@@ -34,8 +34,9 @@ struct worker {
 
 /* Sends m with the id of the request. 0 or -errno. */
 int worker_send(struct worker *w, struct message *m);
-/* n more bytes were read: tells the director now and then. */
-void worker_progress(struct worker *w, size_t n);
+/* read(2) from the job's pipe, over EINTR. Tells the director every second that bytes move or that it waits
+ * for some: a worker that says nothing is taken for stuck. arg is the struct worker. */
+ssize_t worker_read(void *arg, int fd, void *p, size_t n);
 
 /* Before each message: no child of the last one is left, and there is an agent. */
 void worker_tidy(struct worker *w);

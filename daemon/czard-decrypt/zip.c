@@ -81,14 +81,13 @@ static int read_tail(struct worker *w, int fd, const struct proto_directory *p, 
         if (!tail)
                 return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
         while (got < n) {
-                ssize_t k = read_full(fd, tail + got, (size_t)MIN(n - got, 256 * KIB));
+                ssize_t k = worker_read(w, fd, tail + got, (size_t)(n - got));
                 if (k < 0)
-                        return error_set(e, CAUSE_HELPER, (int)-k, "reading the pipe: %s", strerror((int)-k));
+                        return error_set(e, CAUSE_HELPER, errno, "reading the pipe: %s", strerror(errno));
                 if (k == 0)
                         return error_set(
                                 e, CAUSE_TRUNCATED, EIO, "got %" PRIu64 " of %" PRIu64 " bytes", got, n);
                 got += (uint64_t)k;
-                worker_progress(w, (size_t)k);
         }
         *ret = take_ptr(&tail);
         return 0;
@@ -214,18 +213,13 @@ static int do_member(
         return send_verdict(w, &v, &e);
 }
 
-static void on_read(void *arg, size_t n)
-{
-        worker_progress(arg, n);
-}
-
 static int new_stream(struct worker *w, struct message *m)
 {
         struct archive_stream *s = NULL;
         if (archive_stream_new(m->fds[0], m->members.position, &s) < 0)
                 return -ENOMEM;
         m->fds[0] = -1;
-        archive_stream_on_read(s, on_read, w);
+        archive_stream_read_with(s, worker_read, w);
         archive_stream_free(w->stream);
         w->stream = s;
         return 0;
