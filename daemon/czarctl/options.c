@@ -79,7 +79,7 @@ static int parse_rest(struct ctl *c, int argc, char **argv)
                         c->command->flags[n].value ? required_argument : no_argument, NULL, (int)n};
         for (size_t i = 0; i + 1 < GENERAL; i++)
                 all[n + i] = general[i];
-        optind = 1;
+        optind = 0; /* glibc: begin anew, also with the order of arguments, which "+" above has fixed */
         for (int o; (o = getopt_long(argc, argv, "h", all, NULL)) >= 0;) {
                 if (take_general(c, o))
                         continue;
