@@ -158,7 +158,7 @@ struct proto_verdict {
         const char *fingerprint; /* of the key that decrypted */
         const char *recipients;  /* key ids the message is for, space-separated */
 };
-/* At most one a second, only while bytes move. */
+/* Once a second while bytes move or the worker waits for some. */
 struct proto_progress {
         uint64_t bytes;
 };
