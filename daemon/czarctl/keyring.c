@@ -20,7 +20,7 @@ int keyring_gpg(
         const char *home, const char *const *args, const struct secret *passphrase, struct run_spec *spec)
 {
         const char *argv[ARGS_MOST] = {"gpg", "--homedir", home, "--batch", "--no-tty", "--no-options",
-                "--no-greeting", "--no-auto-check-trustdb", "--no-auto-key-locate", "--trust-model", "always",
+                "--quiet", "--no-auto-check-trustdb", "--no-auto-key-locate", "--trust-model", "always",
                 "--pinentry-mode", "loopback"};
         size_t n = 13;
         _cleanup_close_ int fd = -1;

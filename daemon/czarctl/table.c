@@ -63,8 +63,7 @@ struct table *table_new(const char *columns)
         if (!t || !names)
                 abort();
         t->names = names;
-        for (char *save = NULL, *name = strtok_r(names, "|", &save); name && t->n < COLUMNS_MOST;
-                name = strtok_r(NULL, "|", &save)) {
+        for (char *rest = names, *name; t->n < COLUMNS_MOST && (name = strsep(&rest, "|"));) {
                 t->right[t->n] = *name == '>';
                 t->heads[t->n] = name + t->right[t->n];
                 t->n++;
@@ -161,12 +160,20 @@ void table_print(struct table *t)
         putchar('\n');
         for (size_t i = 0; i < t->n_cells; i++) {
                 size_t column = i % t->n;
-                bool last = column + 1 == t->n;
-                print_cell(t->cells[i].text, t->cells[i].colour, width[column], t->right[column], last);
-                if (last)
+                bool end = column + 1 == t->n, last = end;
+                for (size_t k = i + 1; !last && k < i + t->n - column && k < t->n_cells; k++)
+                        if (*t->cells[k].text)
+                                break;
+                        else
+                                last = k + 1 == i + t->n - column;
+                if (*t->cells[i].text || !last)
+                        print_cell(
+                                t->cells[i].text, t->cells[i].colour, width[column], t->right[column], last);
+                if (end)
                         putchar('\n');
-                free(t->cells[i].text);
         }
+        for (size_t i = 0; i < t->n_cells; i++)
+                free(t->cells[i].text);
         free(t->cells);
         free(t->names);
         free(t);
