@@ -210,6 +210,8 @@ static int open_part(const struct staging *s, int at_fd, const char *part, bool 
         _cleanup_close_ int fd = open_beneath(at_fd, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
         if (fd == -ENOENT && make)
                 fd = make_part(s, at_fd, part, gid);
+        if (fd == -EEXIST) /* another thread has just made it */
+                fd = open_beneath(at_fd, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
         if (fd == -ENOENT && !make)
                 return fd;
         if (fd == -ELOOP || fd == -ENOTDIR)

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <grp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -396,6 +397,33 @@ static void opening(void **state)
         s = staging_free(s);
 }
 
+/* Two files of one new folder are published by two threads. */
+static void *makes_folders(void *arg)
+{
+        struct fixture *f = arg;
+        uintptr_t failed = 0;
+        for (unsigned i = 0; i < 200; i++) {
+                char path[32];
+                snprintf(path, sizeof(path), "d%u/e/f", i);
+                int fd = staging_open_dir(f->s, at(f), path, true, (gid_t)-1, NULL);
+                failed += fd < 0;
+                close_fd(fd);
+        }
+        return (void *)failed;
+}
+
+static void threads_that_make_one_folder(void **state)
+{
+        pthread_t thread[4];
+        for (size_t i = 0; i < ELEMENTSOF(thread); i++)
+                assert_int_equal(pthread_create(&thread[i], NULL, makes_folders, *state), 0);
+        for (size_t i = 0; i < ELEMENTSOF(thread); i++) {
+                void *failed;
+                assert_int_equal(pthread_join(thread[i], &failed), 0);
+                assert_null(failed);
+        }
+}
+
 static void a_folder_that_cannot_be_written(void **state)
 {
         struct fixture *f = *state;
@@ -435,6 +463,7 @@ int main(void)
                 T(races_with_another_user),
                 T(removing),
                 T(opening),
+                T(threads_that_make_one_folder),
                 T(a_folder_that_cannot_be_written),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
