@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Objects that must be refused, among good ones: each gets its cause, and every other object is staged."""
 
+import re
 import unittest
 
 from czardtest import main
@@ -16,11 +17,11 @@ class BadObjectsTest(unittest.TestCase):
         cls.world = w = cls.enterClassContext(World(with_tls=False, days=3, weeks=1, courses=1, poison=True))
         cls.s3 = cls.enterClassContext(S3d(w.package, w.facts))
         w.use(cls.s3.endpoint, tls_endpoint=False)
-        cls.first = w.once()
+        cls.first = w.once(timeout=120)
         cls.objects = w.objects()
         cls.before = fingerprint(w.staging)
         cls.s3.forget_requests()
-        cls.second = w.once()
+        cls.second = w.once(timeout=120)
         cls.bad = [o for o in w.facts["objects"] if "state" in o]
         cls.partly = [o for o in w.facts["objects"] if o.get("rejected")]
 
@@ -52,7 +53,8 @@ class BadObjectsTest(unittest.TestCase):
             rows = self.world.members(o["key"])
             for m in o["rejected"]:
                 with self.subTest(o["poison"], member=m["name"]):
-                    found = [r for name, r in rows.items() if name == m["name"]]
+                    name = re.sub(r"[\x00-\x1f]", lambda c: f"\\x{ord(c[0]):02x}", m["name"])
+                    found = [r for n, r in rows.items() if n == name]
                     self.assertEqual([r["state"] for r in found], ["REJECTED"], sorted(rows))
                     self.assertIn(found[0]["cause"], m["causes"], found[0]["detail"])
 
@@ -86,6 +88,21 @@ class BadObjectsTest(unittest.TestCase):
         lines, _ = self.world.audit()
         rejected = {line.get("key") for line in lines if line["event"] == "rejected"}
         self.assertLessEqual({o["key"] for o in self.bad}, rejected)
+
+
+class ForeignMessageTest(unittest.TestCase):
+    def test_a_message_for_other_keys(self):
+        """One such message says which key it wants, is tried again later, and stops nothing."""
+        with World(with_tls=False, days=2, weeks=1, courses=1, foreign=True) as w, S3d(w.package, w.facts) as s3:
+            w.use(s3.endpoint, tls_endpoint=False)
+            done = w.once(timeout=200)
+            self.assertEqual(done.code, 1, done)
+            self.assertEqual(w.differences(), [], done)
+            o = next(o for o in w.facts["objects"] if "state" in o)
+            row = w.objects()[o["key"]]
+            self.assertEqual((row["state"], row["cause"]), ("RETRY", "no-secret-key"))
+            self.assertRegex(row["detail"], "[0-9A-F]{16}")
+            self.assertLessEqual(row["attempts"], 5)
 
 
 if __name__ == "__main__":

@@ -181,17 +181,17 @@ class RefusalsTest(unittest.TestCase):
         self.refuse_certificate(self_signed=True)
 
     # -- exit 2: configuration --------------------------------------------------------------------------------------
-    def refuse_config(self, line, *words, section="daemon", args=("--check-config",)):
-        """A line added to a section that is good must be refused with its place in the file."""
+    def refuse_config(self, line, *words, section="daemon", said_at=0):
+        """A line added to a section that is good must be refused with its place in the file (said_at: lines below it)."""
         path = self.world.ini()
         text = path.read_text().splitlines()
         at = text.index(f"[{section}]") + 1
         text.insert(at, line)
         path.write_text("\n".join(text) + "\n")
-        for mode in (args, ("--once",)):
+        for mode in (("--check-config",), ("--once",)):
             done = self.world.run(*mode, config=path, timeout=30)
             self.assertEqual(done.code, 2, done)
-            self.assertIn(f"{path}:{at + 1}", done.stderr + done.stdout)
+            self.assertIn(f"{path}:{at + 1 + said_at}:", done.stderr + done.stdout)
             for word in words:
                 self.assertRegex(done.stderr + done.stdout, word)
         self.assertEqual(self.s3.requests(), [])
@@ -204,7 +204,7 @@ class RefusalsTest(unittest.TestCase):
         self.refuse_config("poll_interval = often", "poll_interval")
 
     def test_same_key_twice(self):
-        self.refuse_config("state_dir = /var/lib/other", "state_dir")
+        self.refuse_config("state_dir = /var/lib/other", "state_dir", said_at=1)
 
     def test_comma_in_a_list(self):
         self.refuse_config("sites = edx,edge", "white space|blank|space", section=f"package {self.world.org}")

@@ -10,7 +10,6 @@ The folder that comes out:
 """
 
 import argparse
-import calendar
 import datetime
 import hashlib
 import json
@@ -21,10 +20,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from . import content, keys
+from . import content, keys, poison
+from .common import sha256_file, utc, write_sums
 
 EVENTS_BUCKET = "edx-course-data"
 DATABASE_BUCKET = "course-data"
@@ -33,24 +32,6 @@ SECRET_ACCESS_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
 # {Org}-{course}-{run} keeps its case, need not begin with the partner's name, and has dots and hyphens.
 COURSES = ["{Org}-CS50.1x-2023_T1", "UnivHSX-PH-207x-3T2022", "{Org}-Lang-B.2-x-2024-Q1.b", "{Org}-Espa_ol_101-1T2020"]
-
-
-def sha256_file(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as f:
-        while chunk := f.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def utc(date, clock="05:12:09"):
-    return calendar.timegm(time.strptime(f"{date} {clock}", "%Y-%m-%d %H:%M:%S"))
-
-
-def write_sums(folder, sums):
-    """SHA256SUMS as sha256sum -c reads it: {path below folder: hex}, by bytes of the path."""
-    lines = [f"{sums[name]}  {name}\n".encode() for name in sorted(sums, key=os.fsencode)]
-    Path(folder, "SHA256SUMS").write_bytes(b"".join(lines))
 
 
 class Package:
@@ -331,8 +312,9 @@ class Package:
         if self.o.neighbours:
             self.add_neighbours()
         if self.o.poison:
-            from . import poison
             poison.add(self)
+        if self.o.foreign:
+            poison.add_foreign(self)
         self.finish()
 
 
@@ -359,6 +341,7 @@ def parser():
     p.add_argument("--armor", type=int, nargs="*", default=[2], metavar="N", help="days whose events are armored")
     p.add_argument("--no-odd", dest="odd", action="store_false", help="no edge, CCX, failed, unknown, empty members")
     p.add_argument("--no-neighbours", dest="neighbours", action="store_false")
+    p.add_argument("--foreign", action="store_true", help="add a message that is encrypted to other keys only")
     p.add_argument("--poison", action="store_true", help="add objects that must be rejected")
     return p
 

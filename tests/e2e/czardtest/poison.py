@@ -10,7 +10,7 @@ import struct
 import zipfile
 
 from . import content, keys
-from .package import utc
+from .common import utc
 
 # What damage is called depends on what notices it first: the MDC, or the compressed or nested packets before it.
 DAMAGED = ["bad-integrity", "bad-message"]
@@ -56,7 +56,6 @@ def event_files(package):
         "empty": (b"", ["bad-message"]),
         "garbage": (package.rng("garbage").randbytes(3000), ["bad-message"]),
         "plaintext": (data, ["bad-message"]),
-        "not-for-us": (encrypt(data, ours=False), ["not-for-us"]),
         "symmetric": (symmetric(data), ["not-for-us", "bad-message"]),
         "not-gzip": (encrypt(lines), ["bad-gzip"]),
         "short-gzip": (encrypt(data[:-20]), ["bad-gzip"]),
@@ -64,7 +63,7 @@ def event_files(package):
         "gzip-crc": (encrypt(broken_crc), ["bad-gzip"]),
         "gzip-length": (encrypt(wrong_length), ["bad-gzip"]),
         "empty-plaintext": (encrypt(b""), ["bad-gzip"]),
-        "bomb": (encrypt(bytes(64 << 20), "--compress-algo", "bzip2"), ["over-limit", "bad-gzip"]),
+        "bomb": (encrypt(bytes(80 << 20), "--compress-algo", "bzip2"), ["over-limit", "bad-gzip"]),
     }
     if shutil.which("gpg1"):
         out["no-mdc"] = (without_mdc(package, data), ["no-integrity-protection"])
@@ -96,7 +95,7 @@ def hostile_members(package, top):
     table = f"{package.Org}-CS50.1x-2023_T1-%s-prod-analytics.sql.gpg"
     unsafe = ["unsafe-name"]
     names = [f"{top}/../escape.sql.gpg", "/etc/escape.sql.gpg", f"{top}/a\\b.sql.gpg", f"{top}/bell\a.sql.gpg",
-             "elsewhere/x.sql.gpg", f"{top}/./dot.sql.gpg", f"{top}//empty.sql.gpg", f"{top}/.hidden.sql.gpg",
+             f"{top}/./dot.sql.gpg", f"{top}//empty.sql.gpg", f"{top}/.hidden.sql.gpg",
              f"{top}/SHA256SUMS.gpg", f"{top}/SHA256SUMS", f"{top}/REJECTED.gpg", f"{top}/new\nline.sql.gpg"]
     out = [(member(name), good, unsafe) for name in names]
     out += [
@@ -106,7 +105,7 @@ def hostile_members(package, top):
         (member(f"{top}/{table % 'user_id_map'}"), b"", ["bad-message"]),
         (member(f"{top}/{table % 'student_courseenrollment'}"), encrypt(b"x\n", ours=False), ["not-for-us"]),
         (member(f"{top}/{table % 'courseware_studentmodule'}"),
-         encrypt(bytes(48 << 20), "--compress-algo", "bzip2"), ["over-limit"]),
+         encrypt(bytes(80 << 20), "--compress-algo", "bzip2"), ["over-limit"]),
         (member(f"{top}/{'L' * 256}.sql.gpg"), good, ["over-limit", "unsafe-name"]),
         (member(f"{top}/{table % 'auth_userprofile'}"), good, None),
     ]
@@ -185,6 +184,14 @@ def add_broken_archives(package, first):
             facts.update(state="REJECTED", causes=["bad-zip"])
         package.put("course-data", f"{package.org}-{date}.zip", data, utc(date), **facts)
         day += datetime.timedelta(days=7)
+
+
+def add_foreign(package):
+    """One message that is not for our key. Nothing is wrong with it, so it is not rejected: the key may be missing."""
+    date = "2023-02-28"
+    data = package.keys.encrypt(content.gz(b"{}\n"), ours=False)
+    package.put("edx-course-data", f"{package.org}/edx/events/2023/{package.org}-edx-events-{date}.log.gz.gpg", data, utc(date),
+                category="events", site="edx", date=date, poison="foreign", state="RETRY", causes=["no-secret-key"])
 
 
 def add(package):

@@ -292,7 +292,9 @@ class World:
         for path in (self.state, self.staging):
             path.mkdir()
             path.chmod(0o750)
-        self.config = self._default_config() | {"s3": self.config["s3"]}
+        server = {k: v for k, v in self.config["s3"].items() if k in ("endpoint", "ca_file")}
+        self.config = self._default_config()
+        self.config["s3"].update(server)
 
     def use(self, endpoint, tls_endpoint=True):
         """Points the configuration to a server."""
