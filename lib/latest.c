@@ -6,8 +6,9 @@
 
 #include "ledger_internal.h"
 
-/* ?1 org, ?2 category, ?3 PUBLISHED, ?4 GONE, ?5 REJECTED. A course is lost when the snapshot before has it
- * and this one has not; it was alive when some table of it differed from the one before that. */
+/* ?1 org, ?2 category, ?3 PUBLISHED, ?4 GONE, ?5 REJECTED, ?6 IGNORED. A course is lost when the snapshot
+ * before has it and this one has not, not even left out by a filter; it was alive when some table of it
+ * differed from the one before that. */
 static const char choose_sql[] =
         "WITH staged AS (SELECT id, date, lead(id) OVER w AS before, lead(id, 2) OVER w AS before_that "
         "FROM object WHERE org = ?1 AND category = ?2 AND is_zip AND staged_etag <> '' "
@@ -16,7 +17,7 @@ static const char choose_sql[] =
         "?5) "
         "AND NOT EXISTS (SELECT 1 FROM member b WHERE b.object_id = t.before AND b.state = ?3 "
         "AND b.course <> '' AND NOT b.failed "
-        "AND NOT EXISTS (SELECT 1 FROM member a WHERE a.object_id = t.id AND a.state = ?3 "
+        "AND NOT EXISTS (SELECT 1 FROM member a WHERE a.object_id = t.id AND a.state IN (?3, ?6) "
         "AND NOT a.failed AND a.course = b.course) "
         "AND NOT EXISTS (SELECT 1 FROM member c WHERE c.object_id = t.before_that AND c.state = ?3 "
         "AND c.course = b.course AND c.\"table\" = b.\"table\" AND c.sha256 = b.sha256)) "
@@ -38,6 +39,7 @@ static int choose(struct ledger *l, const char *org, enum category c, char ret[1
         ledger_bind_i64(&b, OBJECT_PUBLISHED);
         ledger_bind_i64(&b, OBJECT_GONE);
         ledger_bind_i64(&b, OBJECT_REJECTED);
+        ledger_bind_i64(&b, OBJECT_IGNORED);
         if (b.err)
                 return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that");
         int r = ledger_step(l, s, "reading", e);

@@ -11,6 +11,7 @@
 
 #include "cleanup.h"
 #include "record.h"
+#include "snapshot_widen.h"
 #include "str.h"
 #include "timespan.h"
 
@@ -246,6 +247,8 @@ void queue_plan(struct queue *q)
                 q->progress.due_bytes += j->o.size;
         }
         record_open(q->d);
+        if (q->look_at_all)
+                snapshot_widen(q->d);
         consider_all(&plan, BIT(CATEGORY_DATABASE));
         consider_all(&plan, BIT(CATEGORY_EVENTS));
         consider_all(&plan, BIT(CATEGORY_EMAIL_OPT_IN));

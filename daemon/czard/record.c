@@ -273,7 +273,13 @@ void record_wait(struct director *d, struct ledger_object *o, enum cause cause, 
         o->cause = cause;
         snprintf(o->detail, sizeof(o->detail), "%s", detail);
         director_status(d, STATUS_INCOMPLETE);
-        retry(d, o, delay_usec);
+        if (d->options.once) {
+                record_enter(d, o, OBJECT_NEW); /* not in this run any more */
+                return;
+        }
+        o->next_try = (int64_t)((now_usec(CLOCK_REALTIME) + delay_usec + USEC_PER_SEC - 1) / USEC_PER_SEC);
+        record_enter(d, o, OBJECT_RETRY);
+        queue_retry_at(d->queue, o->next_try);
 }
 
 static void reject(struct director *d, struct ledger_object *o)

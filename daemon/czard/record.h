@@ -22,7 +22,8 @@ void record_published(struct director *d, struct ledger_object *o, bool replaced
 /* An object could not be finished: what its cause's remedy asks for (RETRY, REJECTED, GONE, a pause, ...). */
 void record_failed(struct director *d, struct ledger_object *o, enum cause cause, const char *detail,
         uint64_t retry_after_usec);
-/* Not a failure: the object waits, with this cause, and is looked at again after delay_usec. */
+/* Not a failure: the object waits, with this cause, and is looked at again after delay_usec (with --once: in
+ * the next run). The caller says so. */
 void record_wait(struct director *d, struct ledger_object *o, enum cause cause, const char *detail,
         uint64_t delay_usec);
 void record_missing(struct director *d, struct ledger_object *o, const char *why);

@@ -4,8 +4,10 @@
 
 #include "snapshot.h"
 
-/* Compares what the wanted members will take with what is free above min_free. 0: it fits. -ENOSPC and e: it
- * does not; the text says how much is missing. */
-int room_for(const struct snapshot *s, struct error *e);
+/* Compares what the wanted members will take with what is free above min_free. false: it does not fit; said
+ * once, and the object waits (the caller drops the job). */
+bool room_for(struct snapshot *s);
+/* It did not fit before and still does not: it goes on waiting, and nothing is fetched for it. */
+bool room_still_short(struct director *d, struct ledger_object *o);
 /* An archive was published: what it took is what the next one is judged by. */
 void room_learn(const struct snapshot *s);

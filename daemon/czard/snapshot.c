@@ -3,19 +3,18 @@
  * looked at (PREPARING), wanted members come in runs of neighbours (RUNS), the folder is published
  * (PUBLISHING). The archive itself never touches a disk. A failure keeps the partial folder; the next attempt
  * goes on at the members that are missing. */
-#include "snapshot.h"
-
 #include <stdlib.h>
 
 #include "cleanup.h"
 #include "record.h"
+#include "room.h"
 #include "str.h"
 
-/* The first guess at where the directory begins: enough for it in most archives, and under 2 % of one. libzip
- * looks for the end record in the last 64 KiB and 22 bytes. */
+/* The first guess at where the directory begins. It holds the end record, which tells where it really begins,
+ * and is fetched twice when the directory is larger: so it is a small share of the archive. */
 #define WINDOW_LEAST 4096
-#define WINDOW_MOST (65536 + 22 + 20)
-#define WINDOW_SHARE 64
+#define WINDOW_MOST (64 * KIB)
+#define WINDOW_SHARE 256
 #define RANK_ARCHIVE 0
 
 static void free_snapshot(struct snapshot *s)
@@ -177,6 +176,10 @@ void snapshot_start(struct job *j)
         struct error e = {};
         const struct config_package *p = director_package(j->d, o->org);
         record_enter(j->d, o, OBJECT_FETCHING);
+        if (room_still_short(j->d, o)) {
+                snapshot_finish(s);
+                return;
+        }
         if (package_parse_key(&p->spec, o->bucket, o->key, &item, &e) < 0) {
                 snapshot_fail(s, CAUSE_CANCELLED, "its package section is gone");
                 return;

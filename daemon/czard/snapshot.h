@@ -4,9 +4,12 @@
  *   snapshot.c          life: directory -> prepare -> runs -> publish
  *   snapshot_members.c  from the archive's directory to members: wanted, ignored, rejected, already there
  *   snapshot_run.c      a run of wanted neighbours: one GET, one worker, batches of members
+ *   snapshot_known.c    members that earlier attempts staged are taken over
  *   snapshot_publish.c  the folder, its record, what changed, `latest`
  */
 #pragma once
+
+#include <stdatomic.h>
 
 #include "flow.h"
 #include "queue.h"
@@ -26,14 +29,14 @@ struct member {
         enum member_step step;
         unsigned tries;
         bool failed_at_source;
-        bool linked; /* shares its storage with an earlier snapshot's */
+        bool linked;   /* shares its storage with an earlier snapshot's */
+        bool filtered; /* not wanted any more, but published */
         enum cause cause;
         char *detail; /* owned; NULL: none */
         int64_t plain_size;
         uint32_t checks;
         bool has_sha256;
         uint8_t sha256[SHA256_SIZE];
-        char *link_from; /* while preparing: a staged file that is this very member; owned */
 };
 
 enum snapshot_state { SNAPSHOT_DIRECTORY, SNAPSHOT_PREPARING, SNAPSHOT_RUNS, SNAPSHOT_PUBLISHING };
@@ -55,7 +58,7 @@ struct snapshot {
         struct proto_directory_done directory_done;
 
         struct member *members; /* in the order of their offsets */
-        size_t n_members, n_staged, n_rejected, n_ignored;
+        size_t n_members, n_staged, n_rejected;
         uint64_t wanted_bytes, plain_bytes;
         size_t n_wanted, next; /* next: where the next run begins to look */
         bool progress;         /* something was staged by this attempt */
@@ -71,7 +74,8 @@ struct snapshot {
 
         uv_work_t work; /* PREPARING, PUBLISHING */
         struct error work_error;
-        bool working, cancelled, replaces;
+        bool working, replaces;
+        atomic_bool cancelled; /* the thread looks at it */
         struct snapshot_sum *sums;
         char keep_as[REPLACED_NAME_SIZE];
         char old_path[512];
@@ -87,11 +91,13 @@ void snapshot_finish(struct snapshot *s);
 int snapshot_take_entries(struct snapshot *s, const struct proto_entries *page, struct error *e);
 /* All entries are there: classify them. 0 or -errno. */
 int snapshot_classify(struct snapshot *s, struct error *e);
-/* Looks, in a thread, at what earlier attempts staged; then calls snapshot_step(). */
-void snapshot_prepare(struct snapshot *s);
 void snapshot_reject_member(struct snapshot *s, struct member *m, enum cause cause, const char *detail);
 void snapshot_save_member(struct snapshot *s, struct member *m);
 void snapshot_members_free(struct snapshot *s);
+
+/* snapshot_known.c */
+/* Looks, in a thread, at what earlier attempts staged; then calls snapshot_step(). */
+void snapshot_prepare(struct snapshot *s);
 
 /* snapshot_run.c */
 /* Starts runs while there is room and something wanted. */

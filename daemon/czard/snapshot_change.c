@@ -14,7 +14,7 @@
 struct table_row {
         char *course, *table;
         int64_t size;
-        uint8_t sha256[SHA256_SIZE];
+        bool staged; /* else it is there, but a filter left it out, or its export failed */
 };
 
 struct summary {
@@ -26,7 +26,7 @@ struct summary {
 static int on_member(struct ledger_member *m, void *arg)
 {
         struct summary *s = arg;
-        if (m->state != OBJECT_PUBLISHED || !*m->course)
+        if ((m->state != OBJECT_PUBLISHED && m->state != OBJECT_IGNORED) || !*m->course)
                 return 0;
         if (s->n % 256 == 0) {
                 struct table_row *v = realloc(s->v, (s->n + 256) * sizeof(*v));
@@ -35,9 +35,10 @@ static int on_member(struct ledger_member *m, void *arg)
                 s->v = v;
         }
         struct table_row *row = &s->v[s->n];
-        *row = (struct table_row){
-                .course = strdup(m->course), .table = strdup(m->table), .size = m->plain_size};
-        memcpy(row->sha256, m->sha256, sizeof(row->sha256));
+        *row = (struct table_row){.course = strdup(m->course),
+                .table = strdup(m->table),
+                .size = m->plain_size,
+                .staged = m->state == OBJECT_PUBLISHED && !m->failed};
         s->n++;
         return row->course && row->table ? 0 : (s->err = -ENOMEM);
 }
@@ -96,31 +97,6 @@ static bool is_first_of_course(const struct summary *s, size_t i)
         return i == 0 || !streq(s->v[i].course, s->v[i - 1].course);
 }
 
-/* --- lost courses --- */
-
-static bool was_alive(const struct summary *now, size_t first, const struct summary *before)
-{
-        for (size_t i = first; i < now->n && streq(now->v[i].course, now->v[first].course); i++) {
-                const struct table_row *old = find(before, now->v[i].course, now->v[i].table);
-                if (!old || memcmp(old->sha256, now->v[i].sha256, SHA256_SIZE) != 0)
-                        return true;
-        }
-        return false;
-}
-
-bool snapshot_lost_course(struct director *d, int64_t id, int64_t before, int64_t before_that)
-{
-        _cleanup_(summary_done) struct summary now = {}, old = {}, older = {};
-        if (summarise(d, id, &now) < 0 || summarise(d, before, &old) < 0 ||
-                summarise(d, before_that, &older) < 0)
-                return true;
-        for (size_t i = 0; i < old.n; i++)
-                if (is_first_of_course(&old, i) && !has_course(&now, old.v[i].course) &&
-                        was_alive(&old, i, &older))
-                        return true;
-        return false;
-}
-
 /* --- what changed --- */
 
 struct tally {
@@ -138,21 +114,26 @@ static void count(struct tally *t, const char *course, const char *table)
 
 enum { COURSES_NEW, COURSES_GONE, TABLES_NEW, TABLES_GONE, SHRUNK, EMPTY, TALLIES };
 
-static void compare(const struct summary *now, const struct summary *old, struct tally *t)
+static void compare_row(
+        const struct summary *now, size_t i, const struct summary *old, struct tally t[TALLIES])
 {
-        for (size_t i = 0; i < now->n; i++) {
-                const struct table_row *row = &now->v[i], *was = find(old, row->course, row->table);
-                if (!has_course(old, row->course)) {
-                        if (is_first_of_course(now, i))
-                                count(&t[COURSES_NEW], row->course, NULL);
-                } else if (!was) {
-                        count(&t[TABLES_NEW], row->course, row->table);
-                } else if (row->size < was->size / 2) {
-                        count(&t[SHRUNK], row->course, row->table);
-                }
-                if (row->size == 0)
-                        count(&t[EMPTY], row->course, row->table);
+        const struct table_row *row = &now->v[i], *was = find(old, row->course, row->table);
+        if (!has_course(old, row->course)) {
+                if (is_first_of_course(now, i))
+                        count(&t[COURSES_NEW], row->course, NULL);
+        } else if (!was) {
+                count(&t[TABLES_NEW], row->course, row->table);
+        } else if (was->staged && row->staged && row->size < was->size / 2) {
+                count(&t[SHRUNK], row->course, row->table);
         }
+        if (row->staged && row->size == 0)
+                count(&t[EMPTY], row->course, row->table);
+}
+
+static void compare(const struct summary *now, const struct summary *old, struct tally t[TALLIES])
+{
+        for (size_t i = 0; i < now->n; i++)
+                compare_row(now, i, old, t);
         for (size_t i = 0; i < old->n; i++) {
                 const struct table_row *row = &old->v[i];
                 if (!has_course(now, row->course)) {

@@ -1,22 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From an archive's directory to members. Each is wanted, ignored by a filter, or rejected one by one: an
- * unsafe name, a link, two names that would be one file. Then what earlier attempts staged is taken over
- * where its hash is still that of the ledger. */
+ * unsafe name, a link, two names that would be one file. Then snapshot_known.c. */
 #include <errno.h>
 #include <stdlib.h>
 #include <strings.h>
 
 #include "cleanup.h"
-#include "digest.h"
 #include "record.h"
-#include "room.h"
+#include "snapshot.h"
 #include "str.h"
 
 #define S_TYPE(mode) ((mode)&0170000)
 #define S_REGULAR 0100000
-/* An archive that does not fit is looked at again after this. */
-#define ROOM_LOOK_USEC (10 * USEC_PER_MINUTE)
-#define READ_SIZE (256 * 1024)
+#define MEMBER_DEPTH 8 /* folders; an archive of edX has one, ora/ */
 
 int snapshot_take_entries(struct snapshot *s, const struct proto_entries *page, struct error *e)
 {
@@ -93,6 +89,14 @@ void snapshot_reject_member(struct snapshot *s, struct member *m, enum cause cau
 
 /* --- classification --- */
 
+static unsigned depth_of(const char *path)
+{
+        unsigned n = 0;
+        for (; (path = strchr(path, '/')); path++)
+                n++;
+        return n;
+}
+
 static void classify(struct snapshot *s, const struct config_package *p, struct member *m)
 {
         struct package_member parsed;
@@ -104,6 +108,10 @@ static void classify(struct snapshot *s, const struct config_package *p, struct 
                 return;
         if (r < 0) {
                 snapshot_reject_member(s, m, e.cause, e.text);
+                return;
+        }
+        if (depth_of(parsed.path) > MEMBER_DEPTH) {
+                snapshot_reject_member(s, m, CAUSE_LIMIT, "it lies too many folders deep");
                 return;
         }
         if (type != 0 && type != S_REGULAR) {
@@ -118,8 +126,6 @@ static void classify(struct snapshot *s, const struct config_package *p, struct 
                 snapshot_reject_member(s, m, CAUSE_LIMIT, "out of memory");
         else if (wanted)
                 m->step = MEMBER_WANTED;
-        else
-                snapshot_save_member(s, m);
 }
 
 static int by_folded_path(const void *a, const void *b)
@@ -128,8 +134,27 @@ static int by_folded_path(const void *a, const void *b)
         return strcasecmp((*x)->path, (*y)->path);
 }
 
+static int by_folded_name(const void *path, const void *member)
+{
+        const struct member *const *m = member;
+        return strcasecmp(path, (*m)->path);
+}
+
+/* A file where other members have a folder gives way to them. */
+static void refuse_file_for_folder(struct snapshot *s, const struct member *m, struct member **v, size_t n)
+{
+        char folder[sizeof(((struct package_member *)0)->path)];
+        for (const char *p = m->path; (p = strchr(p, '/')); p++) {
+                snprintf(folder, sizeof(folder), "%.*s", (int)(p - m->path), m->path);
+                struct member **file = bsearch(folder, v, n, sizeof(*v), by_folded_name);
+                if (file && (*file)->step == MEMBER_WANTED)
+                        snapshot_reject_member(
+                                s, *file, CAUSE_UNSAFE_NAME, "its name is a folder to other members");
+        }
+}
+
 /* Members whose paths are one on a disk that folds case, or are one outright, are all refused: none is more
- * right than the other. So is a file where another has a folder. */
+ * right than the other. */
 static int refuse_collisions(struct snapshot *s, struct error *e)
 {
         _cleanup_free_ struct member **v = calloc(s->n_members + 1, sizeof(struct member *));
@@ -140,16 +165,16 @@ static int refuse_collisions(struct snapshot *s, struct error *e)
                 if (s->members[i].path)
                         v[n++] = &s->members[i];
         qsort(v, n, sizeof(*v), by_folded_path);
-        for (size_t i = 0; i + 1 < n; i++) {
-                size_t same = i + 1;
-                while (same < n && strcasecmp(v[i]->path, v[same]->path) == 0)
-                        same++;
-                for (size_t k = i; same > i + 1 && k < same; k++)
+        for (size_t i = 0, end; i < n; i = end) {
+                for (end = i + 1; end < n && by_folded_path(&v[i], &v[end]) == 0;)
+                        end++;
+                for (size_t k = i; end > i + 1 && k < end; k++)
                         if (v[k]->step == MEMBER_WANTED)
                                 snapshot_reject_member(s, v[k], CAUSE_UNSAFE_NAME,
                                         "another member has the same name, or differs only in case");
-                i = same - 1;
         }
+        for (size_t i = 0; i < n; i++)
+                refuse_file_for_folder(s, v[i], v, n);
         return 0;
 }
 
@@ -169,172 +194,8 @@ int snapshot_classify(struct snapshot *s, struct error *e)
                         s->n_wanted++;
                         s->wanted_bytes += m->entry.extent;
                 }
-                s->n_ignored += m->step == MEMBER_IGNORED;
         }
         return 0;
-}
-
-/* --- what is there already --- */
-
-static int by_name(const void *name, const void *member)
-{
-        const struct member *const *m = member;
-        return strcmp(name, (*m)->entry.name);
-}
-
-static int by_names(const void *a, const void *b)
-{
-        const struct member *const *x = a, *const *y = b;
-        return strcmp((*x)->entry.name, (*y)->entry.name);
-}
-
-struct known {
-        struct snapshot *s;
-        struct member **v; /* wanted ones, by name */
-        size_t n;
-};
-
-static int on_known(struct ledger_member *row, void *arg)
-{
-        struct known *k = arg;
-        struct member **found = bsearch(row->name, k->v, k->n, sizeof(*k->v), by_name);
-        if (!found || row->state != OBJECT_PUBLISHED || !row->has_sha256 || !streq(row->path, (*found)->path))
-                return 0;
-        struct member *m = *found;
-        m->has_sha256 = true;
-        memcpy(m->sha256, row->sha256, sizeof(m->sha256));
-        m->plain_size = row->plain_size;
-        m->checks = row->checks;
-        return 0;
-}
-
-static int read_known(struct snapshot *s, struct error *e)
-{
-        _cleanup_free_ struct member **v = calloc(s->n_members + 1, sizeof(struct member *));
-        struct known known = {.s = s, .v = v};
-        if (!v)
-                return error_set(e, CAUSE_LIMIT, ENOMEM, "out of memory for its members");
-        for (size_t i = 0; i < s->n_members; i++)
-                if (s->members[i].step == MEMBER_WANTED)
-                        v[known.n++] = &s->members[i];
-        qsort(v, known.n, sizeof(*v), by_names);
-        return ledger_members(s->job.d->ledger, s->job.o.id, on_known, &known, e);
-}
-
-static bool has_hash(const struct snapshot *s, const char *path, const struct member *m,
-        struct digest *digest, void *buffer)
-{
-        uint8_t sum[DIGEST_MAX];
-        uint64_t size;
-        int64_t mtime;
-        bool is_dir;
-        if (staging_stat(s->job.d->staging, path, &size, &mtime, &is_dir) < 0 ||
-                size != (uint64_t)m->plain_size)
-                return false;
-        _cleanup_close_ int fd = staging_open_file(s->job.d->staging, path);
-        if (fd < 0)
-                return false;
-        ssize_t n;
-        while ((n = read(fd, buffer, READ_SIZE)) > 0)
-                digest_update(digest, buffer, (size_t)n);
-        digest_final(digest, sum);
-        return n == 0 && memcmp(sum, m->sha256, SHA256_SIZE) == 0;
-}
-
-/* A member counts as there when its file, in the partial folder or in the published one of the same archive,
- * still has the hash of the ledger: sizes alone do not tell what a power loss left. */
-static void look(
-        struct snapshot *s, struct member *m, const char *partial, struct digest *digest, void *buffer)
-{
-        const struct ledger_object *o = &s->job.o;
-        _cleanup_free_ char *in_partial = str_printf("%s/%s", partial, m->path);
-        _cleanup_free_ char *published = str_printf("%s/%s", o->path, m->path);
-        if (!in_partial || !published)
-                return;
-        if (has_hash(s, in_partial, m, digest, buffer)) {
-                m->step = MEMBER_STAGED;
-        } else if (streq(o->staged_etag, o->etag) && has_hash(s, published, m, digest, buffer)) {
-                m->link_from = take_ptr(&published);
-                m->step = MEMBER_STAGED;
-        }
-}
-
-static void prepare_in_thread(uv_work_t *work)
-{
-        struct snapshot *s = work->data;
-        const char *path = s->job.o.path, *slash = strrchr(path, '/');
-        _cleanup_free_ char *partial =
-                str_printf("%.*s.%s.partial", (int)(slash + 1 - path), path, slash + 1);
-        _cleanup_free_ void *buffer = malloc(READ_SIZE);
-        struct digest *digest = NULL;
-        if (partial && buffer && digest_new(DIGEST_SHA256, &digest) >= 0)
-                for (size_t i = 0; i < s->n_members; i++)
-                        if (s->members[i].step == MEMBER_WANTED && s->members[i].has_sha256)
-                                look(s, &s->members[i], partial, digest, buffer);
-        digest_free(digest);
-}
-
-static void take_over(struct snapshot *s, struct member *m)
-{
-        if (m->link_from &&
-                snapshot_add_link(s->dir, m->path, m->link_from, (uint64_t)m->plain_size, NULL) < 0)
-                m->step = MEMBER_WANTED;
-        free(take_ptr(&m->link_from));
-        if (m->step != MEMBER_STAGED) {
-                m->has_sha256 = false;
-                m->plain_size = -1;
-                return;
-        }
-        s->n_staged++;
-        s->n_wanted--;
-        s->wanted_bytes -= m->entry.extent;
-        s->plain_bytes += (uint64_t)m->plain_size;
-}
-
-static void on_prepared(uv_work_t *work, int status)
-{
-        struct snapshot *s = work->data;
-        (void)status;
-        s->working = false;
-        if (s->cancelled) {
-                record_failed(s->job.d, &s->job.o, CAUSE_CANCELLED, "stopped", 0);
-                snapshot_finish(s);
-                return;
-        }
-        for (size_t i = 0; i < s->n_members; i++) {
-                struct member *m = &s->members[i];
-                if (m->step == MEMBER_STAGED || m->step == MEMBER_WANTED)
-                        take_over(s, m);
-        }
-        struct error e = {};
-        if (room_for(s, &e) < 0) {
-                record_wait(s->job.d, &s->job.o, e.cause, e.text, ROOM_LOOK_USEC);
-                snapshot_finish(s);
-                return;
-        }
-        s->state = SNAPSHOT_RUNS;
-        snapshot_step(s);
-}
-
-void snapshot_prepare(struct snapshot *s)
-{
-        struct error e = {};
-        int r = read_known(s, &e);
-        if (r >= 0)
-                r = snapshot_begin(s->job.d->staging, s->job.o.path, s->job.o.etag, &s->attr, &s->dir, &e);
-        if (r == -EALREADY) {
-                /* A crash came after the rename: what is published is this archive, only the ledger missed
-                 * it. */
-                snprintf(s->job.o.staged_etag, sizeof(s->job.o.staged_etag), "%s", s->job.o.etag);
-                r = snapshot_begin(s->job.d->staging, s->job.o.path, s->job.o.etag, &s->attr, &s->dir, &e);
-        }
-        if (r < 0) {
-                snapshot_fail(s, e.cause, e.text);
-                return;
-        }
-        s->working = true;
-        s->work.data = s;
-        uv_queue_work(&s->job.d->loop, &s->work, prepare_in_thread, on_prepared);
 }
 
 void snapshot_members_free(struct snapshot *s)
@@ -348,7 +209,6 @@ void snapshot_members_free(struct snapshot *s)
                 free(name.out);
                 free(m->path);
                 free(m->detail);
-                free(m->link_from);
         }
         free(s->members);
         s->members = NULL;

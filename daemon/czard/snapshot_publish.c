@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The end of an archive: the folder gets its name, the audit its lines, the ledger its rows; then `latest`
  * moves, and what changed against the snapshot before is said. */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "cleanup.h"
+#include "latest.h"
 #include "record.h"
 #include "room.h"
 #include "snapshot_change.h"
@@ -33,6 +35,21 @@ static void record_members(struct snapshot *s)
         }
 }
 
+static void say_member(const struct snapshot *s, const struct member *m)
+{
+        char hex[SHA256_HEX];
+        uint64_t plain = (uint64_t)m->plain_size;
+        struct journal_fields f = object_fields(&s->job.o);
+        hex_encode(m->sha256, sizeof(m->sha256), hex);
+        f.priority = LOG_DEBUG;
+        f.member = m->entry.name;
+        f.path = m->path;
+        f.plain_size = &plain;
+        f.sha256 = hex;
+        journal_event(EVENT_PUBLISHED, &f, "published %s/%s%s", s->job.o.path, m->path,
+                m->linked ? ", which shares its storage" : "");
+}
+
 static void audit_members(struct snapshot *s)
 {
         for (size_t i = 0; i < s->n_members; i++) {
@@ -49,6 +66,8 @@ static void audit_members(struct snapshot *s)
                 snprintf(row.path, sizeof(row.path), "%s", m->path ? m->path : "");
                 memcpy(row.sha256, m->sha256, sizeof(row.sha256));
                 record_member(s->job.d, &s->job.o, &row);
+                if (m->step == MEMBER_STAGED)
+                        say_member(s, m);
         }
 }
 
@@ -153,60 +172,18 @@ void snapshot_publish_all(struct snapshot *s)
 
 /* --- latest --- */
 
-struct candidate {
-        int64_t id;
-        char date[11];
-};
-
-static int on_member(struct ledger_member *m, void *arg)
-{
-        bool *rejected = arg;
-        *rejected |= m->state == OBJECT_REJECTED;
-        return 0;
-}
-
-/* May `latest` point to it? */
-static bool is_whole(struct director *d, int64_t id, int64_t before, int64_t before_that)
-{
-        bool rejected = false;
-        struct error e = {};
-        if (ledger_members(d->ledger, id, on_member, &rejected, &e) < 0 || rejected)
-                return false;
-        return before == 0 || !snapshot_lost_course(d, id, before, before_that);
-}
-
 void snapshot_move_latest(struct director *d, const char *org, enum category c)
 {
-        struct ledger_filter f = {.states = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_GONE),
-                .categories = BIT(c),
-                .org = org,
-                .newest_first = true};
-        _cleanup_free_ int64_t *ids = NULL;
-        size_t n = 0, kept = 0;
         struct error e = {};
-        char pin_name[128], pin[16] = "", *date = pin, now[16];
-        struct ledger_object o;
-        snprintf(pin_name, sizeof(pin_name), "latest:%s:%s", org, category_name(c));
-        if (ledger_meta_get(d->ledger, pin_name, pin, sizeof(pin), &e) < 0 ||
-                ledger_ids(d->ledger, &f, &ids, &n, &e) < 0)
-                return;
-        /* Only what is staged counts. */
-        for (size_t i = 0; i < n; i++)
-                if (ledger_get(d->ledger, ids[i], &o, &e) >= 0 && *o.staged_etag && o.is_zip)
-                        ids[kept++] = ids[i];
-        char found[11] = "";
-        for (size_t i = 0; !*pin && i < kept; i++)
-                if (is_whole(d, ids[i], i + 1 < kept ? ids[i + 1] : 0, i + 2 < kept ? ids[i + 2] : 0) &&
-                        ledger_get(d->ledger, ids[i], &o, &e) >= 0) {
-                        memcpy(found, o.date, sizeof(found));
-                        date = found;
-                        break;
-                }
+        char date[11], now[16];
+        bool pinned;
         _cleanup_free_ char *dir = str_printf("%s/%s", org, category_name(c));
-        if (!dir || !*date)
-                return;
-        staging_read_latest(d->staging, dir, now, sizeof(now));
-        if (!streq(now, date) && staging_latest(d->staging, dir, date, &e) < 0)
+        int r = dir ? latest_choose(d->ledger, org, c, date, &pinned, &e) : -ENOMEM;
+        if (r >= 0 && *date) {
+                staging_read_latest(d->staging, dir, now, sizeof(now));
+                r = streq(now, date) ? 0 : staging_latest(d->staging, dir, date, &e);
+        }
+        if (r < 0)
                 journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .cause = e.cause},
-                        "latest of %s: %s", dir, e.text);
+                        "latest of %s/%s: %s", org, category_name(c), e.text);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A run: wanted members that are neighbours in the archive, one GET for all of them, one worker that reads
  * them one after the other. The worker gets its members in batches, so that only so many files are open and
- * so many members would be done twice. A good verdict counts at once; a bad one counts only once the GET is
- * known to have been good, else the member is wanted again. */
+ * so many members would be done twice: what it has and what is not yet in the ledger are together never more
+ * than MEMBERS_A_WORKER. A good verdict counts at once; a bad one counts only once the GET is known to have
+ * been good, else the member is wanted again. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -10,6 +11,7 @@
 #include "record.h"
 #include "snapshot.h"
 #include "str.h"
+#include "timespan.h"
 
 /* How much one run takes: a share of what there is, so that all workers end together, within bounds. */
 #define RUN_SHARE 4
@@ -19,6 +21,8 @@
  * under 1 % of the run. */
 #define GAP_MOST (64 * KIB)
 #define WASTE_SHARE 100
+/* Rows of members are written together, one fsync for all; but what took long is not left unwritten. */
+#define SAVE_USEC (250 * USEC_PER_MSEC)
 #define RANK_ARCHIVE 0
 
 struct taken {
@@ -34,13 +38,25 @@ struct run {
         struct flow flow;
         uint64_t position;
         struct taken *v;
-        size_t n, sent, judged;
-        size_t batch_start, next_batch_start; /* of the batches under way: verdicts count from there */
+        size_t n, sent, judged, saved;
+        uint64_t saved_usec;
+        enum cause stop; /* nothing more is sent: no room for what comes */
         struct run *next;
 };
 
+/* The rows of what was staged since. */
+static void save_staged(struct run *r)
+{
+        for (; r->saved < r->judged; r->saved++)
+                if (r->v[r->saved].member->step == MEMBER_STAGED)
+                        snapshot_save_member(r->s, r->v[r->saved].member);
+        r->saved_usec = now_usec(CLOCK_MONOTONIC);
+}
+
+/* Drops it; what it staged is kept. */
 static void run_free(struct run *r)
 {
+        save_staged(r);
         for (struct run **at = &r->s->runs; *at; at = &(*at)->next)
                 if (*at == r) {
                         *at = r->next;
@@ -78,13 +94,20 @@ static int send_batch(struct run *r, struct error *e)
                 return error_set(
                         e, CAUSE_HELPER, -err, "czard-decrypt does not take jobs: %s", strerror(-err));
         r->sent = end;
+        journal_debug("%zu members of %s are with a worker", m.members.n, r->s->job.o.key);
         return 0;
 }
 
-/* Two batches are under way, so that the worker never waits for the next. */
+/* Two batches are under way, so that the worker never waits for the next. Before one more is sent, the rows
+ * of the one before are durable. */
 static int feed(struct run *r, struct error *e)
 {
-        while (r->sent < r->n && r->sent - r->judged <= MEMBERS_A_WORKER - MEMBERS_A_BATCH) {
+        while (r->stop == CAUSE_NONE && r->sent < r->n &&
+                r->sent - r->judged <= MEMBERS_A_WORKER - MEMBERS_A_BATCH) {
+                if (r->saved < r->judged) {
+                        save_staged(r);
+                        record_flush(r->s->job.d->record);
+                }
                 int err = send_batch(r, e);
                 if (err < 0)
                         return err;
@@ -136,7 +159,6 @@ static void stage(struct run *r, struct taken *t, const struct proto_verdict *v)
         s->n_staged++;
         s->plain_bytes += v->plain_size;
         s->progress = true;
-        snapshot_save_member(s, m);
 }
 
 static void on_message(void *arg, struct message *msg)
@@ -159,8 +181,14 @@ static void on_message(void *arg, struct message *msg)
                 t->detail = strdup(v->outcome.detail);
         }
         t->fd = close_fd(t->fd);
+        if (cause_remedy(t->cause) == REMEDY_PAUSE)
+                r->stop = t->cause;
+        if (now_usec(CLOCK_MONOTONIC) > r->saved_usec + SAVE_USEC)
+                save_staged(r);
         if (r->judged == r->n)
                 flow_judge(&r->flow, CAUSE_NONE, "");
+        else if (r->stop != CAUSE_NONE && r->judged == r->sent)
+                flow_judge(&r->flow, r->stop, "no room for the members that are left");
         else if (feed(r, &e) < 0)
                 flow_judge(&r->flow, e.cause, e.text);
 }
@@ -306,6 +334,8 @@ void snapshot_start_runs(struct snapshot *s)
         struct choice c;
         while (s->n_runs < most && s->cause == CAUSE_NONE && s->job.d->pauses == 0 && choose(s, &c)) {
                 struct error e = {};
+                if (!pause_check(s->job.d))
+                        break;
                 if (start_run(s, &c, &e) < 0) {
                         s->cause = e.cause;
                         snprintf(s->detail, sizeof(s->detail), "%s", e.text);

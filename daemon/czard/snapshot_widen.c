@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A filter was widened: a published archive with members that were left out and are wanted now becomes due
+ * again. It is made anew beside the published folder, which gives it by hard link what it has, so only the
+ * new members are fetched; then the two are exchanged. The members of all snapshots are looked at once after
+ * each change of the configuration, not at each start. */
+#include "snapshot_widen.h"
+
+#include <stdlib.h>
+
+#include "cleanup.h"
+#include "record.h"
+#include "str.h"
+
+#define FACT "members-filtered-by"
+
+struct look {
+        const struct config_package *package;
+        bool wanted;
+};
+
+static int on_member(struct ledger_member *m, void *arg)
+{
+        struct look *l = arg;
+        l->wanted = m->state == OBJECT_IGNORED && *m->path && config_wants_course(l->package, m->course) &&
+                    config_wants_table(l->package, m->table);
+        return l->wanted;
+}
+
+static int widen(struct director *d, int64_t id, struct error *e)
+{
+        struct ledger_object o;
+        int r = ledger_get(d->ledger, id, &o, e);
+        struct look l = {.package = r < 0 ? NULL : director_package(d, o.org)};
+        if (r < 0 || !l.package || !o.is_zip || !streq(o.staged_etag, o.etag) || queue_busy(d->queue, id) ||
+                !queue_wants(d, &o, NULL))
+                return r;
+        r = ledger_members(d->ledger, id, on_member, &l, e);
+        if (r >= 0 && l.wanted)
+                record_enter(d, &o, OBJECT_NEW);
+        return r;
+}
+
+void snapshot_widen(struct director *d)
+{
+        char seen[65] = "";
+        struct ledger_filter f = {.states = BIT(OBJECT_PUBLISHED), .categories = BIT(CATEGORY_DATABASE)};
+        _cleanup_free_ int64_t *ids = NULL;
+        size_t n = 0;
+        struct error e = {};
+        int r = ledger_meta_get(d->ledger, FACT, seen, sizeof(seen), &e);
+        if (r >= 0 && streq(seen, d->config->sha256))
+                return;
+        if (r >= 0)
+                r = ledger_ids(d->ledger, &f, &ids, &n, &e);
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = widen(d, ids[i], &e);
+        if (r >= 0)
+                r = ledger_meta_set(d->ledger, FACT, d->config->sha256, &e);
+        if (r < 0)
+                pause_enter(d, PAUSE_STATE, e.cause, e.text);
+}

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Filters against what is published already. */
+#pragma once
+
+#include "queue.h"
+
+/* Published archives that lack members which the configuration wants now go to NEW. Cheap when the
+ * configuration is the one that was looked at last. */
+void snapshot_widen(struct director *d);
