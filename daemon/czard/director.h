@@ -64,6 +64,9 @@ struct director {
         struct record *record;
         struct signals *signals;
         unsigned pauses; /* BIT(PAUSE_...) */
+        /* The disk was full with so little free: until there is more, or (CLOCK_BOOTTIME) a while has passed.
+         */
+        uint64_t full_until_bytes, full_until_usec;
 
         struct control *control; /* NULL: it could not be had */
         struct notify *notify;

@@ -16,12 +16,34 @@ static const char *const names[PAUSE_MAX] = {
         [PAUSE_ADMIN] = "admin",
 };
 
+/* A disk that was full while min_free is free must have got more room before it is tried again; at times it
+ * is tried anyway: a quota shows nowhere. */
+#define MORE_ROOM (1 * MIB)
+#define FULL_AGAIN_USEC (1 * USEC_PER_HOUR)
+
+static void remember_full(struct director *d)
+{
+        uint64_t bytes;
+        d->full_until_bytes = 0;
+        if (staging_free_bytes(d->staging, &bytes, NULL) < 0 || bytes < d->config->staging.min_free)
+                return;
+        d->full_until_bytes = bytes + MORE_ROOM;
+        d->full_until_usec = now_usec(CLOCK_BOOTTIME) + FULL_AGAIN_USEC;
+}
+
+static bool is_full(const struct director *d, uint64_t bytes)
+{
+        return bytes < d->full_until_bytes && now_usec(CLOCK_BOOTTIME) < d->full_until_usec;
+}
+
 void pause_enter(struct director *d, enum pause p, enum cause cause, const char *text)
 {
         director_status(d, STATUS_INCOMPLETE);
         if (d->pauses & BIT(p))
                 return;
         d->pauses |= BIT(p);
+        if (p == PAUSE_SPACE)
+                remember_full(d);
         const char *advice = cause_advice(cause);
         journal_event(EVENT_PAUSED,
                 &(struct journal_fields){.cause = cause, .priority = p == PAUSE_ADMIN ? LOG_NOTICE : 0},
@@ -47,7 +69,8 @@ static void check_space(struct director *d)
                 return;
         }
         if (bytes >= d->config->staging.min_free) {
-                pause_leave(d, PAUSE_SPACE);
+                if (!is_full(d, bytes))
+                        pause_leave(d, PAUSE_SPACE);
                 return;
         }
         char have[32], want[32];

@@ -42,13 +42,25 @@ static void learn(const struct snapshot *s, const char *what, uint64_t v)
         ledger_meta_set(s->job.d->ledger, name, value, NULL);
 }
 
+/* How much larger members become, in percent: as last time, or as those that are staged already, if that is
+ * more. */
+static double expansion(const struct snapshot *s)
+{
+        uint64_t packed = 0;
+        for (size_t i = 0; i < s->n_members; i++)
+                if (s->members[i].step == MEMBER_STAGED)
+                        packed += s->members[i].entry.size;
+        double seen = packed ? (double)s->plain_bytes * 100 / (double)packed : 0;
+        return MAX((double)fact(s, "expansion", FIRST_EXPANSION), seen);
+}
+
 static double expected_bytes(const struct snapshot *s)
 {
         uint64_t packed = 0;
         for (size_t i = 0; i < s->n_members; i++)
                 if (s->members[i].step == MEMBER_WANTED)
                         packed += s->members[i].entry.size;
-        double expected = (double)packed / 100 * (double)fact(s, "expansion", FIRST_EXPANSION);
+        double expected = (double)packed / 100 * expansion(s);
         if (s->deduplicate)
                 expected = expected / 100 * (double)fact(s, "new-share", 100);
         return expected / 100 * SLACK;
