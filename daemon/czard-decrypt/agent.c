@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <gpg-error.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,13 +67,13 @@ static int spawn(struct agent *a, const char *home, struct error *e)
         return 0;
 }
 
-int agent_start(struct agent *a, const char *home, struct error *e)
+int agent_start(struct agent *a, const char *home, const char *socket, struct error *e)
 {
         *a = (struct agent){};
-        int n = snprintf(a->path, sizeof(a->path), "%s/S.gpg-agent", home);
+        int n = snprintf(a->path, sizeof(a->path), "%s", socket);
         if (n < 0 || (size_t)n >= sizeof(a->path))
                 return error_set(e, CAUSE_CONFIG, ENAMETOOLONG,
-                        "%s is too long for a socket path; set a shorter runtime directory", home);
+                        "%s is too long for a socket path; set a shorter runtime directory", socket);
         return spawn(a, home, e);
 }
 
@@ -94,7 +95,7 @@ int agent_reap(struct agent *a)
         return last;
 }
 
-void agent_stop(struct agent *a)
+static void end(struct agent *a)
 {
         if (agent_alive(a) && kill(a->pid, SIGKILL) == 0)
                 while (waitpid(a->pid, NULL, 0) < 0 && errno == EINTR)
@@ -104,8 +105,29 @@ void agent_stop(struct agent *a)
 
 int agent_restart(struct agent *a, const char *home, struct error *e)
 {
-        agent_stop(a);
+        end(a);
         return spawn(a, home, e);
+}
+
+void agent_forget_folder(const char *socket)
+{
+        char folder[PATH_MAX];
+        const char *slash = strrchr(socket, '/');
+        if (!slash || (size_t)(slash - socket) >= sizeof(folder) || !strstr(socket, "/gnupg/d."))
+                return;
+        memcpy(folder, socket, (size_t)(slash - socket));
+        folder[slash - socket] = 0;
+        (void)rmdir(folder);
+}
+
+void agent_stop(struct agent *a)
+{
+        end(a);
+        if (!a->path[0])
+                return;
+        (void)unlink(a->path);
+        agent_forget_folder(a->path);
+        a->path[0] = 0;
 }
 
 /* KEYINFO <grip> <type> <serial> <idstr> <cached> <protection> ...: is there a passphrase on it? */

@@ -14,9 +14,10 @@ struct agent {
         pid_t pid; /* 0: none */
 };
 
-/* Binds HOME/S.gpg-agent and starts an agent for home (configured already) on it. 0, or -errno with a
- * cause. */
-int agent_start(struct agent *a, const char *home, struct error *e);
+/* Binds socket and starts an agent for home (configured already) on it. 0, or -errno with a cause. */
+int agent_start(struct agent *a, const char *home, const char *socket, struct error *e);
+/* Removes the folder of a socket path when it is one of those that GnuPG makes, and empty. */
+void agent_forget_folder(const char *socket);
 /* Is it there? Only its own process is asked. */
 bool agent_alive(struct agent *a);
 /* Ends it, when it runs, and starts a new one: it knows no passphrase yet. */
@@ -24,6 +25,7 @@ int agent_restart(struct agent *a, const char *home, struct error *e);
 /* Collects all children that have ended (this process is their subreaper). Returns the status of the last one
  * that was not the agent: its exit status, 256 when it was a signal, -1 when there was none. */
 int agent_reap(struct agent *a);
+/* Ends it and removes its socket, with the folder that GnuPG made for it, if it did. */
 void agent_stop(struct agent *a);
 
 /* Proves that the passphrase opens the key (hex keygrip) and leaves it with the agent for as long as it runs.

@@ -68,6 +68,13 @@ ssize_t worker_read(void *arg, int fd, void *p, size_t n)
         }
 }
 
+void worker_tidy(struct worker *w)
+{
+        (void)agent_reap(&w->agent);
+        if (w->ready && !agent_alive(&w->agent))
+                (void)worker_revive(w); /* else the job tells */
+}
+
 static int do_job(struct worker *w, struct message *m)
 {
         w->job = m->id;

@@ -3,6 +3,7 @@
  * by opening every key with it. Once the admin's home has been copied the sandbox is entered: from there on
  * no path outside our own home can be opened. */
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,21 +100,18 @@ static int run_gpgconf(const char *home, const char *argument, const char *argum
         return 0;
 }
 
-/* GnuPG prefers a socket below /run/user/UID/gnupg when a folder for this home was made there once
- * ("gpgconf --create-socketdir"). Ours must be in the home: what Landlock and we can see. */
-static int check_socket_place(const char *home, struct error *e)
+/* Where gpg will look for its agent. Usually in the home; but where /run/user/UID exists, as for someone who
+ * is logged in, every GnuPG program makes a folder for this home below /run/user/UID/gnupg and wants it
+ * there, and there is no option against it (_gnupg_socketdir_internal() in its common/homedir.c). When it may
+ * not, as in our sandbox, it makes do with the home. */
+static int find_socket(const char *home, char *ret, size_t size, struct error *e)
 {
-        char place[512], want[512], removed[64];
-        snprintf(want, sizeof(want), "%s/S.gpg-agent\n", home);
-        for (int i = 0; i < 2; i++) {
-                if (run_gpgconf(home, "--list-dirs", "agent-socket", place, sizeof(place)) < 0)
-                        return error_set(e, CAUSE_HELPER, EIO, "gpgconf cannot be run; is GnuPG installed?");
-                if (streq(place, want))
-                        return 0;
-                (void)run_gpgconf(home, "--remove-socketdir", NULL, removed, sizeof(removed));
-        }
-        return error_set(e, CAUSE_CONFIG, EADDRNOTAVAIL,
-                "GnuPG wants its socket at %.200s instead of %s: remove it", place, home);
+        if (run_gpgconf(home, "--list-dirs", "agent-socket", ret, size) < 0)
+                return error_set(e, CAUSE_HELPER, EIO, "gpgconf cannot be run; is GnuPG installed?");
+        ret[strcspn(ret, "\n")] = 0;
+        if (ret[0] != '/')
+                return error_set(e, CAUSE_HELPER, EIO, "gpgconf does not tell the agent's socket");
+        return 0;
 }
 
 /* Opens every key with the passphrase. Good when one can be used; the others are forgotten with a warning. */
@@ -176,6 +174,7 @@ int worker_revive(void *arg)
 static int set_up(struct worker *w, const struct message *m, struct strbuf *warning, struct error *e)
 {
         const struct proto_setup *s = &m->setup;
+        char socket[PATH_MAX];
         struct pgp_options options = {
                 .engine = (enum pgp_engine)s->engine,
                 .signatures = (enum signature_policy)s->signatures,
@@ -192,11 +191,15 @@ static int set_up(struct worker *w, const struct message *m, struct strbuf *warn
         if (r == 0)
                 r = home_prepare(w->home, s->source, e);
         if (r == 0)
-                r = check_socket_place(w->home, e);
+                r = find_socket(w->home, socket, sizeof(socket), e);
+        if (r == 0)
+                agent_forget_folder(socket);
         if (r == 0)
                 r = lock_down(w->home, warning, e);
         if (r == 0)
-                r = agent_start(&w->agent, w->home, e);
+                r = find_socket(w->home, socket, sizeof(socket), e);
+        if (r == 0)
+                r = agent_start(&w->agent, w->home, socket, e);
         if (r == 0)
                 r = pgp_open(w->home, &options, &w->pgp, e);
         strv_done(&options.signers);
