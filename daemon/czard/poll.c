@@ -19,6 +19,9 @@
 #include "timespan.h"
 
 #define LIST_TRIES 5
+/* A server that wants us to wait for longer gets its wish at the next poll: the other listings shall not wait
+ * for this one. */
+#define LIST_WAIT_USEC (1 * USEC_PER_MINUTE)
 #define LOOK_BACK_DAYS 30
 
 static const struct retry_policy list_retry = {500 * USEC_PER_MSEC, 20 * USEC_PER_SEC};
@@ -156,7 +159,8 @@ static void listing_failed(struct listing *l, const struct proto_done *done)
                 record_skew(d, done->skew_sec);
         if (cause == CAUSE_CREDENTIALS)
                 record_credentials_refused(d, l->bucket, done->access_key_id, done->outcome.detail);
-        bool worth_it = cause_remedy(cause) == REMEDY_RETRY && cause != CAUSE_SKEW;
+        bool worth_it = cause_remedy(cause) == REMEDY_RETRY && cause != CAUSE_SKEW &&
+                        done->retry_after_usec <= LIST_WAIT_USEC;
         if (worth_it && ++l->tries < LIST_TRIES && !l->poll->stopped) {
                 uint64_t wait =
                         retry_delay_usec(&list_retry, l->tries, done->retry_after_usec, retry_random());

@@ -17,6 +17,7 @@
 
 #define PAUSE_LOOK_MSEC (60 * 1000)
 #define ONCE_TRIES 5
+#define ONCE_WAIT_SEC 61 /* a minute, rounded up when it was written down */
 /* Files under way per worker: one being decrypted, the next already in its pipe. */
 #define FILES_A_WORKER 2
 
@@ -173,6 +174,12 @@ static bool is_beaten(struct queue *q, const struct ledger_object *o)
         return rival.beaten;
 }
 
+bool queue_tries_again(const struct director *d, const struct ledger_object *o)
+{
+        return !d->options.once ||
+               (o->attempts < ONCE_TRIES && o->next_try <= (int64_t)time(NULL) + ONCE_WAIT_SEC);
+}
+
 /* One object that may be due. IGNORED ones are looked at too: a filter may have been widened. */
 static void consider(struct plan *plan, int64_t id)
 {
@@ -199,13 +206,11 @@ static void consider(struct plan *plan, int64_t id)
                 record_enter(d, &o, OBJECT_NEW);
         }
         if (o.state == OBJECT_RETRY && o.next_try > plan->now) {
-                bool in_this_run = !d->options.once || o.attempts < ONCE_TRIES;
-                if (in_this_run && (plan->next_retry == 0 || o.next_try < plan->next_retry))
+                if (queue_tries_again(d, &o) && (plan->next_retry == 0 || o.next_try < plan->next_retry))
                         plan->next_retry = o.next_try;
                 return;
         }
-        if ((d->options.once && o.state == OBJECT_RETRY && o.attempts >= ONCE_TRIES) ||
-                record_bucket_blocked(d, o.bucket))
+        if ((o.state == OBJECT_RETRY && !queue_tries_again(d, &o)) || record_bucket_blocked(d, o.bucket))
                 return;
         if (add(o.is_zip ? plan->archives : plan->files, id) < 0)
                 return;

@@ -248,13 +248,15 @@ static void say_retry(struct director *d, const struct ledger_object *o, uint64_
                 return;
         }
         char span[64];
+        bool again = queue_tries_again(d, o);
         uint64_t suppressed = r->retry[o->cause].suppressed;
         struct journal_fields f = object_fields(o);
         f.cause = o->cause;
         f.attempt = o->attempts;
         f.suppressed = &suppressed;
-        journal_event(EVENT_RETRY, &f, "%s: %s; tried again in %s", o->key, o->detail,
-                timespan_format(delay_usec, span, sizeof(span)));
+        journal_event(EVENT_RETRY, &f, "%s: %s; %s%s", o->key, o->detail,
+                again ? "tried again in " : "not tried again in this run",
+                again ? timespan_format(delay_usec, span, sizeof(span)) : "");
         r->retry[o->cause].said_usec = now;
         r->retry[o->cause].suppressed = 0;
 }
@@ -264,7 +266,8 @@ static void retry(struct director *d, struct ledger_object *o, uint64_t delay_us
         o->next_try = (int64_t)((now_usec(CLOCK_REALTIME) + delay_usec + USEC_PER_SEC - 1) / USEC_PER_SEC);
         record_enter(d, o, OBJECT_RETRY);
         say_retry(d, o, delay_usec);
-        queue_retry_at(d->queue, o->next_try);
+        if (queue_tries_again(d, o))
+                queue_retry_at(d->queue, o->next_try);
 }
 
 void record_wait(struct director *d, struct ledger_object *o, enum cause cause, const char *detail,
