@@ -114,8 +114,9 @@ static void on_message(void *arg, struct message *m)
                         (*at)->listed((*at)->arg, &m->listed);
         } else if (m->type == PROTO_DONE) {
                 /* A name that does not resolve: perhaps resolv.conf is another file now, which its sandbox
-                 * does not know. */
-                if (m->done.outcome.cause == CAUSE_DNS)
+                 * does not know. Where a new one is no help, not one after the other is made. */
+                if (m->done.outcome.cause == CAUSE_DNS &&
+                        uv_now(f->loop) * USEC_PER_MSEC >= f->last_start_usec + RESTART_USEC)
                         c->draining = true;
                 finish(f, at, &m->done);
                 close_if_drained(c);
