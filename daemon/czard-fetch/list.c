@@ -42,6 +42,7 @@ struct list {
         struct alarm *alarm; /* PAUSE: the next try; FINISHED: tell the owner */
         struct heal heal;
         unsigned pages;
+        char *landmark; /* the token of a page that is a power of two: a loop comes by it again */
 
         struct error error;
         unsigned status, requests;
@@ -110,7 +111,8 @@ static int check_page(const struct list *l, const struct s3xml_page *page, struc
         if (!page->next_token)
                 return error_set(
                         e, CAUSE_PROTOCOL, EPROTO, "a page says there are more, but not how to go on");
-        if (l->token && streq(l->token, page->next_token))
+        if ((l->token && streq(l->token, page->next_token)) ||
+                (l->landmark && streq(l->landmark, page->next_token)))
                 return error_set(e, CAUSE_PROTOCOL, EPROTO, "the continuation token repeats");
         if (l->pages >= LIMIT_LIST_PAGES)
                 return error_set(e, CAUSE_PROTOCOL, EPROTO, "a listing without end");
@@ -136,6 +138,10 @@ static void take_page(struct list *l)
         }
         free(l->token);
         l->token = page.truncated ? take_ptr(&page.next_token) : NULL;
+        if (l->token && (l->pages & (l->pages - 1)) == 0) {
+                free(l->landmark);
+                l->landmark = strdup(l->token); /* without it a loop only goes on for longer */
+        }
         bool more = l->token, at_once = l->page(l->arg, &page);
         s3xml_page_done(&page);
         if (!more)
@@ -253,6 +259,7 @@ struct list *list_free(struct list *l)
         free(l->prefix);
         free(l->start_after);
         free(l->token);
+        free(l->landmark);
         free(l);
         return NULL;
 }
