@@ -3,7 +3,7 @@
  * the receiver, with descriptors by SCM_RIGHTS. What a message holds is data: the tables in proto.c.
  *
  *   czard -> czard-fetch      LIST GET CANCEL
- *   czard-fetch -> czard      HELLO LISTED DONE
+ *   czard-fetch -> czard      HELLO LISTED DONE PROGRESS
  *   czard -> czard-decrypt    SETUP FILE DIRECTORY MEMBERS
  *   czard-decrypt -> czard    READY VERDICT ENTRIES DIRECTORY_DONE PROGRESS
  */
@@ -158,7 +158,8 @@ struct proto_verdict {
         const char *fingerprint; /* of the key that decrypted */
         const char *recipients;  /* key ids the message is for, space-separated */
 };
-/* Once a second while bytes move or the worker waits for some. */
+/* Once a second while there is work: a helper that says nothing for long is taken for stuck. bytes: moved by
+ * the job at hand (czard-decrypt). */
 struct proto_progress {
         uint64_t bytes;
 };

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "alarm.h"
 #include "channel.h"
 #include "get.h"
 #include "list.h"
@@ -37,12 +38,15 @@ struct row {
         TAILQ_ENTRY(row) entry;
 };
 
+#define BEAT_USEC USEC_PER_SEC
+
 struct desk {
         uv_loop_t *loop;
         struct desk_config config;
         struct channel *channel;
         TAILQ_HEAD(, row) rows;
         unsigned n_rows, running[ROW_KIND_MAX], limit[ROW_KIND_MAX];
+        struct alarm *beat; /* while there are rows: tells czard that we are alive */
         bool closed;
 };
 
@@ -70,6 +74,8 @@ static void row_free(struct row *row)
         TAILQ_REMOVE(&d->rows, row, entry);
         d->n_rows--;
         d->running[row->kind] -= row->runs;
+        if (TAILQ_EMPTY(&d->rows))
+                alarm_stop(d->beat);
         row->list = list_free(row->list);
         row->get = get_free(row->get);
         free(row);
@@ -250,7 +256,20 @@ static void on_message(void *arg, struct message *m)
                 take_get(d, m);
         else
                 take_cancel(d, m->id);
+        if (m->type != PROTO_CANCEL)
+                alarm_set(d->beat, BEAT_USEC);
         start_due(d);
+}
+
+/* A czard-fetch with requests that says nothing is taken for stuck. Nothing is sent when there is nothing to
+ * do. */
+static void on_beat(void *arg)
+{
+        struct desk *d = arg;
+        struct message m = {.type = PROTO_PROGRESS};
+        if (!channel_is_full(d->channel))
+                channel_send(d->channel, &m);
+        alarm_set(d->beat, BEAT_USEC);
 }
 
 /* czard has read everything: the listings go on. */
@@ -281,8 +300,13 @@ int desk_new(uv_loop_t *loop, int fd, const struct desk_config *config, struct d
         d->limit[ROW_LIST] = LISTS_AT_ONCE;
         d->limit[ROW_GET] = config->max_transfers;
         TAILQ_INIT(&d->rows);
-        int r = channel_new(loop, fd, &ops, d, &d->channel);
+        int r = alarm_new(loop, on_beat, d, &d->beat);
+        if (r < 0)
+                close_fd(fd);
+        else
+                r = channel_new(loop, fd, &ops, d, &d->channel);
         if (r < 0) {
+                d->beat = alarm_free(d->beat);
                 free(d);
                 return r;
         }
@@ -304,6 +328,7 @@ struct desk *desk_free(struct desk *d)
         for (struct row *row; (row = TAILQ_FIRST(&d->rows));)
                 row_free(row);
         d->channel = channel_free(d->channel);
+        d->beat = alarm_free(d->beat);
         free(d);
         return NULL;
 }

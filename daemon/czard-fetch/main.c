@@ -40,6 +40,7 @@ struct options {
 struct fetch {
         uv_loop_t loop;
         uv_signal_t term, interrupt;
+        uv_timer_t watchdog;
         uv_poll_t listener; /* while we wait for czard under systemd */
         int listen_fd;      /* -1: none */
         struct config *config;
@@ -193,6 +194,22 @@ static int start(struct fetch *f, const struct options *o, struct error *e)
         return r < 0 ? error_set(e, CAUSE_INTERNAL, -r, "cannot start: %s", strerror(-r)) : 0;
 }
 
+static void on_watchdog(uv_timer_t *timer)
+{
+        (void)timer;
+        sd_notify(0, "WATCHDOG=1");
+}
+
+static void start_watchdog(struct fetch *f)
+{
+        uint64_t usec = 0;
+        uv_timer_init(&f->loop, &f->watchdog);
+        if (sd_watchdog_enabled(0, &usec) <= 0)
+                return;
+        uv_timer_start(&f->watchdog, on_watchdog, 0, usec / USEC_PER_MSEC / 2);
+        uv_unref((uv_handle_t *)&f->watchdog);
+}
+
 static void close_handle(uv_handle_t *h, void *arg)
 {
         (void)arg;
@@ -210,6 +227,7 @@ static int run(const struct options *o)
         f.term.data = f.interrupt.data = &f;
         uv_signal_start(&f.term, on_signal, SIGTERM);
         uv_signal_start(&f.interrupt, on_signal, SIGINT);
+        start_watchdog(&f);
         if (start(&f, o, &e) < 0) {
                 f.status = fatal(&e);
         } else {

@@ -16,6 +16,9 @@
 
 /* A czard-fetch that dies at once is not started again at full speed. */
 #define RESTART_USEC (1 * USEC_PER_SEC)
+/* One with requests says something every second. */
+#define SILENCE_USEC (60 * USEC_PER_SEC)
+#define TICK_MSEC 5000
 
 struct connection {
         struct fetcher *fetcher;
@@ -23,6 +26,7 @@ struct connection {
         struct channel *channel; /* as a unit of its own */
         unsigned running;
         bool draining;
+        uint64_t heard_usec; /* of the loop's clock */
         struct connection *next;
 };
 
@@ -44,8 +48,15 @@ struct fetcher {
         uint64_t last_start_usec;
         struct connection *connections; /* the first one that does not drain takes new requests */
         struct request *requests;
+        unsigned open_handles;
+        uv_timer_t tick;    /* while requests run: looks for a silent czard-fetch */
         uv_timer_t deliver; /* fires at once: failures are reported from the loop, not from fetcher_get() */
 };
+
+static uint64_t loop_usec(const struct fetcher *f)
+{
+        return uv_now(f->loop) * USEC_PER_MSEC;
+}
 
 static void finish(struct fetcher *f, struct request **at, const struct proto_done *done)
 {
@@ -98,6 +109,9 @@ static void on_message(void *arg, struct message *m)
 {
         struct connection *c = arg;
         struct fetcher *f = c->fetcher;
+        c->heard_usec = loop_usec(f);
+        if (m->type == PROTO_PROGRESS)
+                return;
         if (m->type == PROTO_HELLO) {
                 if (!str_empty(m->hello.credentials_source))
                         journal_event(EVENT_NOTE, NULL, "czard-fetch: %s", m->hello.credentials_source);
@@ -204,6 +218,31 @@ static struct connection *connection_for_new(struct fetcher *f, struct error *e)
         return f->connections = c;
 }
 
+/* As a child it is killed; as a unit it is left, and the service manager's watchdog sees to it. */
+static void give_up(struct connection *c)
+{
+        struct error e = {};
+        error_set(&e, CAUSE_HELPER, ETIMEDOUT, "said nothing for %u s",
+                (unsigned)(SILENCE_USEC / USEC_PER_SEC));
+        journal_event(EVENT_HELPER_KILLED, &(struct journal_fields){.cause = CAUSE_HELPER},
+                "czard-fetch %s: given up; what it was doing is tried again", e.text);
+        on_gone(c, &e);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+        struct fetcher *f = timer->data;
+        for (struct connection *c = f->connections, *next; c; c = next) {
+                next = c->next;
+                if (c->running > 0 && loop_usec(f) > c->heard_usec + SILENCE_USEC) {
+                        give_up(c);
+                        break; /* callbacks may have changed the list; the next tick looks again */
+                }
+        }
+        if (f->running == 0)
+                uv_timer_stop(timer);
+}
+
 static void on_deliver(uv_timer_t *timer)
 {
         struct fetcher *f = timer->data;
@@ -235,7 +274,10 @@ static uint32_t request(
         int err = c ? (c->helper ? helper_send(c->helper, m) : channel_send(c->channel, m)) : 0;
         if (c && err >= 0) {
                 r->connection = c;
-                c->running++;
+                if (c->running++ == 0)
+                        c->heard_usec = loop_usec(f);
+                if (!uv_is_active((uv_handle_t *)&f->tick))
+                        uv_timer_start(&f->tick, on_tick, TICK_MSEC, TICK_MSEC);
         } else {
                 if (c)
                         error_set(&r->failed, CAUSE_HELPER, -err, "czard-fetch does not take requests: %s",
@@ -302,14 +344,18 @@ int fetcher_new(uv_loop_t *loop, const struct fetcher_spec *spec, struct fetcher
                 return -ENOMEM;
         *f = (struct fetcher){.loop = loop, .spec = *spec};
         uv_timer_init(loop, &f->deliver);
-        f->deliver.data = f;
+        uv_timer_init(loop, &f->tick);
+        f->deliver.data = f->tick.data = f;
+        f->open_handles = 2;
         *ret = f;
         return 0;
 }
 
 static void on_timer_closed(uv_handle_t *h)
 {
-        free(h->data);
+        struct fetcher *f = h->data;
+        if (--f->open_handles == 0)
+                free(f);
 }
 
 struct fetcher *fetcher_free(struct fetcher *f)
@@ -324,5 +370,6 @@ struct fetcher *fetcher_free(struct fetcher *f)
                 free(r);
         }
         uv_close((uv_handle_t *)&f->deliver, on_timer_closed);
+        uv_close((uv_handle_t *)&f->tick, on_timer_closed);
         return NULL;
 }

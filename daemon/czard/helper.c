@@ -16,8 +16,12 @@
 
 #define CHANNEL_FD 3
 
+#define RETIRE_MSEC 2000
+
 struct helper {
         uv_process_t process;
+        uv_timer_t retire;
+        unsigned open_handles;
         struct channel *channel;
         helper_gone_fn *on_gone;
         channel_message_fn *on_message;
@@ -73,9 +77,17 @@ static void on_channel_message(void *arg, struct message *m)
         h->on_message(h->arg, m);
 }
 
-static void on_process_closed(uv_handle_t *handle)
+static void on_handle_closed(uv_handle_t *handle)
 {
-        free(handle->data);
+        struct helper *h = handle->data;
+        if (--h->open_handles == 0)
+                free(h);
+}
+
+static void close_handles(struct helper *h)
+{
+        uv_close((uv_handle_t *)&h->process, on_handle_closed);
+        uv_close((uv_handle_t *)&h->retire, on_handle_closed);
 }
 
 static void on_process_exit(uv_process_t *process, int64_t status, int signal)
@@ -89,7 +101,7 @@ static void on_process_exit(uv_process_t *process, int64_t status, int signal)
         else if (status != 0 || h->how.cause == CAUSE_NONE)
                 error_set(&h->how, CAUSE_HELPER, EIO, "exited with status %d", (int)status);
         if (h->freed)
-                uv_close((uv_handle_t *)process, on_process_closed);
+                close_handles(h);
         else
                 maybe_gone(h);
 }
@@ -134,7 +146,9 @@ static int spawn(uv_loop_t *loop, struct helper *h, const char *file, const char
                 .stdio_count = CHANNEL_FD + 1,
                 .exit_cb = on_process_exit,
         };
-        h->process.data = h;
+        uv_timer_init(loop, &h->retire);
+        h->process.data = h->retire.data = h;
+        h->open_handles = 2;
         int r = uv_spawn(loop, &h->process, &options);
         for (char **v = env; *v; v++)
                 free(*v);
@@ -163,7 +177,7 @@ int helper_start(uv_loop_t *loop, const char *name, const char *const *args, cha
         close_fd(pair[1]);
         if (r < 0) {
                 close_fd(pair[0]);
-                uv_close((uv_handle_t *)&h->process, on_process_closed);
+                close_handles(h);
                 return error_set(e, CAUSE_HELPER, -r, "cannot start %s: %s", file, strerror(-r));
         }
         r = channel_new(loop, pair[0], on_channel_message, on_channel_closed, h, &h->channel);
@@ -191,6 +205,21 @@ pid_t helper_pid(const struct helper *h)
         return h->process.pid;
 }
 
+static void on_retire_late(uv_timer_t *timer)
+{
+        helper_kill(timer->data);
+}
+
+struct helper *helper_retire(struct helper *h)
+{
+        if (!h || h->exited)
+                return helper_free(h);
+        h->freed = true;
+        h->channel = channel_free(h->channel);
+        uv_timer_start(&h->retire, on_retire_late, RETIRE_MSEC, 0);
+        return NULL;
+}
+
 struct helper *helper_free(struct helper *h)
 {
         if (!h)
@@ -199,7 +228,7 @@ struct helper *helper_free(struct helper *h)
         h->channel = channel_free(h->channel);
         /* One that still runs is reaped by on_process_exit(): a closed handle would leave a zombie. */
         if (h->exited)
-                uv_close((uv_handle_t *)&h->process, on_process_closed);
+                close_handles(h);
         else
                 helper_kill(h);
         return NULL;

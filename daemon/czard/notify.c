@@ -17,7 +17,8 @@
 
 struct notify {
         struct director *d;
-        uv_timer_t watchdog;
+        uv_timer_t watchdog, later;
+        unsigned open_handles;
         uint64_t said_usec;
 };
 
@@ -37,7 +38,9 @@ int notify_new(struct director *d, struct notify **ret)
                 return -ENOMEM;
         n->d = d;
         uv_timer_init(&d->loop, &n->watchdog);
-        n->watchdog.data = n;
+        uv_timer_init(&d->loop, &n->later);
+        n->watchdog.data = n->later.data = n;
+        n->open_handles = 2;
         uint64_t usec = 0;
         if (sd_watchdog_enabled(0, &usec) > 0)
                 uv_timer_start(&n->watchdog, on_watchdog, 0, usec / USEC_PER_MSEC / 2);
@@ -47,13 +50,17 @@ int notify_new(struct director *d, struct notify **ret)
 
 static void on_closed(uv_handle_t *h)
 {
-        free(h->data);
+        struct notify *n = h->data;
+        if (--n->open_handles == 0)
+                free(n);
 }
 
 struct notify *notify_free(struct notify *n)
 {
-        if (n)
-                uv_close((uv_handle_t *)&n->watchdog, on_closed);
+        if (!n)
+                return NULL;
+        uv_close((uv_handle_t *)&n->watchdog, on_closed);
+        uv_close((uv_handle_t *)&n->later, on_closed);
         return NULL;
 }
 
@@ -112,11 +119,20 @@ void notify_text(const struct director *d, char *ret, size_t size)
         snprintf(ret, size, "%s", text.s ? text.s : "");
 }
 
+static void on_later(uv_timer_t *timer)
+{
+        notify_status(timer->data);
+}
+
 void notify_status(struct notify *n)
 {
         uint64_t now = now_usec(CLOCK_MONOTONIC);
-        if (now < n->said_usec + USEC_PER_SEC)
+        if (now < n->said_usec + USEC_PER_SEC) {
+                /* The last word must not be an old one. */
+                if (!uv_is_active((uv_handle_t *)&n->later))
+                        uv_timer_start(&n->later, on_later, USEC_PER_SEC / USEC_PER_MSEC, 0);
                 return;
+        }
         n->said_usec = now;
         char text[512];
         notify_text(n->d, text, sizeof(text));

@@ -81,7 +81,8 @@ static void worker_free(struct worker *w)
                         break;
                 }
         p->n--;
-        w->helper = helper_free(w->helper);
+        /* An idle one ends by itself, with its gpg-agent, and empties its home. */
+        w->helper = w->state == WORKER_IDLE ? helper_retire(w->helper) : helper_free(w->helper);
         if (!streq(w->home, p->template))
                 remove_home(w->home);
         free(w);
@@ -328,10 +329,9 @@ void worker_release(struct worker *w)
         struct pool *p = w->pool;
         w->on_message = NULL;
         w->arg = NULL;
+        set_state(w, WORKER_IDLE);
         if (w->settings != p->settings || p->n > p->spec.workers)
                 worker_free(w);
-        else
-                set_state(w, WORKER_IDLE);
         serve_claims(p);
 }
 

@@ -182,14 +182,14 @@ int startup_groups(const struct config *c, struct package_context **ret, struct 
 
 /* --- runtime folder, passphrase --- */
 
-static int make_private_dir(const char *path, struct error *e)
+static int make_private_dir(const char *path, mode_t forbidden, struct error *e)
 {
         if (mkdir(path, 0700) < 0 && errno != EEXIST)
                 return error_set(e, CAUSE_CONFIG, errno, "cannot make %s: %s", path, strerror(errno));
         _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
                 return error_set(e, CAUSE_CONFIG, errno, "cannot open %s: %s", path, strerror(errno));
-        return check_owner_mode(fd, path, FORBIDDEN_SHARED, e);
+        return check_owner_mode(fd, path, forbidden, e);
 }
 
 int startup_run_dir(struct director *d, struct error *e)
@@ -203,7 +203,8 @@ int startup_run_dir(struct director *d, struct error *e)
                 snprintf(base, sizeof(base), "%s/czard", user);
         else
                 snprintf(base, sizeof(base), "%s/run", d->config->state_dir);
-        int r = make_private_dir(base, e);
+        /* Others may pass through to the control socket, which has a mode of its own. */
+        int r = make_private_dir(base, FORBIDDEN_SHARED & ~(mode_t)S_IXOTH, e);
         if (r < 0)
                 return r;
         /* Two czards of one user, on two state folders, must not share worker homes. */
@@ -213,7 +214,7 @@ int startup_run_dir(struct director *d, struct error *e)
         snprintf(
                 d->run_dir, sizeof(d->run_dir), "%s/%llx", base, (unsigned long long)(st.st_ino ^ st.st_dev));
         pool_remove_homes(d->run_dir);
-        return make_private_dir(d->run_dir, e);
+        return make_private_dir(d->run_dir, FORBIDDEN_SECRET, e);
 }
 
 int startup_passphrase(struct director *d, struct error *e)
