@@ -340,8 +340,8 @@ static int run_gpg(struct run *run, struct error *e)
                 gpgme_set_status_cb(run->p->ctx, on_status, run);
                 (void)gpgme_op_decrypt_verify(run->p->ctx, in, out);
                 gpgme_set_status_cb(run->p->ctx, NULL, NULL);
-                if (!run->failed.cause && !run->status.ended && run->p->options.gpg_status)
-                        run->status.exit_status = run->p->options.gpg_status(run->p->options.arg);
+                run->status.exit_status =
+                        run->p->options.gpg_status ? run->p->options.gpg_status(run->p->options.arg) : -1;
         }
         gpgme_data_release(in);
         gpgme_data_release(out);

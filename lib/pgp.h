@@ -35,7 +35,7 @@ struct pgp_options {
          * NULL. */
         int (*revive)(void *arg);
         /* How did the last gpg end? Its exit status, or -1: by a signal, or nobody knows. GPGME does not
-         * tell; a process that is a child subreaper can. May be NULL. */
+         * tell; a process that is a child subreaper can. May be NULL: then AEAD messages never are good. */
         int (*gpg_status)(void *arg);
         void *arg;
 };

@@ -37,6 +37,12 @@ void frame_feed(struct frame *f, const void *p, size_t n);
 /* At the end of the stream: NULL when it was one whole message, else what is wrong with it. */
 const char *frame_fault(const struct frame *f);
 
+/* The encrypted data is an AEAD packet (tag 20). */
+static inline bool frame_is_aead(const struct frame *f)
+{
+        return f->tag == 20;
+}
+
 static inline bool frame_is_armor(const struct frame *f)
 {
         return f->state == FRAME_ARMOR || f->state == FRAME_ARMOR_DONE;

@@ -250,11 +250,20 @@ static void judge_signatures(
                 ret->warnings |= PGP_WARN_SIGNATURE;
 }
 
+/* gpg 2.2 reads AEAD packets, but makes little of their damage: it says DECRYPTION_OKAY and GOODMDC of a
+ * message that fails its last tag or is cut off, and only its exit status tells. DECRYPTION_INFO has no word
+ * of AEAD in that version; GOODMDC without an MDC does. */
+static bool is_aead(const struct pgp_status *s, const struct frame *f)
+{
+        return s->aead || frame_is_aead(f) || (s->informed && !s->mdc && s->good_mdc);
+}
+
 /* Damage within the compressed data makes gpg 2.2 end with "Fatal: zlib inflate problem" (log_fatal() in
  * compress.c) and no further status line. One that was killed has not judged anything. */
-static bool gave_up(const struct pgp_status *s)
+static bool is_damaged(const struct pgp_status *s, const struct frame *f)
 {
-        return s->informed && !s->ended && s->exit_status > 0;
+        bool failed = s->exit_status > 0;
+        return s->bad_mdc || (failed && s->informed && !s->ended) || (failed && is_aead(s, f));
 }
 
 /* There was a session key: is what came out whole and unaltered? */
@@ -264,13 +273,13 @@ static void judge_content(const struct pgp_status *s, const struct frame *f, str
         enum cause cause = CAUSE_BAD_PGP;
         if (s->begun > 1)
                 text = "more than one encrypted message";
-        else if (s->informed && !s->mdc && !s->aead)
+        else if (s->informed && !s->mdc && !is_aead(s, f))
                 cause = CAUSE_NO_MDC, text = "the message has no integrity protection";
         else if (fault)
                 text = fault;
         else if (!s->begun)
                 text = "no encrypted data in the message";
-        else if (s->bad_mdc || gave_up(s))
+        else if (is_damaged(s, f))
                 cause = CAUSE_BAD_MDC, text = "the encrypted data was altered or damaged";
         else if (s->plaintexts > 1 || s->plaintext_outside)
                 text = "more than one plaintext";
@@ -278,10 +287,10 @@ static void judge_content(const struct pgp_status *s, const struct frame *f, str
                 text = "unexpected packets in the message";
         else if (s->failed)
                 text = "gpg could not decrypt it";
-        else if (!s->ended || !s->okay) {
+        else if (!s->ended || !s->okay || (is_aead(s, f) && s->exit_status != 0)) {
                 cause = CAUSE_HELPER, text = "gpg ended without a verdict";
                 ret->again = true;
-        } else if (!s->good_mdc && !s->aead)
+        } else if (!s->good_mdc)
                 cause = CAUSE_NO_MDC, text = "gpg did not confirm the integrity";
         else if (s->plaintexts == 0)
                 text = "no plaintext in the message";

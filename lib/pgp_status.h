@@ -31,7 +31,7 @@ struct pgp_status {
         bool plaintext_outside;    /* plaintext that was not encrypted */
         bool informed, mdc, aead;  /* DECRYPTION_INFO came, and what it said */
         unsigned pkdecrypt_error;  /* libgpg-error code, 0: none */
-        int exit_status;           /* of a gpg that ended without END_DECRYPTION; 0 or -1: not known */
+        int exit_status;           /* of gpg; -1: a signal, or not known */
         char key[65], primary[65]; /* DECRYPTION_KEY */
         struct strv recipients;    /* key ids, at most LIMIT_RECIPIENTS */
         size_t n_recipients;
@@ -68,6 +68,6 @@ struct pgp_policy {
 };
 
 /* Fills error, again, checks, warnings, fingerprint and recipients. Good only with DECRYPTION_OKAY *and*
- * integrity protection *and* exactly one message. */
+ * GOODMDC *and* exactly one message; of an AEAD message also only with exit status 0. */
 void pgp_verdict(const struct pgp_status *s, const struct frame *f, const struct pgp_policy *policy,
         struct pgp_verdict *ret);

@@ -145,15 +145,16 @@ static int unlock_keys(struct worker *w, bool reprotect, struct strbuf *warning,
         return -first.err;
 }
 
-/* gpg has closed its end already, so it ends any moment now. */
+/* gpg has closed its end already, so it ends any moment now. Waited for after each message, so that no status
+ * is taken for another one's. */
 static int gpg_status(void *arg)
 {
         struct worker *w = arg;
-        for (unsigned i = 0; i < 200; i++) {
+        for (unsigned i = 0; i < 5000; i++) {
                 int status = agent_reap(&w->agent);
-                if (status > 0) /* 0 is one that was late: with this status gpg would have had a verdict */
+                if (status >= 0)
                         return status < 256 ? status : -1;
-                nanosleep(&(const struct timespec){.tv_nsec = 5000000}, NULL);
+                nanosleep(&(const struct timespec){.tv_nsec = 200000}, NULL);
         }
         return -1;
 }

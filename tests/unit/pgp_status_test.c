@@ -75,11 +75,9 @@ static void good_ones(void **state)
         assert_int_equal(
                 judge("ENC_TO " FOREIGN " 1 0\n" HEAD "NO_SECKEY " FOREIGN "\n" CONTENT TAIL), CAUSE_NONE);
         assert_string_equal(v.recipients, FOREIGN " " OURS);
-        /* AEAD */
+        /* AEAD, as gpg 2.2 and as 2.4 tells of it */
+        assert_int_equal(judge(HEAD "DECRYPTION_INFO 0 9 0\nPLAINTEXT 62 1 \n" TAIL), CAUSE_NONE);
         assert_int_equal(judge(HEAD "DECRYPTION_INFO 0 9 2\nPLAINTEXT 62 1 \n" TAIL), CAUSE_NONE);
-        assert_int_equal(
-                judge(HEAD "DECRYPTION_INFO 0 9 2\nPLAINTEXT 62 1 \nDECRYPTION_OKAY\nEND_DECRYPTION\n"),
-                CAUSE_NONE);
         /* hidden recipients */
         assert_int_equal(judge("ENC_TO 0000000000000000 1 0\nDECRYPTION_KEY " KEY_FPR " " PRIMARY
                                " u\nBEGIN_DECRYPTION\n" CONTENT TAIL),
@@ -132,6 +130,24 @@ static void integrity(void **state)
         assert_int_equal(judge_with(HEAD CONTENT, "\xd2\x01x", SIGNATURES_OPTIONAL, 2), CAUSE_BAD_MDC);
         assert_int_equal(judge_with(HEAD CONTENT, "\xd2\x01x", SIGNATURES_OPTIONAL, -1), CAUSE_HELPER);
         assert_true(v.again);
+}
+
+/* What gpg 2.2.40 writes of an AEAD message that was cut off or altered: all is well. It exits with 2. */
+static void aead_needs_the_exit_status(void **state)
+{
+        (void)state;
+        static const char lines[] = HEAD "DECRYPTION_INFO 0 9 0\nPLAINTEXT 62 1 p\n" TAIL;
+        static const char *const messages[] = {
+                "\xd4\x01x", "\xd2\x01x", "-----BEGIN PGP MESSAGE-----\n\n-----END PGP MESSAGE-----\n"};
+        for (size_t i = 0; i < ELEMENTSOF(messages); i++) {
+                assert_int_equal(judge_with(lines, messages[i], SIGNATURES_OPTIONAL, 0), CAUSE_NONE);
+                assert_int_equal(judge_with(lines, messages[i], SIGNATURES_OPTIONAL, 2), CAUSE_BAD_MDC);
+                assert_int_equal(judge_with(lines, messages[i], SIGNATURES_OPTIONAL, -1), CAUSE_HELPER);
+        }
+        /* an AEAD packet that gpg did not confirm is not taken for one without protection */
+        assert_int_equal(judge_with(HEAD "DECRYPTION_INFO 0 9 0\nDECRYPTION_FAILED\nEND_DECRYPTION\n",
+                                 "\xd4\x01x", SIGNATURES_OPTIONAL, 2),
+                CAUSE_BAD_MDC);
 }
 
 static void whose_fault_is_a_missing_session_key(void **state)
@@ -274,6 +290,7 @@ int main(void)
                 cmocka_unit_test(good_ones),
                 cmocka_unit_test(nothing_less_is_good),
                 cmocka_unit_test(integrity),
+                cmocka_unit_test(aead_needs_the_exit_status),
                 cmocka_unit_test(whose_fault_is_a_missing_session_key),
                 cmocka_unit_test(the_frame_has_a_say),
                 cmocka_unit_test(plaintext_that_was_not_encrypted),

@@ -199,6 +199,34 @@ static void other_shapes_of_messages(void **state)
         driver_stop(&d);
 }
 
+/* rnp makes AEAD messages; gpg 2.2 reads them. */
+static void aead(void **state)
+{
+        (void)state;
+        struct driver d;
+        size_t n;
+        gpg_run(&fx, "for a in OCB EAX; do rnp --keyfile open.pub -r open --encrypt plain --output $a.gpg "
+                     "--aead=$a -z 0 "
+                     "--aead-chunk-bits=3 >/dev/null; done");
+        start(&d, "open");
+        static const char *const names[] = {"OCB.gpg", "EAX.gpg"};
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                expect_plain(&d, names[i], 0, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+                char *p = gpg_read(&fx, names[i], &n);
+                gpg_write(&fx, "aead-cut.gpg", p, n / 2);
+                gpg_write(&fx, "aead-almost.gpg", p, n - 16);
+                free(p);
+                expect_cause(&d, "aead-cut.gpg", FORMAT_OPAQUE, CAUSE_BAD_PGP);
+                expect_cause(&d, "aead-almost.gpg", FORMAT_OPAQUE, CAUSE_BAD_PGP);
+                const size_t places[] = {0, 10, 20, n / 2};
+                for (size_t k = 0; k < ELEMENTSOF(places); k++) {
+                        flip(names[i], "aead-flip.gpg", places[k]);
+                        expect_cause(&d, "aead-flip.gpg", FORMAT_OPAQUE, CAUSE_BAD_MDC);
+                }
+        }
+        driver_stop(&d);
+}
+
 static void message_for_other_keys(void **state)
 {
         (void)state;
@@ -427,6 +455,7 @@ int main(void)
                 cmocka_unit_test(damage_is_told_apart),
                 cmocka_unit_test(without_integrity_protection),
                 cmocka_unit_test(other_shapes_of_messages),
+                cmocka_unit_test(aead),
                 cmocka_unit_test(message_for_other_keys),
                 cmocka_unit_test(passphrases),
                 cmocka_unit_test(unsafe_homes_are_refused),
