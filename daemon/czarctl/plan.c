@@ -232,13 +232,14 @@ static int list_all(struct plan *p, struct fetch *f)
         return r;
 }
 
-/* --- keep_snapshots --- */
+/* --- keep_snapshots, and one date in two spellings --- */
 
 /* How many snapshots of its organisation and category are newer, by date: what is pruned or forgotten counts,
  * it was a snapshot of its week. */
 struct newer {
         const struct ledger_object *o;
         struct strv dates;
+        bool beaten;
 };
 
 static int on_newer(struct ledger_object *other, void *arg)
@@ -266,12 +267,42 @@ static bool is_beyond(struct plan *p, const struct ledger_object *o)
         return beyond;
 }
 
-static void drop_beyond(struct plan *p)
+/* The other spelling of an opt-in archive's key, uploaded later, wins. */
+static int on_rival(struct ledger_object *other, void *arg)
+{
+        struct newer *n = arg;
+        bool same = streq(other->key, n->o->key) || other->category != n->o->category ||
+                    !streq(other->org, n->o->org) || !streq(other->date, n->o->date);
+        n->beaten |=
+                !same &&
+                (other->last_modified > n->o->last_modified ||
+                        (other->last_modified == n->o->last_modified && strcmp(other->key, n->o->key) > 0));
+        return 0;
+}
+
+static bool is_beaten(struct plan *p, const struct ledger_object *o)
+{
+        struct newer n = {.o = o};
+        struct ledger_filter f = {.categories = BIT(CATEGORY_EMAIL_OPT_IN),
+                .states = ~(BIT(OBJECT_GONE) | BIT(OBJECT_FORGOTTEN) | BIT(OBJECT_PRUNED)),
+                .org = o->org,
+                .since = o->date,
+                .until = o->date};
+        if (o->category != CATEGORY_EMAIL_OPT_IN)
+                return false;
+        if (p->c->ledger)
+                ledger_each(p->c->ledger, &f, on_rival, &n, NULL);
+        for (size_t i = 0; i < p->n_due; i++)
+                on_rival(&p->due[i], &n);
+        return n.beaten;
+}
+
+static void drop_unwanted(struct plan *p)
 {
         _cleanup_free_ bool *drop = calloc(p->n_due + 1, sizeof(*drop));
         size_t kept = 0;
         for (size_t i = 0; drop && i < p->n_due; i++)
-                drop[i] = is_beyond(p, &p->due[i]);
+                drop[i] = is_beyond(p, &p->due[i]) || is_beaten(p, &p->due[i]);
         for (size_t i = 0; drop && i < p->n_due; i++)
                 if (!drop[i])
                         p->due[kept++] = p->due[i];
@@ -338,7 +369,7 @@ int run_plan(struct ctl *c)
                         r = list_all(&p, &f);
                 fetch_close(&f);
         }
-        drop_beyond(&p);
+        drop_unwanted(&p);
         int status =
                 r < 0 ? (e.cause ? ctl_fail(c, &e) : ctl_fail_text("out of memory")) : show(&p, !offline);
         free(p.listings);
