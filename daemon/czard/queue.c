@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "cleanup.h"
+#include "last_copy.h"
 #include "record.h"
 #include "snapshot_widen.h"
 #include "str.h"
@@ -64,12 +65,14 @@ static int on_newer(struct ledger_object *other, void *arg)
         return 0;
 }
 
+static const char why_beyond[] = "older than keep_snapshots";
+
 /* Are there keep_snapshots newer ones already? What is pruned or forgotten counts: it was a snapshot of its
- * week. */
-static bool is_beyond(const struct director *d, const struct ledger_object *o)
+ * week. One that is staged stays up to date as long as it is there. */
+bool queue_is_beyond(const struct director *d, const struct ledger_object *o)
 {
         uint64_t keep = d->config->staging.keep_snapshots;
-        if (keep == CONFIG_ALL || !o->is_zip)
+        if (keep == CONFIG_ALL || !o->is_zip || *o->staged_etag)
                 return false;
         struct newer n = {.o = o};
         struct ledger_filter f = {
@@ -98,8 +101,8 @@ bool queue_wants(const struct director *d, const struct ledger_object *o, const 
                 why = "older than since";
         else if (o->category == CATEGORY_EVENTS && is_older_than(o->date, d->config->staging.keep_days_usec))
                 why = "older than keep_days";
-        else if (is_beyond(d, o))
-                why = "older than keep_snapshots";
+        else if (queue_is_beyond(d, o))
+                why = why_beyond;
         if (ret_why)
                 *ret_why = why;
         return !why;
@@ -190,6 +193,8 @@ static void consider(struct plan *plan, int64_t id)
         if (queue_busy(q, id) || ledger_get(d->ledger, id, &o, NULL) < 0)
                 return;
         bool wanted = queue_wants(d, &o, &why);
+        if (why == why_beyond)
+                wanted = last_copy_look(d, &o) != LAST_COPY_NO;
         if (wanted && is_beaten(q, &o)) {
                 wanted = false;
                 why = "the other spelling of this archive's key is newer";
@@ -305,12 +310,24 @@ void queue_watch_pause(struct queue *q)
                 uv_timer_start(&q->watch, on_watch, PAUSE_LOOK_MSEC, PAUSE_LOOK_MSEC);
 }
 
+/* Those before it have been fetched since it was planned: is it still due? */
+static bool is_due(struct director *d, struct ledger_object *o)
+{
+        enum last_copy last = queue_is_beyond(d, o) ? last_copy_look(d, o) : LAST_COPY_YES;
+        if (last == LAST_COPY_NO) {
+                snprintf(o->detail, sizeof(o->detail), "%s", why_beyond);
+                record_enter(d, o, OBJECT_IGNORED);
+        }
+        return last == LAST_COPY_YES || last == LAST_COPY_UNKNOWN;
+}
+
 static void start(struct queue *q, int64_t id, unsigned *running)
 {
         struct director *d = q->d;
         struct ledger_object o;
         if (queue_busy(q, id) || ledger_get(d->ledger, id, &o, NULL) < 0 ||
-                (o.state != OBJECT_NEW && o.state != OBJECT_RETRY) || record_bucket_blocked(d, o.bucket))
+                (o.state != OBJECT_NEW && o.state != OBJECT_RETRY) || record_bucket_blocked(d, o.bucket) ||
+                !is_due(d, &o))
                 return;
         struct job *j = o.is_zip ? snapshot_new(d, &o) : transfer_new(d, &o);
         if (!j)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "cleanup.h"
+#include "last_copy.h"
 #include "record.h"
 #include "room.h"
 #include "str.h"
@@ -90,6 +91,18 @@ static void on_message(void *arg, struct message *m)
         }
 }
 
+/* One beyond keep_snapshots was begun only to see whether it has the last copy of a course. */
+static bool is_due(struct snapshot *s)
+{
+        struct ledger_object *o = &s->job.o;
+        last_copy_learn(s);
+        if (!queue_is_beyond(s->job.d, o) || last_copy_look(s->job.d, o) == LAST_COPY_YES)
+                return true;
+        snprintf(o->detail, sizeof(o->detail), "older than keep_snapshots, and newer ones have its courses");
+        record_enter(s->job.d, o, OBJECT_IGNORED);
+        return false;
+}
+
 static void get_directory(struct snapshot *s);
 
 static void on_ended(void *arg, enum cause cause, const char *detail)
@@ -107,6 +120,8 @@ static void on_ended(void *arg, enum cause cause, const char *detail)
                 }
                 s->window_start = s->directory_done.need_start;
                 get_directory(s);
+        } else if (!is_due(s)) {
+                snapshot_finish(s);
         } else if (snapshot_classify(s, &e) < 0) {
                 snapshot_fail(s, e.cause, e.text);
         } else {
