@@ -410,11 +410,12 @@ static void read_head(struct run *run)
         run->again = 0;
 }
 
-static void fill_verdict(struct run *run, char (*recipients)[17], size_t n, struct pgp_verdict *ret)
+static void fill_verdict(
+        struct run *run, char (*recipients)[17], size_t n, bool good, struct pgp_verdict *ret)
 {
         const struct pgp_subkey *subkey;
         const struct pgp_key *key = key_of_session(run, &subkey);
-        ret->checks = CHECK_INTEGRITY | CHECK_NO_SIGNATURE;
+        ret->checks = good ? CHECK_INTEGRITY | CHECK_NO_SIGNATURE : 0;
         if (key)
                 snprintf(ret->fingerprint, sizeof(ret->fingerprint), "%s", key->fingerprint);
         if (subkey && key_expired(run->p, subkey->fingerprint, time(NULL)))
@@ -437,20 +438,18 @@ static bool try_fast(struct run *run, struct pgp_verdict *ret)
         if (run->failed.cause || fast_open_session(p->secret, message, run->kept, &run->session, recipients,
                                          LIMIT_RECIPIENTS, &n) < 0)
                 return false;
-        struct fast_plaintext plain = {};
-        bool small = run->at_end, fine = !run->session.random;
-        if (!small && fine)
-                return false; /* gpg is faster in bulk, with the session key */
-        if (small && !frame_fault(&run->frame))
-                fine = fast_decrypt(&run->session, message, run->kept, &plain) == 0;
-        else
-                fine = false;
-        if (!fine) {
-                OPENSSL_cleanse(&run->session, sizeof(run->session));
+        /* gpg is faster in bulk, with the session key; a random one fails there as a wrong MDC does */
+        if (!run->at_end)
                 return false;
-        }
-        fill_verdict(run, recipients, n, ret);
+        struct fast_plaintext plain = {};
+        int r = frame_fault(&run->frame) ? -ENOTSUP : fast_decrypt(&run->session, message, run->kept, &plain);
+        if (r == 0 || r == -EBADMSG)
+                fill_verdict(run, recipients, n, r == 0, ret);
         OPENSSL_cleanse(&run->session, sizeof(run->session));
+        if (r == -EBADMSG)
+                error_set(&ret->error, CAUSE_BAD_MDC, EBADMSG, "the encrypted data was altered or damaged");
+        if (r < 0)
+                return r == -EBADMSG;
         run->plain_size = plain.len;
         if (expansion_check(&run->job->limit, run->frame.bytes, plain.len, &run->failed) == 0)
                 run->job->write(run->job->write_arg, plain.p, plain.len, &run->failed);

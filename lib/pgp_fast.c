@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A small message in memory: session key, cipher, MDC, compression, literal (RFC 4880, 5.1, 5.13, 5.6, 5.9).
- * Nothing is looked at inside before the MDC is right, and the only thing ever said of a message that is not
- * right is "declined". */
+ * Nothing is looked at inside before the MDC is right. A session-key packet that is not right inside gives a
+ * random key: whether padding, checksum or MDC was wrong, the same is done, and the same is said at the end.
+ */
 #define OPENSSL_API_COMPAT 0x10100000L
 #include "pgp_fast.h"
 
@@ -62,30 +63,37 @@ static unsigned match(const uint8_t *em, size_t n, unsigned algorithm, size_t ke
         return good & ct_equal(em[sum_at], sum >> 8 & 0xff) & ct_equal(em[sum_at + 1], sum & 0xff);
 }
 
+/* Key lengths of the ciphers that OpenPGP has numbers for. Those that are not for us go to gpg, which takes a
+ * right packet to get there: that says as little to an attacker as a message that is accepted. */
+static const struct {
+        unsigned algorithm;
+        size_t len;
+        bool ours;
+} kinds[] = {{7, 16, true}, {8, 24, true}, {9, 32, true}, {1, 16, false}, {2, 24, false}, {3, 16, false},
+        {4, 16, false}, {10, 32, false}, {11, 16, false}, {12, 24, false}, {13, 32, false}};
+
 static int choose_key(const uint8_t *em, size_t n, struct fast_session *ret)
 {
-        static const struct {
-                unsigned algorithm;
-                size_t len;
-        } kinds[] = {{7, 16}, {8, 24}, {9, 32}};
         uint8_t key[FAST_SESSION_KEY];
         if (n < 2 + 8 + 1 + 1 + 32 + 2 || RAND_bytes(key, sizeof(key)) != 1)
                 return -ENOTSUP;
         key[0] = 9;
-        unsigned any = 0, len = 33;
+        unsigned any = 0, len = 33, foreign = 0;
         for (size_t k = 0; k < ELEMENTSOF(kinds); k++) {
                 unsigned good = match(em, n, kinds[k].algorithm, kinds[k].len);
+                unsigned take = kinds[k].ours ? good : 0;
                 const uint8_t *from = em + n - 2 - kinds[k].len - 1;
                 for (size_t i = 0; i < 1 + kinds[k].len; i++)
-                        key[i] = (uint8_t)((key[i] & ~good) | (from[i] & good));
-                len = (len & ~good) | ((unsigned)(1 + kinds[k].len) & good);
-                any |= good;
+                        key[i] = (uint8_t)((key[i] & ~take) | (from[i] & take));
+                len = (len & ~take) | ((unsigned)(1 + kinds[k].len) & take);
+                any |= take;
+                foreign |= good & ~take;
         }
         memcpy(ret->key, key, sizeof(ret->key));
         ret->len = len;
-        ret->random = !any;
+        ret->random = ~any & 1;
         OPENSSL_cleanse(key, sizeof(key));
-        return 0;
+        return foreign ? -ENOTSUP : 0;
 }
 
 static int open_packet(const struct pgp_secret *secret, int i, struct cursor *c, struct fast_session *ret)
@@ -102,13 +110,30 @@ static int open_packet(const struct pgp_secret *secret, int i, struct cursor *c,
         return r;
 }
 
+/* Is what follows the algorithm of a packet for somebody else as gpg wants it? It gives up the whole message
+ * for a malformed one. Other algorithms are for it to judge. */
+static bool foreign_is_well(struct cursor c, uint64_t algorithm)
+{
+        const uint8_t *p;
+        size_t n;
+        uint64_t len;
+        unsigned mpis = algorithm == 1 || algorithm == 2 || algorithm == 18 ? 1 : algorithm == 16 ? 2 : 0;
+        for (unsigned i = 0; i < mpis; i++)
+                if (cursor_mpi(&c, &p, &n) < 0 || n == 0 || n > RSA_MOST)
+                        return false;
+        if (algorithm == 18 &&
+                (cursor_number(&c, 1, &len) < 0 || len == 0 || len == 0xff || !cursor_take(&c, (size_t)len)))
+                return false;
+        return mpis > 0 && c.left == 0;
+}
+
 /* One session-key packet; opens it when it is the first for a key of ours. */
 static int take_pkesk(const struct pgp_secret *secret, const struct packet *p, bool *have,
         struct fast_session *ret, char *recipient)
 {
         struct cursor c = {.p = p->body, .left = p->len};
         uint64_t version, algorithm;
-        if (cursor_number(&c, 1, &version) < 0 || version != 3)
+        if (p->joined || cursor_number(&c, 1, &version) < 0 || version != 3)
                 return -ENOTSUP;
         const uint8_t *id = cursor_take(&c, 8);
         static const uint8_t hidden[8];
@@ -120,9 +145,8 @@ static int take_pkesk(const struct pgp_secret *secret, const struct packet *p, b
                         *s = (char)(*s - 'a' + 'A');
         int i = pgp_secret_find(secret, id);
         if (i < 0)
-                return 0;
-        if (*have ||
-                (algorithm != 1 && algorithm != 2)) /* two for one key, or our RSA key under another name */
+                return foreign_is_well(c, algorithm) ? 0 : -ENOTSUP;
+        if (*have || algorithm != 1) /* two for keys of ours, or our RSA key under another name */
                 return -ENOTSUP;
         *have = true;
         return open_packet(secret, i, &c, ret);
@@ -193,13 +217,13 @@ static int decrypt_seipd(const struct fast_session *s, const uint8_t *body, size
         uint8_t sum[20];
         size_t covered = b.len - 20;
         well = well && EVP_Digest(b.p, covered, sum, NULL, EVP_sha1(), NULL);
-        unsigned bad = !well || s->random;
+        unsigned bad = s->random;
         if (well)
                 bad |= (unsigned)(b.p[covered - 2] ^ 0xd3) | (unsigned)(b.p[covered - 1] ^ 0x14) |
                        (unsigned)CRYPTO_memcmp(sum, b.p + covered, sizeof(sum));
-        if (bad) {
+        if (!well || bad) {
                 buffer_done(&b);
-                return -ENOTSUP;
+                return well ? -EBADMSG : -ENOTSUP;
         }
         *ret = b;
         return 0;

@@ -39,7 +39,8 @@ struct fast_plaintext {
         size_t len;
 };
 
-/* Decrypts the whole message with the session key. 0: *ret is the plaintext, its integrity proven. -ENOTSUP:
- * declined, for whatever reason, nothing is said of the message. -ENOMEM. */
+/* Decrypts the whole message with the session key. 0: *ret is the plaintext, its integrity proven. -EBADMSG:
+ * it was altered or damaged, in its data or in the session-key packet for us: nobody could decrypt it.
+ * -ENOTSUP: declined, nothing is said of the message. -ENOMEM. */
 int fast_decrypt(const struct fast_session *session, const uint8_t *p, size_t n, struct fast_plaintext *ret);
 void fast_plaintext_done(struct fast_plaintext *p);

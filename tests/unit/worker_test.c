@@ -150,10 +150,13 @@ static void damage_is_told_apart(void **state)
         expect_cause(&d, "mdc.gpg", FORMAT_OPAQUE, CAUSE_BAD_MDC);
         expect_cause(&d, "body.gpg", FORMAT_OPAQUE, CAUSE_BAD_MDC);
         static const char *const bad[] = {"half.gpg", "almost.gpg", "session.gpg", "empty.gpg", "noise.gpg",
-                "tail.gpg", "twice.gpg", "before.gpg", "signed-only.gpg", "symmetric.gpg", "key.gpg",
-                "plain"};
+                "tail.gpg", "twice.gpg", "before.gpg", "signed-only.gpg", "symmetric.gpg", "plain"};
         for (size_t i = 0; i < ELEMENTSOF(bad); i++)
                 expect_cause(&d, bad[i], FORMAT_OPAQUE, CAUSE_BAD_PGP);
+        /* the fast engine does not tell what was wrong with a session key from what was wrong with the data
+         */
+        expect_cause(
+                &d, "key.gpg", FORMAT_OPAQUE, driver_engine == ENGINE_AUTO ? CAUSE_BAD_MDC : CAUSE_BAD_PGP);
         /* none of it harmed the worker */
         expect_plain(&d, "two.gpg", 0, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
         driver_stop(&d);
