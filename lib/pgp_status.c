@@ -167,6 +167,8 @@ static void list_recipients(const struct pgp_status *s, struct pgp_verdict *ret)
         }
 }
 
+static const char damaged[] = "the encrypted data was altered or damaged";
+
 /* Our key is named, yet there is no session key. */
 static void judge_own_key(const struct pgp_status *s, struct pgp_verdict *ret)
 {
@@ -174,11 +176,13 @@ static void judge_own_key(const struct pgp_status *s, struct pgp_verdict *ret)
         bool agent = code & GPG_ERR_SYSTEM_ERROR;
         switch (code) {
         case GPG_ERR_PUBKEY_ALGO:
-        case GPG_ERR_CHECKSUM:
+                error_set(&ret->error, CAUSE_BAD_PGP, EBADMSG, "the session key is by an unknown algorithm");
+                return;
+        case GPG_ERR_CHECKSUM: /* one answer to all damage: who could tell them apart could use us as an
+                                  oracle */
         case GPG_ERR_WRONG_SECKEY:
         case GPG_ERR_BAD_MPI:
-                error_set(&ret->error, CAUSE_BAD_PGP, EBADMSG,
-                        "the session key for our key is damaged (gpg error %u)", code);
+                error_set(&ret->error, CAUSE_BAD_MDC, EBADMSG, "%s", damaged);
                 return;
         case GPG_ERR_NO_ERROR: /* it was not even tried */
         case GPG_ERR_BAD_PASSPHRASE:
@@ -280,7 +284,7 @@ static void judge_content(const struct pgp_status *s, const struct frame *f, str
         else if (!s->begun)
                 text = "no encrypted data in the message";
         else if (is_damaged(s, f))
-                cause = CAUSE_BAD_MDC, text = "the encrypted data was altered or damaged";
+                cause = CAUSE_BAD_MDC, text = damaged;
         else if (s->plaintexts > 1 || s->plaintext_outside)
                 text = "more than one plaintext";
         else if (s->no_data || s->unexpected)

@@ -160,9 +160,9 @@ static void whose_fault_is_a_missing_session_key(void **state)
         } cases[] = {
                 {"ENC_TO " FOREIGN " 1 0\nNO_SECKEY " FOREIGN "\n" NO_SESSION, CAUSE_NO_KEY, false},
                 {"ENC_TO 0000000000000000 1 0\n" NO_SESSION, CAUSE_NO_KEY, true},
-                {FOR_US "ERROR pkdecrypt_failed 33554450\n" NO_SESSION, CAUSE_BAD_PGP,
+                {FOR_US "ERROR pkdecrypt_failed 33554450\n" NO_SESSION, CAUSE_BAD_MDC,
                         false}, /* wrong secret key */
-                {FOR_US "ERROR pkdecrypt_failed 33554442\n" NO_SESSION, CAUSE_BAD_PGP, false}, /* checksum */
+                {FOR_US "ERROR pkdecrypt_failed 33554442\n" NO_SESSION, CAUSE_BAD_MDC, false}, /* checksum */
                 {FOR_US "ERROR pkdecrypt_failed 83886163\n" NO_SESSION, CAUSE_BAD_PGP,
                         true}, /* not known to us */
                 {FOR_US "ERROR pkdecrypt_failed 67108949\n" NO_SESSION, CAUSE_HELPER, true}, /* no pinentry */
