@@ -340,6 +340,7 @@ static int run_gpg(struct run *run, struct error *e)
                 gpgme_set_status_cb(run->p->ctx, on_status, run);
                 (void)gpgme_op_decrypt_verify(run->p->ctx, in, out);
                 gpgme_set_status_cb(run->p->ctx, NULL, NULL);
+                (void)gpgme_set_ctx_flag(run->p->ctx, "override-session-key", ""); /* it was for this one */
                 run->status.exit_status =
                         run->p->options.gpg_status ? run->p->options.gpg_status(run->p->options.arg) : -1;
         }
