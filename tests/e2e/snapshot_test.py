@@ -206,24 +206,26 @@ class Killer:
         return name, rng.choice(pids[name])
 
     def run(self, rng):
-        end = time.monotonic() + 60 + 12 * self.left
+        end, before = time.monotonic() + 60 + 12 * self.left, 0
         while True:
             child = self.case.w.start("--once")
             self.runs += 1
             reader = threading.Thread(target=self._read, args=(child,))
             reader.start()
             while child.poll() is None and time.monotonic() < end:
-                if self.left and self.taken:
-                    time.sleep(0.05 + 1.2 * rng.random())
+                if self.left and self.taken > before:
+                    # members are under way since the last one
+                    time.sleep(0.4 * rng.random())
                     name, pid = self._victim(child, rng)
                     try:
                         os.kill(pid, signal.SIGKILL)
                         self.left -= 1
                         self.done.append(name)
+                        before = self.taken
                     except ProcessLookupError:
                         pass
                 else:
-                    time.sleep(0.05)
+                    time.sleep(0.01)
             if child.poll() is None:
                 self.case.w._kill(child)
             child.wait()
@@ -240,7 +242,7 @@ class KillTest(Case):
     def test_killed_at_random_moments(self):
         kills = int(os.environ.get("CZARD_TEST_KILLS", 8))
         members = {}
-        for n in range(10 + kills):
+        for n in range(10 + 5 * kills):
             members.update(course(self.rng, f"UniversityX-K{n:03d}x-2024_T1", TABLES[:20], 600))
         self.a.put_members(WEEK, members)
         killer = Killer(self, kills)
