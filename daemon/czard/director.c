@@ -186,6 +186,9 @@ static int open_all(struct director *d, struct error *e)
         int r = startup_groups(d->config, &d->packages, e);
         if (r < 0)
                 return r;
+        r = startup_credentials(d, e);
+        if (r < 0)
+                return r;
         r = record_new(d, &d->record);
         if (r >= 0)
                 r = queue_new(d, &d->queue);

@@ -111,6 +111,7 @@ struct package_context *director_context(const struct director *d, const char *o
 int startup_state(struct director *d, struct error *e);
 int startup_staging(struct director *d, struct error *e);
 int startup_groups(const struct config *c, struct package_context **ret, struct error *e);
+int startup_credentials(const struct director *d, struct error *e);
 int startup_run_dir(struct director *d, struct error *e);
 int startup_passphrase(struct director *d, struct error *e);
 /* What a stop or crash left: working states back to NEW, hidden files swept. */

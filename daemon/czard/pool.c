@@ -22,6 +22,7 @@
 #define SILENCE_USEC (60 * USEC_PER_SEC)
 #define TICK_MSEC 5000
 #define RESTART_USEC (2 * USEC_PER_SEC)
+#define FIRST_TRIES 3
 
 enum worker_state { WORKER_STARTING, WORKER_IDLE, WORKER_BUSY };
 
@@ -45,7 +46,7 @@ struct pool {
         enum signature_policy signatures;
         enum pgp_engine engine;
         char template[PATH_MAX]; /* the prepared home, "" before the first READY */
-        unsigned n, serial;
+        unsigned n, serial, first_tries;
         unsigned settings; /* counts pool_reconfigure() */
         uint64_t last_death_usec;
         struct worker *workers;
@@ -94,6 +95,16 @@ static void set_state(struct worker *w, enum worker_state next)
         w->heard_usec = uv_now(w->pool->loop) * USEC_PER_MSEC;
 }
 
+static int start_worker(struct pool *p, struct error *e);
+
+/* The first worker has failed, and not for the key's sake: another is started before anyone is told. */
+static bool first_tries_again(struct pool *p, enum cause cause)
+{
+        struct error e = {};
+        return p->ready && cause == CAUSE_HELPER && ++p->first_tries < FIRST_TRIES &&
+               start_worker(p, &e) >= 0;
+}
+
 static void on_ready(struct worker *w, const struct proto_ready *ready)
 {
         struct pool *p = w->pool;
@@ -106,6 +117,10 @@ static void on_ready(struct worker *w, const struct proto_ready *ready)
                 memcpy(p->template, w->home, sizeof(p->template));
         if (well)
                 set_state(w, WORKER_IDLE);
+        if (!well && first_tries_again(p, ready->outcome.cause)) {
+                worker_free(w);
+                return;
+        }
         pool_ready_fn *tell = p->ready;
         p->ready = NULL;
         if (tell)
@@ -153,7 +168,7 @@ static void on_gone(void *arg, const struct error *e)
         worker_free(w);
         if (owner)
                 owner(owner_arg, NULL, &failed);
-        if (starting && p->ready) {
+        if (starting && p->ready && !first_tries_again(p, CAUSE_HELPER)) {
                 pool_ready_fn *tell = p->ready;
                 p->ready = NULL;
                 tell(p->arg, p,

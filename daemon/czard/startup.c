@@ -180,6 +180,38 @@ int startup_groups(const struct config *c, struct package_context **ret, struct 
         return 0;
 }
 
+/* --- AWS credentials --- */
+
+/* czard-fetch reads them, and refuses what others can read; that a person learns it at once, czard looks at
+ * owner and mode, and only at these. As a unit of its own czard-fetch has them by systemd. */
+static int check_credentials(const char *path, struct error *e)
+{
+        if (!path)
+                return 0;
+        _cleanup_close_ int fd = open(path, O_PATH | O_CLOEXEC);
+        if (fd < 0)
+                return error_set(
+                        e, CAUSE_UNSAFE_MODE, errno, "cannot open credentials %s: %s", path, strerror(errno));
+        return check_owner_mode(fd, path, FORBIDDEN_SECRET, e);
+}
+
+int startup_credentials(const struct director *d, struct error *e)
+{
+        if (d->options.fetch_socket)
+                return 0;
+        const char *dir = getenv("CREDENTIALS_DIRECTORY");
+        _cleanup_free_ char *given = dir ? str_printf("%s/czard.s3", dir) : NULL;
+        bool overridden = given && access(given, F_OK) == 0;
+        for (size_t i = 0; i < d->config->n_packages; i++) {
+                const char *path = d->config->packages[i].credentials, *general = d->config->s3.credentials;
+                bool own = path && (!general || !streq(path, general));
+                int r = own || !overridden ? check_credentials(path, e) : 0;
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 /* --- runtime folder, passphrase --- */
 
 static int make_private_dir(const char *path, mode_t forbidden, struct error *e)

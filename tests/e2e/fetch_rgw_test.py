@@ -29,7 +29,7 @@ ODD = ["a b", "a+b", "100%", "a=b&c", "~t'(*)!$,;:@", "q?x#y", "ünïcödé-λ",
        "folder/", "a//b", "<x>&amp;\""]
 
 # lib/proto.c and enum check, enum cause
-LIST, GET, LISTED, DONE = 2, 3, 5, 6
+LIST, GET, LISTED, DONE, PROGRESS = 2, 3, 5, 6, 15
 CHECKS = {"tls": 1, "size": 2, "etag": 4, "checksum": 8, "one-etag": 16, "no-etag": 1 << 16, "no-checksum": 1 << 17}
 CAUSES = "none network timeout dns tls proxy server throttled skew credentials denied gone replaced".split()
 
@@ -82,9 +82,11 @@ class Fetch:
         return done | {"checks": {n for n, b in CHECKS.items() if bits & b}}
 
     def _answer(self):
-        r = Reader(self.sock.recv(1 << 18))
-        r.number("H")
-        kind = r.number("H")
+        kind = PROGRESS
+        while kind == PROGRESS:  # it says that it lives
+            r = Reader(self.sock.recv(1 << 18))
+            r.number("H")
+            kind = r.number("H")
         assert r.number("I") == self.id
         return kind, r
 

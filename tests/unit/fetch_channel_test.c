@@ -192,6 +192,8 @@ static void a_listing_waits_for_its_reader(void **state)
                 world_write(&world, path, "", 0);
         }
         fetch_ask_list(&fetch, FETCH_BUCKET, "universityx/rdx/w/", "");
+        for (unsigned i = 0; i < 60 && world_count_log(&world, FETCH_BUCKET) == 0; i++)
+                sleep(1);
         sleep(2);
         /* what is not read is not asked for: five pages there are */
         assert_in_range(world_count_log(&world, FETCH_BUCKET), 1, 3);
