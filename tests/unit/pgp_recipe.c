@@ -19,8 +19,8 @@ struct bytes {
 
 static void put(struct bytes *b, const void *p, size_t n)
 {
-        if (b->n + n > b->size) {
-                b->size = (b->n + n) * 2;
+        if (b->n + n > b->size || !b->p) {
+                b->size = (b->n + n) * 2 + 64;
                 b->p = realloc(b->p, b->size);
                 if (!b->p)
                         abort();
