@@ -202,12 +202,17 @@ int pgp_pair_fast(const struct pgp_pair *p, const void *message, size_t n, struc
         return r == 0 ? 1 : r == -EBADMSG ? -1 : 0;
 }
 
+static bool same_plaintext(const struct answer *a, const struct answer *b)
+{
+        return a->len == b->len && (a->len == 0 || memcmp(a->p, b->p, a->len) == 0);
+}
+
 static const char *difference(const struct answer *a, const struct answer *b)
 {
         if (a->good != b->good)
                 return a->good ? "the first accepts, the second refuses"
                                : "the first refuses, the second accepts";
-        if (a->len != b->len || (a->len && memcmp(a->p, b->p, a->len) != 0))
+        if (!same_plaintext(a, b))
                 return "different plaintext";
         if (!a->good)
                 return NULL;
@@ -239,8 +244,7 @@ const char *pgp_pair_compare(
                 text = "the fast engine calls damaged what gpg accepts";
         if (!text && opinion > 0 && !reference.good)
                 text = "the fast engine accepts what gpg refuses";
-        if (!text && opinion > 0 &&
-                (alone.len != reference.len || memcmp(alone.p, reference.p, alone.len) != 0))
+        if (!text && opinion > 0 && !same_plaintext(&alone, &reference))
                 text = "different plaintext";
         if (text)
                 fprintf(stderr, "with the fast engine: %s; gpg alone: %s\n", both.verdict.error.text,
