@@ -1,0 +1,642 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Ciphertext, gzip and zip as an attacker or an accident would make them, one a row: state and cause of the object, no
+plaintext left anywhere, every other object staged; and a good export heals it. Every OpenPGP message comes twice: as an
+object of its own, and in the last row as a member of one archive.
+
+    CZARD_BUILD=build/release tests/fault/hostile_test.py [-v] [-k TEXT] [-j N]
+"""
+
+import base64
+import binascii
+import bz2
+import gzip
+import os
+import shutil
+import struct
+import subprocess
+import zipfile
+from dataclasses import dataclass, field
+
+import openpgp as pgp
+from table import Base, Skip, keys, main, tree
+
+MARK = b"plaintext that must not be left anywhere\n"
+SMALL = MARK * 40
+LARGE = MARK + os.urandom(700_000) + MARK  # more than what is kept in memory at once
+ANY_DAMAGE = {"bad-integrity", "bad-message"}
+LIMITS = {"limits": {"max_plaintext": "4M"}}
+
+
+class HostileBase(Base):
+    """Keys to sign with, and what each message is made with."""
+
+    def __enter__(self):
+        super().__enter__()
+        exported = keys.run(["gpg", "--homedir", self.keys.folder / "encrypt", "--export", self.keys.czar])
+        self.czar = pgp.Recipient(exported)
+        self.master = pgp.Recipient(keys.run(["gpg", "--homedir", self.keys.folder / "encrypt", "--export", self.keys.master]))
+        self.signed, self.public, self.signer = {}, {}, {}
+        for who in ("known", "other", "unknown"):
+            with keys.Home() as home:
+                self.signer[who] = home.make_key(f"{who} signer", f"{who}@edx.example", 2048)
+                self.public[who] = home.gpg("--export", self.signer[who])
+                self.signed[who] = home.gpg("--sign", "-z", "0", input=SMALL)
+        return self
+
+    def message(self, inside, session=None, cipher=pgp.AES256, recipients=None, **options):
+        """A message to edX and the czar around packets of any kind."""
+        session = session or os.urandom(pgp.KEY_SIZE[cipher])
+        if recipients is None:
+            recipients = self.master.session(session, cipher) + self.czar.session(session, cipher)
+        return recipients + pgp.protected(inside, session, **options)
+
+    def good(self, data):
+        return self.keys.encrypt(data)
+
+
+# -- rows ------------------------------------------------------------------------------------------------------------
+@dataclass
+class Row:
+    name: str
+    make: callable                # of the base: the object's bytes
+    causes: set = None            # REJECTED with one of these; None: it must be PUBLISHED
+    plain: bytes = SMALL          # what is staged when it is published
+    category: str = "rdx"
+    config: dict = field(default_factory=dict)
+    prepare: callable = None
+    told: set = field(default_factory=set)  # when published
+    member: bool = True           # also good for the row of members
+    waits: bool = False           # not REJECTED but RETRY: for want of a key nothing is rejected
+    alone: bool = False           # the other objects are none of this row
+
+    def run(self, p):
+        o = p.base.find(self.category)
+        below = {"rdx": f"{p.org}/rdx", "events": o["path"]}[self.category]
+        others = [f"{p.org}/{c}" for c in ("events", "database", "email-opt-in")] if self.alone else []
+        if self.alone:
+            p.package_section["categories"] = self.category
+        for section, values in self.config.items():
+            p.config.setdefault(section, {}).update(values)
+        if self.prepare:
+            self.prepare(p)
+        p.put(o["bucket"], o["key"], self.make(p.base))
+        if self.causes is None:
+            p.expect(o["path"], self.plain)
+        p.once(timeout=100)
+        row = p.objects()[o["key"]]
+        if self.causes is None:
+            p.check("exit status", p.last.code, 0)
+            p.check("state", [row["state"], row["cause"], row["detail"]], ["PUBLISHED", "none", ""])
+            p.check("told", p.told(), self.told)
+            p.check_staging("published", ignore=others)
+            return
+        p.check("exit status", p.last.code, 1)
+        p.check("state", row["state"], "RETRY" if self.waits else "REJECTED")
+        p.check("cause", row["cause"] if row["cause"] not in self.causes else "", "")
+        p.check("told", p.told(), {f"{'retry' if self.waits else 'rejected'} {row['cause']}"})
+        p.check("GETs", len(p.requests("get", o["key"])), 1)
+        p.check_staging("rejected", ignore=[p.org if self.alone else below])
+        p.check("staged", (p.staging / o["path"]).exists(), False)
+        check_no_plaintext(p)
+        p.check("exit status while nothing is new", p.once().code, int(self.waits))
+        p.check("GETs while nothing is new", len(p.requests("get", o["key"])), int(self.waits))
+        p.put(o["bucket"], o["key"], p.base.good((p.base.package / "expected" / o["path"]).read_bytes()))
+        for section in self.config:
+            if section != "limits":
+                p.config[section] = p._default_config()[section]
+        p.check("exit status of the run that heals", p.once().code, 0)
+        p.check_staging("healed", ignore=others)
+        p.check_audit()
+
+
+def check_no_plaintext(p):
+    """Nowhere but in what S3 holds and what is expected."""
+    for root in (p.staging, p.state, p.run_folder):
+        for name in tree(root):
+            path = root / name
+            if path.is_file() and not path.is_symlink() and MARK.strip() in path.read_bytes():
+                p.problems.append(f"plaintext left in {path}")
+    if MARK.strip().decode() in p.last.stderr:
+        p.problems.append("plaintext in the journal")
+
+
+def made(name, inside, causes, plain=SMALL, **options):
+    """A message with these packets inside. inside: bytes or of the base."""
+    config = options.pop("config", {})
+    member = options.pop("member", True)
+    return Row(name, lambda b: b.message(inside(b) if callable(inside) else inside, **options), causes, plain, config=config,
+               member=member)
+
+
+def changed(name, change, causes, plain=SMALL, data=SMALL, **more):
+    """A good message, and what is done to it."""
+    return Row(name, lambda b: change(b.good(data)), causes, plain, **more)
+
+
+def without_mdc(data, *options):
+    """GnuPG 1.4 still makes messages without integrity protection."""
+    def make(b):
+        if not shutil.which("gpg1"):
+            raise Skip("no gpg1")
+        with keys.Home() as home:
+            gpg1 = ["gpg1", "--batch", "--no-tty", "--quiet", "--homedir", home.path, "--trust-model", "always"]
+            for name in ("czar", "master"):
+                keys.run([*gpg1, "--import", b.keys.folder / f"{name}.asc"])
+            return keys.run([*gpg1, "--disable-mdc", "--cipher-algo", "AES256", *options, *b.keys.recipients(), "--encrypt"],
+                            input=data)
+    return make
+
+
+def aead(change=lambda m: m, data=SMALL, mode="OCB"):
+    def make(b):
+        if not shutil.which("rnp"):
+            raise Skip("no rnp")
+        with keys.Home() as home:
+            source = os.path.join(home.path, "in")
+            with open(source, "wb") as f:
+                f.write(data)
+            keys.run(["rnp", "--homedir", home.path, "--keyfile", b.keys.folder / "czar.asc", "-r", b.keys.czar, f"--aead={mode}",
+                      "--aead-chunk-bits=16", "-z", "0", "--output", source + ".rnp", "--encrypt", source])
+            with open(source + ".rnp", "rb") as f:
+                return change(f.read())
+    return make
+
+
+def symmetric(also=False):
+    def make(b):
+        with keys.Home() as home:
+            for name in ("czar", "master"):
+                home.gpg("--import", b.keys.folder / f"{name}.asc")
+            return home.gpg("--symmetric", *(["--encrypt", *b.keys.recipients()] if also else []), "--passphrase", "guess",
+                            "--pinentry-mode", "loopback", input=SMALL)
+    return make
+
+
+def data_packet(message):
+    """Where the packet with the encrypted data begins."""
+    at = 0
+    while message[at] >> 2 & 15 == pgp.PKESK if not message[at] & 0x40 else message[at] & 63 == pgp.PKESK:
+        if message[at] & 0x40:
+            n = message[at + 1]
+            at += 2 + n if n < 192 else 3 + (n - 192 << 8) + message[at + 2] + 192
+        else:
+            size = (1, 2, 4)[message[at] & 3]
+            at += 1 + size + int.from_bytes(message[at + 1:at + 1 + size], "big")
+    return at
+
+
+LIT = pgp.literal(SMALL)
+MANY_FOREIGN = lambda b, n: b"".join(b.master.session(bytes(32), key_id=i.to_bytes(8, "big")) for i in range(1, n + 1))
+
+INTEGRITY = [
+    made("every part as it should be", LIT, None),
+    Row("no MDC", without_mdc(SMALL), {"no-integrity-protection"}),
+    Row("no MDC, large", without_mdc(LARGE, "-z", "0"), {"no-integrity-protection"}),
+    Row("no MDC, cut", lambda b: without_mdc(SMALL, "-z", "0")(b)[:-50], {"no-integrity-protection", "bad-message"}),
+    made("wrong MDC", LIT, {"bad-integrity"}, mdc=b"\xd3\x14" + bytes(20)),
+    made("wrong MDC, large", pgp.literal(LARGE), {"bad-integrity"}, mdc=b"\xd3\x14" + bytes(20)),
+    made("wrong MDC, compressed", pgp.zipped(LIT), {"bad-integrity"}, mdc=b"\xd3\x14" + bytes(20)),
+    made("MDC left out", LIT, ANY_DAMAGE, mdc=b""),
+    made("MDC cut", LIT, ANY_DAMAGE, mdc=b"\xd3\x14" + bytes(10)),
+    made("MDC with another length", LIT, ANY_DAMAGE, mdc=b"\xd3\x13" + bytes(19)),
+    made("MDC, then more", LIT, ANY_DAMAGE, mdc=b"\xd3\x14" + bytes(20) + b"more"),
+    changed("a bit of the data", lambda m: pgp.flip(m, len(m) - 60, 1), ANY_DAMAGE),
+    changed("a bit of large data", lambda m: pgp.flip(m, len(m) // 2, 1), ANY_DAMAGE, data=LARGE),
+    changed("the last byte", lambda m: pgp.flip(m, -1), {"bad-integrity"}),
+    changed("the prefix", lambda m: pgp.flip(m, data_packet(m) + 5), ANY_DAMAGE),
+    # To look at it would be the oracle of Mister and Zuccherato; the MDC covers it.
+    made("the prefix, repeated wrongly", LIT, None, prefix_ok=False),
+    made("data of version 2", LIT, {"bad-message"}, version=2),
+    made("data of version 0", LIT, {"bad-message"}, version=0),
+]
+
+CUT = [
+    changed(f"cut to {name}", lambda m, at=at: m[:at(m)], causes, data=data)
+    for name, at, causes, data in (
+        ("nothing", lambda m: 0, {"bad-message"}, SMALL),
+        ("one byte", lambda m: 1, {"bad-message"}, SMALL),
+        ("half a session key", lambda m: 150, {"bad-message"}, SMALL),
+        ("the session keys", data_packet, {"bad-message"}, SMALL),
+        ("the tag of the data", lambda m: data_packet(m) + 1, {"bad-message"}, SMALL),
+        ("the header of the data", lambda m: data_packet(m) + 3, {"bad-message"}, SMALL),
+        ("the prefix", lambda m: data_packet(m) + 15, {"bad-message"}, SMALL),
+        ("half of the data", lambda m: (data_packet(m) + len(m)) // 2, ANY_DAMAGE, SMALL),
+        ("half of large data", lambda m: len(m) // 2, ANY_DAMAGE, LARGE),
+        ("all but the MDC", lambda m: len(m) - 22, ANY_DAMAGE, SMALL),
+        ("all but one byte", lambda m: len(m) - 1, ANY_DAMAGE, SMALL),
+        ("all but one byte of large data", lambda m: len(m) - 1, ANY_DAMAGE, LARGE),
+    )]
+
+FOREIGN = {"no-secret-key", "not-for-us"}  # an object of its own, a member
+RECIPIENTS = [
+    Row("not to us", lambda b: b.keys.encrypt(SMALL, ours=False), FOREIGN, waits=True),
+    Row("not to us, large", lambda b: b.keys.encrypt(LARGE, ours=False), FOREIGN, waits=True),
+    Row("to hidden recipients, one of them us", lambda b: b.keys.encrypt(SMALL, "--throw-keyids"), None),
+    Row("to hidden recipients, none of them us", lambda b: b.keys.encrypt(SMALL, "--throw-keyids", ours=False), FOREIGN, waits=True),
+    Row("symmetric", symmetric(), {"bad-message", "not-for-us"}),
+    Row("symmetric and to us", symmetric(also=True), None),
+    made("to nobody", LIT, {"bad-message"}, recipients=b""),
+    Row("our key id, another key", lambda b: b.message(LIT, bytes(32), recipients=b.master.session(bytes(32), key_id=b.czar.id)),
+        ANY_DAMAGE),
+    Row("our session key damaged", lambda b: b.message(LIT, bytes(32), recipients=pgp.flip(b.czar.session(bytes(32)), 100)),
+        ANY_DAMAGE),
+    Row("our session key with a wrong sum", lambda b: b.message(LIT, bytes(32), recipients=b.czar.session(bytes(32), checksum=1)),
+        ANY_DAMAGE),
+    Row("a session key for another cipher", lambda b: b.message(LIT, bytes(32), recipients=b.czar.session(bytes(32), cipher=99)),
+        ANY_DAMAGE),
+    Row("a session key of version 6", lambda b: b.message(LIT, bytes(32), recipients=b.czar.session(bytes(32), version=6)),
+        {"bad-message", "not-for-us"}),
+    Row("a session key of another algorithm", lambda b: b.message(LIT, bytes(32), recipients=b.czar.session(bytes(32), algorithm=18)),
+        {"bad-message"}),
+    Row("an empty session key packet", lambda b: b.message(LIT, bytes(32), recipients=pgp.packet(1, b"")), {"bad-message"}),
+    Row("to 60 others first", lambda b: b.message(LIT, bytes(32), recipients=MANY_FOREIGN(b, 60) + b.czar.session(bytes(32))), None),
+    Row("to 300 others first", lambda b: b.message(LIT, bytes(32), recipients=MANY_FOREIGN(b, 300) + b.czar.session(bytes(32))), None),
+    Row("twice to us", lambda b: b.message(LIT, bytes(32), recipients=b.czar.session(bytes(32)) * 2), None),
+    Row("twice to us, once damaged", lambda b: b.message(LIT, bytes(32), recipients=b.czar.session(bytes(32)) + pgp.flip(
+        b.czar.session(bytes(32)), 100)), None),
+]
+
+
+def around(name, before=b"", after=b"", causes=frozenset({"bad-message"}), **more):
+    return changed(name, lambda m: before + m + after, causes, **more)
+
+
+def armored(name, change, causes, **more):
+    return Row(name, lambda b: change(b.keys.encrypt(SMALL, "--armor")), causes, **more)
+
+
+def wrong_crc(text):
+    lines = text.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith(b"="))
+    lines[at] = b"=" + base64.b64encode(pgp.flip(base64.b64decode(lines[at][1:]), 0))
+    return b"\n".join(lines) + b"\n"
+
+
+AROUND = [
+    around("garbage before", os.urandom(100).replace(b"\x85", b"x")),
+    around("text before", b"To whom it may concern\n"),
+    around("a zero byte before", b"\0"),
+    around("a newline before", b"\n"),
+    around("garbage behind", after=bytes(range(256)) * 4),
+    around("zeros behind", after=bytes(512)),
+    around("a newline behind", after=b"\n"),
+    around("garbage behind, large", after=b"x" * 1000, data=LARGE),
+    changed("twice", lambda m: m * 2, {"bad-message"}),
+    changed("twice, large", lambda m: m * 2, {"bad-message"}, data=LARGE),
+    around("plaintext behind", after=pgp.literal(MARK)),
+    around("plaintext before", pgp.literal(MARK)),
+    around("a marker packet before", pgp.packet(pgp.MARKER, b"PGP"), causes=None),
+    Row("plaintext only", lambda b: pgp.literal(SMALL), {"bad-message", "no-integrity-protection"}),
+    Row("plaintext, compressed", lambda b: pgp.zipped(LIT), {"bad-message", "no-integrity-protection"}),
+    Row("plaintext, signed", lambda b: b.signed["known"], {"bad-message", "no-integrity-protection"}),
+    Row("plaintext as it is", lambda b: SMALL, {"bad-message"}),
+    Row("a public key", lambda b: b.public["known"], {"bad-message"}),
+    Row("garbage", lambda b: os.urandom(5000), {"bad-message"}),
+    Row("zeros", lambda b: bytes(5000), {"bad-message"}),
+    Row("0xff", lambda b: b"\xff" * 5000, {"bad-message"}),
+    Row("armor", lambda b: b.keys.encrypt(SMALL, "--armor"), None),
+    armored("armor with CR LF", lambda t: t.replace(b"\n", b"\r\n"), None),
+    armored("armor with a wrong sum", wrong_crc, {"bad-message", "bad-integrity"}),
+    armored("armor cut", lambda t: t[:len(t) // 2], ANY_DAMAGE),
+    armored("armor without its end", lambda t: t[:t.index(b"-----END")], ANY_DAMAGE),
+    armored("armor with text before", lambda t: b"Dear czar,\n\n" + t, {"bad-message"}),
+    armored("armor with text behind", lambda t: t + b"Kind regards\n", {"bad-message"}),
+    armored("armor twice", lambda t: t * 2, {"bad-message"}),
+    armored("armor of another kind", lambda t: t.replace(b"PGP MESSAGE", b"PGP SIGNATURE"), {"bad-message"}),
+    armored("armor with a foreign letter", lambda t: t[:300] + b"\x80" + t[301:], ANY_DAMAGE),
+    armored("armor with an endless line", lambda t: t.replace(b"\n\n", b"\nComment: " + b"x" * 100_000 + b"\n\n", 1), None, member=False),
+]
+
+PACKETS = [
+    made("no packets inside", b"", {"bad-message"}),
+    made("two plaintexts", LIT * 2, ANY_DAMAGE),
+    made("plaintext, then garbage", LIT + b"garbage", ANY_DAMAGE),
+    made("a message within", lambda b: b.message(LIT), {"bad-message"}),
+    made("a public key within", lambda b: b.public["known"], {"bad-message"}),
+    made("the plaintext longer than the message", pgp.packet(pgp.LITERAL, b"b" + bytes(5) + SMALL)[:-1] , ANY_DAMAGE),
+    made("a plaintext of indefinite length", pgp.old_packet(pgp.LITERAL, b"b" + bytes(5) + SMALL, 0), None),
+    made("a plaintext in pieces", pgp.partial(pgp.LITERAL, b"b" + bytes(5) + SMALL), None),
+    made("compressed, of indefinite length", pgp.old_packet(pgp.COMPRESSED, pgp.packets(pgp.zipped(LIT))[0][1], 0), None),
+    made("data in pieces", LIT, None, make=pgp.partial),
+    made("a file name that leads out", pgp.literal(SMALL, b"../../../tmp/escape"), None),
+    made("for the eyes only", pgp.literal(SMALL, b"_CONSOLE"), None),
+    made("an empty plaintext", pgp.literal(b""), None, plain=b""),
+    made("compressed with nothing", pgp.zipped(LIT, 0), None),
+    made("compressed by an unknown method", pgp.packet(pgp.COMPRESSED, b"\x63" + SMALL), ANY_DAMAGE),
+    made("compressed and cut", pgp.packet(pgp.COMPRESSED, pgp.packets(pgp.zipped(LIT))[0][1][:-9]), ANY_DAMAGE),
+    made("compressed and damaged", pgp.packet(pgp.COMPRESSED, b"\2" + b"\x78\x9c" + bytes(50)), ANY_DAMAGE),
+    made("AES-128", LIT, None, cipher=pgp.AES128),
+]
+
+ZEROS = bytes(64 << 20)
+BOMB = {"over-limit"}
+BOMBS = [
+    made("bomb, zlib", lambda b: pgp.zipped(pgp.literal(ZEROS), 2), BOMB, config=LIMITS),
+    made("bomb, zip", lambda b: pgp.zipped(pgp.literal(ZEROS), 1), BOMB, config=LIMITS),
+    made("bomb, bzip2", lambda b: pgp.zipped(pgp.literal(ZEROS), 3), BOMB, config=LIMITS),
+    made("bomb, by ratio", lambda b: pgp.zipped(pgp.literal(ZEROS + bytes(30 << 20)), 3), BOMB),
+    made("bomb, nested", lambda b: pgp.nested(pgp.literal(ZEROS), 3), BOMB | {"bad-message"}, config=LIMITS),
+    made("bomb, nested 20 times", lambda b: pgp.nested(pgp.literal(ZEROS[:16 << 20]), 20), BOMB | {"bad-message"}, config=LIMITS),
+    made("nested 100 times", lambda b: pgp.nested(LIT, 100), ANY_DAMAGE, config=LIMITS),
+    made("bomb that writes nothing", lambda b: pgp.zipped(pgp.literal(SMALL) + pgp.packet(60, ZEROS * 4), 3),
+         None, config=LIMITS),
+    made("bomb of packets", lambda b: pgp.zipped(pgp.packet(pgp.MARKER, b"PGP") * 2_000_000 + LIT, 2), None, config=LIMITS),
+    made("plaintext just over the limit", pgp.literal(bytes((4 << 20) + 1)), BOMB, config=LIMITS),
+    made("plaintext just within the limit", pgp.literal(bytes(4 << 20)), None, plain=bytes(4 << 20), config=LIMITS),
+]
+
+AEAD = [
+    Row("AEAD: OCB", aead(), None),
+    Row("AEAD: OCB, large", aead(data=LARGE), None, plain=LARGE),
+    Row("AEAD: OCB, last tag", aead(lambda m: pgp.flip(m, -1)), {"bad-integrity"}),
+    Row("AEAD: OCB, a bit", aead(lambda m: pgp.flip(m, -40, 1)), {"bad-integrity", "bad-message"}),
+    Row("AEAD: OCB, a bit of large data", aead(lambda m: pgp.flip(m, len(m) // 2, 1), data=LARGE), {"bad-integrity", "bad-message"}),
+    Row("AEAD: OCB, cut", aead(lambda m: m[:-1]), ANY_DAMAGE),
+    Row("AEAD: OCB, cut large", aead(lambda m: m[:len(m) // 2], data=LARGE), ANY_DAMAGE),
+    Row("AEAD: OCB, garbage behind", aead(lambda m: m + b"garbage"), {"bad-message"}),
+    Row("AEAD: EAX", aead(mode="EAX"), None),
+]
+
+
+# -- signatures ------------------------------------------------------------------------------------------------------
+def altered(b):
+    """Signed by a known signer, then changed: the literal's last byte."""
+    data = bytearray(b.signed["known"])
+    at = data.rindex(MARK) + len(MARK) - 2
+    data[at] ^= 1
+    return bytes(data)
+
+
+SIGNED = {
+    "none": lambda b: LIT,
+    "good": lambda b: b.signed["known"],
+    "of another": lambda b: b.signed["other"],
+    "unknown": lambda b: b.signed["unknown"],
+    "bad": altered,
+}
+ALTERED = bytearray(SMALL)
+ALTERED[-2] ^= 1
+
+
+def with_signers(p):
+    """The czar's home knows two signers."""
+    home = p.folder / "gnupg"
+    shutil.copytree(p.config["openpgp"]["homedir"], home)
+    os.chmod(home, 0o700)
+    for who in ("known", "other"):
+        keys.run([*keys.GPG, "--homedir", home, "--import"], input=p.base.public[who])
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, capture_output=True)
+    p.config["openpgp"]["homedir"] = home
+    if p.config["openpgp"].get("signers"):
+        p.config["openpgp"]["signers"] = p.base.signer["known"]
+
+
+def signature_rows():
+    good = {"none": {"none", "good", "of another", "unknown", "bad"},
+            "optional": {"none", "good", "of another", "unknown"},
+            "required": {"good", "of another"},
+            "required, of one": {"good"},
+            "optional, of one": {"none", "good", "of another", "unknown"}}
+    for policy, passes in good.items():
+        for kind, inside in SIGNED.items():
+            config = {"openpgp": {"signatures": policy.split(",")[0], "signers": "known" if "," in policy else None}}
+            yield Row(f"signature {kind}, {policy}", lambda b, inside=inside: b.message(inside(b)),
+                      None if kind in passes else {"bad-signature"}, bytes(ALTERED) if kind == "bad" else SMALL, config=config,
+                      prepare=with_signers, member=False, alone="required" in policy)
+
+
+SIGNATURES = list(signature_rows())
+
+
+# -- gzip ------------------------------------------------------------------------------------------------------------
+LINES = MARK * 400
+GZ = gzip.compress(LINES, mtime=0)
+CRC, SIZE = struct.pack("<I", binascii.crc32(LINES)), struct.pack("<I", len(LINES))
+
+
+def gz(name, data, good=False, **more):
+    causes = None if good else {"bad-gzip"}
+    return Row(f"gzip: {name}", lambda b: b.good(data), causes, data, category="events", member=False, **more)
+
+
+GZIP = [
+    gz("whole", GZ, good=True),
+    gz("two members", GZ * 2, good=True),
+    gz("an empty member", GZ + gzip.compress(b"", mtime=0), good=True),
+    gz("zeros behind", GZ + bytes(512), good=True),
+    gz("stored", gzip.compress(LINES, 0, mtime=0), good=True),
+    gz("with name and comment", GZ[:3] + b"\x18" + GZ[4:10] + b"name\0comment\0" + GZ[10:], good=True),
+    gz("empty", b""),
+    gz("not gzip", LINES),
+    gz("cut to a byte", GZ[:1]),
+    gz("cut in the header", GZ[:8]),
+    gz("header only", GZ[:10]),
+    gz("cut in the data", GZ[:len(GZ) // 2]),
+    gz("no trailer", GZ[:-8]),
+    gz("no length", GZ[:-4]),
+    gz("cut by a byte", GZ[:-1]),
+    gz("wrong CRC", GZ[:-8] + pgp.flip(CRC, 0) + SIZE),
+    gz("wrong length", GZ[:-4] + pgp.flip(SIZE, 0)),
+    gz("a bit of the data", pgp.flip(GZ, len(GZ) // 2, 1)),
+    gz("another method", GZ[:2] + b"\7" + GZ[3:]),
+    gz("reserved flags", GZ[:3] + b"\xe0" + GZ[4:]),
+    gz("an endless name", GZ[:3] + b"\x08" + GZ[4:10] + b"x" * 70_000),
+    gz("garbage behind", GZ + b"garbage"),
+    gz("garbage behind zeros", GZ + bytes(100) + b"x"),
+    gz("a second member cut", GZ + GZ[:-9]),
+    gz("a second member damaged", GZ + GZ[:-8] + bytes(8)),
+    gz("zlib", b"\x78\x9c" + GZ[10:-8] + bytes(4)),
+    gz("bzip2", bz2.compress(LINES)),
+    Row("gzip: bomb", lambda b: b.good(gzip.compress(ZEROS, mtime=0)), BOMB, category="events", config=LIMITS, member=False),
+    Row("gzip: bomb in a bomb", lambda b: b.good(gzip.compress(gzip.compress(ZEROS, mtime=0), mtime=0)), None,
+        gzip.compress(gzip.compress(ZEROS, mtime=0), mtime=0), category="events", config=LIMITS, member=False),
+]
+
+
+# -- zip -------------------------------------------------------------------------------------------------------------
+def good_zip(b, date="2024-07-07", members=2, **options):
+    """An archive, and where its parts are."""
+    import io
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as z:
+        for n in range(members):
+            info = zipfile.ZipInfo(f"{b.org}-{date}/UniversityX-A.{n}x-2024-auth_user-prod-analytics.sql.gpg", (2024, 7, 7, 1, 2, 4))
+            info.create_system, info.external_attr = 3, 0o100644 << 16
+            info.compress_type = options.get("method", zipfile.ZIP_DEFLATED)
+            z.writestr(info, b.good(b"id\tname\n%d\t" % n + MARK))
+    return out.getvalue()
+
+
+@dataclass
+class ZipRow:
+    """An archive as a whole: REJECTED, or shown without the members that are bad."""
+    name: str
+    change: callable               # of (bytes, base): the object's bytes
+    rejected: dict = None          # number of the member -> causes; None: the whole archive is bad-zip
+    members: int = 2
+    causes: frozenset = frozenset({"bad-zip"})
+    config: dict = field(default_factory=dict)
+
+    def run(self, p):
+        o = p.base.find("database")
+        for section, values in self.config.items():
+            p.config.setdefault(section, {}).update(values)
+        path = p.folder / "expected" / o["path"]
+        good = good_zip(p.base, members=self.members)
+        p.put(o["bucket"], o["key"], self.change(good, p.base))
+        p.once(timeout=100)
+        row = p.objects()[o["key"]]
+        p.check("exit status", p.last.code, 0 if self.rejected == {} else 1)
+        if self.rejected is None:
+            p.check("state", row["state"], "REJECTED")
+            p.check(f"cause one of {sorted(self.causes)}", row["cause"] in self.causes, True)
+            p.check("told", p.told(), {f"rejected {row['cause']}"})
+            p.check_staging("rejected", ignore=[o["path"], str(path.parent.relative_to(p.folder / "expected")) + "/latest",
+                                                str(path.parent.relative_to(p.folder / "expected"))])
+            check_no_plaintext(p)
+        else:
+            self.look(p, o, row)
+        p.check("exit status while nothing is new", p.once().code, 0)
+        p.check("GETs while nothing is new", len(p.requests("get", o["key"])), 0)
+        p.config.pop("limits", None)
+        whole = (p.base.package / "buckets" / o["bucket"] / o["key"]).read_bytes()
+        p.put(o["bucket"], o["key"], whole)
+        p.config["staging"]["keep_replaced"] = "0"
+        p.check("exit status of the run that heals", p.once().code, 0)
+        p.check_staging("healed")
+        p.check_audit()
+
+    def look(self, p, o, row):
+        """The good members are staged, and the others are told."""
+        p.check("state", row["state"], "PUBLISHED")
+        folder = p.staging / o["path"]
+        want = {f"UniversityX-A.{n}x-2024-auth_user-prod-analytics.sql" for n in range(self.members) if n not in self.rejected}
+        have = set(os.listdir(folder)) - {"SHA256SUMS", "REJECTED"} if folder.exists() else set()
+        p.check("members", have, want)
+        lines = (folder / "REJECTED").read_text().splitlines() if (folder / "REJECTED").exists() else []
+        p.check("lines of REJECTED", len(lines), len(self.rejected))
+        allowed = set().union(*self.rejected.values()) if self.rejected else set()
+        p.check("causes", {line.split("\t")[0] for line in lines} <= allowed, True)
+        for name in tree(p.staging):
+            if any(part.startswith(".") for part in name.split("/")) and name != ".czard-id":
+                p.problems.append(f"left behind: {name}")
+
+
+def at_directory(data, n=0):
+    """Where the n-th record of the directory begins."""
+    at = data.index(b"PK\1\2")
+    for _ in range(n):
+        at = data.index(b"PK\1\2", at + 4)
+    return at
+
+
+def put(data, at, fmt, value):
+    return data[:at] + struct.pack(fmt, value) + data[at + struct.calcsize(fmt):]
+
+
+def end(data):
+    return data.rindex(b"PK\5\6")
+
+
+ONE_BAD = {0: {"bad-zip"}}
+DAMAGED = {0: {"bad-zip", "bad-message", "bad-integrity"}}
+ZIP = [
+    ZipRow("whole", lambda d, b: d, {}),
+    ZipRow("empty", lambda d, b: b""),
+    ZipRow("garbage", lambda d, b: os.urandom(5000)),
+    ZipRow("one byte", lambda d, b: b"P"),
+    ZipRow("a header only", lambda d, b: d[:30]),
+    ZipRow("no directory", lambda d, b: d[:at_directory(d)]),
+    ZipRow("cut in the directory", lambda d, b: d[:at_directory(d) + 20]),
+    ZipRow("cut before the end record", lambda d, b: d[:end(d)]),
+    ZipRow("cut by a byte", lambda d, b: d[:-1]),
+    ZipRow("cut at the front", lambda d, b: d[10:]),
+    ZipRow("garbage in front", lambda d, b: b"x" * 100 + d),
+    ZipRow("garbage behind", lambda d, b: d + b"garbage"),
+    ZipRow("a comment that is longer than the file", lambda d, b: put(d, len(d) - 2, "<H", 1000)),
+    ZipRow("a directory outside", lambda d, b: put(d, end(d) + 16, "<I", len(d) + 9)),
+    ZipRow("a directory too early", lambda d, b: put(d, end(d) + 16, "<I", 0)),
+    ZipRow("a directory too large", lambda d, b: put(d, end(d) + 12, "<I", 0x7fffffff)),
+    ZipRow("more members than there are", lambda d, b: put(put(d, end(d) + 8, "<H", 3), end(d) + 10, "<H", 3)),
+    ZipRow("fewer members than there are", lambda d, b: put(put(d, end(d) + 8, "<H", 1), end(d) + 10, "<H", 1)),
+    ZipRow("several disks", lambda d, b: put(d, end(d) + 4, "<H", 1)),
+    ZipRow("a header outside", lambda d, b: put(d, at_directory(d) + 42, "<I", len(d))),
+    ZipRow("a header in the directory", lambda d, b: put(d, at_directory(d) + 42, "<I", at_directory(d))),
+    ZipRow("two records of one header", lambda d, b: put(d, at_directory(d, 1) + 42, "<I", 0)),
+    ZipRow("a record of another kind", lambda d, b: pgp.flip(d, at_directory(d))),
+    ZipRow("zip64 sizes that are not there", lambda d, b: put(d, at_directory(d) + 20, "<I", 0xffffffff)),
+    ZipRow("too many members", lambda d, b: d, causes=frozenset({"over-limit"}), config={"limits": {"max_members": "1"}}),
+    ZipRow("no members", lambda d, b: b"PK\5\6" + bytes(18), {}, members=0),
+    ZipRow("another local name", lambda d, b: pgp.flip(d, 30, 1), ONE_BAD),
+    ZipRow("another name in the directory", lambda d, b: pgp.flip(d, at_directory(d) + 46 + 40, 1), ONE_BAD),
+    ZipRow("another local method", lambda d, b: put(d, 8, "<H", 0), ONE_BAD),
+    ZipRow("another local CRC", lambda d, b: pgp.flip(d, 14), ONE_BAD),
+    ZipRow("another local size", lambda d, b: pgp.flip(d, 22), ONE_BAD),
+    ZipRow("a local header of another kind", lambda d, b: pgp.flip(d, 2), ONE_BAD),
+    ZipRow("wrong CRC", lambda d, b: pgp.flip(pgp.flip(d, 14), at_directory(d) + 16), ONE_BAD),
+    ZipRow("a size too small", lambda d, b: put(put(d, 22, "<I", 50), at_directory(d) + 24, "<I", 50), DAMAGED),
+    ZipRow("a size too large", lambda d, b: put(put(d, 22, "<I", 99999), at_directory(d) + 24, "<I", 99999), DAMAGED),
+    ZipRow("a packed size too small", lambda d, b: put(put(d, 18, "<I", 50), at_directory(d) + 20, "<I", 50), DAMAGED),
+    ZipRow("an unknown method", lambda d, b: put(put(d, 8, "<H", 98), at_directory(d) + 10, "<H", 98), ONE_BAD),
+    ZipRow("AES by zip, without its extra field", lambda d, b: put(put(d, 8, "<H", 99), at_directory(d) + 10, "<H", 99)),
+    ZipRow("encrypted by zip", lambda d, b: put(put(d, 6, "<H", 1), at_directory(d) + 8, "<H", 1), ONE_BAD),
+    ZipRow("damaged data", lambda d, b: pgp.flip(d, 200), DAMAGED),
+    ZipRow("damage in the last of five", lambda d, b: pgp.flip(d, at_directory(d) - 30), {4: DAMAGED[0]}, members=5),
+    ZipRow("damage in the middle of five", lambda d, b: pgp.flip(d, at_directory(d) // 2), {2: DAMAGED[0]}, members=5),
+]
+for row in ZIP:
+    row.name = f"zip: {row.name}"
+
+
+# -- all messages as members -----------------------------------------------------------------------------------------
+class Members:
+    """Every message above as a member of one archive, between good ones."""
+    name = "all messages as members"
+
+    def run(self, p):
+        import io
+        o, b = p.base.find("database"), p.base
+        p.config["limits"] = LIMITS["limits"]
+        top, out = f"{b.org}-2024-07-07", io.BytesIO()
+        member = lambda n: f"UniversityX-M{n:03d}-2024-auth_user-prod-analytics.sql"
+        rows = [r for r in MESSAGES if r.member]
+        want, skipped = {}, 0
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as z:
+            for n, row in enumerate(rows):
+                try:
+                    data = row.make(b)
+                except Skip:
+                    skipped += 1
+                    continue
+                want[member(n)] = row
+                z.writestr(f"{top}/{member(n)}.gpg", data)
+                z.writestr(f"{top}/{member(1000 + n)}.gpg", b.good(b"%d\n" % n))
+        p.put(o["bucket"], o["key"], out.getvalue())
+        p.once(timeout=145)
+        p.check("exit status", p.last.code, 1)
+        p.check("state", p.objects()[o["key"]]["state"], "PUBLISHED")
+        if p.problems:
+            return
+        folder = p.staging / o["path"]
+        lines = dict(line.split("\t")[::-1] for line in (folder / "REJECTED").read_text().splitlines())
+        lines = {name.rsplit("/", 1)[-1].removesuffix(".gpg"): cause for name, cause in lines.items()}
+        for name, row in want.items():
+            if row.causes is None:
+                p.check(f"{row.name}: cause", lines.get(name), None)
+                good = (folder / name).exists() and (folder / name).read_bytes() == row.plain
+                p.check(f"{row.name}: staged", good, True)
+            else:
+                p.check(f"{row.name}: cause {lines.get(name)} one of {sorted(row.causes)}", lines.get(name) in row.causes, True)
+                p.check(f"{row.name}: staged", (folder / name).exists(), False)
+            n = 1000 + int(name[len("UniversityX-M"):][:3])
+            p.check(f"{row.name}: the next member", (folder / member(n)).exists()
+                    and (folder / member(n)).read_bytes() == b"%d\n" % (n - 1000), True)
+        p.check("members that were looked at", len(want) + skipped, len(rows))
+
+
+MESSAGES = INTEGRITY + CUT + RECIPIENTS + AROUND + PACKETS + BOMBS + AEAD
+ROWS = MESSAGES + SIGNATURES + GZIP + ZIP + [Members()]
+
+if __name__ == "__main__":
+    main(ROWS, HostileBase)
