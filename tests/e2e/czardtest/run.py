@@ -338,6 +338,9 @@ class World:
             out, err = child.communicate()
             err += f"\nTHE TEST: killed after {timeout} s; running below it: {stuck}\n".encode()
         peaks = watcher.stop()
+        # A helper that a sanitizer stops is replaced, and the run may end well all the same.
+        if b"Sanitizer" in err or b"runtime error:" in err:
+            raise AssertionError("a sanitizer found something:\n" + err.decode(errors="replace")[-8000:])
         return Run(child.returncode, err.decode(errors="replace"), out.decode(errors="replace"), peaks,
                    time.monotonic() - began)
 
