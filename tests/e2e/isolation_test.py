@@ -42,6 +42,7 @@ class Trace:
         return [c for c in self.calls if c[0] in programs and (calls is None or c[1] in calls)]
 
 
+@unittest.skipUnless(os.geteuid() == 0, "needs root: czard's processes cannot be read by their own user")
 @unittest.skipIf(shutil.which("strace") is None, "strace is not installed")
 class IsolationTest(unittest.TestCase):
     @classmethod
