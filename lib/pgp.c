@@ -20,9 +20,11 @@
 #include "ledger.h"
 #include "pgp_export.h"
 #include "pgp_fast.h"
+#include "pgp_gpg.h"
 
 struct pgp {
         gpgme_ctx_t ctx;
+        char *home;
         struct pgp_options options;
         struct pgp_key *keys;
         size_t n_keys;
@@ -156,7 +158,7 @@ static int engine_open(struct pgp *p, const char *home, struct error *e)
 int pgp_open(const char *home, struct pgp_options *o, struct pgp **ret, struct error *e)
 {
         _cleanup_(cleanup_pgp) struct pgp *p = calloc(1, sizeof(*p));
-        if (!p || !(p->replay = malloc(LIMIT_REPLAY)))
+        if (!p || !(p->replay = malloc(LIMIT_REPLAY)) || !(p->home = strdup(home)))
                 return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
         int r = engine_open(p, home, e);
         if (r == 0)
@@ -180,6 +182,7 @@ struct pgp *pgp_close(struct pgp *p)
                 free(p->keys[i].subkeys);
         }
         free(p->keys);
+        free(p->home);
         strv_done(&p->key_ids);
         strv_done(&p->options.signers);
         pgp_secret_free(p->secret);
@@ -301,22 +304,33 @@ static gpgme_error_t on_status(void *arg, const char *keyword, const char *args)
         return 0;
 }
 
+static void on_status_line(void *arg, const char *keyword, const char *args)
+{
+        (void)on_status(arg, keyword, args);
+}
+
 /* gpg decrypts with the session key that was opened here: no agent is asked. It does not tell the key then.
  */
-static gpgme_error_t override_session_key(struct run *run)
+static int run_gpg_with_key(struct run *run, struct error *e)
 {
         char text[4 + 2 * FAST_SESSION_KEY];
         int n = snprintf(text, sizeof(text), "%u:", run->session.key[0]);
         hex_encode(run->session.key + 1, run->session.len - 1, text + n);
-        gpgme_error_t err = gpgme_set_ctx_flag(run->p->ctx, "override-session-key", text);
-        OPENSSL_cleanse(text, sizeof(text));
+        const struct gpg_call call = {.home = run->p->home,
+                .session_key = text,
+                .feed = feed,
+                .drain = drain,
+                .status = on_status_line,
+                .arg = run};
         const struct pgp_subkey *subkey;
         const struct pgp_key *key = key_of_session(run, &subkey);
         if (key) {
                 snprintf(run->status.key, sizeof(run->status.key), "%s", subkey->fingerprint);
                 snprintf(run->status.primary, sizeof(run->status.primary), "%s", key->fingerprint);
         }
-        return err;
+        int r = gpg_call(&call, &run->status.exit_status, e);
+        OPENSSL_cleanse(text, sizeof(text));
+        return r;
 }
 
 static int run_gpg(struct run *run, struct error *e)
@@ -331,8 +345,6 @@ static int run_gpg(struct run *run, struct error *e)
                 err = gpgme_data_set_flag(in, "io-buffer-size", "65536");
         if (!err)
                 err = gpgme_data_set_flag(out, "io-buffer-size", "65536");
-        if (!err && run->session.len)
-                err = override_session_key(run);
         int r = 0;
         if (err) {
                 r = gpg_error_set(e, err, "gpg cannot be used");
@@ -340,7 +352,6 @@ static int run_gpg(struct run *run, struct error *e)
                 gpgme_set_status_cb(run->p->ctx, on_status, run);
                 (void)gpgme_op_decrypt_verify(run->p->ctx, in, out);
                 gpgme_set_status_cb(run->p->ctx, NULL, NULL);
-                (void)gpgme_set_ctx_flag(run->p->ctx, "override-session-key", ""); /* it was for this one */
                 run->status.exit_status =
                         run->p->options.gpg_status ? run->p->options.gpg_status(run->p->options.arg) : -1;
         }
@@ -476,7 +487,7 @@ int pgp_decrypt(struct pgp *p, const struct pgp_job *job, struct pgp_verdict *re
         bool done = try_fast(&run, ret);
         for (unsigned attempt = 0; !done; attempt++) {
                 struct error e = {};
-                if (run_gpg(&run, &e) < 0) {
+                if ((run.session.len ? run_gpg_with_key(&run, &e) : run_gpg(&run, &e)) < 0) {
                         ret->error = e;
                         break;
                 }

@@ -2,6 +2,7 @@
 #include "pgp_pair.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,6 +90,7 @@ void pgp_pair_open(struct pgp_pair *p)
                 "w --quick-add-key $F rsa1024 encr never; w --list-keys --with-colons | "
                 "awk -F: '/^sub/{printf \"%%s\", $5}' > %s.id; w --export > %s.pub";
         *p = (struct pgp_pair){};
+        signal(SIGPIPE, SIG_IGN);
         strcpy(p->home, "/tmp/czpXXXXXX");
         must(mkdtemp(p->home) != NULL, "mkdtemp");
 #define MAKE(name) pgp_pair_run(p, make_key, p->home, name, name, name, name, name, name)
