@@ -1,0 +1,699 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""czarctl: what it says and does, with czard stopped, beside a running one, and at the very start."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+from czardtest import schema
+from czardtest.run import World, is_sanitized, program, verify_audit
+from czardtest.s3d import S3d
+
+
+class Answer:
+    def __init__(self, done):
+        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+    def __repr__(self):
+        return f"exit {self.code}\n{self.out[-3000:]}\n{self.err[-3000:]}"
+
+
+def czarctl(world, *args, config=None, binary=None, **kwargs):
+    command = [binary or program("czarctl", world.build), "--config", config or world.ini(), *args]
+    kwargs.setdefault("env", world.environment())
+    return Answer(subprocess.run([str(a) for a in command], capture_output=True, text=True, check=False, timeout=120,
+                                 stdin=subprocess.DEVNULL, start_new_session=True, **kwargs))
+
+
+class Base(unittest.TestCase):
+    package_options = {}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.maxDiff = 4000
+        cls.world = w = cls.enterClassContext(World(with_tls=False, **cls.package_options))
+        cls.s3 = cls.enterClassContext(S3d(w.package, w.facts))
+        w.use(cls.s3.endpoint, tls_endpoint=False)
+        w.config["daemon"]["log_level"] = "info"
+
+    def ctl(self, *args, code=0, **kwargs):
+        answer = czarctl(self.world, *args, **kwargs)
+        self.assertEqual(answer.code, code, answer)
+        return answer
+
+    def ask(self, shape, *args, **kwargs):
+        """An answer in JSON, of that shape."""
+        answer = self.ctl(*args, "--json", **kwargs)
+        self.assertEqual(schema.check(answer.json, shape), [], answer)
+        return answer.json
+
+
+class StoppedTest(Base):
+    """After one pass, nothing running."""
+
+    def setUp(self):
+        self.world.fresh()
+        first = self.world.once()
+        self.assertEqual(first.code, 0, first)
+
+    def test_options(self):
+        binary, ini = program("czarctl", self.world.build), self.world.ini()
+        for args in (["--json", "--config", ini, "status"], ["status", "--json", "--config", ini],
+                     ["status", f"--config={ini}", "--json"], ["--config", ini, "status", "--json"]):
+            done = subprocess.run([binary, *args], capture_output=True, text=True, env=self.world.environment(), check=False)
+            self.assertEqual((done.returncode, schema.check(json.loads(done.stdout), "status")), (0, []), args)
+        for args, said in (([], "usage"), (["statsu"], "did you mean 'status'"), (["list", "--sine", "2024-01-01"], "usage"),
+                           (["list", "--since", "yesterday"], "YYYY-MM-DD"), (["backup"], "missing"),
+                           (["status", "now"], "unexpected"), (["list", "--state", "LOST"], "PUBLISHED"),
+                           (["forget", "*"], "--reason"), (["verify", "--head", "0" * 64], "--audit")):
+            answer = self.ctl(*args, code=2)
+            self.assertIn(said, answer.err + answer.out, args)
+        for command in ("status", "import-credentials", "resync"):
+            self.assertIn(f"usage: czarctl {command}", self.ctl(command, "--help").out)
+        self.assertIn("cannot", self.ctl("status", code=3, config="/nonexistent/czard.ini").err)
+
+    def test_status(self):
+        said = self.ask("status", "status")
+        self.assertTrue(said["ok"])
+        self.assertFalse(said["daemon"]["running"])
+        staged = {(p["category"], p["site"]): p["objects"]["PUBLISHED"] for p in said["packages"]}
+        wanted = {}
+        for o in self.world.objects().values():
+            category = ["events", "database", "email-opt-in", "rdx"][o["category"]]
+            key = category, o["site"] or None
+            wanted[key] = wanted.get(key, 0) + (o["state"] == "PUBLISHED")
+        self.assertEqual(staged, wanted)
+        self.assertEqual(len(said["key"]), 1)
+        text = self.ctl("status").out
+        self.assertIn("All is well.", text)
+        self.assertNotIn("\033", text, "colour is for terminals")
+        db = sqlite3.connect(self.world.state / "ledger.db")
+        db.execute("UPDATE object SET state = 5, cause = 'bad-integrity', detail = 'damaged' WHERE id = 1")
+        db.commit()
+        db.close()
+        said = self.ask("status", "status", code=1)
+        self.assertEqual([(p["what"], p["count"]) for p in said["problems"]], [("rejected", 1)])
+        self.assertIn("ask edX to export it again", self.ctl("status", code=1).out)
+
+    def test_broken_configuration(self):
+        """An admin must be able to look while czard.ini has an error."""
+        ini = self.world.ini("broken.ini")
+        ini.write_text(ini.read_text() + "\n[s3]\nendpiont = x\n")
+        answer = self.ctl("status", config=ini)
+        self.assertIn("endpiont", answer.err)
+        self.assertIn("universityx", answer.out)
+        self.assertIn("endpiont", self.ctl("plan", config=ini, code=3).err)
+        checks = self.ask("check", "check", config=ini, code=1)["checks"]
+        self.assertEqual([c["name"] for c in checks if not c["ok"]][0], "config")
+
+    def test_list(self):
+        known = self.world.objects()
+        objects = self.ask("list", "list")["objects"]
+        self.assertEqual({o["key"] for o in objects}, set(known))
+        for o in objects:
+            row = known[o["key"]]
+            self.assertEqual((o["state"], o["size"], o["etag"]), (row["state"], row["size"], row["etag"]))
+            if o["sha256"]:
+                staged = (self.world.staging / o["path"]).read_bytes()
+                self.assertEqual(o["sha256"], hashlib.sha256(staged).hexdigest())
+        def keys(*args):
+            return {o["key"] for o in self.ask("list", "list", *args)["objects"]}
+        self.assertEqual(keys("--category", "events", "--site", "edx"),
+                         {k for k, o in known.items() if o["category"] == 0 and o["site"] == "edx"})
+        self.assertEqual(keys("--since", "2024-07-05", "--until", "2024-07-06"),
+                         {k for k, o in known.items() if "2024-07-05" <= o["date"] <= "2024-07-06"})
+        self.assertEqual(keys("--state", "IGNORED,retry"), {k for k, o in known.items() if o["state"] in ("IGNORED", "RETRY")})
+        self.assertEqual(keys("--org", "other"), set())
+        members = [m for o in self.ask("list", "list", "--member", "*-auth_user-*")["objects"] for m in o["members"]]
+        self.assertEqual({m["table"] for m in members}, {"auth_user"})
+
+    def test_plan(self):
+        self.assertEqual(self.ask("plan", "plan")["objects"], [])
+        before = (self.world.state / "ledger.db").read_bytes()
+        extra = "universityx/edx/events/2024/universityx-edx-events-2024-07-09.log.gz.gpg"
+        new = self.s3.root / "edx-course-data" / extra
+        shutil.copy(new.with_name("universityx-edx-events-2024-07-08.log.gz.gpg"), new)
+        self.addCleanup(new.unlink)
+        said = self.ask("plan", "plan", "--full")
+        self.assertEqual([o["key"] for o in said["objects"]], [extra])
+        self.assertEqual(said["total_bytes"], new.stat().st_size)
+        self.assertEqual(self.ask("plan", "plan", "--offline")["objects"], [])
+        self.assertEqual((self.world.state / "ledger.db").read_bytes(), before, "plan changes nothing")
+
+    def test_plan_at_the_very_start(self):
+        """Without a ledger everything is to be fetched; what czard then does is the same."""
+        self.world.fresh()
+        planned = {o["key"] for o in self.ask("plan", "plan")["objects"]}
+        self.assertFalse((self.world.state / "ledger.db").exists())
+        self.assertEqual(self.world.once().code, 0)
+        self.assertEqual(planned, {k for k, o in self.world.objects().items() if o["state"] == "PUBLISHED"})
+
+    def test_verify(self):
+        said = self.ask("verify", "verify")
+        self.assertTrue(said["ok"])
+        hashed = [p for p in self.world.staging.rglob("*") if p.is_file() and not p.is_symlink()
+                  and p.name not in (".czard-id", "SHA256SUMS", "REJECTED")]
+        self.assertEqual(said["files"], len(hashed))
+        one = next(p for p in hashed if "events" in p.parts)
+        bytes_ = bytearray(one.read_bytes())
+        bytes_[len(bytes_) // 2] ^= 1
+        one.chmod(0o640)
+        one.write_bytes(bytes_)
+        other = next(p for p in hashed if "database" in p.parts)
+        other.unlink()
+        said = self.ask("verify", "verify", code=1)
+        self.assertEqual({(p["what"], p["path"]) for p in said["problems"]},
+                         {("altered", str(one.relative_to(self.world.staging))),
+                          ("missing", str(other.relative_to(self.world.staging)))})
+        self.assertEqual(self.ask("verify", "verify", one, code=1)["files"], 1)
+        self.ask("verify", "verify", "universityx/rdx/")
+        self.assertIn("not below", self.ctl("verify", "/etc/passwd", code=2).err)
+
+    def test_verify_audit(self):
+        path = self.world.state / "audit.jsonl"
+        lines = path.read_bytes().splitlines(keepends=True)
+        head = hashlib.sha256(lines[-1][:-1]).hexdigest()
+        self.assertEqual(self.ask("verify", "verify", "--audit", "--head", head)["audit_entries"], len(lines))
+        for name, altered in {"altered": lines[:3] + [lines[3].replace(b'"event":"', b'"event":"x', 1)] + lines[4:],
+                              "removed": lines[:3] + lines[4:], "reordered": lines[:3] + [lines[4], lines[3]] + lines[5:],
+                              "cut": lines[:-1]}.items():
+            path.write_bytes(b"".join(altered))
+            self.ask("verify", "verify", "--audit", "--head", head, code=1)
+            if name == "cut":
+                self.ask("verify", "verify", "--audit")
+
+    def test_audit(self):
+        entries, _ = self.world.audit()
+        self.assertEqual(self.ask("audit", "audit")["entries"], entries)
+        self.assertEqual(self.ask("audit", "audit", "--until", "2020-01-01")["entries"], [])
+        rows = self.ctl("audit", "--csv").out.split("\n")
+        self.assertEqual(rows[0].split(",")[:3], ["time", "seq", "event"])
+        self.assertEqual(len(rows), len(entries) + 2)
+
+    def test_backup(self):
+        copy = self.world.folder / "copy.db"
+        self.ctl("backup", copy)
+        db = sqlite3.connect(f"file:{copy}?mode=ro&immutable=1", uri=True)
+        self.assertEqual(db.execute("SELECT count(*) FROM object").fetchone()[0], len(self.world.objects()))
+        db.close()
+        self.assertEqual(stat.S_IMODE(copy.stat().st_mode), 0o600)
+
+    def check_exposition(self, text):
+        self.assertTrue(text.endswith("\n# EOF\n"))
+        types, families, last = {}, [], None
+        for line in text.splitlines():
+            if line.startswith("# TYPE "):
+                name = line.split()[2]
+                self.assertNotIn(name, types)
+                types[name] = line.split()[3]
+            elif not line.startswith("#"):
+                m = re.fullmatch(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\]|\\.)*",?)*)\})? (-?\d+)', line)
+                self.assertTrue(m, line)
+                self.assertIn(m[1], types)
+                if m[1] != last:
+                    self.assertNotIn(m[1], families, "a family is in one piece")
+                    families.append(m[1])
+                last = m[1]
+
+    def test_metrics(self):
+        text = self.ctl("metrics").out
+        self.check_exposition(text)
+        self.assertIn('czard_objects{org="universityx",category="events",site="edx",state="PUBLISHED"} 5', text)
+        promtool = shutil.which("promtool")
+        if promtool:
+            done = subprocess.run([promtool, "check", "metrics"], input=text, text=True, capture_output=True, check=False)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        target = self.world.folder / "czard.prom"
+        target.write_text("old")
+        inode = target.stat().st_ino
+        self.ctl("metrics", "--output", target)
+        self.check_exposition(target.read_text())
+        self.assertNotEqual(target.stat().st_ino, inode, "replaced in one step")
+        self.assertEqual([p.name for p in self.world.folder.glob("*.czarctl*")], [])
+
+    def test_gaps(self):
+        said = self.ask("gaps", "gaps")["gaps"]
+        self.assertIn(("events", "edx", "2024-07-06", "2024-07-06"), {(g["category"], g["site"], g["from"], g["to"]) for g in said})
+        self.assertTrue(all(g["open"] == (g["to"] > "2024-07-08") for g in said))
+        self.ctl("gaps", "--fail", code=1)
+
+    def test_changes_without_czard(self):
+        """What needs no network is done under the lock, and audited."""
+        key = "universityx/edx/events/2024/universityx-edx-events-2024-07-05.log.gz.gpg"
+        staged = self.world.staging / self.world.objects()[key]["path"]
+        self.ask("changes", "pause", "--reason", "legal hold")
+        self.assertIn("legal hold", self.ctl("forget", key, "--reason", "x", code=3).err)
+        self.assertTrue(staged.exists())
+        self.assertEqual([p["what"] for p in self.ask("status", "status", code=1)["problems"]], ["paused"])
+        self.ask("changes", "unpause")
+        rows = self.ask("changes", "forget", f"s3://edx-course-data/{key}", "--reason", "request 17")["objects"]
+        self.assertEqual({r["what"] for r in rows}, {"forgotten"})
+        self.assertFalse(staged.exists())
+        self.assertEqual(self.world.objects()[key]["state"], "FORGOTTEN")
+        entries, _ = self.world.audit()
+        self.assertEqual([(e["event"], e["reason"], e["uid"]) for e in entries if e["event"] == "forgotten"],
+                         [("forgotten", "request 17", os.getuid())])
+        self.s3.forget_requests()
+        self.assertEqual(self.world.once().code, 0)
+        self.assertEqual([r for r in self.s3.requests() if r.op == "get"], [], "forgotten is not fetched again")
+        self.ask("changes", "resync", "*edx-events-2024-07-05*")
+        self.assertEqual(self.world.objects()[key]["state"], "NEW")
+        self.assertEqual(self.world.once().code, 0)
+        self.assertTrue(staged.exists())
+        self.assertIn("not known", self.ctl("resync", "s3://edx-course-data/none", code=3).err)
+        self.assertIn("czard does not run", self.ctl("resync", code=3).err)
+
+    def test_record_of_forgetting(self):
+        out = self.ctl("forget", "*2024-07-07.zip", "--reason", "request 18").out
+        for word in ("Record of removal", "request 18", "universityx/database/2024-07-07"):
+            self.assertIn(word, out)
+        self.assertEqual(os.readlink(self.world.staging / "universityx/database/latest"), "2024-06-30")
+        self.assertEqual(self.world.members("universityx-2024-07-07.zip"), {}, "no name of a member is kept")
+
+    def test_latest(self):
+        link = self.world.staging / "universityx/database/latest"
+        self.assertEqual(self.ask("latest", "latest", "universityx")["latest"][0],
+                         {"category": "database", "latest": "2024-07-07", "pinned": False, "choice": "2024-07-07"})
+        self.assertTrue(self.ask("latest", "latest", "universityx", "2024-06-30")["latest"][0]["pinned"])
+        self.assertEqual(os.readlink(link), "2024-06-30")
+        self.assertEqual(self.world.once().code, 0)
+        self.assertEqual(os.readlink(link), "2024-06-30", "czard keeps to it")
+        self.ask("latest", "latest", "universityx", "auto")
+        self.assertEqual(os.readlink(link), "2024-07-07")
+        self.ctl("latest", "universityx", "2024-01-01", code=3)
+
+    def test_prune(self):
+        self.assertEqual(self.ask("prune", "prune")["items"], [])
+        w = self.world
+        w.config["staging"].update(keep_days="1", keep_snapshots="1")
+        events = {o["path"] for o in w.objects().values() if o["category"] == 0 and o["state"] == "PUBLISHED"}
+        said = self.ask("prune", "prune")
+        self.assertEqual({i["path"] for i in said["items"] if i["text"] == "keep_days"}, events)
+        self.assertFalse(said["applied"])
+        self.assertTrue(all((w.staging / p).exists() for p in events), "only shown")
+        # a snapshot goes only when every course of it is in a kept one
+        def courses(date):
+            return {m["course"] for m in w.members(f"universityx-{date}.zip").values() if m["course"] and m["state"] == "PUBLISHED"}
+        spared = not courses("2024-06-30") <= courses("2024-07-07")
+        gone = "universityx/database/2024-06-30" in {i["path"] for i in said["items"]}
+        self.assertEqual(gone, not spared)
+        self.assertTrue(self.ask("prune", "prune", "--apply")["applied"])
+        self.assertFalse(any((w.staging / p).exists() for p in events))
+        self.assertEqual((w.staging / "universityx/database/2024-06-30").exists(), spared)
+        self.assertTrue((w.staging / "universityx/database/2024-07-07").exists())
+        self.s3.forget_requests()
+        w.once()
+        self.assertEqual([r for r in self.s3.requests() if r.op == "get"], [], "pruned is not fetched again")
+        verify_audit(w.state / "audit.jsonl")
+
+    def test_adopt(self):
+        """A new disk with the old files on it; one is gone, one altered."""
+        w = self.world
+        objects = [o for o in w.objects().values() if o["state"] == "PUBLISHED" and o["category"] == 0]
+        (w.staging / ".czard-id").unlink()
+        (w.staging / objects[0]["path"]).unlink()
+        altered = w.staging / objects[1]["path"]
+        altered.chmod(0o640)
+        altered.write_bytes(altered.read_bytes() + b"x")
+        self.assertEqual(w.once().code, 3, "another disk is not believed")
+        said = self.ctl("adopt", "--json").json
+        self.assertEqual((said["adopted"], said["missing"]), (0, 2))
+        w.once()
+        after = w.objects()
+        self.assertEqual([after[o["key"]]["state"] for o in objects[:3]], ["MISSING", "MISSING", "PUBLISHED"])
+        altered.write_bytes(altered.read_bytes()[:-1])
+        self.assertEqual(self.ctl("adopt", "--json").json["adopted"], 1)
+        self.assertEqual(w.objects()[objects[1]["key"]]["state"], "PUBLISHED")
+
+    def test_check(self):
+        w = self.world
+        self.assertTrue(self.ask("check", "check")["ok"])
+        w.config["s3"]["endpoint"] = "http://127.0.0.1:1"
+        bad = {c["name"] for c in self.ask("check", "check", code=1)["checks"] if not c["ok"]}
+        self.assertEqual(bad, {"prefix"})
+        w.use(self.s3.endpoint, tls_endpoint=False)
+        w.state.chmod(0o757)
+        bad = [c for c in self.ask("check", "check", code=1)["checks"] if not c["ok"]]
+        w.state.chmod(0o750)
+        self.assertEqual([c["name"] for c in bad], ["state"])
+        self.assertIn("chmod", bad[0]["detail"] + str(bad[0]["fix"]))
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can become another user")
+    def test_becomes_the_owner(self):
+        """Root reads and writes state as its owner, but puts a backup where only root may."""
+        w, uid = self.world, 64123
+        for path in [w.state, *w.state.iterdir()]:
+            os.chown(path, uid, uid)
+        w.folder.chmod(0o755)
+        os.chown(w.run_folder, uid, uid)
+        self.addCleanup(os.chown, w.run_folder, 0, 0)
+        w.package.chmod(0o755)
+        private = w.folder / "root-only"
+        private.mkdir(mode=0o700)
+        self.ctl("backup", private / "copy.db")
+        self.assertEqual((private / "copy.db").stat().st_uid, 0)
+        self.ctl("metrics", "--output", private / "m.prom")
+        self.ctl("pause", "--reason", "x")
+        owners = {p.name: p.stat().st_uid for p in w.state.iterdir()}
+        self.assertEqual(set(owners.values()), {uid}, owners)
+        self.assertIn("0", {str(e.get("uid")) for e in w.audit()[0] if e["event"] == "pause"}, "who asked was root")
+
+
+class RunningTest(Base):
+    """Beside a daemon."""
+
+    def setUp(self):
+        self.world.fresh()
+        self.child = self.start()
+
+    def start(self):
+        # to a file: a pipe that nobody reads would fill up and hold czard
+        with (self.world.folder / "log").open("ab") as log:
+            child = subprocess.Popen([program("czard", self.world.build), "--config", self.world.ini()],
+                                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
+                                     env=self.world.environment())
+        self.addCleanup(self.stop, child)
+        self.wait_for(lambda: self.socket().exists() and
+                      self.ask("status", "status", code=None)["last_poll"] is not None)
+        czarctl(self.world, "resync", "--wait")
+        return child
+
+    def ctl(self, *args, code=0, **kwargs):
+        answer = czarctl(self.world, *args, **kwargs)
+        if code is not None:
+            self.assertEqual(answer.code, code, answer)
+        return answer
+
+    def socket(self):
+        return self.world.run_folder / "control"
+
+    def stop(self, child):
+        if child.poll() is None:
+            child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+    def wait_for(self, condition, seconds=30):
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                if condition():
+                    return
+            except (json.JSONDecodeError, sqlite3.Error, AssertionError):
+                pass
+            self.assertLess(time.monotonic(), end, "it did not happen in time")
+            time.sleep(0.1)
+
+    def test_socket(self):
+        mode = self.socket().stat()
+        self.assertEqual(stat.S_IMODE(mode.st_mode), 0o660)
+        said = self.ask("status", "status")
+        self.assertEqual(said["daemon"]["pid"], self.child.pid)
+        self.assertIsNotNone(said["next_poll"])
+        self.stop(self.child)
+        self.assertFalse(self.socket().exists())
+
+    def test_resync(self):
+        key = "universityx/edx/events/2024/universityx-edx-events-2024-07-05.log.gz.gpg"
+        self.s3.forget_requests()
+        self.assertIn("1 staged, 0 not", self.ctl("resync", "--wait", f"s3://edx-course-data/{key}").out)
+        self.assertEqual([r.key for r in self.s3.requests() if r.op == "get"], [key])
+        said = self.ctl("resync", "--wait", "--json").json
+        self.assertTrue(said["complete"], said)
+
+    def test_resync_that_fails(self):
+        key = "universityx-2024-06-30.zip"
+        path = self.s3.root / "course-data" / key
+        whole = path.read_bytes()
+        self.addCleanup(path.write_bytes, whole)
+        path.write_bytes(b"\0" * len(whole))
+        self.ctl("resync", "--wait")
+        self.assertIn("0 staged, 1 not", self.ctl("resync", "--wait", f"s3://course-data/{key}", code=1).out)
+        self.ask("status", "status", code=1)
+
+    def test_pause_survives_a_restart(self):
+        self.ctl("pause", "--reason", "audit")
+        self.stop(self.child)
+        self.child = self.start()
+        said = self.ask("status", "status", code=1)
+        self.assertEqual(said["daemon"]["paused"], "audit")
+        self.s3.forget_requests()
+        self.ctl("resync", "--wait", "*2024-07-05*", code=1)
+        self.assertEqual([r for r in self.s3.requests() if r.op == "get"], [])
+        self.ctl("unpause")
+        self.ctl("resync", "--wait")
+        self.assertTrue([r for r in self.s3.requests() if r.op == "get"])
+
+    def test_forget_while_running(self):
+        rows = self.ask("changes", "forget", "*-events-2024-07-0[3-5]*", "--reason", "request 19")["objects"]
+        self.assertTrue(rows)
+        left = [p for p in self.world.staging.rglob("*") if re.search(r"events-2024-07-0[3-5]", p.name)]
+        self.assertEqual(left, [])
+        self.ctl("resync", "--wait")
+        self.assertEqual([p for p in self.world.staging.rglob("*") if re.search(r"events-2024-07-0[3-5]", p.name)], [])
+        self.world.audit()
+
+    def test_prune_and_latest(self):
+        self.assertIn("nothing to prune", self.ctl("prune", "--apply").out)
+        self.ask("latest", "latest", "universityx", "2024-06-30")
+        self.assertEqual(os.readlink(self.world.staging / "universityx/database/latest"), "2024-06-30")
+        self.assertIn("systemctl stop", self.ctl("adopt", code=3).err)
+
+    def talk(self, *datagrams):
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        s.settimeout(20)
+        with s:
+            s.connect(str(self.socket()))
+            for d in datagrams:
+                s.send(d)
+            answers = []
+            while True:
+                try:
+                    d = s.recv(1 << 17)
+                except ConnectionResetError:
+                    break
+                if not d:
+                    break
+                answers.append(d)
+            return answers
+
+    def test_malformed_requests(self):
+        good = b"czard-control 1\0"
+        for bad in (b"x", good, b"czard-control 9\0status\0", good + b"status", good + b"\xff\xfe\0", good + b"a\x01b\0",
+                    good + b"x\0" * 2000, good + b"no-such-thing\0", good + b"forget\0--\0*\0",
+                    good + b"latest\0org=../..\0category=database\0date=2024-07-07\0", good + b"A" * 60000 + b"\0"):
+            answers = self.talk(bad)
+            self.assertEqual(len(answers), 1, bad[:60])
+            self.assertRegex(answers[0], rb"^czard-control 1\0done\0[23]\0", bad[:60])
+        self.talk(good + b"resync\0wait=1\0", good + b"status\0")
+        idle = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(40)]
+        for s in idle:
+            s.setblocking(False)
+            try:
+                s.connect(str(self.socket()))
+            except BlockingIOError:
+                pass
+        for s in idle:
+            s.close()
+        self.wait_for(lambda: self.ask("status", "status")["daemon"]["running"])
+        self.assertIsNone(self.child.poll())
+
+    def test_a_czard_that_does_not_answer_is_not_worked_around(self):
+        os.unlink(self.socket())
+        self.assertIn("cannot be asked", self.ctl("pause", code=3).err)
+
+
+class OwnHelperTest(Base):
+    """Something that czard started asks it for something."""
+
+    def test_refused(self):
+        w = self.world
+        home = Path(tempfile.mkdtemp(prefix="czh.", dir="/tmp"))
+        self.addCleanup(shutil.rmtree, home)
+        (home / "bin").mkdir()
+        (home / "libexec/czard").mkdir(parents=True)
+        shutil.copy(program("czard", w.build), home / "bin/czard")
+        shutil.copy(program("czard-decrypt", w.build), home / "libexec/czard")
+        result = home / "result"
+        helper = home / "libexec/czard/czard-fetch"
+        helper.write_text(f"""#!/usr/bin/python3
+import os, socket, time
+if os.fork():
+    time.sleep(5)
+    os._exit(0)
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+s.settimeout(10)
+try:
+    s.connect({str(w.run_folder / 'control')!r})
+    s.send(b"czard-control 1\\0status\\0")
+    got = s.recv(65536)
+except OSError as e:
+    got = b"error " + str(e).encode()
+with open({str(result)!r}, "wb") as f:
+    f.write(b"got:" + got)
+""")
+        helper.chmod(0o755)
+        log = self.enterContext((home / "log").open("wb"))
+        child = subprocess.Popen([home / "bin/czard", "--config", w.ini()], env=w.environment(), stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.DEVNULL, stderr=log, start_new_session=True)
+        try:
+            end = time.monotonic() + 30
+            while not (result.exists() and result.read_bytes()) and time.monotonic() < end:
+                time.sleep(0.1)
+        finally:
+            child.send_signal(signal.SIGTERM)
+            child.wait(timeout=60)
+        self.assertIn("is refused", (home / "log").read_text())
+        self.assertNotIn(b"row", result.read_bytes())
+
+
+class StartTest(unittest.TestCase):
+    """From nothing: key, credentials."""
+
+    def setUp(self):
+        self.world = w = self.enterContext(World(with_tls=False))
+        s3 = self.enterContext(S3d(w.package, w.facts))
+        w.use(s3.endpoint, tls_endpoint=False)
+        w.config["openpgp"] = {"homedir": w.folder / "home", "passphrase_file": w.folder / "secret"}
+        w.config["s3"]["credentials"] = w.folder / "credentials"
+        w.config["daemon"]["log_level"] = "info"
+        self.pin = w.folder / "pin"
+        self.pin.write_text("correct horse battery\nsecond line\n")
+        self.pin.chmod(0o600)
+        self.out = w.folder / "out"
+        self.out.mkdir()
+
+    def ctl(self, *args, code=0):
+        answer = czarctl(self.world, *args)
+        self.assertEqual(answer.code, code, answer)
+        return answer
+
+    def keygen(self, code=0, **more):
+        args = {"name": "Data Czar", "email": "czar@universityx.example", "passphrase-file": self.pin, "output": self.out} | more
+        return self.ctl("keygen", "--batch", *[f"--{k}={v}" for k, v in args.items()], code=code)
+
+    def test_from_keygen_to_credentials(self):
+        w = self.world
+        self.assertIn("keygen", self.ctl("check", code=1).out)
+        self.keygen(code=2, email="no-address")
+        said = self.keygen().out
+        self.assertNotIn("correct horse", said)
+        home = w.folder / "home"
+        self.assertEqual(stat.S_IMODE(home.stat().st_mode), 0o700)
+        self.assertEqual(stat.S_IMODE((w.folder / "secret").stat().st_mode), 0o400)
+        self.assertEqual((w.folder / "secret").read_text().strip(), "correct horse battery")
+        self.assertEqual(len(list((home / "openpgp-revocs.d").glob("*.rev"))), 1)
+        readme = (self.out / "czard-public-key.README.txt").read_text()
+        self.assertRegex(readme, r"fingerprint +[0-9A-F]{40}")
+        listed = subprocess.run(["gpg", "--homedir", home, "--batch", "--with-colons", "--list-keys"], capture_output=True,
+                                text=True, check=True).stdout
+        self.assertRegex(listed, r"(?m)^pub:[^:]*:4096:1:")
+        self.assertRegex(listed, r"(?m)^sub:[^:]*:4096:1:")
+        # never replaced
+        other = w.folder / "other"
+        other.mkdir()
+        self.assertIn("never replaced", self.keygen(code=3, output=other).err)
+        self.assertEqual(list(other.iterdir()), [])
+
+        keys = self.ctl("key", "list", "--json").json
+        self.assertEqual(schema.check(keys, "key"), [])
+        self.ctl("key", "extend", "--expire", "3y")
+        later = self.ctl("key", "--json").json["keys"][0]
+        self.assertGreater(later["expires"], keys["keys"][0]["expires"])
+        self.assertIn("BEGIN PGP PUBLIC KEY BLOCK", self.ctl("key", "export").out)
+
+        # what edX answers: encrypted to several, ours not the first
+        message = w.folder / "credentials.csv.gpg"
+        gpg = w.folder / "edx"
+        gpg.mkdir(mode=0o700)
+        run = ["gpg", "--homedir", gpg, "--batch", "--quiet", "--trust-model", "always"]
+        subprocess.run([*run, "--import", self.out / "czard-public-key.asc"], check=True, capture_output=True)
+        subprocess.run([*run, "-o", message, "-r", "czar@universityx.example", "--encrypt", w.package / "credentials.csv"],
+                       check=True, capture_output=True)
+        done = self.ctl("import-credentials", message)
+        secret = w.facts["secret_access_key"]
+        self.assertNotIn(secret, done.out + done.err)
+        self.assertIn(w.facts["access_key_id"], done.out)
+        stored = w.folder / "credentials"
+        self.assertEqual(stat.S_IMODE(stored.stat().st_mode), 0o400)
+        self.assertIn(secret, stored.read_text())
+        self.assertEqual(self.ctl("check").code, 0)
+        self.assertEqual([p for p in w.run_folder.iterdir() if p.name.startswith("ctl-")], [], "nothing is left behind")
+        subprocess.run(["gpgconf", "--homedir", gpg, "--kill", "all"], check=False)
+
+    def test_bad_credentials(self):
+        w = self.world
+        for name, text, said in (("columns", "User,Password\na,b\n", "Access Key Id"),
+                                 ("unknown", (w.package / "credentials.csv").read_text().replace("AKIA", "AKIB"), "403")):
+            path = w.folder / name
+            path.write_text(text)
+            self.assertIn(said, self.ctl("import-credentials", path, code=3).err, name)
+            self.assertFalse((w.folder / "credentials").exists())
+        self.ctl("import-credentials", w.folder / "unknown", "--force")
+        self.assertTrue((w.folder / "credentials").exists())
+
+    def test_import_key(self):
+        w = self.world
+        secret = w.folder / "secret.asc"
+        secret.write_bytes(subprocess.run(["gpg", "--homedir", w.package / "gnupg", "--batch", "--armor",
+                                           "--export-secret-keys"], capture_output=True, check=True).stdout)
+        public = w.folder / "public.asc"
+        public.write_bytes(subprocess.run(["gpg", "--homedir", w.package / "gnupg", "--batch", "--armor", "--export"],
+                                          capture_output=True, check=True).stdout)
+        w.config["openpgp"] = {"homedir": w.folder / "home"}
+        self.assertIn("no secret key", self.ctl("import-key", public, code=3).err)
+        self.assertIn("can be used", self.ctl("import-key", secret, "--batch").out)
+        w.config["s3"]["credentials"] = w.package / "credentials.csv"
+        self.assertEqual(w.once().code, 0)
+
+
+class SpeedTest(Base):
+    """status, plan --offline, gaps and metrics with 20,000 objects."""
+
+    @unittest.skipIf(is_sanitized(), "sanitizers change the speed")
+    def test_twenty_thousand(self):
+        w = self.world
+        self.assertEqual(w.once().code, 0)
+        db = sqlite3.connect(w.state / "ledger.db")
+        # rows of one site, years back: the site "old" is ours in a copy of the configuration
+        db.execute("""
+            WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 19999)
+            INSERT INTO object (bucket, key, etag, size, last_modified, category, org, site, date, request, is_zip, state, path,
+                plain_size, sha256, checks, fingerprint, staged_etag, cause, detail, attempts, next_try, first_seen, published_at)
+            SELECT bucket, 'universityx/old/events/' || i, etag, size, last_modified, category, org, 'old',
+                date('2024-01-01', '-' || (i % 5000) || ' days'), '', 0, state, 'x' || i, plain_size, sha256, checks, fingerprint,
+                staged_etag, cause, detail, attempts, next_try, first_seen, published_at
+            FROM n, (SELECT * FROM object WHERE category = 0 LIMIT 1)""")
+        db.commit()
+        db.close()
+        for args, limit in ((["status"], 0.1), (["plan"], 1.0), (["metrics"], 0.25), (["gaps"], 0.25)):
+            best = min(self.seconds(*args) for _ in range(5))
+            self.assertLess(best, limit, args)
+
+    def seconds(self, *args):
+        began = time.monotonic()
+        self.ctl(*args)
+        return time.monotonic() - began
+
+
+if __name__ == "__main__":
+    unittest.main()
