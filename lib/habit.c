@@ -137,7 +137,13 @@ static bool is_usual(const struct habit_series *s, int day, int last)
                 had += has_day(s, d);
         if (seen >= 2)
                 return had * 100 >= seen * USUAL_PERCENT;
-        /* A young series: any weekday counts. */
+        /* The first weeks of a series: what followed tells too. */
+        int newest = s->days[s->n - 1].day;
+        for (d = day + WEEK; d <= newest && seen < WEEKS_BACK; d += WEEK, seen++)
+                had += has_day(s, d);
+        if (seen >= 2)
+                return had * 100 >= seen * USUAL_PERCENT;
+        /* Of a series that is that short any weekday counts. */
         seen = had = 0;
         for (d = last; d >= first && seen < WEEKS_BACK * WEEK; d--, seen++)
                 had += has_day(s, d);
