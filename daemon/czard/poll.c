@@ -381,7 +381,7 @@ static void arm(struct poll *p, uint64_t after_usec)
 }
 
 /* The loop's clock stands still while the machine sleeps; so the timer looks at CLOCK_BOOTTIME at least every
- * minute's worth of waking and never sleeps past what is due. */
+ * minute of waking. */
 static void on_timer(uv_timer_t *timer)
 {
         struct poll *p = timer->data;
@@ -392,8 +392,9 @@ static void on_timer(uv_timer_t *timer)
                 arm(p, interval - spread + (spread ? retry_random() % (2 * spread) : 0));
                 poll_now(p, full);
         }
-        uint64_t wait = p->next_usec - now_usec(CLOCK_BOOTTIME);
-        uv_timer_start(timer, on_timer, wait / USEC_PER_MSEC + 1, 0);
+        now = now_usec(CLOCK_BOOTTIME); /* may be past next_usec by now */
+        uint64_t wait = p->next_usec > now ? p->next_usec - now : 0;
+        uv_timer_start(timer, on_timer, MIN(wait, USEC_PER_MINUTE) / USEC_PER_MSEC + 1, 0);
 }
 
 void poll_schedule(struct poll *p)
