@@ -34,6 +34,7 @@ struct queue {
         unsigned files_running, archives_running;
         int64_t retry_at; /* seconds, 0: none */
         bool look_at_all; /* the next plan looks at IGNORED objects too */
+        bool pumping, pump_again;
         struct queue_progress progress;
         uv_timer_t retry, watch;
         unsigned open_handles;
@@ -288,7 +289,8 @@ static void on_retry(uv_timer_t *timer)
 
 void queue_retry_at(struct queue *q, int64_t when)
 {
-        if (q->retry_at != 0 && q->retry_at <= when)
+        /* Once stopped, what still ends must not keep the loop alive. */
+        if (q->d->stopped || (q->retry_at != 0 && q->retry_at <= when))
                 return;
         q->retry_at = when;
         int64_t wait = when - (int64_t)time(NULL);
@@ -306,7 +308,7 @@ static void on_watch(uv_timer_t *timer)
 
 void queue_watch_pause(struct queue *q)
 {
-        if (q && !q->d->options.once && !uv_is_active((uv_handle_t *)&q->watch))
+        if (q && !q->d->options.once && !q->d->stopped && !uv_is_active((uv_handle_t *)&q->watch))
                 uv_timer_start(&q->watch, on_watch, PAUSE_LOOK_MSEC, PAUSE_LOOK_MSEC);
 }
 
@@ -352,12 +354,21 @@ static void pump(struct queue *q)
         struct director *d = q->d;
         if (d->stopping || !d->ready || (q->archives.n + q->files.n > 0 && !pause_check(d)))
                 return;
+        /* A job may end while it is started: the next is not started on top of it, but after it. */
+        q->pump_again = true;
+        if (q->pumping)
+                return;
+        q->pumping = true;
         unsigned workers = d->n_pools > 0 ? pool_size(d->pools[0]) : 1;
         unsigned files = (unsigned)MIN(d->config->s3.max_transfers, FILES_A_WORKER * workers + 1);
-        while (q->archives.next < q->archives.n && q->archives_running < 1 && d->pauses == 0)
-                start(q, q->archives.v[q->archives.next++], &q->archives_running);
-        while (q->files.next < q->files.n && q->files_running < files && d->pauses == 0)
-                start(q, q->files.v[q->files.next++], &q->files_running);
+        while (q->pump_again) {
+                q->pump_again = false;
+                while (q->archives.next < q->archives.n && q->archives_running < 1 && d->pauses == 0)
+                        start(q, q->archives.v[q->archives.next++], &q->archives_running);
+                while (q->files.next < q->files.n && q->files_running < files && d->pauses == 0)
+                        start(q, q->files.v[q->files.next++], &q->files_running);
+        }
+        q->pumping = false;
 }
 
 void queue_job_done(struct queue *q, struct job *j)
