@@ -106,7 +106,12 @@ void record_flush(struct record *r)
         if (!r->open)
                 return;
         r->open = false;
-        if (audit_sync(r->d->audit, &e) < 0 || ledger_commit(r->d->ledger, &e) < 0)
+        int err = audit_sync(r->d->audit, &e);
+        if (err < 0)
+                ledger_rollback(r->d->ledger); /* never newer than the audit, and never left open */
+        else
+                err = ledger_commit(r->d->ledger, &e);
+        if (err < 0)
                 state_trouble(r->d, &e);
 }
 
