@@ -382,6 +382,8 @@ static void judge(struct run *run, struct pgp_verdict *ret)
         pgp_verdict(&run->status, &run->frame, &policy, ret);
         if (key_expired(p, run->status.key, time(NULL)))
                 ret->warnings |= PGP_WARN_KEY_EXPIRED;
+        if (ret->error.cause == CAUSE_NONE && run->status.binary && run->plain_size < run->status.announced)
+                error_set(&ret->error, CAUSE_BAD_PGP, EBADMSG, "the plaintext is cut off");
         if (run->err)
                 error_set(&ret->error, CAUSE_HELPER, -run->err, "out of memory");
         if (run->failed.cause) {

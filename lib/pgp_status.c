@@ -66,8 +66,12 @@ static void on_valid_signature(struct pgp_status *s, const char *args)
         copy_word(sig->primary, sizeof(sig->primary), args, 9);
 }
 
-static void on_plaintext(struct pgp_status *s)
+/* PLAINTEXT <format> <timestamp> <name> */
+static void on_plaintext(struct pgp_status *s, const char *args)
 {
+        char format[4];
+        copy_word(format, sizeof(format), args, 0);
+        s->binary = streq(format, "62");
         s->plaintexts++;
         if (s->begun != 1 || s->ended)
                 s->plaintext_outside = true;
@@ -122,7 +126,9 @@ int pgp_status_line(struct pgp_status *s, const char *keyword, const char *args)
         } else if (streq(keyword, "DECRYPTION_INFO")) {
                 on_info(s, args);
         } else if (streq(keyword, "PLAINTEXT")) {
-                on_plaintext(s);
+                on_plaintext(s, args);
+        } else if (streq(keyword, "PLAINTEXT_LENGTH")) {
+                s->announced = strtoull(args, NULL, 10);
         } else if (streq(keyword, "VALIDSIG")) {
                 on_valid_signature(s, args);
         } else if (streq(keyword, "ERROR")) {
@@ -167,6 +173,7 @@ static void list_recipients(const struct pgp_status *s, struct pgp_verdict *ret)
         }
 }
 
+static const char wrong_signature[] = "a signature in it is wrong";
 static const char damaged[] = "the encrypted data was altered or damaged";
 
 /* Our key is named, yet there is no session key. */
@@ -244,7 +251,7 @@ static void judge_signatures(
         if (policy->signatures == SIGNATURES_NONE)
                 return;
         if (bad)
-                error_set(&ret->error, CAUSE_SIGNATURE, EBADMSG, "a signature in it is wrong");
+                error_set(&ret->error, CAUSE_SIGNATURE, EBADMSG, "%s", wrong_signature);
         else if (good)
                 ret->checks |= CHECK_SIGNATURE;
         else if (policy->signatures == SIGNATURES_REQUIRED)
@@ -270,6 +277,22 @@ static bool is_damaged(const struct pgp_status *s, const struct frame *f)
         return s->bad_mdc || (failed && s->informed && !s->ended) || (failed && is_aead(s, f));
 }
 
+/* gpg --batch ends at once at a wrong signature, before it has looked at the MDC. */
+static bool has_bad_signature(const struct pgp_status *s)
+{
+        for (size_t i = 0; i < s->n_signatures; i++)
+                if (s->signatures[i].kind == SIGNATURE_BAD)
+                        return true;
+        return false;
+}
+
+/* A whole MDC over packets that are not whole: gpg 2.2 gives out what there is, says DECRYPTION_OKAY and
+ * GOODMDC, and exits with 2. So it does for a signature that it cannot check. */
+static bool is_cut_within(const struct pgp_status *s)
+{
+        return s->exit_status > 0 && s->n_signatures == 0;
+}
+
 /* There was a session key: is what came out whole and unaltered? */
 static void judge_content(const struct pgp_status *s, const struct frame *f, struct pgp_verdict *ret)
 {
@@ -283,6 +306,8 @@ static void judge_content(const struct pgp_status *s, const struct frame *f, str
                 text = fault;
         else if (!s->begun)
                 text = "no encrypted data in the message";
+        else if (!s->bad_mdc && !s->ended && has_bad_signature(s))
+                cause = CAUSE_SIGNATURE, text = wrong_signature;
         else if (is_damaged(s, f))
                 cause = CAUSE_BAD_MDC, text = damaged;
         else if (s->plaintexts > 1 || s->plaintext_outside)
@@ -298,6 +323,8 @@ static void judge_content(const struct pgp_status *s, const struct frame *f, str
                 cause = CAUSE_NO_MDC, text = "gpg did not confirm the integrity";
         else if (s->plaintexts == 0)
                 text = "no plaintext in the message";
+        else if (is_cut_within(s))
+                text = "what is within the message is not whole";
         if (text)
                 error_set(&ret->error, cause, EBADMSG, "%s", text);
         else

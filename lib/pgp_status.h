@@ -29,6 +29,8 @@ struct pgp_status {
         unsigned begun, ended, okay, failed, good_mdc, bad_mdc, plaintexts, no_data, unexpected;
         unsigned asked_passphrase; /* for a symmetric session key */
         bool plaintext_outside;    /* plaintext that was not encrypted */
+        bool binary;               /* the plaintext is given out as it is */
+        uint64_t announced;        /* bytes of it by its header, 0: not known before its end */
         bool informed, mdc, aead;  /* DECRYPTION_INFO came, and what it said */
         unsigned pkdecrypt_error;  /* libgpg-error code, 0: none */
         int exit_status;           /* of gpg; -1: a signal, or not known */

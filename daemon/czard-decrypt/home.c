@@ -11,20 +11,25 @@
 
 /* gpg never starts an agent or dirmngr, never looks anything up, never asks. Not "quiet": that also silences
  * the status lines NO_SECKEY and ERROR pkdecrypt_failed (print_pkenc_list in gpg's mainproc.c). */
-static const char gpg_conf[] = "batch\n"
-                               "no-tty\n"
-                               "no-greeting\n"
-                               "no-autostart\n"
-                               "disable-dirmngr\n"
-                               "no-auto-key-retrieve\n"
-                               "no-auto-key-locate\n"
-                               "no-auto-check-trustdb\n"
-                               "trust-model always\n"
-                               "no-permission-warning\n"
-                               "no-random-seed-file\n"
-                               "no-symkey-cache\n"
-                               "lock-never\n"
-                               "exit-on-status-write-error\n";
+#define GPG_CONF                                                                                             \
+        "batch\n"                                                                                            \
+        "no-tty\n"                                                                                           \
+        "no-greeting\n"                                                                                      \
+        "no-autostart\n"                                                                                     \
+        "disable-dirmngr\n"                                                                                  \
+        "no-auto-key-retrieve\n"                                                                             \
+        "no-auto-key-locate\n"                                                                               \
+        "no-auto-check-trustdb\n"                                                                            \
+        "trust-model always\n"                                                                               \
+        "no-permission-warning\n"                                                                            \
+        "no-random-seed-file\n"                                                                              \
+        "no-symkey-cache\n"                                                                                  \
+        "lock-never\n"                                                                                       \
+        "exit-on-status-write-error\n"
+static const char gpg_conf[] = GPG_CONF;
+
+/* Without it a wrong signature ends gpg, whether anybody asked for signatures or not. */
+static const char gpg_conf_no_verify[] = GPG_CONF "skip-verify\n";
 
 /* The home is this worker's own and lies on tmpfs, so a costly S2K would protect nothing, yet be paid at
  * every single private-key operation. */
@@ -135,7 +140,7 @@ static int open_folder(const char *path, mode_t forbidden, struct error *e)
         return r < 0 ? r : take_fd(&fd);
 }
 
-int home_prepare(const char *home, const char *source, struct error *e)
+int home_prepare(const char *home, const char *source, bool verify, struct error *e)
 {
         _cleanup_close_ int to = open_folder(home, 0077, e);
         if (to < 0)
@@ -147,7 +152,7 @@ int home_prepare(const char *home, const char *source, struct error *e)
         if (r == 0)
                 r = copy_key_files(from, to, e);
         if (r == 0)
-                r = write_file(to, "gpg.conf", gpg_conf, e);
+                r = write_file(to, "gpg.conf", verify ? gpg_conf : gpg_conf_no_verify, e);
         if (r == 0)
                 r = write_file(to, "gpg-agent.conf", agent_conf, e);
         if (r < 0)

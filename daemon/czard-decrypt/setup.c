@@ -190,7 +190,7 @@ static int set_up(struct worker *w, const struct message *m, struct strbuf *warn
                 return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
         int r = m->n_fds ? read_passphrase(m->fds[0], &w->passphrase, e) : secret_alloc(0, &w->passphrase);
         if (r == 0)
-                r = home_prepare(w->home, s->source, e);
+                r = home_prepare(w->home, s->source, options.signatures != SIGNATURES_NONE, e);
         if (r == 0)
                 r = find_socket(w->home, socket, sizeof(socket), e);
         if (r == 0)

@@ -42,7 +42,7 @@ ssize_t worker_read(void *arg, int fd, void *p, size_t n);
 void worker_tidy(struct worker *w);
 
 /* home.c: fills the empty folder home with our configuration and the keys of source. */
-int home_prepare(const char *home, const char *source, struct error *e);
+int home_prepare(const char *home, const char *source, bool verify, struct error *e);
 
 /* setup.c: a fresh agent that knows the passphrase. arg is the struct worker. 0 or -errno. */
 int worker_revive(void *arg);

@@ -132,6 +132,33 @@ static void integrity(void **state)
         assert_true(v.again);
 }
 
+/* A good MDC over packets that are cut: what gpg writes is as of a good message, but it exits with 2. */
+static void packets_cut_within(void **state)
+{
+        (void)state;
+        static const char unknown[] = HEAD CONTENT "ERRSIG x 1 10 00 1 9\nNO_PUBKEY x\n" TAIL;
+        assert_int_equal(judge_with(GOOD, "\xd2\x01x", SIGNATURES_OPTIONAL, 2), CAUSE_BAD_PGP);
+        assert_int_equal(judge_with(GOOD, "\xd2\x01x", SIGNATURES_OPTIONAL, -1), CAUSE_NONE);
+        /* a signer that is not known makes it exit with 2, too */
+        assert_int_equal(judge_with(unknown, "\xd2\x01x", SIGNATURES_OPTIONAL, 2), CAUSE_NONE);
+        struct pgp_status s = {};
+        assert_int_equal(pgp_status_line(&s, "PLAINTEXT", "62 0 "), 0);
+        assert_int_equal(pgp_status_line(&s, "PLAINTEXT_LENGTH", "1640"), 0);
+        assert_true(s.binary && s.announced == 1640);
+        assert_int_equal(pgp_status_line(&s, "PLAINTEXT", "74 0 x"), 0);
+        assert_false(s.binary);
+        pgp_status_done(&s);
+}
+
+/* gpg --batch ends at a wrong signature, and with it the status lines. */
+static void a_wrong_signature_ends_it(void **state)
+{
+        (void)state;
+        static const char lines[] = HEAD CONTENT "NEWSIG\nBADSIG x y\nFAILURE gpg-exit 33554433\n";
+        assert_int_equal(judge_with(lines, "\xd2\x01x", SIGNATURES_OPTIONAL, 1), CAUSE_SIGNATURE);
+        assert_int_equal(judge_with(lines, "\xd2\x01x", SIGNATURES_REQUIRED, -1), CAUSE_SIGNATURE);
+}
+
 /* What gpg 2.2.40 writes of an AEAD message that was cut off or altered: all is well. It exits with 2. */
 static void aead_needs_the_exit_status(void **state)
 {
@@ -290,6 +317,8 @@ int main(void)
                 cmocka_unit_test(good_ones),
                 cmocka_unit_test(nothing_less_is_good),
                 cmocka_unit_test(integrity),
+                cmocka_unit_test(packets_cut_within),
+                cmocka_unit_test(a_wrong_signature_ends_it),
                 cmocka_unit_test(aead_needs_the_exit_status),
                 cmocka_unit_test(whose_fault_is_a_missing_session_key),
                 cmocka_unit_test(the_frame_has_a_say),
