@@ -167,6 +167,11 @@ static void write_line(
         add_str(j, "org", entry->org);
         add_str(j, "site", entry->site);
         add_str(j, "date", entry->date);
+        add_str(j, "staging_id", entry->staging_id);
+        if (entry->object_size > 0)
+                json_u64(j, "object_size", entry->object_size);
+        if (entry->checks > 0)
+                json_u64(j, "checks", entry->checks);
         if (entry->uid >= 0)
                 json_i64(j, "uid", entry->uid);
         json_str(j, "prev", prev);

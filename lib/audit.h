@@ -24,6 +24,10 @@ struct audit_entry {
         const char *path;      /* relative to the staging root */
         const char *group, *fingerprint, *cause, *config_sha256, *reason, *category, *org, *site, *date;
         int64_t uid; /* of the admin who asked, -1: none */
+        /* What a lost ledger could not be rebuilt without. */
+        const char *staging_id; /* of the volume: "start", "adopt" */
+        uint64_t object_size;   /* in S3, or in the archive; 0: does not apply */
+        uint32_t checks;        /* CHECK_... bits of ledger.h; 0: none */
 };
 
 /* Opens or creates the file (0640) in dir_fd, cuts a torn last line, and reads sequence and head. 0 or

@@ -33,6 +33,7 @@ struct audit_entry steward_entry(const struct steward *s, const char *event, con
         a.site = *o->site ? o->site : NULL;
         a.date = *o->date ? o->date : NULL;
         a.mtime = o->last_modified;
+        a.object_size = o->size;
         return a;
 }
 

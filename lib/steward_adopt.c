@@ -140,6 +140,7 @@ static int take(struct adopt *a, struct ledger_object *o, const char *path, cons
         entry.path = path;
         entry.sha256 = o->has_sha256 && !o->is_zip ? o->sha256 : NULL;
         entry.size = o->plain_size;
+        entry.checks = o->checks;
         int r = steward_record(s, &entry, a->e);
         snprintf(o->path, sizeof(o->path), "%s", path);
         memcpy(o->staged_etag, o->etag, sizeof(o->staged_etag));
@@ -214,6 +215,7 @@ static int adopt_id(const struct steward *s, struct error *e)
         if (r == 0 && !*id)
                 r = staging_adopt_id(s->staging, id, e);
         struct audit_entry a = steward_entry(s, "adopt", NULL);
+        a.staging_id = id;
         if (r == 0)
                 r = steward_record(s, &a, e);
         return r < 0 ? r : ledger_meta_set(s->ledger, "staging-id", id, e);

@@ -215,8 +215,12 @@ static int open_all(struct director *d, struct error *e)
 void director_audit(struct director *d, const char *event)
 {
         struct error e = {};
-        struct audit_entry a = {
-                .event = event, .config_sha256 = d->config->sha256, .size = -1, .mtime = -1, .uid = -1};
+        struct audit_entry a = {.event = event,
+                .config_sha256 = d->config->sha256,
+                .staging_id = *d->staging_id ? d->staging_id : NULL,
+                .size = -1,
+                .mtime = -1,
+                .uid = -1};
         if (audit_append(d->audit, &a, &e) < 0 || audit_sync(d->audit, &e) < 0)
                 journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_ERR, .cause = e.cause},
                         "audit.jsonl: %s", e.text);

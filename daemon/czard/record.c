@@ -167,6 +167,7 @@ static struct audit_entry audit_of(const char *event, const struct ledger_object
                 .size = -1,
                 .mtime = o->last_modified,
                 .uid = -1,
+                .object_size = o->size,
         };
 }
 
@@ -185,6 +186,7 @@ void record_published(struct director *d, struct ledger_object *o, bool replaced
         a.sha256 = o->has_sha256 ? o->sha256 : NULL;
         a.group = group_of(d, o);
         a.fingerprint = *o->fingerprint ? o->fingerprint : NULL;
+        a.checks = o->checks;
         record_audit(d, &a);
         struct error e = {};
         if (audit_sync(d->audit, &e) < 0)
@@ -222,6 +224,8 @@ void record_member(struct director *d, const struct ledger_object *o, const stru
         a.size = m->plain_size;
         a.sha256 = m->has_sha256 ? m->sha256 : NULL;
         a.group = group_of(d, o);
+        a.object_size = m->size;
+        a.checks = m->checks;
         a.cause = m->cause != CAUSE_NONE ? cause_name(m->cause) : NULL;
         record_audit(d, &a);
 }

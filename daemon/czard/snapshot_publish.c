@@ -61,6 +61,8 @@ static void audit_members(struct snapshot *s)
                         .state = m->step == MEMBER_STAGED ? OBJECT_PUBLISHED : OBJECT_REJECTED,
                         .plain_size = m->plain_size,
                         .has_sha256 = m->has_sha256,
+                        .size = m->entry.size,
+                        .checks = m->checks,
                         .cause = m->cause};
                 snprintf(row.name, sizeof(row.name), "%s", str_visible(m->entry.name, name, sizeof(name)));
                 snprintf(row.path, sizeof(row.path), "%s", m->path ? m->path : "");

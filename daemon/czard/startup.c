@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is checked once, before anything is fetched. Every refusal says what to do. Order: state folder, lock,
- * ledger, audit, staging and its identity, groups, runtime folder, passphrase. */
+ * audit, ledger, staging and its identity, groups, runtime folder, passphrase. */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -13,6 +13,7 @@
 #include "director.h"
 #include "fsx.h"
 #include "limits.h"
+#include "rebuild.h"
 #include "record.h"
 #include "str.h"
 
@@ -63,7 +64,7 @@ int startup_state(struct director *d, struct error *e)
         if (r >= 0)
                 r = audit_open(d->state_fd, &d->audit, e);
         if (r >= 0)
-                r = ledger_open(d->config->state_dir, &d->ledger, e);
+                r = rebuild_open_ledger(d, e);
         return r;
 }
 

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ledger is an index: lost or damaged it is made anew from audit.jsonl, and nothing that is staged is
+ * fetched again. A ledger that does not know its staging volume has never been used: it is a new one, also
+ * when a crash came between its making and its rebuilding. */
+#include "rebuild.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "ledger_rebuild.h"
+#include "str.h"
+#include "timespan.h"
+
+static void note(int priority, enum cause cause, const char *text)
+{
+        journal_event(EVENT_NOTE, &(struct journal_fields){.priority = priority, .cause = cause}, "%s", text);
+}
+
+/* 0, -EUCLEAN when it is damaged, -errno. */
+static int open_checked(struct director *d, struct error *e)
+{
+        int r = ledger_open(d->config->state_dir, &d->ledger, e);
+        if (r < 0)
+                return r;
+        r = ledger_check_rows(d->ledger, e);
+        if (r < 0)
+                d->ledger = ledger_free(d->ledger);
+        return r;
+}
+
+static int set_aside(struct director *d, const struct error *why, struct error *e)
+{
+        char text[700];
+        snprintf(text, sizeof(text),
+                "the ledger is damaged (%s): it is moved away and rebuilt from audit.jsonl", why->text);
+        note(LOG_WARNING, CAUSE_IO, text);
+        return ledger_set_aside(d->config->state_dir, e);
+}
+
+static bool has_entries(const struct director *d)
+{
+        const char *head = audit_head(d->audit);
+        return head[strspn(head, "0")] != 0;
+}
+
+static int rebuild(struct director *d, struct error *e)
+{
+        struct ledger_rebuilt done;
+        struct error broken = {};
+        char text[700];
+        uint64_t lines;
+        if (audit_verify(d->state_fd, NULL, &lines, &broken) == -EBADMSG) {
+                snprintf(text, sizeof(text), "%s; the ledger is rebuilt from it all the same", broken.text);
+                note(LOG_ERR, broken.cause, text);
+        }
+        int r = ledger_rebuild(d->ledger, d->state_fd, d->config->limits.max_name, &done, e);
+        if (r < 0)
+                return error_prefix(e, "rebuilding the ledger");
+        snprintf(text, sizeof(text),
+                "there was no ledger: rebuilt from %llu lines of audit.jsonl (%llu of them unreadable): %llu "
+                "objects, %llu members",
+                (unsigned long long)done.lines, (unsigned long long)done.unreadable,
+                (unsigned long long)done.objects, (unsigned long long)done.members);
+        note(LOG_WARNING, CAUSE_NONE, text);
+        return 0;
+}
+
+int rebuild_open_ledger(struct director *d, struct error *e)
+{
+        struct error damage = {};
+        char id[STAGING_ID_SIZE];
+        int r = open_checked(d, &damage);
+        if (r == -EUCLEAN) {
+                r = set_aside(d, &damage, e);
+                if (r == 0)
+                        r = open_checked(d, e);
+        } else if (r < 0 && e) {
+                *e = damage;
+        }
+        if (r == 0)
+                r = ledger_meta_get(d->ledger, "staging-id", id, sizeof(id), e);
+        return r < 0 || *id || !has_entries(d) ? r : rebuild(d, e);
+}
+
+void rebuild_if_damaged(struct director *d)
+{
+        struct error e = {}, moved = {};
+        if (d->stopping || ledger_check_rows(d->ledger, &e) != -EUCLEAN)
+                return;
+        /* The connection keeps the file it has open; nothing is written to it any more that counts. */
+        if (ledger_set_aside(d->config->state_dir, &moved) < 0)
+                director_fail(d, &moved);
+        error_set(&e, CAUSE_IO, EUCLEAN,
+                "the ledger is damaged and was moved away: it is rebuilt at the next start");
+        director_fail(d, &e);
+}

@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From the audit record to a ledger. The record is outside input: a line that cannot be read, or does not
+ * fit, is passed over and counted.
+ *
+ * The lines of an archive's members stand right before the line of its publication. After a crash between
+ * them they may stand there without it. So the record is walked twice: first for the objects, noting which
+ * lines are the members of what each object has staged now; then for these. */
+#include "ledger_rebuild.h"
+
+#include <stdlib.h>
+
+#include "audit.h"
+#include "ledger_internal.h"
+#include "str.h"
+#include "timespan.h"
+
+#define VALUE_SIZE 4200
+
+/* Lines first to end - 1 are the members of what the object has staged. */
+struct span {
+        uint64_t first, end;
+        int64_t object_id;
+};
+
+struct rebuild {
+        struct ledger *l;
+        size_t max_name;
+        struct ledger_rebuilt count;
+        struct error *e;
+        /* member lines since the last line of another kind or object */
+        uint64_t batch_first;
+        char batch_bucket[64], batch_key[1025], batch_etag[129];
+        struct span *spans; /* by first, one an object at most: earlier ones have object_id 0 */
+        size_t n_spans, size_spans, at;
+        struct ledger_object o; /* of the span that is being filled */
+};
+
+/* One line while it is looked at. */
+struct line {
+        const char *p;
+        size_t len;
+        bool bad;
+};
+
+/* Copies the field; "" when it is not there. Too long or no JSON: the line is bad. */
+static bool field(struct line *l, const char *name, char *ret, size_t size)
+{
+        int r = audit_field(l->p, l->len, name, ret, size);
+        if (r < 0) {
+                ret[0] = 0;
+                l->bad |= r != -ENOENT;
+        }
+        return r == 0;
+}
+
+static int64_t field_number(struct line *l, const char *name, int64_t absent)
+{
+        char text[32];
+        uint64_t v;
+        if (!field(l, name, text, sizeof(text)))
+                return absent;
+        if (parse_u64(text, INT64_MAX, &v) < 0) {
+                l->bad = true;
+                return absent;
+        }
+        return (int64_t)v;
+}
+
+static int64_t field_time(struct line *l, const char *name)
+{
+        char text[32];
+        int64_t v = 0;
+        if (field(l, name, text, sizeof(text)) && time_parse_rfc3339(text, &v) < 0)
+                l->bad = true;
+        return v;
+}
+
+static bool field_sha256(struct line *l, uint8_t ret[SHA256_SIZE])
+{
+        char text[SHA256_HEX];
+        memset(ret, 0, SHA256_SIZE);
+        if (!field(l, "sha256", text, sizeof(text)))
+                return false;
+        if (strlen(text) == SHA256_HEX - 1 && hex_decode(text, ret, SHA256_SIZE) == 0)
+                return true;
+        l->bad = true;
+        return false;
+}
+
+/* --- objects --- */
+
+/* What the grammar of keys says, as far as the ledger wants to know it. */
+static void derive(struct ledger_object *o)
+{
+        char path[sizeof(o->path)], *part, *rest = path;
+        o->is_zip = (o->category == CATEGORY_DATABASE || o->category == CATEGORY_EMAIL_OPT_IN) &&
+                    str_ends(o->key, ".zip");
+        if (o->category != CATEGORY_RDX || *o->request)
+                return;
+        /* ORG/rdx/REQUEST/FILE */
+        snprintf(path, sizeof(path), "%s", o->path);
+        for (int i = 0; (part = strsep(&rest, "/")) && rest; i++)
+                if (i == 2 && strlen(part) < sizeof(o->request))
+                        snprintf(o->request, sizeof(o->request), "%s", part);
+}
+
+/* Which object the line is about: its row, made when it is new. 1: it is about none. */
+static int find_object(
+        struct rebuild *b, struct line *l, struct ledger_object *ret, struct ledger_object *said)
+{
+        char category[32];
+        memset(said, 0, sizeof(*said));
+        if (!field(l, "bucket", said->bucket, sizeof(said->bucket)) ||
+                !field(l, "key", said->key, sizeof(said->key)) || !*said->bucket || !*said->key)
+                return 1;
+        field(l, "etag", said->etag, sizeof(said->etag));
+        field(l, "org", said->org, sizeof(said->org));
+        field(l, "site", said->site, sizeof(said->site));
+        field(l, "date", said->date, sizeof(said->date));
+        field(l, "path", said->path, sizeof(said->path));
+        field(l, "category", category, sizeof(category));
+        said->category = category_from_name(category);
+        said->last_modified = field_time(l, "mtime");
+        said->size = (uint64_t)field_number(l, "object_size", 0);
+        if (l->bad || said->category == CATEGORY_MAX || !*said->org) {
+                l->bad = true;
+                return 1;
+        }
+        derive(said);
+        int r = ledger_find(b->l, said->bucket, said->key, ret, NULL);
+        if (r != -ENOENT)
+                return r < 0 ? error_set(b->e, CAUSE_IO, -r, "the new ledger cannot be read") : 0;
+        enum listed what;
+        *ret = *said;
+        ret->path[0] = 0; /* only what is staged has one */
+        r = ledger_listed(b->l, ret, 0, &what, b->e);
+        ret->first_seen = field_time(l, "time");
+        b->count.objects++;
+        return r;
+}
+
+static void staged(struct ledger_object *o, const struct ledger_object *said, struct line *l)
+{
+        snprintf(o->staged_etag, sizeof(o->staged_etag), "%s", o->etag);
+        snprintf(o->path, sizeof(o->path), "%s", said->path);
+        if (*said->request)
+                snprintf(o->request, sizeof(o->request), "%s", said->request);
+        field(l, "fingerprint", o->fingerprint, sizeof(o->fingerprint));
+        o->plain_size = field_number(l, "size", -1);
+        o->checks = (uint32_t)(field_number(l, "checks", 0) & UINT32_MAX);
+        o->has_sha256 = field_sha256(l, o->sha256);
+        o->published_at = field_time(l, "time");
+        o->state = OBJECT_PUBLISHED;
+}
+
+static void not_staged(struct ledger_object *o)
+{
+        o->path[0] = o->staged_etag[0] = 0;
+}
+
+static void failed(struct ledger_object *o, struct line *l)
+{
+        char cause[64];
+        field(l, "cause", cause, sizeof(cause));
+        o->cause = cause_from_name(cause);
+        if (o->cause == CAUSE_MAX)
+                o->cause = CAUSE_INTERNAL;
+        field(l, "reason", o->detail, sizeof(o->detail));
+        o->attempts = 1;
+        o->state = OBJECT_REJECTED;
+}
+
+/* The members of what the object has staged are those of the lines before this one, or none any more. */
+static int set_span(struct rebuild *b, const struct ledger_object *o, uint64_t first, uint64_t end)
+{
+        for (size_t i = b->n_spans; i-- > 0;)
+                if (b->spans[i].object_id == o->id) {
+                        b->spans[i].object_id = 0;
+                        break;
+                }
+        if (first == end)
+                return 0;
+        if (b->n_spans == b->size_spans) {
+                size_t size = b->size_spans ? 2 * b->size_spans : 64;
+                struct span *v = reallocarray(b->spans, size, sizeof(*v));
+                if (!v)
+                        return error_set(b->e, CAUSE_IO, ENOMEM, "out of memory");
+                b->spans = v;
+                b->size_spans = size;
+        }
+        b->spans[b->n_spans++] = (struct span){.first = first, .end = end, .object_id = o->id};
+        return 0;
+}
+
+static bool is_batch_of(const struct rebuild *b, const struct ledger_object *said)
+{
+        return b->batch_first != 0 && streq(b->batch_bucket, said->bucket) &&
+               streq(b->batch_key, said->key) && streq(b->batch_etag, said->etag);
+}
+
+enum event { PUBLISHED, ADOPTED, REJECTED, FORGOTTEN, PRUNED, MISSING, RESYNC, OTHER };
+
+static enum event event_of(const char *name)
+{
+        static const struct {
+                const char *name;
+                enum event event;
+        } events[] = {
+                {"published", PUBLISHED},
+                {"replaced", PUBLISHED},
+                {"adopted", ADOPTED},
+                {"rejected", REJECTED},
+                {"forgotten", FORGOTTEN},
+                {"pruned", PRUNED},
+                {"missing", MISSING},
+                {"resync", RESYNC},
+        };
+        for (size_t i = 0; i < ELEMENTSOF(events); i++)
+                if (streq(events[i].name, name))
+                        return events[i].event;
+        return OTHER;
+}
+
+static void apply(struct ledger_object *o, const struct ledger_object *said, enum event event, struct line *l)
+{
+        snprintf(o->etag, sizeof(o->etag), "%s", said->etag);
+        o->last_modified = said->last_modified;
+        if (said->size > 0)
+                o->size = said->size;
+        o->cause = CAUSE_NONE;
+        o->detail[0] = 0;
+        o->attempts = 0;
+        switch (event) {
+        case PUBLISHED:
+        case ADOPTED:
+                staged(o, said, l);
+                break;
+        case REJECTED:
+                failed(o, l);
+                break;
+        case FORGOTTEN:
+                not_staged(o);
+                o->has_sha256 = false;
+                o->plain_size = -1;
+                o->checks = 0;
+                o->state = OBJECT_FORGOTTEN;
+                break;
+        case PRUNED:
+                not_staged(o);
+                o->state = OBJECT_PRUNED;
+                break;
+        case MISSING:
+                o->state = OBJECT_MISSING;
+                break;
+        case RESYNC:
+                o->state = OBJECT_NEW;
+                break;
+        case OTHER:
+                break;
+        }
+}
+
+static int on_object(struct rebuild *b, struct line *l, enum event event, uint64_t number)
+{
+        struct ledger_object o, said;
+        int r = find_object(b, l, &o, &said);
+        if (r != 0)
+                return MIN(r, 0);
+        apply(&o, &said, event, l);
+        if (l->bad)
+                return 0;
+        r = ledger_save(b->l, &o, b->e);
+        if (r == 0 && event == PUBLISHED)
+                r = set_span(b, &o, is_batch_of(b, &said) ? b->batch_first : number, number);
+        else if (r == 0 && event == FORGOTTEN)
+                r = set_span(b, &o, number, number);
+        return r;
+}
+
+/* --- czard itself --- */
+
+static int set_fact(struct rebuild *b, const char *name, const char *value)
+{
+        return ledger_meta_set(b->l, name, value, b->e);
+}
+
+static int on_fact(struct rebuild *b, struct line *l, const char *event)
+{
+        char value[VALUE_SIZE], org[64], category[32], name[160];
+        if (field(l, "staging_id", value, sizeof(value)) && strlen(value) < sizeof(b->count.staging_id)) {
+                snprintf(b->count.staging_id, sizeof(b->count.staging_id), "%s", value);
+                return set_fact(b, "staging-id", value);
+        }
+        if (streq(event, "pause") || streq(event, "unpause")) {
+                field(l, "reason", value, sizeof(value));
+                return set_fact(b, "paused", streq(event, "pause") ? value : "");
+        }
+        if (streq(event, "latest") && field(l, "org", org, sizeof(org)) &&
+                field(l, "category", category, sizeof(category))) {
+                field(l, "date", value, sizeof(value));
+                snprintf(name, sizeof(name), "latest:%s:%s", org, category);
+                return set_fact(b, name, value);
+        }
+        return 0;
+}
+
+/* --- the two walks --- */
+
+static void on_batch(struct rebuild *b, struct line *l, uint64_t number)
+{
+        struct ledger_object said;
+        field(l, "bucket", said.bucket, sizeof(said.bucket));
+        field(l, "key", said.key, sizeof(said.key));
+        field(l, "etag", said.etag, sizeof(said.etag));
+        if (is_batch_of(b, &said))
+                return;
+        b->batch_first = number;
+        memcpy(b->batch_bucket, said.bucket, sizeof(b->batch_bucket));
+        memcpy(b->batch_key, said.key, sizeof(b->batch_key));
+        memcpy(b->batch_etag, said.etag, sizeof(b->batch_etag));
+}
+
+static int first_walk(const char *p, size_t len, uint64_t number, void *arg)
+{
+        struct rebuild *b = arg;
+        struct line l = {.p = p, .len = len};
+        char event[64];
+        int r = 0;
+        b->count.lines++;
+        bool known = field(&l, "event", event, sizeof(event));
+        if (known && (streq(event, "member") || streq(event, "member-rejected"))) {
+                on_batch(b, &l, number);
+                return 0;
+        }
+        enum event what = event_of(event);
+        if (known && what != OTHER)
+                r = on_object(b, &l, what, number);
+        else if (known)
+                r = on_fact(b, &l, event);
+        b->batch_first = 0;
+        b->count.unreadable += !known || l.bad;
+        return r;
+}
+
+static void top_of(const struct ledger_object *o, char *ret, size_t size)
+{
+        ret[0] = 0;
+        if (o->category == CATEGORY_DATABASE)
+                snprintf(ret, size, "%s-%s", o->org, o->date);
+}
+
+static int add_member(struct rebuild *b, struct line *l)
+{
+        const struct ledger_object *o = &b->o;
+        struct ledger_member m = {.object_id = o->id, .attempts = 1};
+        struct package_member parsed;
+        char event[64], path[1100], top[128], cause[64];
+        field(l, "event", event, sizeof(event));
+        field(l, "member", m.name, sizeof(m.name));
+        field(l, "path", path, sizeof(path));
+        top_of(o, top, sizeof(top));
+        bool known = package_parse_member(*top ? top : NULL, m.name, b->max_name, &parsed, NULL) == 0;
+        if (known) {
+                memcpy(m.course, parsed.course, sizeof(m.course));
+                memcpy(m.table, parsed.table, sizeof(m.table));
+                memcpy(m.path, parsed.path, sizeof(m.path));
+                m.failed = parsed.failed;
+        }
+        m.size = (uint64_t)field_number(l, "object_size", 0);
+        m.plain_size = field_number(l, "size", -1);
+        m.checks = (uint32_t)(field_number(l, "checks", 0) & UINT32_MAX);
+        m.has_sha256 = field_sha256(l, m.sha256);
+        m.state = streq(event, "member") ? OBJECT_PUBLISHED : OBJECT_REJECTED;
+        if (field(l, "cause", cause, sizeof(cause)))
+                m.cause = cause_from_name(cause) == CAUSE_MAX ? CAUSE_INTERNAL : cause_from_name(cause);
+        if (m.state == OBJECT_PUBLISHED) {
+                /* where it was put then counts, not what its name would give today */
+                const char *below = str_after(path, o->path);
+                if (!below || *below++ != '/' || !*below || strlen(below) >= sizeof(m.path))
+                        l->bad = true;
+                else
+                        snprintf(m.path, sizeof(m.path), "%s", below);
+        }
+        if (l->bad || !*m.name)
+                return 1;
+        b->count.members++;
+        return ledger_member_save(b->l, &m, b->e);
+}
+
+static int second_walk(const char *p, size_t len, uint64_t number, void *arg)
+{
+        struct rebuild *b = arg;
+        struct line l = {.p = p, .len = len};
+        while (b->at < b->n_spans && (b->spans[b->at].end <= number || b->spans[b->at].object_id == 0))
+                b->at++;
+        if (b->at == b->n_spans)
+                return 1;
+        const struct span *span = &b->spans[b->at];
+        if (number < span->first)
+                return 0;
+        if (b->o.id != span->object_id) {
+                int r = ledger_get(b->l, span->object_id, &b->o, b->e);
+                if (r < 0)
+                        return r;
+        }
+        int r = add_member(b, &l);
+        b->count.unreadable += r == 1;
+        return MIN(r, 0);
+}
+
+int ledger_rebuild(
+        struct ledger *l, int state_fd, size_t max_name, struct ledger_rebuilt *ret, struct error *e)
+{
+        struct rebuild b = {.l = l, .max_name = max_name, .e = e};
+        int r = ledger_begin(l, e);
+        if (r < 0)
+                return r;
+        r = audit_each(state_fd, first_walk, &b, e);
+        if (r == 0 && b.n_spans > 0)
+                r = audit_each(state_fd, second_walk, &b, e);
+        free(b.spans);
+        if (r < 0) {
+                ledger_rollback(l);
+                return r;
+        }
+        r = ledger_commit(l, e);
+        if (r == 0)
+                *ret = b.count;
+        return r;
+}
+
+/* --- is it damaged? --- */
+
+static int no_member(struct ledger_member *m, void *arg)
+{
+        (void)m;
+        (void)arg;
+        return 0;
+}
+
+struct look {
+        struct ledger *l;
+        struct error *e;
+};
+
+static int look_at_members(struct ledger_object *o, void *arg)
+{
+        struct look *look = arg;
+        return o->is_zip ? ledger_members(look->l, o->id, no_member, NULL, look->e) : 0;
+}
+
+int ledger_check_rows(struct ledger *l, struct error *e)
+{
+        struct look look = {.l = l, .e = e};
+        struct ledger_filter all = {};
+        int r = ledger_check(l, e);
+        return r < 0 ? r : ledger_each(l, &all, look_at_members, &look, e);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A ledger that was lost, or found damaged, is made anew from the audit record. What the record cannot tell
+ * (objects that were never staged, retries, GONE) comes with the next full listing; whether the files are
+ * still there says the next look at the disk. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "ledger.h"
+
+struct ledger_rebuilt {
+        uint64_t lines;            /* of the record */
+        uint64_t unreadable;       /* of these: passed over */
+        uint64_t objects, members; /* in the ledger now */
+        char staging_id[33];       /* "": the record does not tell */
+};
+
+/* Fills an empty ledger from state_fd's audit.jsonl, in one transaction. max_name: [limits] max_name, for the
+ * names of members. 0 or -errno; then the ledger is as it was. */
+int ledger_rebuild(
+        struct ledger *l, int state_fd, size_t max_name, struct ledger_rebuilt *ret, struct error *e);
+
+/* Pages, and every row of it: 0 or -EUCLEAN. */
+int ledger_check_rows(struct ledger *l, struct error *e);
