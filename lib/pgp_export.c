@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <gpgme.h>
+#include <openssl/crypto.h>
 #include <string.h>
 
 #define EXPORT_MOST (256 * KIB)
@@ -74,6 +75,13 @@ static gpgme_error_t export_into(
         return err;
 }
 
+/* GPGME reads what gpg writes into a buffer on its stack first: without a passphrase, that is the key. */
+static __attribute__((noinline)) void wipe_stack(void)
+{
+        char area[32 * KIB];
+        OPENSSL_cleanse(area, sizeof(area));
+}
+
 int pgp_export(const char *home, const char *const *fingerprints, size_t n, const struct secret *passphrase,
         char *const *wanted, size_t n_wanted, struct pgp_secret **ret, struct error *e)
 {
@@ -84,6 +92,7 @@ int pgp_export(const char *home, const char *const *fingerprints, size_t n, cons
         memcpy(patterns, fingerprints, MIN(n, ELEMENTSOF(patterns) - 1) * sizeof(*patterns));
         sink.data.len = 0;
         gpgme_error_t err = export_into(home, patterns, passphrase, &sink);
+        wipe_stack();
         int r;
         if (err || sink.full)
                 r = error_set(
