@@ -7,8 +7,11 @@
  * and what has no order (rdx, opt-in) whole. */
 #include "poll.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "missing.h"
@@ -49,7 +52,8 @@ struct poll {
         uint64_t started_usec, last_full_usec; /* CLOCK_BOOTTIME */
         uint64_t requests, listed, fresh, fresh_bytes;
         uint64_t next_usec; /* CLOCK_BOOTTIME, 0: none planned */
-        uv_timer_t timer;
+        int timer_fd;       /* CLOCK_BOOTTIME: the loop's own timers stand still while the machine sleeps */
+        uv_poll_t timer;
 };
 
 static void finish_poll(struct poll *p);
@@ -378,29 +382,30 @@ void poll_now(struct poll *p, bool full)
 static void arm(struct poll *p, uint64_t after_usec)
 {
         p->next_usec = now_usec(CLOCK_BOOTTIME) + after_usec;
+        struct itimerspec at = {.it_value = {.tv_sec = (time_t)(p->next_usec / USEC_PER_SEC),
+                                        .tv_nsec = (long)(p->next_usec % USEC_PER_SEC * 1000)}};
+        timerfd_settime(p->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
 }
 
-/* The loop's clock stands still while the machine sleeps; so the timer looks at CLOCK_BOOTTIME at least every
- * minute of waking. */
-static void on_timer(uv_timer_t *timer)
+static void on_timer(uv_poll_t *timer, int status, int events)
 {
         struct poll *p = timer->data;
+        uint64_t expirations;
+        (void)status;
+        (void)events;
+        if (read(p->timer_fd, &expirations, sizeof(expirations)) < 0)
+                return; /* armed anew since */
         uint64_t now = now_usec(CLOCK_BOOTTIME), interval = p->d->config->poll_interval_usec;
-        if (now >= p->next_usec) {
-                bool full = now >= p->last_full_usec + p->d->config->full_list_interval_usec;
-                uint64_t spread = interval / 10;
-                arm(p, interval - spread + (spread ? retry_random() % (2 * spread) : 0));
-                poll_now(p, full);
-        }
-        now = now_usec(CLOCK_BOOTTIME); /* may be past next_usec by now */
-        uint64_t wait = p->next_usec > now ? p->next_usec - now : 0;
-        uv_timer_start(timer, on_timer, MIN(wait, USEC_PER_MINUTE) / USEC_PER_MSEC + 1, 0);
+        bool full = now >= p->last_full_usec + p->d->config->full_list_interval_usec;
+        uint64_t spread = interval / 10;
+        arm(p, interval - spread + (spread ? retry_random() % (2 * spread) : 0));
+        poll_now(p, full);
 }
 
 void poll_schedule(struct poll *p)
 {
-        p->next_usec = now_usec(CLOCK_BOOTTIME);
-        uv_timer_start(&p->timer, on_timer, 0, 0);
+        arm(p, 0);
+        uv_poll_start(&p->timer, UV_READABLE, on_timer);
 }
 
 static void drop_listings(struct poll *p)
@@ -424,7 +429,7 @@ void poll_restart(struct poll *p)
 void poll_stop(struct poll *p)
 {
         p->stopped = true;
-        uv_timer_stop(&p->timer);
+        uv_poll_stop(&p->timer);
         drop_listings(p);
 }
 
@@ -471,7 +476,13 @@ int poll_new(struct director *d, struct poll **ret)
                 return r;
         }
         p->generation = atoll(generation);
-        uv_timer_init(&d->loop, &p->timer);
+        p->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+        r = p->timer_fd < 0 ? -errno : uv_poll_init(&d->loop, &p->timer, p->timer_fd);
+        if (r < 0) {
+                close_fd(p->timer_fd);
+                free(p);
+                return r;
+        }
         p->timer.data = p;
         *ret = p;
         return 0;
@@ -479,7 +490,9 @@ int poll_new(struct director *d, struct poll **ret)
 
 static void on_timer_closed(uv_handle_t *h)
 {
-        free(h->data);
+        struct poll *p = h->data;
+        close_fd(p->timer_fd);
+        free(p);
 }
 
 struct poll *poll_free(struct poll *p)
