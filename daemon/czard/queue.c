@@ -18,6 +18,8 @@
 
 #define PAUSE_LOOK_MSEC (60 * 1000)
 #define ONCE_TRIES 5
+/* No delay is longer than an hour: what waits for longer was written down by a clock that was wrong. */
+#define WAIT_MOST_SEC (2 * 3600)
 #define ONCE_WAIT_SEC 61 /* a minute, rounded up when it was written down */
 /* Files under way per worker: one being decrypted, the next already in its pipe. */
 #define FILES_A_WORKER 2
@@ -211,7 +213,7 @@ static void consider(struct plan *plan, int64_t id)
                 o.detail[0] = 0;
                 record_enter(d, &o, OBJECT_NEW);
         }
-        if (o.state == OBJECT_RETRY && o.next_try > plan->now) {
+        if (o.state == OBJECT_RETRY && o.next_try > plan->now && o.next_try <= plan->now + WAIT_MOST_SEC) {
                 if (queue_tries_again(d, &o) && (plan->next_retry == 0 || o.next_try < plan->next_retry))
                         plan->next_retry = o.next_try;
                 return;
