@@ -430,6 +430,13 @@ void record_unblock_buckets(struct director *d)
                 b->until_usec = 0;
 }
 
+void record_new_credentials(struct director *d)
+{
+        record_unblock_buckets(d);
+        for (struct bucket_block *b = d->record->blocks; b; b = b->next)
+                b->said_usec = 0;
+}
+
 void record_skew(struct director *d, int64_t sec)
 {
         struct record *r = d->record;

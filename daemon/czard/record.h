@@ -38,6 +38,8 @@ void record_credentials_refused(
         struct director *d, const char *bucket, const char *key_id, const char *detail);
 bool record_bucket_blocked(const struct director *d, const char *bucket);
 void record_unblock_buckets(struct director *d);
+/* After a reload: the credentials may be others, and another refusal is news. */
+void record_new_credentials(struct director *d);
 /* A key that has expired but decrypts; at most once a day. */
 void record_key_expired(struct director *d, const char *fingerprint);
 /* A server clock that is off, at most once an hour. */

@@ -98,6 +98,7 @@ void director_reload(struct director *d)
         if (director_open_pools(d, &e) < 0)
                 pause_enter(d, PAUSE_KEY, e.cause, e.text);
         fetcher_renew(d->fetcher);
+        record_new_credentials(d);
         queue_look_at_all(d->queue);
         poll_restart(d->poll);
         config_free(old);
