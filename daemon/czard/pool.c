@@ -105,6 +105,12 @@ static bool first_tries_again(struct pool *p, enum cause cause)
                start_worker(p, &e) >= 0;
 }
 
+/* It was set up before a reload, or is one too many since. */
+static bool is_outdated(const struct worker *w)
+{
+        return w->settings != w->pool->settings || w->pool->n > w->pool->spec.workers;
+}
+
 static void on_ready(struct worker *w, const struct proto_ready *ready)
 {
         struct pool *p = w->pool;
@@ -134,6 +140,8 @@ static void on_ready(struct worker *w, const struct proto_ready *ready)
                 worker_free(w);
                 return;
         }
+        if (is_outdated(w))
+                worker_free(w);
         serve_claims(p);
 }
 
@@ -345,7 +353,7 @@ void worker_release(struct worker *w)
         w->on_message = NULL;
         w->arg = NULL;
         set_state(w, WORKER_IDLE);
-        if (w->settings != p->settings || p->n > p->spec.workers)
+        if (is_outdated(w))
                 worker_free(w);
         serve_claims(p);
 }
