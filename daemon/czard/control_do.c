@@ -67,8 +67,16 @@ static void tell_progress(struct control_job *j)
         strv_done(&m);
 }
 
+static void release(struct control_job *j)
+{
+        if (j->holding)
+                queue_release(j->d->queue);
+        j->holding = false;
+}
+
 static void end(struct control_job *j, int status, const char *text)
 {
+        release(j);
         j->over = true;
         j->status = status;
         snprintf(j->text, sizeof(j->text), "%s", text);
@@ -265,6 +273,8 @@ static void begin_forget(struct control_job *j)
                 end_failed(j, &e);
                 return;
         }
+        queue_hold(j->d->queue);
+        j->holding = true;
         for (size_t i = 0; i < j->n; i++)
                 if (queue_busy(j->d->queue, j->ids[i])) {
                         /* The others that are dropped with it go on where they were. */
@@ -273,8 +283,11 @@ static void begin_forget(struct control_job *j)
                 }
 }
 
+/* -EAGAIN: a file of it is just being published; it is forgotten once that has ended. */
 static int forget_next(struct control_job *j, struct error *e)
 {
+        if (queue_busy(j->d->queue, j->ids[j->next]))
+                return -EAGAIN;
         struct steward s = steward_of(j);
         return steward_forget(&s, j->ids[j->next++], e);
 }
@@ -287,8 +300,12 @@ static void begin_prune(struct control_job *j)
         if (r == 0)
                 r = keep_plan(s.ledger, s.staging, &s.config->staging, (int64_t)time(NULL), &j->list, &e);
         j->n = j->list.n;
-        if (r < 0)
+        if (r < 0) {
                 end_failed(j, &e);
+                return;
+        }
+        queue_hold(j->d->queue);
+        j->holding = true;
 }
 
 static int prune_next(struct control_job *j, struct error *e)
@@ -304,7 +321,7 @@ static void step_items(struct control_job *j, int (*next)(struct control_job *, 
         int r = 0;
         while (r == 0 && j->next < j->n && now_usec(CLOCK_MONOTONIC) < until)
                 r = next(j, &e);
-        if (r < 0)
+        if (r < 0 && r != -EAGAIN)
                 end_failed(j, &e);
         else if (j->next >= j->n)
                 end(j, STATUS_WELL, "");
@@ -413,6 +430,7 @@ void control_job_step(struct control_job *j)
 
 void control_job_done(struct control_job *j)
 {
+        release(j);
         free(j->ids);
         j->ids = NULL;
         keep_list_done(&j->list);

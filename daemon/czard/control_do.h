@@ -34,6 +34,7 @@ struct control_job {
         size_t n, next;
         struct keep_list list; /* PRUNE */
         bool waiting;          /* RESYNC --wait: done when these are */
+        bool holding;          /* FORGET, PRUNE: nothing is started meanwhile */
         bool over;
         int status;
         char text[512];

@@ -105,6 +105,8 @@ static void close_if_drained(struct connection *c)
                 connection_free(c);
 }
 
+static void give_up(struct connection *c, const char *why);
+
 static void on_message(void *arg, struct message *m)
 {
         struct connection *c = arg;
@@ -135,10 +137,7 @@ static void on_message(void *arg, struct message *m)
                 finish(f, at, &m->done);
                 close_if_drained(c);
         } else {
-                journal_event(EVENT_HELPER_KILLED, NULL, "czard-fetch sent an unexpected message of type %u",
-                        m->type);
-                if (c->helper)
-                        helper_kill(c->helper);
+                give_up(c, "sent an unexpected message");
         }
 }
 
@@ -162,6 +161,16 @@ static void on_gone(void *arg, const struct error *e)
                 }
         }
         connection_free(c);
+}
+
+/* As a child it is killed; as a unit it is left, and the service manager's watchdog sees to it. */
+static void give_up(struct connection *c, const char *why)
+{
+        struct error e = {};
+        error_set(&e, CAUSE_HELPER, EIO, "%s", why);
+        journal_event(EVENT_HELPER_KILLED, &(struct journal_fields){.cause = CAUSE_HELPER},
+                "czard-fetch %s: given up; what it was doing is tried again", why);
+        on_gone(c, &e);
 }
 
 static int connect_unit(struct connection *c, struct error *e)
@@ -218,24 +227,13 @@ static struct connection *connection_for_new(struct fetcher *f, struct error *e)
         return f->connections = c;
 }
 
-/* As a child it is killed; as a unit it is left, and the service manager's watchdog sees to it. */
-static void give_up(struct connection *c)
-{
-        struct error e = {};
-        error_set(&e, CAUSE_HELPER, ETIMEDOUT, "said nothing for %u s",
-                (unsigned)(SILENCE_USEC / USEC_PER_SEC));
-        journal_event(EVENT_HELPER_KILLED, &(struct journal_fields){.cause = CAUSE_HELPER},
-                "czard-fetch %s: given up; what it was doing is tried again", e.text);
-        on_gone(c, &e);
-}
-
 static void on_tick(uv_timer_t *timer)
 {
         struct fetcher *f = timer->data;
         for (struct connection *c = f->connections, *next; c; c = next) {
                 next = c->next;
                 if (c->running > 0 && loop_usec(f) > c->heard_usec + SILENCE_USEC) {
-                        give_up(c);
+                        give_up(c, "said nothing for a minute");
                         break; /* callbacks may have changed the list; the next tick looks again */
                 }
         }

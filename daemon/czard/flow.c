@@ -70,6 +70,7 @@ static void on_worker(void *arg, struct message *m, const struct error *e)
                 return;
         }
         f->worker = NULL;
+        f->pipe_fd = close_fd(f->pipe_fd);
         set_verdict(f, e->cause, e->text);
         conclude(f);
 }

@@ -355,7 +355,7 @@ static void finish_poll(struct poll *p)
 
 void poll_now(struct poll *p, bool full)
 {
-        if (p->stopped)
+        if (p->stopped || !p->d->ready)
                 return;
         if (p->running > 0) {
                 p->again = true;

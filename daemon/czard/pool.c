@@ -23,6 +23,7 @@
 #define TICK_MSEC 5000
 #define RESTART_USEC (2 * USEC_PER_SEC)
 #define FIRST_TRIES 3
+#define FAILED_STARTS 5
 
 enum worker_state { WORKER_STARTING, WORKER_IDLE, WORKER_BUSY };
 
@@ -46,7 +47,7 @@ struct pool {
         enum signature_policy signatures;
         enum pgp_engine engine;
         char template[PATH_MAX]; /* the prepared home, "" before the first READY */
-        unsigned n, serial, first_tries;
+        unsigned n, serial, first_tries, failed_starts;
         unsigned settings; /* counts pool_reconfigure() */
         uint64_t last_death_usec;
         struct worker *workers;
@@ -57,6 +58,7 @@ struct pool {
 };
 
 static void serve_claims(struct pool *p);
+static void count_failed_start(struct pool *p, const char *why);
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -105,6 +107,21 @@ static bool first_tries_again(struct pool *p, enum cause cause)
                start_worker(p, &e) >= 0;
 }
 
+/* Workers do not come up at all: those who wait are told, and try again later. */
+static void count_failed_start(struct pool *p, const char *why)
+{
+        struct error e = {};
+        if (++p->failed_starts < FAILED_STARTS)
+                return;
+        p->failed_starts = 0;
+        error_set(&e, CAUSE_HELPER, EIO, "no czard-decrypt comes up: %s", why);
+        for (struct claim *c; (c = p->claims);) {
+                p->claims = c->next;
+                c->waiting = false;
+                c->on_message(c->arg, NULL, &e);
+        }
+}
+
 /* It was set up before a reload, or is one too many since. */
 static bool is_outdated(const struct worker *w)
 {
@@ -138,8 +155,10 @@ static void on_ready(struct worker *w, const struct proto_ready *ready)
                                 "czard-decrypt cannot use the key: %s", ready->outcome.detail);
                 p->last_death_usec = uv_now(p->loop) * USEC_PER_MSEC;
                 worker_free(w);
+                count_failed_start(p, ready->outcome.detail);
                 return;
         }
+        p->failed_starts = 0;
         if (is_outdated(w))
                 worker_free(w);
         serve_claims(p);
@@ -176,6 +195,8 @@ static void on_gone(void *arg, const struct error *e)
         worker_free(w);
         if (owner)
                 owner(owner_arg, NULL, &failed);
+        if (starting)
+                count_failed_start(p, e->text);
         if (starting && p->ready && !first_tries_again(p, CAUSE_HELPER)) {
                 pool_ready_fn *tell = p->ready;
                 p->ready = NULL;
@@ -285,6 +306,7 @@ static void serve_claims(struct pool *p)
         if (start_worker(p, &e) < 0) {
                 journal_event(EVENT_HELPER_DIED, &(struct journal_fields){.cause = e.cause}, "%s", e.text);
                 p->last_death_usec = now;
+                count_failed_start(p, e.text);
         }
 }
 

@@ -33,7 +33,7 @@ struct queue {
         struct director *d;
         struct ids archives, files;
         struct job *jobs;
-        unsigned files_running, archives_running;
+        unsigned files_running, archives_running, held;
         int64_t retry_at; /* seconds, 0: none */
         bool look_at_all; /* the next plan looks at IGNORED objects too */
         bool pumping, pump_again;
@@ -354,7 +354,7 @@ static void start(struct queue *q, int64_t id, unsigned *running)
 static void pump(struct queue *q)
 {
         struct director *d = q->d;
-        if (d->stopping || !d->ready || (q->archives.n + q->files.n > 0 && !pause_check(d)))
+        if (d->stopping || !d->ready || q->held > 0 || (q->archives.n + q->files.n > 0 && !pause_check(d)))
                 return;
         /* A job may end while it is started: the next is not started on top of it, but after it. */
         q->pump_again = true;
@@ -391,16 +391,47 @@ void queue_job_done(struct queue *q, struct job *j)
         director_check(q->d);
 }
 
+/* One that is not leaving yet, taken out of the list; NULL: none. */
+static struct job *take_staying(struct queue *q)
+{
+        for (struct job **at = &q->jobs; *at; at = &(*at)->next)
+                if (!(*at)->leaving) {
+                        struct job *j = *at;
+                        *at = j->next;
+                        return j;
+                }
+        return NULL;
+}
+
+/* A worker that is given up may go to another job, and that may end by it: the list is looked at anew each
+ * time. */
 void queue_cancel_all(struct queue *q)
 {
-        while (q->jobs) {
-                struct job *j = q->jobs;
-                q->jobs = j->next;
-                j->cancel(j);
+        for (struct job *j; (j = take_staying(q));) {
+                unsigned *running = j->o.is_zip ? &q->archives_running : &q->files_running;
+                j->leaving = true;
+                if (j->cancel(j)) {
+                        (*running)--;
+                } else {
+                        j->next = q->jobs;
+                        q->jobs = j;
+                }
         }
-        q->files_running = q->archives_running = 0;
         uv_timer_stop(&q->retry);
-        uv_timer_stop(&q->watch);
+        q->retry_at = 0;
+        if (q->d->stopping)
+                uv_timer_stop(&q->watch);
+}
+
+void queue_hold(struct queue *q)
+{
+        q->held++;
+}
+
+void queue_release(struct queue *q)
+{
+        if (--q->held == 0)
+                pump(q);
 }
 
 bool queue_busy(const struct queue *q, int64_t object_id)

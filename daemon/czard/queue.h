@@ -9,8 +9,10 @@ struct job {
         struct director *d;
         struct ledger_object o;
         uint64_t started_usec; /* CLOCK_MONOTONIC */
-        /* Drops what runs; the object goes back to NEW. Frees itself without queue_job_done(). */
-        void (*cancel)(struct job *j);
+        /* Drops what runs; the object goes back to NEW. True: it has freed itself. False: a thread still
+         * works for it; it calls queue_job_done() when that has ended, and until then its object is busy. */
+        bool (*cancel)(struct job *j);
+        bool leaving; /* cancel() was called */
         struct job *next;
 };
 
@@ -36,6 +38,9 @@ int queue_recover(struct queue *q);
 void queue_job_done(struct queue *q, struct job *j);
 /* Cancels every job. */
 void queue_cancel_all(struct queue *q);
+/* While held nothing is started. Counts. */
+void queue_hold(struct queue *q);
+void queue_release(struct queue *q);
 bool queue_busy(const struct queue *q, int64_t object_id);
 /* Nothing runs, nothing waits, and no retry of this run is to come. */
 bool queue_idle(const struct queue *q);

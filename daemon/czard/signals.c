@@ -27,6 +27,8 @@ void resync_all(struct director *d)
         _cleanup_free_ int64_t *ids = NULL;
         size_t n = 0;
         struct error e = {};
+        if (!d->ready)
+                return; /* the first poll of all is to come */
         record_unblock_buckets(d);
         record_open(d);
         if (ledger_ids(d->ledger, &f, &ids, &n, &e) < 0)
@@ -38,7 +40,10 @@ void resync_all(struct director *d)
                 o.next_try = 0;
                 ledger_save(d->ledger, &o, &e);
         }
-        pause_leave(d, PAUSE_KEY);
+        if (director_open_pools(d, &e) < 0)
+                pause_enter(d, PAUSE_KEY, e.cause, e.text);
+        else
+                pause_leave(d, PAUSE_KEY);
         poll_now(d->poll, true);
 }
 

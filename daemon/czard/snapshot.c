@@ -28,8 +28,7 @@ static void free_snapshot(struct snapshot *s)
 
 void snapshot_finish(struct snapshot *s)
 {
-        if (!s->cancelled)
-                queue_job_done(s->job.d->queue, &s->job);
+        queue_job_done(s->job.d->queue, &s->job);
         free_snapshot(s);
 }
 
@@ -151,17 +150,18 @@ static void get_directory(struct snapshot *s)
 
 /* --- life --- */
 
-static void cancel(struct job *j)
+static bool cancel(struct job *j)
 {
         struct snapshot *s = container_of(j, struct snapshot, job);
         s->cancelled = true;
         if (s->working)
-                return; /* the thread finishes; what comes after it frees */
+                return false; /* what comes after the thread ends it */
         if (s->state == SNAPSHOT_DIRECTORY)
                 flow_cancel(&s->directory);
         snapshot_cancel_runs(s);
         record_failed(j->d, &j->o, CAUSE_CANCELLED, "stopped", 0);
         free_snapshot(s);
+        return true;
 }
 
 struct job *snapshot_new(struct director *d, const struct ledger_object *o)

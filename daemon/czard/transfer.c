@@ -29,7 +29,7 @@ struct transfer {
         bool keep_replaced, replaces;
         int out_fd; /* the unnamed file */
 
-        bool publishing, cancelled;
+        bool publishing;
         uv_work_t work;
         struct error publish_error;
         char old_path[512], keep_as[REPLACED_NAME_SIZE];
@@ -43,8 +43,7 @@ static void transfer_free(struct transfer *t)
 
 static void finish(struct transfer *t)
 {
-        if (!t->cancelled)
-                queue_job_done(t->job.d->queue, &t->job);
+        queue_job_done(t->job.d->queue, &t->job);
         transfer_free(t);
 }
 
@@ -151,16 +150,15 @@ static const struct flow_ops flow_ops = {.granted = on_granted, .message = on_me
 
 /* --- life --- */
 
-static void cancel(struct job *j)
+static bool cancel(struct job *j)
 {
         struct transfer *t = container_of(j, struct transfer, job);
-        if (t->publishing) {
-                t->cancelled = true; /* the thread finishes; on_published() records and frees */
-                return;
-        }
+        if (t->publishing)
+                return false; /* on_published() records how it ended */
         flow_cancel(&t->flow);
         record_failed(j->d, &j->o, CAUSE_CANCELLED, "stopped", 0);
         transfer_free(t);
+        return true;
 }
 
 struct job *transfer_new(struct director *d, const struct ledger_object *o)
