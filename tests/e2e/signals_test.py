@@ -1,0 +1,431 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon and what comes from outside: signals, reloads, a wall clock that jumps. Without systemd."""
+
+import datetime
+import os
+import signal
+import struct
+import subprocess
+import time
+import unittest
+
+from czardtest import main, package
+from czardtest.daemon import Daemon, Held, until
+from czardtest.run import World, children, differences
+from czardtest.s3d import S3d
+
+TODAY = datetime.date.today()  # polls between full listings look at this year and the last
+SECOND = ("AKIASECOND0000EXAMPLE", "another/secret+")
+HELPERS = ("czard-fetch", "czard-decrypt")
+
+
+def credentials(world, name, key, secret):
+    path = world.folder / name
+    path.write_text(f"User Name,Access Key Id,Secret Access Key\nczar,{key},{secret}\n")
+    path.chmod(0o400)
+    return path
+
+
+class Case(unittest.TestCase):
+    """One package and one S3 for all tests of a class; each test a czard that knows nothing."""
+    package_options = {"days": 8, "weeks": 1, "courses": 1, "rdx": 1}
+
+    @classmethod
+    def setUpClass(cls):
+        w = cls.world = cls.enterClassContext(World(with_tls=False, end=(TODAY - datetime.timedelta(days=1)).isoformat(),
+                                                    **cls.package_options))
+        cls.s3 = cls.enterClassContext(S3d(w.package, w.facts, policy="open"))
+        cls.s3.stop()
+        with (cls.s3.folder / "credentials").open("a") as f:
+            f.write(" ".join(SECOND) + "\n")
+        cls.s3.start()
+        w.use(cls.s3.endpoint, tls_endpoint=False)
+        cls.events = [o for o in w.facts["objects"] if o["category"] == "events" and o["site"] == "edx"]
+
+    def setUp(self):
+        self.world.fresh()
+        self.config = self.world.config
+        self.config["daemon"]["poll_interval"] = "1h"
+        self.s3.forget_requests()
+        for file in self.s3.behaviours.iterdir():
+            file.unlink()
+
+    def held(self, *keys):
+        held = Held(self.world, *keys)
+
+        def give_back():
+            for key in keys:
+                if not held._there(key).exists():
+                    held.give(key)
+        self.addCleanup(give_back)
+        return held
+
+    def daemon(self, **kwargs):
+        return self.enterContext(Daemon(self.world, **kwargs))
+
+    def started(self, **kwargs):
+        """A daemon that has staged all there is."""
+        d = self.daemon(**kwargs)
+        d.synced()
+        return d
+
+    def gets(self, key):
+        return [r for r in self.s3.requests() if r.op == "get" and r.key == key]
+
+    def state(self, key):
+        return self.world.objects()[key]["state"]
+
+    def slow(self, key, rate=2000):
+        self.s3.behave("slow", op="get", key=key, drip=rate)
+
+    def fast(self):
+        (self.s3.behaviours / "slow").unlink()
+
+    def under_way(self, d, key):
+        d.wait(f"{key} under way", lambda: d.states().get(key) in ("FETCHING", "DECRYPTING"))
+
+    def nothing_left(self, pids):
+        """Of these processes none runs, and nothing waits below the runtime folder."""
+        until("helpers are gone", lambda: not [p for p in pids if os.path.exists(f"/proc/{p}")], 5)
+
+
+class UserSignals(Case):
+    def test_a_listing_that_is_asked_for_during_a_poll_is_not_lost(self):
+        d = self.started()
+        self.s3.behave("slow", op="list", delay=600)
+        mark = d.mark()
+        for _ in range(3):  # the second and the third while the first runs: one more poll
+            d.signal(signal.SIGUSR1)
+            time.sleep(0.15)
+        d.wait("two polls", lambda: len(d.events("poll-done", mark)) == 2)
+        time.sleep(1.2)
+        polls = d.events("poll-done", mark)
+        self.assertEqual(len(polls), 2)
+        for entry in polls:
+            self.assertIn("(full)", entry.message)
+
+    def test_an_object_that_came_after_its_prefix_was_listed(self):
+        key = self.events[0]["key"]
+        held = self.held(key)
+        d = self.started()
+        # The archives' listing is slow: the events' one ends long before, without the object.
+        self.s3.behave("slow", op="list", bucket="course-data", delay=1500)
+        d.signal(signal.SIGUSR1)
+        time.sleep(0.7)
+        path = held.give(key)
+        d.signal(signal.SIGUSR1)
+        d.wait("it is staged", path.exists)
+
+    def test_status(self):
+        d = self.started()
+        d.signal(signal.SIGUSR2)
+        self.assertIn("0 under way; next poll in ", d.until("status").message)
+
+    def test_signals_that_must_not_kill(self):
+        d = self.started()
+        for number in (signal.SIGPIPE, signal.SIGCHLD):
+            for pid in (d.pid, *d.helpers("czard-fetch"), *d.helpers("czard-decrypt")):
+                os.kill(pid, number)
+        d.poll()
+        self.assertEqual(d.events("helper-died"), [])
+
+    def test_retries_are_due_at_once(self):
+        key = self.events[0]["key"]
+        self.s3.behave("fault", op="get", key=key, status=503, code="SlowDown", retry_after=3000)
+        d = self.daemon()
+        d.until("poll-done")
+        d.wait("RETRY", lambda: d.states().get(key) == "RETRY")
+        (self.s3.behaviours / "fault").unlink()
+        d.poll()
+        d.wait("staged", lambda: self.state(key) == "PUBLISHED")
+
+
+class Stop(Case):
+    package_options = {"days": 8, "weeks": 0, "courses": 1, "rdx": 0, "event_size": 400000}
+
+    def test_during_a_transfer(self):
+        key = self.events[-1]["key"]
+        self.slow(key, 4000)
+        d = self.daemon()
+        self.under_way(d, key)
+        d.wait("the others are staged", lambda: list(d.states().values()).count("PUBLISHED") ==
+               len(self.world.facts["objects"]) - 1)
+        below = children(d.pid)
+        self.assertGreater(len(below), 1)
+        code, seconds = d.stop()
+        self.assertEqual(code, 0, d.lines[-20:])
+        self.assertLess(seconds, 10)
+        row = self.world.objects()[key]
+        self.assertEqual((row["state"], row["attempts"]), ("NEW", 0))
+        self.assertFalse((self.world.staging / self.events[-1]["path"]).exists())
+        self.assertEqual([e.event for e in d.entries if e.event in ("stopping", "stopped")], ["stopping", "stopped"])
+        self.nothing_left(below)
+        self.assertEqual([str(p) for p in self.world.run_folder.rglob("*")], [])
+        self.world.audit()
+        self.fast()
+        self.started()
+        self.assertEqual(self.world.differences(), [])
+
+    def test_a_second_signal_stops_at_once(self):
+        key = self.events[-1]["key"]
+        self.slow(key)
+        for number, pause in ((signal.SIGTERM, 0), (signal.SIGINT, 0.002), (signal.SIGTERM, 0.01), (signal.SIGTERM, 0.05)):
+            with self.subTest(pause=pause):
+                d = self.daemon()
+                self.under_way(d, key)
+                below = children(d.pid)
+                began = time.monotonic()
+                d.signal(signal.SIGTERM)
+                time.sleep(pause)
+                d.signal(number)
+                self.assertEqual(d.child.wait(5), 0)
+                self.assertLess(time.monotonic() - began, 3)
+                self.nothing_left(below)
+        # Frozen, so that both are there before it can act on the first.
+        d = self.daemon()
+        self.under_way(d, key)
+        below = children(d.pid)
+        d.signal(signal.SIGSTOP)
+        d.signal(signal.SIGTERM)
+        d.signal(signal.SIGINT)
+        d.signal(signal.SIGCONT)
+        self.assertEqual(d.child.wait(5), 0)
+        self.nothing_left(below)
+        self.fast()
+        self.started()
+        self.assertEqual(self.world.differences(), [])
+
+    def test_with_a_frozen_helper(self):
+        key = self.events[-1]["key"]
+        self.slow(key)
+        d = self.daemon()
+        self.under_way(d, key)
+        below = children(d.pid)
+        for name in HELPERS:
+            for pid in d.helpers(name):
+                os.kill(pid, signal.SIGSTOP)
+        code, seconds = d.stop()
+        self.assertEqual(code, 0)
+        self.assertLess(seconds, 10)
+        self.nothing_left(below)
+
+
+class Reload(Case):
+    def test_a_bad_file_changes_nothing(self):
+        key = self.events[0]["key"]
+        held = self.held(key)
+        self.config["daemon"]["poll_interval"] = "1s"
+        d = self.started()
+        good = self.world.ini().read_text()
+        wrong = good.replace("poll_interval = 1s", "poll_interval = 1h\npoll_intervall = 2h")
+        line = wrong.splitlines().index("poll_intervall = 2h") + 1
+        (self.world.folder / "czard.ini").write_text(wrong)
+        for _ in range(2):
+            mark = d.mark()
+            d.signal(signal.SIGHUP)
+            entry = d.until("reload-refused", mark)
+            self.assertIn(f"czard.ini:{line}:", entry.message)
+            self.assertIn("poll_interval", entry.message)
+            self.assertEqual(entry.level, "err")
+        self.assertEqual(d.events("reloaded"), [])
+        path = held.give(key)
+        d.wait("it polls as before", path.exists, 8)
+
+    def test_an_interval(self):
+        key = self.events[0]["key"]
+        held = self.held(key)
+        d = self.started()
+        path = held.give(key)
+        self.config["daemon"]["poll_interval"] = "500ms"
+        d.reload()
+        d.wait("it is staged", path.exists, 8)
+        mark = d.mark()
+        d.wait("polls", lambda: len(d.events("poll-done", mark)) >= 3, 8)
+        self.config["daemon"]["poll_interval"] = "1h"
+        d.reload()
+        d.wait("the poll of the reload", lambda: d.events("poll-done", d.entries.index(d.events("reloaded")[-1])))
+        time.sleep(0.5)
+        mark = d.mark()
+        time.sleep(2)
+        self.assertEqual(d.events("poll-done", mark), [])
+
+    def test_what_needs_a_restart_is_said(self):
+        d = self.started()
+        self.config["daemon"]["state_dir"] = self.world.folder / "elsewhere"
+        self.assertRegex(d.reload().message, r"state_dir needs a restart")
+
+    def test_new_credentials_while_a_transfer_runs(self):
+        running, later = self.events[0], self.events[1]
+        held = self.held(running["key"], later["key"])
+        self.config["s3"]["credentials"] = credentials(self.world, "first.csv", self.world.facts["access_key_id"],
+                                                       self.world.facts["secret_access_key"])
+        d = self.started()
+        self.slow(running["key"], running["size"] // 4)
+        self.s3.forget_requests()
+        first = held.give(running["key"])
+        d.poll()
+        self.under_way(d, running["key"])
+        time.sleep(0.5)
+        old = d.helpers("czard-fetch")
+        self.config["s3"]["credentials"] = credentials(self.world, "second.csv", *SECOND)
+        d.reload()
+        second = held.give(later["key"])
+        d.signal(signal.SIGUSR1)
+        d.wait("the next one is staged", second.exists)
+        self.assertFalse(first.exists(), "the slow one must still run, or this test says nothing")
+        d.wait("the slow one goes on", first.exists, 15)
+        slow, = self.gets(running["key"])
+        self.assertEqual((slow.status, slow.more["access_key"]), (200, self.world.facts["access_key_id"]))
+        quick, = self.gets(later["key"])
+        self.assertEqual(quick.more["access_key"], SECOND[0])
+        d.wait("the old czard-fetch ends", lambda: not set(old) & set(d.helpers("czard-fetch")))
+        d.wait("no zombie", lambda: not d.zombies())
+        self.assertEqual(len(d.helpers("czard-fetch")), 1)
+        self.assertEqual(d.events("helper-died"), [])
+
+    def test_a_reload_tries_refused_credentials_again(self):
+        good = self.config["s3"]["credentials"]
+        self.config["s3"]["credentials"] = credentials(self.world, "wrong.csv", "AKIAWRONG0000EXAMPLE", "x")
+        d = self.daemon()
+        for _ in range(2):
+            entry = d.until("credentials-refused", CZARD_ACCESS_KEY_ID="AKIAWRONG0000EXAMPLE")
+            self.assertEqual(entry.level, "err")
+        # Another wrong one is told at once, too.
+        self.config["s3"]["credentials"] = credentials(self.world, "wrong2.csv", "AKIAWRONG0001EXAMPLE", "x")
+        d.reload()
+        d.until("credentials-refused", CZARD_ACCESS_KEY_ID="AKIAWRONG0001EXAMPLE")
+        self.config["s3"]["credentials"] = good
+        mark = d.mark()
+        d.reload()
+        d.synced(mark)
+        self.assertEqual(self.world.differences(), [])
+
+    def test_limits(self):
+        key, other = self.events[0]["key"], self.events[1]["key"]
+        held = self.held(key, other)
+        d = self.started()
+        self.config["limits"] = {"max_plaintext": "1K"}
+        d.reload()
+        held.give(key)
+        d.signal(signal.SIGUSR1)
+        self.assertEqual(d.until("rejected").fields["CZARD_OBJECT"], key)
+        del self.config["limits"]
+        d.reload()
+        path = held.give(other)
+        d.signal(signal.SIGUSR1)
+        d.wait("within the limit", path.exists)
+        self.assertEqual(self.state(key), "REJECTED")
+
+    def test_workers(self):
+        keys = [o["key"] for o in self.events[:4]]
+        held = self.held(*keys)
+        self.config["daemon"]["workers"] = 1
+        d = self.started()
+        self.assertEqual(len(d.helpers("czard-decrypt")), 1)
+        self.slow("*", 1500)
+        self.config["daemon"]["workers"] = 3
+        d.reload()
+        for key in keys:
+            held.give(key)
+        d.signal(signal.SIGUSR1)
+        d.wait("three work", lambda: len(d.helpers("czard-decrypt")) == 3)
+        self.config["daemon"]["workers"] = 1
+        d.reload()
+        self.fast()
+        d.synced(d.mark() - 1)
+        d.wait("one stays", lambda: len(d.helpers("czard-decrypt")) <= 1)
+        d.wait("no zombie", lambda: not d.zombies())
+        self.assertEqual(self.world.differences(), [])
+
+    def test_another_package_with_a_key_of_its_own(self):
+        d = self.started()
+        folder = self.world.folder / f"other{self.world.generation}"
+        facts = package.make(folder, org="otherx", days=3, weeks=1, courses=1, rdx=1, end=TODAY.isoformat(), neighbours=False)
+        subprocess.run(["cp", "-a", "--", f"{folder}/buckets/.", self.world.package / "buckets"], check=True)
+        self.config["package otherx"] = {
+            "events": "s3://edx-course-data/otherx", "database": "s3://course-data", "homedir": folder / "gnupg",
+            "email_opt_in": "s3://course-data/email-opt-in", "rdx": "s3://edx-course-data/otherx/rdx"}
+        mark = d.mark()
+        d.reload()
+        published = lambda: [e for e in d.events("published", mark) if "CZARD_MEMBER" not in e.fields]  # noqa: E731
+        wanted = len([o for o in facts["objects"] if not o.get("superseded")])
+        d.wait("all of it is staged", lambda: len(published()) >= wanted, 40)
+        self.assertEqual(differences(folder / "expected" / "otherx", self.world.staging / "otherx"), [])
+        self.assertEqual(differences(self.world.package / "expected" / self.world.org,
+                                     self.world.staging / self.world.org), [])
+        self.assertEqual(len(published()), wanted, "nothing is fetched twice")
+        # And without it again: nothing is deleted.
+        del self.config["package otherx"]
+        mark = d.mark()
+        d.reload()
+        d.until("poll-done", mark)
+        self.assertEqual(differences(folder / "expected" / "otherx", self.world.staging / "otherx"), [])
+
+
+class Clock(Case):
+    """The wall clock jumps (NTP, an admin's hand, a dead battery)."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.shim = cls.world.folder / "clock_shim.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", cls.shim,
+                        os.path.join(os.path.dirname(os.path.abspath(__file__)), "clock_shim.c")], check=True)
+
+    def setUp(self):
+        super().setUp()
+        self.config["daemon"]["poll_interval"] = "500ms"
+        self.clock = self.world.folder / "clock"
+        self.clock.write_bytes(bytes(8))
+
+    def jump(self, seconds):
+        with self.clock.open("r+b", buffering=0) as f:
+            f.write(struct.pack("=q", seconds))
+
+    def shimmed(self):
+        return {"environment": (f"CLOCK_SHIM={self.clock}", f"LD_PRELOAD={self.shim}")}
+
+    def polls(self, d, seconds):
+        mark = d.mark()
+        time.sleep(seconds)
+        return len(d.events("poll-done", mark))
+
+    def test_no_storm_and_no_silence(self):
+        keys = [o["key"] for o in self.events[:4]]
+        held = self.held(*keys)
+        d = self.started(**self.shimmed())
+        for key, hours in zip(keys, (72, -72, 1, -48)):
+            with self.subTest(hours=hours):
+                self.jump(hours * 3600)
+                path = held.give(key)
+                d.wait("it is staged", path.exists, 8)
+                d.wait("recorded", lambda: self.state(key) == "PUBLISHED")  # noqa: B023
+                polls = self.polls(d, 3)
+                self.assertTrue(3 <= polls <= 8, polls)
+        self.assertEqual(self.world.differences(), [])
+        self.world.audit()
+
+    def test_a_retry_does_not_wait_for_a_clock_that_was_wrong(self):
+        key = self.events[0]["key"]
+        self.s3.behave("fault", op="get", key=key, status=503, code="SlowDown", retry_after=3000)
+        self.jump(400 * 86400)
+        d = self.daemon(**self.shimmed())
+        d.wait("RETRY", lambda: d.states().get(key) == "RETRY")
+        (self.s3.behaviours / "fault").unlink()
+        self.jump(0)
+        d.wait("staged", lambda: self.state(key) == "PUBLISHED", 10)
+
+    @unittest.skipIf(os.geteuid() != 0, "a locked process shows its timers to root only")
+    def test_the_time_of_a_suspend_counts(self):
+        d = self.started()
+        clocks = set()
+        for fd in os.listdir(f"/proc/{d.pid}/fd"):
+            for line in open(f"/proc/{d.pid}/fdinfo/{fd}"):
+                if line.startswith("clockid: "):
+                    clocks.add(int(line.split()[1]))
+        self.assertIn(time.CLOCK_BOOTTIME, clocks)
+
+
+if __name__ == "__main__":
+    main()
