@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Every call with which a program changes the disk, found by a run that notes them, is a place where it is killed, and
+one where the call fails; then czard runs again, and everything must be as if nothing had happened.
+
+    CZARD_BUILD=build/release tests/fault/crash_test.py [-v] [-k TEXT] [-j N]
+
+Each distinct call site once: killed there, and failed there with one of the errors in turn. CZARD_CRASH_FULL=1: every
+call of every site, killed and failed with each error."""
+
+import errno
+import os
+import shutil
+import subprocess
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from table import Base, Place, main
+
+from czardtest import keys, package  # table.py knows where they are
+from czardtest.run import build_folder, program, tree
+
+ERRORS = ["ENOSPC", "EDQUOT", "EIO", "EROFS", "EMFILE", "ENOMEM"]
+FULL = bool(os.environ.get("CZARD_CRASH_FULL"))
+SMALL = {"days": 2, "weeks": 1, "courses": 1, "sites": "edx", "rdx": 1, "odd": False, "neighbours": False, "armor": [],
+         "event_size": 3000, "member_size": 300}
+# What an entry may give as the cause of an error.
+CAUSES = {"ENOSPC": {"no-space"}, "EDQUOT": {"no-space"}, "EROFS": {"staging"}}
+ALSO = {"io-error", "configuration", "helper-failed"}
+
+
+def preload():
+    return build_folder() / "tests" / "disk_fault.so"
+
+
+class CrashPlace(Place):
+    """A place that begins as a scenario says, and can make programs die."""
+
+    def begin(self, scenario):
+        for name in ("state", "staging", "buckets", "expected"):
+            source = self.base.scenarios[scenario] / name
+            if source.exists():
+                target = self.folder / name
+                shutil.rmtree(target)
+                subprocess.run(["cp", "-a", source, target], check=True)
+
+    def environment(self):
+        return {**super().environment(), **self.fault}
+
+    fault = {}
+
+    def faulty(self, *args, who="czard", site="", nth=0, last=None, error=0, log=False):
+        """A run in which a call fails or kills. Returns its notes: [(call:site, errno, path, frames)]"""
+        file = self.folder / "calls"
+        file.touch()
+        os.truncate(file, 0)
+        os.truncate(file, 4 << 20)
+        self.fault = {"LD_PRELOAD": preload(), "DISK_FAULT_PROGRAM": who, "DISK_FAULT_LOG": file,
+                      "DISK_FAULT_ROOTS": f"{self.staging}:{self.state}:{self.run_folder}" if who != "czard" else
+                      f"{self.staging}:{self.state}", "DISK_FAULT_SITE": site, "DISK_FAULT_NTH": str(nth),
+                      "DISK_FAULT_ERRNO": str(error)}
+        if last is not None:
+            self.fault["DISK_FAULT_LAST"] = str(last)
+        self.fault = {k: str(v) for k, v in self.fault.items()}
+        try:
+            self.once(*args)
+        finally:
+            self.fault = {}
+        notes = []
+        for line in file.read_bytes()[8:].rstrip(b"\0").decode().splitlines():
+            key, err, path, *frames = line.split(" ")
+            notes.append((key, int(err), path.replace(f"{self.folder}/", ""), tuple(frames)))
+        return notes
+
+
+class CrashBase(Base):
+    """One package, and the states that scenarios begin with."""
+
+    place = CrashPlace
+
+    def __enter__(self):
+        os.environ.setdefault("CZARD_TEST_CACHE", "/tmp/czard-crash-cache")
+        super().__enter__()
+        shutil.rmtree(self.package)
+        self.facts = package.make(self.package, **SMALL)
+        self.other = package.make(self.folder / "other", **{**SMALL, "event_size": 3500, "member_size": 350})
+        self.scenarios = {"first": self.folder / "first"}
+        self.make_done()
+        self.make_again()
+        self.make_lost()
+        return self
+
+    def keep(self, p, name):
+        folder = self.folder / name
+        folder.mkdir()
+        for what in ("state", "staging", "buckets", "expected"):
+            subprocess.run(["cp", "-a", p.folder / what, folder / what], check=True)
+        self.scenarios[name] = folder
+        return folder
+
+    def make_done(self):
+        """Everything is staged."""
+        with CrashPlace(self) as p:
+            assert p.once().code == 0, p.last
+            self.keep(p, "done")
+            self.etags = {o["path"]: o["staged_etag"] for o in p.objects().values() if o["staged_etag"]}
+
+    def make_again(self):
+        """Everything is staged, and then all of it was exported again with other content."""
+        with CrashPlace(self) as p:
+            p.begin("done")
+            old = self.package / "expected"
+            for name in ("buckets", "expected"):
+                shutil.rmtree(p.folder / name)
+                subprocess.run(["cp", "-a", self.folder / "other" / name, p.folder / name], check=True)
+            for path, etag in self.etags.items():
+                date = next((o["date"] for o in self.facts["objects"] if o.get("path") == path and o.get("date")), None)
+                kept = p.folder / "expected" / Path(path).parent / ".replaced" / f"{date or Path(path).name}-{etag.strip(chr(34))}"
+                kept.parent.mkdir(exist_ok=True)
+                subprocess.run(["cp", "-a", old / path, kept], check=True)
+            self.keep(p, "again")
+
+    def make_lost(self):
+        """Everything is staged, but the ledger is damaged."""
+        with CrashPlace(self) as p:
+            p.begin("done")
+            (p.state / "ledger.db").write_bytes(b"not a ledger" * 1000)
+            for name in ("ledger.db-wal", "ledger.db-shm"):
+                (p.state / name).unlink(missing_ok=True)
+            self.keep(p, "lost")
+
+
+@dataclass
+class Row:
+    scenario: str
+    who: str
+    site: str
+    nth: int
+    error: str       # "": killed
+    where: str       # for a person
+
+    @property
+    def name(self):
+        return f"{self.scenario}: {self.who} {'killed' if not self.error else self.error} at {self.where} {self.site[-8:]} #{self.nth}"
+
+    def run(self, p):
+        p.begin(self.scenario)
+        number = getattr(errno, self.error) if self.error else 0
+        notes = p.faulty(who=self.who, site=self.site, nth=self.nth, error=number)
+        hit = [n for n in notes if n[1]]
+        p.check("calls that failed or killed", len(hit), 1)
+        self.after_fault(p, p.last)
+        p.once()
+        p.check("exit status of the run after", p.last.code, 0)
+        p.check("told by the run after", {t for t in p.told() if not (t.startswith("note") and self.scenario == "lost")},
+                set())
+        whole(p, "after")
+        if FULL:
+            p.once()
+            p.check("GETs of the third run", len(p.requests("get")), 0)
+
+    def after_fault(self, p, run):
+        if not self.error:
+            p.check("exit status when killed", run.code, -9 if self.who == "czard" else 0)
+        elif run.code == 0:
+            whole(p, "though a call failed")
+        else:
+            p.check("exit status with the error", run.code in (1, 3), True)
+            causes = {e.fields.get("CZARD_CAUSE") for e in run.entries if e.level in ("warning", "err")} - {None}
+            if not causes & (CAUSES.get(self.error, set()) | ALSO):
+                p.problems.append(f"no entry tells of {self.error}: {p.told()}")
+        if run.code != 0 or not self.error:
+            visible_is_whole(p)
+
+
+def visible_is_whole(p):
+    """Nothing is half there: each file that has its name is the old one or the new one."""
+    trees = [p.folder / "expected", p.base.package / "expected"]
+    for name, st in tree(p.staging).items():
+        parts = Path(name).parts
+        if any(part.startswith(".") and part != ".replaced" for part in parts) or not os.path.isfile(p.staging / name):
+            continue
+        if not any((t / name).is_file() and (t / name).read_bytes() == (p.staging / name).read_bytes() for t in trees):
+            p.problems.append(f"half there: {name}, {st.st_size} bytes")
+
+
+def whole(p, when):
+    """Disk, ledger and audit record agree, and nothing is left behind."""
+    for line in p.differences():
+        p.problems.append(f"{when}: {line}")
+    for name in tree(p.staging):
+        if any(part.startswith(".") and part not in (".replaced", ".czard-id") for part in Path(name).parts):
+            p.problems.append(f"{when}: left behind: {name}")
+    try:
+        lines, _ = p.audit()
+    except ValueError as e:
+        p.problems.append(f"{when}: audit.jsonl: {e}")
+        return
+    last = {}
+    for line in lines:
+        if line["event"] in ("published", "replaced", "adopted", "missing", "rejected"):
+            last[line["key"]] = line
+    with_path = {o["path"]: o for o in p.objects().values() if o["path"]}
+    for path, o in with_path.items():
+        for name, got, wanted in [("state", o["state"], "PUBLISHED"), ("ETag", o["staged_etag"], o["etag"]),
+                                  ("audit event", last.get(o["key"], {}).get("event") in ("published", "replaced"), True),
+                                  ("audit ETag", last.get(o["key"], {}).get("etag"), o["etag"]),
+                                  ("audit hash", last.get(o["key"], {}).get("sha256"), o["sha256"] and o["sha256"].hex())]:
+            p.check(f"{when}: {name} of {path}", got, wanted)
+    p.check(f"{when}: objects with a path", set(with_path), set(p.base.etags))
+    for key in (o["key"] for o in with_path.values() if o["is_zip"]):
+        states = Counter(m["state"] for m in p.members(key).values())
+        p.check(f"{when}: members of {key}", set(states), {"PUBLISHED"})
+
+
+# -- the table ------------------------------------------------------------------------------------------------------
+def functions(who, frames):
+    """Names for offsets of a program."""
+    done = subprocess.run(["addr2line", "-f", "-e", program(who), *frames], capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines()[::2]
+    return " < ".join(name.split(".")[0] for name in lines) or "?"
+
+
+def find_rows(base):
+    rows, errors, known = [], 0, set()
+    for scenario, who in [("first", "czard"), ("again", "czard"), ("lost", "czard"), ("first", "czard-decrypt")]:
+        with CrashPlace(base) as p:
+            p.begin(scenario)
+            notes = p.faulty(who=who)
+            assert p.last.code == 0, p.last
+            whole(p, f"{scenario}, with the preload")
+            assert not p.problems, p.problems
+        seen = Counter()
+        for key, _, path, frames in notes:
+            seen[key] += 1
+            if (who, key) in known and not FULL:
+                continue
+            known.add((who, key))
+            where = f"{key.split(':')[0]} {path.split('/')[0]}/…{path.rsplit('/', 1)[-1][-24:]} by {functions(who, frames)}"
+            rows.append(Row(scenario, who, key, seen[key], "", where))
+            chosen = ERRORS if FULL else [ERRORS[errors % len(ERRORS)]]
+            errors += 1
+            rows += [Row(scenario, who, key, seen[key], error, where) for error in chosen]
+        print(f"{scenario}, {who}: {sum(seen.values())} calls at {len(seen)} sites")
+    return rows
+
+
+if __name__ == "__main__":
+    main(find_rows, CrashBase)
