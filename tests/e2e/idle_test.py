@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Ten years of daily files, all known, and nothing new: what a poll asks of S3, and what it costs here.
+
+The 7,300 objects are links to one message, so that S3 lists them at no cost; a real first run fills the ledger.
+"""
+
+import datetime
+import os
+import time
+import unittest
+
+from czardtest import keys, main
+from czardtest.daemon import Daemon, descriptors, memory, processor_time, switches
+from czardtest.run import World, build_folder, is_sanitized, release_folder
+from czardtest.s3d import S3d
+
+OBJECTS = 7300
+DEFAULT_INTERVAL = 15 * 60
+MIB = 1 << 20
+TODAY = datetime.date.today()
+POLLS = 10
+
+
+class Idle(unittest.TestCase):
+    def setUp(self):
+        self.assertFalse(is_sanitized(release_folder()), "sanitizers change what is measured")
+        os.environ.setdefault("CZARD_BUILD", str(build_folder()))  # where the key set is kept
+        w = self.world = self.enterContext(World(build=release_folder(), with_tls=False, days=0, weeks=2, courses=1, rdx=2,
+                                                 end=TODAY.isoformat(), neighbours=False))
+        self.objects(w)
+        self.s3 = self.enterContext(S3d(w.package, w.facts))
+        w.use(self.s3.endpoint, tls_endpoint=False)
+        w.config["daemon"].update(log_level="info", full_list_interval="365d", poll_interval="365d")
+
+    def objects(self, w):
+        """3,650 days of both sites. Each of them is one message under many names."""
+        message = w.folder / "message"
+        message.write_bytes(keys.key_set(keys.cache_folder(w.folder), w.org).encrypt(
+            bytes.fromhex("1f8b08000000000000ff010000ffff0000000000000000")))
+        self.years = set()
+        for n in range(OBJECTS // 2):
+            date = (TODAY - datetime.timedelta(days=n + 1)).isoformat()
+            for site in ("edx", "edge"):
+                folder = w.package / "buckets/edx-course-data" / w.org / site / "events" / date[:4]
+                if (site, date[:4]) not in self.years:
+                    self.years.add((site, date[:4]))
+                    folder.mkdir(parents=True)
+                os.link(message, folder / f"{w.org}-{site}-events-{date}.log.gz.gpg")
+
+    def poll(self, d):
+        mark = d.mark()
+        self.world.ini()
+        d.signal(1)
+        d.until("reloaded", mark)
+        return d.until("poll-done", mark, 60)
+
+    def polls(self, d, n):
+        """n polls of the cheap kind, at a short interval. Their entries."""
+        mark = d.mark()
+        d.wait(f"{n} polls", lambda: len(d.events("poll-done", mark)) >= n, 60)
+        return d.events("poll-done", mark)[:n]
+
+    def usage(self, d):
+        pids = [d.pid, *d.helpers("czard-fetch")]
+        return sum(processor_time(p) for p in pids), sum(switches(p) for p in pids)
+
+    def test_idle(self):
+        with Daemon(self.world) as d:
+            began = time.monotonic()
+            d.until("poll-done", timeout=60)
+            known = OBJECTS + len(self.world.facts["objects"])
+            d.wait("all are staged", lambda: list(d.states().values()).count("PUBLISHED") >=
+                   known - len([o for o in self.world.facts["objects"] if o.get("superseded")]), 280)
+            print(f"{known} objects known after {time.monotonic() - began:.0f} s")
+
+            # What polls cost: a few of them, one a second.
+            self.world.config["daemon"]["poll_interval"] = "1s"
+            self.poll(d)  # the poll of the reload, a full one
+            self.polls(d, 2)
+            self.s3.forget_requests()
+            before = self.usage(d)
+            entries = self.polls(d, POLLS)
+            used = self.usage(d)[0] - before[0]
+            requests = self.s3.requests()
+            for entry in entries:
+                self.assertNotIn("(full)", entry.message)
+                self.assertIn(" 0 new", entry.message)
+            self.requests(requests)
+            share = used / POLLS / DEFAULT_INTERVAL * 100
+            print(f"{used / POLLS * 1000:.1f} ms of CPU a poll: {share:.4f} % of a core at the default interval")
+            self.assertLess(share, 0.1)
+
+            # Between polls.
+            self.world.config["daemon"]["poll_interval"] = "1h"
+            self.poll(d)
+            time.sleep(3)
+            fetch, = d.helpers("czard-fetch")
+            pids = {"czard": d.pid, "czard-fetch": fetch}
+            resident = {name: memory(pid) / MIB for name, pid in pids.items()}
+            print("resident: " + ", ".join(f"{name} {mib:.1f} MiB" for name, mib in resident.items()))
+            before, open_files = self.usage(d), {name: descriptors(pid) for name, pid in pids.items()}
+            time.sleep(10)
+            after = self.usage(d)
+            self.assertEqual(after[1] - before[1], 0, "wake-ups in 10 s")
+            self.assertLess(after[0] - before[0], 0.002, "seconds of CPU in 10 s")
+            self.assertEqual({name: descriptors(pid) for name, pid in pids.items()}, open_files)
+            self.assertLess(sum(resident.values()), 40)
+            self.assertEqual(d.stop()[0], 0)
+
+    def requests(self, requests):
+        """One LIST for each active prefix, and no other request."""
+        org, year = self.world.org, TODAY.year
+        new_year = TODAY.timetuple().tm_yday == 1  # of which there is no file yet
+        self.assertEqual({r.op for r in requests}, {"list"})
+        self.assertEqual({r.status for r in requests}, {200})
+        asked = {}
+        for r in requests:
+            asked.setdefault((r.bucket, r.key), []).append(r.more.get("start_after"))
+        expected = {("course-data", f"{org}-"): "by date", ("edx-course-data", f"{org}/rdx/"): None,
+                    ("course-data", f"email-opt-in/{org}-"): None, ("course-data", f"email-opt-in/email-opt-in-{org}-"): None}
+        for site in ("edx", "edge"):
+            expected["edx-course-data", f"{org}/{site}/events/{year}/"] = None
+            expected["edx-course-data", f"{org}/{site}/events/{year - 1}/"] = "by date"
+        self.assertEqual(set(asked), set(expected))
+        for key, how in expected.items():
+            # The log may cut a poll at either end.
+            self.assertTrue(POLLS - 1 <= len(asked[key]) <= POLLS + 1, (key, len(asked[key])))
+            if how is None:
+                self.assertEqual(set(asked[key]), {None}, key)
+            else:
+                name, = set(asked[key])
+                self.assertTrue(name.startswith(key[1]), name)
+        last, = {n for n in asked["edx-course-data", f"{org}/edx/events/{year - 1}/"]}
+        newest = datetime.date(year - 1, 12, 31) if not new_year else TODAY - datetime.timedelta(days=1)
+        self.assertIn((newest - datetime.timedelta(days=30)).isoformat(), last)
+        weekly = max(o["date"] for o in self.world.facts["objects"] if o["category"] == "database")
+        database, = {n for n in asked["course-data", f"{org}-"]}
+        self.assertIn((datetime.date.fromisoformat(weekly) - datetime.timedelta(days=30)).isoformat(), database)
+
+
+if __name__ == "__main__":
+    main()
