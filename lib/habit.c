@@ -150,6 +150,14 @@ static bool is_usual(const struct habit_series *s, int day, int last)
         return had * 100 >= seen * USUAL_PERCENT;
 }
 
+bool habit_is_usual(const struct habit_series *s, int day)
+{
+        int last = s->n ? s->days[0].day : day;
+        for (size_t i = 0; i < s->n && s->days[i].day < day; i++)
+                last = s->days[i].day;
+        return s->n && is_usual(s, day, last);
+}
+
 static int add_gap(struct habit_gaps *g, struct habit_gap gap)
 {
         int r = grow(&g->v, g->n, &g->size, sizeof(*g->v));

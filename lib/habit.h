@@ -48,6 +48,9 @@ int habit_step(const struct habit_series *s);
 /* The last date that should be there on the day `today`, by how late files usually come. */
 int habit_last_due(const struct habit_series *s, int today);
 
+/* Of a daily series: does that weekday usually have a file, by what is known of the time before the day? */
+bool habit_is_usual(const struct habit_series *s, int day);
+
 /* All gaps, by series and date. 0 or -ENOMEM. */
 int habit_find_gaps(const struct habit *h, int today, struct habit_gaps *ret);
 void habit_gaps_done(struct habit_gaps *g);

@@ -3,6 +3,7 @@
 """czarctl: what it says and does, with czard stopped, beside a running one, and at the very start."""
 
 import hashlib
+import html.parser
 import json
 import os
 import re
@@ -32,6 +33,36 @@ class Answer:
 
     def __repr__(self):
         return f"exit {self.code}\n{self.out[-3000:]}\n{self.err[-3000:]}"
+
+
+class Page(html.parser.HTMLParser):
+    """What a page is made of."""
+    VOID = {"meta", "link", "br", "img"}
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.outside, self.ids, self.links = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if "id" in attrs:
+            self.ids.append(attrs["id"])
+        target = attrs.get("href") or attrs.get("src") or ""
+        if target.startswith("#"):
+            self.links.append(target[1:])
+        if tag in ("script", "iframe") or any(a.startswith("on") for a in attrs) or not (target == "" or target[0] == "#"
+                                                                                          or target == "data:,"):
+            self.outside.append((tag, attrs))
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, tag
 
 
 def czarctl(world, *args, config=None, binary=None, **kwargs):
@@ -246,6 +277,34 @@ class StoppedTest(Base):
         self.check_exposition(target.read_text())
         self.assertNotEqual(target.stat().st_ino, inode, "replaced in one step")
         self.assertEqual([p.name for p in self.world.folder.glob("*.czarctl*")], [])
+
+    def test_report(self):
+        page = self.world.folder / "report.html"
+        self.ctl("report", "--html", page)
+        text = page.read_text()
+        reader = Page()
+        reader.feed(text)
+        reader.close()
+        self.assertEqual(reader.open, [], "every element is closed")
+        self.assertEqual(reader.outside, [], "nothing from elsewhere, no script")
+        self.assertEqual(len(reader.ids), len(set(reader.ids)))
+        self.assertLessEqual(set(reader.links), set(reader.ids))
+        for word in ("universityx, edx", "universityx, database: 2 snapshots", "universityx edx 2024, 5 there, 177 missing"):
+            self.assertTrue(word in text, word)
+        # what is in the files is not in the page
+        for staged in self.world.staging.rglob("*.sql"):
+            for line in staged.read_text(errors="replace").splitlines()[1:20]:
+                for cell in line.split("\t"):
+                    if "@" in cell:
+                        self.assertFalse(cell in text, cell)
+        browser = shutil.which("chromium")
+        if browser:
+            profile = self.world.folder / "browser"
+            done = subprocess.run([browser, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
+                                   "--enable-logging=stderr", "--dump-dom", page.as_uri()], capture_output=True, text=True,
+                                  timeout=120, check=False, env={"PATH": os.environ["PATH"], "HOME": str(profile)})
+            self.assertNotIn("CONSOLE", done.stderr)
+            self.assertIn("Days of events", done.stdout)
 
     def test_gaps(self):
         said = self.ask("gaps", "gaps")["gaps"]

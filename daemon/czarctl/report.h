@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What report*.c share. */
+#pragma once
+
+#include "facts.h"
+#include "habit.h"
+#include "ledger_report.h"
+#include "page.h"
+
+struct html_report {
+        struct ctl *c;
+        struct strbuf b;
+        struct facts facts;
+        struct habit habit;
+        struct habit_gaps gaps;
+        struct strv replaced; /* "ORG SITE DATE" of events that were replaced, sorted */
+        struct error *e;
+};
+
+/* report_days.c: calendars of the events; 0 or -errno */
+int report_read_days(struct html_report *r);
+void report_days(struct html_report *r);
+/* report_snapshots.c: snapshots over time, and what vanished or shrank */
+int report_snapshots(struct html_report *r);

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A calendar for each organisation and site: a sign for each day of each year. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "audit.h"
+#include "report.h"
+#include "timespan.h"
+
+/* --- what there is --- */
+
+static int on_date(const struct report_row *row, void *arg)
+{
+        struct html_report *r = arg;
+        struct habit_day d = {.delay = (int)row->number[4]};
+        if (!row->number[5] || date_parse(row->text[3], &d.day) < 0 || row->number[1] < 0 ||
+                row->number[1] >= CATEGORY_MAX)
+                return 0;
+        return habit_add(&r->habit, row->text[0], (enum category)row->number[1], row->text[2], d);
+}
+
+static int on_audit_line(const char *line, size_t len, uint64_t number, void *arg)
+{
+        struct html_report *r = arg;
+        char org[64], site[64], date[16];
+        (void)number;
+        if (!strstr(line, "\"event\":\"replaced\"") || audit_field(line, len, "org", org, sizeof(org)) < 0 ||
+                audit_field(line, len, "site", site, sizeof(site)) < 0 ||
+                audit_field(line, len, "date", date, sizeof(date)) < 0)
+                return 0;
+        _cleanup_free_ char *key = str_printf("%s %s %s", org, site, date);
+        return key ? strv_add(&r->replaced, key) : -ENOMEM;
+}
+
+static int by_text(const void *a, const void *b)
+{
+        return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int report_read_days(struct html_report *r)
+{
+        int e = report_each(r->c->ledger, REPORT_DATES, NULL, NULL, on_date, r, r->e);
+        if (e == 0)
+                e = habit_find_gaps(&r->habit, (int)(time(NULL) / 86400), &r->gaps);
+        if (e == 0 && ctl_open_state(r->c, r->e) == 0)
+                e = audit_each(r->c->state_fd, on_audit_line, r, r->e);
+        if (r->replaced.n > 0)
+                qsort(r->replaced.v, r->replaced.n, sizeof(*r->replaced.v), by_text);
+        return e == -ENOENT ? 0 : e;
+}
+
+/* --- one year --- */
+
+static bool was_replaced(const struct html_report *r, const struct habit_series *s, int day)
+{
+        char date[11], key[160];
+        snprintf(key, sizeof(key), "%s %s %s", s->org, s->site, date_format(day, date));
+        const char *p = key;
+        return r->replaced.n > 0 &&
+               bsearch(&p, r->replaced.v, r->replaced.n, sizeof(*r->replaced.v), by_text);
+}
+
+static void mark_days(const struct html_report *r, size_t series, int first, int n, uint8_t *kinds)
+{
+        const struct habit_series *s = &r->habit.series[series];
+        /* how late files usually come: today minus the last that is due */
+        int usual = -habit_last_due(s, 0);
+        for (size_t i = 0; i < s->n; i++) {
+                int at = s->days[i].day - first;
+                if (at < 0 || at >= n)
+                        continue;
+                kinds[at] = was_replaced(r, s, s->days[i].day) ? DAY_REPLACED
+                            : s->days[i].delay > usual         ? DAY_LATE
+                                                               : DAY_THERE;
+        }
+        for (size_t g = 0; g < r->gaps.n; g++)
+                for (int d = r->gaps.v[g].from; r->gaps.v[g].series == series && d <= r->gaps.v[g].to; d++) {
+                        /* only the days that the habit misses: of a gap of weekdays not the weekends */
+                        bool usual_day = d - first >= 0 && d - first < n && kinds[d - first] == DAY_NONE &&
+                                         habit_is_usual(s, d);
+                        if (usual_day)
+                                kinds[d - first] = DAY_MISSING;
+                }
+}
+
+static int year_of(int day)
+{
+        char date[11];
+        return atoi(date_format(day, date));
+}
+
+static int first_day(int year)
+{
+        char text[16];
+        int day = 0;
+        snprintf(text, sizeof(text), "%04d-01-01", year);
+        date_parse(text, &day);
+        return day;
+}
+
+static void draw_year(struct html_report *r, size_t series, int year)
+{
+        const struct habit_series *s = &r->habit.series[series];
+        uint8_t kinds[366] = {};
+        unsigned count[DAY_KINDS] = {};
+        int first = first_day(year), n = first_day(year + 1) - first;
+        mark_days(r, series, first, n, kinds);
+        for (int d = 0; d < n; d++)
+                count[kinds[d]]++;
+        _cleanup_strbuf_ struct strbuf label = {};
+        strbuf_printf(&label, "%s %s %d", s->org, s->site, year);
+        for (enum page_day k = DAY_THERE; k < DAY_KINDS; k++)
+                if (count[k])
+                        strbuf_printf(&label, ", %u %s", count[k], page_day_names[k]);
+        page_year(&r->b, year, kinds, label.s ? label.s : "");
+}
+
+static void list_gaps(struct html_report *r, size_t series)
+{
+        bool open = false;
+        for (size_t g = 0; g < r->gaps.n; g++) {
+                const struct habit_gap *gap = &r->gaps.v[g];
+                char from[11], to[11];
+                if (gap->series != series)
+                        continue;
+                strbuf_add(&r->b, open ? ", " : "<p class=\"soft\">Missing: ");
+                open = true;
+                date_format(gap->from, from);
+                date_format(gap->to, to);
+                if (gap->from == gap->to)
+                        page_text(&r->b, from);
+                else
+                        strbuf_printf(&r->b, "%s to %s%s", from, to, gap->open ? " (until now)" : "");
+        }
+        if (open)
+                strbuf_add(&r->b, "</p>\n");
+}
+
+void report_days(struct html_report *r)
+{
+        page_heading(&r->b, 2, "days", "Days of events");
+        page_legend(&r->b);
+        for (size_t i = 0; i < r->habit.n; i++) {
+                const struct habit_series *s = &r->habit.series[i];
+                char title[160];
+                if (s->category != CATEGORY_EVENTS || s->n == 0)
+                        continue;
+                snprintf(title, sizeof(title), "%s, %s", s->org, s->site);
+                page_heading(&r->b, 3, NULL, title);
+                int last = year_of(MAX(s->days[s->n - 1].day, (int)(time(NULL) / 86400)));
+                for (int y = last; y >= year_of(s->days[0].day); y--)
+                        draw_year(r, i, y);
+                list_gaps(r, i);
+        }
+}
