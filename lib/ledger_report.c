@@ -58,7 +58,7 @@ static const char *const sql_text[REPORT_MAX] = {
                        "GROUP BY 1, 2 ORDER BY 1, 2",
         [REPORT_STORAGE] = STATES
         ", file (org, category, sha256, bytes) AS ("
-        "SELECT org, category, coalesce(sha256, 'object' || id), plain_size FROM object, s "
+        "SELECT org, category, 'object' || id, plain_size FROM object, s "
         "WHERE NOT is_zip AND state IN (s.published, s.gone) AND path <> '' AND plain_size > 0 "
         "UNION ALL SELECT o.org, o.category, m.sha256, m.plain_size FROM member m "
         "JOIN object o ON o.id = m.object_id, s WHERE m.state = s.published "

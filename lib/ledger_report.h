@@ -23,7 +23,8 @@ enum report {
         REPORT_COURSES,
         /* table, course, plain size, how many of each: of the snapshot ?1 */
         REPORT_TABLES,
-        /* org, category, plaintext bytes by name, plaintext bytes when equal members are counted once */
+        /* org, category, plaintext bytes by name, plaintext bytes when equal members of snapshots are counted
+         * once */
         REPORT_STORAGE,
         /* course, object id: every staged copy of a course of organisation ?1 and category ?2 */
         REPORT_COPIES,

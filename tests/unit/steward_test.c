@@ -532,13 +532,16 @@ static void test_report_members(void **state)
         struct rows r = {};
         struct ledger_object a = add_staged(f, CATEGORY_DATABASE, "2024-06-30", "A B !C");
         add_staged(f, CATEGORY_DATABASE, "2024-07-07", "A D");
+        add_staged(f, CATEGORY_EVENTS, "2024-07-01", "abc");
+        add_staged(f, CATEGORY_EVENTS, "2024-07-02", "abc");
         char id[32];
         snprintf(id, sizeof(id), "%lld", (long long)a.id);
         assert_int_equal(report_each(f->ledger, REPORT_COURSES, id, NULL, on_row, &r, &e), 0);
         assert_string_equal(r.text, "[A      ][B      ]");
         r = (struct rows){};
         assert_int_equal(report_each(f->ledger, REPORT_STORAGE, NULL, NULL, on_row, &r, &e), 0);
-        assert_string_equal(r.text, "[u 1 4 3   ]"); /* four members of a byte, A twice */
+        /* four members of a byte, A twice; single files never share their storage */
+        assert_string_equal(r.text, "[u 0 6 6   ][u 1 4 3   ]");
         r = (struct rows){};
         assert_int_equal(report_each(f->ledger, REPORT_SNAPSHOTS, NULL, NULL, on_row, &r, &e), 0);
         assert_int_equal(r.n, 2);
