@@ -6,7 +6,7 @@
             |-- once()      a run of `czard --once`: exit status, entries, what was asked of S3
             `-- problems    what was not as the row says; none is good
 
-    main(rows, base)        runs the rows, some at a time; the last line tells how many there were
+    main(rows, base)        runs the rows (or those that rows(base) gives), some at a time; the last line tells how many there were
 """
 
 import argparse
@@ -36,6 +36,8 @@ class Skip(Exception):
 
 class Base:
     """The package that all rows start from."""
+
+    place = None  # what a row runs in; set below
 
     def __enter__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="czf.", dir="/tmp"))
@@ -196,6 +198,9 @@ class Place(World):
         return [r for r in self.s3.requests() if (op is None or r.op == op) and (key is None or r.key == key)]
 
 
+Base.place = Place
+
+
 def md5(data):
     return hashlib.md5(data).hexdigest()
 
@@ -205,7 +210,7 @@ def run_row(row, base):
     began = time.monotonic()
     shown, skipped, problems = "", None, []
     try:
-        with Place(base, certificate=base.certificates[row.certificate] if getattr(row, "certificate", None) else None) as p:
+        with base.place(base, certificate=base.certificates[row.certificate] if getattr(row, "certificate", None) else None) as p:
             try:
                 row.run(p)
                 problems = p.problems
@@ -224,11 +229,12 @@ def main(rows, base_type=Base):
     parser.add_argument("-j", type=int, default=4, metavar="N", help="rows at a time")
     parser.add_argument("-v", action="store_true", help="tell every row")
     args = parser.parse_args()
-    names = [row.name for row in rows]
-    assert len(names) == len(set(names)), sorted(n for n in names if names.count(n) > 1)
-    rows = [row for row in rows if args.k in row.name]
     failed, skips, began = 0, 0, time.monotonic()
     with base_type() as base, concurrent.futures.ThreadPoolExecutor(args.j) as pool:
+        rows = rows(base) if callable(rows) else rows
+        names = [row.name for row in rows]
+        assert len(names) == len(set(names)), sorted(n for n in names if names.count(n) > 1)
+        rows = [row for row in rows if args.k in row.name]
         for done in concurrent.futures.as_completed([pool.submit(run_row, row, base) for row in rows]):
             row, problems, skipped, seconds, shown = done.result()
             if problems:
@@ -242,4 +248,4 @@ def main(rows, base_type=Base):
                 print(f"ok      {row.name} ({seconds:.1f} s)")
             sys.stdout.flush()
     print(f"{len(rows)} rows: {len(rows) - failed - skips} passed, {failed} failed, {skips} skipped ({time.monotonic() - began:.0f} s)")
-    sys.exit(failed > 0 or not rows)
+    sys.exit(1 if failed or not rows else 77 if skips == len(rows) else 0)
