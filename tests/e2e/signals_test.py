@@ -45,6 +45,9 @@ class Case(unittest.TestCase):
 
     def setUp(self):
         self.world.fresh()
+        # Those of a daemon that a test kills stay until one with that state starts.
+        self.world.run_folder = self.world.folder / f"run{self.world.generation}"
+        self.world.run_folder.mkdir(mode=0o700)
         self.config = self.world.config
         self.config["daemon"]["poll_interval"] = "1h"
         self.s3.forget_requests()

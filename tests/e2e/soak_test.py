@@ -122,7 +122,10 @@ class Soak(unittest.TestCase):
             time.sleep(0.5)
             return False
         d.wait("everything is staged", done, 60)
-        d.wait("no zombie", lambda: not d.zombies(), 5)
+        try:
+            d.wait("no zombie", lambda: not d.zombies(), 5)
+        except AssertionError as e:
+            raise AssertionError(f"zombies: {d.zombies()}") from e
         self.world.config["daemon"]["workers"] = 2
         time.sleep(1)
         fetch, = d.helpers("czard-fetch")

@@ -172,7 +172,8 @@ class Daemon:
 
     def zombies(self):
         """Processes below it that have ended and nobody has taken note."""
-        return [pid for pid in children(self.pid) if status(pid).get("State", "").startswith("Z")]
+        return [f"{s['Name']} {pid} of {s['PPid']}" for pid in children(self.pid)
+                if (s := status(pid)).get("State", "").startswith("Z")]
 
 
 class Held:
