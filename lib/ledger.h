@@ -44,7 +44,7 @@ enum check {
         CHECK_SIGNATURE = BIT(8),     /* a good signature of an accepted signer */
         CHECK_NO_ETAG = BIT(16),      /* the ETag is not a digest (KMS), or part sizes cannot be had */
         CHECK_NO_CHECKSUM = BIT(17),  /* the uploader stored none */
-        CHECK_NO_SIGNATURE = BIT(18), /* there is none */
+        CHECK_NO_SIGNATURE = BIT(18), /* there is none, or signatures=none does not look */
 };
 /* "tls size etag ... (not: checksum)" for a person, into ret. */
 const char *checks_format(uint32_t checks, char *ret, size_t size);
@@ -108,7 +108,8 @@ struct ledger *ledger_free(struct ledger *l);
 /* Everything written between the two is durable together. Calls nest; the outermost counts. */
 int ledger_begin(struct ledger *l, struct error *e);
 int ledger_commit(struct ledger *l, struct error *e);
-/* Undoes all since the outermost begin. After an error between the two: this, not commit. */
+/* Undoes all since the outermost begin, whose commit then fails. After an error between the two: this, not
+ * commit. */
 void ledger_rollback(struct ledger *l);
 
 /* Small facts: "staging-id", "config-sha256", ... get: value copied into ret ("" when absent). */
