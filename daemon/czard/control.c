@@ -34,7 +34,7 @@ struct peer {
         uv_timer_t timer; /* silence, then the steps of the job */
         unsigned open_handles;
         struct control_job job;
-        bool has_job, closing;
+        bool has_job, begun, closing;
         struct peer *next;
 };
 
@@ -165,11 +165,36 @@ static void tell_end(struct peer *p, int status, const char *text)
         strv_done(&m);
 }
 
+static void on_step(uv_timer_t *timer);
+
+/* A request that comes while czard still starts waits until it knows its key. */
+static void try_begin(struct peer *p)
+{
+        struct director *d = p->control->d;
+        struct error e = {};
+        if (d->stopping) {
+                tell_end(p, STATUS_CANNOT, "czard is stopping");
+                peer_close(p);
+        } else if (!d->ready) {
+                uv_timer_start(&p->timer, on_step, WAIT_MSEC, 0);
+        } else if (control_job_begin(&p->job, &e) < 0) {
+                tell_end(p, STATUS_CANNOT, e.text);
+                peer_close(p);
+        } else {
+                p->begun = true;
+                uv_timer_start(&p->timer, on_step, 0, 0);
+        }
+}
+
 static void on_step(uv_timer_t *timer)
 {
         struct peer *p = timer->data;
         if (!p->has_job) {
                 peer_close(p); /* it said nothing */
+                return;
+        }
+        if (!p->begun) {
+                try_begin(p);
                 return;
         }
         control_job_step(&p->job);
@@ -183,22 +208,10 @@ static void on_step(uv_timer_t *timer)
 
 static void begin_job(struct peer *p, struct strv *request, uid_t uid)
 {
-        struct error e = {};
         p->job = (struct control_job){
                 .d = p->control->d, .request = *request, .uid = uid, .tell = tell, .arg = p};
         p->has_job = true;
-        if (!p->control->d->ready && !p->control->d->stopping) {
-                tell_end(p, STATUS_CANNOT, "czard is still starting: try again in a moment");
-                peer_close(p);
-        } else if (p->control->d->stopping) {
-                tell_end(p, STATUS_CANNOT, "czard is stopping");
-                peer_close(p);
-        } else if (control_job_begin(&p->job, &e) < 0) {
-                tell_end(p, STATUS_CANNOT, e.text);
-                peer_close(p);
-        } else {
-                uv_timer_start(&p->timer, on_step, 0, 0);
-        }
+        try_begin(p);
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events)
