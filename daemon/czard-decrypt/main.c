@@ -106,6 +106,7 @@ static int serve(struct worker *w, struct error *e)
                 if (r < 0)
                         return r;
                 r = do_job(w, &m);
+                (void)agent_reap(&w->agent); /* the next message may be far */
                 unsigned type = m.type;
                 message_done(&m);
                 if (r == -EPIPE || r == -ECONNRESET)
