@@ -122,10 +122,9 @@ class Soak(unittest.TestCase):
             time.sleep(0.5)
             return False
         d.wait("everything is staged", done, 60)
-        try:
-            d.wait("no zombie", lambda: not d.zombies(), 5)
-        except AssertionError as e:
-            raise AssertionError(f"zombies: {d.zombies()}") from e
+        # A worker may have one: the gpg of its last message, that ended a moment after it was done.
+        own = lambda: [z for z in d.zombies() if z.endswith(f" of {d.pid}")]  # noqa: E731
+        d.wait("no zombie", lambda: not own() and len(d.zombies()) <= len(d.helpers("czard-decrypt")), 5)
         self.world.config["daemon"]["workers"] = 2
         time.sleep(1)
         fetch, = d.helpers("czard-fetch")
@@ -169,8 +168,9 @@ class Soak(unittest.TestCase):
         for name in ("czard", "fetch"):
             self.assertLessEqual(last[name] - first[name], GROWTH, name)
             if first[f"{name} fds"] is not None:
-                of_workers = last["workers"] - first["workers"] if name == "czard" else 0
-                self.assertLessEqual(last[f"{name} fds"] - first[f"{name} fds"] - of_workers, 0, name)
+                # A worker has a channel; czard-fetch keeps up to max_transfers connections for the next requests.
+                more = last["workers"] - first["workers"] if name == "czard" else 8
+                self.assertLessEqual(last[f"{name} fds"] - first[f"{name} fds"] - more, 0, name)
         self.assertGreaterEqual(faults, FAULTS)
         self.assertGreaterEqual(polls, POLLS)
         self.assertGreater(min(self.kills, self.replaced, self.reloads), 0)
