@@ -18,6 +18,7 @@ import urllib.parse
 import uuid
 from pathlib import Path
 
+from .run import DIE_WITH_PARENT
 from .s3client import S3Client, czar_policies
 
 PROGRAMS = ["ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "monmaptool"]
@@ -154,7 +155,7 @@ class RadosGateway:
 
     def _spawn(self, program, *args):
         out = (self.folder / "log" / f"{program}.out").open("wb")
-        child = subprocess.Popen([program, "-c", str(self.config), "-f", *args], stdout=out, stderr=out,
+        child = subprocess.Popen([*DIE_WITH_PARENT, program, "-c", str(self.config), "-f", *args], stdout=out, stderr=out,
                                  stdin=subprocess.DEVNULL, env=self._environment(), start_new_session=True)
         out.close()
         self.running.append((program, child))

@@ -8,7 +8,7 @@ import time
 import urllib.parse
 from pathlib import Path
 
-from .run import program
+from .run import DIE_WITH_PARENT, program
 
 
 class Request:
@@ -56,7 +56,7 @@ class S3d:
         port_file = self.folder / "port"
         port_file.unlink(missing_ok=True)
         tls = ["--tls", *self.certificate[:2]] if self.certificate else []
-        command = [program("s3d", self.build), "--root", self.root, "--credentials", self.folder / "credentials",
+        command = [*DIE_WITH_PARENT, program("s3d", self.build), "--root", self.root, "--credentials", self.folder / "credentials",
                    "--port", port, "--port-file", port_file, "--policy", self.policy, "--log", self.log,
                    "--behaviour-dir", self.behaviours, *tls, *self.options]
         self.child = subprocess.Popen([str(a) for a in command], stdin=subprocess.DEVNULL)
