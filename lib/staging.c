@@ -342,6 +342,10 @@ static int keep_old(const struct staging *s, int dir_fd, const char *name, const
         _cleanup_close_ int keep = staging_open_parent(s, dir_fd, keep_as, true, gid, e);
         if (keep < 0)
                 return keep;
+        /* It was kept by an attempt that a crash ended: what has the name now may be the new one already. */
+        struct stat st;
+        if (fstatat(keep, staging_base_name(keep_as), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+                return 0;
         r = staging_link(old, keep, staging_base_name(keep_as), e);
         if (r == 0 && fsync(keep) < 0)
                 r = staging_fail(errno, "making durable", keep_as, e);

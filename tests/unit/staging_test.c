@@ -138,6 +138,10 @@ static void a_crash_between_keeping_and_replacing(void **state)
         assert_content(f, "d/f", "new");
         assert_content(f, "d/.replaced/e1", "old");
         assert_int_equal(stat_of(f, "d/.replaced/e1").st_nlink, 1);
+        /* ... and after the new one has its name, but before anybody noted that: what was kept stays */
+        publish(f, "d/f", "new", ".replaced/e1");
+        assert_content(f, "d/f", "new");
+        assert_content(f, "d/.replaced/e1", "old");
 }
 
 static void paths_that_are_refused(void **state)
