@@ -5,7 +5,6 @@
  * the objects, ledger_member.c the members. */
 #include "ledger.h"
 
-#include <assert.h>
 #include <inttypes.h>
 
 #include "ledger_internal.h"
@@ -250,7 +249,8 @@ int ledger_begin(struct ledger *l, struct error *e)
 
 int ledger_commit(struct ledger *l, struct error *e)
 {
-        assert(l->depth > 0);
+        if (l->depth == 0) /* somebody within has undone all of it */
+                return error_set(e, CAUSE_IO, EIO, "%s: the changes were undone", l->file);
         if (--l->depth > 0)
                 return 0;
         /* SQLite itself gives a transaction up on a full disk or a failed write: nothing of it is there. */

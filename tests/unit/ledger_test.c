@@ -96,6 +96,10 @@ static void transactions_nest_and_roll_back(void **state)
         ledger_rollback(f->l);
         assert_int_equal(ledger_meta_get(f->l, "x", value, sizeof(value), NULL), 0);
         assert_string_equal(value, "");
+        /* whoever began it learns that it was undone within */
+        struct error e = {};
+        assert_int_equal(ledger_commit(f->l, &e), -EIO);
+        assert_int_equal(e.cause, CAUSE_IO);
 
         assert_int_equal(ledger_begin(f->l, NULL), 0);
         assert_int_equal(ledger_meta_set(f->l, "x", "2", NULL), 0);
