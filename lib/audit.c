@@ -230,6 +230,18 @@ int audit_append(struct audit *a, const struct audit_entry *entry, struct error 
         return 0;
 }
 
+int audit_probe(struct audit *a, struct error *e)
+{
+        int r = check_end(a, e);
+        if (r < 0)
+                return r;
+        /* Room that is set aside behind the end, without making the file longer. */
+        if (fallocate(a->fd, FALLOC_FL_KEEP_SIZE, a->size, AUDIT_LINE_MAX) < 0 && errno != EOPNOTSUPP &&
+                errno != ENOSYS)
+                return fail(errno, "looking for room", e);
+        return 0;
+}
+
 int audit_sync(struct audit *a, struct error *e)
 {
         return fdatasync(a->fd) < 0 ? fail(errno, "making durable", e) : 0;

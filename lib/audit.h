@@ -36,6 +36,8 @@ int audit_open(int dir_fd, struct audit **ret, struct error *e);
 /* Appends one line (time and sequence are added). Not durable before audit_sync(). After an error nothing of
  * the line stays in the file. 0 or -errno. */
 int audit_append(struct audit *a, const struct audit_entry *entry, struct error *e);
+/* Is there room for some lines more? 0 or -errno. */
+int audit_probe(struct audit *a, struct error *e);
 /* fdatasync. 0 or -errno. */
 int audit_sync(struct audit *a, struct error *e);
 /* Hex SHA-256 of the last line: CZARD_AUDIT_HEAD. Valid until the next append. */

@@ -259,6 +259,11 @@ int snapshot_begin(struct staging *s, const char *path, const char *tag, const s
         return 0;
 }
 
+void snapshot_keep_record(struct snapshot_dir *d)
+{
+        d->spent = false;
+}
+
 struct snapshot_dir *snapshot_free(struct snapshot_dir *d)
 {
         if (!d)

@@ -97,6 +97,8 @@ struct snapshot_sum {
 int snapshot_publish(struct snapshot_dir *d, const struct snapshot_sum *sums, size_t n, const char *keep_as,
         struct error *e);
 struct snapshot_dir *snapshot_free(struct snapshot_dir *d);
+/* The ledger could not record the publication: the next snapshot_begin() says -EALREADY. */
+void snapshot_keep_record(struct snapshot_dir *d);
 
 /* Replaces the link "latest" in the folder dir (".../database") to point to `date`; NULL: removes the link.
  */

@@ -9,6 +9,7 @@
 #include "cleanup.h"
 #include "queue.h"
 #include "record.h"
+#include "snapshot.h"
 #include "str.h"
 
 #define OBJECTS_A_TURN 200
@@ -98,6 +99,8 @@ static void on_turn(uv_timer_t *timer)
         }
         free(take_ptr(&m->ids));
         m->n = m->next = 0;
+        if (!(m->d->pauses & BIT(PAUSE_STAGING)))
+                snapshot_move_all_latest(m->d);
         director_check(m->d);
 }
 

@@ -2,9 +2,12 @@
 /* Why nothing is started. Polling goes on; each pause has one entry when it begins and one when it ends.
  * Space and staging are looked at before anything is started and every minute while they pause us. */
 #include <errno.h>
+#include <time.h>
 
 #include "director.h"
 #include "queue.h"
+#include "rebuild.h"
+#include "record.h"
 #include "str.h"
 #include "timespan.h"
 
@@ -96,17 +99,24 @@ static void check_identity(struct director *d)
         pause_enter(d, PAUSE_STAGING, CAUSE_STAGING, e.text);
 }
 
+/* Can our own state be written again? What is left of working states in the ledger goes back to NEW with it.
+ */
 static void check_state(struct director *d)
 {
         struct error e = {};
         if (!(d->pauses & BIT(PAUSE_STATE)))
                 return;
-        if (ledger_begin(d->ledger, &e) < 0)
+        rebuild_if_damaged(d);
+        if (d->stopping || record_flush(d->record) < 0 || audit_probe(d->audit, &e) < 0 ||
+                audit_sync(d->audit, &e) < 0 || ledger_begin(d->ledger, &e) < 0)
                 return;
-        int r = ledger_meta_set(d->ledger, "probe", "", &e);
-        if (ledger_commit(d->ledger, &e) < 0 || r < 0)
-                return;
-        if (audit_sync(d->audit, &e) >= 0 && queue_recover(d->queue) >= 0)
+        char when[21];
+        int r = ledger_meta_set(d->ledger, "probe", time_format((int64_t)time(NULL), when), &e);
+        if (r >= 0)
+                r = queue_recover(d->queue);
+        if (r < 0)
+                ledger_rollback(d->ledger);
+        else if (ledger_commit(d->ledger, &e) >= 0)
                 pause_leave(d, PAUSE_STATE);
 }
 

@@ -35,6 +35,7 @@ struct bucket_block {
 struct record {
         struct director *d;
         bool open;
+        bool failed; /* something of this turn could not be written: none of it counts */
         struct bucket_block *blocks;
         uint64_t skew_said_usec, expired_said_usec;
         unsigned key_failures; /* in a row */
@@ -86,6 +87,7 @@ struct record *record_free(struct record *r)
  * back to NEW when the pause ends. */
 static void state_trouble(struct director *d, const struct error *e)
 {
+        d->record->failed = true;
         pause_enter(d, PAUSE_STATE, e->cause == CAUSE_NONE ? CAUSE_IO : e->cause, e->text);
 }
 
@@ -100,19 +102,21 @@ void record_open(struct director *d)
                 d->record->open = true;
 }
 
-void record_flush(struct record *r)
+int record_flush(struct record *r)
 {
         struct error e = {};
-        if (!r->open)
-                return;
-        r->open = false;
-        int err = audit_sync(r->d->audit, &e);
-        if (err < 0)
+        int err = r->failed ? -EIO : 0;
+        if (r->open && !r->failed) {
+                err = audit_sync(r->d->audit, &e);
+                if (err == 0)
+                        err = ledger_commit(r->d->ledger, &e);
+                if (err < 0)
+                        state_trouble(r->d, &e);
+        }
+        if (r->open && err < 0)
                 ledger_rollback(r->d->ledger); /* never newer than the audit, and never left open */
-        else
-                err = ledger_commit(r->d->ledger, &e);
-        if (err < 0)
-                state_trouble(r->d, &e);
+        r->open = r->failed = false;
+        return err;
 }
 
 void record_audit(struct director *d, const struct audit_entry *entry)
@@ -177,7 +181,7 @@ static const char *group_of(const struct director *d, const struct ledger_object
         return p ? config_group(p, o->category) : NULL;
 }
 
-void record_published(struct director *d, struct ledger_object *o, bool replaced, uint64_t duration_usec)
+int record_published(struct director *d, struct ledger_object *o, bool replaced, uint64_t duration_usec)
 {
         d->record->key_failures = 0;
         struct audit_entry a = audit_of(replaced ? "replaced" : "published", o);
@@ -191,6 +195,8 @@ void record_published(struct director *d, struct ledger_object *o, bool replaced
         struct error e = {};
         if (audit_sync(d->audit, &e) < 0)
                 state_trouble(d, &e);
+        if (d->record->failed)
+                return -EIO; /* what the record does not tell has not arrived: it is fetched again */
 
         o->cause = CAUSE_NONE;
         o->detail[0] = 0;
@@ -213,6 +219,7 @@ void record_published(struct director *d, struct ledger_object *o, bool replaced
         journal_event(replaced ? EVENT_REPLACED : EVENT_PUBLISHED, &f, "%s %s (checked: %s)",
                 replaced ? "replaced" : "published", o->path,
                 checks_format(o->checks, checks, sizeof(checks)));
+        return 0;
 }
 
 void record_member(struct director *d, const struct ledger_object *o, const struct ledger_member *m)

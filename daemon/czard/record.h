@@ -7,8 +7,9 @@
 
 int record_new(struct director *d, struct record **ret);
 struct record *record_free(struct record *r);
-/* Makes all that was recorded durable. Called before the loop sleeps. */
-void record_flush(struct record *r);
+/* Makes all that was recorded durable. Called before the loop sleeps. When something could not be written,
+ * nothing of this turn counts: the ledger is as it was before, fetching pauses, and it returns -errno. */
+int record_flush(struct record *r);
 /* Opens the turn's transaction if it is not. Everyone who writes to the ledger calls this first. */
 void record_open(struct director *d);
 
@@ -17,8 +18,8 @@ struct journal_fields object_fields(const struct ledger_object *o);
 
 /* Changes the state, in the ledger only. */
 void record_enter(struct director *d, struct ledger_object *o, enum object_state next);
-/* o is staged (path, plain_size, sha256, checks, fingerprint filled). */
-void record_published(struct director *d, struct ledger_object *o, bool replaced, uint64_t duration_usec);
+/* o is staged (path, plain_size, sha256, checks, fingerprint filled). -errno: that could not be recorded. */
+int record_published(struct director *d, struct ledger_object *o, bool replaced, uint64_t duration_usec);
 /* An object could not be finished: what its cause's remedy asks for (RETRY, REJECTED, GONE, a pause, ...). */
 void record_failed(struct director *d, struct ledger_object *o, enum cause cause, const char *detail,
         uint64_t retry_after_usec);

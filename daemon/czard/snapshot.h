@@ -108,3 +108,5 @@ void snapshot_cancel_runs(struct snapshot *s);
 void snapshot_publish_all(struct snapshot *s);
 /* `latest` of that organisation and category, by the rule in interface.md. */
 void snapshot_move_latest(struct director *d, const char *org, enum category c);
+/* Of all of them: a crash, or a disk that failed, may have come between a snapshot and the link to it. */
+void snapshot_move_all_latest(struct director *d);

@@ -117,8 +117,14 @@ static void on_published(uv_work_t *work, int status)
         audit_members(s);
         say_failed_at_source(s);
         o->attempts = 0;
-        record_published(d, o, s->replaces, now_usec(CLOCK_MONOTONIC) - s->job.started_usec);
-        record_flush(d->record);
+        int r = record_published(d, o, s->replaces, now_usec(CLOCK_MONOTONIC) - s->job.started_usec);
+        if (record_flush(d->record) < 0 || r < 0) {
+                /* It has its name, but nobody has noted it: the next attempt does, without fetching it again.
+                 */
+                snapshot_keep_record(s->dir);
+                snapshot_finish(s);
+                return;
+        }
         s->dir = snapshot_free(s->dir);
         if (s->n_rejected > 0)
                 journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .path = o->path},
@@ -186,6 +192,16 @@ void snapshot_move_latest(struct director *d, const char *org, enum category c)
                 r = streq(now, date) ? 0 : staging_latest(d->staging, dir, date, &e);
         }
         if (r < 0)
+                director_status(d, STATUS_INCOMPLETE);
+        if (r < 0)
                 journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .cause = e.cause},
                         "latest of %s/%s: %s", org, category_name(c), e.text);
+}
+
+void snapshot_move_all_latest(struct director *d)
+{
+        for (size_t i = 0; i < d->config->n_packages; i++) {
+                snapshot_move_latest(d, d->config->packages[i].spec.org, CATEGORY_DATABASE);
+                snapshot_move_latest(d, d->config->packages[i].spec.org, CATEGORY_EMAIL_OPT_IN);
+        }
 }

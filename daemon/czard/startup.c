@@ -15,6 +15,7 @@
 #include "limits.h"
 #include "rebuild.h"
 #include "record.h"
+#include "snapshot.h"
 #include "str.h"
 
 #define FORBIDDEN_SHARED 007
@@ -51,8 +52,8 @@ static int take_lock(struct director *d, struct error *e)
         }
         int n = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
         if (ftruncate(d->lock_fd, 0) < 0 || pwrite(d->lock_fd, pid, (size_t)n, 0) != n)
-                return error_set(e, CAUSE_SPACE, errno, "cannot write %s/lock: %s", d->config->state_dir,
-                        strerror(errno));
+                return error_set(e, cause_from_errno(errno), errno, "cannot write %s/lock: %s",
+                        d->config->state_dir, strerror(errno));
         return 0;
 }
 
@@ -292,12 +293,26 @@ static int reconcile_one(struct director *d, int64_t id, struct error *e)
         return 0;
 }
 
+struct wanted {
+        const char *path, *tag;
+        bool found;
+};
+
+static int is_wanted(struct ledger_object *o, void *arg)
+{
+        struct wanted *w = arg;
+        w->found = o->is_zip && streq(o->path, w->path) && streq(o->etag, w->tag);
+        return w->found;
+}
+
+/* Only what is still to be finished: else nobody would ever clear it up. */
 static bool keep_partial(const char *path, const char *tag, void *arg)
 {
-        (void)path;
-        (void)tag;
-        (void)arg;
-        return true; /* snapshot_begin() decides by tag when that snapshot is started again */
+        struct director *d = arg;
+        struct wanted w = {.path = path, .tag = tag};
+        struct ledger_filter f = {.states = BIT(OBJECT_NEW) | BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING) |
+                                            BIT(OBJECT_RETRY)};
+        return ledger_each(d->ledger, &f, is_wanted, &w, NULL) < 0 || w.found;
 }
 
 int startup_reconcile(struct director *d, struct error *e)
@@ -306,12 +321,14 @@ int startup_reconcile(struct director *d, struct error *e)
                                             BIT(OBJECT_PUBLISHED) | BIT(OBJECT_RETRY)};
         _cleanup_free_ int64_t *ids = NULL;
         size_t n = 0;
-        int r = staging_sweep(d->staging, keep_partial, NULL, e);
+        int r = staging_sweep(d->staging, keep_partial, d, e);
         if (r >= 0)
                 r = ledger_ids(d->ledger, &f, &ids, &n, e);
         record_open(d);
         for (size_t i = 0; r >= 0 && i < n; i++)
                 r = reconcile_one(d, ids[i], e);
         record_flush(d->record);
+        if (r >= 0)
+                snapshot_move_all_latest(d);
         return r;
 }

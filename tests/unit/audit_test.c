@@ -33,6 +33,9 @@ static void a_line_says_all_in_a_fixed_order(void **state)
                 .org = "o",
                 .site = "s",
                 .date = "2024-07-07",
+                .staging_id = "i",
+                .object_size = 7,
+                .checks = 0x80000001U,
                 .uid = 0};
         assert_string_equal(audit_head(f->a), ZEROS);
         assert_int_equal(audit_append(f->a, &entry, NULL), 0);
@@ -48,7 +51,8 @@ static void a_line_says_all_in_a_fixed_order(void **state)
                 "\"mtime\":\"2024-07-07T01:02:03Z\",\"path\":\"p\",\"group\":\"g\",\"fingerprint\":\"F\","
                 "\"cause\":\"c\",\"config_sha256\":\"x\",\"reason\":\"r\",\"category\":\"events\",\"org\":"
                 "\"o\","
-                "\"site\":\"s\",\"date\":\"2024-07-07\",\"uid\":0,\"prev\":\"" ZEROS "\"}\n");
+                "\"site\":\"s\",\"date\":\"2024-07-07\",\"staging_id\":\"i\",\"object_size\":7,"
+                "\"checks\":2147483649,\"uid\":0,\"prev\":\"" ZEROS "\"}\n");
         /* the head is the hash of the line without its newline */
         uint8_t hash[SHA256_SIZE];
         char hex[SHA256_HEX];
@@ -168,6 +172,24 @@ static void a_full_disk_leaves_no_half_line(void **state)
         assert_int_equal(lines, 2);
 }
 
+static void looking_for_room_changes_nothing(void **state)
+{
+        struct fixture *f = *state;
+        struct stat before, after;
+        append(f, "start");
+        assert_int_equal(fstatat(f->fd, AUDIT_FILE, &before, 0), 0);
+        assert_int_equal(audit_probe(f->a, NULL), 0);
+        assert_int_equal(fstatat(f->fd, AUDIT_FILE, &after, 0), 0);
+        assert_int_equal(after.st_size, before.st_size);
+        append(f, "stop");
+        assert_int_equal(reopen(f, NULL), 0);
+        uint64_t lines;
+        assert_int_equal(verify(f, audit_head(f->a), &lines), 0);
+        assert_int_equal(lines, 2);
+        overwrite(f, "");
+        assert_int_equal(audit_probe(f->a, NULL), -ESTALE);
+}
+
 static void a_file_taken_away_is_noticed(void **state)
 {
         struct fixture *f = *state;
@@ -220,6 +242,7 @@ int main(void)
                 T(a_torn_line_is_cut),
                 T(strange_ends_are_refused),
                 T(a_full_disk_leaves_no_half_line),
+                T(looking_for_room_changes_nothing),
                 T(a_file_taken_away_is_noticed),
                 T(a_hostile_name_goes_through),
         };
