@@ -4,7 +4,7 @@
  *
  *   DISK_FAULT_PROGRAM  comm of the program that is meant; it is handed on to its children
  *   DISK_FAULT_ROOTS    only calls on what is below one of these folders, separated by colons
- *   DISK_FAULT_LOG      a file of 4 MiB of zeros; from the 8th byte on, one line a call:
+ *   DISK_FAULT_LOG      a file of 4 MiB of zeros; from the 16th byte on, one line a call:
  *                       CALL:SITE ERRNO PATH FRAMES...
  *   DISK_FAULT_SITE     which call: CALL:SITE, or "" for any
  *   DISK_FAULT_NTH      the n-th of these, from 1; 0: none
@@ -40,6 +40,7 @@
 /* Mapped, because some programs close all descriptors that they do not know. */
 struct log {
         atomic_size_t used;
+        atomic_ulong matches; /* of all processes together */
         char text[];
 };
 
@@ -48,7 +49,6 @@ static char roots[8192], site[64], off_file[4096];
 static unsigned long nth, last;
 static int fault_errno;
 static struct log *notes;
-static atomic_ulong matches;
 static uintptr_t base, text_end;
 static __thread bool inside;
 
@@ -199,7 +199,7 @@ static bool fails(const char *call, const char *path)
         find_site(call, &w);
         bool match =
                 nth > 0 && (!*site || strcmp(site, w.key) == 0) && (!*off_file || access(off_file, F_OK) < 0);
-        unsigned long k = match ? atomic_fetch_add(&matches, 1) + 1 : 0;
+        unsigned long k = match && notes ? atomic_fetch_add(&notes->matches, 1) + 1 : 0;
         match = match && k >= nth && (last == 0 || k <= last);
         if (notes)
                 note(&w, path, !match ? 0 : fault_errno ? fault_errno : -1);
