@@ -97,6 +97,15 @@ static unsigned depth_of(const char *path)
         return n;
 }
 
+/* A name whose table is unknown may not be told apart into course and table: then the filter looks at all of
+ * it, so that it does not let through what an exclusion is meant for. Names with fewer hyphens are the
+ * organisation's own. */
+static const char *course_of(const struct package_member *m)
+{
+        const char *first = strchr(m->table, '-');
+        return !*m->course && first && strchr(first + 1, '-') ? m->table : m->course;
+}
+
 static void classify(struct snapshot *s, const struct config_package *p, struct member *m)
 {
         struct package_member parsed;
@@ -121,7 +130,7 @@ static void classify(struct snapshot *s, const struct config_package *p, struct 
         m->path = strdup(parsed.path);
         m->failed_at_source = parsed.failed;
         bool wanted = s->job.o.category != CATEGORY_DATABASE ||
-                      (config_wants_course(p, parsed.course) && config_wants_table(p, parsed.table));
+                      (config_wants_course(p, course_of(&parsed)) && config_wants_table(p, parsed.table));
         if (!m->path)
                 snapshot_reject_member(s, m, CAUSE_LIMIT, "out of memory");
         else if (wanted)
