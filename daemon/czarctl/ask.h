@@ -24,5 +24,7 @@ struct ask_spec {
 };
 /* 0 or 1 as the answer said, CTL_CANNOT after a text on stderr. */
 int ask(struct ctl *c, struct ask_spec *spec);
+/* As root, before root is given up: connects when czard runs, so that its audit record names root. */
+void ask_prepare(struct ctl *c);
 /* Just this request to a running czard: -ENOTCONN when none answers, else as above. */
 int ask_daemon(struct ctl *c, struct ask_spec *spec, struct error *e);

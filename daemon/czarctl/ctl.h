@@ -44,6 +44,7 @@ struct command {
         /* Works also when czard.ini is not whole yet: uses what of it can be read. All others complain less:
          * they use state_dir, socket and [staging] of a broken one and say so. */
         bool early;
+        bool asks; /* changes state: by czard when it runs, see ask.h */
 };
 
 struct ctl {
@@ -62,6 +63,7 @@ struct ctl {
         int state_fd; /* -1: not open */
         struct owner *owner;
         struct fetch_unit *unit; /* started as root by prepare, NULL */
+        int control_fd;          /* to czard, made as root so that czard sees who asks, -1 */
         int input_fd;            /* opened by prepare, -1 */
         int passphrase_fd;       /* the same: the stored credential, -1 */
         int passphrase_file_fd;  /* the same: --passphrase-file, -1 */

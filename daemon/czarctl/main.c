@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ask.h"
 #include "ctl.h"
 #include "fetch.h"
 #include "owner.h"
@@ -16,6 +17,8 @@ static int run(struct ctl *c)
         int status = ctl_load_config(c);
         if (status == 0 && c->command->prepare)
                 status = c->command->prepare(c);
+        if (status == 0 && c->command->asks)
+                ask_prepare(c);
         if (status == 0 && owner_become(c, &e) < 0)
                 status = ctl_fail(c, &e);
         return status ? status : c->command->run(c);
@@ -25,6 +28,7 @@ int main(int argc, char **argv)
 {
         struct ctl c = {.config_path = CONFIG_DEFAULT_PATH,
                 .state_fd = -1,
+                .control_fd = -1,
                 .input_fd = -1,
                 .passphrase_fd = -1,
                 .passphrase_file_fd = -1,
@@ -56,6 +60,7 @@ int main(int argc, char **argv)
         c.unit = fetch_unit_free(c.unit);
         c.owner = owner_free(c.owner);
         close_fd(c.state_fd);
+        close_fd(c.control_fd);
         close_fd(c.input_fd);
         close_fd(c.passphrase_fd);
         close_fd(c.passphrase_file_fd);

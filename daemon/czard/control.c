@@ -251,6 +251,12 @@ static void refuse(int sock, const struct ucred *who)
 {
         journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING},
                 "control socket: a process of czard itself (PID %ld) is refused", (long)who->pid);
+        struct strv m = {};
+        if (strv_add(&m, "done") == 0 && strv_add(&m, "3") == 0 &&
+                strv_add(&m, "czard takes this process for one of its own, and these may ask for nothing") ==
+                        0)
+                (void)control_send(sock, &m);
+        strv_done(&m);
         close_fd(sock);
 }
 
