@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "director.h"
+#include "poll.h"
 #include "queue.h"
 #include "rebuild.h"
 #include "record.h"
@@ -61,6 +62,9 @@ void pause_leave(struct director *d, enum pause p)
         d->pauses &= ~BIT(p);
         journal_event(EVENT_RESUMED, NULL, "fetching goes on (%s)", names[p]);
         queue_plan(d->queue);
+        /* What was listed meanwhile could not be written down. */
+        if (p == PAUSE_STATE && !d->options.once)
+                poll_now(d->poll, true);
 }
 
 static void check_space(struct director *d)
