@@ -223,10 +223,10 @@ def run_row(row, base):
     return row, problems, skipped, time.monotonic() - began, shown
 
 
-def main(rows, base_type=Base):
+def main(rows, base_type=Base, jobs=4):
     parser = argparse.ArgumentParser()
     parser.add_argument("-k", default="", metavar="TEXT", help="only the rows whose name has TEXT")
-    parser.add_argument("-j", type=int, default=4, metavar="N", help="rows at a time")
+    parser.add_argument("-j", type=int, default=jobs, metavar="N", help="rows at a time")
     parser.add_argument("-v", action="store_true", help="tell every row")
     args = parser.parse_args()
     failed, skips, began = 0, 0, time.monotonic()
