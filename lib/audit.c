@@ -172,6 +172,8 @@ static void write_line(
                 json_u64(j, "object_size", entry->object_size);
         if (entry->checks > 0)
                 json_u64(j, "checks", entry->checks);
+        if (entry->left_out > 0)
+                json_u64(j, "left_out", entry->left_out);
         if (entry->uid >= 0)
                 json_i64(j, "uid", entry->uid);
         json_str(j, "prev", prev);

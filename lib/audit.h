@@ -28,6 +28,7 @@ struct audit_entry {
         const char *staging_id; /* of the volume: "start", "adopt" */
         uint64_t object_size;   /* in S3, or in the archive; 0: does not apply */
         uint32_t checks;        /* CHECK_... bits of ledger.h; 0: none */
+        uint64_t left_out;      /* members of an archive that a filter left out */
 };
 
 /* Opens or creates the file (0640) in dir_fd, cuts a torn last line, and reads sequence and head. 0 or

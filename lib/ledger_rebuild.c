@@ -7,6 +7,7 @@
  * lines are the members of what each object has staged now; then for these. */
 #include "ledger_rebuild.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "audit.h"
@@ -85,6 +86,11 @@ static bool field_sha256(struct line *l, uint8_t ret[SHA256_SIZE])
                 return true;
         l->bad = true;
         return false;
+}
+
+static int set_fact(struct rebuild *b, const char *name, const char *value)
+{
+        return ledger_meta_set(b->l, name, value, b->e);
 }
 
 /* --- objects --- */
@@ -260,6 +266,21 @@ static void apply(struct ledger_object *o, const struct ledger_object *said, enu
         }
 }
 
+void ledger_left_out_name(int64_t object_id, char ret[48])
+{
+        snprintf(ret, 48, "left-out:%" PRId64, object_id);
+}
+
+/* Which members a filter left out the record does not tell, only that there are some. */
+static int note_left_out(struct rebuild *b, struct line *l, const struct ledger_object *o)
+{
+        char name[48];
+        if (!o->is_zip)
+                return 0;
+        ledger_left_out_name(o->id, name);
+        return set_fact(b, name, field_number(l, "left_out", 0) > 0 ? "1" : "");
+}
+
 static int on_object(struct rebuild *b, struct line *l, enum event event, uint64_t number)
 {
         struct ledger_object o, said;
@@ -271,6 +292,8 @@ static int on_object(struct rebuild *b, struct line *l, enum event event, uint64
                 return 0;
         r = ledger_save(b->l, &o, b->e);
         if (r == 0 && event == PUBLISHED)
+                r = note_left_out(b, l, &o);
+        if (r == 0 && event == PUBLISHED)
                 r = set_span(b, &o, is_batch_of(b, &said) ? b->batch_first : number, number);
         else if (r == 0 && event == FORGOTTEN)
                 r = set_span(b, &o, number, number);
@@ -279,14 +302,15 @@ static int on_object(struct rebuild *b, struct line *l, enum event event, uint64
 
 /* --- czard itself --- */
 
-static int set_fact(struct rebuild *b, const char *name, const char *value)
-{
-        return ledger_meta_set(b->l, name, value, b->e);
-}
-
 static int on_fact(struct rebuild *b, struct line *l, const char *event)
 {
         char value[VALUE_SIZE], org[64], category[32], name[160];
+        int r = 0;
+        /* The filters that were in force: another configuration looks at what they left out. */
+        if (field(l, "config_sha256", value, sizeof(value)) && strlen(value) < SHA256_HEX)
+                r = set_fact(b, LEDGER_FILTERED_BY, value);
+        if (r < 0)
+                return r;
         if (field(l, "staging_id", value, sizeof(value)) && strlen(value) < sizeof(b->count.staging_id)) {
                 snprintf(b->count.staging_id, sizeof(b->count.staging_id), "%s", value);
                 return set_fact(b, "staging-id", value);

@@ -9,6 +9,9 @@
 
 #include "ledger.h"
 
+/* The fact that holds the hash of the configuration whose filters chose the members. */
+#define LEDGER_FILTERED_BY "members-filtered-by"
+
 struct ledger_rebuilt {
         uint64_t lines;            /* of the record */
         uint64_t unreadable;       /* of these: passed over */
@@ -20,6 +23,9 @@ struct ledger_rebuilt {
  * names of members. 0 or -errno; then the ledger is as it was. */
 int ledger_rebuild(
         struct ledger *l, int state_fd, size_t max_name, struct ledger_rebuilt *ret, struct error *e);
+
+/* The fact "left-out:ID" of an archive: members that a filter left out are not in the rebuilt ledger. */
+void ledger_left_out_name(int64_t object_id, char ret[48]);
 
 /* Pages, and every row of it: 0 or -EUCLEAN. */
 int ledger_check_rows(struct ledger *l, struct error *e);

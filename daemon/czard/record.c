@@ -181,6 +181,13 @@ static const char *group_of(const struct director *d, const struct ledger_object
         return p ? config_group(p, o->category) : NULL;
 }
 
+static int on_left_out(struct ledger_member *m, void *arg)
+{
+        uint64_t *n = arg;
+        *n += m->state == OBJECT_IGNORED && *m->path;
+        return 0;
+}
+
 int record_published(struct director *d, struct ledger_object *o, bool replaced, uint64_t duration_usec)
 {
         d->record->key_failures = 0;
@@ -191,8 +198,10 @@ int record_published(struct director *d, struct ledger_object *o, bool replaced,
         a.group = group_of(d, o);
         a.fingerprint = *o->fingerprint ? o->fingerprint : NULL;
         a.checks = o->checks;
-        record_audit(d, &a);
         struct error e = {};
+        if (o->is_zip && ledger_members(d->ledger, o->id, on_left_out, &a.left_out, &e) < 0)
+                state_trouble(d, &e);
+        record_audit(d, &a);
         if (audit_sync(d->audit, &e) < 0)
                 state_trouble(d, &e);
         if (d->record->failed)

@@ -8,10 +8,11 @@
 #include <stdlib.h>
 
 #include "cleanup.h"
+#include "ledger_rebuild.h"
 #include "record.h"
 #include "str.h"
 
-#define FACT "members-filtered-by"
+#define FACT LEDGER_FILTERED_BY
 
 struct look {
         const struct config_package *package;
@@ -26,6 +27,16 @@ static int on_member(struct ledger_member *m, void *arg)
         return l->wanted;
 }
 
+/* A ledger that was rebuilt does not know them: the archive's directory must be looked at. Said once. */
+static int left_out_unknown(struct director *d, int64_t id, bool *ret, struct error *e)
+{
+        char name[48], value[8];
+        ledger_left_out_name(id, name);
+        int r = ledger_meta_get(d->ledger, name, value, sizeof(value), e);
+        *ret = r >= 0 && *value;
+        return *ret ? ledger_meta_set(d->ledger, name, "", e) : r;
+}
+
 static int widen(struct director *d, int64_t id, struct error *e)
 {
         struct ledger_object o;
@@ -34,7 +45,9 @@ static int widen(struct director *d, int64_t id, struct error *e)
         if (r < 0 || !l.package || !o.is_zip || !streq(o.staged_etag, o.etag) || queue_busy(d->queue, id) ||
                 !queue_wants(d, &o, NULL))
                 return r;
-        r = ledger_members(d->ledger, id, on_member, &l, e);
+        r = left_out_unknown(d, id, &l.wanted, e);
+        if (r >= 0 && !l.wanted)
+                r = ledger_members(d->ledger, id, on_member, &l, e);
         if (r >= 0 && l.wanted)
                 record_enter(d, &o, OBJECT_NEW);
         return r;

@@ -93,6 +93,7 @@ class Row:
     name: str
     damage: callable
     damaged: bool = False        # it is moved away, not just absent
+    before: callable = None      # before the first run
     prepare: callable = None     # before the damage
     change: callable = None      # of the disk, after the damage
     code: int = 0
@@ -103,6 +104,8 @@ class Row:
     same: bool = True            # ledger and disk are as they were
 
     def run(self, p):
+        if self.before:
+            self.before(p)
         p.check("exit status of the first run", p.once().code, 0)
         if self.prepare:
             self.prepare(p)
@@ -181,6 +184,25 @@ def nothing_written(p):
     p.check("states", {o["state"] for o in p.objects().values() if o["path"]}, {"PUBLISHED"})
 
 
+def few_tables(p):
+    p.package_section["tables"] = "auth_user"
+
+
+def all_tables(p):
+    """The filter is widened: what was left out comes, although the new ledger never saw it; nothing else does."""
+    p.check("GETs of the rebuild", len(p.requests("get")), 0)
+    p.package_section["tables"] = None
+    members = len(p.base.find("database")["members"])
+    p.once()
+    p.check("exit status with all tables", p.last.code, 0)
+    p.check("GETs with all tables are of the archive",
+            {r.key for r in p.requests("get")}, {p.base.find("database")["key"]})
+    p.check("members", len(p.members(p.base.find("database")["key"])), members)
+    p.check_staging("with all tables")
+    p.once()
+    p.check("GETs of the run after", len(p.requests("get")), 0)
+
+
 def alter_record(p):
     """The line of one publication is altered: that is said, the rest counts, and what it spoke of is fetched again."""
     path, key = p.state / "audit.jsonl", p.base.find("events")["key"].encode()
@@ -216,6 +238,7 @@ TABLE = [
                                 f"latest:{p.org}:database": p.base.find("database")["date"]})),
     Row("and a file is not there any more", delete_all, change=remove_one, told={"note", "missing"}, same=False,
         look=is_missing),
+    Row("and members were left out", delete_all, before=few_tables, same=False, look=all_tables),
     Row("and a line of the record was altered", delete_all, change=alter_record, told={"note", "note io-error"}, same=False,
         audit=False, gets=1, look=is_staged),
     Row("and another disk is mounted", delete_all, change=other_disk, code=3, told={"note", "failed staging"}, same=False,

@@ -36,6 +36,7 @@ static void a_line_says_all_in_a_fixed_order(void **state)
                 .staging_id = "i",
                 .object_size = 7,
                 .checks = 0x80000001U,
+                .left_out = 3,
                 .uid = 0};
         assert_string_equal(audit_head(f->a), ZEROS);
         assert_int_equal(audit_append(f->a, &entry, NULL), 0);
@@ -52,7 +53,7 @@ static void a_line_says_all_in_a_fixed_order(void **state)
                 "\"cause\":\"c\",\"config_sha256\":\"x\",\"reason\":\"r\",\"category\":\"events\",\"org\":"
                 "\"o\","
                 "\"site\":\"s\",\"date\":\"2024-07-07\",\"staging_id\":\"i\",\"object_size\":7,"
-                "\"checks\":2147483649,\"uid\":0,\"prev\":\"" ZEROS "\"}\n");
+                "\"checks\":2147483649,\"left_out\":3,\"uid\":0,\"prev\":\"" ZEROS "\"}\n");
         /* the head is the hash of the line without its newline */
         uint8_t hash[SHA256_SIZE];
         char hex[SHA256_HEX];

@@ -249,6 +249,28 @@ static void members_of_what_is_staged(void **state)
         place_close(&p);
 }
 
+/* That a filter left members out is known; which ones is not. */
+static void what_was_left_out(void **state)
+{
+        struct place p = place_open(*state);
+        char name[48], value[65];
+        struct audit_entry a = {.event = "start", .config_sha256 = "c1", .size = -1, .mtime = -1, .uid = -1};
+        append(&p, &a);
+        for (uint64_t n = 3; n <= 3; n--) {
+                a = about_zip("published", "1");
+                a.path = FOLDER;
+                a.left_out = n;
+                append(&p, &a);
+                rebuild(&p);
+                ledger_left_out_name(find(&p, ZIP).id, name);
+                assert_int_equal(ledger_meta_get(p.f->l, name, value, sizeof(value), NULL), 0);
+                assert_string_equal(value, n ? "1" : "");
+        }
+        assert_int_equal(ledger_meta_get(p.f->l, LEDGER_FILTERED_BY, value, sizeof(value), NULL), 0);
+        assert_string_equal(value, "c1");
+        place_close(&p);
+}
+
 static void forgotten_has_no_members(void **state)
 {
         struct place p = place_open(*state);
@@ -381,6 +403,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(what_was_published_is, setup, teardown),
                 cmocka_unit_test_setup_teardown(the_last_word_counts, setup, teardown),
                 cmocka_unit_test_setup_teardown(members_of_what_is_staged, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_was_left_out, setup, teardown),
                 cmocka_unit_test_setup_teardown(forgotten_has_no_members, setup, teardown),
                 cmocka_unit_test_setup_teardown(czard_itself, setup, teardown),
                 cmocka_unit_test_setup_teardown(hostile_lines_are_passed_over, setup, teardown),
