@@ -63,7 +63,7 @@ static const char *const sql_text[SQL_MAX] = {
         [SQL_OBJECT_UPDATE] =
                 "UPDATE object SET (" LEDGER_OBJECT_COLUMNS ") = "
                 "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24) "
-                "WHERE id = ?25",
+                "WHERE id = ?25 AND bucket = ?1 AND key = ?2",
         [SQL_SEEN] = "INSERT INTO seen (object_id, generation) VALUES (?1, ?2) "
                      "ON CONFLICT (object_id) DO UPDATE SET generation = excluded.generation",
         /* ?1 bucket, ?2 prefix, ?3 its end, ?4 generation, ?5 GONE, ?6 ?7 ?8 states that stay */
@@ -193,6 +193,8 @@ int ledger_fail(struct ledger *l, const char *what, struct error *e)
 {
         int err = errno_of_sqlite(l->db);
         enum cause c = err == EINVAL ? CAUSE_INTERNAL : cause_from_errno(err);
+        if (c == CAUSE_STAGING)
+                c = CAUSE_IO; /* it is not the staging volume that should be looked at */
         return error_set(e, c, err, "%s: %s: %s", l->file, what, sqlite3_errmsg(l->db));
 }
 

@@ -135,7 +135,8 @@ int ledger_mark_gone(struct ledger *l, const char *bucket, const char *prefix, i
 int ledger_get(struct ledger *l, int64_t id, struct ledger_object *ret, struct error *e);
 int ledger_find(
         struct ledger *l, const char *bucket, const char *key, struct ledger_object *ret, struct error *e);
-/* Writes every field of an object that has an id. */
+/* Writes every field of an object that has an id. -ENOENT: its row is not there (any more), or the id is
+ * another object's now. */
 int ledger_save(struct ledger *l, const struct ledger_object *o, struct error *e);
 /* The one place where a state changes: asserts the edge, sets it, saves. */
 int ledger_enter(struct ledger *l, struct ledger_object *o, enum object_state next, struct error *e);

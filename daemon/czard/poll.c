@@ -49,6 +49,7 @@ struct poll {
         bool full, again, again_full, complete, stopped;
         bool due_full; /* the last full one failed: the next is full too */
         int64_t generation;
+        unsigned losses; /* record_losses() when it began: what was listed may not be in the ledger */
         uint64_t started_usec, last_full_usec; /* CLOCK_BOOTTIME */
         uint64_t requests, listed, fresh, fresh_bytes;
         uint64_t next_usec; /* CLOCK_BOOTTIME, 0: none planned */
@@ -197,7 +198,7 @@ static void on_done(void *arg, const struct proto_done *done)
                 listing_failed(l, done);
                 return;
         }
-        if (l->whole) {
+        if (l->whole && record_losses(p->d) == p->losses) {
                 struct error e = {};
                 uint64_t gone = 0;
                 record_open(p->d);
@@ -322,6 +323,12 @@ static void finish_poll(struct poll *p)
         struct director *d = p->d;
         uint64_t now = now_usec(CLOCK_BOOTTIME), took = now - p->started_usec;
         struct error e = {};
+        /* Nothing is started from rows that may yet be undone. */
+        bool lost = record_flush(d->record) < 0 || record_losses(d) != p->losses;
+        if (lost) {
+                p->complete = false;
+                p->due_full |= p->full;
+        }
         if (p->full && p->complete) {
                 p->last_full_usec = now;
                 p->due_full = false;
@@ -341,11 +348,12 @@ static void finish_poll(struct poll *p)
                 (unsigned long long)p->requests, (unsigned long long)p->listed, (unsigned long long)p->fresh,
                 size_format(p->fresh_bytes, bytes, sizeof(bytes)),
                 p->complete ? "" : "; some listings failed");
-        if (p->full) {
+        if (p->full && !lost) {
                 queue_look_at_all(d->queue);
                 missing_look(d->missing);
         }
-        queue_plan(d->queue);
+        if (!lost)
+                queue_plan(d->queue);
         if (p->again && !p->stopped) {
                 p->again = false;
                 poll_now(p, p->again_full);
@@ -363,6 +371,9 @@ void poll_now(struct poll *p, bool full)
                 return;
         }
         pause_check(p->d);
+        if (p->running > 0)
+                return; /* a pause ended, and with it a full one began */
+        p->losses = record_losses(p->d);
         p->again_full = false;
         p->full = full || p->due_full;
         p->complete = true;

@@ -35,6 +35,7 @@ struct bucket_block {
 struct record {
         struct director *d;
         bool open;
+        unsigned losses;
         bool failed; /* something of this turn could not be written: none of it counts */
         struct bucket_block *blocks;
         uint64_t skew_said_usec, expired_said_usec;
@@ -115,6 +116,7 @@ int record_flush(struct record *r)
         }
         if (r->open && err < 0)
                 ledger_rollback(r->d->ledger); /* never newer than the audit, and never left open */
+        r->losses += err < 0;
         r->open = r->failed = false;
         return err;
 }
@@ -130,7 +132,8 @@ static void save(struct director *d, const struct ledger_object *o)
 {
         struct error e = {};
         record_open(d);
-        if (ledger_save(d->ledger, o, &e) < 0)
+        int r = ledger_save(d->ledger, o, &e);
+        if (r < 0 && r != -ENOENT)
                 state_trouble(d, &e);
 }
 
@@ -138,8 +141,19 @@ void record_enter(struct director *d, struct ledger_object *o, enum object_state
 {
         struct error e = {};
         record_open(d);
-        if (ledger_enter(d->ledger, o, next, &e) < 0)
+        int r = ledger_enter(d->ledger, o, next, &e);
+        if (r == 0)
+                return;
+        /* -ENOENT: its row went with a turn that was undone; it is listed again. What is under way goes on
+         * in any case, only the ledger is behind. */
+        o->state = next;
+        if (r != -ENOENT)
                 state_trouble(d, &e);
+}
+
+unsigned record_losses(const struct director *d)
+{
+        return d->record->losses;
 }
 
 struct journal_fields object_fields(const struct ledger_object *o)

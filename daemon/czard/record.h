@@ -10,6 +10,8 @@ struct record *record_free(struct record *r);
 /* Makes all that was recorded durable. Called before the loop sleeps. When something could not be written,
  * nothing of this turn counts: the ledger is as it was before, fetching pauses, and it returns -errno. */
 int record_flush(struct record *r);
+/* How often a turn was undone: what was written to the ledger since it was last asked may be lost. */
+unsigned record_losses(const struct director *d);
 /* Opens the turn's transaction if it is not. Everyone who writes to the ledger calls this first. */
 void record_open(struct director *d);
 
