@@ -85,6 +85,14 @@ class CrashBase(Base):
     def __enter__(self):
         os.environ.setdefault("CZARD_TEST_CACHE", str(build_folder() / "test-cache"))
         super().__enter__()
+        try:
+            self.make_scenarios()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def make_scenarios(self):
         shutil.rmtree(self.package)
         self.facts = package.make(self.package, **SMALL)
         self.other = package.make(self.folder / "other", **{**SMALL, "event_size": 3500, "member_size": 350})
@@ -92,7 +100,6 @@ class CrashBase(Base):
         self.make_done()
         self.make_again()
         self.make_lost()
-        return self
 
     def keep(self, p, name):
         folder = self.folder / name
