@@ -24,7 +24,6 @@ enum {
         MESSAGE_SIZE = 4096,
         ENTRY_SIZE = 24 * 1024,
         FIELDS_MAX = 32,
-        STDERR_FROM = 3, /* the first three, MESSAGE, PRIORITY and MESSAGE_ID, are not NAME=VALUE on stderr */
 };
 
 static const struct {
@@ -37,7 +36,7 @@ static const struct {
 };
 
 static struct {
-        const char *name;
+        const char *audit_head; /* NULL: none */
         int level;
         bool to_journal;
 } journal = {.level = LOG_INFO};
@@ -45,7 +44,7 @@ static struct {
 /* fields[i] is NUL-terminated "NAME=VALUE" in buf; value[i] is how long "NAME=" is. */
 struct entry {
         char buf[ENTRY_SIZE];
-        size_t used, n;
+        size_t used, n, head; /* the first fields, MESSAGE, PRIORITY, MESSAGE_ID: not NAME=VALUE on stderr */
         struct {
                 const char *text;
                 size_t name_len, len;
@@ -69,11 +68,15 @@ static bool stderr_is_journal(void)
                fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
 }
 
-void journal_open(const char *name)
+void journal_open(void)
 {
-        journal.name = name;
         /* without the socket sd_journal_sendv() drops entries and says nothing */
         journal.to_journal = stderr_is_journal() && access("/run/systemd/journal/socket", W_OK) == 0;
+}
+
+void journal_audit_head(const char *head)
+{
+        journal.audit_head = head;
 }
 
 void journal_level(int level)
@@ -164,7 +167,6 @@ static void add_fields(struct entry *e, const struct journal_fields *f)
         add(e, "CZARD_ACCESS_KEY_ID", f->access_key_id);
         add(e, "CZARD_FINGERPRINT", f->fingerprint);
         add_number(e, "CZARD_SUPPRESSED", f->suppressed);
-        add(e, "CZARD_AUDIT_HEAD", f->audit_head);
 }
 
 static int send_to_journal(const struct entry *e)
@@ -222,16 +224,12 @@ static void send_to_stderr(const struct entry *e, int priority)
         const char *level = level_name(priority);
         put(&l, level, strlen(level));
         put(&l, " ", 1);
-        if (journal.name) {
-                put(&l, journal.name, strlen(journal.name));
-                put(&l, ": ", 2);
-        }
         for (size_t i = 0; i < e->n; i++) {
                 const char *text = e->fields[i].text;
                 size_t name_len = e->fields[i].name_len;
                 if (i == 0)
                         put(&l, text + name_len, e->fields[i].len - name_len);
-                if (i < STDERR_FROM)
+                if (i < e->head)
                         continue;
                 put(&l, " ", 1);
                 put(&l, text, name_len);
@@ -241,7 +239,6 @@ static void send_to_stderr(const struct entry *e, int priority)
         (void)write_all(STDERR_FILENO, l.s, l.n);
 }
 
-/* Begins with the three fields that STDERR_FROM counts. */
 static void _printf_(4, 0)
         begin(struct entry *e, const char *message_id, int priority, const char *format, va_list ap)
 {
@@ -254,11 +251,13 @@ static void _printf_(4, 0)
         add_number(e, "PRIORITY", &number);
         if (message_id)
                 add(e, "MESSAGE_ID", message_id);
+        e->head = e->n;
 }
 
 /* A journal that does not take the entry must not swallow it. */
-static void finish(const struct entry *e, int priority)
+static void finish(struct entry *e, int priority)
 {
+        add(e, "CZARD_AUDIT_HEAD", journal.audit_head);
         if (!journal.to_journal || send_to_journal(e) < 0)
                 send_to_stderr(e, priority);
 }

@@ -57,11 +57,13 @@ struct journal_fields {
         const char *sha256, *path, *member, *course, *table, *request;
         enum cause cause;
         unsigned attempt;
-        const char *access_key_id, *fingerprint, *audit_head;
+        const char *access_key_id, *fingerprint;
 };
 
-/* Chooses journal or stderr; names the program in stderr lines when name is not NULL. */
-void journal_open(const char *name);
+/* Chooses journal or stderr. */
+void journal_open(void);
+/* From now on each entry ends with this CZARD_AUDIT_HEAD, as it is then (borrowed); NULL: without. */
+void journal_audit_head(const char *head);
 /* Entries less urgent than this are dropped. */
 void journal_level(int level);
 /* One entry, one line. f may be NULL. Control characters in the message and in values are escaped. */

@@ -25,7 +25,7 @@ struct audit {
         uint64_t seq; /* of the last line, 0: none */
         off_t size;   /* where the next line goes */
         bool torn;    /* something of a failed line may stand behind size */
-        char head[SHA256_HEX];
+        char head[SHA256_HEX], durable[SHA256_HEX];
 };
 
 DEFINE_CLEANUP(struct audit, audit, audit_free)
@@ -115,6 +115,8 @@ int audit_open(int dir_fd, struct audit **ret, struct error *e)
                 return fail(errno, "looking", e);
         a->size = st.st_size;
         int r = read_tail(a, e);
+        if (r >= 0)
+                r = audit_sync(a, e);
         if (r < 0)
                 return r;
         *ret = take_ptr(&a);
@@ -246,10 +248,18 @@ int audit_probe(struct audit *a, struct error *e)
 
 int audit_sync(struct audit *a, struct error *e)
 {
-        return fdatasync(a->fd) < 0 ? fail(errno, "making durable", e) : 0;
+        if (fdatasync(a->fd) < 0)
+                return fail(errno, "making durable", e);
+        memcpy(a->durable, a->head, sizeof(a->durable));
+        return 0;
 }
 
 const char *audit_head(const struct audit *a)
 {
         return a->head;
+}
+
+const char *audit_durable_head(const struct audit *a)
+{
+        return a->durable;
 }

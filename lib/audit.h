@@ -41,8 +41,11 @@ int audit_append(struct audit *a, const struct audit_entry *entry, struct error 
 int audit_probe(struct audit *a, struct error *e);
 /* fdatasync. 0 or -errno. */
 int audit_sync(struct audit *a, struct error *e);
-/* Hex SHA-256 of the last line: CZARD_AUDIT_HEAD. Valid until the next append. */
+/* Hex SHA-256 of the last line. Valid until the next append. */
 const char *audit_head(const struct audit *a);
+/* Of the last line that no crash takes back: CZARD_AUDIT_HEAD. The address stays the same as long as a lives,
+ * audit_sync() changes what stands there. */
+const char *audit_durable_head(const struct audit *a);
 struct audit *audit_free(struct audit *a);
 
 /* Walks the whole file. head: NULL, or a hash that some line must have (then lines after it are fine).

@@ -153,7 +153,7 @@ int main(int argc, char **argv)
         }
         if (argc != 3 || !streq(argv[1], "--channel") || !streq(argv[2], "3") || own_descriptors(3) < 0)
                 return usage();
-        journal_open("czard-decrypt");
+        journal_open();
         signal(SIGPIPE, SIG_IGN);
         (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); /* for agent_reap(): GPGME disowns its gpg */
         umask(0077);

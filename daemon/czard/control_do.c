@@ -105,7 +105,6 @@ static void on_note(void *arg, const struct steward_note *n)
                 return;
         struct journal_fields f = o ? object_fields(o) : (struct journal_fields){};
         f.path = *n->path ? n->path : NULL;
-        f.audit_head = audit_head(j->d->audit);
         journal_event(forgotten ? EVENT_FORGOTTEN : EVENT_PRUNED, &f, "%s %s, asked for by uid %u",
                 forgotten ? "forgotten:" : "pruned",
                 *n->path ? n->path

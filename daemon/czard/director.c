@@ -277,7 +277,7 @@ int director_run(struct director *d)
         else if (d->status == STATUS_INCOMPLETE)
                 d->status = STATUS_WELL; /* a daemon's troubles are in the journal, not in its exit status */
         director_audit(d, "stop");
-        journal_event(EVENT_STOPPED, &(struct journal_fields){.audit_head = audit_head(d->audit)}, "stopped");
+        journal_event(EVENT_STOPPED, NULL, "stopped");
         return d->status;
 }
 
@@ -307,6 +307,7 @@ void director_close(struct director *d)
         d->staging = staging_free(d->staging);
         d->audit = audit_free(d->audit);
         d->ledger = ledger_free(d->ledger);
+        journal_audit_head(NULL);
         secret_done(&d->passphrase);
         close_fd(d->lock_fd);
         close_fd(d->state_fd);

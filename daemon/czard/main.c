@@ -94,7 +94,7 @@ int main(int argc, char **argv)
 
         process_harden();
         signal(SIGPIPE, SIG_IGN);
-        journal_open("czard");
+        journal_open();
         struct director d;
         int status = director_open(&d, &options) < 0 ? d.status : director_run(&d);
         director_close(&d);

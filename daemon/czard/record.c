@@ -238,7 +238,6 @@ int record_published(struct director *d, struct ledger_object *o, bool replaced,
         f.sha256 = *hex ? hex : NULL;
         f.duration_usec = &duration_usec;
         f.fingerprint = *o->fingerprint ? o->fingerprint : NULL;
-        f.audit_head = audit_head(d->audit);
         journal_event(replaced ? EVENT_REPLACED : EVENT_PUBLISHED, &f, "%s %s (checked: %s)",
                 replaced ? "replaced" : "published", o->path,
                 checks_format(o->checks, checks, sizeof(checks)));
@@ -269,7 +268,6 @@ void record_missing(struct director *d, struct ledger_object *o, const char *why
         record_enter(d, o, OBJECT_MISSING);
         struct journal_fields f = object_fields(o);
         f.path = o->path;
-        f.audit_head = audit_head(d->audit);
         journal_event(EVENT_MISSING, &f,
                 "%s is %s; it is not fetched again by itself: put it back, or czarctl resync, adopt or "
                 "forget it",
@@ -335,7 +333,6 @@ static void reject(struct director *d, struct ledger_object *o)
         struct journal_fields f = object_fields(o);
         f.cause = o->cause;
         f.attempt = o->attempts;
-        f.audit_head = audit_head(d->audit);
         journal_event(EVENT_REJECTED, &f, "%s rejected: %s (%s); %s", o->key, cause_name(o->cause), o->detail,
                 cause_advice(o->cause));
 }

@@ -103,8 +103,7 @@ void director_reload(struct director *d)
         poll_restart(d->poll);
         config_free(old);
         director_audit(d, "reload");
-        journal_event(EVENT_RELOADED, &(struct journal_fields){.audit_head = audit_head(d->audit)},
-                "configuration reloaded%s%s%s", restart ? "; a change of " : "", restart ? restart : "",
-                restart ? " needs a restart and is not in force yet" : "");
+        journal_event(EVENT_RELOADED, NULL, "configuration reloaded%s%s%s", restart ? "; a change of " : "",
+                restart ? restart : "", restart ? " needs a restart and is not in force yet" : "");
         notify_ready(d->notify);
 }

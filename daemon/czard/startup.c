@@ -65,6 +65,8 @@ int startup_state(struct director *d, struct error *e)
         if (r >= 0)
                 r = audit_open(d->state_fd, &d->audit, e);
         if (r >= 0)
+                journal_audit_head(audit_durable_head(d->audit));
+        if (r >= 0)
                 r = rebuild_open_ledger(d, e);
         return r;
 }

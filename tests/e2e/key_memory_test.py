@@ -140,7 +140,7 @@ class KeyMemoryTest(unittest.TestCase):
         self.said = b""
         os.set_blocking(self.czard.stderr.fileno(), False)
         self.wait_for(b"CZARD_EVENT=poll-done")
-        self.wait_until(lambda: self.said.count(b"info czard: published") >= 5)
+        self.wait_until(lambda: self.said.count(b"CZARD_EVENT=published") >= 5)
 
     def stop(self):
         if self.czard.poll() is None:

@@ -91,6 +91,22 @@ static void the_chain_goes_on_after_a_restart(void **state)
         assert_int_equal(st.st_mode & 07777, 0640);
 }
 
+static void the_durable_head_follows_what_is_synced(void **state)
+{
+        struct fixture *f = *state;
+        const char *durable = audit_durable_head(f->a);
+        assert_string_equal(durable, ZEROS);
+        append(f, "start");
+        assert_string_equal(durable, ZEROS);
+        assert_int_equal(audit_sync(f->a, NULL), 0);
+        assert_string_equal(durable, audit_head(f->a));
+        assert_string_not_equal(durable, ZEROS);
+        append(f, "stop");
+        assert_string_not_equal(durable, audit_head(f->a));
+        assert_int_equal(reopen(f, NULL), 0);
+        assert_string_equal(audit_durable_head(f->a), audit_head(f->a));
+}
+
 static void a_torn_line_is_cut(void **state)
 {
         struct fixture *f = *state;
@@ -240,6 +256,7 @@ int main(void)
                 T(a_line_says_all_in_a_fixed_order),
                 T(what_does_not_apply_is_left_out),
                 T(the_chain_goes_on_after_a_restart),
+                T(the_durable_head_follows_what_is_synced),
                 T(a_torn_line_is_cut),
                 T(strange_ends_are_refused),
                 T(a_full_disk_leaves_no_half_line),

@@ -57,7 +57,7 @@ FIELD = re.compile(r' ([A-Z][A-Z0-9_]*)=("(?:[^"\\]|\\.)*"|[^ "]*)')
 
 
 class Entry:
-    """One line: LEVEL [PROGRAM: ]MESSAGE NAME=VALUE …"""
+    """One line: LEVEL MESSAGE NAME=VALUE …"""
 
     def __init__(self, line):
         self.line = line
