@@ -341,11 +341,6 @@ int main(int argc, char **argv)
         close_from(fd + 1);
         fd_cloexec(fd, 1);
         journal_open();
-        int signal_fd = block_signals();
-        if (signal_fd < 0) {
-                perror("czard-fetch: signalfd");
-                return EXIT_CANNOT;
-        }
         if (o.channel >= 0)
                 prctl(PR_SET_PDEATHSIG, SIGTERM);
         signal(SIGPIPE, SIG_IGN);
