@@ -111,7 +111,7 @@ static int too_new(struct ledger *l, int version, int known, struct error *e)
 
 int ledger_migrate(struct ledger *l, const struct ledger_step *table, int n, struct error *e)
 {
-        int version, r = get_version(l, &version, e);
+        int version = 0, r = get_version(l, &version, e);
         if (r < 0)
                 return r;
         if (version > n)
@@ -232,7 +232,7 @@ int ledger_open(const char *state_dir, struct ledger **ret, struct error *e)
 
 static int check_readable(struct ledger *l, struct error *e)
 {
-        int version, r = get_version(l, &version, e);
+        int version = 0, r = get_version(l, &version, e);
         if (r < 0)
                 return r;
         if (version > LEDGER_VERSION)

@@ -100,6 +100,10 @@ static void faulty_streams(void **state)
         (void)state;
         uint8_t good[1024] = {}, p[1024];
         size_t n = pack(text, strlen(text), good, sizeof(good));
+        if (n > sizeof(p) / 2) {
+                fail();
+                return;
+        }
         for (size_t cut = 0; cut < n; cut++)
                 assert_int_equal(check(good, cut, cut + 1, true, (struct expansion){}), CAUSE_BAD_GZIP);
         /* any one bit of data, CRC-32 or length; only the padding of the last byte of data holds nothing */
