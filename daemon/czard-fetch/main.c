@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 #include <uv.h>
@@ -39,7 +40,8 @@ struct options {
 
 struct fetch {
         uv_loop_t loop;
-        uv_signal_t term, interrupt;
+        uv_poll_t signals;
+        int signal_fd; /* SIGTERM and SIGINT, which are blocked */
         uv_timer_t watchdog;
         uv_poll_t listener; /* while we wait for czard under systemd */
         int listen_fd;      /* -1: none */
@@ -68,10 +70,11 @@ static int fatal(const struct error *e)
         return e->cause == CAUSE_CONFIG ? EXIT_USAGE : EXIT_CANNOT;
 }
 
-static void on_signal(uv_signal_t *handle, int signal)
+static void on_signal(uv_poll_t *poll, int status, int events)
 {
-        (void)signal;
-        stop(handle->data, 0);
+        (void)status;
+        (void)events;
+        stop(poll->data, 0);
 }
 
 static void on_desk_closed(void *arg, const struct error *e)
@@ -217,16 +220,25 @@ static void close_handle(uv_handle_t *h, void *arg)
                 uv_close(h, NULL);
 }
 
-static int run(const struct options *o)
+/* For good, and before there are threads: one that comes while it ends must not change its exit status. */
+static int block_signals(void)
 {
-        struct fetch f = {.listen_fd = -1};
+        sigset_t set;
+        sigemptyset(&set);
+        sigaddset(&set, SIGTERM);
+        sigaddset(&set, SIGINT);
+        pthread_sigmask(SIG_BLOCK, &set, NULL);
+        return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static int run(const struct options *o, int signal_fd)
+{
+        struct fetch f = {.listen_fd = -1, .signal_fd = signal_fd};
         struct error e = {};
         uv_loop_init(&f.loop);
-        uv_signal_init(&f.loop, &f.term);
-        uv_signal_init(&f.loop, &f.interrupt);
-        f.term.data = f.interrupt.data = &f;
-        uv_signal_start(&f.term, on_signal, SIGTERM);
-        uv_signal_start(&f.interrupt, on_signal, SIGINT);
+        uv_poll_init(&f.loop, &f.signals, f.signal_fd);
+        f.signals.data = &f;
+        uv_poll_start(&f.signals, UV_READABLE, on_signal);
         start_watchdog(&f);
         if (start(&f, o, &e) < 0) {
                 f.status = fatal(&e);
@@ -242,6 +254,7 @@ static int run(const struct options *o)
         uv_run(&f.loop, UV_RUN_DEFAULT);
         uv_loop_close(&f.loop);
         close_fd(f.listen_fd);
+        close_fd(f.signal_fd);
         f.access = access_free(f.access);
         f.config = config_free(f.config);
         secret_done(&f.proxy);
@@ -341,11 +354,16 @@ int main(int argc, char **argv)
         close_from(fd + 1);
         fd_cloexec(fd, 1);
         journal_open();
+        int signal_fd = block_signals();
+        if (signal_fd < 0) {
+                perror("czard-fetch: signalfd");
+                return EXIT_CANNOT;
+        }
         if (o.channel >= 0)
                 prctl(PR_SET_PDEATHSIG, SIGTERM);
         signal(SIGPIPE, SIG_IGN);
         curl_global_init(CURL_GLOBAL_DEFAULT);
-        r = run(&o);
+        r = run(&o, signal_fd);
         curl_global_cleanup();
         return r;
 }

@@ -28,12 +28,17 @@ void director_status(struct director *d, int status)
         d->status = MAX(d->status, status);
 }
 
-void director_fail(struct director *d, const struct error *e)
+static void say_failed(struct director *d, const struct error *e)
 {
         const char *advice = cause_advice(e->cause);
         journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e->cause}, "%s%s%s", e->text,
                 *advice ? "; " : "", advice);
         director_status(d, STATUS_CANNOT);
+}
+
+void director_fail(struct director *d, const struct error *e)
+{
+        say_failed(d, e);
         director_stop(d);
 }
 
@@ -136,7 +141,7 @@ static void stop_now(struct director *d)
                 d->pools[i] = pool_free(d->pools[i]);
         d->fetcher = fetcher_free(d->fetcher);
         d->control = control_free(d->control);
-        d->signals = signals_free(d->signals);
+        signals_leave(d->signals);
         d->notify = notify_free(d->notify);
         d->watch = watch_free(d->watch);
         d->missing = missing_free(d->missing);
@@ -247,10 +252,7 @@ int director_open(struct director *d, const struct options *options)
         d->loop_open = true;
         r = open_all(d, &e);
         if (r < 0) {
-                const char *advice = cause_advice(e.cause);
-                journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e.cause}, "%s%s%s", e.text,
-                        *advice ? "; " : "", advice);
-                d->status = STATUS_CANNOT;
+                say_failed(d, &e);
                 return r;
         }
         director_audit(d, "start");

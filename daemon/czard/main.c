@@ -9,6 +9,7 @@
 
 #include "director.h"
 #include "secret.h"
+#include "signals.h"
 
 static void usage(FILE *f)
 {
@@ -93,6 +94,7 @@ int main(int argc, char **argv)
                 return check_config(options.config_path);
 
         process_harden();
+        signals_block();
         signal(SIGPIPE, SIG_IGN);
         journal_open();
         struct director d;

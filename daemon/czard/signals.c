@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Signals, on the loop. */
+/* Signals, on the loop. They are blocked from main() to the end and read from a descriptor: none kills,
+ * however early or late it comes, and a helper starts with none blocked (uv_spawn). */
 #include "signals.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -12,14 +15,28 @@
 #include "queue.h"
 #include "record.h"
 
-static const int numbers[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGTERM, SIGINT};
-
 struct signals {
         struct director *d;
-        uv_signal_t handles[ELEMENTSOF(numbers)];
-        unsigned open_handles;
+        int fd; /* of signalfd(2) */
+        uv_poll_t poll;
         bool stopping;
 };
+
+static sigset_t our_signals(void)
+{
+        static const int numbers[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGTERM, SIGINT};
+        sigset_t set;
+        sigemptyset(&set);
+        for (size_t i = 0; i < ELEMENTSOF(numbers); i++)
+                sigaddset(&set, numbers[i]);
+        return set;
+}
+
+void signals_block(void)
+{
+        sigset_t set = our_signals();
+        pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
 
 void resync_all(struct director *d)
 {
@@ -54,9 +71,10 @@ void say_status(struct director *d)
         journal_event(EVENT_STATUS, NULL, "%s", text);
 }
 
-static void on_signal(uv_signal_t *handle, int number)
+static void act(struct signals *s, uint32_t number)
 {
-        struct signals *s = handle->data;
+        if (s->d->stopping && number != SIGTERM && number != SIGINT)
+                return;
         switch (number) {
         case SIGHUP:
                 director_reload(s->d);
@@ -77,32 +95,50 @@ static void on_signal(uv_signal_t *handle, int number)
         }
 }
 
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+        struct signals *s = poll->data;
+        struct signalfd_siginfo info;
+        (void)status;
+        (void)events;
+        while (read(s->fd, &info, sizeof(info)) == sizeof(info))
+                act(s, info.ssi_signo);
+}
+
 int signals_new(struct director *d, struct signals **ret)
 {
         struct signals *s = calloc(1, sizeof(*s));
         if (!s)
                 return -ENOMEM;
-        s->d = d;
-        for (size_t i = 0; i < ELEMENTSOF(numbers); i++) {
-                uv_signal_init(&d->loop, &s->handles[i]);
-                s->handles[i].data = s;
-                uv_signal_start(&s->handles[i], on_signal, numbers[i]);
-                s->open_handles++;
+        sigset_t set = our_signals();
+        *s = (struct signals){.d = d, .fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
+        int r = s->fd < 0 ? -errno : uv_poll_init(&d->loop, &s->poll, s->fd);
+        if (r < 0) {
+                close_fd(s->fd);
+                free(s);
+                return r;
         }
+        s->poll.data = s;
+        uv_poll_start(&s->poll, UV_READABLE, on_readable);
         *ret = s;
         return 0;
+}
+
+void signals_leave(struct signals *s)
+{
+        uv_unref((uv_handle_t *)&s->poll);
 }
 
 static void on_closed(uv_handle_t *h)
 {
         struct signals *s = h->data;
-        if (--s->open_handles == 0)
-                free(s);
+        close_fd(s->fd);
+        free(s);
 }
 
 struct signals *signals_free(struct signals *s)
 {
-        for (size_t i = 0; s && i < ELEMENTSOF(numbers); i++)
-                uv_close((uv_handle_t *)&s->handles[i], on_closed);
+        if (s)
+                uv_close((uv_handle_t *)&s->poll, on_closed);
         return NULL;
 }

@@ -5,7 +5,13 @@
 
 #include "director.h"
 
+/* Before any thread is started, and for ever: what comes before signals_new() waits for it, what comes after
+ * signals_free() is nobody's. */
+void signals_block(void);
+
 int signals_new(struct director *d, struct signals **ret);
+/* The loop need not turn for signals any more; as long as it does, they are heard. */
+void signals_leave(struct signals *s);
 struct signals *signals_free(struct signals *s);
 
 /* What SIGUSR1 does, also asked for by czarctl resync. */

@@ -9,9 +9,10 @@ import struct
 import subprocess
 import time
 import unittest
+from pathlib import Path
 
 from czardtest import main, package
-from czardtest.daemon import Daemon, Held, until
+from czardtest.daemon import Daemon, Held, status, until
 from czardtest.run import World, children, differences, is_sanitized
 from czardtest.s3d import S3d
 
@@ -122,8 +123,9 @@ class UserSignals(Case):
 
     def test_status(self):
         d = self.started()
+        mark = d.mark()
         d.signal(signal.SIGUSR2)
-        self.assertIn("0 under way; next poll in ", d.until("status").message)
+        self.assertIn("0 under way; next poll in ", d.until("status", mark).message)
 
     def test_signals_that_must_not_kill(self):
         d = self.started()
@@ -198,6 +200,32 @@ class Stop(Case):
         self.fast()
         self.started()
         self.assertEqual(self.world.differences(), [])
+
+    def test_signals_while_it_leaves(self):
+        for last in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+            with self.subTest(signal=last.name):
+                d = self.daemon()
+                d.until("ready")
+                d.signal(signal.SIGTERM)
+                while d.child.poll() is None:
+                    d.signal(last)
+                self.assertEqual(d.child.returncode, 0)
+
+    def test_signals_while_it_starts(self):
+        d = self.daemon()
+        d.until("started")
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            d.signal(number)
+        d.synced()
+        # That its signals are blocked is not handed down.
+        for name in HELPERS:
+            for pid in d.helpers(name):
+                hup = 1 << (signal.SIGHUP - 1)
+                self.assertEqual(int(status(pid)["SigBlk"], 16) & hup, 0, name)
+        self.assertEqual(d.stop()[0], 0)
+        d = self.daemon()
+        d.until("started")
+        self.assertEqual(d.stop()[0], 0)
 
     def test_with_a_frozen_helper(self):
         key = self.events[-1]["key"]
@@ -425,7 +453,7 @@ class Clock(Case):
         d = self.started()
         clocks = set()
         for fd in os.listdir(f"/proc/{d.pid}/fd"):
-            for line in open(f"/proc/{d.pid}/fdinfo/{fd}"):
+            for line in Path(f"/proc/{d.pid}/fdinfo/{fd}").read_text().splitlines():
                 if line.startswith("clockid: "):
                     clocks.add(int(line.split()[1]))
         self.assertIn(time.CLOCK_BOOTTIME, clocks)

@@ -128,8 +128,15 @@ class Daemon:
         """A poll has ended since, and nothing is due or under way."""
         self.until("poll-done", since, timeout)
         idle = ("NEW", "FETCHING", "DECRYPTING", "RETRY")
-        time.sleep(0.1)  # the entry comes a moment before the ledger's commit
+        self.turned()  # the entry comes a moment before the ledger's commit
         self.wait("everything staged", lambda: self.states() and not set(self.states().values()) & set(idle), timeout)
+        self.turned()  # a snapshot's commit comes a moment before `latest`
+
+    def turned(self, timeout=20):
+        """What it was at when this was called it has finished."""
+        mark = self.mark()
+        self.signal(signal.SIGUSR2)
+        self.until("status", mark, timeout)
 
     def states(self):
         """{key: state} in the ledger; {} as long as there is none."""
