@@ -166,12 +166,22 @@ static int try_passphrase(struct assuan *c, const char *keygrip, const struct se
         }
 }
 
+/* GnuPG 2.2 reads the answer to its inquiry into the buffer in which the command still is, and the keygrip
+ * only after that: it has to stand behind the longest answer. It takes the answer for a C string but adds no
+ * NUL. */
+static int preset(struct assuan *c, const char *keygrip, const struct secret *passphrase, struct error *e)
+{
+        char command[1000]; /* ASSUAN_LINELENGTH */
+        const struct secret answer = {.p = passphrase->p, .len = passphrase->len + 1};
+        snprintf(command, sizeof(command), "PRESET_PASSPHRASE --inquire%*s%s -1", 900, "", keygrip);
+        return assuan_command(c, command, &answer, NULL, 0, NULL, e);
+}
+
 int agent_unlock(struct agent *a, const char *keygrip, const struct secret *passphrase, bool reprotect,
         struct error *e)
 {
         _cleanup_assuan_ struct assuan c = {.fd = -1};
         bool locked = false;
-        char command[80];
         int r = assuan_open(&c, a->path, e);
         if (r == 0)
                 r = assuan_command(&c, "OPTION pinentry-mode=loopback", NULL, NULL, 0, NULL, e);
@@ -185,6 +195,5 @@ int agent_unlock(struct agent *a, const char *keygrip, const struct secret *pass
         r = try_passphrase(&c, keygrip, passphrase, reprotect, e);
         if (r < 0)
                 return r;
-        snprintf(command, sizeof(command), "PRESET_PASSPHRASE --inquire %s -1", keygrip);
-        return assuan_command(&c, command, passphrase, NULL, 0, NULL, e);
+        return preset(&c, keygrip, passphrase, e);
 }

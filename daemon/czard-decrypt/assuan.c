@@ -65,7 +65,7 @@ static int answer_inquiry(struct assuan *a, const struct secret *answer, struct 
         for (size_t i = 0; i < answer->len; i++) {
                 static const char hex[] = "0123456789ABCDEF";
                 unsigned char c = (unsigned char)answer->p[i];
-                if (c == '%' || c == '\r' || c == '\n') {
+                if (c == 0 || c == '%' || c == '\r' || c == '\n') {
                         *p++ = '%';
                         *p++ = hex[c >> 4];
                         c = (unsigned char)hex[c & 15];

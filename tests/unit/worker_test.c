@@ -285,6 +285,42 @@ static void passphrases(void **state)
         driver_stop(&second);
 }
 
+/* The agent keeps a long passphrase as well as a short one. GnuPG takes 255 bytes at most. */
+static void long_passphrases(void **state)
+{
+        (void)state;
+        static const size_t lengths[] = {21, 24, 60, 255};
+        uint8_t engine = driver_engine;
+        driver_engine = ENGINE_GNUPG; /* asks the agent at each message */
+        for (size_t i = 0; i < ELEMENTSOF(lengths); i++) {
+                struct driver d;
+                char text[256], home[32], name[32];
+                for (size_t n = 0; n < lengths[i]; n++)
+                        text[n] = (char)('!' + (n * 7 + i) % 90);
+                text[lengths[i]] = 0;
+                text[lengths[i] / 2] = ' ';
+                snprintf(home, sizeof(home), "long%zu", lengths[i]);
+                snprintf(name, sizeof(name), "long%zu.gpg", lengths[i]);
+                char file[256];
+                snprintf(file, sizeof(file), "%s/long.txt", fx.dir);
+                FILE *f = fopen(file, "we");
+                assert_non_null(f);
+                assert_int_equal(fwrite(text, 1, lengths[i], f), lengths[i]);
+                assert_int_equal(fclose(f), 0);
+                gpg_run(&fx,
+                        "mkdir -m 700 %s; gpg --batch --homedir %s --pinentry-mode loopback "
+                        "--passphrase-file long.txt "
+                        "--quick-gen-key %s@x.org rsa2048 encr never; rm -f %s/S.*; "
+                        "gpg --batch --homedir %s --trust-model always -r %s@x.org -o %s -e plain",
+                        home, home, home, home, home, home, name);
+                driver_start(&d, &fx, &(struct driver_options){.source = home, .passphrase = text});
+                assert_int_equal(d.ready.ready.outcome.cause, CAUSE_NONE);
+                expect_plain(&d, name, 0, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+                driver_stop(&d);
+        }
+        driver_engine = engine;
+}
+
 static void unsafe_homes_are_refused(void **state)
 {
         (void)state;
@@ -460,6 +496,7 @@ int main(void)
                 cmocka_unit_test(aead),
                 cmocka_unit_test(message_for_other_keys),
                 cmocka_unit_test(passphrases),
+                cmocka_unit_test(long_passphrases),
                 cmocka_unit_test(unsafe_homes_are_refused),
                 cmocka_unit_test(expired_key_still_decrypts),
                 cmocka_unit_test(agent_dies),
