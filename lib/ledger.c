@@ -34,7 +34,9 @@ static const unsigned object_edges[OBJECT_STATE_MAX] = {
                             BIT(OBJECT_IGNORED) | BIT(OBJECT_GONE),
         [OBJECT_DECRYPTING] = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_RETRY) | BIT(OBJECT_REJECTED) |
                               BIT(OBJECT_IGNORED) | BIT(OBJECT_GONE),
-        [OBJECT_PUBLISHED] = BIT(OBJECT_MISSING) | BIT(OBJECT_GONE) | BIT(OBJECT_PRUNED),
+        /* IGNORED: the other spelling of its key took its place */
+        [OBJECT_PUBLISHED] =
+                BIT(OBJECT_MISSING) | BIT(OBJECT_IGNORED) | BIT(OBJECT_GONE) | BIT(OBJECT_PRUNED),
         [OBJECT_RETRY] = BIT(OBJECT_FETCHING) | BIT(OBJECT_REJECTED) | BIT(OBJECT_IGNORED) |
                          BIT(OBJECT_GONE) | BIT(OBJECT_PRUNED),
         [OBJECT_REJECTED] = BIT(OBJECT_IGNORED) | BIT(OBJECT_GONE) | BIT(OBJECT_PRUNED),
@@ -43,7 +45,7 @@ static const unsigned object_edges[OBJECT_STATE_MAX] = {
         [OBJECT_GONE] =
                 BIT(OBJECT_PUBLISHED) | BIT(OBJECT_MISSING) | BIT(OBJECT_IGNORED) | BIT(OBJECT_PRUNED),
         /* PUBLISHED: adopted, or it was only another volume */
-        [OBJECT_MISSING] = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_PRUNED),
+        [OBJECT_MISSING] = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_IGNORED) | BIT(OBJECT_PRUNED),
         [OBJECT_FORGOTTEN] = 0,
         [OBJECT_PRUNED] = 0,
 };

@@ -281,6 +281,18 @@ static int note_left_out(struct rebuild *b, struct line *l, const struct ledger_
         return set_fact(b, name, field_number(l, "left_out", 0) > 0 ? "1" : "");
 }
 
+/* What another key had staged there was replaced by this one. */
+static int take_place(struct rebuild *b, const struct ledger_object *o, uint64_t number)
+{
+        struct ledger_object other;
+        int r = ledger_other_staged(b->l, o, o->path, &other, b->e);
+        if (r == 0)
+                r = ledger_give_way(b->l, &other, b->e);
+        if (r == 0)
+                r = set_span(b, &other, number, number);
+        return r == -ENOENT ? 0 : r;
+}
+
 static int on_object(struct rebuild *b, struct line *l, enum event event, uint64_t number)
 {
         struct ledger_object o, said;
@@ -291,6 +303,8 @@ static int on_object(struct rebuild *b, struct line *l, enum event event, uint64
         if (l->bad)
                 return 0;
         r = ledger_save(b->l, &o, b->e);
+        if (r == 0 && event == PUBLISHED)
+                r = take_place(b, &o, number);
         if (r == 0 && event == PUBLISHED)
                 r = note_left_out(b, l, &o);
         if (r == 0 && event == PUBLISHED)

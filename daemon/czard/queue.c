@@ -150,7 +150,7 @@ static int add(struct ids *ids, int64_t id)
         return 0;
 }
 
-/* The other spelling of an opt-in archive's key, uploaded later, wins. */
+/* The other spelling of an opt-in archive's key, uploaded later, wins, also when it is gone but staged. */
 struct rival {
         const struct ledger_object *o;
         bool beaten;
@@ -159,6 +159,8 @@ struct rival {
 static int on_rival(struct ledger_object *other, void *arg)
 {
         struct rival *r = arg;
+        if (other->state == OBJECT_GONE && !*other->staged_etag)
+                return 0;
         if (other->id != r->o->id &&
                 (other->last_modified > r->o->last_modified ||
                         (other->last_modified == r->o->last_modified && strcmp(other->key, r->o->key) > 0)))
@@ -172,7 +174,7 @@ static bool is_beaten(struct queue *q, const struct ledger_object *o)
                 return false;
         struct rival rival = {.o = o};
         struct ledger_filter f = {.categories = BIT(CATEGORY_EMAIL_OPT_IN),
-                .states = ~(BIT(OBJECT_GONE) | BIT(OBJECT_FORGOTTEN) | BIT(OBJECT_PRUNED)),
+                .states = ~(BIT(OBJECT_FORGOTTEN) | BIT(OBJECT_PRUNED)),
                 .org = o->org,
                 .since = o->date,
                 .until = o->date};
@@ -200,7 +202,7 @@ static void consider(struct plan *plan, int64_t id)
                 wanted = last_copy_look(d, &o) != LAST_COPY_NO;
         if (wanted && is_beaten(q, &o)) {
                 wanted = false;
-                why = "the other spelling of this archive's key is newer";
+                why = LEDGER_OTHER_SPELLING;
         }
         if (!wanted) {
                 if (o.state != OBJECT_IGNORED) {

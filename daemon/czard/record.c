@@ -202,6 +202,18 @@ static int on_left_out(struct ledger_member *m, void *arg)
         return 0;
 }
 
+/* What the other spelling of its key had staged there is a replaced version now. */
+static void take_place(struct director *d, const struct ledger_object *o)
+{
+        struct error e = {};
+        struct ledger_object other;
+        int r = ledger_other_staged(d->ledger, o, o->path, &other, &e);
+        if (r == 0)
+                r = ledger_give_way(d->ledger, &other, &e);
+        if (r < 0 && r != -ENOENT)
+                state_trouble(d, &e);
+}
+
 int record_published(struct director *d, struct ledger_object *o, bool replaced, uint64_t duration_usec)
 {
         d->record->key_failures = 0;
@@ -227,6 +239,7 @@ int record_published(struct director *d, struct ledger_object *o, bool replaced,
         o->published_at = (int64_t)time(NULL);
         snprintf(o->staged_etag, sizeof(o->staged_etag), "%s", o->etag);
         record_enter(d, o, OBJECT_PUBLISHED);
+        take_place(d, o);
 
         char hex[SHA256_HEX] = "", checks[256];
         if (o->has_sha256)

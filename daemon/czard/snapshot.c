@@ -189,6 +189,7 @@ void snapshot_start(struct job *j)
         struct ledger_object *o = &j->o;
         struct package_item item;
         struct error e = {};
+        struct ledger_object other, *there = NULL; /* what has its place now */
         const struct config_package *p = director_package(j->d, o->org);
         record_enter(j->d, o, OBJECT_FETCHING);
         if (room_still_short(j->d, o)) {
@@ -201,7 +202,13 @@ void snapshot_start(struct job *j)
         }
         snprintf(s->old_path, sizeof(s->old_path), "%s", o->path);
         snprintf(o->path, sizeof(o->path), "%s", item.path);
-        s->replaces = *o->staged_etag != 0;
+        if (*o->staged_etag)
+                there = o;
+        else if (ledger_other_staged(j->d->ledger, o, o->path, &other, NULL) == 0)
+                there = &other;
+        s->replaces = there != NULL;
+        if (there && s->keep_replaced)
+                replaced_name(there, s->keep_as);
         o->checks = 0;
         uint64_t window = MIN(MAX(o->size / WINDOW_SHARE, WINDOW_LEAST), WINDOW_MOST);
         s->window_start = window >= o->size ? 0 : o->size - window;

@@ -170,8 +170,8 @@ void snapshot_publish_all(struct snapshot *s)
                         s->sums[n++] =
                                 (struct snapshot_sum){.name = m->entry.name, .cause = cause_name(m->cause)};
         }
-        if (s->replaces && !streq(o->staged_etag, o->etag) && s->keep_replaced)
-                replaced_name(o, s->keep_as);
+        if (streq(o->staged_etag, o->etag))
+                *s->keep_as = 0; /* the same version, made anew */
         s->state = SNAPSHOT_PUBLISHING;
         s->working = true;
         s->work.data = s;

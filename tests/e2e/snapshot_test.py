@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path
 
 from czardtest import keys, poison
-from czardtest.run import Entry, check_sums, children
+from czardtest.run import Entry, check_sums, children, program
 from czardtest.zips import TABLES, Archives, course, directory_bytes, member, table_name, wait_until
 
 WEEKS = [f"2024-{day}" for day in ("05-05", "05-12", "05-19", "05-26", "06-02", "06-09", "06-16", "06-23", "06-30", "07-07")]
@@ -405,6 +405,77 @@ def room_of(folder):
         if path.is_file() and path.name != "SHA256SUMS":
             seen[s.st_ino] = s.st_size
     return sum(seen.values())
+
+
+class SpellingTest(Case):
+    """Two keys for one opt-in date. Both are one folder, and the later upload has it."""
+    DATE = "2024-07-06"
+
+    def setUp(self):
+        super().setUp()
+        self.w.package_section.update(categories="email-opt-in", email_opt_in="s3://course-data/email-opt-in")
+        self.first, self.second = f"{self.w.org}-{self.DATE}", f"email-opt-in-{self.w.org}-{self.DATE}"
+        self.folder = self.w.staging / self.w.org / "email-opt-in" / self.DATE
+        self.old, self.new = b"email\nold\n", b"email\nnew\n"
+        self.put(self.first, self.old, hour=1)
+        self.once()
+
+    def put(self, spelling, text, hour):
+        at = self.a.bucket / "email-opt-in" / f"{spelling}.zip"
+        at.parent.mkdir(exist_ok=True)
+        member = "UniversityX-email_opt_in-prod-analytics.csv"
+        at.write_bytes(self.a.pack([(f"{spelling}/{name}.gpg", data) for name, data in self.a.encrypt({member: text}).items()]))
+        os.utime(at, (1720000000 + 3600 * hour,) * 2)
+        return f"email-opt-in/{spelling}.zip"
+
+    def staged(self, folder=None):
+        (file,) = (folder or self.folder).glob("*.csv")
+        return file.read_bytes()
+
+    def check_taken_over(self, done):
+        loser, winner = (self.w.objects()[f"email-opt-in/{spelling}.zip"] for spelling in (self.first, self.second))
+        self.assertEqual((winner["state"], self.staged()), ("PUBLISHED", self.new), done)
+        self.assertEqual((loser["state"], loser["path"], loser["staged_etag"]), ("IGNORED", "", ""), done)
+        self.assertEqual(self.w.members(loser["key"]), {})
+        (kept,) = (self.folder.parent / ".replaced").iterdir()
+        self.assertEqual(self.staged(kept), self.old)
+
+    def test_the_later_one_replaces_the_other(self):
+        self.put(self.second, self.new, hour=2)
+        done = self.once()
+        self.check_taken_over(done)
+        self.assertEqual([e.event for e in done.entries if e.event in ("replaced", "published") and e.level == "info"],
+                         ["replaced"], done)
+        # and nothing is missing, or due, after that
+        self.a.s3.forget_requests()
+        again = self.once()
+        self.check_taken_over(again)
+        self.assertEqual((again.events("missing"), self.a.gets()), ([], []), again)
+
+    def test_forgetting_the_loser_leaves_the_winner(self):
+        self.put(self.second, self.new, hour=2)
+        self.once()
+        done = subprocess.run([program("czarctl"), "--config", self.w.ini(), "forget", f"email-opt-in/{self.first}.zip",
+                               "--reason", "a test"], capture_output=True, env=self.w.environment(), check=False)
+        self.assertEqual(done.returncode, 0, done)
+        self.assertEqual(self.staged(), self.new)
+
+    def test_a_lost_ledger_knows_whose_folder_it_is(self):
+        self.put(self.second, self.new, hour=2)
+        self.once()
+        for file in self.w.state.glob("ledger.db*"):
+            file.unlink()
+        done = self.once()
+        self.check_taken_over(done)
+        self.assertEqual(done.events("missing"), [], done)
+
+    def test_one_that_is_gone_keeps_its_folder(self):
+        key = self.put(self.second, self.new, hour=2)
+        self.once()
+        (self.a.bucket / key).unlink()
+        done = self.once()
+        self.assertEqual(self.staged(), self.new, done)
+        self.assertEqual(self.w.objects()[key]["state"], "GONE")
 
 
 class DeduplicationTest(Case):

@@ -42,6 +42,7 @@ static void edges(void **state)
                 {OBJECT_PUBLISHED, OBJECT_MISSING, true},
                 {OBJECT_PUBLISHED, OBJECT_FETCHING, false},
                 {OBJECT_PUBLISHED, OBJECT_REJECTED, false},
+                {OBJECT_PUBLISHED, OBJECT_IGNORED, true},
                 {OBJECT_MISSING, OBJECT_FETCHING, false},
                 {OBJECT_MISSING, OBJECT_PUBLISHED, true},
                 {OBJECT_MISSING, OBJECT_GONE, false},
