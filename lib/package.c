@@ -438,16 +438,19 @@ static int parse_rdx(
         if (strchr(name, '/') || !str_ends(name, ".tar.gz.gpg") ||
                 !is_rdx_name(name, strlen(name) - strlen(".tar.gz.gpg")))
                 return -ENOENT;
-        if (!name_is_token(request, n))
-                return unsafe_key(e, "a request id with other characters than A-Z a-z 0-9 . _ - or hidden");
+        if (n >= sizeof(ret->request))
+                return error_set(e, CAUSE_LIMIT, EBADMSG, "the key has a request id over %zu bytes",
+                        sizeof(ret->request) - 1);
+        name_copy(ret->request, sizeof(ret->request), request, n);
+        if (!name_is_clean_text(ret->request) || !name_is_safe_component(request, n) || *request == '-')
+                return unsafe_key(
+                        e, "a request id that is hidden, looks like an option or has unsafe characters");
         size_t len = strlen(name) - strlen(".gpg");
         if (!name_is_clean_text(name) || !name_is_safe_component(name, len))
                 return unsafe_key(e, "a file name that is hidden or has unsafe characters");
-        if (len > LIMIT_MEMBER_NAME || n >= sizeof(ret->request) ||
-                !name_fill(ret->path, sizeof(ret->path), "%s/rdx/%.*s/%.*s", spec->org, (int)n, request,
-                        (int)len, name))
-                return error_set(e, CAUSE_LIMIT, EBADMSG, "the key has a request id or file name too long");
-        name_copy(ret->request, sizeof(ret->request), request, n);
+        if (len > LIMIT_MEMBER_NAME || !name_fill(ret->path, sizeof(ret->path), "%s/rdx/%.*s/%.*s", spec->org,
+                                               (int)n, request, (int)len, name))
+                return error_set(e, CAUSE_LIMIT, EBADMSG, "the key has a file name too long");
         return 0;
 }
 

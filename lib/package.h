@@ -66,7 +66,7 @@ struct package_item {
         char path[512];
 };
 
-/* 0: ours. -ENOENT: a neighbour's or none of ours. -EBADMSG: ours by its name but unsafe (error text says
+/* 0: ours. -ENOENT: a neighbour's or none of ours. -EBADMSG: ours by its name but unsafe (cause and text say
  * why). */
 int package_parse_key(const struct package_spec *spec, const char *bucket, const char *key,
         struct package_item *ret, struct error *e);

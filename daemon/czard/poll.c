@@ -114,16 +114,10 @@ static void take_object(struct listing *l, const struct proto_object *from)
         struct package_item item;
         struct error e = {};
         int r = package_parse_key(&l->package->spec, l->bucket, from->key, &item, &e);
-        if (r < 0) {
-                if (r != -ENOENT)
-                        journal_event(EVENT_NOTE,
-                                &(struct journal_fields){.priority = LOG_WARNING,
-                                        .bucket = l->bucket,
-                                        .object = from->key,
-                                        .cause = e.cause},
-                                "passed over: %s", e.text);
+        if (r == -ENOENT)
                 return;
-        }
+        if (r < 0) /* ours, but unsafe: the queue rejects it */
+                item = (struct package_item){.category = l->category};
         p->listed++;
         struct ledger_object o;
         enum listed what;

@@ -90,15 +90,16 @@ bool queue_wants(const struct director *d, const struct ledger_object *o, const 
         const char *why = NULL;
         int day;
         struct package_item item;
+        int r = p ? package_parse_key(&p->spec, o->bucket, o->key, &item, NULL) : -ENOENT;
         if (!p)
                 why = "no [package] section for its organisation";
         else if (!(p->spec.categories & BIT(o->category)))
                 why = "its category is not chosen";
         else if (o->category == CATEGORY_EVENTS && !strv_has(&p->spec.sites, o->site))
                 why = "its site is not chosen";
-        else if (package_parse_key(&p->spec, o->bucket, o->key, &item, NULL) < 0)
+        else if (r == -ENOENT)
                 why = "its prefix is not configured";
-        else if (item.legacy)
+        else if (r == 0 && item.legacy)
                 why = "legacy archive";
         else if (o->category != CATEGORY_RDX && date_parse(o->date, &day) >= 0 && day < p->since)
                 why = "older than since";
@@ -168,6 +169,14 @@ static int on_rival(struct ledger_object *other, void *arg)
         return 0;
 }
 
+/* One of ours by its key, but what the key says is no path for us. */
+static bool is_unsafe(const struct director *d, const struct ledger_object *o, struct error *e)
+{
+        const struct config_package *p = director_package(d, o->org);
+        struct package_item item;
+        return p && package_parse_key(&p->spec, o->bucket, o->key, &item, e) == -EBADMSG;
+}
+
 static bool is_beaten(struct queue *q, const struct ledger_object *o)
 {
         if (o->category != CATEGORY_EMAIL_OPT_IN)
@@ -194,6 +203,7 @@ static void consider(struct plan *plan, int64_t id)
         struct queue *q = plan->q;
         struct director *d = q->d;
         struct ledger_object o;
+        struct error e = {};
         const char *why;
         if (queue_busy(q, id) || ledger_get(d->ledger, id, &o, NULL) < 0)
                 return;
@@ -214,6 +224,10 @@ static void consider(struct plan *plan, int64_t id)
         if (o.state == OBJECT_IGNORED) {
                 o.detail[0] = 0;
                 record_enter(d, &o, OBJECT_NEW);
+        }
+        if (is_unsafe(d, &o, &e)) {
+                record_failed(d, &o, e.cause, e.text, 0);
+                return;
         }
         if (o.state == OBJECT_RETRY && o.next_try > plan->now && o.next_try <= plan->now + WAIT_MOST_SEC) {
                 if (queue_tries_again(d, &o) && (plan->next_retry == 0 || o.next_try < plan->next_retry))

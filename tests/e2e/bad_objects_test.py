@@ -3,6 +3,7 @@
 """Objects that must be refused, among good ones: each gets its cause, and every other object is staged."""
 
 import re
+import shutil
 import unittest
 
 from czardtest import main
@@ -88,6 +89,43 @@ class BadObjectsTest(unittest.TestCase):
         lines, _ = self.world.audit()
         rejected = {line.get("key") for line in lines if line["event"] == "rejected"}
         self.assertLessEqual({o["key"] for o in self.bad}, rejected)
+
+
+class RequestIdTest(unittest.TestCase):
+    """Request ids are free text, within what is a safe name of a folder. What is not is refused loudly."""
+    GOOD = ["a`b", "x + y", "50%", "k=v&w", "~me", "'q' \"r\"", "$(id);*?", "d\u00e9j\u00e0 vu", "\u65e5\u672c", "r" * 127]
+    BAD = {".hidden": "unsafe-name", "-rf": "unsafe-name", "tab\there": "unsafe-name", "back\\slash": "unsafe-name",
+           "r" * 128: "over-limit", "esc\x1b[2J": "unsafe-name"}
+
+    def test_request_ids(self):
+        with World(with_tls=False, days=1, weeks=0, courses=0, rdx=1) as w, S3d(w.package, w.facts) as s3:
+            w.use(s3.endpoint, tls_endpoint=False)
+            (o,) = (o for o in w.facts["objects"] if o["category"] == "rdx")
+            there = w.package / "buckets" / o["bucket"] / o["key"]
+            plain = (w.package / "expected" / o["path"]).read_bytes()
+            for request in [*self.GOOD, *self.BAD]:
+                (there.parent.parent / request).mkdir()
+                shutil.copy2(there, there.parent.parent / request / there.name)
+            done = w.once()
+            self.assertEqual(done.code, 1, done)
+            folder = w.staging / w.org / "rdx"
+            self.assertEqual({p.name for p in folder.iterdir()}, {*self.GOOD, o["request"]}, done)
+            for request in self.GOOD:
+                (file,) = (folder / request).iterdir()
+                self.assertEqual(file.read_bytes(), plain)
+            rows = {key.split("/")[2]: row for key, row in w.objects().items() if key.split("/")[1] == "rdx"}
+            self.assertEqual({r: rows[r]["request"] for r in self.GOOD}, {r: r for r in self.GOOD})
+            self.assertEqual({r: rows[r]["state"] for r in self.BAD}, {r: "REJECTED" for r in self.BAD})
+            self.assertEqual({r: rows[r]["cause"] for r in self.BAD}, self.BAD)
+            said = done.events("rejected")
+            self.assertEqual(sorted(e.fields["CZARD_CAUSE"] for e in said), sorted(self.BAD.values()), done)
+            self.assertEqual({e.level for e in said}, {"err"})
+            self.assertEqual(len([line for line in w.audit()[0] if line["event"] == "rejected"]), len(self.BAD))
+            s3.forget_requests()
+            again = w.once()
+            self.assertEqual((again.code, again.events("rejected")), (0, []), again)
+            self.assertEqual([r for r in s3.requests() if r.op != "list"], [])
+            self.assertEqual(s3.requests() != [], True)
 
 
 class ForeignMessageTest(unittest.TestCase):

@@ -275,6 +275,12 @@ static void keys_that_are_ours(void **state)
                 {DATA, "universityx/rdx/REQ-12.a_b/universityx_CS101_2024_T1.tar.gz.gpg",
                         "universityx/rdx/REQ-12.a_b/universityx_CS101_2024_T1.tar.gz", "", "", "REQ-12.a_b",
                         CATEGORY_RDX, false},
+                {DATA, "universityx/rdx/a+b %=&~`/universityx_C_R.tar.gz.gpg",
+                        "universityx/rdx/a+b %=&~`/universityx_C_R.tar.gz", "", "", "a+b %=&~`", CATEGORY_RDX,
+                        false},
+                {DATA, "universityx/rdx/d\xc3\xa9j\xc3\xa0/universityx_C_R.tar.gz.gpg",
+                        "universityx/rdx/d\xc3\xa9j\xc3\xa0/universityx_C_R.tar.gz", "", "",
+                        "d\xc3\xa9j\xc3\xa0", CATEGORY_RDX, false},
         };
         struct package_spec s = usual_spec();
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
@@ -341,7 +347,10 @@ static void unsafe_keys_are_refused(void **state)
         static const char *const keys[] = {"universityx/rdx/../universityx_C_R.tar.gz.gpg",
                 "universityx/rdx/./universityx_C_R.tar.gz.gpg", "universityx/rdx//universityx_C_R.tar.gz.gpg",
                 "universityx/rdx/.r/universityx_C_R.tar.gz.gpg",
-                "universityx/rdx/r 1/universityx_C_R.tar.gz.gpg",
+                "universityx/rdx/-r/universityx_C_R.tar.gz.gpg",
+                "universityx/rdx/r\t1/universityx_C_R.tar.gz.gpg",
+                "universityx/rdx/r\\1/universityx_C_R.tar.gz.gpg",
+                "universityx/rdx/r\xff/universityx_C_R.tar.gz.gpg",
                 "universityx/rdx/r1/.universityx_C_R.tar.gz.gpg",
                 "universityx/rdx/r1/universityx_C\n_R.tar.gz.gpg",
                 "universityx/rdx/r1/universityx_C\\_R.tar.gz.gpg",
@@ -360,6 +369,10 @@ static void unsafe_keys_are_refused(void **state)
         struct error e = {};
         assert_int_equal(package_parse_key(&s, DATA, key, &item, &e), -EBADMSG);
         assert_int_equal(e.cause, CAUSE_LIMIT);
+        for (size_t len = 127; len <= 128; len++) {
+                snprintf(key, sizeof(key), "universityx/rdx/%0*d/universityx_C_R.tar.gz.gpg", (int)len, 1);
+                assert_int_equal(package_parse_key(&s, DATA, key, &item, &e), len == 127 ? 0 : -EBADMSG);
+        }
         spec_done(&s);
 }
 
