@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "days.h"
 #include "facts.h"
 #include "ledger_report.h"
 #include "owner.h"
@@ -113,6 +114,65 @@ static void add_keys(struct strbuf *b, const struct facts *f)
                         left / 86400 - (left < 0 && left % 86400 ? 1 : 0));
 }
 
+static void add_late(const struct ctl *c, struct strbuf *b, const struct days *days)
+{
+        bool any = false;
+        for (size_t i = 0; i < days->habit.n; i++) {
+                const struct habit_series *s = &days->habit.series[i];
+                const struct habit_gap *g = days_late(days, i);
+                struct report_row row = {.text = {s->org, "", s->site}, .number = {0, s->category}};
+                if (!days_is_wanted(c, s))
+                        continue;
+                if (!any)
+                        head(b, "czard_late_files", "Files that should have come since the last one.",
+                                "gauge");
+                any = true;
+                labels(b, "czard_late_files", &row);
+                strbuf_printf(b, "} %u\n", g ? g->missing : 0);
+        }
+}
+
+/* How long it took, as czard noted it, in the form of Prometheus. */
+static bool add_seconds(const struct ctl *c, struct strbuf *b, const char *name, const char *label_value)
+{
+        char fact[64], text[32];
+        uint64_t usec;
+        snprintf(fact, sizeof(fact), "took:%s", label_value ? label_value : "poll");
+        if (ledger_meta_get(c->ledger, fact, text, sizeof(text), NULL) < 0 ||
+                parse_u64(text, INT64_MAX, &usec) < 0)
+                return false;
+        strbuf_add(b, name);
+        if (label_value) {
+                strbuf_add(b, "{");
+                label(b, "category", label_value);
+                strbuf_add(b, "}");
+        }
+        strbuf_printf(b, " %llu.%06llu\n", (unsigned long long)(usec / USEC_PER_SEC),
+                (unsigned long long)(usec % USEC_PER_SEC));
+        return true;
+}
+
+static void add_durations(const struct ctl *c, struct strbuf *b)
+{
+        static const char poll[] = "czard_last_poll_duration_seconds",
+                          transfer[] = "czard_last_transfer_duration_seconds";
+        _cleanup_strbuf_ struct strbuf values = {};
+        if (add_seconds(c, &values, poll, NULL)) {
+                head(b, poll, "How long the last poll took.", "gauge");
+                strbuf_add(b, values.s);
+                values.len = 0;
+        }
+        bool any = false;
+        for (enum category k = 0; k < CATEGORY_MAX; k++)
+                any |= add_seconds(c, &values, transfer, category_name(k));
+        if (any) {
+                head(b, transfer,
+                        "How long the last file or snapshot took from its first request to its name.",
+                        "gauge");
+                strbuf_add(b, values.s);
+        }
+}
+
 static void add_facts(struct ctl *c, struct strbuf *b, const struct facts *f)
 {
         struct staging *s = NULL;
@@ -122,6 +182,7 @@ static void add_facts(struct ctl *c, struct strbuf *b, const struct facts *f)
                 *f->paused || *f->pauses);
         gauge(b, "czard_last_poll_timestamp_seconds", "When every prefix was listed last; 0: never.",
                 f->last_poll);
+        add_durations(c, b);
         if (f->live) {
                 gauge(b, "czard_queue_objects", "Objects that are due or under way.", (int64_t)f->due);
                 gauge(b, "czard_queue_bytes", "Bytes that are still to be fetched of them.",
@@ -153,6 +214,7 @@ int prepare_metrics(struct ctl *c)
 int run_metrics(struct ctl *c)
 {
         struct metrics m = {};
+        _cleanup_days_ struct days days = {};
         struct facts f;
         struct error e = {};
         if (c->json)
@@ -163,6 +225,8 @@ int run_metrics(struct ctl *c)
         int r = report_each(c->ledger, REPORT_COUNTS, NULL, NULL, on_count, &m, &e);
         if (r == 0)
                 r = report_each(c->ledger, REPORT_LAST, NULL, NULL, on_last, &m, &e);
+        if (r == 0)
+                r = days_read(c, &days, &e);
         _cleanup_strbuf_ struct strbuf b = {};
         for (enum family k = 0; k < FAMILIES; k++) {
                 if (m.text[k].len > 0) {
@@ -171,6 +235,7 @@ int run_metrics(struct ctl *c)
                 }
                 strbuf_done(&m.text[k]);
         }
+        add_late(c, &b, &days);
         add_facts(c, &b, &f);
         strbuf_add(&b, "# EOF\n");
         if (r == 0 && b.err)
@@ -180,5 +245,5 @@ int run_metrics(struct ctl *c)
                 r = owner_put(c, 0, b.s, b.len, where, &e);
         else if (r == 0)
                 fputs(b.s, stdout);
-        return r < 0 ? ctl_fail(c, &e) : 0;
+        return r == 0 ? 0 : e.cause ? ctl_fail(c, &e) : ctl_fail_text("out of memory");
 }

@@ -223,8 +223,7 @@ int run_report(struct ctl *c)
                 result = owner_put(c, 0, r.b.s, r.b.len, where, &e);
         strbuf_done(&r.b);
         strv_done(&r.replaced);
-        habit_done(&r.habit);
-        habit_gaps_done(&r.gaps);
+        days_done(&r.days);
         if (result < 0)
                 return e.cause ? ctl_fail(c, &e) : ctl_fail_text("out of memory");
         printf("%s\n", where);

@@ -2,8 +2,8 @@
 /* What report*.c share. */
 #pragma once
 
+#include "days.h"
 #include "facts.h"
-#include "habit.h"
 #include "ledger_report.h"
 #include "page.h"
 
@@ -11,8 +11,7 @@ struct html_report {
         struct ctl *c;
         struct strbuf b;
         struct facts facts;
-        struct habit habit;
-        struct habit_gaps gaps;
+        struct days days;
         struct strv replaced; /* "ORG SITE DATE" of events that were replaced, sorted */
         struct error *e;
 };

@@ -12,16 +12,6 @@
 
 /* --- what there is --- */
 
-static int on_date(const struct report_row *row, void *arg)
-{
-        struct html_report *r = arg;
-        struct habit_day d = {.delay = (int)row->number[4]};
-        if (!row->number[5] || date_parse(row->text[3], &d.day) < 0 || row->number[1] < 0 ||
-                row->number[1] >= CATEGORY_MAX)
-                return 0;
-        return habit_add(&r->habit, row->text[0], (enum category)row->number[1], row->text[2], d);
-}
-
 static int on_audit_line(const char *line, size_t len, uint64_t number, void *arg)
 {
         struct html_report *r = arg;
@@ -42,9 +32,7 @@ static int by_text(const void *a, const void *b)
 
 int report_read_days(struct html_report *r)
 {
-        int e = report_each(r->c->ledger, REPORT_DATES, NULL, NULL, on_date, r, r->e);
-        if (e == 0)
-                e = habit_find_gaps(&r->habit, (int)(time(NULL) / 86400), &r->gaps);
+        int e = days_read(r->c, &r->days, r->e);
         if (e == 0 && ctl_open_state(r->c, r->e) == 0)
                 e = audit_each(r->c->state_fd, on_audit_line, r, r->e);
         if (r->replaced.n > 0)
@@ -65,7 +53,7 @@ static bool was_replaced(const struct html_report *r, const struct habit_series 
 
 static void mark_days(const struct html_report *r, size_t series, int first, int n, uint8_t *kinds)
 {
-        const struct habit_series *s = &r->habit.series[series];
+        const struct habit_series *s = &r->days.habit.series[series];
         /* how late files usually come: today minus the last that is due */
         int usual = -habit_last_due(s, 0);
         for (size_t i = 0; i < s->n; i++) {
@@ -76,8 +64,9 @@ static void mark_days(const struct html_report *r, size_t series, int first, int
                             : s->days[i].delay > usual         ? DAY_LATE
                                                                : DAY_THERE;
         }
-        for (size_t g = 0; g < r->gaps.n; g++)
-                for (int d = r->gaps.v[g].from; r->gaps.v[g].series == series && d <= r->gaps.v[g].to; d++) {
+        for (size_t g = 0; g < r->days.gaps.n; g++)
+                for (int d = r->days.gaps.v[g].from;
+                        r->days.gaps.v[g].series == series && d <= r->days.gaps.v[g].to; d++) {
                         /* only the days that the habit misses: of a gap of weekdays not the weekends */
                         bool usual_day = d - first >= 0 && d - first < n && kinds[d - first] == DAY_NONE &&
                                          habit_is_usual(s, d);
@@ -103,7 +92,7 @@ static int first_day(int year)
 
 static void draw_year(struct html_report *r, size_t series, int year)
 {
-        const struct habit_series *s = &r->habit.series[series];
+        const struct habit_series *s = &r->days.habit.series[series];
         uint8_t kinds[366] = {};
         unsigned count[DAY_KINDS] = {};
         int first = first_day(year), n = first_day(year + 1) - first;
@@ -121,8 +110,8 @@ static void draw_year(struct html_report *r, size_t series, int year)
 static void list_gaps(struct html_report *r, size_t series)
 {
         bool open = false;
-        for (size_t g = 0; g < r->gaps.n; g++) {
-                const struct habit_gap *gap = &r->gaps.v[g];
+        for (size_t g = 0; g < r->days.gaps.n; g++) {
+                const struct habit_gap *gap = &r->days.gaps.v[g];
                 char from[11], to[11];
                 if (gap->series != series)
                         continue;
@@ -143,8 +132,8 @@ void report_days(struct html_report *r)
 {
         page_heading(&r->b, 2, "days", "Days of events");
         page_legend(&r->b);
-        for (size_t i = 0; i < r->habit.n; i++) {
-                const struct habit_series *s = &r->habit.series[i];
+        for (size_t i = 0; i < r->days.habit.n; i++) {
+                const struct habit_series *s = &r->days.habit.series[i];
                 char title[160];
                 if (s->category != CATEGORY_EVENTS || s->n == 0)
                         continue;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "days.h"
 #include "facts.h"
 #include "ledger_report.h"
 #include "runs.h"
@@ -38,6 +39,7 @@ struct status {
         size_t n_lines;
         struct problem problems[PROBLEMS_MOST];
         size_t n_problems;
+        struct days days;
 };
 
 static void add_problem(struct status *s, const char *what, uint64_t n, const char *fix, const char *format,
@@ -164,6 +166,24 @@ static void judge(struct status *s)
         else if (*s->facts.pauses)
                 add_problem(s, "paused", 1, "journalctl -u czard says why", "fetching pauses: %s",
                         s->facts.pauses);
+}
+
+/* Series of which nothing came that should have; of gaps in the past `gaps` tells. */
+static void judge_days(struct status *s)
+{
+        for (size_t i = 0; i < s->days.habit.n; i++) {
+                const struct habit_series *h = &s->days.habit.series[i];
+                const struct habit_gap *g = days_late(&s->days, i);
+                char hint[160], from[11];
+                if (!g || !days_is_wanted(s->c, h))
+                        continue;
+                days_hint(&s->days, g, &s->facts, hint, sizeof(hint));
+                add_problem(s, "late", g->missing,
+                        *hint ? hint : "czarctl gaps shows all; when it goes on ask edX",
+                        "%s %s%s%s: %u %s since %s", h->org, category_name(h->category), *h->site ? " " : "",
+                        h->site, g->missing, g->missing == 1 ? "file is late" : "files are late",
+                        date_format(g->from, from));
+        }
 }
 
 /* --- showing --- */
@@ -346,8 +366,14 @@ int run_status(struct ctl *c)
                         r = report_each(c->ledger, REPORT_LAST, NULL, NULL, on_last, s, &e);
                 judge(s);
                 if (r == 0)
+                        r = days_read(c, &s->days, &e);
+                if (r == 0)
+                        judge_days(s);
+                if (r == 0)
                         r = report_each(c->ledger, REPORT_TROUBLES, NULL, NULL, on_trouble, s, &e);
-                status = r < 0 ? ctl_fail(c, &e) : s->n_problems ? CTL_FOUND : CTL_WELL;
+                status = r < 0           ? (e.cause ? ctl_fail(c, &e) : ctl_fail_text("out of memory"))
+                         : s->n_problems ? CTL_FOUND
+                                         : CTL_WELL;
         }
         if (status != CTL_CANNOT && c->json) {
                 if (print_json(s))
@@ -357,6 +383,7 @@ int run_status(struct ctl *c)
                 print_table(s);
                 print_problems(s);
         }
+        days_done(&s->days);
         free(s->lines);
         free(s);
         return status;

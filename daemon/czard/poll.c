@@ -335,6 +335,7 @@ static void finish_poll(struct poll *p)
         ledger_meta_set(d->ledger, "generation", generation, &e);
         ledger_meta_set(d->ledger, p->complete ? "last-poll" : "last-poll-incomplete",
                 time_format((int64_t)time(NULL), when), &e);
+        record_took(d, "poll", took);
         char bytes[32];
         journal_event(EVENT_POLL_DONE,
                 &(struct journal_fields){.size = &p->fresh_bytes, .duration_usec = &took},

@@ -214,6 +214,15 @@ static void take_place(struct director *d, const struct ledger_object *o)
                 state_trouble(d, &e);
 }
 
+void record_took(struct director *d, const char *what, uint64_t usec)
+{
+        char name[64], text[32];
+        snprintf(name, sizeof(name), "took:%s", what);
+        snprintf(text, sizeof(text), "%llu", (unsigned long long)usec);
+        record_open(d);
+        ledger_meta_set(d->ledger, name, text, NULL);
+}
+
 int record_published(struct director *d, struct ledger_object *o, bool replaced, uint64_t duration_usec)
 {
         d->record->key_failures = 0;
@@ -240,6 +249,7 @@ int record_published(struct director *d, struct ledger_object *o, bool replaced,
         snprintf(o->staged_etag, sizeof(o->staged_etag), "%s", o->etag);
         record_enter(d, o, OBJECT_PUBLISHED);
         take_place(d, o);
+        record_took(d, category_name(o->category), duration_usec);
 
         char hex[SHA256_HEX] = "", checks[256];
         if (o->has_sha256)

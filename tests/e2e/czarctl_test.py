@@ -7,6 +7,7 @@ import html.parser
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -19,8 +20,11 @@ import unittest
 from pathlib import Path
 
 from czardtest import schema
-from czardtest.run import World, is_sanitized, program, verify_audit
+from czardtest.run import REPOSITORY, World, is_sanitized, program, verify_audit
 from czardtest.s3d import S3d
+
+
+ALERTS = REPOSITORY / "systemd/examples/czard-alerts.yml"
 
 
 class Answer:
@@ -85,8 +89,19 @@ class Base(unittest.TestCase):
 
     def ctl(self, *args, code=0, **kwargs):
         answer = czarctl(self.world, *args, **kwargs)
-        self.assertEqual(answer.code, code, answer)
+        if code is not None:
+            self.assertEqual(answer.code, code, answer)
         return answer
+
+    def up_to_date(self):
+        """The package is of 2024, and by today everything is late: its dates are moved until nothing is."""
+        db = sqlite3.connect(self.world.state / "ledger.db")
+        db.execute("CREATE TEMP TABLE shift AS SELECT CAST(julianday('now') AS INT) - CAST(julianday(max(date)) AS INT) AS days "
+                   "FROM object WHERE state = 3")
+        db.execute("UPDATE object SET date = date(date, (SELECT days FROM shift) || ' days'), "
+                   "last_modified = last_modified + 86400 * (SELECT days FROM shift) WHERE date != ''")
+        db.commit()
+        db.close()
 
     def ask(self, shape, *args, **kwargs):
         """An answer in JSON, of that shape."""
@@ -105,10 +120,10 @@ class StoppedTest(Base):
 
     def test_options(self):
         binary, ini = program("czarctl", self.world.build), self.world.ini()
-        for args in (["--json", "--config", ini, "status"], ["status", "--json", "--config", ini],
-                     ["status", f"--config={ini}", "--json"], ["--config", ini, "status", "--json"]):
+        for args in (["--json", "--config", ini, "list"], ["list", "--json", "--config", ini],
+                     ["list", f"--config={ini}", "--json"], ["--config", ini, "list", "--json"]):
             done = subprocess.run([binary, *args], capture_output=True, text=True, env=self.world.environment(), check=False)
-            self.assertEqual((done.returncode, schema.check(json.loads(done.stdout), "status")), (0, []), args)
+            self.assertEqual((done.returncode, schema.check(json.loads(done.stdout), "list")), (0, []), args)
         for args, said in (([], "usage"), (["statsu"], "did you mean 'status'"), (["list", "--sine", "2024-01-01"], "usage"),
                            (["list", "--since", "yesterday"], "YYYY-MM-DD"), (["backup"], "missing"),
                            (["status", "now"], "unexpected"), (["list", "--state", "LOST"], "PUBLISHED"),
@@ -120,6 +135,9 @@ class StoppedTest(Base):
         self.assertIn("cannot", self.ctl("status", code=3, config="/nonexistent/czard.ini").err)
 
     def test_status(self):
+        said = self.ask("status", "status", code=1)
+        self.assertEqual({p["what"] for p in said["problems"]}, {"late"}, "the package ends in 2024")
+        self.up_to_date()
         said = self.ask("status", "status")
         self.assertTrue(said["ok"])
         self.assertFalse(said["daemon"]["running"])
@@ -141,6 +159,22 @@ class StoppedTest(Base):
         said = self.ask("status", "status", code=1)
         self.assertEqual([(p["what"], p["count"]) for p in said["problems"]], [("rejected", 1)])
         self.assertIn("ask edX to export it again", self.ctl("status", code=1).out)
+
+    def test_status_of_what_is_late(self):
+        gaps = {(g["category"], g["site"]): g["missing"] for g in self.ask("gaps", "gaps")["gaps"] if g["open"]}
+        late = {(p["text"].split(":")[0], p["count"]) for p in self.ask("status", "status", code=1)["problems"]}
+        self.assertEqual(late, {(f"universityx {c} {s or ''}".strip(), n) for (c, s), n in gaps.items()})
+        self.assertRegex(self.ctl("status", code=1).out, r"files are late since 2024-07-09\n +-> ")
+        metrics = self.ctl("metrics").out
+        for (category, site), missing in gaps.items():
+            self.assertIn(f'czard_late_files{{org="universityx",category="{category}",site="{site or ""}"}} {missing}', metrics)
+        # what is no longer wanted is not late
+        self.world.config["package universityx"].update(sites="edge", categories="events")
+        left = self.ask("status", "status", code=None)["problems"]
+        self.assertEqual([p["text"] for p in left if "edge" not in p["text"]], [])
+        self.up_to_date()
+        self.world.config["package universityx"].update(sites="edx edge", categories="events database email-opt-in rdx")
+        self.assertRegex(self.ctl("metrics").out, r'(?m)^czard_late_files\{[^}]*category="database"[^}]*\} 0$')
 
     def test_broken_configuration(self):
         """An admin must be able to look while czard.ini has an error."""
@@ -254,7 +288,7 @@ class StoppedTest(Base):
                 self.assertNotIn(name, types)
                 types[name] = line.split()[3]
             elif not line.startswith("#"):
-                m = re.fullmatch(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\]|\\.)*",?)*)\})? (-?\d+)', line)
+                m = re.fullmatch(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\]|\\.)*",?)*)\})? (-?\d+(?:\.\d+)?)', line)
                 self.assertTrue(m, line)
                 self.assertIn(m[1], types)
                 if m[1] != last:
@@ -266,10 +300,9 @@ class StoppedTest(Base):
         text = self.ctl("metrics").out
         self.check_exposition(text)
         self.assertIn('czard_objects{org="universityx",category="events",site="edx",state="PUBLISHED"} 5', text)
-        promtool = shutil.which("promtool")
-        if promtool:
-            done = subprocess.run([promtool, "check", "metrics"], input=text, text=True, capture_output=True, check=False)
-            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        for name in ("poll_duration_seconds", 'transfer_duration_seconds{category="events"}',
+                     'transfer_duration_seconds{category="database"}'):
+            self.assertGreater(float(re.search(rf"(?m)^czard_last_{re.escape(name)} (.*)$", text)[1]), 0)
         target = self.world.folder / "czard.prom"
         target.write_text("old")
         inode = target.stat().st_ino
@@ -277,6 +310,27 @@ class StoppedTest(Base):
         self.check_exposition(target.read_text())
         self.assertNotEqual(target.stat().st_ino, inode, "replaced in one step")
         self.assertEqual([p.name for p in self.world.folder.glob("*.czarctl*")], [])
+
+    @unittest.skipUnless(shutil.which("promtool"), "promtool is not installed")
+    def test_promtool(self):
+        done = subprocess.run(["promtool", "check", "metrics"], input=self.ctl("metrics").out, text=True, capture_output=True,
+                              check=False)
+        self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))
+        done = subprocess.run(["promtool", "check", "rules", ALERTS], text=True, capture_output=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_alerts(self):
+        """The example asks for metrics that there are, with labels that they have."""
+        known = {"czard_key_expiry_days": set()}  # not there: the key never expires
+        for name, labels in re.findall(r"(?m)^(czard_\w+)(?:\{(.*)\})? ", self.ctl("metrics").out):
+            known.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
+        for rule in re.split(r"(?m)^ +- alert: ", ALERTS.read_text())[1:]:
+            used = re.findall(r"\bczard_\w+", re.search(r"expr: (.*)", rule)[1].replace("czard.prom", ""))
+            for name in used:
+                self.assertIn(name, known)
+            for label in re.findall(r"\$labels\.(\w+)", rule):
+                self.assertIn(label, known[used[0]] | {"instance"} if used else {"instance"}, rule)
+            self.assertIn("description", rule)
 
     def test_report(self):
         page = self.world.folder / "report.html"
@@ -297,14 +351,16 @@ class StoppedTest(Base):
                 for cell in line.split("\t"):
                     if "@" in cell:
                         self.assertFalse(cell in text, cell)
-        browser = shutil.which("chromium")
-        if browser:
-            profile = self.world.folder / "browser"
-            done = subprocess.run([browser, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
-                                   "--enable-logging=stderr", "--dump-dom", page.as_uri()], capture_output=True, text=True,
-                                  timeout=120, check=False, env={"PATH": os.environ["PATH"], "HOME": str(profile)})
-            self.assertNotIn("CONSOLE", done.stderr)
-            self.assertIn("Days of events", done.stdout)
+
+    @unittest.skipUnless(shutil.which("chromium"), "chromium is not installed")
+    def test_report_in_a_browser(self):
+        page, profile = self.world.folder / "report.html", self.world.folder / "browser"
+        self.ctl("report", "--html", page)
+        done = subprocess.run(["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
+                               "--enable-logging=stderr", "--dump-dom", page.as_uri()], capture_output=True, text=True,
+                              timeout=120, check=False, env={"PATH": os.environ["PATH"], "HOME": str(profile)})
+        self.assertNotIn("CONSOLE", done.stderr)
+        self.assertIn("Days of events", done.stdout)
 
     def test_gaps(self):
         said = self.ask("gaps", "gaps")["gaps"]
@@ -319,7 +375,7 @@ class StoppedTest(Base):
         self.ask("changes", "pause", "--reason", "legal hold")
         self.assertIn("legal hold", self.ctl("forget", key, "--reason", "x", code=3).err)
         self.assertTrue(staged.exists())
-        self.assertEqual([p["what"] for p in self.ask("status", "status", code=1)["problems"]], ["paused"])
+        self.assertIn("paused", [p["what"] for p in self.ask("status", "status", code=1)["problems"]])
         self.ask("changes", "unpause")
         rows = self.ask("changes", "forget", f"s3://edx-course-data/{key}", "--reason", "request 17")["objects"]
         self.assertEqual({r["what"] for r in rows}, {"forgotten"})
@@ -453,12 +509,6 @@ class RunningTest(Base):
         czarctl(self.world, "resync", "--wait")
         return child
 
-    def ctl(self, *args, code=0, **kwargs):
-        answer = czarctl(self.world, *args, **kwargs)
-        if code is not None:
-            self.assertEqual(answer.code, code, answer)
-        return answer
-
     def socket(self):
         return self.world.run_folder / "control"
 
@@ -485,7 +535,7 @@ class RunningTest(Base):
     def test_socket(self):
         mode = self.socket().stat()
         self.assertEqual(stat.S_IMODE(mode.st_mode), 0o660)
-        said = self.ask("status", "status")
+        said = self.ask("status", "status", code=None)
         self.assertEqual(said["daemon"]["pid"], self.child.pid)
         self.assertIsNotNone(said["next_poll"])
         self.stop(self.child)
@@ -573,7 +623,7 @@ class RunningTest(Base):
                 pass
         for s in idle:
             s.close()
-        self.wait_for(lambda: self.ask("status", "status")["daemon"]["running"])
+        self.wait_for(lambda: self.ask("status", "status", code=None)["daemon"]["running"])
         self.assertIsNone(self.child.poll())
 
     def test_a_czard_that_does_not_answer_is_not_worked_around(self):
@@ -744,14 +794,17 @@ class SpeedTest(Base):
             FROM n, (SELECT * FROM object WHERE category = 0 LIMIT 1)""")
         db.commit()
         db.close()
-        for args, limit in ((["status"], 0.1), (["plan"], 1.0), (["metrics"], 0.25), (["gaps"], 0.25)):
-            best = min(self.seconds(*args) for _ in range(5))
-            self.assertLess(best, limit, args)
+        for args, limit in ((["status"], 0.1), (["plan"], 1.0), (["metrics"], 0.1), (["gaps"], 0.1)):
+            times = [self.seconds(*args) for _ in range(5)]
+            print(f"czarctl {args[0]}: {min(t[0] for t in times) * 1000:.0f} ms, processor {min(t[1] for t in times) * 1000:.0f} ms")
+            self.assertLess(min(t[1] for t in times), 2 * limit, args)  # on a machine half as fast as ours
 
     def seconds(self, *args):
-        began = time.monotonic()
-        self.ctl(*args)
-        return time.monotonic() - began
+        """As on the clock, and of processor: that does not depend on what else the machine does."""
+        began, used = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.ctl(*args, code=1 if args == ["status"] else 0)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return time.monotonic() - began, after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
 
 
 if __name__ == "__main__":

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From the ledger to lib/habit.c. */
+#include "days.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "ledger_report.h"
+#include "str.h"
+#include "timespan.h"
+
+static int on_date(const struct report_row *row, void *arg)
+{
+        struct habit_day d = {.delay = (int)row->number[4]};
+        if (!row->number[5] || date_parse(row->text[3], &d.day) < 0 || row->number[1] < 0 ||
+                row->number[1] >= CATEGORY_MAX)
+                return 0;
+        return habit_add(arg, row->text[0], (enum category)row->number[1], row->text[2], d);
+}
+
+int days_read(struct ctl *c, struct days *ret, struct error *e)
+{
+        struct days d = {};
+        int r = report_each(c->ledger, REPORT_DATES, NULL, NULL, on_date, &d.habit, e);
+        if (r == 0)
+                r = habit_find_gaps(&d.habit, (int)(time(NULL) / 86400), &d.gaps);
+        if (r < 0) {
+                days_done(&d);
+                return r;
+        }
+        *ret = d;
+        return 0;
+}
+
+void days_done(struct days *d)
+{
+        habit_done(&d->habit);
+        habit_gaps_done(&d->gaps);
+}
+
+bool days_is_wanted(const struct ctl *c, const struct habit_series *s)
+{
+        for (size_t i = 0; i < c->config->n_packages; i++) {
+                const struct package_spec *p = &c->config->packages[i].spec;
+                if (streq(p->org, s->org) && (p->categories & BIT(s->category)))
+                        return s->category != CATEGORY_EVENTS || strv_has(&p->sites, s->site);
+        }
+        return false;
+}
+
+const struct habit_gap *days_late(const struct days *d, size_t series)
+{
+        for (size_t i = 0; i < d->gaps.n; i++)
+                if (d->gaps.v[i].series == series && d->gaps.v[i].open)
+                        return &d->gaps.v[i];
+        return NULL;
+}
+
+/* When edX encrypts to an expired key its step fails quietly: files just stop. */
+void days_hint(const struct days *d, const struct habit_gap *g, const struct facts *f, char *ret, size_t size)
+{
+        int64_t from = (int64_t)g->from * 86400;
+        *ret = 0;
+        for (size_t i = 0; i < f->n_keys && !*ret; i++) {
+                char when[21];
+                if (f->keys[i].expires == 0 || from < f->keys[i].expires - 86400)
+                        continue;
+                time_format(f->keys[i].expires, when);
+                snprintf(ret, size, "key expired at edX? (yours expired %.10s)", when);
+        }
+        if (!*ret && g->together)
+                snprintf(ret, size, "key expired at edX? (all of %s stopped together)",
+                        d->habit.series[g->series].org);
+}
