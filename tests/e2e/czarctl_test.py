@@ -802,7 +802,7 @@ class SpeedTest(Base):
     def seconds(self, *args):
         """As on the clock, and of processor: that does not depend on what else the machine does."""
         began, used = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-        self.ctl(*args, code=1 if args == ["status"] else 0)
+        self.ctl(*args, code=1 if args == ("status",) else 0)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return time.monotonic() - began, after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
 
