@@ -257,7 +257,7 @@ static void _printf_(4, 0)
 /* A journal that does not take the entry must not swallow it. */
 static void finish(struct entry *e, int priority)
 {
-        add(e, "CZARD_AUDIT_HEAD", journal.audit_head);
+        add(e, "CZARD_AUDIT_HEAD", str_empty(journal.audit_head) ? NULL : journal.audit_head);
         if (!journal.to_journal || send_to_journal(e) < 0)
                 send_to_stderr(e, priority);
 }

@@ -62,7 +62,7 @@ struct journal_fields {
 
 /* Chooses journal or stderr. */
 void journal_open(void);
-/* From now on each entry ends with this CZARD_AUDIT_HEAD, as it is then (borrowed); NULL: without. */
+/* From now on each entry ends with this CZARD_AUDIT_HEAD, as it is then (borrowed); NULL or "": without. */
 void journal_audit_head(const char *head);
 /* Entries less urgent than this are dropped. */
 void journal_level(int level);

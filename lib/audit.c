@@ -250,7 +250,8 @@ int audit_sync(struct audit *a, struct error *e)
 {
         if (fdatasync(a->fd) < 0)
                 return fail(errno, "making durable", e);
-        memcpy(a->durable, a->head, sizeof(a->durable));
+        if (a->seq > 0)
+                memcpy(a->durable, a->head, sizeof(a->durable));
         return 0;
 }
 

@@ -43,8 +43,8 @@ int audit_probe(struct audit *a, struct error *e);
 int audit_sync(struct audit *a, struct error *e);
 /* Hex SHA-256 of the last line. Valid until the next append. */
 const char *audit_head(const struct audit *a);
-/* Of the last line that no crash takes back: CZARD_AUDIT_HEAD. The address stays the same as long as a lives,
- * audit_sync() changes what stands there. */
+/* Of the last line that no crash takes back, "" as long as there is none: CZARD_AUDIT_HEAD. The address stays
+ * the same as long as a lives, audit_sync() changes what stands there. */
 const char *audit_durable_head(const struct audit *a);
 struct audit *audit_free(struct audit *a);
 

@@ -29,31 +29,55 @@ static const struct {
 
 #define FIELDS_MAX 32
 
+/* Where we are: what is before p has been overwritten with what it said. */
+struct reader {
+        char *p;
+        const char *line_start;
+        unsigned line; /* from 1 */
+        struct error *e;
+};
+
 /* The fields of one line, NUL-terminated in place. */
 struct line {
         char *field[FIELDS_MAX];
+        unsigned column[FIELDS_MAX]; /* bytes, from 1 */
         size_t n;
+        unsigned line;
 };
 
-static int bad(struct error *e, const char *what)
+static int bad(struct error *e, unsigned line, unsigned column, const char *what)
 {
-        return error_set(e, CAUSE_CREDENTIALS, EINVAL, "credentials: %s", what);
+        return error_set(e, CAUSE_NO_CREDENTIALS, EINVAL, "line %u, column %u: %s", line, column, what);
 }
 
-/* Reads one field at *p into itself and moves *p behind it and its separator. more: another field of the same
- * line follows. */
-static int read_field(char **p, char **ret, bool *more)
+static unsigned column_at(const struct reader *r, const char *p)
 {
-        char *in = *p, *out = *p;
+        return (unsigned)(p - r->line_start) + 1;
+}
+
+static void new_line(struct reader *r, const char *start)
+{
+        r->line++;
+        r->line_start = start;
+}
+
+/* Reads one field at r->p into itself and moves r->p behind it and its separator. more: another field of the
+ * same line follows. */
+static int read_field(struct reader *r, char **ret, bool *more)
+{
+        char *in = r->p, *out = r->p;
         *ret = out;
         if (*in == '"') {
+                unsigned line = r->line, column = column_at(r, in);
                 for (in++; *in && !(in[0] == '"' && in[1] != '"'); in++) {
                         if (in[0] == '"')
                                 in++;
+                        if (in[0] == '\n')
+                                new_line(r, in + 1);
                         *out++ = *in;
                 }
                 if (*in++ != '"')
-                        return -EINVAL;
+                        return bad(r->e, line, column, "a quoted value without an end");
         } else {
                 while (*in && !strchr(",\r\n\"", *in))
                         *out++ = *in++;
@@ -62,26 +86,30 @@ static int read_field(char **p, char **ret, bool *more)
                 in++;
         char stop = *in;
         if (stop && !strchr(",\r\n", stop))
-                return -EINVAL;
+                return bad(r->e, r->line, column_at(r, in), "neither a comma nor the end of the line");
         in += stop != 0;
         if (stop == '\r' && *in == '\n')
                 in++;
         *out = 0;
         *more = stop == ',';
-        *p = in;
+        if (stop && !*more)
+                new_line(r, in);
+        r->p = in;
         return 0;
 }
 
-static int read_line(char **p, struct line *ret)
+static int read_line(struct reader *r, struct line *ret)
 {
         bool more = true;
         ret->n = 0;
+        ret->line = r->line;
         while (more) {
-                if (ret->n == FIELDS_MAX)
-                        return -EINVAL;
-                int r = read_field(p, &ret->field[ret->n++], &more);
-                if (r < 0)
-                        return r;
+                ret->column[ret->n] = column_at(r, r->p);
+                int err = read_field(r, &ret->field[ret->n++], &more);
+                if (err < 0)
+                        return err;
+                if (more && ret->n == FIELDS_MAX)
+                        return bad(r->e, ret->line, column_at(r, r->p), "too many columns");
         }
         return 0;
 }
@@ -95,12 +123,12 @@ static bool is_empty_line(const struct line *l)
 }
 
 /* The next line with something in it. 0, -ENODATA at the end, -EINVAL. */
-static int next_line(char **p, struct line *ret)
+static int next_line(struct reader *r, struct line *ret)
 {
-        while (**p) {
-                int r = read_line(p, ret);
-                if (r < 0 || !is_empty_line(ret))
-                        return r;
+        while (*r->p) {
+                int err = read_line(r, ret);
+                if (err < 0 || !is_empty_line(ret))
+                        return err;
         }
         return -ENODATA;
 }
@@ -138,23 +166,25 @@ static char *clean_value(char *s)
 }
 
 /* index[COLUMN] = position in the line, or SIZE_MAX. */
-static int read_header(char **p, size_t index[COLUMN_MAX], struct error *e)
+static int read_header(struct reader *r, size_t index[COLUMN_MAX])
 {
         struct line l;
         for (int c = 0; c < COLUMN_MAX; c++)
                 index[c] = SIZE_MAX;
-        if (next_line(p, &l) < 0)
-                return bad(e, "the file has no header line");
+        int err = next_line(r, &l);
+        if (err < 0)
+                return err == -ENODATA ? bad(r->e, 1, 1, "the file has no header line") : err;
         for (size_t i = 0; i < l.n; i++) {
                 enum column c = column_of(l.field[i]);
                 if (c == COLUMN_MAX)
                         continue;
                 if (index[c] != SIZE_MAX)
-                        return bad(e, "the header names a column twice");
+                        return bad(r->e, l.line, l.column[i], "the header names a column twice");
                 index[c] = i;
         }
         if (index[COLUMN_ID] == SIZE_MAX || index[COLUMN_SECRET] == SIZE_MAX)
-                return bad(e, "the header line must name \"Access Key Id\" and \"Secret Access Key\"");
+                return bad(r->e, l.line, 1,
+                        "the header line must name \"Access Key Id\" and \"Secret Access Key\"");
         return 0;
 }
 
@@ -180,15 +210,25 @@ static bool is_key_id(const char *s)
         return true;
 }
 
-static int take_values(char *const value[COLUMN_MAX], struct credentials *ret, struct error *e)
+static int take_values(
+        const struct line *l, const size_t index[COLUMN_MAX], struct credentials *ret, struct error *e)
 {
         struct credentials c = {};
+        char *value[COLUMN_MAX], none[1] = "";
+        unsigned column[COLUMN_MAX]; /* of one that is not there: of the last that is */
+        for (int i = 0; i < COLUMN_MAX; i++) {
+                bool there = index[i] < l->n;
+                value[i] = clean_value(there ? l->field[index[i]] : none);
+                column[i] = l->column[there ? index[i] : l->n - 1];
+        }
         if (!value[COLUMN_ID] || !is_key_id(value[COLUMN_ID]))
-                return bad(e, "the access key id is not one");
+                return bad(e, l->line, column[COLUMN_ID], "the access key id is not one");
         if (!value[COLUMN_SECRET] || !*value[COLUMN_SECRET])
-                return bad(e, "the secret access key is missing or has characters that do not belong there");
+                return bad(e, l->line, column[COLUMN_SECRET],
+                        "the secret access key is missing or has characters that do not belong there");
         if (!value[COLUMN_TOKEN])
-                return bad(e, "the session token has characters that do not belong there");
+                return bad(e, l->line, column[COLUMN_TOKEN],
+                        "the session token has characters that do not belong there");
         snprintf(c.access_key_id, sizeof(c.access_key_id), "%s", value[COLUMN_ID]);
         int r = copy_secret(value[COLUMN_SECRET], &c.secret_key);
         if (r == 0 && *value[COLUMN_TOKEN])
@@ -203,39 +243,37 @@ static int take_values(char *const value[COLUMN_MAX], struct credentials *ret, s
 
 int credentials_parse(struct secret *csv, struct credentials *ret, struct error *e)
 {
-        char *value[COLUMN_MAX], *p = csv->p;
-        char none[1] = "";
         size_t index[COLUMN_MAX];
         struct line l, second;
-        if (strlen(p) != csv->len)
-                return bad(e, "the file is not text");
-        if (str_after(p, "\xef\xbb\xbf"))
-                p += 3;
-        int r = read_header(&p, index, e);
-        if (r < 0)
-                return r;
-        r = next_line(&p, &l);
-        if (r < 0)
-                return bad(e, r == -ENODATA ? "the file has only a header line" : "the quoting is wrong");
-        if (next_line(&p, &second) != -ENODATA)
-                return bad(e, "the file has more than one key; leave only the one that is to be used");
-        for (int c = 0; c < COLUMN_MAX; c++)
-                value[c] = clean_value(index[c] < l.n ? l.field[index[c]] : none);
-        return take_values(value, ret, e);
+        if (strlen(csv->p) != csv->len)
+                return error_set(e, CAUSE_NO_CREDENTIALS, EINVAL, "the file is not text");
+        char *start = csv->p + (str_after(csv->p, "\xef\xbb\xbf") ? 3 : 0);
+        struct reader r = {.p = start, .line_start = start, .line = 1, .e = e};
+        int err = read_header(&r, index);
+        if (err < 0)
+                return err;
+        err = next_line(&r, &l);
+        if (err < 0)
+                return err == -ENODATA ? bad(e, r.line, 1, "the file has only a header line") : err;
+        err = next_line(&r, &second);
+        if (err != -ENODATA)
+                return err < 0 ? err
+                               : bad(e, second.line, 1, "another key; leave only the one that is to be used");
+        return take_values(&l, index, ret, e);
 }
 
 int credentials_load(int dir_fd, const char *path, bool trusted, struct credentials *ret, struct error *e)
 {
         _cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         if (fd < 0)
-                return error_set(e, CAUSE_CREDENTIALS, errno, "credentials %s: %s", path, strerror(errno));
+                return error_set(e, CAUSE_NO_CREDENTIALS, errno, "%s: %s", path, strerror(errno));
         int r = trusted ? 0 : check_owner_mode(fd, path, 077, e);
         if (r < 0)
                 return r;
         _cleanup_secret_ struct secret csv = {};
         r = secret_read_all(fd, LIMIT_CREDENTIALS_FILE, &csv);
         if (r < 0)
-                return error_set(e, CAUSE_CREDENTIALS, -r, "credentials %s: %s", path, strerror(-r));
+                return error_set(e, CAUSE_NO_CREDENTIALS, -r, "%s: %s", path, strerror(-r));
         r = credentials_parse(&csv, ret, e);
         return r < 0 ? error_prefix(e, "%s", path) : 0;
 }

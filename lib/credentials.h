@@ -15,7 +15,8 @@ struct credentials {
 
 /* Reads the CSV: the header line says which column is which, whatever their order and spelling ("Secret
  * Access Key", "secret_access_key", "aws_secret_access_key", ...); values may be quoted; CRLF and a BOM are
- * fine; exactly one key. csv is overwritten. 0, or -EINVAL/-ENOMEM; no text ever quotes a value. */
+ * fine; exactly one key. csv is overwritten. 0, or -EINVAL/-ENOMEM; the text says line and
+ * column (bytes), and never quotes a value. */
 int credentials_parse(struct secret *csv, struct credentials *ret, struct error *e);
 
 /* The same from a file. It must be private (check_owner_mode, 077) unless trusted: a file of

@@ -16,7 +16,7 @@ enum remedy {
         REMEDY_RESTART,     /* start the object again at once, with what is there now */
         REMEDY_GONE,        /* the object is not there any more */
         REMEDY_CREDENTIALS, /* that bucket hourly and on SIGUSR1 */
-        REMEDY_DENIED,      /* that prefix only; try at the next poll */
+        REMEDY_DENIED,      /* that prefix only; try at the next poll, an object hourly */
         REMEDY_STOP_KEY,    /* stop decrypting, nothing rejected */
         REMEDY_PAUSE,       /* no room or no staging: pause fetching, keep polling */
         REMEDY_REJECT,      /* not tried again until the ETag changes or an admin asks */
@@ -36,8 +36,12 @@ enum remedy {
         X(SKEW, "clock-skew", RETRY, "set this machine's clock (timedatectl)")                               \
         X(CREDENTIALS, "credentials", CREDENTIALS,                                                           \
                 "ask edX for new keys or import them: czarctl import-credentials")                           \
+        X(NO_CREDENTIALS, "no-credentials", CREDENTIALS,                                                     \
+                "correct that file, or import the one that edX sent: czarctl import-credentials")            \
         X(DENIED, "access-denied", DENIED,                                                                   \
                 "check the prefix in the package section; ask edX what the key may read")                    \
+        X(NO_BUCKET, "no-such-bucket", DENIED,                                                               \
+                "there is no such bucket: correct its name in the package section, or [s3] endpoint")        \
         X(GONE, "gone", GONE, "the object was removed from S3; the staged files stay")                       \
         X(REPLACED, "replaced", RESTART, "the object changed while it was read; czard starts it again")      \
         X(PROTOCOL, "bad-answer", RETRY, "the server does not answer as S3 does; check [s3] endpoint")       \

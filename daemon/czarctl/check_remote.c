@@ -94,7 +94,7 @@ static void check_prefix(struct checkup *k, struct fetch *f, const struct packag
         if (res.skew_sec)
                 *skew = res.skew_sec;
         if (res.cause != CAUSE_NONE)
-                check_add(k, res.cause == CAUSE_CREDENTIALS ? "credentials" : "prefix", BAD,
+                check_add(k, cause_remedy(res.cause) == REMEDY_CREDENTIALS ? "credentials" : "prefix", BAD,
                         cause_advice(res.cause), "s3://%s/%s: %s%s%s", p->bucket, p->prefix, res.detail,
                         *res.access_key_id ? ", key id " : "", res.access_key_id);
         else if (res.n == 0)

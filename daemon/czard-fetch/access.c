@@ -78,7 +78,7 @@ static const struct key *key_for(struct access *a, const char *path)
                 credentials_load(AT_FDCWD, path, is_in_directory(path), &k->credentials, &k->why);
                 strbuf_printf(&a->source, "%scredentials from %s", a->source.len ? "; " : "", path);
         } else {
-                error_set(&k->why, CAUSE_CREDENTIALS, ENOENT,
+                error_set(&k->why, CAUSE_NO_CREDENTIALS, ENOENT,
                         "no credentials: set [s3] credentials, or give the credential " CREDENTIAL_NAME);
         }
         if (k->why.cause != CAUSE_NONE)
@@ -164,7 +164,7 @@ static int find(const struct access *a, const char *bucket, const char *name, bo
                 return error_set(
                         e, CAUSE_DENIED, EACCES, "czard-fetch: not below a prefix of the configuration");
         if (key->why.cause != CAUSE_NONE)
-                return error_set(e, CAUSE_CREDENTIALS, EACCES, "%s", key->why.text);
+                return error_set(e, CAUSE_NO_CREDENTIALS, EACCES, "%s", key->why.text);
         *ret = &key->credentials;
         return 0;
 }

@@ -30,7 +30,8 @@ static const struct {
         {"InvalidObjectState", CAUSE_DENIED}, /* archived: must be restored by its owner */
         {"NoSuchKey", CAUSE_GONE},
         {"NoSuchVersion", CAUSE_GONE},
-        {"NoSuchBucket", CAUSE_PROTOCOL},
+        {"NoSuchBucket", CAUSE_NO_BUCKET},
+        {"InvalidBucketName", CAUSE_NO_BUCKET},
         {"PreconditionFailed", CAUSE_REPLACED},
         {"InvalidRange", CAUSE_SIZE},
         {"SlowDown", CAUSE_THROTTLED},

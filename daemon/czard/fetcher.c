@@ -63,11 +63,11 @@ static void finish(struct fetcher *f, struct request **at, const struct proto_do
         struct request *r = *at;
         *at = r->next;
         f->running--;
-        struct connection *c = r->connection;
-        if (c)
-                c->running--;
         if (r->done)
                 r->done(r->arg, done);
+        if (r->connection)
+                r->connection
+                        ->running--; /* not before: the callback may renew, and it must stay until here */
         free(r);
 }
 

@@ -156,8 +156,9 @@ static void listing_failed(struct listing *l, const struct proto_done *done)
         enum cause cause = done->outcome.cause;
         if (cause == CAUSE_SKEW && done->skew_sec != 0)
                 record_skew(d, done->skew_sec);
-        if (cause == CAUSE_CREDENTIALS)
-                record_credentials_refused(d, l->bucket, done->access_key_id, done->outcome.detail);
+        bool no_entry = cause_remedy(cause) == REMEDY_CREDENTIALS;
+        if (no_entry)
+                record_credentials_refused(d, cause, l->bucket, done->access_key_id, done->outcome.detail);
         bool worth_it = cause_remedy(cause) == REMEDY_RETRY && cause != CAUSE_SKEW &&
                         done->retry_after_usec <= LIST_WAIT_USEC;
         if (worth_it && ++l->tries < LIST_TRIES && !l->poll->stopped) {
@@ -170,7 +171,7 @@ static void listing_failed(struct listing *l, const struct proto_done *done)
                 l->poll->complete = false;
                 l->poll->due_full |= l->poll->full;
         }
-        if (cause != CAUSE_CREDENTIALS)
+        if (!no_entry)
                 journal_event(EVENT_RETRY,
                         &(struct journal_fields){.org = l->package->spec.org,
                                 .category = category_name(l->category),

@@ -402,7 +402,7 @@ void record_failed(struct director *d, struct ledger_object *o, enum cause cause
                 break;
         case REMEDY_CREDENTIALS:
                 record_enter(d, o, OBJECT_NEW);
-                record_credentials_refused(d, o->bucket, "", detail);
+                record_credentials_refused(d, cause, o->bucket, "", detail);
                 break;
         case REMEDY_DENIED:
                 retry(d, o, d->options.once ? backoff(d, o->attempts, 0) : USEC_PER_HOUR);
@@ -442,7 +442,7 @@ static struct bucket_block *block_of(const struct record *r, const char *bucket)
 }
 
 void record_credentials_refused(
-        struct director *d, const char *bucket, const char *key_id, const char *detail)
+        struct director *d, enum cause cause, const char *bucket, const char *key_id, const char *detail)
 {
         struct record *r = d->record;
         uint64_t now = now_usec(CLOCK_MONOTONIC);
@@ -456,16 +456,19 @@ void record_credentials_refused(
                 b->next = r->blocks;
                 r->blocks = b;
         }
+        /* The next czard-fetch reads the file as it is then. */
+        if (cause == CAUSE_NO_CREDENTIALS && now >= b->until_usec)
+                fetcher_renew(d->fetcher);
         b->until_usec = now + BLOCK_USEC;
         if (b->said_usec != 0 && now < b->said_usec + REPEAT_USEC)
                 return;
         b->said_usec = now;
         journal_event(EVENT_CREDENTIALS_REFUSED,
-                &(struct journal_fields){.bucket = bucket,
-                        .access_key_id = *key_id ? key_id : NULL,
-                        .cause = CAUSE_CREDENTIALS},
-                "S3 refuses the credentials%s%s for bucket %s: %s; tried again hourly and on SIGUSR1; %s",
-                *key_id ? " " : "", key_id, bucket, detail, cause_advice(CAUSE_CREDENTIALS));
+                &(struct journal_fields){
+                        .bucket = bucket, .access_key_id = *key_id ? key_id : NULL, .cause = cause},
+                "%s%s%s for bucket %s: %s; tried again hourly and on SIGUSR1; %s",
+                cause == CAUSE_NO_CREDENTIALS ? "no usable credentials" : "S3 refuses the credentials",
+                *key_id ? " " : "", key_id, bucket, detail, cause_advice(cause));
 }
 
 bool record_bucket_blocked(const struct director *d, const char *bucket)

@@ -41,7 +41,7 @@ void record_audit(struct director *d, const struct audit_entry *entry);
 /* When a bucket's credentials were refused: until when it is left alone (microseconds of CLOCK_MONOTONIC; 0:
  * not). */
 void record_credentials_refused(
-        struct director *d, const char *bucket, const char *key_id, const char *detail);
+        struct director *d, enum cause cause, const char *bucket, const char *key_id, const char *detail);
 bool record_bucket_blocked(const struct director *d, const char *bucket);
 void record_unblock_buckets(struct director *d);
 /* After a reload: the credentials may be others, and another refusal is news. */

@@ -194,8 +194,8 @@ static int check_credentials(const char *path, struct error *e)
                 return 0;
         _cleanup_close_ int fd = open(path, O_PATH | O_CLOEXEC);
         if (fd < 0)
-                return error_set(
-                        e, CAUSE_UNSAFE_MODE, errno, "cannot open credentials %s: %s", path, strerror(errno));
+                return error_set(e, CAUSE_NO_CREDENTIALS, errno, "cannot open credentials %s: %s", path,
+                        strerror(errno));
         return check_owner_mode(fd, path, FORBIDDEN_SECRET, e);
 }
 

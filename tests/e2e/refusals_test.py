@@ -6,11 +6,13 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import threading
 import time
 import unittest
 
 from czardtest import main
+from czardtest.daemon import Daemon
 from czardtest.run import World, fingerprint
 from czardtest.s3d import S3d
 
@@ -136,13 +138,64 @@ class RefusalsTest(unittest.TestCase):
         self.world.config["openpgp"]["passphrase_file"] = None
         self.refuse(3, "passphrase")
 
+    # -- nothing to sign with, so S3 is not asked --------------------------------------------------------------------
+    def refuse_credentials(self, code, path, *words):
+        self.world.config["s3"]["credentials"] = path
+        done = self.refuse(code, re.escape(str(path)), "CZARD_CAUSE=no-credentials", "import-credentials", *words)
+        self.assertEqual(len(done.events("credentials-refused" if code == 1 else "failed")), 2 if code == 1 else 1, done)
+        said = done.events("credentials-refused")
+        self.assertEqual([e for e in said if "S3 refuses" in e.message or "CZARD_ACCESS_KEY_ID" in e.fields], [], done)
+        self.assertEqual(self.s3.requests(), [])
+        self.assertNotIn("SECRET", done.stderr)
+
     def test_no_credentials_file(self):
-        self.world.config["s3"]["credentials"] = self.world.folder / "absent.csv"
-        done = self.world.once()
-        self.assertIn(done.code, (1, 3), done)
-        self.assertIn("absent.csv", done.stderr)
+        self.refuse_credentials(3, self.world.folder / "absent.csv", "No such file")
+
+    def bad_credentials(self, text, mode=0o400):
+        path = self.world.folder / "bad.csv"
+        path.write_text(text)
+        path.chmod(mode)
+        self.addCleanup(path.unlink)
+        return path
+
+    def test_malformed_credentials_file(self):
+        text = 'User Name,Access Key Id,Secret Access Key\r\n"x",AKIDEXAMPLE,SECRET with blanks\r\n'
+        self.refuse_credentials(1, self.bad_credentials(text), "line 2, column 17", "secret access key")
+
+    def test_credentials_that_others_may_read(self):
+        path = self.bad_credentials("Access Key Id,Secret Access Key\nA,SECRET\n")
+        self.world.config["s3"]["credentials"] = path
+        self.refuse_mode(path, 0o444, "chmod 0400")
+
+    def test_a_mended_credentials_file_is_read_when_it_is_tried_again(self):
+        w = self.world
+        good = w.config["s3"]["credentials"].read_text()
+        path = w.config["s3"]["credentials"] = self.bad_credentials("nonsense\n")
+        with Daemon(w) as d:
+            d.until("credentials-refused", CZARD_CAUSE="no-credentials")
+            d.until("poll-done")
+            path.chmod(0o600)
+            path.write_text(good)
+            mark = d.mark()
+            d.signal(signal.SIGUSR1)
+            d.synced(mark)
+            self.assertEqual(w.differences(), [])
+            self.assertEqual(d.events("helper-died"), [])
 
     # -- exit 1: refused by the server ------------------------------------------------------------------------------
+    def test_no_such_bucket(self):
+        self.s3.behave("none", op="list", status=404, code="NoSuchBucket")
+        self.addCleanup((self.s3.behaviours / "none").unlink)
+        done = self.world.once()
+        self.assertEqual(done.code, 1, done)
+        lists = [(r.bucket, r.key) for r in self.s3.requests()]
+        self.assertEqual(len(lists), len(set(lists)), "each listing is asked for once")
+        for bucket in ("course-data", "edx-course-data"):
+            said = [e for e in done.events("retry") if e.fields["CZARD_BUCKET"] == bucket]
+            self.assertTrue(said, done)
+            self.assertEqual({e.fields["CZARD_CAUSE"] for e in said}, {"no-such-bucket"})
+            self.assertRegex(said[0].message, f"s3://{bucket}/.*package section")
+
     def test_wrong_aws_secret(self):
         w = self.world
         csv = w.folder / "wrong.csv"

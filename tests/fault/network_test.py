@@ -457,7 +457,7 @@ WARM = [
         told={"retry bad-answer"}, warm=True, gets=(0, 0)),
     Row("known: AccessDenied", [listing(status=403, code="AccessDenied")], code=1, told={"retry access-denied"}, warm=True,
         gets=(0, 0)),
-    Row("known: NoSuchBucket", [listing(status=404, code="NoSuchBucket")], code=1, told={"retry bad-answer"}, warm=True,
+    Row("known: NoSuchBucket", [listing(status=404, code="NoSuchBucket")], code=1, told={"retry no-such-bucket"}, warm=True,
         gets=(0, 0)),
 ]
 

@@ -95,12 +95,11 @@ static void the_durable_head_follows_what_is_synced(void **state)
 {
         struct fixture *f = *state;
         const char *durable = audit_durable_head(f->a);
-        assert_string_equal(durable, ZEROS);
+        assert_string_equal(durable, "");
         append(f, "start");
-        assert_string_equal(durable, ZEROS);
+        assert_string_equal(durable, "");
         assert_int_equal(audit_sync(f->a, NULL), 0);
         assert_string_equal(durable, audit_head(f->a));
-        assert_string_not_equal(durable, ZEROS);
         append(f, "stop");
         assert_string_not_equal(durable, audit_head(f->a));
         assert_int_equal(reopen(f, NULL), 0);

@@ -13,6 +13,7 @@
 
 #include "credentials.h"
 #include "fsx.h"
+#include "str.h"
 
 #define ID "AKIAIOSFODNN7EXAMPLE"
 #define SECRET "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -66,28 +67,40 @@ static void a_session_token(void **state)
 static void bad_files_are_refused_without_quoting_them(void **state)
 {
         (void)state;
-        static const char *const bad[] = {
-                "",
-                "\n\n",
-                "User Name,Access Key Id,Secret Access Key\n",
-                "User Name,Access Key Id\nx," ID "\n",
-                "a,b,c\nx," ID "," SECRET "\n",
-                "Access Key Id,Secret Access Key\n" ID "\n",
-                "Access Key Id,Secret Access Key\n" ID ",\n",
-                "Access Key Id,Secret Access Key\n," SECRET "\n",
-                "Access Key Id,Secret Access Key\nAK IA," SECRET "\n",
-                "Access Key Id,Secret Access Key\n" ID "," SECRET " x\n",
-                "Access Key Id,Secret Access Key\n" ID ",\"" SECRET "\n",
-                "Access Key Id,Secret Access Key\n" ID ",\"" SECRET "\"x\n",
-                "Access Key Id,Secret Access Key\n" ID "," SECRET "\nAKIAOTHER," SECRET "\n",
-                "Access Key Id,Access Key Id,Secret Access Key\n" ID "," ID "," SECRET "\n",
-                ",,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,\n" ID "," SECRET "\n",
+#define HEADER "Access Key Id,Secret Access Key\n"
+        static const struct {
+                const char *csv, *where;
+        } bad[] = {
+                {"", "line 1, column 1: the file has no header"},
+                {"\n\n", "line 1, column 1: the file has no header"},
+                {"\r\nUser Name,Access Key Id,Secret Access Key\r\n", "line 3, column 1: "},
+                {"User Name,Access Key Id\nx," ID "\n", "line 1, column 1: the header"},
+                {"\xef\xbb\xbf\na,b,c\nx," ID "," SECRET "\n", "line 2, column 1: the header"},
+                {HEADER ID "\n", "line 2, column 1: the secret"},
+                {HEADER "AKIA,\n", "line 2, column 6: the secret"},
+                {HEADER "," SECRET "\n", "line 2, column 1: the access key id"},
+                {HEADER "AK IA," SECRET "\n", "line 2, column 1: the access key id"},
+                {"User,\"Access Key Id\",Secret Access Key\n\"a \"\"b\"\", c\",\"AKIA\",\"" SECRET " x\"\n",
+                        "line 2, column 21: the secret"},
+                {"User,Access Key Id,Secret Access Key\n\"a\nb\"\t,AKIA," SECRET " x\n",
+                        "line 2, column 10: the secret"},
+                {HEADER "AKIA,\"" SECRET "\n\n", "line 2, column 6: a quoted value without an end"},
+                {HEADER "AKIA,\"\" x\n", "line 2, column 9: neither"},
+                {HEADER ID "," SECRET "\nAKIAOTHER," SECRET "\n", "line 3, column 1: another key"},
+                {HEADER ID "," SECRET "\n\"\"x", "line 3, column 3: neither"},
+                {"Access Key Id,Access Key Id,Secret Access Key\n" ID "," ID "," SECRET "\n",
+                        "line 1, column 15: the header names a column twice"},
+                {",,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,\n" ID "," SECRET "\n",
+                        "line 1, column 33: too many columns"},
+                {HEADER "AKIA," SECRET ",\xc3\n" ID "\"\n", "line 3, column"},
         };
         for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
                 struct credentials c = {};
                 struct error e = {};
-                assert_int_equal(parse(bad[i], &c, &e), -EINVAL);
-                assert_int_equal(e.cause, CAUSE_CREDENTIALS);
+                assert_int_equal(parse(bad[i].csv, &c, &e), -EINVAL);
+                assert_int_equal(e.cause, CAUSE_NO_CREDENTIALS);
+                if (!str_after(e.text, bad[i].where))
+                        fail_msg("%zu: %s, not %s", i, e.text, bad[i].where);
                 assert_null(strstr(e.text, SECRET));
                 assert_null(strstr(e.text, ID));
                 assert_null(c.secret_key.p);

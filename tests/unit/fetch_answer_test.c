@@ -42,7 +42,7 @@ static void causes(void **state)
                 {403, "<html>", CAUSE_DENIED},
                 {404, XML("NoSuchKey"), CAUSE_GONE},
                 {404, NULL, CAUSE_GONE},
-                {404, XML("NoSuchBucket"), CAUSE_PROTOCOL},
+                {404, XML("NoSuchBucket"), CAUSE_NO_BUCKET},
                 {412, XML("PreconditionFailed"), CAUSE_REPLACED},
                 {412, NULL, CAUSE_REPLACED},
                 {416, NULL, CAUSE_SIZE},

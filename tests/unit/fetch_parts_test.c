@@ -75,8 +75,9 @@ static void what_is_tried_again(void **state)
         assert_int_equal(tries(CAUSE_THROTTLED, true, 31 * USEC_PER_SEC), 0);
         assert_int_equal(tries(CAUSE_TLS, true, 0), 5);
         assert_int_equal(tries(CAUSE_TLS, false, 0), 0);
-        static const enum cause never[] = {CAUSE_CREDENTIALS, CAUSE_DENIED, CAUSE_GONE, CAUSE_REPLACED,
-                CAUSE_PROTOCOL, CAUSE_SIZE, CAUSE_ETAG, CAUSE_SKEW, CAUSE_HELPER, CAUSE_CANCELLED};
+        static const enum cause never[] = {CAUSE_CREDENTIALS, CAUSE_NO_BUCKET, CAUSE_DENIED, CAUSE_GONE,
+                CAUSE_REPLACED, CAUSE_PROTOCOL, CAUSE_SIZE, CAUSE_ETAG, CAUSE_SKEW, CAUSE_HELPER,
+                CAUSE_CANCELLED};
         for (size_t i = 0; i < ELEMENTSOF(never); i++)
                 assert_int_equal(tries(never[i], true, 0), 0);
 }

@@ -83,12 +83,15 @@ static void each_entry_has_the_audit_head_of_its_time(void **state)
         strcpy(head, "bbbb");
         journal_event(EVENT_PUBLISHED, &f, "yes");
         journal_debug("n=%d", 5);
+        head[0] = 0; /* an empty record has none */
+        journal_event(EVENT_STOPPING, NULL, "stopping");
         journal_audit_head(NULL);
         journal_event(EVENT_STOPPED, NULL, "stopped");
         _cleanup_free_ char *s = captured();
         assert_string_equal(s, "err no CZARD_EVENT=failed CZARD_AUDIT_HEAD=aaaa\n"
                                "info yes CZARD_EVENT=published CZARD_ORG=o CZARD_AUDIT_HEAD=bbbb\n"
                                "debug n=5 CZARD_AUDIT_HEAD=bbbb\n"
+                               "notice stopping CZARD_EVENT=stopping\n"
                                "notice stopped CZARD_EVENT=stopped\n");
 }
 
