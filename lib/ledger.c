@@ -55,6 +55,7 @@ static const char *const sql_text[SQL_MAX] = {
         [SQL_COMMIT] = "COMMIT",
         [SQL_ROLLBACK] = "ROLLBACK",
         [SQL_META_GET] = "SELECT value FROM meta WHERE name = ?1",
+        [SQL_META_DELETE] = "DELETE FROM meta WHERE name = ?1",
         [SQL_META_SET] = "INSERT INTO meta (name, value) VALUES (?1, ?2) "
                          "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         [SQL_OBJECT_GET] = "SELECT id, " LEDGER_OBJECT_COLUMNS " FROM object WHERE id = ?1",
@@ -85,7 +86,7 @@ static const char *const sql_text[SQL_MAX] = {
                 "attempts = excluded.attempts",
         [SQL_MEMBERS] = "SELECT object_id, name, path, course, \"table\", failed, state, size, plain_size, "
                         "sha256, checks, cause, detail, attempts FROM member WHERE object_id = ?1 "
-                        "ORDER BY path, rowid",
+                        "AND path >= ?2 ORDER BY path, rowid",
         [SQL_MEMBERS_DELETE] = "DELETE FROM member WHERE object_id = ?1",
         /* ?1 sha256, ?2 size, ?3 org, ?4 category, ?5 PUBLISHED, ?6 GONE. Only where the members are those of
          * what is staged: while a replaced snapshot is made anew its rows speak of another folder. Snapshot
@@ -300,12 +301,13 @@ int ledger_meta_get(struct ledger *l, const char *name, char *ret, size_t size, 
 int ledger_meta_set(struct ledger *l, const char *name, const char *value, struct error *e)
 {
         _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = ledger_prepared(l, SQL_META_SET, &s, e);
+        int r = ledger_prepared(l, *value ? SQL_META_SET : SQL_META_DELETE, &s, e);
         if (r < 0)
                 return r;
         struct ledger_bind b = {.s = s};
         ledger_bind_text(&b, name);
-        ledger_bind_text(&b, value);
+        if (*value)
+                ledger_bind_text(&b, value);
         if (b.err)
                 return error_set(e, CAUSE_INTERNAL, -b.err, "%s: cannot bind", l->file);
         return ledger_step(l, s, "writing", e);

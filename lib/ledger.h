@@ -112,7 +112,8 @@ int ledger_commit(struct ledger *l, struct error *e);
  * commit. */
 void ledger_rollback(struct ledger *l);
 
-/* Small facts: "staging-id", "config-sha256", ... get: value copied into ret ("" when absent). */
+/* Small facts: "staging-id", "config-sha256", ... get: value copied into ret ("" when absent). set: ""
+ * deletes it. */
 int ledger_meta_get(struct ledger *l, const char *name, char *ret, size_t size, struct error *e);
 int ledger_meta_set(struct ledger *l, const char *name, const char *value, struct error *e);
 
@@ -175,6 +176,9 @@ int ledger_member_save(struct ledger *l, const struct ledger_member *m, struct e
 /* By path order (bytes). */
 typedef int ledger_member_fn(struct ledger_member *m, void *arg);
 int ledger_members(struct ledger *l, int64_t object_id, ledger_member_fn *each, void *arg, struct error *e);
+/* Those from that path on: for who goes on later where it was. */
+int ledger_members_from(struct ledger *l, int64_t object_id, const char *path, ledger_member_fn *each,
+        void *arg, struct error *e);
 int ledger_members_delete(struct ledger *l, int64_t object_id, struct error *e);
 /* A staged member of that plaintext in another snapshot of the org and category: its staging path, for
  * deduplication. 0 or -ENOENT. */

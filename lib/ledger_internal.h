@@ -13,6 +13,7 @@ enum ledger_sql {
         SQL_ROLLBACK,
         SQL_META_GET,
         SQL_META_SET,
+        SQL_META_DELETE,
         SQL_OBJECT_GET,
         SQL_OBJECT_FIND,
         SQL_OBJECT_INSERT,

@@ -57,12 +57,19 @@ static int read_member(sqlite3_stmt *s, struct ledger_member *ret, struct error 
 
 int ledger_members(struct ledger *l, int64_t object_id, ledger_member_fn *each, void *arg, struct error *e)
 {
+        return ledger_members_from(l, object_id, "", each, arg, e);
+}
+
+int ledger_members_from(struct ledger *l, int64_t object_id, const char *path, ledger_member_fn *each,
+        void *arg, struct error *e)
+{
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         int r = ledger_prepare_own(l, SQL_MEMBERS, &s, e);
         if (r < 0)
                 return r;
         struct ledger_bind b = {.s = s};
         ledger_bind_i64(&b, object_id);
+        ledger_bind_text(&b, path);
         if (b.err)
                 return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that value");
         while ((r = ledger_step(l, s, "reading", e)) == 1) {

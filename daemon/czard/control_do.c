@@ -19,14 +19,6 @@
 #define STEP_USEC (50 * USEC_PER_MSEC)
 #define NO_REASON "no reason given"
 
-static const char *const pause_names[PAUSE_MAX] = {
-        [PAUSE_SPACE] = "space",
-        [PAUSE_KEY] = "key",
-        [PAUSE_STAGING] = "staging",
-        [PAUSE_STATE] = "state",
-        [PAUSE_ADMIN] = "admin",
-};
-
 /* --- telling --- */
 
 static void tell(struct control_job *j, const struct strv *message)
@@ -147,7 +139,7 @@ static void do_status(struct control_job *j)
         tell_row(j, "due-bytes", "", "", "", "", (int64_t)(q.due_bytes - MIN(q.done_bytes, q.due_bytes)));
         for (enum pause p = 0; p < PAUSE_MAX; p++)
                 if (d->pauses & BIT(p))
-                        tell_row(j, "pause", "", "", "", pause_names[p], 0);
+                        tell_row(j, "pause", "", "", "", pause_name(p), 0);
         end(j, STATUS_WELL, "");
 }
 

@@ -118,7 +118,14 @@ int startup_passphrase(struct director *d, struct error *e);
 int startup_reconcile(struct director *d, struct error *e);
 
 /* --- pause.c --- */
+/* "space", "key", ... as the journal and czarctl say it. */
+const char *pause_name(enum pause p);
+/* From now on nothing is started for this reason; what runs goes on. One journal entry (EVENT_PAUSED) when it
+ * begins; does nothing while it lasts. Without --once it is looked at every minute until it is over. */
 void pause_enter(struct director *d, enum pause p, enum cause cause, const char *text);
+/* The reason is gone: one journal entry (EVENT_RESUMED), and the queue is planned again, which may start jobs
+ * before this returns. Does nothing when there is no such pause. */
 void pause_leave(struct director *d, enum pause p);
-/* Room above min_free, and the staging volume the one we know? Enters or leaves the pauses accordingly. */
+/* Room above min_free, the staging volume the one we know, our own state writable? Enters or leaves these
+ * pauses accordingly. True: no pause of any kind, work may start. */
 bool pause_check(struct director *d);

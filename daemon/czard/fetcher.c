@@ -62,7 +62,8 @@ static void finish(struct fetcher *f, struct request **at, const struct proto_do
 {
         struct request *r = *at;
         *at = r->next;
-        f->running--;
+        if (--f->running == 0)
+                uv_timer_stop(&f->tick);
         if (r->done)
                 r->done(r->arg, done);
         if (r->connection)
@@ -237,8 +238,6 @@ static void on_tick(uv_timer_t *timer)
                         break; /* callbacks may have changed the list; the next tick looks again */
                 }
         }
-        if (f->running == 0)
-                uv_timer_stop(timer);
 }
 
 static void on_deliver(uv_timer_t *timer)
@@ -260,7 +259,7 @@ static uint32_t request(
 {
         struct request *r = calloc(1, sizeof(*r));
         if (!r)
-                abort(); /* a few bytes: nothing sensible can be done without them */
+                return 0;
         if (++f->last_id == 0)
                 f->last_id = 1;
         *r = (struct request){

@@ -19,7 +19,8 @@ struct fetcher_spec {
 };
 int fetcher_new(uv_loop_t *loop, const struct fetcher_spec *spec, struct fetcher **ret);
 
-/* Both return the request's id (never 0). pipe_fd is borrowed: the caller closes it right after. */
+/* Both return the request's id, or 0 when out of memory: then `done` never runs. pipe_fd is borrowed: the
+ * caller closes it right after. */
 uint32_t fetcher_list(struct fetcher *f, const struct proto_list *list, fetch_listed_fn *listed,
         fetch_done_fn *done, void *arg);
 uint32_t fetcher_get(

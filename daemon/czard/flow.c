@@ -103,6 +103,10 @@ int flow_start(struct flow *f, struct director *d, struct pool *pool, const stru
         snprintf(f->bucket, sizeof(f->bucket), "%s", get->bucket);
         f->get = fetcher_get(d->fetcher, get, fds[1], on_done, f);
         close_fd(fds[1]);
+        if (f->get == 0) {
+                f->pipe_fd = close_fd(f->pipe_fd);
+                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
+        }
         f->claim = (struct claim){.granted = on_granted, .on_message = on_worker, .arg = f, .rank = rank};
         pool_claim(pool, &f->claim);
         return 0;

@@ -12,12 +12,14 @@
 #include "snapshot.h"
 #include "str.h"
 
-#define OBJECTS_A_TURN 200
+#define LOOKS_A_TURN 200 /* at files: a snapshot has thousands */
 
 struct missing {
         struct director *d;
         int64_t *ids;
         size_t n, next;
+        char member[sizeof(
+                ((struct ledger_member *)0)->path)]; /* of ids[next]: where to go on; "" its start */
         uv_timer_t turn;
 };
 
@@ -34,9 +36,11 @@ static const char *file_wrong(
 }
 
 struct look {
-        const struct director *d;
+        struct missing *m;
         const struct ledger_object *o;
+        unsigned *left;
         const char *wrong;
+        bool more;
 };
 
 static int on_member(struct ledger_member *m, void *arg)
@@ -44,55 +48,70 @@ static int on_member(struct ledger_member *m, void *arg)
         struct look *l = arg;
         if (m->state != OBJECT_PUBLISHED)
                 return 0;
+        if (*l->left == 0) {
+                memcpy(l->m->member, m->path, sizeof(m->path));
+                l->more = true;
+                return 1;
+        }
+        (*l->left)--;
         _cleanup_free_ char *path = str_printf("%s/%s", l->o->path, m->path);
         /* A member that shares its storage has the time of the snapshot that had it first. */
         uint64_t size;
         int64_t mtime;
         bool is_dir;
-        int r = path ? staging_stat(l->d->staging, path, &size, &mtime, &is_dir) : 0;
+        int r = path ? staging_stat(l->m->d->staging, path, &size, &mtime, &is_dir) : 0;
         if (r == -ENOENT)
                 l->wrong = "missing a member";
-        else if (r < 0 || is_dir || size != (uint64_t)m->plain_size)
+        else if (path && (r < 0 || is_dir || size != (uint64_t)m->plain_size))
                 l->wrong = "altered";
         return l->wrong ? 1 : 0;
 }
 
-static const char *snapshot_wrong(const struct director *d, const struct ledger_object *o)
+/* True: it has been looked at as a whole; else the next turn goes on. */
+static bool snapshot_wrong(struct missing *m, const struct ledger_object *o, unsigned *left, const char **ret)
 {
         uint64_t size;
         int64_t mtime;
         bool is_dir;
-        int r = staging_stat(d->staging, o->path, &size, &mtime, &is_dir);
-        if (r < 0 || !is_dir)
-                return r == -ENOENT ? "missing" : "altered";
-        struct look l = {.d = d, .o = o};
-        ledger_members(d->ledger, o->id, on_member, &l, NULL);
-        return l.wrong;
+        int r = staging_stat(m->d->staging, o->path, &size, &mtime, &is_dir);
+        if (r < 0 || !is_dir) {
+                *ret = r == -ENOENT ? "missing" : "altered";
+                return true;
+        }
+        struct look l = {.m = m, .o = o, .left = left};
+        ledger_members_from(m->d->ledger, o->id, m->member, on_member, &l, NULL);
+        *ret = l.wrong;
+        return !l.more;
 }
 
-static void look_at(struct missing *m, int64_t id)
+/* True: done with it. */
+static bool look_at(struct missing *m, int64_t id, unsigned *left)
 {
         struct director *d = m->d;
         struct ledger_object o;
+        const char *wrong = NULL;
         if (ledger_get(d->ledger, id, &o, NULL) < 0 || o.state != OBJECT_PUBLISHED ||
                 queue_busy(d->queue, id))
-                return;
-        const char *wrong = o.is_zip ? snapshot_wrong(d, &o)
-                                     : file_wrong(d->staging, o.path, o.plain_size, o.last_modified);
+                return true;
+        (*left)--;
+        if (!o.is_zip)
+                wrong = file_wrong(d->staging, o.path, o.plain_size, o.last_modified);
+        else if (!snapshot_wrong(m, &o, left, &wrong))
+                return false;
         if (wrong)
                 record_missing(d, &o, wrong);
+        return true;
 }
 
 static void on_turn(uv_timer_t *timer)
 {
         struct missing *m = timer->data;
-        struct ledger_object o;
-        for (unsigned i = 0; i < OBJECTS_A_TURN && m->next < m->n; i++) {
-                bool big = ledger_get(m->d->ledger, m->ids[m->next], &o, NULL) >= 0 && o.is_zip;
-                look_at(m, m->ids[m->next++]);
-                if (big)
-                        break;
-        }
+        unsigned left = LOOKS_A_TURN;
+        while (left > 0 && m->next < m->n)
+                if (look_at(m, m->ids[m->next], &left)) {
+                        m->next++;
+                        *m->member = 0;
+                }
         if (m->next < m->n && !(m->d->pauses & BIT(PAUSE_STAGING))) {
                 uv_timer_start(&m->turn, on_turn, 0, 0);
                 return;
@@ -111,6 +130,7 @@ void missing_look(struct missing *m)
                 ledger_ids(m->d->ledger, &f, &m->ids, &m->n, NULL) < 0)
                 return;
         m->next = 0;
+        *m->member = 0;
         uv_timer_start(&m->turn, on_turn, 0, 0);
 }
 

@@ -20,6 +20,11 @@ static const char *const names[PAUSE_MAX] = {
         [PAUSE_ADMIN] = "admin",
 };
 
+const char *pause_name(enum pause p)
+{
+        return names[p];
+}
+
 /* A disk that was full while min_free is free must have got more room before it is tried again; at times it
  * is tried anyway: a quota shows nowhere. */
 #define MORE_ROOM (1 * MIB)

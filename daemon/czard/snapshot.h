@@ -49,7 +49,7 @@ struct snapshot {
         struct pool *pool;
         struct staging_attr attr;
         char top[128]; /* the folder expected in the archive; "" any */
-        uint64_t max_name;
+        uint64_t max_name, max_members;
         bool keep_replaced, deduplicate, hold_incomplete;
 
         struct flow directory; /* SNAPSHOT_DIRECTORY */

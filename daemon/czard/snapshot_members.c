@@ -16,7 +16,11 @@
 
 int snapshot_take_entries(struct snapshot *s, const struct proto_entries *page, struct error *e)
 {
-        struct member *v = realloc(s->members, (s->n_members + page->n) * sizeof(*v));
+        if (page->n == 0)
+                return 0;
+        if (s->max_members && s->n_members + page->n > s->max_members)
+                return error_set(e, CAUSE_HELPER, EPROTO, "czard-decrypt told more members than max_members");
+        struct member *v = reallocarray(s->members, s->n_members + page->n, sizeof(*v));
         if (!v)
                 return error_set(
                         e, CAUSE_LIMIT, ENOMEM, "out of memory for its %zu members", s->n_members + page->n);

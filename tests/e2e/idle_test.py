@@ -99,14 +99,25 @@ class Idle(unittest.TestCase):
             pids = {"czard": d.pid, "czard-fetch": fetch}
             resident = {name: memory(pid) / MIB for name, pid in pids.items()}
             print("resident: " + ", ".join(f"{name} {mib:.1f} MiB" for name, mib in resident.items()))
-            before, open_files = self.usage(d), {name: descriptors(pid) for name, pid in pids.items()}
-            time.sleep(10)
-            after = self.usage(d)
-            self.assertEqual(after[1] - before[1], 0, "wake-ups in 10 s")
-            self.assertLess(after[0] - before[0], 0.002, "seconds of CPU in 10 s")
+            open_files = {name: descriptors(pid) for name, pid in pids.items()}
+            self.sleeps(d)
             self.assertEqual({name: descriptors(pid) for name, pid in pids.items()}, open_files)
             self.assertLess(sum(resident.values()), 40)
             self.assertEqual(d.stop()[0], 0)
+
+    def sleeps(self, d):
+        """10 s without a single wake-up. A daily timer may be due just then, so there are three tries."""
+        wake_ups = 0
+        for _ in range(3):
+            before = self.usage(d)
+            time.sleep(10)
+            after = self.usage(d)
+            self.assertLess(after[0] - before[0], 0.002, "seconds of CPU in 10 s")
+            if after[1] == before[1]:
+                return
+            wake_ups += after[1] - before[1]
+            self.assertLess(wake_ups, 3, "wake-ups")
+        self.fail(f"{wake_ups} wake-ups, some in each 10 s")
 
     def requests(self, requests):
         """One LIST for each active prefix, and no other request."""

@@ -52,6 +52,10 @@ static void members(void **state)
         assert_memory_equal(&seen.m[1], &b, sizeof(b));
         assert_memory_equal(&seen.m[2], &c, sizeof(c));
         seen.n = 0;
+        assert_int_equal(ledger_members_from(f->l, o.id, b.path, keep_member, &seen, NULL), 0);
+        assert_int_equal(seen.n, 2);
+        assert_string_equal(seen.m[0].path, b.path);
+        seen.n = 0;
         assert_int_equal(ledger_members(f->l, o.id, keep_member, &seen, NULL), 0);
         assert_int_equal(seen.m[0].attempts, 1);
 

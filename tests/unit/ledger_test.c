@@ -84,6 +84,10 @@ static void facts(void **state)
         assert_int_equal(ledger_meta_get(f->l, "staging-id", value, sizeof(value), NULL), 0);
         assert_string_equal(value, "abcd");
         assert_int_equal(ledger_meta_get(f->l, "staging-id", value, 4, NULL), -EUCLEAN);
+        assert_int_equal(ledger_meta_set(f->l, "staging-id", "", NULL), 0);
+        assert_int_equal(ledger_meta_get(f->l, "staging-id", value, sizeof(value), NULL), 0);
+        assert_string_equal(value, "");
+        meddle(f, "INSERT INTO meta VALUES ('staging-id', 'x')"); /* the row is gone, not empty */
 }
 
 static void transactions_nest_and_roll_back(void **state)
