@@ -20,11 +20,13 @@
 #include "retry.h"
 #include "str.h"
 #include "timespan.h"
+#include "watch.h"
 
 #define LIST_TRIES 5
 /* A server that wants us to wait for longer gets its wish at the next poll: the other listings shall not wait
  * for this one. */
 #define LIST_WAIT_USEC (1 * USEC_PER_MINUTE)
+#define MEMORY_WAIT_MSEC 1000 /* there was none for a request */
 #define LOOK_BACK_DAYS 30
 
 static const struct retry_policy list_retry = {500 * USEC_PER_MSEC, 20 * USEC_PER_SEC};
@@ -211,6 +213,8 @@ static void send_list(struct listing *l)
 {
         struct proto_list list = {.bucket = l->bucket, .prefix = l->prefix, .start_after = l->start_after};
         l->request = fetcher_list(l->poll->d->fetcher, &list, on_listed, on_done, l);
+        if (l->request == 0)
+                uv_timer_start(&l->again, on_again, MEMORY_WAIT_MSEC, 0);
 }
 
 static struct listing *listing_new(struct poll *p, const struct config_package *package,
@@ -344,6 +348,7 @@ static void finish_poll(struct poll *p)
                 (unsigned long long)p->requests, (unsigned long long)p->listed, (unsigned long long)p->fresh,
                 size_format(p->fresh_bytes, bytes, sizeof(bytes)),
                 p->complete ? "" : "; some listings failed");
+        watch_look(d->watch);
         if (p->full && !lost) {
                 queue_look_at_all(d->queue);
                 missing_look(d->missing);

@@ -1,76 +1,78 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The daily watch: keys that expire, and files that stay away longer than is their habit. Key expiry is told
- * 60, 30, 14, 7 and 1 days before, and daily once it is past. */
+/* The daily watch: keys that expire, and files that stay away longer than is their habit (lib/habit.h, as
+ * czarctl gaps has it). Key expiry is told 60, 30, 14, 7 and 1 days before, each once and at start, and daily
+ * once it is past. */
 #include "watch.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
+#include "habit.h"
+#include "ledger_report.h"
+#include "str.h"
 #include "timespan.h"
 
 #define DAY 86400
 #define KEYS_MOST 64
-#define HABIT_FILES 60 /* how far back the habit of a site is looked at */
-#define HABIT_LEAST 3
-#define LATE_SLACK_DAYS 2
-/* The first look comes after the first poll has had its time. */
-#define FIRST_LOOK_MSEC (10 * 60 * 1000)
+#define NEVER_SAID INT64_MAX
 
 struct watched_key {
         char fingerprint[65];
         int64_t expires;
+        int64_t said; /* the last of warn_days that was told */
 };
 
 struct watch {
         struct director *d;
         struct watched_key keys[KEYS_MOST];
         size_t n_keys;
-        uv_timer_t daily;
+        int64_t looked; /* day since the epoch; 0: not yet */
 };
 
 static const int64_t warn_days[] = {60, 30, 14, 7, 1};
 
-static void look_at_key(const struct watched_key *k, bool at_start)
+/* A day on which nobody looked (czard was stopped, the machine slept) costs no warning. */
+static void look_at_key(struct watched_key *k)
 {
-        int64_t left = k->expires - (int64_t)time(NULL), days = left / DAY;
+        int64_t left = k->expires - (int64_t)time(NULL), due = NEVER_SAID;
         if (k->expires == 0)
                 return;
-        bool say = left < 0;
         for (size_t i = 0; i < ELEMENTSOF(warn_days); i++)
-                say |= at_start ? days <= warn_days[i] : days == warn_days[i];
-        if (!say)
+                if (left / DAY <= warn_days[i])
+                        due = warn_days[i];
+        if (left >= 0 && due >= k->said)
                 return;
+        k->said = due;
         char when[21];
         journal_event(EVENT_KEY_EXPIRING, &(struct journal_fields){.fingerprint = k->fingerprint},
                 "the key %s %s %s; extend it (czarctl key extend) and send the new public key to edX, or "
-                "files stop "
-                "coming",
+                "files stop coming",
                 k->fingerprint, left < 0 ? "has expired on" : "expires on", time_format(k->expires, when));
 }
 
 /* --- late files --- */
 
-struct habit {
-        int last, previous, longest_gap; /* days since the epoch; days */
-        unsigned seen;
-};
-
-static int on_object(struct ledger_object *o, void *arg)
+static int on_date(const struct report_row *row, void *arg)
 {
-        struct habit *h = arg;
-        int day;
-        if (date_parse(o->date, &day) < 0)
+        struct habit_day day = {.delay = (int)row->number[4]};
+        int64_t category = row->number[1];
+        if (!row->number[5] || date_parse(row->text[3], &day.day) < 0 || category < 0 ||
+                category >= CATEGORY_MAX)
                 return 0;
-        /* Newest first. */
-        if (h->seen++ == 0)
-                h->last = day;
-        else
-                h->longest_gap = MAX(h->longest_gap, h->previous - day);
-        h->previous = day;
-        return h->seen >= HABIT_FILES;
+        return habit_add(arg, row->text[0], (enum category)category, row->text[2], day);
 }
 
-static bool key_has_expired(const struct watch *w, int day)
+/* One that is not asked for any more is not missed. */
+static bool is_wanted(const struct watch *w, const struct habit_series *s)
+{
+        const struct config_package *p = director_package(w->d, s->org);
+        return p && (p->spec.categories & BIT(s->category)) &&
+               (s->category != CATEGORY_EVENTS || strv_has(&p->spec.sites, s->site));
+}
+
+static bool key_had_expired(const struct watch *w, int day)
 {
         for (size_t i = 0; i < w->n_keys; i++)
                 if (w->keys[i].expires != 0 && w->keys[i].expires / DAY <= day + 1)
@@ -78,58 +80,69 @@ static bool key_has_expired(const struct watch *w, int day)
         return false;
 }
 
-/* Late is what stays away longer than it ever did lately, by two days: files come in the night, and not
- * always. */
-static void look_at_habit(struct watch *w, const char *org, const char *site, enum category c)
+static void say_late(struct watch *w, const struct habit_series *s, const struct habit_gap *gap, int today)
 {
-        struct habit h = {.longest_gap = 0};
-        struct ledger_filter f = {.categories = BIT(c), .org = org, .site = site, .newest_first = true};
-        int today = (int)(time(NULL) / DAY);
-        struct error e = {};
-        if (ledger_each(w->d->ledger, &f, on_object, &h, &e) < 0 || h.seen < HABIT_LEAST)
-                return;
-        int missing = today - h.last;
-        if (missing <= h.longest_gap + LATE_SLACK_DAYS)
-                return;
-        char date[11];
-        date_format(h.last, date);
+        int last = s->days[s->n - 1].day;
+        char date[11], from[11];
+        date_format(last, date);
+        date_format(gap->from, from);
+        const char *hint =
+                key_had_expired(w, gap->from)
+                        ? "key expired at edX? extend it (czarctl key extend) and send them the new one"
+                : gap->together ? "all of it stopped together: key expired at edX?"
+                                : "see czarctl gaps";
         journal_event(EVENT_LATE,
-                &(struct journal_fields){
-                        .org = org, .category = category_name(c), .site = site, .date = date},
-                "%s %s%s%s is late: the last file is of %s, %d days ago, and usually there is one every %d%s",
-                org, category_name(c), site ? " of " : "", site ? site : "", date, missing,
-                MAX(h.longest_gap, 1),
-                key_has_expired(w, today)
-                        ? "; the key has expired: edX cannot encrypt to it, send them the extended one"
-                        : "; key expired at edX? see czarctl gaps");
+                &(struct journal_fields){.org = s->org,
+                        .category = category_name(s->category),
+                        .site = *s->site ? s->site : NULL,
+                        .date = date},
+                "%s %s%s%s is late: the last file is of %s, %d days ago; by its habit one was to come for "
+                "%s; %s",
+                s->org, category_name(s->category), *s->site ? " of " : "", s->site, date, today - last, from,
+                hint);
 }
 
-static void look_at_package(struct watch *w, const struct config_package *p)
+static void look_for_late(struct watch *w, int today)
 {
-        for (size_t i = 0; (p->spec.categories & BIT(CATEGORY_EVENTS)) && i < p->spec.sites.n; i++)
-                look_at_habit(w, p->spec.org, p->spec.sites.v[i], CATEGORY_EVENTS);
-        if (p->spec.categories & BIT(CATEGORY_DATABASE))
-                look_at_habit(w, p->spec.org, NULL, CATEGORY_DATABASE);
-        if (p->spec.categories & BIT(CATEGORY_EMAIL_OPT_IN))
-                look_at_habit(w, p->spec.org, NULL, CATEGORY_EMAIL_OPT_IN);
+        _cleanup_habit_ struct habit h = {};
+        _cleanup_habit_gaps_ struct habit_gaps gaps = {};
+        struct error e = {};
+        if (report_each(w->d->ledger, REPORT_DATES, NULL, NULL, on_date, &h, &e) < 0 ||
+                habit_find_gaps(&h, today, &gaps) < 0)
+                return; /* tomorrow again; a ledger that cannot be read is said elsewhere */
+        for (size_t i = 0; i < gaps.n; i++)
+                if (gaps.v[i].open && is_wanted(w, &h.series[gaps.v[i].series]))
+                        say_late(w, &h.series[gaps.v[i].series], &gaps.v[i], today);
 }
 
-static void on_daily(uv_timer_t *timer)
+void watch_look(struct watch *w)
 {
-        struct watch *w = timer->data;
+        int64_t today = (int64_t)time(NULL) / DAY;
+        if (w->d->options.once || today == w->looked)
+                return;
+        w->looked = today;
         for (size_t i = 0; i < w->n_keys; i++)
-                look_at_key(&w->keys[i], false);
-        for (size_t i = 0; i < w->d->config->n_packages; i++)
-                look_at_package(w, &w->d->config->packages[i]);
+                look_at_key(&w->keys[i]);
+        look_for_late(w, (int)today);
 }
 
 void watch_keys(struct watch *w, const struct proto_ready *ready)
 {
-        for (size_t i = 0; i < ready->n_keys && w->n_keys < KEYS_MOST; i++) {
-                struct watched_key *k = &w->keys[w->n_keys++];
-                snprintf(k->fingerprint, sizeof(k->fingerprint), "%s", ready->keys[i].fingerprint);
+        for (size_t i = 0; i < ready->n_keys; i++) {
+                const char *fingerprint = ready->keys[i].fingerprint;
+                struct watched_key *k = NULL;
+                for (size_t j = 0; j < w->n_keys && !k; j++)
+                        if (streq(w->keys[j].fingerprint, fingerprint))
+                                k = &w->keys[j];
+                if (!k && w->n_keys == KEYS_MOST)
+                        continue;
+                if (!k) {
+                        k = &w->keys[w->n_keys++];
+                        *k = (struct watched_key){.said = NEVER_SAID};
+                        snprintf(k->fingerprint, sizeof(k->fingerprint), "%s", fingerprint);
+                }
                 k->expires = ready->keys[i].expires;
-                look_at_key(k, true);
+                look_at_key(k);
         }
 }
 
@@ -139,22 +152,12 @@ int watch_new(struct director *d, struct watch **ret)
         if (!w)
                 return -ENOMEM;
         w->d = d;
-        uv_timer_init(&d->loop, &w->daily);
-        w->daily.data = w;
-        if (!d->options.once)
-                uv_timer_start(&w->daily, on_daily, FIRST_LOOK_MSEC, DAY * 1000);
         *ret = w;
         return 0;
 }
 
-static void on_closed(uv_handle_t *h)
-{
-        free(h->data);
-}
-
 struct watch *watch_free(struct watch *w)
 {
-        if (w)
-                uv_close((uv_handle_t *)&w->daily, on_closed);
+        free(w);
         return NULL;
 }

@@ -10,3 +10,6 @@ int watch_new(struct director *d, struct watch **ret);
 struct watch *watch_free(struct watch *w);
 /* The keys a pool has found; looked at now and daily. */
 void watch_keys(struct watch *w, const struct proto_ready *ready);
+/* A poll has ended: the daily look, with the first one of each day (UTC). Needs no timer of its own, and what
+ * has been listed is known. Not with --once. */
+void watch_look(struct watch *w);

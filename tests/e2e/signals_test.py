@@ -4,6 +4,7 @@
 
 import datetime
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -144,6 +145,25 @@ class UserSignals(Case):
         (self.s3.behaviours / "fault").unlink()
         d.poll()
         d.wait("staged", lambda: self.state(key) == "PUBLISHED")
+
+
+class Disk(Case):
+    package_options = {"days": 2, "weeks": 1, "courses": 35, "rdx": 0}
+
+    def test_members_of_a_large_snapshot_are_looked_at_to_the_last(self):
+        d = self.started()
+        self.assertEqual(d.events("missing"), [])
+        folder = max((self.world.staging / self.world.org / "database").glob("2*"))
+        members = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in ("SHA256SUMS", "REJECTED"))
+        self.assertGreater(len(members), 250, "more than are looked at in one turn of the loop")
+        key, = [k for k, o in self.world.objects().items() if o["path"] == str(folder.relative_to(self.world.staging))]
+        d.poll()
+        d.poll()  # the second waits for no look of the first: none of them found anything
+        self.assertEqual(d.events("missing"), [])
+        members[-1].unlink()
+        d.poll()
+        self.assertEqual(d.until("missing").fields["CZARD_OBJECT"], key)
+        self.assertEqual(self.state(key), "MISSING")
 
 
 class Stop(Case):
@@ -437,6 +457,35 @@ class Clock(Case):
                 self.assertTrue(3 <= polls <= 8, polls)
         self.assertEqual(self.world.differences(), [])
         self.world.audit()
+
+    def expires_in(self, days):
+        """A copy of the key that expires then."""
+        home = self.world.folder / f"home{self.world.generation}"
+        shutil.copytree(self.world.package / "gnupg", home, ignore=lambda _, names: [n for n in names if n.startswith("S.")])
+        home.chmod(0o700)
+        gpg = ["gpg", "--homedir", home, "--batch", "--pinentry-mode", "loopback", "--passphrase", ""]
+        said = subprocess.run([*gpg, "--with-colons", "-K"], capture_output=True, text=True, check=True).stdout
+        fingerprint = [line.split(":")[9] for line in said.splitlines() if line.startswith("fpr:")][0]
+        subprocess.run([*gpg, "--quick-set-expire", fingerprint, f"{days}d"], check=True, capture_output=True)
+        subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
+        self.config["openpgp"]["homedir"] = home
+
+    def test_late_files_and_a_key_that_expires_are_told_daily(self):
+        self.expires_in(45)
+        d = self.started(**self.shimmed())
+        told = lambda mark: {(e.fields["CZARD_CATEGORY"], e.fields.get("CZARD_SITE")) for e in d.events("late", mark)}  # noqa: E731
+        self.assertEqual(told(0), set())
+        self.assertEqual(len(d.events("key-expiring")), 1, "less than 60 days")
+        # Days from now; is a warning for less than 30 or 14 days due?
+        for days, key in ((5, 0), (6, 0), (20, 1), (25, 0), (37, 1), (60, 1), (61, 1)):
+            with self.subTest(days=days):
+                mark = d.mark()
+                self.jump(days * 86400)
+                d.wait("polls", lambda: len(d.events("poll-done", mark)) >= 4)  # noqa: B023
+                self.assertEqual(told(mark), {("events", "edx"), ("events", "edge")})
+                self.assertEqual(len(d.events("late", mark)), 2, "once a day")
+                self.assertEqual(len(d.events("key-expiring", mark)), key)
+        self.assertIn("key expired at edX?", d.events("late")[-1].message)
 
     def test_a_retry_does_not_wait_for_a_clock_that_was_wrong(self):
         key = self.events[0]["key"]
