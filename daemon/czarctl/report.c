@@ -12,12 +12,16 @@
 #include "owner.h"
 #include "runs.h"
 #include "staging.h"
+#include "str.h"
 #include "table.h"
+#include "timespan.h"
 
 /* --- the head --- */
 
+#define KEY_WARN_SEC (60 * 86400)
+
 struct sums {
-        int64_t staged, due, bad, plain;
+        int64_t staged, due, rejected, missing, plain;
 };
 
 static int on_count(const struct report_row *row, void *arg)
@@ -35,8 +39,10 @@ static int on_count(const struct report_row *row, void *arg)
                 s->due += row->number[4];
                 break;
         case OBJECT_REJECTED:
+                s->rejected += row->number[4];
+                break;
         case OBJECT_MISSING:
-                s->bad += row->number[4];
+                s->missing += row->number[4];
                 break;
         case OBJECT_IGNORED:
         case OBJECT_GONE:
@@ -57,36 +63,110 @@ static void card(struct strbuf *b, const char *class, const char *value, const c
         strbuf_add(b, "</li>\n");
 }
 
-static int add_cards(struct html_report *r)
+static void point(struct strbuf *b, const char *text)
 {
-        struct sums s = {};
+        strbuf_add(b, "<li>");
+        page_text(b, text);
+        strbuf_add(b, "</li>\n");
+}
+
+/* "5 files of universityx edge are late since 2026-11-16" */
+static void say_late(struct html_report *r)
+{
+        for (size_t i = 0; i < r->days.habit.n; i++) {
+                const struct habit_series *h = &r->days.habit.series[i];
+                const struct habit_gap *g = days_late(&r->days, i);
+                char from[11], text[256];
+                if (!g || !days_is_wanted(r->c, h))
+                        continue;
+                snprintf(text, sizeof(text), "%u %s of %s, %s, %s late since %s", g->missing,
+                        g->missing == 1 ? "file" : "files", h->org,
+                        *h->site ? h->site : category_name(h->category), g->missing == 1 ? "is" : "are",
+                        date_format(g->from, from));
+                point(&r->b, text);
+        }
+}
+
+static void say_problems(struct html_report *r, const struct sums *s)
+{
+        const struct facts *f = &r->facts;
+        char text[640], when[40];
+        if (f->last_poll == 0)
+                point(&r->b, "czard has not listed everything yet");
+        if (*f->paused || *f->pauses) {
+                snprintf(text, sizeof(text), "fetching is paused: %s", *f->paused ? f->paused : f->pauses);
+                point(&r->b, text);
+        }
+        if (s->rejected > 0) {
+                snprintf(text, sizeof(text), "%lld %s refused, because %s cannot be trusted or read",
+                        (long long)s->rejected, s->rejected == 1 ? "file was" : "files were",
+                        s->rejected == 1 ? "it" : "they");
+                point(&r->b, text);
+        }
+        if (s->missing > 0) {
+                snprintf(text, sizeof(text), "%lld staged %s gone or altered", (long long)s->missing,
+                        s->missing == 1 ? "file is" : "files are");
+                point(&r->b, text);
+        }
+        say_late(r);
+        if (facts_key_left(f) < KEY_WARN_SEC) {
+                snprintf(text, sizeof(text), "the key that edX encrypts to %s %s",
+                        facts_key_left(f) < 0 ? "expired" : "expires",
+                        ago((int64_t)time(NULL) + facts_key_left(f), when));
+                point(&r->b, text);
+        }
+}
+
+/* The answer to "is all well?" before any number. */
+static void add_verdict(struct html_report *r, const struct sums *s)
+{
+        struct strbuf page = r->b;
+        r->b = (struct strbuf){};
+        say_problems(r, s);
+        struct strbuf points = r->b;
+        r->b = page;
+        if (points.len == 0 && !points.err)
+                strbuf_add(&r->b,
+                        "<section class=\"verdict\" aria-label=\"Is all well?\"><p>All is well: what edX "
+                        "delivered is here.</p></section>\n");
+        else
+                strbuf_printf(&r->b,
+                        "<section class=\"verdict look\" aria-label=\"Is all well?\"><p>To look "
+                        "at</p><ul>\n%s"
+                        "</ul></section>\n",
+                        points.s ? points.s : "");
+        strbuf_done(&points);
+}
+
+static void add_cards(struct html_report *r, const struct sums *s)
+{
         struct staging *staging = NULL;
-        char text[64];
+        char text[64], when[40];
         uint64_t bytes = 0;
-        int e = report_each(r->c->ledger, REPORT_COUNTS, NULL, NULL, on_count, &s, r->e);
-        strbuf_add(&r->b, "<ul class=\"cards\">\n");
-        snprintf(text, sizeof(text), "%lld", (long long)s.staged);
-        card(&r->b, "", text, "objects staged");
-        card(&r->b, "", bytes_text(s.plain, text), "decrypted");
-        snprintf(text, sizeof(text), "%lld", (long long)s.due);
-        card(&r->b, "", text, "due or tried again");
-        snprintf(text, sizeof(text), "%lld", (long long)s.bad);
-        card(&r->b, s.bad ? "bad" : "good", text, "rejected or missing");
-        card(&r->b, "", ago(r->facts.last_poll, text), "last complete poll");
+        strbuf_add(&r->b, "<ul class=\"cards\" aria-label=\"In numbers\">\n");
+        snprintf(text, sizeof(text), "%lld", (long long)s->staged);
+        card(&r->b, "", text, "files and snapshots here");
+        card(&r->b, "", bytes_text(s->plain, text), "decrypted");
+        snprintf(text, sizeof(text), "%lld", (long long)s->due);
+        card(&r->b, "", text, "still to come");
+        snprintf(text, sizeof(text), "%lld", (long long)(s->rejected + s->missing));
+        card(&r->b, s->rejected + s->missing ? "bad" : "", text, "refused, gone or altered");
+        if (r->facts.last_poll)
+                snprintf(text, sizeof(text), "%.10s", local_time(r->facts.last_poll, when));
+        card(&r->b, "", r->facts.last_poll ? text : "never", "edX last asked for new data");
         if (staging_open_readonly(r->c->config->staging.path, &staging, NULL) >= 0 &&
                 staging_free_bytes(staging, &bytes, NULL) >= 0)
                 card(&r->b, bytes < r->c->config->staging.min_free ? "bad" : "",
-                        bytes_text((int64_t)bytes, text), "free on the staging volume");
+                        bytes_text((int64_t)bytes, text), "free on the disk");
         staging_free(staging);
         strbuf_add(&r->b, "</ul>\n");
-        return e;
 }
 
 static void add_navigation(struct strbuf *b)
 {
-        static const char *const parts[][2] = {{"days", "Days"}, {"snapshots", "Snapshots"},
-                {"changes", "Changes"}, {"failures", "Failures"}, {"storage", "Storage"},
-                {"expiry", "Expiry"}};
+        static const char *const parts[][2] = {{"days", "Days of events"}, {"snapshots", "Snapshots"},
+                {"changes", "What vanished"}, {"failures", "Failures"}, {"storage", "Storage"},
+                {"expiry", "Keys"}};
         strbuf_add(b, "<nav aria-label=\"Sections\"><ul>");
         for (size_t i = 0; i < ELEMENTSOF(parts); i++)
                 strbuf_printf(b, "<li><a href=\"#%s\">%s</a></li>", parts[i][0], parts[i][1]);
@@ -99,27 +179,28 @@ static int on_trouble(const struct report_row *row, void *arg)
 {
         struct html_report *r = arg;
         enum cause cause = cause_from_name(row->text[1]);
-        strbuf_add(&r->b, "<tr>");
-        page_cell(&r->b, false, "%s", object_state_name((enum object_state)row->number[0]));
-        page_cell(&r->b, false, "%s", row->text[1]);
-        page_cell(&r->b, true, "%lld", (long long)row->number[2]);
-        page_cell(&r->b, false, "%s", row->text[3]);
-        page_cell(&r->b, false, "%s", row->text[4]);
-        page_cell(&r->b, false, "%s", cause == CAUSE_MAX ? "" : cause_advice(cause));
-        strbuf_add(&r->b, "</tr>\n");
-        return 0;
+        char head[160];
+        snprintf(head, sizeof(head), "%lld %s (%s)", (long long)row->number[2],
+                object_state_name((enum object_state)row->number[0]), row->text[1]);
+        _cleanup_free_ char *text =
+                str_printf("For example %s%s%s", row->text[3], *row->text[4] ? ": " : "", row->text[4]);
+        page_note(&r->b, head, text ? text : "", cause == CAUSE_MAX ? "" : cause_advice(cause));
+        return text ? 0 : -ENOMEM;
 }
 
 static int add_failures(struct html_report *r)
 {
         page_heading(&r->b, 2, "failures", "Failures");
-        page_table_open(&r->b, "By state and cause, with one example each",
-                "State|Cause|>How many|For example|What was found|What to do");
         size_t before = r->b.len;
+        page_notes_open(&r->b);
+        size_t head = r->b.len;
         int e = report_each(r->c->ledger, REPORT_TROUBLES, NULL, NULL, on_trouble, r, r->e);
-        if (r->b.len == before)
-                strbuf_add(&r->b, "<tr><td colspan=\"6\">None.</td></tr>");
-        page_table_close(&r->b);
+        bool none = r->b.len == head;
+        page_notes_close(&r->b);
+        if (none && !r->b.err) {
+                r->b.len = before; /* no empty list */
+                strbuf_add(&r->b, "<p>None.</p>\n");
+        }
         return e;
 }
 
@@ -145,7 +226,7 @@ static int add_storage(struct html_report *r)
         page_heading(&r->b, 2, "storage", "Storage");
         page_table_open(&r->b,
                 "Decrypted bytes, and what equal members of snapshots save by sharing their storage",
-                "Organisation|Category|>By name|>Equal ones once|>Saved");
+                "Organisation|Category|>In all|>On disk|>Saved");
         int e = report_each(r->c->ledger, REPORT_STORAGE, NULL, NULL, on_storage, r, r->e);
         page_table_close(&r->b);
         return e;
@@ -155,7 +236,7 @@ static void add_expiry(struct html_report *r)
 {
         char when[40], left[40];
         page_heading(&r->b, 2, "expiry", "Keys and credentials");
-        page_table_open(&r->b, "What has a date", "What|Which|Date|");
+        page_table_open(&r->b, "What has a date", "What|Which|Date|In words");
         for (size_t i = 0; i < r->facts.n_keys; i++) {
                 const struct fact_key *k = &r->facts.keys[i];
                 strbuf_add(&r->b, "<tr>");
@@ -180,14 +261,18 @@ static void add_expiry(struct html_report *r)
 static int make_page(struct html_report *r)
 {
         char when[40], host[128] = "", subtitle[256];
+        struct sums sums = {};
         gethostname(host, sizeof(host) - 1);
-        snprintf(subtitle, sizeof(subtitle), "%s, %s", host, local_time((int64_t)time(NULL), when));
+        snprintf(subtitle, sizeof(subtitle), "As of %s on %s", local_time((int64_t)time(NULL), when), host);
         int e = report_read_days(r);
+        if (e == 0)
+                e = report_each(r->c->ledger, REPORT_COUNTS, NULL, NULL, on_count, &sums, r->e);
         if (e < 0)
                 return e;
         page_open(&r->b, "edX data package", subtitle);
         add_navigation(&r->b);
-        e = add_cards(r);
+        add_verdict(r, &sums);
+        add_cards(r, &sums);
         report_days(r);
         if (e == 0)
                 e = report_snapshots(r);
@@ -223,6 +308,8 @@ int run_report(struct ctl *c)
                 result = owner_put(c, 0, r.b.s, r.b.len, where, &e);
         strbuf_done(&r.b);
         strv_done(&r.replaced);
+        strv_done(&r.unstaged);
+        strv_done(&r.left_out);
         days_done(&r.days);
         if (result < 0)
                 return e.cause ? ctl_fail(c, &e) : ctl_fail_text("out of memory");

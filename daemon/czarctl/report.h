@@ -12,7 +12,9 @@ struct html_report {
         struct strbuf b;
         struct facts facts;
         struct days days;
-        struct strv replaced; /* "ORG SITE DATE" of events that were replaced, sorted */
+        /* "ORG SITE DATE" of events, sorted: were replaced; are listed but not staged; are left out on
+         * purpose */
+        struct strv replaced, unstaged, left_out;
         struct error *e;
 };
 

@@ -10,7 +10,24 @@
 #include "report.h"
 #include "timespan.h"
 
+#define GAPS_SHOWN 24
+
 /* --- what there is --- */
+
+/* Days whose file is listed, but not staged: not there yet, refused, lost; or left out on purpose. */
+static int on_date(const struct report_row *row, void *arg)
+{
+        struct html_report *r = arg;
+        enum object_state state = (enum object_state)row->number[7];
+        unsigned unstaged = BIT(OBJECT_NEW) | BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING) |
+                            BIT(OBJECT_RETRY) | BIT(OBJECT_REJECTED) | BIT(OBJECT_MISSING),
+                 left_out = BIT(OBJECT_IGNORED) | BIT(OBJECT_FORGOTTEN) | BIT(OBJECT_PRUNED);
+        if (row->number[1] != CATEGORY_EVENTS || row->number[7] < 0 || row->number[7] >= OBJECT_STATE_MAX ||
+                !(BIT(state) & (unstaged | left_out)))
+                return 0;
+        _cleanup_free_ char *key = str_printf("%s %s %s", row->text[0], row->text[2], row->text[3]);
+        return key ? strv_add(BIT(state) & unstaged ? &r->unstaged : &r->left_out, key) : -ENOMEM;
+}
 
 static int on_audit_line(const char *line, size_t len, uint64_t number, void *arg)
 {
@@ -35,20 +52,23 @@ int report_read_days(struct html_report *r)
         int e = days_read(r->c, &r->days, r->e);
         if (e == 0 && ctl_open_state(r->c, r->e) == 0)
                 e = audit_each(r->c->state_fd, on_audit_line, r, r->e);
-        if (r->replaced.n > 0)
-                qsort(r->replaced.v, r->replaced.n, sizeof(*r->replaced.v), by_text);
-        return e == -ENOENT ? 0 : e;
+        if (e == 0 || e == -ENOENT)
+                e = report_each(r->c->ledger, REPORT_DATES, NULL, NULL, on_date, r, r->e);
+        struct strv *all[] = {&r->replaced, &r->unstaged, &r->left_out};
+        for (size_t i = 0; i < ELEMENTSOF(all); i++)
+                if (all[i]->n > 0)
+                        qsort(all[i]->v, all[i]->n, sizeof(*all[i]->v), by_text);
+        return e;
 }
 
 /* --- one year --- */
 
-static bool was_replaced(const struct html_report *r, const struct habit_series *s, int day)
+static bool is_among(const struct strv *days, const struct habit_series *s, int day)
 {
         char date[11], key[160];
         snprintf(key, sizeof(key), "%s %s %s", s->org, s->site, date_format(day, date));
         const char *p = key;
-        return r->replaced.n > 0 &&
-               bsearch(&p, r->replaced.v, r->replaced.n, sizeof(*r->replaced.v), by_text);
+        return days->n > 0 && bsearch(&p, days->v, days->n, sizeof(*days->v), by_text);
 }
 
 static void mark_days(const struct html_report *r, size_t series, int first, int n, uint8_t *kinds)
@@ -56,13 +76,19 @@ static void mark_days(const struct html_report *r, size_t series, int first, int
         const struct habit_series *s = &r->days.habit.series[series];
         /* how late files usually come: today minus the last that is due */
         int usual = -habit_last_due(s, 0);
+        int today = (int)(time(NULL) / 86400);
+        for (int d = 0; d < n; d++)
+                if (first + d >= s->days[0].day && first + d <= today)
+                        kinds[d] = DAY_NONE;
         for (size_t i = 0; i < s->n; i++) {
                 int at = s->days[i].day - first;
                 if (at < 0 || at >= n)
                         continue;
-                kinds[at] = was_replaced(r, s, s->days[i].day) ? DAY_REPLACED
-                            : s->days[i].delay > usual         ? DAY_LATE
-                                                               : DAY_THERE;
+                kinds[at] = is_among(&r->unstaged, s, s->days[i].day)   ? DAY_UNSTAGED
+                            : is_among(&r->left_out, s, s->days[i].day) ? DAY_NONE
+                            : is_among(&r->replaced, s, s->days[i].day) ? DAY_REPLACED
+                            : s->days[i].delay > usual                  ? DAY_LATE
+                                                                        : DAY_THERE;
         }
         for (size_t g = 0; g < r->days.gaps.n; g++)
                 for (int d = r->days.gaps.v[g].from;
@@ -107,25 +133,25 @@ static void draw_year(struct html_report *r, size_t series, int year)
         page_year(&r->b, year, kinds, label.s ? label.s : "");
 }
 
+/* The newest first. */
 static void list_gaps(struct html_report *r, size_t series)
 {
-        bool open = false;
-        for (size_t g = 0; g < r->days.gaps.n; g++) {
+        size_t n = 0;
+        for (size_t g = r->days.gaps.n; g-- > 0;) {
                 const struct habit_gap *gap = &r->days.gaps.v[g];
                 char from[11], to[11];
-                if (gap->series != series)
+                if (gap->series != series || n++ >= GAPS_SHOWN)
                         continue;
-                strbuf_add(&r->b, open ? ", " : "<p class=\"soft\">Missing: ");
-                open = true;
-                date_format(gap->from, from);
-                date_format(gap->to, to);
-                if (gap->from == gap->to)
-                        page_text(&r->b, from);
-                else
-                        strbuf_printf(&r->b, "%s to %s%s", from, to, gap->open ? " (until now)" : "");
+                strbuf_add(&r->b, n > 1 ? ", " : "<p class=\"soft small\">Missing: ");
+                page_text(&r->b, date_format(gap->from, from));
+                if (gap->from != gap->to)
+                        strbuf_printf(
+                                &r->b, " to %s%s", date_format(gap->to, to), gap->open ? " (until now)" : "");
         }
-        if (open)
-                strbuf_add(&r->b, "</p>\n");
+        if (n > GAPS_SHOWN)
+                strbuf_printf(&r->b, " and %zu more; czarctl gaps lists all", n - GAPS_SHOWN);
+        if (n > 0)
+                strbuf_add(&r->b, ".</p>\n");
 }
 
 void report_days(struct html_report *r)

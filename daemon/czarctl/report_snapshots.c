@@ -9,7 +9,9 @@
 #include "report.h"
 #include "table.h"
 
-#define SNAPSHOTS_SHOWN 60 /* of each organisation and category */
+#define SNAPSHOTS_DRAWN 80 /* of each organisation and category */
+#define SNAPSHOTS_SHOWN 8
+#define SNAPSHOTS_MORE 250 /* behind "older ones" */
 #define CHANGES_SHOWN 12
 #define NAMES_SHOWN 12
 
@@ -132,13 +134,12 @@ static int show_change(struct html_report *r, const struct snapshot *now, const 
                 compare_parts(&a, &b, &c);
         for (int i = 0; i < 2; i++) {
                 if (c.n[i] > 0) {
-                        strbuf_add(&r->b, "<tr>");
-                        page_cell(&r->b, false, "%s %s", now->org, now->date);
-                        page_cell(&r->b, false, "%s", what[i]);
-                        page_cell(&r->b, true, "%zu", c.n[i]);
-                        page_cell(&r->b, false, "%s%s", c.names[i].s ? c.names[i].s : "",
-                                c.n[i] > NAMES_SHOWN ? ", …" : "");
-                        strbuf_add(&r->b, "</tr>\n");
+                        char head[160];
+                        snprintf(head, sizeof(head), "%s %s: %zu %s %s", now->org, now->date, c.n[i],
+                                c.n[i] == 1 ? "table" : "tables", what[i]);
+                        if (c.n[i] > NAMES_SHOWN)
+                                strbuf_add(&c.names[i], ", …");
+                        page_note(&r->b, head, c.names[i].s ? c.names[i].s : "", "");
                 }
                 strbuf_done(&c.names[i]);
         }
@@ -154,29 +155,56 @@ static bool same_group(const struct snapshot *a, const struct snapshot *b)
         return a->category == b->category && streq(a->org, b->org);
 }
 
-static void show_group(struct html_report *r, const struct snapshot *v, size_t n)
+static void draw_group(struct html_report *r, const struct snapshot *v, size_t n)
 {
-        int64_t most = 1;
-        char title[160], size[32], plain[32];
-        for (size_t i = 0; i < n; i++)
-                most = MAX(most, v[i].plain);
-        snprintf(title, sizeof(title), "%s, %s: %zu snapshots%s", v->org, category_name(v->category), n,
-                n > SNAPSHOTS_SHOWN ? ", the newest are shown" : "");
-        page_table_open(&r->b, title, "Date|>Archive|>Members|>Rejected|>Decrypted|");
-        for (size_t i = 0; i < MIN(n, (size_t)SNAPSHOTS_SHOWN); i++) {
+        struct page_bar bars[SNAPSHOTS_DRAWN];
+        char size[32], from[32], label[256];
+        n = MIN(n, ELEMENTSOF(bars));
+        for (size_t i = 0; i < n; i++) {
+                const struct snapshot *s = &v[n - 1 - i];
+                bars[i] = (struct page_bar){.value = s->plain, .bad = s->rejected > 0};
+                snprintf(bars[i].title, sizeof(bars[i].title), "%s: %s, %lld members, %lld rejected", s->date,
+                        bytes_text(s->plain, size), (long long)s->members, (long long)s->rejected);
+        }
+        snprintf(label, sizeof(label), "Decrypted size, from %s on %s to %s on %s",
+                bytes_text(v[n - 1].plain, from), v[n - 1].date, bytes_text(v->plain, size), v->date);
+        strbuf_add(&r->b, "<p class=\"soft small\">");
+        page_text(&r->b, label);
+        strbuf_add(&r->b, "; in red: members were rejected.</p>\n");
+        page_chart(&r->b, bars, n, label);
+}
+
+static void show_rows(struct html_report *r, const char *title, const struct snapshot *v, size_t n)
+{
+        char size[32], plain[32];
+        page_table_open(&r->b, title, "Date|>Archive|>Decrypted|>Members|>Rejected");
+        for (size_t i = 0; i < n; i++) {
                 strbuf_add(&r->b, "<tr>");
                 page_cell(&r->b, false, "%s", v[i].date);
                 page_cell(&r->b, true, "%s", bytes_text(v[i].size, size));
+                page_cell(&r->b, true, "%s", bytes_text(v[i].plain, plain));
                 page_cell(&r->b, true, "%lld", (long long)v[i].members);
                 page_cell(&r->b, true, "%lld", (long long)v[i].rejected);
-                page_cell(&r->b, true, "%s", bytes_text(v[i].plain, plain));
-                strbuf_printf(&r->b,
-                        "<td aria-hidden=\"true\" style=\"width:30%%\"><span class=\"bar\" "
-                        "style=\"width:%lld%%\">"
-                        "</span></td></tr>\n",
-                        (long long)(MAX(v[i].plain, (int64_t)0) * 100 / most));
+                strbuf_add(&r->b, "</tr>\n");
         }
         page_table_close(&r->b);
+}
+
+static void show_group(struct html_report *r, const struct snapshot *v, size_t n)
+{
+        char title[160];
+        snprintf(title, sizeof(title), "%s, %s: %zu %s", v->org, category_name(v->category), n,
+                n == 1 ? "snapshot" : "snapshots");
+        page_heading(&r->b, 3, NULL, title);
+        draw_group(r, v, n);
+        snprintf(title, sizeof(title), "The newest of %s, %s", v->org, category_name(v->category));
+        show_rows(r, title, v, MIN(n, (size_t)SNAPSHOTS_SHOWN));
+        if (n <= SNAPSHOTS_SHOWN)
+                return;
+        snprintf(title, sizeof(title), "Older ones of %s, %s", v->org, category_name(v->category));
+        strbuf_printf(&r->b, "<details><summary>%zu older ones</summary>\n", n - SNAPSHOTS_SHOWN);
+        show_rows(r, title, v + SNAPSHOTS_SHOWN, MIN(n - SNAPSHOTS_SHOWN, (size_t)SNAPSHOTS_MORE));
+        strbuf_add(&r->b, "</details>\n");
 }
 
 int report_snapshots(struct html_report *r)
@@ -192,9 +220,9 @@ int report_snapshots(struct html_report *r)
         if (w.n == 0)
                 strbuf_add(&r->b, "<p>None is staged.</p>");
         page_heading(&r->b, 2, "changes", "What vanished or shrank");
+        strbuf_add(&r->b, "<p class=\"soft\">Each of the newest snapshots against the one before it.</p>\n");
         size_t before = r->b.len;
-        page_table_open(&r->b, "Each of the newest snapshots against the one before it",
-                "Snapshot|Change|>How many|Which");
+        page_notes_open(&r->b);
         size_t head = r->b.len;
         for (size_t i = 0, shown = 0; e == 0 && i + 1 < w.n; i++) {
                 shown = i > 0 && same_group(&w.v[i - 1], &w.v[i]) ? shown + 1 : 0;
@@ -202,10 +230,9 @@ int report_snapshots(struct html_report *r)
                         e = show_change(r, &w.v[i], &w.v[i + 1]);
         }
         bool none = r->b.len == head;
-        page_table_close(&r->b);
+        page_notes_close(&r->b);
         if (none && !r->b.err) {
-                r->b.len = before;
-                r->b.s[before] = 0;
+                r->b.len = before; /* no empty list */
                 strbuf_add(&r->b, "<p>Nothing did.</p>\n");
         }
         free(w.v);

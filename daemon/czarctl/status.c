@@ -209,7 +209,13 @@ static void print_head(const struct status *s)
         const struct facts *f = &s->facts;
         char when[40], size[32];
         bool well = s->n_problems == 0;
-        printf("%s%s%s\n\n", colour_on(well ? GREEN : RED), well ? "All is well." : "", colour_off(GREEN));
+        printf("%s", colour_on(well ? GREEN : RED));
+        if (well)
+                printf("All is well.");
+        else
+                printf("%zu %s to look at, see below.", s->n_problems,
+                        s->n_problems == 1 ? "thing" : "things");
+        printf("%s\n\n", colour_off(well ? GREEN : RED));
         if (f->daemon > 0)
                 printf("czard        running (PID %ld)", (long)f->daemon);
         else

@@ -343,7 +343,8 @@ class StoppedTest(Base):
         self.assertEqual(reader.outside, [], "nothing from elsewhere, no script")
         self.assertEqual(len(reader.ids), len(set(reader.ids)))
         self.assertLessEqual(set(reader.links), set(reader.ids))
-        for word in ("universityx, edx", "universityx, database: 2 snapshots", "universityx edx 2024, 5 there, 177 missing"):
+        for word in ("universityx, edx", "universityx, database: 2 snapshots", "universityx edx 2024, 5 there, 177 missing",
+                     "To look at", "files of universityx, edx, are late since 2024-07-09", "What vanished or shrank"):
             self.assertTrue(word in text, word)
         # what is in the files is not in the page
         for staged in self.world.staging.rglob("*.sql"):
@@ -352,15 +353,50 @@ class StoppedTest(Base):
                     if "@" in cell:
                         self.assertFalse(cell in text, cell)
 
+    def browse(self, url):
+        profile = self.world.folder / "browser"
+        return subprocess.run(["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
+                               "--enable-logging=stderr", "--allow-file-access-from-files", "--hide-scrollbars", "--dump-dom", url.as_uri()],
+                              capture_output=True, text=True, timeout=120, check=True,
+                              env={"PATH": os.environ["PATH"], "HOME": str(profile)})
+
     @unittest.skipUnless(shutil.which("chromium"), "chromium is not installed")
     def test_report_in_a_browser(self):
-        page, profile = self.world.folder / "report.html", self.world.folder / "browser"
+        page = self.world.folder / "report.html"
         self.ctl("report", "--html", page)
-        done = subprocess.run(["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
-                               "--enable-logging=stderr", "--dump-dom", page.as_uri()], capture_output=True, text=True,
-                              timeout=120, check=False, env={"PATH": os.environ["PATH"], "HOME": str(profile)})
-        self.assertNotIn("CONSOLE", done.stderr)
-        self.assertIn("Days of events", done.stdout)
+        seen = self.browse(page)
+        self.assertNotIn("CONSOLE", seen.stderr)
+        self.assertIn("Days of events", seen.stdout)
+        # nothing sticks out, also on a phone
+        frames = self.world.folder / "frames.html"
+        frames.write_text("""<!DOCTYPE html><title>-</title><body>
+            <iframe src="report.html" width="1280" height="900"></iframe><iframe src="report.html" width="390" height="800"></iframe>
+            <iframe src="report.html" width="320" height="800"></iframe><script>onload = () => { for (let i = 0; i < frames.length; i++) {
+            const f = frames[i], d = f.document, wide = d.documentElement.scrollWidth;
+            document.body.append(` [${f.innerWidth} ${wide} ${getComputedStyle(d.body).color}]`) } }</script>""")
+        said = re.findall(r"\[(\d+) (\d+) (rgb[^\]]*)\]", self.browse(frames).stdout)
+        self.assertEqual([(int(a), int(b)) for a, b, _ in said], [(w, w) for w in (1280, 390, 320)])
+
+    def test_report_colours(self):
+        """Text and signs stand out from the ground (WCAG AA), light and dark."""
+        def luminance(colour):
+            parts = [int(colour[i:i + 2], 16) / 255 for i in (0, 2, 4)]
+            parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+            return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+        page = self.world.folder / "report.html"
+        self.ctl("report", "--html", page)
+        themes = re.findall(r":root\{((?:color-scheme:[^;]*;)?--bg:[^}]*)\}", page.read_text())[:2]
+        self.assertEqual(len(themes), 2)
+        for theme in themes:
+            colours = {}
+            for name, c in re.findall(r"--(\w+):#([0-9a-f]+)", theme):
+                colours[name] = luminance("".join(2 * x for x in c) if len(c) == 3 else c)
+            for name, least, grounds in (("fg", 7, "bg card wash fine"), ("soft", 4.5, "bg card"), ("accent", 4.5, "bg"),
+                                         ("missing", 4.5, "bg card"), ("there", 3, "bg"), ("late", 3, "bg"),
+                                         ("replaced", 3, "bg"), ("refused", 3, "bg")):
+                for ground in grounds.split():
+                    a, b = sorted((colours[name], colours[ground]), reverse=True)
+                    self.assertGreaterEqual((a + 0.05) / (b + 0.05), least, (name, ground))
 
     def test_gaps(self):
         said = self.ask("gaps", "gaps")["gaps"]
