@@ -174,7 +174,8 @@ int staging_check_dir(int fd, const char *path, struct error *e)
 
 /* Makes a folder under a hidden name that nobody can foresee and renames it once it is complete: one that a
  * crash left half-made would later pass for one whose mode an admin chose. */
-static int make_part(const struct staging *s, int at_fd, const char *part, gid_t gid)
+int staging_make_part(
+        const struct staging *s, int at_fd, const char *part, gid_t gid, const struct staging_top *top)
 {
         char hidden[STAGING_HIDDEN_SIZE];
         struct stat st;
@@ -188,8 +189,11 @@ static int make_part(const struct staging *s, int at_fd, const char *part, gid_t
                 r = fd;
         else if (fstat(fd, &st) < 0 || st.st_uid != geteuid())
                 r = -EPERM; /* somebody put another one there */
-        else if ((gid != (gid_t)-1 && fchown(fd, (uid_t)-1, gid) < 0) || fchmod(fd, s->dir_mode) < 0 ||
-                 fsync(fd) < 0)
+        else if ((gid != (gid_t)-1 && fchown(fd, (uid_t)-1, gid) < 0) || fchmod(fd, s->dir_mode) < 0)
+                r = -errno;
+        if (r == 0 && top)
+                r = staging_let_through(fd, s->dir_mode, top);
+        if (r == 0 && fsync(fd) < 0)
                 r = -errno;
         if (r == 0 && renameat2(at_fd, hidden, at_fd, part, RENAME_NOREPLACE) < 0)
                 r = -errno;
@@ -209,7 +213,7 @@ static int open_part(const struct staging *s, int at_fd, const char *part, bool 
 {
         _cleanup_close_ int fd = open_beneath(at_fd, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
         if (fd == -ENOENT && make)
-                fd = make_part(s, at_fd, part, gid);
+                fd = staging_make_part(s, at_fd, part, gid, NULL);
         if (fd == -EEXIST) /* another thread has just made it */
                 fd = open_beneath(at_fd, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
         if (fd == -ENOENT && !make)

@@ -45,6 +45,19 @@ struct staging_attr {
         int64_t mtime; /* seconds; -1: leave */
 };
 
+/* The folder of an organisation, first part of each path: of one group, and let through by others, those of
+ * the categories. */
+#define STAGING_THROUGH_MAX 8
+struct staging_top {
+        gid_t gid; /* (gid_t)-1: none */
+        gid_t through[STAGING_THROUGH_MAX];
+        size_t n_through;
+};
+/* Makes the first folder of path unless it is there, which is left as it is. */
+int staging_make_top(struct staging *s, const char *path, const struct staging_top *top, struct error *e);
+/* Do mode and access list of that folder let the group's members through? */
+bool staging_lets_through(int fd, gid_t gid);
+
 /* Publishes fd (from staging_create()) as path, making the folders above. When path exists it is replaced in
  * one rename; the old file is first linked to `keep_as` (relative to the same folder, folders made; NULL: not
  * kept). 0, or -errno: then path is as it was, or (when only the last fsync of the folder failed) is the new

@@ -35,6 +35,12 @@ int staging_check_dir(int fd, const char *path, struct error *e);
  * with dir_mode and gid. A descriptor or -errno; e is not set for -ENOENT without make. */
 int staging_open_dir(
         const struct staging *s, int at_fd, const char *path, bool make, gid_t gid, struct error *e);
+/* Makes the folder `part`, whole before it has its name; top (NULL: none) says who else gets through. Its
+ * descriptor, -EEXIST or -errno. */
+int staging_make_part(
+        const struct staging *s, int at_fd, const char *part, gid_t gid, const struct staging_top *top);
+/* Adds the groups of top to those whom a folder of that mode lets through. */
+int staging_let_through(int fd, mode_t mode, const struct staging_top *top);
 /* The folder that path is in. */
 int staging_open_parent(
         const struct staging *s, int at_fd, const char *path, bool make, gid_t gid, struct error *e);

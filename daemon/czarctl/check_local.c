@@ -188,6 +188,35 @@ static void check_group(struct checkup *k, const char *name)
         }
 }
 
+/* Can the members of that group get through the folder? What is not there yet is made so that they can. */
+static void check_way(struct checkup *k, const char *path, const char *name)
+{
+        const struct group *g = getgrnam(name);
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (!g || fd < 0 || staging_lets_through(fd, g->gr_gid))
+                return;
+        _cleanup_free_ char *fix = str_printf("chgrp %s '%s'; where it must let several groups through: "
+                                              "setfacl -m g:%s:x '%s'",
+                name, path, name, path);
+        check_add(k, "group", BAD, fix, "members of group %s cannot get through %s", name, path);
+}
+
+static void check_ways(struct checkup *k, const struct config_package *p)
+{
+        const char *root = k->c->config->staging.path;
+        struct strv seen = {};
+        _cleanup_free_ char *org = str_printf("%s/%s", root, p->spec.org);
+        for (enum category cat = 0; cat < CATEGORY_MAX; cat++) {
+                const char *name = config_group(p, cat);
+                if (!org || !name || !(p->spec.categories & BIT(cat)) || strv_has(&seen, name))
+                        continue;
+                strv_add(&seen, name);
+                check_way(k, root, name);
+                check_way(k, org, name);
+        }
+        strv_done(&seen);
+}
+
 static void check_groups(struct checkup *k)
 {
         const struct config *c = k->c->config;
@@ -200,6 +229,8 @@ static void check_groups(struct checkup *k)
                         strv_add(&seen, name);
                         check_group(k, name);
                 }
+        for (size_t i = 0; i < c->n_packages; i++)
+                check_ways(k, &c->packages[i]);
         if (seen.n == 0)
                 check_add(k, "group", NOTICE, "set [staging] group to the researchers' group",
                         "no group: only root and the user of czard can read what is staged");

@@ -38,7 +38,8 @@ struct options {
 /* What belongs to one package while this configuration is in force; same order as config->packages. */
 struct package_context {
         gid_t gid[CATEGORY_MAX]; /* (gid_t)-1: none */
-        struct pool *pool;       /* borrowed from director.pools */
+        struct staging_top top;
+        struct pool *pool; /* borrowed from director.pools */
 };
 
 struct director {

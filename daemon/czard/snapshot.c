@@ -174,6 +174,7 @@ struct job *snapshot_new(struct director *d, const struct ledger_object *o)
         s->job.cancel = cancel;
         s->pool = context->pool;
         s->attr = (struct staging_attr){.gid = context->gid[o->category], .mtime = o->last_modified};
+        s->org = context->top;
         s->max_name = d->config->limits.max_name;
         s->max_members = d->config->limits.max_members;
         s->keep_replaced = c->keep_replaced_usec > 0;

@@ -48,6 +48,7 @@ struct snapshot {
         enum snapshot_state state;
         struct pool *pool;
         struct staging_attr attr;
+        struct staging_top org;
         char top[128]; /* the folder expected in the archive; "" any */
         uint64_t max_name, max_members;
         bool keep_replaced, deduplicate, hold_incomplete;

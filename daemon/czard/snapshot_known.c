@@ -158,6 +158,8 @@ void snapshot_prepare(struct snapshot *s)
         struct error e = {};
         int r = read_known(s, &e);
         if (r >= 0)
+                r = staging_make_top(s->job.d->staging, s->job.o.path, &s->org, &e);
+        if (r >= 0)
                 r = snapshot_begin(s->job.d->staging, s->job.o.path, s->job.o.etag, &s->attr, &s->dir, &e);
         if (r == -EALREADY) {
                 /* A crash came after the rename: what is published is this archive, only the ledger missed

@@ -169,6 +169,21 @@ static int resolve_group(const char *name, gid_t *ret, struct error *e)
         return 0;
 }
 
+/* Its folder is of the general group, where that is in use, else of the first; the others get through. */
+static struct staging_top top_of(const struct config_package *p, const gid_t gid[CATEGORY_MAX])
+{
+        struct staging_top top = {.gid = (gid_t)-1};
+        for (enum category k = 0; k < CATEGORY_MAX; k++) {
+                const char *name = config_group(p, k);
+                if (!name || !(p->spec.categories & BIT(k)))
+                        continue;
+                if (top.n_through == 0 || (p->groups.all && streq(name, p->groups.all)))
+                        top.gid = gid[k];
+                top.through[top.n_through++] = gid[k];
+        }
+        return top;
+}
+
 int startup_groups(const struct config *c, struct package_context **ret, struct error *e)
 {
         _cleanup_free_ struct package_context *v = calloc(c->n_packages, sizeof(*v));
@@ -180,6 +195,8 @@ int startup_groups(const struct config *c, struct package_context **ret, struct 
                         if (r < 0)
                                 return r;
                 }
+        for (size_t i = 0; i < c->n_packages; i++)
+                v[i].top = top_of(&c->packages[i], v[i].gid);
         *ret = take_ptr(&v);
         return 0;
 }

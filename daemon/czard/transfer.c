@@ -25,6 +25,7 @@ struct transfer {
         struct job job;
         struct flow flow;
         struct staging_attr attr;
+        struct staging_top top;
         enum proto_format format;
         bool keep_replaced, replaces;
         int out_fd; /* the unnamed file */
@@ -58,8 +59,9 @@ static void fail(struct transfer *t, enum cause cause, const char *detail)
 static void publish_in_thread(uv_work_t *work)
 {
         struct transfer *t = work->data;
-        staging_publish(t->job.d->staging, t->out_fd, t->job.o.path, &t->attr,
-                *t->keep_as ? t->keep_as : NULL, &t->publish_error);
+        if (staging_make_top(t->job.d->staging, t->job.o.path, &t->top, &t->publish_error) >= 0)
+                staging_publish(t->job.d->staging, t->out_fd, t->job.o.path, &t->attr,
+                        *t->keep_as ? t->keep_as : NULL, &t->publish_error);
 }
 
 static void on_published(uv_work_t *work, int status)
@@ -170,6 +172,7 @@ struct job *transfer_new(struct director *d, const struct ledger_object *o)
         t->job.cancel = cancel;
         t->out_fd = -1;
         t->attr = (struct staging_attr){.gid = context->gid[o->category], .mtime = o->last_modified};
+        t->top = context->top;
         t->keep_replaced = d->config->staging.keep_replaced_usec > 0;
         t->format = o->category != CATEGORY_EVENTS                     ? FORMAT_OPAQUE
                     : d->config->staging.events_format == EVENTS_PLAIN ? FORMAT_GUNZIP

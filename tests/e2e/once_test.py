@@ -2,15 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """czard --once, the whole job: from the stand-in over TLS to verified plaintext, byte for byte; then once more."""
 
+import grp
 import gzip
 import json
 import os
 import re
+import shutil
 import stat
+import subprocess
 import unittest
 
 from czardtest import main
-from czardtest.run import World, check_sums, fingerprint, tree
+from czardtest.run import World, check_sums, fingerprint, program, tree
 from czardtest.s3d import S3d
 
 
@@ -179,6 +182,50 @@ class NoDeduplicationTest(unittest.TestCase):
             self.assertEqual(done.code, 0, done)
             self.assertEqual(w.differences(), [])
             self.assertEqual({s.st_nlink for s in tree(w.staging).values() if stat.S_ISREG(s.st_mode)}, {1})
+
+
+@unittest.skipIf(os.geteuid() != 0, "only root gives files to any group, and becomes another user")
+class GroupsTest(unittest.TestCase):
+    GROUPS = {"events_group": "mail", "database_group": "games", "group": "daemon"}
+
+    def reads(self, folder, group):
+        """The categories of which a user of only that group can read a file. folder: the organisation's."""
+        out = set()
+        for category in ("events", "database", "email-opt-in", "rdx"):
+            file = next(p for p in sorted((folder / category).rglob("*")) if p.is_file()).relative_to(folder)
+            done = subprocess.run(["setpriv", "--reuid=4242", f"--regid={grp.getgrnam(group).gr_gid}", "--clear-groups", "cat", file],
+                                  cwd=folder, capture_output=True, check=False)
+            if done.returncode == 0:
+                out.add(category)
+        return out
+
+    def check(self, w):
+        done = subprocess.run([program("czarctl"), "--config", w.ini(), "--json", "check"], capture_output=True, text=True,
+                              env=w.environment(), check=False)
+        return [c for c in json.loads(done.stdout)["checks"] if c["name"] == "group" and "get through" in c["detail"]]
+
+    def test_a_group_of_one_category(self):
+        with World(with_tls=False, days=1, weeks=1, courses=1) as w, S3d(w.package, w.facts) as s3:
+            w.use(s3.endpoint, tls_endpoint=False)
+            w.config["staging"].update(self.GROUPS)
+            os.chown(w.staging, 0, grp.getgrnam("daemon").gr_gid)
+            done = w.once()
+            self.assertEqual(done.code, 0, done)
+            folder = w.staging / w.org
+            self.assertEqual(w.differences(), [])
+            # The root was there: that the other groups get through it is the admin's, and is said.
+            self.assertEqual({c["detail"].split()[3] for c in self.check(w)}, {"mail", "games"})
+            self.assertEqual({c["detail"].split()[-1] for c in self.check(w)}, {str(w.staging)})
+            if not os.listxattr(folder):
+                self.skipTest("no access lists on this file system")
+            self.assertEqual(self.reads(folder, "mail"), {"events"})
+            self.assertEqual(self.reads(folder, "games"), {"database"})
+            self.assertEqual(self.reads(folder, "daemon"), {"email-opt-in", "rdx"})
+            self.assertEqual(self.reads(folder, "uucp"), set())
+            if shutil.which("setfacl"):
+                for c in self.check(w):
+                    subprocess.run(["sh", "-c", c["fix"].partition("through: ")[2]], check=True)
+                self.assertEqual(self.check(w), [])
 
 
 class PassphraseTest(unittest.TestCase):
