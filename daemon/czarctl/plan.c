@@ -11,6 +11,7 @@
 
 #include "fetch.h"
 #include "objects.h"
+#include "plan.h"
 #include "runs.h"
 #include "str.h"
 #include "timespan.h"
@@ -78,7 +79,7 @@ static int add_ledger_due(struct plan *p)
 static int take_object(struct plan *p, const struct listing *l, const struct proto_object *from)
 {
         struct package_item item;
-        struct ledger_object o, known;
+        struct ledger_object o, known = {};
         if (package_parse_key(&l->package->spec, l->bucket, from->key, &item, NULL) < 0)
                 return 0;
         if (p->c->ledger && ledger_find(p->c->ledger, l->bucket, from->key, &known, NULL) == 0) {
@@ -106,6 +107,7 @@ static int take_object(struct plan *p, const struct listing *l, const struct pro
         snprintf(o.site, sizeof(o.site), "%s", item.site);
         snprintf(o.date, sizeof(o.date), "%s", item.date);
         snprintf(o.request, sizeof(o.request), "%s", item.request);
+        snprintf(o.staged_etag, sizeof(o.staged_etag), "%s", known.staged_etag);
         return is_wanted(p, &o) ? add_due(p, &o) : 0;
 }
 
@@ -232,87 +234,9 @@ static int list_all(struct plan *p, struct fetch *f)
         return r;
 }
 
-/* --- keep_snapshots, and one date in two spellings --- */
-
-/* How many snapshots of its organisation and category are newer, by date: what is pruned or forgotten counts,
- * it was a snapshot of its week. */
-struct newer {
-        const struct ledger_object *o;
-        struct strv dates;
-        bool beaten;
-};
-
-static int on_newer(struct ledger_object *other, void *arg)
-{
-        struct newer *n = arg;
-        if (strcmp(other->date, n->o->date) <= 0 || strv_has(&n->dates, other->date))
-                return 0;
-        return strv_add(&n->dates, other->date);
-}
-
-static bool is_beyond(struct plan *p, const struct ledger_object *o)
-{
-        uint64_t keep = p->c->config->staging.keep_snapshots;
-        struct newer n = {.o = o};
-        if (keep == CONFIG_ALL || !o->is_zip)
-                return false;
-        struct ledger_filter f = {.categories = BIT(o->category), .org = o->org, .since = o->date};
-        if (p->c->ledger)
-                ledger_each(p->c->ledger, &f, on_newer, &n, NULL);
-        for (size_t i = 0; i < p->n_due; i++)
-                if (p->due[i].category == o->category && streq(p->due[i].org, o->org))
-                        on_newer(&p->due[i], &n);
-        bool beyond = n.dates.n >= keep;
-        strv_done(&n.dates);
-        return beyond;
-}
-
-/* The other spelling of an opt-in archive's key, uploaded later, wins. */
-static int on_rival(struct ledger_object *other, void *arg)
-{
-        struct newer *n = arg;
-        bool same = streq(other->key, n->o->key) || other->category != n->o->category ||
-                    !streq(other->org, n->o->org) || !streq(other->date, n->o->date);
-        n->beaten |=
-                !same &&
-                (other->last_modified > n->o->last_modified ||
-                        (other->last_modified == n->o->last_modified && strcmp(other->key, n->o->key) > 0));
-        return 0;
-}
-
-static bool is_beaten(struct plan *p, const struct ledger_object *o)
-{
-        struct newer n = {.o = o};
-        struct ledger_filter f = {.categories = BIT(CATEGORY_EMAIL_OPT_IN),
-                .states = ~(BIT(OBJECT_GONE) | BIT(OBJECT_FORGOTTEN) | BIT(OBJECT_PRUNED)),
-                .org = o->org,
-                .since = o->date,
-                .until = o->date};
-        if (o->category != CATEGORY_EMAIL_OPT_IN)
-                return false;
-        if (p->c->ledger)
-                ledger_each(p->c->ledger, &f, on_rival, &n, NULL);
-        for (size_t i = 0; i < p->n_due; i++)
-                on_rival(&p->due[i], &n);
-        return n.beaten;
-}
-
-static void drop_unwanted(struct plan *p)
-{
-        _cleanup_free_ bool *drop = calloc(p->n_due + 1, sizeof(*drop));
-        size_t kept = 0;
-        for (size_t i = 0; drop && i < p->n_due; i++)
-                drop[i] = is_beyond(p, &p->due[i]) || is_beaten(p, &p->due[i]);
-        for (size_t i = 0; drop && i < p->n_due; i++)
-                if (!drop[i])
-                        p->due[kept++] = p->due[i];
-        if (drop)
-                p->n_due = kept;
-}
-
 /* --- showing --- */
 
-static int show(struct plan *p, bool listed)
+static int show(struct plan *p, bool listed, const struct plan_undecided *u)
 {
         struct ctl *c = p->c;
         uint64_t total = 0;
@@ -331,6 +255,8 @@ static int show(struct plan *p, bool listed)
                 json_u64(&j, "total_bytes", total);
                 json_bool(&j, "listed", listed);
                 json_u64(&j, "failed_listings", p->n_failed);
+                json_u64(&j, "undecided", u->n);
+                json_u64(&j, "undecided_bytes", u->bytes);
                 return answer_print(&j);
         }
         struct table *t = object_table();
@@ -339,6 +265,12 @@ static int show(struct plan *p, bool listed)
         table_print(t);
         printf("%zu objects, %s to fetch%s\n", p->n_due, bytes_text((int64_t)total, size),
                 listed ? "" : "; as the last poll left it: nothing was listed now");
+        if (u->n > 0)
+                printf("%zu older %s beyond keep_snapshots, %s: czard first reads what %s, and fetches the "
+                       "last "
+                       "copy of a course\n",
+                        u->n, u->n == 1 ? "snapshot" : "snapshots", bytes_text((int64_t)u->bytes, size),
+                        u->n == 1 ? "is in it" : "is in them");
         return 0;
 }
 
@@ -369,9 +301,11 @@ int run_plan(struct ctl *c)
                         r = list_all(&p, &f);
                 fetch_close(&f);
         }
-        drop_unwanted(&p);
-        int status =
-                r < 0 ? (e.cause ? ctl_fail(c, &e) : ctl_fail_text("out of memory")) : show(&p, !offline);
+        struct plan_undecided undecided = {};
+        if (r == 0)
+                r = plan_drop(c, p.due, &p.n_due, &undecided);
+        int status = r < 0 ? (e.cause ? ctl_fail(c, &e) : ctl_fail_text("out of memory"))
+                           : show(&p, !offline, &undecided);
         free(p.listings);
         free(p.due);
         return status ? status : p.n_failed ? CTL_CANNOT : CTL_WELL;

@@ -197,8 +197,13 @@ static int verify_audit(struct verify *v, uint64_t *lines)
         struct error e = {};
         const char *head = ctl_flag(v->c, "head");
         uint8_t hash[SHA256_SIZE];
-        if (head && (strlen(head) != 2 * SHA256_SIZE || hex_decode(head, hash, sizeof(hash)) < 0))
-                return ctl_usage(v->c, "--head: expected the 64 hex digits of CZARD_AUDIT_HEAD");
+        char hex[SHA256_HEX];
+        if (head) {
+                if (strlen(head) != SHA256_HEX - 1 || hex_decode(head, hash, sizeof(hash)) < 0)
+                        return ctl_usage(v->c, "--head: expected the 64 hex digits of CZARD_AUDIT_HEAD");
+                hex_encode(hash, sizeof(hash), hex); /* lower case, as in the record */
+                head = hex;
+        }
         int r = ctl_open_state(v->c, &e);
         if (r < 0)
                 return ctl_fail(v->c, &e);

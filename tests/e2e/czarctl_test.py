@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """czarctl: what it says and does, with czard stopped, beside a running one, and at the very start."""
 
+import contextlib
 import hashlib
 import html.parser
 import json
@@ -229,6 +230,34 @@ class StoppedTest(Base):
         self.assertEqual(self.world.once().code, 0)
         self.assertEqual(planned, {k for k, o in self.world.objects().items() if o["state"] == "PUBLISHED"})
 
+    def test_plan_keeps_snapshots_and_last_copies(self):
+        """As czard: the newest ones, and an older one that has the last copy of a course."""
+        w = self.world
+        older, newer = (w.objects()[f"universityx-2024-{day}.zip"] for day in ("06-30", "07-07"))
+        w.config["staging"]["keep_snapshots"] = "1"
+        db = self.enterContext(contextlib.closing(sqlite3.connect(w.state / "ledger.db")))
+        db.execute("UPDATE object SET state = 0, staged_etag = '' WHERE key = ?", [older["key"]])
+        facts = {o["key"]: f"courses:{o['id']}" for o in (older, newer)}
+
+        def plan(old, new):
+            for o, courses in ((older, old), (newer, new)):
+                db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                           [facts[o["key"]], "" if courses is None else "".join(f"{x}\n" for x in (o["etag"], *courses))])
+            db.commit()
+            said = self.ask("plan", "plan", "--offline")
+            return [o["key"] for o in said["objects"]], said["undecided"], said["undecided_bytes"]
+        self.assertEqual(plan(["A", "B"], ["A", "B", "C"]), ([], 0, 0))
+        self.assertEqual(plan(["A", "B"], ["A", "C"]), ([older["key"]], 0, 0))
+        self.assertEqual(plan(None, ["A"]), ([], 1, older["size"]))
+        self.assertIn("1 older snapshot beyond keep_snapshots", self.ctl("plan", "--offline").out)
+        # also when nothing is known at all
+        w.fresh()
+        w.config["staging"]["keep_snapshots"] = "1"
+        said = self.ask("plan", "plan")
+        self.assertIn(newer["key"], {o["key"] for o in said["objects"]})
+        self.assertNotIn(older["key"], {o["key"] for o in said["objects"]})
+        self.assertEqual((said["undecided"], said["undecided_bytes"]), (1, older["size"]))
+
     def test_verify(self):
         said = self.ask("verify", "verify")
         self.assertTrue(said["ok"])
@@ -254,14 +283,37 @@ class StoppedTest(Base):
         path = self.world.state / "audit.jsonl"
         lines = path.read_bytes().splitlines(keepends=True)
         head = hashlib.sha256(lines[-1][:-1]).hexdigest()
-        self.assertEqual(self.ask("verify", "verify", "--audit", "--head", head)["audit_entries"], len(lines))
-        for name, altered in {"altered": lines[:3] + [lines[3].replace(b'"event":"', b'"event":"x', 1)] + lines[4:],
-                              "removed": lines[:3] + lines[4:], "reordered": lines[:3] + [lines[4], lines[3]] + lines[5:],
-                              "cut": lines[:-1]}.items():
-            path.write_bytes(b"".join(altered))
-            self.ask("verify", "verify", "--audit", "--head", head, code=1)
-            if name == "cut":
-                self.ask("verify", "verify", "--audit")
+        for same in (head, head.upper()):
+            self.assertEqual(self.ask("verify", "verify", "--audit", "--head", same)["audit_entries"], len(lines))
+        earlier = hashlib.sha256(lines[3][:-1]).hexdigest()
+        self.ask("verify", "verify", "--audit", "--head", earlier)
+        for head_that_is_none in (head[:-1], head + "0", "g" + head[1:], ""):
+            self.ctl("verify", "--audit", "--head", head_that_is_none, code=2)
+        change = lambda line: line.replace(b'"event":"', b'"event":"x', 1)
+        number = lambda line: re.sub(rb'"seq":\d+', b'"seq":9999', line)
+        last = lines[-1]
+        # what was done; what is told, and whether it is found without a head
+        for altered, told, chain in (
+                (lines[:3] + [change(lines[3])] + lines[4:], "line 5: the chain breaks", True),
+                (lines[:3] + lines[4:], "line 4: the chain breaks", True),
+                (lines[1:], "line 1: the chain breaks", True),
+                (lines[:3] + [lines[4], lines[3]] + lines[5:], "line 4: the chain breaks", True),
+                (lines[:4] + [lines[3]] + lines[4:], "line 5: the chain breaks", True),
+                (lines[:3] + [b"{}\n"] + lines[3:], "line 4: altered, it is no line of czard's", True),
+                (lines[:3] + [lines[3][:-1] + b" \n"] + lines[4:], "line 4: altered, it is no line of czard's", True),
+                (lines[:3] + [b"x" * 70000 + b"\n"] + lines[4:], "line 4: too long", True),
+                (lines[:-1] + [last.replace(b'"prev":"', b'"prev":"0', 1)], f"line {len(lines)}: altered", True),
+                (lines[:-1] + [number(last)], f"line {len(lines)}: altered, it says that it is number 9999", True),
+                (lines[:-1] + [change(last)], f"{len(lines)} lines): no line has the hash", False),
+                (lines[:-1], f"{len(lines) - 1} lines): no line has the hash", False),
+                ([], "0 lines): no line has the hash", False)):
+            with self.subTest(told=told):
+                path.write_bytes(b"".join(altered))
+                said = self.ask("verify", "verify", "--audit", "--head", head, code=1)
+                self.assertEqual([(p["path"], p["what"]) for p in said["problems"]], [("audit.jsonl", "broken chain")])
+                self.assertIn(told, said["problems"][0]["text"])
+                self.assertIn(told, self.ctl("verify", "--audit", "--head", head, code=1).out)
+                self.ctl("verify", "--audit", code=1 if chain else 0)
 
     def test_audit(self):
         entries, _ = self.world.audit()
