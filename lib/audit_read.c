@@ -108,13 +108,15 @@ static int walk(int dir_fd, audit_line_fn *each, void *arg, struct error *e)
         if (!buf)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         size_t len = 0;
-        for (uint64_t number = 1; (r = next_line(f, buf, &len)) == 1; number++) {
+        uint64_t number = 1;
+        for (; (r = next_line(f, buf, &len)) == 1; number++) {
                 r = each(buf, len, number, arg);
                 if (r != 0)
                         return r;
         }
         if (r == -EBADMSG)
-                return error_set(e, CAUSE_IO, EBADMSG, AUDIT_FILE " is damaged: a line is too long");
+                return error_set(
+                        e, CAUSE_IO, EBADMSG, AUDIT_FILE " line %" PRIu64 ": too long, altered", number);
         return r < 0 ? error_set(e, CAUSE_IO, -r, AUDIT_FILE ": %s", strerror(-r)) : 0;
 }
 
