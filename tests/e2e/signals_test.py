@@ -247,6 +247,25 @@ class Stop(Case):
         d.until("started")
         self.assertEqual(d.stop()[0], 0)
 
+    def test_what_a_killed_one_leaves_is_cleared_up_by_the_next(self):
+        key = self.events[-1]["key"]
+        self.slow(key)
+        d = self.daemon()
+        self.under_way(d, key)
+        below = children(d.pid)
+        d.child.kill()
+        self.nothing_left(below)
+        homes = {p.parent for p in self.world.run_folder.rglob("gpg-agent.conf")}
+        self.assertTrue(homes, "a key was in there")
+        for home in homes:
+            (home / "left").write_text("")
+        self.fast()
+        d = self.started()
+        self.assertEqual([str(p) for p in self.world.run_folder.rglob("left")], [])
+        self.assertEqual(self.world.differences(), [])
+        self.assertEqual(d.stop()[0], 0)
+        self.assertEqual([str(p) for p in self.world.run_folder.rglob("*")], [])
+
     def test_with_a_frozen_helper(self):
         key = self.events[-1]["key"]
         self.slow(key)

@@ -385,6 +385,42 @@ class Sync(Case):
         self.assertEqual([m.main_pid("czard"), m.main_pid("czard-fetch")], pids)
 
 
+class FirstSteps(Case):
+    """The section of that name in czard(8), command by command, as it stands there."""
+
+    def commands(self):
+        section = re.search(r"^\.Sh FIRST STEPS\n(.*?)^\.Sh ", read(TOP + "/config/man/czard.8"), re.M | re.S)[1]
+        return re.findall(r"^(?:\.Dl )?# (.*)$", section, re.M)
+
+    def test_from_the_package_to_the_first_file(self):
+        m = self.boot(configured=False)
+        m._serve()
+        m.ok("groupadd", "researchers")
+        m.ok("useradd", "-G", "researchers", "reader")
+        gpg = ["gpg", "--homedir", m.package + "/gnupg", "--batch", "--trust-model", "always"]
+        m.put("/root/key.asc", subprocess.run([*gpg, "--armor", "--export-secret-keys"], capture_output=True, check=True).stdout)
+        m.put("/root/credentials.csv.gpg", subprocess.run(
+            [*gpg, "-o", "-", "-r", m.facts["fingerprint"], "--encrypt", m.package + "/credentials.csv"],
+            capture_output=True, check=True).stdout)
+        # What the admin edits: the group; and what only a test has, its server and a small disk.
+        ini = m.get("/etc/czard/czard.ini").decode()
+        self.assertIn("\n#group = researchers\n", ini)
+        ini = ini.replace("\n#group = researchers\n", "\ngroup = researchers\nmin_free = 1M\nencrypted_device = ignore\n")
+        m.put("/etc/czard/czard.ini", ini + f"[s3]\nendpoint = http://127.0.0.1:{m.port}\n")
+        commands = self.commands()
+        self.assertEqual(len(commands), 8, commands)
+        for command in commands:
+            if command == "czarctl keygen":  # the other way is gone here
+                continue
+            command = command.replace("FILE", "key.asc").replace("journalctl -fu", "journalctl -u")
+            m.ok("sh", "-c", "cd /root; " + command)
+        m.until("everything is staged", lambda: m.staged() == m.expected(), 60)
+        read_by = m.ok("runuser", "-u", "reader", "--", "sh", "-c", "cd / && find /srv/czard -type f -name '[!.]*' -exec cat {} + | wc -c")
+        self.assertEqual(int(read_by), sum(len(v) for v in m.expected().values() if isinstance(v, bytes)))
+        check = m.run("czarctl", "check", timeout=120)
+        self.assertEqual(check.returncode, 0, check.stdout)
+
+
 class Reload(Case):
     def test_good(self):
         m = self.boot()
