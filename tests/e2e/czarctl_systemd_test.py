@@ -39,7 +39,7 @@ class Start(Case):
         status = m.run("czarctl", "status", "--json")
         answer = json.loads(status.stdout)
         self.assertEqual(schema.check(answer, "status"), [])
-        self.assertEqual({p["what"] for p in answer["problems"]}, {"late"}, "the package ends in 2024")
+        self.assertEqual((status.returncode, answer["problems"]), (0, []))
         self.assertGreater(sum(p["objects"]["PUBLISHED"] for p in answer["packages"]), 0)
 
         # secrets are root's, and nothing of czarctl's is left in the runtime folder
