@@ -191,7 +191,7 @@ void snapshot_move_latest(struct director *d, const char *org, enum category c)
                 staging_read_latest(d->staging, dir, now, sizeof(now));
                 r = streq(now, date) ? 0 : staging_latest(d->staging, dir, date, &e);
         }
-        if (r < 0)
+        if (r < 0 && r != -ENOENT) /* a folder that is not there is MISSING, and told as that */
                 director_status(d, STATUS_INCOMPLETE);
         if (r < 0)
                 journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .cause = e.cause},
