@@ -84,7 +84,8 @@ static void worker_free(struct worker *w)
                         break;
                 }
         p->n--;
-        /* An idle one ends by itself, with its gpg-agent, and empties its home. */
+        /* An idle one ends by itself, and its gpg-agent with it. Its home is removed here, unless it is the
+         * one that the others are copied from. */
         w->helper = w->state == WORKER_IDLE ? helper_retire(w->helper) : helper_free(w->helper);
         if (!streq(w->home, p->template))
                 remove_home(w->home);

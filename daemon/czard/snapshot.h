@@ -55,7 +55,6 @@ struct snapshot {
 
         struct flow directory; /* SNAPSHOT_DIRECTORY */
         uint64_t window_start;
-        bool got_entries;
         struct proto_directory_done directory_done;
 
         struct member *members; /* in the order of their offsets */
@@ -83,16 +82,24 @@ struct snapshot {
 };
 
 /* snapshot.c */
-/* Everything ran as far as it can: publish, fail, or go on. Called after each change. */
+/* Called after each change of a run: starts more runs, or, when none is left, publishes or fails. May free s.
+ */
 void snapshot_step(struct snapshot *s);
+/* Records how it failed and ends the job: s is freed. */
 void snapshot_fail(struct snapshot *s, enum cause cause, const char *detail);
+/* Ends the job, whose end is recorded already: s is freed. */
 void snapshot_finish(struct snapshot *s);
 
 /* snapshot_members.c */
+/* Adds a page of the archive's directory, in the order of offsets. 0 or -errno: the worker broke its word
+ * (more than max_members, another order), or there is no memory. */
 int snapshot_take_entries(struct snapshot *s, const struct proto_entries *page, struct error *e);
-/* All entries are there: classify them. 0 or -errno. */
+/* All entries are there: each becomes WANTED, IGNORED or REJECTED, and the sums for the progress are made. 0
+ * or -errno. */
 int snapshot_classify(struct snapshot *s, struct error *e);
+/* REJECTED, in the ledger and in the journal. */
 void snapshot_reject_member(struct snapshot *s, struct member *m, enum cause cause, const char *detail);
+/* Its row in the ledger, as it is now. */
 void snapshot_save_member(struct snapshot *s, struct member *m);
 void snapshot_members_free(struct snapshot *s);
 
@@ -103,9 +110,12 @@ void snapshot_prepare(struct snapshot *s);
 /* snapshot_run.c */
 /* Starts runs while there is room and something wanted. */
 void snapshot_start_runs(struct snapshot *s);
+/* Drops and frees all runs; what they staged stays in the partial folder. */
 void snapshot_cancel_runs(struct snapshot *s);
 
 /* snapshot_publish.c */
+/* Gives the folder its name, in a thread, then records it and ends the job; or holds an incomplete one back
+ * (incomplete_snapshots=hold), which ends it at once. */
 void snapshot_publish_all(struct snapshot *s);
 /* `latest` of that organisation and category, by the rule in interface.md. */
 void snapshot_move_latest(struct director *d, const char *org, enum category c);
