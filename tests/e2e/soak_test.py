@@ -124,7 +124,7 @@ class Soak(unittest.TestCase):
         d.wait("everything is staged", done, 60)
         # A worker may have one: the gpg of its last message, that ended a moment after it was done.
         own = lambda: [z for z in d.zombies() if z.endswith(f" of {d.pid}")]  # noqa: E731
-        d.wait("no zombie", lambda: not own() and len(d.zombies()) <= len(d.helpers("czard-decrypt")), 5)
+        d.wait("no zombie", lambda: not own() and len(d.zombies()) <= len(d.helpers("czard-decrypt")))
         self.world.config["daemon"]["workers"] = 2
         time.sleep(1)
         fetch, = d.helpers("czard-fetch")

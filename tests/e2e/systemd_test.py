@@ -336,7 +336,7 @@ class Sync(Case):
         m.configure(poll="3s")
         m.sync()
         path = first()
-        m.until("within one poll", lambda: os.path.exists(m.path(path)), 8)
+        m.until("within one poll", lambda: os.path.exists(m.path(path)))
         m.configure(poll="1h")
         m.ok("systemctl", "reload", "czard")
         m.until_event("reloaded")
@@ -345,7 +345,7 @@ class Sync(Case):
         time.sleep(4)
         self.assertFalse(os.path.exists(m.path(path)), "the new interval is in force")
         m.usr1()
-        m.until("at once", lambda: os.path.exists(m.path(path)), 8)
+        m.until("at once", lambda: os.path.exists(m.path(path)))
         self.assertEqual(m.staged(), m.expected())
 
     def test_restart_fetches_nothing_again(self):
@@ -459,7 +459,7 @@ class Reload(Case):
         self.assertEqual(entry["PRIORITY"], "3")
         self.assertEqual((m.main_pid("czard"), m.show("czard", "ActiveState")["ActiveState"]), (pid, "active"))
         path = give()
-        m.until("it goes on polling", lambda: os.path.exists(m.path(path)), 10)
+        m.until("it goes on polling", lambda: os.path.exists(m.path(path)))
 
     def test_new_credentials(self):
         m = self.boot()
