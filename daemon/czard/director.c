@@ -307,9 +307,9 @@ void director_close(struct director *d)
         free(d->pools);
         free(d->packages);
         d->staging = staging_free(d->staging);
+        journal_audit_head(NULL);
         d->audit = audit_free(d->audit);
         d->ledger = ledger_free(d->ledger);
-        journal_audit_head(NULL);
         secret_done(&d->passphrase);
         close_fd(d->lock_fd);
         close_fd(d->state_fd);
