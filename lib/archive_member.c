@@ -153,13 +153,15 @@ static int compare_header(struct archive_stream *s, const struct archive_entry *
 {
         const uint16_t hiding = ZIP_FLAG_ENCRYPTED | ZIP_FLAG_STRONG | ZIP_FLAG_MASKED;
         uint8_t h[ZIP_LOCAL_HEADER], name[LIMIT_MEMBER_PATH];
+        if (strlen(entry->name) > sizeof(name))
+                return fail(s, CAUSE_LIMIT, ENAMETOOLONG, "the name is too long", e);
         int r = take(s, h, sizeof(h), e);
         if (r < 0)
                 return r;
         size_t name_len = get16(h + 26), extra_len = get16(h + 28);
         if (get32(h) != SIG_LOCAL_HEADER)
                 return bad(s, "there is no local header where the directory says", e);
-        if (name_len != strlen(entry->name) || name_len > sizeof(name))
+        if (name_len != strlen(entry->name))
                 return bad(s, "the local header has another name than the directory", e);
         if (entry->extent < sizeof(h) + name_len + extra_len ||
                 entry->extent - sizeof(h) - name_len - extra_len < entry->packed)

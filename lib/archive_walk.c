@@ -171,8 +171,6 @@ static int read_record(const uint8_t *p, size_t left, struct archive_entry *ret,
         size_t len = ZIP_RECORD + name_len + extra_len + comment_len;
         if (len > left)
                 return bad(e, "a record of the directory is cut off");
-        if (name_len > LIMIT_MEMBER_PATH)
-                return error_set(e, CAUSE_LIMIT, ENAMETOOLONG, "a name in it has %zu bytes", name_len);
         if (get16(p + 34) != 0)
                 return bad(e, "the archive is split over several disks");
         struct archive_entry entry = {

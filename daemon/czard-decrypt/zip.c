@@ -122,6 +122,7 @@ int worker_directory(struct worker *w, struct message *m)
 /* A member's bytes on their way to OpenPGP, or out: a bomb may sit in the zip already. */
 struct member {
         struct worker *w;
+        struct expansion limit;
         uint64_t bytes;
 };
 
@@ -132,8 +133,7 @@ static ssize_t member_read(void *arg, void *p, size_t n, struct error *e)
         if (k <= 0)
                 return k;
         member->bytes += (uint64_t)k;
-        int r = expansion_check(
-                &member->w->limit, archive_member_packed(member->w->stream), member->bytes, e);
+        int r = expansion_check(&member->limit, archive_member_packed(member->w->stream), member->bytes, e);
         return r < 0 ? r : k;
 }
 
@@ -170,7 +170,9 @@ static void run_member(struct member *member, const struct archive_entry *entry,
         }
         if (archive_member_begin(w->stream, entry, e) < 0)
                 return;
+        member->limit = w->limit;
         if (str_ends(entry->name, ".gpg")) {
+                member->limit.max_plaintext = 0; /* these bytes are none */
                 const struct pgp_job job = {
                         .read = member_read,
                         .read_arg = member,

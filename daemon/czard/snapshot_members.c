@@ -196,8 +196,13 @@ int snapshot_classify(struct snapshot *s, struct error *e)
         const struct config_package *p = director_package(s->job.d, s->job.o.org);
         if (!p)
                 return error_set(e, CAUSE_CANCELLED, ECANCELED, "its package section is gone");
-        for (size_t i = 0; i < s->n_members; i++)
+        bool empty = true;
+        for (size_t i = 0; i < s->n_members; i++) {
                 classify(s, p, &s->members[i]);
+                empty &= s->members[i].step == MEMBER_IGNORED && !s->members[i].path; /* a folder */
+        }
+        if (empty)
+                return error_set(e, CAUSE_BAD_ZIP, ENODATA, "it has no members");
         int r = refuse_collisions(s, e);
         if (r < 0)
                 return r;

@@ -142,12 +142,7 @@ static void stage(struct run *r, struct taken *t, const struct proto_verdict *v)
                               m->plain_size, same, NULL) >= 0 &&
                       snapshot_add_link(s->dir, m->path, same, (uint64_t)m->plain_size, NULL) >= 0;
         int err = linked ? 0 : snapshot_add(s->dir, m->path, t->fd, &e);
-        if (err == -ENOTDIR || err == -EISDIR || err == -EEXIST) {
-                t->cause = CAUSE_UNSAFE_NAME;
-                t->detail = strdup("its name is a folder to another member, or the other way round");
-                m->tries = MEMBER_TRIES;
-                return;
-        }
+        /* Names of members that are in each other's way were refused before: this is somebody else's file. */
         if (err < 0) {
                 t->cause = e.cause;
                 t->detail = strdup(e.text);

@@ -685,7 +685,8 @@ class HostileTest(Case):
     def test_length_and_depth(self):
         top, message = f"{self.a.org}-{WEEK}", self.message()
         self.hostile([(f"{top}/{'L' * 252}.gpg", message), (f"{top}/{'d/' * 40}x.gpg", message),
-                      (f"{top}/{'d/' * 1400}x.gpg", message)], ["over-limit", "unsafe-name"])
+                      (f"{top}/{'d/' * 1400}x.gpg", message), (f"{top}/{'d/' * 3000}x.gpg", message),
+                      (f"{top}/{'L' * 60000}.gpg", message)], ["over-limit", "unsafe-name"])
 
     def test_max_name(self):
         self.hostile([(f"{self.a.org}-{WEEK}/{'n' * 60}.sql.gpg", self.message())], ["over-limit"], max_name=60)
@@ -693,6 +694,49 @@ class HostileTest(Case):
     def test_max_plaintext(self):
         name = f"{self.a.org}-{WEEK}/large.sql.gpg"
         self.hostile([(name, self.message(bytes(3 << 20)))], ["over-limit"], max_plaintext="2M")
+
+    def test_max_plaintext_is_of_the_plaintext(self):
+        """A message is larger than what is in it; what no compressor shortens shows it."""
+        members = {"full.sql": self.rng.randbytes(1 << 20)}
+        self.a.put_members(WEEK, members)
+        self.w.config["limits"] = {"max_plaintext": "1M"}
+        self.assert_staged(WEEK, members, self.once())
+
+    def test_no_members(self):
+        """An export that is empty is no snapshot: it must not become `latest`, and somebody must look at it."""
+        self.a.put_members(WEEKS[-2], course(self.rng, A, TABLES[:2]))
+        for entries in ([], [member(f"{self.a.org}-{WEEK}/", 0o040755)]):
+            with self.subTest(entries):
+                self.a.put(WEEK, self.a.pack([(e, b"") for e in entries]))
+                done = self.once(1)
+                self.assertEqual((self.state()["state"], self.state()["cause"]), ("REJECTED", "bad-zip"), done)
+                self.assertIsNone(self.a.staged(WEEK))
+                self.assertEqual(self.a.latest(), WEEKS[-2])
+                self.assertEqual([e.fields["CZARD_OBJECT"] for e in done.events("rejected")], [self.a.key(WEEK)])
+
+    def test_a_folder_that_somebody_put_where_a_member_goes(self):
+        """It is in the way for as long as it is there, and no fault of the member."""
+        members = course(self.rng, A, TABLES[:3])
+        self.a.put_members(WEEK, members)
+        self.a.s3.behave("slow", op="get", delay=700)
+        child = self.w.start("--once")
+        try:
+            planted = self.a.folder(WEEK).parent / f".{WEEK}.partial" / table_name(A, TABLES[1])
+            self.assertTrue(wait_until(planted.parent.exists))
+            planted.mkdir()
+            said = [child.stderr.readline().decode()]
+            while said[-1] and "CZARD_EVENT=retry" not in said[-1]:
+                said.append(child.stderr.readline().decode())
+            planted.rmdir()
+            said.append(child.communicate(timeout=60)[1].decode())
+        finally:
+            child.kill()
+            child.wait()
+        said = "".join(said)
+        self.assertIn("CZARD_EVENT=retry", said)
+        self.assertNotIn("CZARD_EVENT=rejected", said)
+        self.assertEqual(child.returncode, 0, said)
+        self.assert_staged(WEEK, members, said)
 
     def test_max_ratio(self):
         bomb = self.message(bytes(200 << 20), "--compress-algo", "bzip2")

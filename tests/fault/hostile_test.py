@@ -568,7 +568,7 @@ ZIP = [
     ZipRow("a record of another kind", lambda d, b: pgp.flip(d, at_directory(d))),
     ZipRow("zip64 sizes that are not there", lambda d, b: put(d, at_directory(d) + 20, "<I", 0xffffffff)),
     ZipRow("too many members", lambda d, b: d, causes=frozenset({"over-limit"}), config={"limits": {"max_members": "1"}}),
-    ZipRow("no members", lambda d, b: b"PK\5\6" + bytes(18), {}, members=0),
+    ZipRow("no members", lambda d, b: b"PK\5\6" + bytes(18)),
     ZipRow("another local name", lambda d, b: pgp.flip(d, 30, 1), ONE_BAD),
     ZipRow("another name in the directory", lambda d, b: pgp.flip(d, at_directory(d) + 46 + 40, 1), ONE_BAD),
     ZipRow("another local method", lambda d, b: put(d, 8, "<H", 0), ONE_BAD),
