@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What an attacker could do who runs code within one of the helpers: a preload tries it from inside, after the helper
+has locked itself in. Started by hand, without units, as one user for all: only the locks of the programs hold."""
+
+import os
+import signal
+import socket
+import time
+import unittest
+
+from czardtest import main
+from czardtest.run import World, build_folder, is_sanitized
+from czardtest.s3d import S3d
+
+LOG_SIZE = 65536
+AF_PACKET, AF_VSOCK, AF_ALG, MPTCP = 17, 40, 38, 262
+
+
+@unittest.skipIf(is_sanitized(), "sanitizer builds run without locks, and say so")
+class InsideTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        w = cls.world = cls.enterClassContext(World(with_tls=False, passphrase="a passphrase", days=2, weeks=1, courses=1, rdx=0))
+        cls.s3 = cls.enterClassContext(S3d(w.package, w.facts))
+        w.use(cls.s3.endpoint, tls_endpoint=False)
+        w.config["daemon"]["workers"] = 1
+        done = w.once()
+        assert done.code == 0, done
+        cls.forbidden_folders = [w.staging, w.staging / w.org, w.state, w.package / "gnupg", w.folder, "/", "/root", "/home",
+                                 "/tmp", "/var", "/dev", "/proc/self", "/sys"]
+        staged = next(p for p in w.staging.rglob("*.log.gz"))
+        key = next((w.package / "gnupg/private-keys-v1.d").iterdir())
+        cls.forbidden_files = [staged, w.staging / ".czard-id", w.state / "ledger.db", w.state / "audit.jsonl",
+                               w.state / "lock", w.package / "credentials.csv", w.folder / "passphrase", key,
+                               w.package / "gnupg/pubring.kbx", w.folder / "czard.ini", "/etc/shadow", "/etc/passwd",
+                               "/proc/self/mem", "/proc/self/environ", "/proc/1/status", "/dev/mem", "/dev/kmsg", "/dev/tty"]
+        cls.listener = socket.create_server(("127.0.0.1", 0))
+        cls.addClassCleanup(cls.listener.close)
+
+    def ask_inside(self, program, things):
+        """{thing: result} of what was tried inside a helper of a running czard."""
+        w = self.world
+        log = w.folder / f"inside-{program}"
+        log.write_bytes(bytes(LOG_SIZE))
+        inside = {"LD_PRELOAD": build_folder() / "tests/inside.so", "INSIDE_PROGRAM": program, "INSIDE_LOG": log,
+                  "INSIDE_TRY": "\n".join(things)}
+        before = w.environment
+        w.environment = lambda: {**before(), **{k: str(v) for k, v in inside.items()}}
+        for path in (w.state, w.staging):
+            self.assertTrue(path.is_dir())
+        w.package_section["since"] = "2000-01-01"
+        self.addCleanup(w.package_section.pop, "since", None)
+        try:
+            czard = w.start()
+        finally:
+            del w.environment
+        self.addCleanup(czard.stderr.close)
+        self.addCleanup(czard.stdout.close)
+        try:
+            end = time.monotonic() + 60
+            while time.monotonic() < end and czard.poll() is None:
+                lines = log.read_bytes().rstrip(b"\0").decode().splitlines()
+                if len(lines) == len(things):
+                    break
+                time.sleep(0.05)
+        finally:
+            if czard.poll() is None:
+                czard.send_signal(signal.SIGTERM)
+            try:
+                czard.wait(60)
+            except Exception:
+                czard.kill()
+                raise
+        said = czard.stderr.read().decode(errors="replace")
+        self.assertEqual(len(lines), len(things), (lines, said[-3000:]))
+        results = dict(line.rsplit(": ", 1) if not line.startswith("ask ") else line.split(": ", 1) for line in lines)
+        self.assertEqual(set(results), set(things))
+        self.said = said
+        return results
+
+    def common(self):
+        """What no helper may do. {thing: errno}"""
+        w = self.world
+        want = {f"list {p}": "EACCES" for p in self.forbidden_folders}
+        for p in self.forbidden_files:
+            if os.path.exists(p):
+                want |= {f"read {p}": "EACCES", f"write {p}": "EACCES"}
+        for p in (w.staging, w.state, w.package / "gnupg", w.folder, "/tmp", "/etc", "/dev/shm", "/var/tmp"):
+            want |= {f"create {p}/probe": "EACCES", f"mkdir {p}/probe": "EACCES", f"symlink {p}/probe": "EACCES"}
+        want |= {f"truncate {w.state}/audit.jsonl": "EACCES", f"unlink {w.state}/audit.jsonl": "EACCES",
+                 f"unlink {w.staging}/.czard-id": "EACCES"}
+        want |= {f"exec {p}": "EACCES" for p in ("/bin/sh", "/usr/bin/python3", "/usr/bin/id")}
+        want |= {f"socket {family} {socket.SOCK_RAW}": "EAFNOSUPPORT"
+                 for family in (socket.AF_NETLINK, AF_PACKET, AF_VSOCK, AF_ALG)}
+        want |= {"uring": "EPERM", "kill": "EPERM", "ptrace": "EPERM", "peek": "EPERM",
+                 "proc mem": "EACCES", "proc environ": "EACCES", "proc fd/3": "EACCES"}
+        return want
+
+    def check(self, program, want):
+        control = self.world.run_folder / "control"
+        controls = list(self.world.run_folder.rglob("control")) or [control]
+        del controls
+        ask = f"ask {control}"
+        got = self.ask_inside(program, [*want, ask])
+        answer = got.pop(ask)
+        self.assertEqual({k: v for k, v in got.items() if v != want[k]}, {})
+        self.assertIn("these may ask for nothing", answer)
+        self.assertIn("a process of czard itself", self.said)
+        self.assertNotIn("from inside", (self.world.state / "audit.jsonl").read_text())
+        left = [p for root in (self.world.staging, self.world.state, self.world.folder) for p in root.glob("probe")]
+        self.assertEqual(left, [])
+
+    def test_fetch(self):
+        port = self.listener.getsockname()[1]
+        self.check("czard-fetch", self.common() | {
+            f"tcp {port}": "EACCES", "tcp 22": "EACCES",
+            f"socket {socket.AF_INET} {socket.SOCK_STREAM} {MPTCP}": "EAFNOSUPPORT",
+            f"tcp {self.s3.port}": "done",  # so that the probe can do what is allowed
+            "read /etc/hosts": "done"})
+
+    def test_decrypt(self):
+        port = self.listener.getsockname()[1]
+        no_socket = {f"socket {family} {kind}": "EAFNOSUPPORT" for family in (socket.AF_INET, socket.AF_INET6)
+                     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW)}
+        self.check("czard-decrypt", self.common() | no_socket | {
+            f"tcp {port}": "EAFNOSUPPORT", f"tcp {self.s3.port}": "EAFNOSUPPORT",
+            "read /etc/hosts": "EACCES", "list /etc/ssl": "EACCES", "read /etc/resolv.conf": "EACCES",
+            "exec /usr/bin/gpgconf": "done", "read /dev/null": "done"})
+
+
+if __name__ == "__main__":
+    main()
