@@ -82,17 +82,23 @@ void check_key(struct checkup *k)
 
 /* --- S3 --- */
 
-static void check_prefix(struct checkup *k, struct fetch *f, const struct package_prefix *p, int64_t *skew)
+/* false: without credentials the others need not be tried. */
+static bool check_prefix(struct checkup *k, struct fetch *f, const struct package_prefix *p, int64_t *skew)
 {
         struct fetch_result res = {};
         struct error e = {};
         if (fetch_try(f, p->bucket, p->prefix, &res, &e) < 0) {
                 check_add(k, "prefix", BAD, cause_advice(e.cause), "s3://%s/%s: %s", p->bucket, p->prefix,
                         e.text);
-                return;
+                return true;
         }
         if (res.skew_sec)
                 *skew = res.skew_sec;
+        if (res.cause == CAUSE_NO_CREDENTIALS) {
+                check_add(k, "credentials", BAD, "czarctl import-credentials FILE, the file that edX mailed",
+                        "nothing can be listed: %s", res.detail);
+                return false;
+        }
         if (res.cause != CAUSE_NONE)
                 check_add(k, cause_remedy(res.cause) == REMEDY_CREDENTIALS ? "credentials" : "prefix", BAD,
                         cause_advice(res.cause), "s3://%s/%s: %s%s%s", p->bucket, p->prefix, res.detail,
@@ -103,21 +109,27 @@ static void check_prefix(struct checkup *k, struct fetch *f, const struct packag
         else
                 check_add(k, "prefix", FINE, "", "s3://%s/%s: %llu object%s%s", p->bucket, p->prefix,
                         (unsigned long long)res.n, res.n == 1 ? "" : "s", res.more ? " and more" : "");
+        return true;
 }
 
 static void check_prefixes(struct checkup *k, struct fetch *f)
 {
         const struct config *c = k->c->config;
         int64_t skew = 0;
+        bool any = true;
         for (size_t i = 0; i < c->n_packages; i++) {
                 struct package_prefix *p = NULL;
                 size_t n = 0;
                 if (package_prefixes(&c->packages[i].spec, &p, &n) < 0)
                         continue;
-                for (size_t j = 0; j < n; j++)
-                        check_prefix(k, f, &p[j], &skew);
+                for (size_t j = 0; j < n && any; j++)
+                        any = check_prefix(k, f, &p[j], &skew);
                 package_prefixes_free(p, n);
         }
+        if (!any)
+                return;
+        if (*f->source)
+                check_add(k, "credentials", FINE, "", "%s", f->source);
         if (skew > SKEW_SEC || skew < -SKEW_SEC)
                 check_add(k, "clock", BAD, cause_advice(CAUSE_SKEW), "%lld s %s the clock of S3",
                         (long long)llabs(skew), skew > 0 ? "behind" : "ahead of");
@@ -137,8 +149,6 @@ void check_remote(struct checkup *k)
                 check_add(k, "credentials", BAD, cause_advice(e.cause), "%s", e.text);
                 return;
         }
-        if (*f.source)
-                check_add(k, "credentials", FINE, "", "%s", f.source);
         check_prefixes(k, &f);
         fetch_close(&f);
 }

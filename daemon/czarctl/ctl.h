@@ -65,8 +65,11 @@ struct ctl {
         struct fetch_unit *unit; /* started as root by prepare, NULL */
         int control_fd;          /* to czard, made as root so that czard sees who asks, -1 */
         int input_fd;            /* opened by prepare, -1 */
-        int passphrase_fd;       /* the same: the stored credential, -1 */
-        int passphrase_file_fd;  /* the same: --passphrase-file, -1 */
+        /* Seen as root, before we become another: credential czard.s3 in the store. 0: not there, not seen */
+        int64_t stored_s3_since;
+        bool stored_s3_encrypted;
+        int passphrase_fd;      /* the same: the stored credential, -1 */
+        int passphrase_file_fd; /* the same: --passphrase-file, -1 */
 };
 
 /* --- commands.c --- */

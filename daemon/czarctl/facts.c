@@ -49,17 +49,14 @@ static void read_credentials(const struct ctl *c, struct facts *f)
 {
         struct stat st;
         const char *path = c->config->s3.credentials;
-        bool encrypted;
-        if (credstore_has("czard.s3", &f->credentials_since, &encrypted)) {
+        if (c->stored_s3_since) {
+                f->credentials_since = c->stored_s3_since;
                 snprintf(f->credentials, sizeof(f->credentials), "%s/czard.s3",
-                        encrypted ? CREDSTORE_ENCRYPTED : CREDSTORE);
+                        c->stored_s3_encrypted ? CREDSTORE_ENCRYPTED : CREDSTORE);
         } else if (path) {
                 snprintf(f->credentials, sizeof(f->credentials), "%s", path);
                 if (stat(path, &st) == 0)
                         f->credentials_since = st.st_mtime;
-        } else {
-                /* Only root sees the store; import-credentials left a note. */
-                f->credentials_since = time_fact((struct ctl *)(uintptr_t)c, "credentials-imported");
         }
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "ask.h"
+#include "credstore.h"
 #include "ctl.h"
 #include "fetch.h"
 #include "owner.h"
@@ -17,6 +18,8 @@ static int run(struct ctl *c)
         int status = ctl_load_config(c);
         if (status == 0 && c->command->prepare)
                 status = c->command->prepare(c);
+        if (status == 0 && c->caller == 0)
+                credstore_has("czard.s3", &c->stored_s3_since, &c->stored_s3_encrypted);
         if (status == 0 && c->command->asks)
                 ask_prepare(c);
         if (status == 0 && owner_become(c, &e) < 0)

@@ -34,7 +34,7 @@ struct plan {
         size_t n_listings, n_failed;
         struct ledger_object *due; /* grows */
         size_t n_due, size;
-        bool full;
+        bool full, no_credentials;
         int64_t now;
         struct error *e;
 };
@@ -192,6 +192,10 @@ static void listing_over(struct plan *p, struct listing *l, const struct proto_d
         if (done->outcome.cause == CAUSE_NONE)
                 return;
         p->n_failed++;
+        /* One reason for all of them is said once. */
+        if (done->outcome.cause == CAUSE_NO_CREDENTIALS && p->no_credentials)
+                return;
+        p->no_credentials |= done->outcome.cause == CAUSE_NO_CREDENTIALS;
         fprintf(stderr, "czarctl: listing s3://%s/%s failed: %s; %s\n", l->bucket, l->prefix,
                 done->outcome.detail, cause_advice((enum cause)done->outcome.cause));
 }
@@ -265,6 +269,9 @@ static int show(struct plan *p, bool listed, const struct plan_undecided *u)
         table_print(t);
         printf("%zu objects, %s to fetch%s\n", p->n_due, bytes_text((int64_t)total, size),
                 listed ? "" : "; as the last poll left it: nothing was listed now");
+        if (p->n_failed > 0)
+                fprintf(stderr, "czarctl: %zu of %zu listings failed: more may be due\n", p->n_failed,
+                        p->n_listings);
         if (u->n > 0)
                 printf("%zu older %s beyond keep_snapshots, %s: czard first reads what %s, and fetches the "
                        "last "
