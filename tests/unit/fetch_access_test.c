@@ -155,7 +155,7 @@ static void the_credential_stands_in_for_the_general_file(void **state)
         /* a bad one is not passed over for an older file */
         write_file("czard.s3", 0400, "nonsense\n");
         load("general.csv", NULL, &config, &a);
-        assert_string_equal(id_for_list(a, "course-data", "mitx-"), "credentials");
+        assert_string_equal(id_for_list(a, "course-data", "mitx-"), "no-credentials");
         done(config, a);
 }
 
@@ -165,18 +165,18 @@ static void missing_or_open_files(void **state)
         struct config *config;
         struct access *a;
         load(NULL, "own.csv", &config, &a);
-        assert_string_equal(id_for_list(a, "course-data", "mitx-"), "credentials");
+        assert_string_equal(id_for_list(a, "course-data", "mitx-"), "no-credentials");
         assert_string_equal(id_for_list(a, "course-data", "mitx-pro-"), "AKIAOWN");
         done(config, a);
         load("absent.csv", NULL, &config, &a);
-        assert_string_equal(id_for_list(a, "course-data", "mitx-"), "credentials");
+        assert_string_equal(id_for_list(a, "course-data", "mitx-"), "no-credentials");
         assert_non_null(strstr(access_source(a), "absent.csv"));
         done(config, a);
         char path[128];
         snprintf(path, sizeof(path), "%s/general.csv", dir);
         assert_int_equal(chmod(path, 0440), 0);
         load("general.csv", NULL, &config, &a);
-        assert_string_equal(id_for_list(a, "course-data", "mitx-"), "credentials");
+        assert_string_equal(id_for_list(a, "course-data", "mitx-"), "no-credentials");
         done(config, a);
         /* but modes inside $CREDENTIALS_DIRECTORY are systemd's */
         setenv("CREDENTIALS_DIRECTORY", dir, 1);
