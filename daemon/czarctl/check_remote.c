@@ -82,7 +82,7 @@ void check_key(struct checkup *k)
 
 /* --- S3 --- */
 
-/* false: without credentials the others need not be tried. */
+/* false: there are no credentials, the other prefixes of that package need not be tried. */
 static bool check_prefix(struct checkup *k, struct fetch *f, const struct package_prefix *p, int64_t *skew)
 {
         struct fetch_result res = {};
@@ -116,14 +116,16 @@ static void check_prefixes(struct checkup *k, struct fetch *f)
 {
         const struct config *c = k->c->config;
         int64_t skew = 0;
-        bool any = true;
+        bool any = false;
         for (size_t i = 0; i < c->n_packages; i++) {
                 struct package_prefix *p = NULL;
                 size_t n = 0;
                 if (package_prefixes(&c->packages[i].spec, &p, &n) < 0)
                         continue;
-                for (size_t j = 0; j < n && any; j++)
-                        any = check_prefix(k, f, &p[j], &skew);
+                bool usable = true;
+                for (size_t j = 0; j < n && usable; j++)
+                        usable = check_prefix(k, f, &p[j], &skew);
+                any |= usable;
                 package_prefixes_free(p, n);
         }
         if (!any)

@@ -40,6 +40,8 @@ class Start(Case):
         answer = json.loads(status.stdout)
         self.assertEqual(schema.check(answer, "status"), [])
         self.assertEqual((status.returncode, answer["problems"]), (0, []))
+        self.assertRegex(answer["credentials"]["source"] or "", "^/etc/credstore", "root sees where they are, and how old")
+        self.assertIsNotNone(answer["credentials"]["since"])
         self.assertGreater(sum(p["objects"]["PUBLISHED"] for p in answer["packages"]), 0)
 
         # secrets are root's, and nothing of czarctl's is left in the runtime folder

@@ -551,6 +551,15 @@ class StoppedTest(Base):
         bad = {c["name"] for c in self.ask("check", "check", code=1)["checks"] if not c["ok"]}
         self.assertEqual(bad, {"prefix"})
         w.use(self.s3.endpoint, tls_endpoint=False)
+        # without credentials that is said once, with what to do
+        stored = w.config["s3"].pop("credentials")
+        said = [c for c in self.ask("check", "check", code=1)["checks"] if c["name"] in ("credentials", "prefix")]
+        self.assertEqual([(c["name"], c["ok"]) for c in said], [("credentials", False)])
+        self.assertIn("import-credentials", said[0]["fix"])
+        plan = self.ctl("plan", "--full", code=3)
+        self.assertEqual(plan.err.count("listing s3://"), 1, plan)
+        self.assertIn("more may be due", plan.err)
+        w.config["s3"]["credentials"] = stored
         w.state.chmod(0o757)
         bad = [c for c in self.ask("check", "check", code=1)["checks"] if not c["ok"]]
         w.state.chmod(0o750)
