@@ -99,13 +99,12 @@ class InsideTest(unittest.TestCase):
 
     def check(self, program, want):
         control = self.world.run_folder / "control"
-        controls = list(self.world.run_folder.rglob("control")) or [control]
-        del controls
         ask = f"ask {control}"
         got = self.ask_inside(program, [*want, ask])
         answer = got.pop(ask)
         self.assertEqual({k: v for k, v in got.items() if v != want[k]}, {})
-        self.assertIn("these may ask for nothing", answer)
+        # it is told why, unless the connection was closed over what it had sent
+        self.assertTrue("these may ask for nothing" in answer or answer in ("ECONNRESET", "EPIPE"), answer)
         self.assertIn("a process of czard itself", self.said)
         self.assertNotIn("from inside", (self.world.state / "audit.jsonl").read_text())
         left = [p for root in (self.world.staging, self.world.state, self.world.folder) for p in root.glob("probe")]
