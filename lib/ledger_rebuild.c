@@ -76,6 +76,14 @@ static int64_t field_time(struct line *l, const char *name)
         return v;
 }
 
+/* When we wrote the line: no clock of ours was before 1970. */
+static int64_t field_written(struct line *l)
+{
+        int64_t v = field_time(l, "time");
+        l->bad |= v < 0;
+        return MAX(v, 0);
+}
+
 static bool field_sha256(struct line *l, uint8_t ret[SHA256_SIZE])
 {
         char text[SHA256_HEX];
@@ -140,7 +148,7 @@ static int find_object(
         *ret = *said;
         ret->path[0] = 0; /* only what is staged has one */
         r = ledger_listed(b->l, ret, 0, &what, b->e);
-        ret->first_seen = field_time(l, "time");
+        ret->first_seen = field_written(l);
         b->count.objects++;
         return r;
 }
@@ -155,7 +163,7 @@ static void staged(struct ledger_object *o, const struct ledger_object *said, st
         o->plain_size = field_number(l, "size", -1);
         o->checks = (uint32_t)(field_number(l, "checks", 0) & UINT32_MAX);
         o->has_sha256 = field_sha256(l, o->sha256);
-        o->published_at = field_time(l, "time");
+        o->published_at = field_written(l);
         o->state = OBJECT_PUBLISHED;
 }
 
