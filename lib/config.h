@@ -103,6 +103,9 @@ const char *config_needs_restart(const struct config *old, const struct config *
  * else NULL. */
 const char *config_group(const struct config_package *p, enum category category);
 
+/* The package section of that organisation, or NULL. */
+const struct config_package *config_find_package(const struct config *c, const char *org);
+
 /* Does the package want this course and this table? Patterns by fnmatch(3), case-sensitive; a list of only
  * "!glob" entries means all but these. */
 bool config_wants_course(const struct config_package *p, const char *course);

@@ -313,6 +313,14 @@ static bool wants(const struct strv *patterns, const char *s)
 }
 
 /* What belongs to no course, or to one that cannot be told, is left to the tables. */
+const struct config_package *config_find_package(const struct config *c, const char *org)
+{
+        for (size_t i = 0; i < c->n_packages; i++)
+                if (streq(c->packages[i].spec.org, org))
+                        return &c->packages[i];
+        return NULL;
+}
+
 bool config_wants_course(const struct config_package *p, const char *course)
 {
         return *course == 0 || wants(&p->courses, course);

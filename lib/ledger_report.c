@@ -5,6 +5,7 @@
 
 #include "ledger_internal.h"
 #include "str.h"
+#include "timespan.h"
 
 /* Every statement may use these: p is PUBLISHED and so on. One row, so joining it costs nothing. */
 #define STATES                                                                                               \
@@ -111,4 +112,19 @@ int report_each(struct ledger *l, enum report which, const char *first, const ch
                 r = each(&row, arg);
         }
         return r;
+}
+
+static int on_date(const struct report_row *row, void *arg)
+{
+        struct habit_day day = {.delay = (int)row->number[4]};
+        int64_t category = row->number[1];
+        if (!row->number[5] || date_parse(row->text[3], &day.day) < 0 || category < 0 ||
+                category >= CATEGORY_MAX)
+                return 0;
+        return habit_add(arg, row->text[0], (enum category)category, row->text[2], day);
+}
+
+int report_habit(struct ledger *l, struct habit *h, struct error *e)
+{
+        return report_each(l, REPORT_DATES, NULL, NULL, on_date, h, e);
 }

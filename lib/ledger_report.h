@@ -3,6 +3,7 @@
  * (czarctl); each answers in well under 100 ms with 20,000 objects. */
 #pragma once
 
+#include "habit.h"
 #include "ledger.h"
 
 enum report {
@@ -43,3 +44,6 @@ typedef int report_fn(const struct report_row *row, void *arg);
 /* Calls each for every row; a non-zero return ends it and is returned. Parameters are NULL or text. */
 int report_each(struct ledger *l, enum report which, const char *first, const char *second, report_fn *each,
         void *arg, struct error *e);
+
+/* Adds every dated object that is at edX or staged. 0 or -errno. */
+int report_habit(struct ledger *l, struct habit *h, struct error *e);

@@ -2,18 +2,12 @@
 /* The filters, in the order in which a person would look for the reason. */
 #include "wants.h"
 
+#include <errno.h>
+
 #include "str.h"
 #include "timespan.h"
 
 #define SEC_PER_DAY 86400
-
-static const struct config_package *package_of(const struct config *c, const char *org)
-{
-        for (size_t i = 0; i < c->n_packages; i++)
-                if (streq(c->packages[i].spec.org, org))
-                        return &c->packages[i];
-        return NULL;
-}
 
 static bool is_older_than(const char *date, uint64_t keep_usec, int64_t now)
 {
@@ -24,21 +18,28 @@ static bool is_older_than(const char *date, uint64_t keep_usec, int64_t now)
         return age > 0 && (uint64_t)age > keep_usec / USEC_PER_DAY;
 }
 
+bool wants_series(const struct config *c, const char *org, enum category category, const char *site)
+{
+        const struct config_package *p = config_find_package(c, org);
+        return p && (p->spec.categories & BIT(category)) &&
+               (category != CATEGORY_EVENTS || strv_has(&p->spec.sites, site));
+}
+
 bool wants_object(const struct config *c, const struct ledger_object *o, int64_t now, const char **ret_why)
 {
-        const struct config_package *p = package_of(c, o->org);
+        const struct config_package *p = config_find_package(c, o->org);
         const char *why = NULL;
         struct package_item item;
-        int day;
+        int day, r = p ? package_parse_key(&p->spec, o->bucket, o->key, &item, NULL) : -ENOENT;
         if (!p)
                 why = "no [package] section for its organisation";
         else if (!(p->spec.categories & BIT(o->category)))
                 why = "its category is not chosen";
         else if (o->category == CATEGORY_EVENTS && !strv_has(&p->spec.sites, o->site))
                 why = "its site is not chosen";
-        else if (package_parse_key(&p->spec, o->bucket, o->key, &item, NULL) < 0)
+        else if (r == -ENOENT)
                 why = "its prefix is not configured";
-        else if (item.legacy)
+        else if (r == 0 && item.legacy)
                 why = "legacy archive";
         else if (o->category != CATEGORY_RDX && date_parse(o->date, &day) >= 0 && day < p->since)
                 why = "older than since";

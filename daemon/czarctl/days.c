@@ -8,20 +8,12 @@
 #include "ledger_report.h"
 #include "str.h"
 #include "timespan.h"
-
-static int on_date(const struct report_row *row, void *arg)
-{
-        struct habit_day d = {.delay = (int)row->number[4]};
-        if (!row->number[5] || date_parse(row->text[3], &d.day) < 0 || row->number[1] < 0 ||
-                row->number[1] >= CATEGORY_MAX)
-                return 0;
-        return habit_add(arg, row->text[0], (enum category)row->number[1], row->text[2], d);
-}
+#include "wants.h"
 
 int days_read(struct ctl *c, struct days *ret, struct error *e)
 {
         struct days d = {};
-        int r = report_each(c->ledger, REPORT_DATES, NULL, NULL, on_date, &d.habit, e);
+        int r = report_habit(c->ledger, &d.habit, e);
         if (r == 0)
                 r = habit_find_gaps(&d.habit, (int)(time(NULL) / 86400), &d.gaps);
         if (r < 0) {
@@ -40,12 +32,7 @@ void days_done(struct days *d)
 
 bool days_is_wanted(const struct ctl *c, const struct habit_series *s)
 {
-        for (size_t i = 0; i < c->config->n_packages; i++) {
-                const struct package_spec *p = &c->config->packages[i].spec;
-                if (streq(p->org, s->org) && (p->categories & BIT(s->category)))
-                        return s->category != CATEGORY_EVENTS || strv_has(&p->sites, s->site);
-        }
-        return false;
+        return wants_series(c->config, s->org, s->category, s->site);
 }
 
 const struct habit_gap *days_late(const struct days *d, size_t series)

@@ -75,20 +75,12 @@ static int read_courses(struct ctl *c, int64_t id, struct strv *ret)
         return r;
 }
 
-static const struct config_package *package_of(const struct ctl *c, const char *org)
-{
-        for (size_t i = 0; i < c->config->n_packages; i++)
-                if (streq(c->config->packages[i].spec.org, org))
-                        return &c->config->packages[i];
-        return NULL;
-}
-
 enum keep { KEEP_NO, KEEP_YES, KEEP_UNDECIDED };
 
 /* Has it a wanted course that no newer staged one has? 0 or -ENOMEM. */
 static int find_last_copy(struct ctl *c, const struct newer *n, enum keep *ret)
 {
-        const struct config_package *p = package_of(c, n->o->org);
+        const struct config_package *p = config_find_package(c->config, n->o->org);
         _cleanup_(strv_done) struct strv own = {}, others = {};
         int r = n->o->id ? read_courses(c, n->o->id, &own) : 0;
         *ret = KEEP_UNDECIDED;

@@ -44,10 +44,7 @@ void director_fail(struct director *d, const struct error *e)
 
 const struct config_package *director_package(const struct director *d, const char *org)
 {
-        for (size_t i = 0; i < d->config->n_packages; i++)
-                if (streq(d->config->packages[i].spec.org, org))
-                        return &d->config->packages[i];
-        return NULL;
+        return config_find_package(d->config, org);
 }
 
 struct package_context *director_context(const struct director *d, const char *org)

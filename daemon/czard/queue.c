@@ -15,6 +15,7 @@
 #include "snapshot_widen.h"
 #include "str.h"
 #include "timespan.h"
+#include "wants.h"
 
 #define PAUSE_LOOK_MSEC (60 * 1000)
 #define ONCE_TRIES 5
@@ -43,14 +44,6 @@ struct queue {
 };
 
 /* --- what is wanted --- */
-
-static bool is_older_than(const char *date, uint64_t keep_usec)
-{
-        int day, today = (int)(time(NULL) / 86400);
-        if (keep_usec == CONFIG_ALL || date_parse(date, &day) < 0)
-                return false;
-        return (uint64_t)(today - day) > keep_usec / USEC_PER_DAY && today > day;
-}
 
 struct newer {
         const struct ledger_object *o;
@@ -86,26 +79,8 @@ bool queue_is_beyond(const struct director *d, const struct ledger_object *o)
 
 bool queue_wants(const struct director *d, const struct ledger_object *o, const char **ret_why)
 {
-        const struct config_package *p = director_package(d, o->org);
         const char *why = NULL;
-        int day;
-        struct package_item item;
-        int r = p ? package_parse_key(&p->spec, o->bucket, o->key, &item, NULL) : -ENOENT;
-        if (!p)
-                why = "no [package] section for its organisation";
-        else if (!(p->spec.categories & BIT(o->category)))
-                why = "its category is not chosen";
-        else if (o->category == CATEGORY_EVENTS && !strv_has(&p->spec.sites, o->site))
-                why = "its site is not chosen";
-        else if (r == -ENOENT)
-                why = "its prefix is not configured";
-        else if (r == 0 && item.legacy)
-                why = "legacy archive";
-        else if (o->category != CATEGORY_RDX && date_parse(o->date, &day) >= 0 && day < p->since)
-                why = "older than since";
-        else if (o->category == CATEGORY_EVENTS && is_older_than(o->date, d->config->staging.keep_days_usec))
-                why = "older than keep_days";
-        else if (queue_is_beyond(d, o))
+        if (wants_object(d->config, o, (int64_t)time(NULL), &why) && queue_is_beyond(d, o))
                 why = why_beyond;
         if (ret_why)
                 *ret_why = why;

@@ -13,6 +13,7 @@
 #include "ledger_report.h"
 #include "str.h"
 #include "timespan.h"
+#include "wants.h"
 
 #define DAY 86400
 #define KEYS_MOST 64
@@ -54,24 +55,6 @@ static void look_at_key(struct watched_key *k)
 
 /* --- late files --- */
 
-static int on_date(const struct report_row *row, void *arg)
-{
-        struct habit_day day = {.delay = (int)row->number[4]};
-        int64_t category = row->number[1];
-        if (!row->number[5] || date_parse(row->text[3], &day.day) < 0 || category < 0 ||
-                category >= CATEGORY_MAX)
-                return 0;
-        return habit_add(arg, row->text[0], (enum category)category, row->text[2], day);
-}
-
-/* One that is not asked for any more is not missed. */
-static bool is_wanted(const struct watch *w, const struct habit_series *s)
-{
-        const struct config_package *p = director_package(w->d, s->org);
-        return p && (p->spec.categories & BIT(s->category)) &&
-               (s->category != CATEGORY_EVENTS || strv_has(&p->spec.sites, s->site));
-}
-
 static bool key_had_expired(const struct watch *w, int day)
 {
         for (size_t i = 0; i < w->n_keys; i++)
@@ -107,12 +90,13 @@ static void look_for_late(struct watch *w, int today)
         _cleanup_habit_ struct habit h = {};
         _cleanup_habit_gaps_ struct habit_gaps gaps = {};
         struct error e = {};
-        if (report_each(w->d->ledger, REPORT_DATES, NULL, NULL, on_date, &h, &e) < 0 ||
-                habit_find_gaps(&h, today, &gaps) < 0)
+        if (report_habit(w->d->ledger, &h, &e) < 0 || habit_find_gaps(&h, today, &gaps) < 0)
                 return; /* tomorrow again; a ledger that cannot be read is said elsewhere */
-        for (size_t i = 0; i < gaps.n; i++)
-                if (gaps.v[i].open && is_wanted(w, &h.series[gaps.v[i].series]))
-                        say_late(w, &h.series[gaps.v[i].series], &gaps.v[i], today);
+        for (size_t i = 0; i < gaps.n; i++) {
+                const struct habit_series *s = &h.series[gaps.v[i].series];
+                if (gaps.v[i].open && wants_series(w->d->config, s->org, s->category, s->site))
+                        say_late(w, s, &gaps.v[i], today);
+        }
 }
 
 void watch_look(struct watch *w)
