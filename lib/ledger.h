@@ -158,9 +158,13 @@ int ledger_each(
 /* Just their ids, in that order, as an array that the caller frees: to walk a queue without holding rows. */
 int ledger_ids(
         struct ledger *l, const struct ledger_filter *f, int64_t **ret, size_t *ret_n, struct error *e);
-/* Two keys may be one folder: both spellings of an opt-in archive. The other object that is staged where o
- * would be (path): 0, or -ENOENT. */
+/* Two keys may be one folder: both spellings of an opt-in archive. Is other such a key, uploaded later? Also
+ * one that is gone but staged. */
+bool ledger_is_beaten_by(const struct ledger_object *o, const struct ledger_object *other);
 #define LEDGER_OTHER_SPELLING "the other spelling of this archive's key is newer"
+/* Is there one in the ledger? 0 or -errno. */
+int ledger_is_beaten(struct ledger *l, const struct ledger_object *o, bool *ret, struct error *e);
+/* The other object that is staged where o would be (path): 0, or -ENOENT. */
 int ledger_other_staged(struct ledger *l, const struct ledger_object *o, const char *path,
         struct ledger_object *ret, struct error *e);
 /* It is not any more: o has taken its place. Its members go, and it is IGNORED unless it waits or is GONE. */

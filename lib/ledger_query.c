@@ -131,6 +131,40 @@ int ledger_each(
         return r;
 }
 
+bool ledger_is_beaten_by(const struct ledger_object *o, const struct ledger_object *other)
+{
+        if (o->category != CATEGORY_EMAIL_OPT_IN || other->category != o->category ||
+                !streq(other->org, o->org) || !streq(other->date, o->date) || streq(other->key, o->key))
+                return false;
+        if (other->state == OBJECT_FORGOTTEN || other->state == OBJECT_PRUNED ||
+                (other->state == OBJECT_GONE && !*other->staged_etag))
+                return false;
+        return other->last_modified > o->last_modified ||
+               (other->last_modified == o->last_modified && strcmp(other->key, o->key) > 0);
+}
+
+struct rivals {
+        const struct ledger_object *o;
+        bool beaten;
+};
+
+static int on_rival(struct ledger_object *other, void *arg)
+{
+        struct rivals *r = arg;
+        r->beaten |= ledger_is_beaten_by(r->o, other);
+        return 0;
+}
+
+int ledger_is_beaten(struct ledger *l, const struct ledger_object *o, bool *ret, struct error *e)
+{
+        struct rivals r = {.o = o};
+        struct ledger_filter f = {
+                .categories = BIT(CATEGORY_EMAIL_OPT_IN), .org = o->org, .since = o->date, .until = o->date};
+        int err = o->category == CATEGORY_EMAIL_OPT_IN ? ledger_each(l, &f, on_rival, &r, e) : 0;
+        *ret = r.beaten;
+        return MIN(err, 0);
+}
+
 struct place {
         const struct ledger_object *o;
         const char *path;

@@ -116,39 +116,14 @@ static int judge(const struct due *d, const struct ledger_object *o, enum keep *
 
 /* --- one date in two spellings --- */
 
-struct rivals {
-        const struct ledger_object *o;
-        bool beaten;
-};
-
-/* The other spelling of an opt-in archive's key, uploaded later, wins. */
-static int on_rival(struct ledger_object *other, void *arg)
-{
-        struct rivals *n = arg;
-        bool same = streq(other->key, n->o->key) || other->category != n->o->category ||
-                    !streq(other->org, n->o->org) || !streq(other->date, n->o->date);
-        n->beaten |=
-                !same &&
-                (other->last_modified > n->o->last_modified ||
-                        (other->last_modified == n->o->last_modified && strcmp(other->key, n->o->key) > 0));
-        return 0;
-}
-
 static bool is_beaten(const struct due *d, const struct ledger_object *o)
 {
-        struct rivals n = {.o = o};
-        struct ledger_filter f = {.categories = BIT(CATEGORY_EMAIL_OPT_IN),
-                .states = ~(BIT(OBJECT_GONE) | BIT(OBJECT_FORGOTTEN) | BIT(OBJECT_PRUNED)),
-                .org = o->org,
-                .since = o->date,
-                .until = o->date};
-        if (o->category != CATEGORY_EMAIL_OPT_IN)
-                return false;
+        bool beaten = false;
         if (d->c->ledger)
-                ledger_each(d->c->ledger, &f, on_rival, &n, NULL);
+                ledger_is_beaten(d->c->ledger, o, &beaten, NULL);
         for (size_t i = 0; i < d->n; i++)
-                on_rival((struct ledger_object *)(uintptr_t)&d->v[i], &n);
-        return n.beaten;
+                beaten |= ledger_is_beaten_by(o, &d->v[i]);
+        return beaten;
 }
 
 int plan_drop(struct ctl *c, struct ledger_object *due, size_t *n, struct plan_undecided *ret)

@@ -126,44 +126,12 @@ static int add(struct ids *ids, int64_t id)
         return 0;
 }
 
-/* The other spelling of an opt-in archive's key, uploaded later, wins, also when it is gone but staged. */
-struct rival {
-        const struct ledger_object *o;
-        bool beaten;
-};
-
-static int on_rival(struct ledger_object *other, void *arg)
-{
-        struct rival *r = arg;
-        if (other->state == OBJECT_GONE && !*other->staged_etag)
-                return 0;
-        if (other->id != r->o->id &&
-                (other->last_modified > r->o->last_modified ||
-                        (other->last_modified == r->o->last_modified && strcmp(other->key, r->o->key) > 0)))
-                r->beaten = true;
-        return 0;
-}
-
 /* One of ours by its key, but what the key says is no path for us. */
 static bool is_unsafe(const struct director *d, const struct ledger_object *o, struct error *e)
 {
         const struct config_package *p = director_package(d, o->org);
         struct package_item item;
         return p && package_parse_key(&p->spec, o->bucket, o->key, &item, e) == -EBADMSG;
-}
-
-static bool is_beaten(struct queue *q, const struct ledger_object *o)
-{
-        if (o->category != CATEGORY_EMAIL_OPT_IN)
-                return false;
-        struct rival rival = {.o = o};
-        struct ledger_filter f = {.categories = BIT(CATEGORY_EMAIL_OPT_IN),
-                .states = ~(BIT(OBJECT_FORGOTTEN) | BIT(OBJECT_PRUNED)),
-                .org = o->org,
-                .since = o->date,
-                .until = o->date};
-        ledger_each(q->d->ledger, &f, on_rival, &rival, NULL);
-        return rival.beaten;
 }
 
 bool queue_tries_again(const struct director *d, const struct ledger_object *o)
@@ -180,12 +148,13 @@ static void consider(struct plan *plan, int64_t id)
         struct ledger_object o;
         struct error e = {};
         const char *why;
+        bool beaten;
         if (queue_busy(q, id) || ledger_get(d->ledger, id, &o, NULL) < 0)
                 return;
         bool wanted = queue_wants(d, &o, &why);
         if (why == why_beyond)
                 wanted = last_copy_look(d, &o) != LAST_COPY_NO;
-        if (wanted && is_beaten(q, &o)) {
+        if (wanted && ledger_is_beaten(d->ledger, &o, &beaten, NULL) == 0 && beaten) {
                 wanted = false;
                 why = LEDGER_OTHER_SPELLING;
         }

@@ -142,11 +142,56 @@ static void due_objects_are_found_by_index(void **state)
         assert_int_equal(n, 40);
 }
 
+static struct ledger_object spelling(const char *key, int64_t uploaded)
+{
+        struct ledger_object o = an_object(key, "\"1\"");
+        o.category = CATEGORY_EMAIL_OPT_IN;
+        strcpy(o.org, "ux");
+        strcpy(o.date, "2024-07-06");
+        o.last_modified = uploaded;
+        return o;
+}
+
+static void the_later_spelling_wins(void **state)
+{
+        struct fixture *f = *state;
+        struct ledger_object a = spelling("email-opt-in/a.zip", 100), b = spelling("email-opt-in/b.zip", 200);
+        assert_true(ledger_is_beaten_by(&a, &b));
+        assert_false(ledger_is_beaten_by(&b, &a));
+        assert_false(ledger_is_beaten_by(&b, &b));
+        b.last_modified = 100;
+        assert_true(ledger_is_beaten_by(&a, &b));
+        assert_false(ledger_is_beaten_by(&b, &a));
+        b.last_modified = 200;
+        strcpy(b.date, "2024-07-13");
+        assert_false(ledger_is_beaten_by(&a, &b));
+        strcpy(b.date, a.date);
+        b.state = OBJECT_GONE;
+        assert_false(ledger_is_beaten_by(&a, &b));
+        strcpy(b.staged_etag, b.etag);
+        assert_true(ledger_is_beaten_by(&a, &b));
+        b.state = OBJECT_PRUNED;
+        assert_false(ledger_is_beaten_by(&a, &b));
+        /* the same, asked of the ledger */
+        enum listed got;
+        bool beaten = true;
+        assert_int_equal(ledger_listed(f->l, &a, 1, &got, NULL), 0);
+        assert_int_equal(ledger_is_beaten(f->l, &a, &beaten, NULL), 0);
+        assert_false(beaten);
+        b = spelling("email-opt-in/b.zip", 200);
+        assert_int_equal(ledger_listed(f->l, &b, 1, &got, NULL), 0);
+        assert_int_equal(ledger_is_beaten(f->l, &a, &beaten, NULL), 0);
+        assert_true(beaten);
+        assert_int_equal(ledger_is_beaten(f->l, &b, &beaten, NULL), 0);
+        assert_false(beaten);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         const struct CMUnitTest tests[] = {
                 T(filters),
+                T(the_later_spelling_wins),
                 T(due_objects_are_found_by_index),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -585,6 +585,19 @@ static void test_wants(void **state)
         o.category = CATEGORY_RDX;
         assert_false(wants_object(&c, &o, NOW, &why));
         assert_string_equal(why, "its category is not chosen");
+        /* ours, but unsafe: it is to be rejected, not passed over */
+        p.spec.categories = BIT(CATEGORY_RDX);
+        p.spec.at[CATEGORY_RDX].bucket = bucket;
+        p.spec.at[CATEGORY_RDX].prefix = prefix;
+        o.date[0] = o.site[0] = 0;
+        strcpy(o.key, "u/rdx/-x/u_C.1x_2023.tar.gz.gpg");
+        assert_true(wants_object(&c, &o, NOW, NULL));
+        assert_true(wants_series(&c, "u", CATEGORY_RDX, ""));
+        assert_false(wants_series(&c, "u", CATEGORY_EVENTS, "edx"));
+        p.spec.categories |= BIT(CATEGORY_EVENTS);
+        assert_true(wants_series(&c, "u", CATEGORY_EVENTS, "edx"));
+        assert_false(wants_series(&c, "u", CATEGORY_EVENTS, "edge"));
+        assert_false(wants_series(&c, "v", CATEGORY_RDX, ""));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
