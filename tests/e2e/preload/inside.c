@@ -29,22 +29,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "hand_on.h"
+
 #define LOG_SIZE 65536
 #define EXPORT __attribute__((visibility("default")))
 
-static const char *const handed_on[] = {"LD_PRELOAD", "INSIDE_PROGRAM", "INSIDE_TRY", "INSIDE_LOG"};
-static char kept[sizeof(handed_on) / sizeof(handed_on[0])][16384];
+const char *const handed_on[] = {"LD_PRELOAD", "INSIDE_PROGRAM", "INSIDE_TRY", "INSIDE_LOG", NULL};
 static char *things, *notes; /* mapped: some programs close all descriptors that they do not know */
 static size_t used;
 static bool done;
 
 __attribute__((constructor)) static void set_up(void)
 {
-        for (size_t i = 0; i < sizeof(handed_on) / sizeof(handed_on[0]); i++) {
-                const char *v = getenv(handed_on[i]);
-                if (v)
-                        snprintf(kept[i], sizeof(kept[i]), "%s=%s", handed_on[i], v);
-        }
         const char *program = getenv("INSIDE_PROGRAM"), *try = getenv("INSIDE_TRY"),
                    *log = getenv("INSIDE_LOG");
         if (!program || !try || !log || strcmp(program, program_invocation_short_name) != 0)
@@ -201,18 +197,4 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *h, int flags)
                 try_all();
         }
         return real(fd, h, flags);
-}
-
-/* czard gives its helpers an environment of its own making. */
-EXPORT int execvp(const char *file, char *const argv[])
-{
-        static char *env[256];
-        size_t n = 0;
-        for (char **v = environ; *v && n < 200; v++)
-                env[n++] = *v;
-        for (size_t i = 0; i < sizeof(handed_on) / sizeof(handed_on[0]); i++)
-                if (*kept[i])
-                        env[n++] = kept[i];
-        env[n] = NULL;
-        return execvpe(file, argv, env);
 }

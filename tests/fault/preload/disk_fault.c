@@ -32,6 +32,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "hand_on.h"
+
 #define LOG_SIZE (4 << 20)
 #define FRAMES 4 /* of the program, that make a site */
 #define DEPTH 48
@@ -373,29 +375,5 @@ EXPORT int renameat2(int from, const char *old, int to, const char *path, unsign
 
 /* --- to the children --- */
 
-static const char *const handed_on[] = {"LD_PRELOAD", "DISK_FAULT_PROGRAM", "DISK_FAULT_ROOTS",
-        "DISK_FAULT_LOG", "DISK_FAULT_SITE", "DISK_FAULT_NTH", "DISK_FAULT_LAST", "DISK_FAULT_ERRNO"};
-static char kept[sizeof(handed_on) / sizeof(handed_on[0])][8300];
-
-__attribute__((constructor)) static void keep_environment(void)
-{
-        for (size_t i = 0; i < sizeof(handed_on) / sizeof(handed_on[0]); i++) {
-                const char *v = getenv(handed_on[i]);
-                if (v)
-                        snprintf(kept[i], sizeof(kept[i]), "%s=%s", handed_on[i], v);
-        }
-}
-
-/* czard gives its helpers an environment of its own making. */
-EXPORT int execvp(const char *file, char *const argv[])
-{
-        static char *env[256];
-        size_t n = 0;
-        for (char **v = environ; *v && n < 200; v++)
-                env[n++] = *v;
-        for (size_t i = 0; i < sizeof(handed_on) / sizeof(handed_on[0]); i++)
-                if (*kept[i])
-                        env[n++] = kept[i];
-        env[n] = NULL;
-        return execvpe(file, argv, env);
-}
+const char *const handed_on[] = {"LD_PRELOAD", "DISK_FAULT_PROGRAM", "DISK_FAULT_ROOTS", "DISK_FAULT_LOG",
+        "DISK_FAULT_SITE", "DISK_FAULT_NTH", "DISK_FAULT_LAST", "DISK_FAULT_ERRNO", NULL};
