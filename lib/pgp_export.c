@@ -88,7 +88,7 @@ int pgp_export(const char *home, const char *const *fingerprints, size_t n, cons
         const char *patterns[17] = {};
         struct sink sink = {};
         if (pgp_secret_init() < 0 || secret_alloc(EXPORT_MOST, &sink.data) < 0)
-                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory for the key");
+                return error_set(e, CAUSE_HELPER, ENOMEM, "there is no safe memory for the key");
         memcpy(patterns, fingerprints, MIN(n, ELEMENTSOF(patterns) - 1) * sizeof(*patterns));
         sink.data.len = 0;
         gpgme_error_t err = export_into(home, patterns, passphrase, &sink);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Secret keys. A protected one is opened here, once, so that the cost of its S2K is paid once. The RSA
- * interface of OpenSSL 1.1 is used on purpose: with it we own the numbers, and they stay in the secure heap;
- * the provider interface copies them into ordinary memory. */
+/* Secret keys. A protected one is opened here, once, so that the cost of its S2K is paid once. All memory
+ * that OpenSSL asks for in this process comes from its secure heap, because it makes copies of what it is
+ * given (the Montgomery forms of the primes, blinding, key schedules) in what it takes for ordinary memory.
+ */
 #define OPENSSL_API_COMPAT 0x10100000L
 #include "pgp_secret.h"
 
@@ -10,6 +11,7 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/rand.h>
 #include <openssl/rsa.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +19,7 @@
 #include "openpgp.h"
 #include "str.h"
 
-#define SECURE_HEAP (512 * 1024)
+#define SECURE_HEAP (4 * 1024 * 1024) /* only what is used is locked and resident */
 #define SECURE_LEAST 64
 #define KEYS_MOST 16
 #define RSA_BITS_LEAST 1024
@@ -55,12 +57,48 @@ static const struct {
         const EVP_MD *(*md)(void);
 } hashes[] = {{2, EVP_sha1}, {8, EVP_sha256}, {9, EVP_sha384}, {10, EVP_sha512}};
 
+/* --- memory --- */
+
+/* While the secure heap is being made, its own lists come from the C library; those hold no secret. Once it
+ * is there, nothing spills over: when it is full, there is no memory. */
+static void *on_malloc(size_t n, const char *file, int line)
+{
+        if (n == 0)
+                return NULL;
+        return CRYPTO_secure_malloc_initialized() ? CRYPTO_secure_malloc(n, file, line) : malloc(n);
+}
+
+static void on_free(void *p, const char *file, int line)
+{
+        if (CRYPTO_secure_allocated(p))
+                CRYPTO_secure_free(p, file, line); /* wipes it */
+        else
+                free(p);
+}
+
+static void *on_realloc(void *p, size_t n, const char *file, int line)
+{
+        if (p && !CRYPTO_secure_allocated(p))
+                return realloc(p, n);
+        void *more = on_malloc(n, file, line);
+        if (more && p)
+                memcpy(more, p, MIN(n, CRYPTO_secure_actual_size(p)));
+        if (more || n == 0)
+                on_free(p, file, line);
+        return more;
+}
+
 int pgp_secret_init(void)
 {
         if (CRYPTO_secure_malloc_initialized())
                 return 0;
+        if (!CRYPTO_set_mem_functions(on_malloc, on_realloc, on_free))
+                return -EBUSY;
+        /* 2: not locked, for RLIMIT_MEMLOCK is small; swap is the lesser evil than not running */
         return CRYPTO_secure_malloc_init(SECURE_HEAP, SECURE_LEAST) ? 0 : -ENOMEM;
 }
+
+/* --- reading --- */
 
 /* RFC 4880, 12.2: the key id is the end of the SHA-1 of the public part. */
 static int take_public(struct cursor *c, const struct packet *p, struct raw_key *ret)
@@ -222,6 +260,19 @@ static BIGNUM *secure_number(const uint8_t *p, size_t n)
         return b;
 }
 
+/* Does the key open what it has closed? RSA_check_key() would also look for primes: 0.2 s for a key of 3072
+ * bits, 9 s for one of 8192, at every start. Numbers that do not fit each other do no harm later, either:
+ * OpenSSL checks each result with the public key before it gives it out. */
+static bool works(RSA *rsa)
+{
+        uint8_t in[RSA_BITS_MOST / 8] = {}, closed[RSA_BITS_MOST / 8], opened[RSA_BITS_MOST / 8];
+        int size = RSA_size(rsa);
+        bool well = size > 1 && size <= RSA_BITS_MOST / 8 && RAND_bytes(in + 1, size - 1) == 1 &&
+                    RSA_public_encrypt(size, in, closed, rsa, RSA_NO_PADDING) == size &&
+                    RSA_private_decrypt(size, closed, opened, rsa, RSA_NO_PADDING) == size;
+        return well && memcmp(in, opened, (size_t)size) == 0;
+}
+
 /* OpenPGP's u is the inverse of p modulo q; with p and q changed over it is OpenSSL's iqmp. */
 static RSA *make_rsa(const struct raw_key *raw, const uint8_t *v[4], const size_t n[4])
 {
@@ -251,7 +302,7 @@ static RSA *make_rsa(const struct raw_key *raw, const uint8_t *v[4], const size_
         for (size_t i = 0; i < ELEMENTSOF(rest); i++)
                 BN_clear_free(rest[i]);
         BN_CTX_free(ctx);
-        if (!well || RSA_check_key(rsa) != 1) {
+        if (!well || !works(rsa)) {
                 RSA_free(rsa);
                 ERR_clear_error();
                 return NULL;

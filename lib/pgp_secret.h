@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* RSA secret keys out of what "gpg --export-secret-keys" gives (RFC 4880, 5.5.3), as OpenSSL keys whose
- * numbers are in OpenSSL's secure heap: locked, not in core dumps, wiped when freed. */
+/* RSA secret keys out of what "gpg --export-secret-keys" gives (RFC 4880, 5.5.3), as OpenSSL keys. They, and
+ * whatever OpenSSL derives from them, are in its secure heap: locked where RLIMIT_MEMLOCK allows, not in core
+ * dumps, wiped when freed. */
 #pragma once
 
 #include <stddef.h>
@@ -11,7 +12,8 @@
 
 struct pgp_secret;
 
-/* Must have been called once in the process before; secure heap for a few dozen keys. 0 or -ENOMEM. */
+/* Puts everything that OpenSSL allocates in this process into its secure heap. Must be called before any
+ * other use of OpenSSL: -EBUSY when it is too late; calling it again does nothing. 0 or -errno. */
 int pgp_secret_init(void);
 
 /* Reads every key of the export that is RSA and can be opened with the passphrase (len 0: none). wanted: the

@@ -18,6 +18,7 @@
 
 #include "../journal.h"
 #include "fsx.h"
+#include "pgp_secret.h"
 #include "str.h"
 #include "worker.h"
 
@@ -147,6 +148,8 @@ static int own_descriptors(int channel)
 int main(int argc, char **argv)
 {
         process_harden();
+        (void)pgp_secret_init(); /* before anything else uses OpenSSL; pgp_load_secret() tells when it failed
+                                  */
         if (argc == 2 && streq(argv[1], "--version")) {
                 puts("czard-decrypt " CZARD_VERSION);
                 return 0;
