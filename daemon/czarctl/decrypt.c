@@ -14,6 +14,7 @@
 #include "credstore.h"
 #include "fsx.h"
 #include "limits.h"
+#include "prompt.h"
 #include "str.h"
 
 #define START_SECONDS 60
@@ -221,4 +222,21 @@ int passphrase_find(struct ctl *c, struct secret *ret, char ret_source[512], str
         return r < 0 ? error_set(e, CAUSE_PASSPHRASE, -r, "cannot read the passphrase from %s: %s", path,
                                strerror(-r))
                      : 0;
+}
+
+int decrypt_ask(
+        struct ctl *c, const char *home, struct secret *passphrase, struct decrypt *ret, struct error *e)
+{
+        int r = -EINVAL;
+        for (int i = 0; i < PROMPT_TRIES; i++) {
+                *e = (struct error){};
+                r = prompt_passphrase("Passphrase of the key: ", 0, false, passphrase);
+                if (r < 0)
+                        return error_set(e, CAUSE_PASSPHRASE, -r, "passphrase: %s", prompt_error(r));
+                r = decrypt_open(c, home, passphrase, ret, e);
+                if (r == 0 || e->cause != CAUSE_PASSPHRASE)
+                        break;
+                fputs("That does not open it.\n", stderr);
+        }
+        return r;
 }

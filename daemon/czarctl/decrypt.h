@@ -18,6 +18,9 @@ struct decrypt {
  * used; else -errno with its cause: CAUSE_NO_KEY, CAUSE_PASSPHRASE, ... */
 int decrypt_open(struct ctl *c, const char *homedir, const struct secret *passphrase, struct decrypt *ret,
         struct error *e);
+/* Asks for the passphrase, several times if need be, until it opens the key; into *passphrase. */
+int decrypt_ask(
+        struct ctl *c, const char *homedir, struct secret *passphrase, struct decrypt *ret, struct error *e);
 void decrypt_close(struct decrypt *d);
 /* Decrypts the message in fd (from its beginning) into *ret. Its verdict is in *ret_verdict (texts not kept).
  */

@@ -56,10 +56,7 @@ static int open_worker(struct ctl *c, struct decrypt *d, struct error *e)
                 r = decrypt_open(c, home, &passphrase, d, e);
         if (r == 0 || e->cause != CAUSE_PASSPHRASE || !prompt_possible())
                 return r;
-        if (prompt_passphrase("Passphrase of the key: ", false, &passphrase) < 0)
-                return r;
-        *e = (struct error){};
-        return decrypt_open(c, home, &passphrase, d, e);
+        return decrypt_ask(c, home, &passphrase, d, e);
 }
 
 static int get_csv(struct ctl *c, struct secret *ret, struct error *e)

@@ -29,6 +29,7 @@ int keyring_gpg(
                 if (fd < 0)
                         return fd;
                 spec->fd3 = fd;
+                spec->stay = true; /* its agent is stopped by us */
                 argv[n++] = "--passphrase-fd";
                 argv[n++] = "3";
         }

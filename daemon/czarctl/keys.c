@@ -111,9 +111,9 @@ static int get_passphrase(struct ctl *c, const char *text, bool twice, struct se
         } else if (ctl_flag(c, "batch") || !prompt_possible()) {
                 return ctl_usage(c, "--passphrase-file is needed where nobody can be asked");
         } else {
-                r = prompt_passphrase(text, twice, ret);
+                r = prompt_passphrase(text, twice ? PASSPHRASE_LEAST : 0, twice, ret);
         }
-        return r < 0 ? ctl_fail_text("passphrase: %s", strerror(-r)) : 0;
+        return r < 0 ? ctl_fail_text("passphrase: %s", prompt_error(r)) : 0;
 }
 
 /* --- keygen --- */
@@ -149,15 +149,28 @@ static bool is_mail(const char *s)
         return at && at != s && strchr(at, '.') && !strchr(at + 1, '@') && s[ok] == 0 && strlen(s) < 200;
 }
 
+/* Given with --flag, else asked for until it is good. 0 or an exit status. */
 static int get_text(struct ctl *c, const char *flag, const char *question, bool (*is_good)(const char *),
-        char *ret, size_t size)
+        const char *expected, char *ret, size_t size)
 {
         const char *given = ctl_flag(c, flag);
-        if (given)
+        if (given) {
                 snprintf(ret, size, "%s", given);
-        else if (ctl_flag(c, "batch") || prompt_line(question, ret, size) < 0)
+                return is_good(ret) ? 0 : ctl_usage(c, "--%s: expected %s", flag, expected);
+        }
+        if (ctl_flag(c, "batch") || !prompt_possible())
                 return ctl_usage(c, "--%s is needed where nobody can be asked", flag);
-        return is_good(ret) ? 0 : ctl_usage(c, "'%.100s' does not do as --%s", ret, flag);
+        int r = 0;
+        for (int i = 0; i < PROMPT_TRIES; i++) {
+                r = prompt_line(question, ret, size);
+                if (r < 0)
+                        break;
+                if (is_good(ret))
+                        return 0;
+                fprintf(stderr, "Expected is %s.\n", expected);
+                r = -ECANCELED;
+        }
+        return ctl_fail_text("%s: %s", flag, prompt_error(r));
 }
 
 /* The line of gpg's status output that begins with word, its third word into ret. */
@@ -256,11 +269,14 @@ int run_keygen(struct ctl *c)
                 return ctl_fail(c, &e);
         if (!is_span(expire))
                 return ctl_usage(c, "--expire: expected a number with d, w, m or y, such as 2y");
-        int status = get_text(c, "name", "Real name of the data czar: ", is_name, name, sizeof(name));
+        int status = get_text(c, "name", "Real name of the data czar: ", is_name,
+                "a name of at least two letters, without <>()@ and quotes", name, sizeof(name));
         if (status == 0)
-                status = get_text(c, "email", "Institutional mail address: ", is_mail, mail, sizeof(mail));
+                status = get_text(c, "email", "Institutional mail address: ", is_mail,
+                        "an address such as czar@university.example", mail, sizeof(mail));
         if (status == 0)
-                status = get_passphrase(c, "Passphrase (long, and nowhere else used): ", true, &passphrase);
+                status = get_passphrase(
+                        c, "Passphrase (long, used nowhere else; it is not shown): ", true, &passphrase);
         if (status)
                 return status;
         if (passphrase.len < PASSPHRASE_LEAST)
@@ -302,19 +318,20 @@ static int try_key(struct ctl *c)
         struct error e = {};
         char source[512];
         bool fresh = c->passphrase_file_fd >= 0;
-        int r = fresh ? 0 : passphrase_find(c, &passphrase, source, &e);
-        if (r < 0)
-                return ctl_fail(c, &e);
-        if (!fresh)
-                r = decrypt_open(c, home, &passphrase, &d, &e);
-        if (r < 0 && e.cause != CAUSE_PASSPHRASE)
-                return ctl_fail(c, &e);
-        if (fresh || (r < 0 && prompt_possible() && !ctl_flag(c, "batch"))) {
-                int status = get_passphrase(c, "Passphrase of the key: ", false, &passphrase);
+        int r = 0;
+        if (fresh) {
+                int status = get_passphrase(c, "", false, &passphrase);
                 if (status)
                         return status;
-                e = (struct error){};
-                r = decrypt_open(c, home, &passphrase, &d, &e);
+        } else {
+                r = passphrase_find(c, &passphrase, source, &e);
+        }
+        if (r < 0 && e.err != ENOENT) /* a file that is configured and not there yet is made by us */
+                return ctl_fail(c, &e);
+        e = (struct error){};
+        r = decrypt_open(c, home, &passphrase, &d, &e);
+        if (r < 0 && e.cause == CAUSE_PASSPHRASE && !fresh && prompt_possible() && !ctl_flag(c, "batch")) {
+                r = decrypt_ask(c, home, &passphrase, &d, &e);
                 fresh = true;
         }
         decrypt_close(&d);

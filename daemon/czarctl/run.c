@@ -70,6 +70,7 @@ static void become(const struct run_spec *spec, int in, int out)
                 _exit(126);
         close_from(spec->fd3 > 0 ? 4 : 3);
         signal(SIGPIPE, SIG_DFL);
+        signal(SIGINT, SIG_DFL);
         prctl(PR_SET_PDEATHSIG, SIGTERM);
         if (spec->no_network && forbid_network() < 0)
                 _exit(126);
@@ -96,7 +97,7 @@ static int input_file(const struct run_input *in)
         return fd;
 }
 
-int run_program(struct run_spec *spec)
+static int run_and_wait(struct run_spec *spec)
 {
         _cleanup_close_ int in = spec->in.p ? input_file(&spec->in) : -1;
         int pipe_fds[2];
@@ -130,6 +131,17 @@ int run_program(struct run_spec *spec)
         if (!WIFEXITED(status))
                 return -EIO;
         return WEXITSTATUS(status) == 127 ? -ENOENT : WEXITSTATUS(status);
+}
+
+int run_program(struct run_spec *spec)
+{
+        if (!spec->stay)
+                return run_and_wait(spec);
+        struct sigaction before, ignore = {.sa_handler = SIG_IGN};
+        sigaction(SIGINT, &ignore, &before);
+        int r = run_and_wait(spec);
+        sigaction(SIGINT, &before, NULL);
+        return r;
 }
 
 int run_quietly(const char *const *argv, const struct run_input *in, char *out, size_t size, size_t *ret_len)

@@ -18,6 +18,7 @@ struct run_spec {
         struct run_input in;
         int fd3;          /* becomes descriptor 3, 0: none */
         bool no_network;  /* AF_UNIX sockets only, by seccomp */
+        bool stay;        /* ctrl-C ends the program and not us, who have to clean up after it */
         bool quiet;       /* stderr to /dev/null */
         char *const *env; /* NULL: PATH, LC_ALL=C and HOME=/ only */
         char *out;        /* at most size bytes, NUL added when there is room */
