@@ -110,8 +110,9 @@ int run_audit(struct ctl *c)
         int r = audit_each(c->state_fd, on_line, &s, &e);
         if (r < 0 && e.err == ENOENT)
                 r = 0;
-        if (s.table)
-                table_print(s.table);
+        if (s.table && !table_print(s.table) && r == 0)
+                puts(s.since || s.until ? "The audit record has no entries of these days."
+                                        : "The audit record has no entries yet.");
         if (c->json && r >= 0)
                 printf("{\"version\":1,\"entries\":[%s]}\n", s.json.s ? s.json.s : "");
         strbuf_done(&s.json);

@@ -247,10 +247,12 @@ void check_local(struct checkup *k)
 
 /* --- units --- */
 
-static void check_unit(struct checkup *k, const char *unit, bool must_run)
+/* One that was never started is not wrong; one that should run and does not is. */
+static void check_unit(struct checkup *k, const char *unit, bool must_run, bool first_time)
 {
-        const char *args[] = {
-                "systemctl", "show", unit, "--property=LoadState,ActiveState,Result", "--value", NULL};
+        static const char start[] = "systemctl enable --now czard";
+        const char *args[] = {"systemctl", "show", unit,
+                "--property=LoadState,ActiveState,Result,UnitFileState", "--value", NULL};
         char out[512] = "";
         if (run_quietly(args, NULL, out, sizeof(out) - 1, NULL) < 0)
                 return;
@@ -259,15 +261,26 @@ static void check_unit(struct checkup *k, const char *unit, bool must_run)
                 if (*p == '\n')
                         *p = p[1] ? ' ' : 0;
         bool loaded = strstr(out, "loaded"), active = strstr(out, "active") && !strstr(out, "inactive"),
-             failed = strstr(out, "failed");
-        _cleanup_free_ char *look = str_printf("journalctl -u %s", unit);
+             failed = strstr(out, "failed"), enabled = !strstr(out, "disabled");
+        _cleanup_free_ char *look =
+                str_printf("journalctl -u %s -n 20 says why; correct that, then start it: "
+                           "systemctl restart %s",
+                        unit, must_run ? unit : "czard-fetch.socket czard");
         if (!loaded)
                 check_add(k, "units", BAD, "reinstall czard, or systemctl daemon-reload",
                         "%s is not known to systemd", unit);
         else if (failed)
                 check_add(k, "units", BAD, look, "%s has failed", unit);
+        else if (!active && must_run && first_time)
+                check_add(k, "units", NOTICE,
+                        k->failed ? "correct what is BAD above, then start it: systemctl enable --now czard"
+                                  : start,
+                        "%s is not started yet", unit);
         else if (!active && must_run)
-                check_add(k, "units", BAD, "systemctl enable --now czard", "%s does not run", unit);
+                check_add(k, "units", BAD, start, "%s does not run", unit);
+        else if (!enabled && must_run && streq(unit, "czard.service"))
+                check_add(k, "units", NOTICE, "systemctl enable czard",
+                        "%s runs, but is not started when the machine boots", unit);
         else
                 check_add(k, "units", FINE, "", "%s: %s", unit, active ? "runs" : "waits");
 }
@@ -280,7 +293,9 @@ void check_units(struct checkup *k)
                         pid > 0 ? "runs" : "does not run");
                 return;
         }
-        check_unit(k, "czard.service", true);
-        check_unit(k, "czard-fetch.socket", true);
-        check_unit(k, "czard-fetch.service", false);
+        bool first_time =
+                !k->c->ledger && k->c->state_fd >= 0 && faccessat(k->c->state_fd, "ledger.db", F_OK, 0) < 0;
+        check_unit(k, "czard.service", true, first_time);
+        check_unit(k, "czard-fetch.socket", true, first_time);
+        check_unit(k, "czard-fetch.service", false, first_time);
 }

@@ -38,12 +38,9 @@ static void show(struct ctl *c, const struct days *days, const struct facts *f, 
                 table_cell(t, PLAIN, "%u", g->missing);
                 table_cell(t, YELLOW, "%s", hint);
         }
-        if (t && days->gaps.n > 0)
-                table_print(t);
-        else if (t) {
-                table_print(t);
-                puts("no gaps");
-        }
+        if (t && !table_print(t))
+                puts(days->habit.n > 0 ? "No gaps: nothing is missing, by the habit of each site."
+                                       : "No gaps can be told: nothing is known yet.");
 }
 
 int run_gaps(struct ctl *c)

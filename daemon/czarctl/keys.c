@@ -431,7 +431,9 @@ static int key_list(struct ctl *c, const struct fact_key *keys, size_t n)
                         keys[i].expires ? local_time(keys[i].expires, b) : "never");
                 table_cell(t, expired ? RED : DIM, "%s", keys[i].expires ? ago(keys[i].expires, b) : "");
         }
-        table_print(t);
+        if (!table_print(t))
+                printf("There is no secret key in %s: czarctl keygen, or czarctl import-key FILE\n",
+                        c->config->openpgp.homedir);
         return 0;
 }
 

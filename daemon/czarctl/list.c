@@ -214,6 +214,16 @@ static int parse_states(const struct ctl *c, unsigned *ret)
         return 0;
 }
 
+static void say_none(const struct ctl *c)
+{
+        bool filtered = false;
+        for (const struct flag *f = c->command->flags; f->name && !filtered; f++)
+                filtered = ctl_flag(c, f->name);
+        puts(!filtered                  ? "No objects are known yet: no poll found any."
+                : ctl_flag(c, "member") ? "No members match."
+                                        : "No objects match.");
+}
+
 int run_list(struct ctl *c)
 {
         struct list l = {.c = c, .member = ctl_flag(c, "member")};
@@ -241,7 +251,8 @@ int run_list(struct ctl *c)
                 json_close(&l.json, ']');
                 status = r < 0 ? ctl_fail(c, &e) : answer_print(&l.json);
         } else {
-                table_print(l.table);
+                if (!table_print(l.table) && r == 0)
+                        say_none(c);
                 status = r < 0 ? ctl_fail(c, &e) : 0;
         }
         json_done(&l.json);

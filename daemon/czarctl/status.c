@@ -253,7 +253,8 @@ static void print_table(const struct status *s)
                         table_cell(t, l->n[bad[k]] ? RED : PLAIN, "%llu", (unsigned long long)l->n[bad[k]]);
         }
         putchar('\n');
-        table_print(t);
+        if (!table_print(t))
+                puts("Nothing is known yet: no poll found any object.");
 }
 
 static void print_problems(const struct status *s)

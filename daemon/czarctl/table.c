@@ -151,13 +151,15 @@ static void print_cell(const char *text, enum colour c, size_t width, bool right
                 printf("%*s", GAP, "");
 }
 
-void table_print(struct table *t)
+bool table_print(struct table *t)
 {
         size_t width[COLUMNS_MOST] = {};
+        bool any = t->n_cells > 0;
         find_widths(t, width);
-        for (size_t i = 0; i < t->n; i++)
+        for (size_t i = 0; any && i < t->n; i++)
                 print_cell(t->heads[i], BOLD, width[i], t->right[i], i + 1 == t->n);
-        putchar('\n');
+        if (any)
+                putchar('\n');
         for (size_t i = 0; i < t->n_cells; i++) {
                 size_t column = i % t->n;
                 bool end = column + 1 == t->n, last = end;
@@ -177,6 +179,7 @@ void table_print(struct table *t)
         free(t->cells);
         free(t->names);
         free(t);
+        return any;
 }
 
 /* --- times and sizes --- */

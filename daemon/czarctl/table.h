@@ -19,8 +19,9 @@ struct table;
 struct table *table_new(const char *columns);
 /* The next cell, row by row. Control characters become '?'. */
 void table_cell(struct table *t, enum colour c, const char *format, ...) _printf_(3, 4);
-/* Prints it; on a terminal the widest texts are cut to its width. Frees it. */
-void table_print(struct table *t);
+/* Prints it; on a terminal the widest texts are cut to its width. Without rows it prints nothing, not even
+ * the heads: false, and the caller says in words what is so. Frees it. */
+bool table_print(struct table *t);
 
 /* "2024-07-07 09:02:03 +02:00", "-" for 0. Returns ret. */
 const char *local_time(int64_t sec, char ret[40]);

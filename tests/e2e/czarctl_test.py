@@ -209,6 +209,24 @@ class StoppedTest(Base):
         members = [m for o in self.ask("list", "list", "--member", "*-auth_user-*")["objects"] for m in o["members"]]
         self.assertEqual({m["table"] for m in members}, {"auth_user"})
 
+    def test_nothing_to_show_is_said(self):
+        """A sentence, and not the head of a table without rows."""
+        w = self.world
+        for args, said in ((["list", "--org", "other"], "No objects match.\n"),
+                           (["list", "--member", "none*"], "No members match.\n"),
+                           (["audit", "--until", "2020-01-01"], "The audit record has no entries of these days.\n")):
+            self.assertEqual(self.ctl(*args).out, said, args)
+        w.config["openpgp"] = {"homedir": w.folder / "no-home"}
+        self.assertRegex(self.ctl("key", "list").out, r"^There is no secret key in [^\n]*: czarctl keygen[^\n]*\n$")
+        db = sqlite3.connect(w.state / "ledger.db")
+        db.execute("DELETE FROM member")
+        db.execute("DELETE FROM object")
+        db.commit()
+        db.close()
+        self.assertEqual(self.ctl("gaps", "--fail").out, "No gaps can be told: nothing is known yet.\n")
+        self.assertEqual(self.ctl("list").out, "No objects are known yet: no poll found any.\n")
+        self.assertIn("Nothing is known yet", self.ctl("status", code=None).out)
+
     def test_plan(self):
         self.assertEqual(self.ask("plan", "plan")["objects"], [])
         before = (self.world.state / "ledger.db").read_bytes()
