@@ -1,22 +1,24 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Where the secret key is, and where it is not: the memory of every process of a running daemon is searched for the
-primes of the czar's RSA key and for the passphrase, as root. Not in a core dump, not for another process of the same
-user, gone when the worker is."""
+"""Where the secret key is, and where it is not: the memory of every process of a running daemon is searched, as root, for
+the secret numbers of the czar's RSA key, for the passphrase, and for the session keys of the messages. Locked and not
+for core dumps, not for another process of the same user, gone when it is of no more use."""
 
 import hashlib
 import os
 import re
+import resource
 import shutil
 import signal
+import socket
 import subprocess
-import sys
+import tempfile
 import time
 import unittest
 from pathlib import Path
 
 from czardtest import keys, main
-from czardtest.run import World, children, is_sanitized
+from czardtest.run import World, children, is_sanitized, program
 from czardtest.s3d import S3d
 
 PASSPHRASE = "velvet-otter 42 in the attic"
@@ -68,18 +70,44 @@ def secret_numbers(body, passphrase):
     return numbers
 
 
+def spellings(number):
+    """What betrays a number: its first and its last bytes, as they are written and as an array of little-endian limbs,
+    which is how OpenSSL has it in a BIGNUM and in BN_MONT_CTX (the modulus there is the prime itself)."""
+    return [n for end in (number[:PREFIX], number[-PREFIX:]) for n in (end, end[::-1])]
+
+
 def needles(home, passphrase):
-    """name -> what would betray the primes, in both byte orders"""
+    """d, p, q, u and what follows from them, of each key, in all spellings"""
+    export = with_copy(home, lambda copy: copy.gpg("--pinentry-mode", "loopback", "--passphrase", passphrase,
+                                                   "--export-secret-keys"))
+    found = []
+    for body in (b for number, b in packets(export) if number in (5, 7)):
+        numbers = secret_numbers(body, passphrase)
+        d, p, q, _ = (int.from_bytes(n, "big") for n in numbers)
+        derived = [d % (p - 1), d % (q - 1), pow(q, -1, p), (p - 1) * (q - 1)]
+        numbers += [n.to_bytes((n.bit_length() + 7) // 8, "big") for n in derived]
+        found += [s for n in numbers for s in spellings(n)]
+    return found
+
+
+def with_copy(home, use):
     with keys.Home() as copy:
         shutil.rmtree(copy.path)
         shutil.copytree(home, copy.path)
         os.chmod(copy.path, 0o700)
-        export = copy.gpg("--pinentry-mode", "loopback", "--passphrase", passphrase, "--export-secret-keys")
-    found = {}
-    for n, body in enumerate(b for number, b in packets(export) if number in (5, 7)):
-        _, p, q, _ = secret_numbers(body, passphrase)
-        for name, number in (("p", p), ("q", q)):
-            found[f"{name}{n}"] = (number[:PREFIX], number[::-1][:PREFIX])
+        return use(copy)
+
+
+def session_keys(home, passphrase, messages):
+    """The session key of each message: as it is, in hex as gpg is told it, and with its words swapped."""
+    def ask(copy):
+        return [copy.gpg("--pinentry-mode", "loopback", "--passphrase", passphrase, "--status-fd", "1", "--show-session-key",
+                         "--output", "/dev/null", "--decrypt", message) for message in messages]
+    found = []
+    for status in with_copy(home, ask):
+        text = re.search(rb"SESSION_KEY \d+:([0-9A-F]+)", status)[1]
+        key = bytes.fromhex(text.decode())
+        found += [key, key[:16], text[:32], text[:32].lower(), b"".join(key[i:i + 4][::-1] for i in range(0, 16, 4))]
     return found
 
 
@@ -100,11 +128,13 @@ def search(pid, patterns):
         return found
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as mem:
         for start, end, _, _, flags in regions(pid):
+            data = b""
             try:
-                mem.seek(start)
-                data = mem.read(end - start)
+                while start + len(data) < end:
+                    mem.seek(start + len(data))
+                    data += mem.read(end - start - len(data))
             except (OSError, ValueError, OverflowError):
-                continue
+                pass  # pages that nobody can read
             found += [(start, flags) for p in patterns if p in data]
     return found
 
@@ -127,9 +157,10 @@ def named(pid, name):
 @unittest.skipIf(is_sanitized(), "sanitizer builds are dumpable on purpose, and keep freed memory")
 class KeyMemoryTest(unittest.TestCase):
     def setUp(self):
-        self.w = self.enterContext(World(with_tls=False, passphrase=PASSPHRASE, days=8, weeks=1, courses=1, rdx=0))
+        # small messages are decrypted in one go, the rdx object as a stream
+        self.w = self.enterContext(World(with_tls=False, passphrase=PASSPHRASE, days=8, weeks=1, courses=1, rdx=1,
+                                         rdx_size=3 << 20))
         self.numbers = needles(self.w.package / "gnupg", PASSPHRASE)
-        self.primes = [n for pair in self.numbers.values() for n in pair]
         self.s3 = self.enterContext(S3d(self.w.package, self.w.facts))
         self.w.use(self.s3.endpoint, tls_endpoint=False)
         self.w.config["daemon"]["poll_interval"] = "1h"
@@ -140,7 +171,7 @@ class KeyMemoryTest(unittest.TestCase):
         self.said = b""
         os.set_blocking(self.czard.stderr.fileno(), False)
         self.wait_for(b"CZARD_EVENT=poll-done")
-        self.wait_until(lambda: self.said.count(b"CZARD_EVENT=published") >= 5)
+        self.wait_until(lambda: not self.w.differences())
 
     def stop(self):
         if self.czard.poll() is None:
@@ -163,17 +194,25 @@ class KeyMemoryTest(unittest.TestCase):
     def all_processes(self):
         return [self.czard.pid, *children(self.czard.pid)]
 
-    def test_where_the_key_is(self):
+    def test_while_it_runs(self):
+        with self.subTest("key"):
+            self.where_the_key_is()
+        with self.subTest("session keys"):
+            self.session_keys_are_gone()
+        with self.subTest("others"):
+            self.nobody_can_look()
+
+    def where_the_key_is(self):
         workers = named(self.czard.pid, "czard-decrypt")
-        self.assertTrue(workers)
-        # that the search finds what is there
-        held = search(workers[0], self.primes)
-        self.assertTrue(held, "the worker holds its key somewhere")
-        self.assertTrue([1 for _, flags in held if "lo" in flags and "dd" in flags], "in locked memory, not in dumps")
-        print(f"primes in the worker: {len(held)} places, {sum('lo' in f for _, f in held)} of them locked", file=sys.stderr)
+        for pid in workers:
+            # a second one may just have been started; and that the search finds what is there
+            self.wait_until(lambda: search(pid, self.numbers))
+            for start, flags in search(pid, self.numbers):
+                self.assertIn("lo", flags, f"{start:x}")
+                self.assertIn("dd", flags, f"{start:x}")
         # neither the director nor what talks to the network has it
         for pid in [self.czard.pid, *named(self.czard.pid, "czard-fetch")]:
-            self.assertEqual(search(pid, self.primes), [])
+            self.assertEqual(search(pid, self.numbers), [])
         for pid in named(self.czard.pid, "czard-fetch"):
             self.assertEqual(search(pid, [PASSPHRASE.encode()]), [])
         # who has the passphrase has it in locked memory only
@@ -182,7 +221,16 @@ class KeyMemoryTest(unittest.TestCase):
                 self.assertIn("lo", flags, f"{comm(pid)} {start:x}")
                 self.assertIn("dd", flags)
 
-    def test_nobody_can_look(self):
+    def session_keys_are_gone(self):
+        """From what is czard's own: gpg-agent keeps those that it was asked for."""
+        messages = [self.w.package / "buckets" / o["bucket"] / o["key"] for o in self.w.facts["objects"]
+                    if o["key"].endswith(".gpg")]
+        self.assertTrue([m for m in messages if m.stat().st_size > 3 << 20] and len(messages) > 5)
+        keys_of = session_keys(self.w.package / "gnupg", PASSPHRASE, messages)
+        for pid in [self.czard.pid, *named(self.czard.pid, "czard-decrypt"), *named(self.czard.pid, "czard-fetch")]:
+            self.assertEqual(search(pid, keys_of), [], comm(pid))
+
+    def nobody_can_look(self):
         for pid in self.all_processes():
             name = comm(pid)
             if not name:
@@ -207,7 +255,7 @@ class KeyMemoryTest(unittest.TestCase):
         new = set(named(self.czard.pid, "czard-decrypt"))
         for pid in self.all_processes():
             if pid not in new and pid not in {c for n in new for c in children(n)}:
-                self.assertEqual(search(pid, self.primes), [], comm(pid))
+                self.assertEqual(search(pid, self.numbers), [], comm(pid))
         left = self.all_processes()
         self.czard.terminate()
         self.assertEqual(self.czard.wait(30), 0)
@@ -216,6 +264,40 @@ class KeyMemoryTest(unittest.TestCase):
             time.sleep(0.1)
         self.assertEqual([(pid, comm(pid)) for pid in left if comm(pid)], [])
         self.assertEqual([p for p in self.w.run_folder.rglob("*.key")], [])
+
+
+@unittest.skipIf(is_sanitized(), "sanitizer builds are dumpable on purpose")
+class CoreTest(unittest.TestCase):
+    def dies(self, command, sent, **kwargs):
+        """How it ends by the signal, once it is not dumpable: CLD_KILLED or CLD_DUMPED."""
+        def unlimited():
+            resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        with tempfile.TemporaryDirectory() as folder:
+            child = subprocess.Popen(command, cwd=folder, preexec_fn=unlimited, stdin=subprocess.DEVNULL, **kwargs)
+            end = time.monotonic() + 30
+            while "State:\tS" not in Path(f"/proc/{child.pid}/status").read_text() and time.monotonic() < end:
+                time.sleep(0.02)
+            child.send_signal(sent)
+            done = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+            child.wait()
+            self.assertEqual(done.si_status, sent)
+            return done.si_code
+
+    @unittest.skipIf(resource.getrlimit(resource.RLIMIT_CORE)[1] != resource.RLIM_INFINITY and os.geteuid() != 0,
+                     "the limit would prevent it")
+    def test_no_core(self):
+        """What the limit was before does not matter."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        with tempfile.TemporaryDirectory() as folder:
+            os.mkfifo(Path(folder, "czard.ini"))  # which it waits for
+            for sent in (signal.SIGSEGV, signal.SIGQUIT, signal.SIGABRT):
+                if Path("/proc/sys/kernel/core_pattern").read_text() == "core\n":
+                    self.assertEqual(self.dies(["sleep", "100"], sent), os.CLD_DUMPED, "or nothing is proved")
+                worker = ["sh", "-c", f'exec "$0" --channel 3 3<&{theirs.fileno()}', program("czard-decrypt")]
+                self.assertEqual(self.dies(worker, sent, pass_fds=[theirs.fileno()]), os.CLD_KILLED)
+                self.assertEqual(self.dies([program("czard"), "--config", f"{folder}/czard.ini"], sent), os.CLD_KILLED)
 
 
 if __name__ == "__main__":
