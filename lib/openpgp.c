@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Packets in memory. Partial lengths are joined, so that a reader sees one body in any case. */
+/* Partial lengths are joined for a packet in memory, so that one body is seen in any case. */
 #include "openpgp.h"
 
 #include <errno.h>
@@ -155,4 +155,69 @@ void packet_done(struct packet *p)
                 OPENSSL_cleanse(p->joined, p->joined_size);
         free(p->joined);
         p->joined = NULL;
+}
+
+/* --- a packet that passes by --- */
+
+static void take_tag(struct packet_reader *f, uint8_t c)
+{
+        f->old = !(c & 0x40);
+        f->tag = f->old ? c >> 2 & 0xf : c & 0x3f;
+        f->indefinite = f->old && (c & 3) == 3;
+        f->need = f->old ? (size_t)1 << (c & 3) : 1;
+        f->state = !(c & 0x80) || (f->indefinite && f->tag != PACKET_COMPRESSED) ? READER_BROKEN
+                   : f->indefinite                                               ? READER_BODY
+                                                                                 : READER_LENGTH;
+}
+
+static void body_or_end(struct packet_reader *f)
+{
+        f->have = 0;
+        f->need = 1;
+        f->state = f->left > 0 ? READER_BODY : f->partial ? READER_LENGTH : READER_END;
+}
+
+static void take_length(struct packet_reader *f, uint8_t c)
+{
+        f->length[f->have++] = c;
+        unsigned first = f->length[0];
+        if (!f->old && f->have == 1)
+                f->need = first == 255 ? 5 : first >= 192 && first < 224 ? 2 : 1;
+        if (f->have < f->need)
+                return;
+        f->partial = !f->old && first >= 224 && first < 255;
+        f->left = 0;
+        for (size_t i = !f->old && f->need == 5; i < f->need; i++)
+                f->left = f->left << 8 | f->length[i];
+        if (f->partial)
+                f->left = UINT64_C(1) << (first & 31);
+        else if (!f->old && f->need == 2)
+                f->left = f->left - (192 << 8) + 192;
+        body_or_end(f);
+}
+
+size_t packet_reader_body(struct packet_reader *f, const uint8_t **p, size_t *n, const uint8_t **ret)
+{
+        while (*n > 0 && (f->state == READER_TAG || f->state == READER_LENGTH)) {
+                if (f->state == READER_TAG)
+                        take_tag(f, **p);
+                else
+                        take_length(f, **p);
+                (*p)++;
+                (*n)--;
+        }
+        if (f->state != READER_BODY)
+                return 0;
+        size_t k = f->indefinite ? *n : (size_t)MIN(f->left, (uint64_t)*n);
+        *ret = *p;
+        *p += k;
+        *n -= k;
+        if (!f->indefinite && (f->left -= k) == 0)
+                body_or_end(f);
+        return k;
+}
+
+bool packet_reader_is_whole(const struct packet_reader *f)
+{
+        return f->state == READER_END || (f->indefinite && f->state == READER_BODY);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* OpenPGP packets (RFC 4880, 4.2) in memory: what the fast engine needs of them, and no more. */
+/* OpenPGP packets (RFC 4880, 4.2), whole in memory or passing by: what the fast engine needs of them, and no
+ * more. */
 #pragma once
 
 #include <stdbool.h>
@@ -43,3 +44,23 @@ int packet_next(struct cursor *c, struct packet *ret);
 /* Wipes and frees what was joined. */
 void packet_done(struct packet *p);
 #define _cleanup_packet_ __attribute__((cleanup(packet_done)))
+
+/* --- a packet that passes by --- */
+
+enum reader_state { READER_TAG, READER_LENGTH, READER_BODY, READER_END, READER_BROKEN };
+
+/* Reads one packet from any pieces of it. Starts zeroed. */
+struct packet_reader {
+        enum reader_state state;
+        unsigned tag;
+        bool old, partial, indefinite;
+        uint8_t length[5];
+        size_t have, need; /* of length */
+        uint64_t left;     /* of the body, or of this part of it */
+};
+
+/* The next bytes of the body within *p, which moves on: how many, at *ret. 0: *p is used up, the packet has
+ * ended, or it is broken. */
+size_t packet_reader_body(struct packet_reader *f, const uint8_t **p, size_t *n, const uint8_t **ret);
+/* May it end here? */
+bool packet_reader_is_whole(const struct packet_reader *f);

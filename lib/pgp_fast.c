@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A small message in memory: session key, cipher, MDC, compression, literal (RFC 4880, 5.1, 5.13, 5.6, 5.9).
+/* The session key, and a small message in memory: cipher and MDC (RFC 4880, 5.1 and 5.13), then pgp_inside.
  * Nothing is looked at inside before the MDC is right. A session-key packet that is not right inside gives a
  * random key: whether padding, checksum or MDC was wrong, the same is done, and the same is said at the end.
  */
 #define OPENSSL_API_COMPAT 0x10100000L
 #include "pgp_fast.h"
 
-#include <bzlib.h>
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
 #include "openpgp.h"
+#include "pgp_inside.h"
 #include "str.h"
 
 #define BLOCK 16
@@ -187,28 +186,47 @@ int fast_open_session(const struct pgp_secret *secret, const uint8_t *p, size_t 
 
 /* --- the data --- */
 
-struct buffer {
-        uint8_t *p;
-        size_t len, size;
-};
-
-static void buffer_done(struct buffer *b)
+void fast_plaintext_done(struct fast_plaintext *p)
 {
-        if (b->p)
-                OPENSSL_cleanse(b->p, b->size);
-        free(b->p);
-        *b = (struct buffer){};
+        if (p->p)
+                OPENSSL_cleanse(p->p, p->size);
+        free(p->p);
+        *p = (struct fast_plaintext){};
+}
+
+/* A sink_fn: grows up to FAST_PLAINTEXT_MAX. */
+static int keep(void *arg, const void *p, size_t n, struct error *e)
+{
+        struct fast_plaintext *out = arg;
+        (void)e;
+        if (n > FAST_PLAINTEXT_MAX - out->len)
+                return -ENOTSUP;
+        if (n > out->size - out->len) {
+                struct fast_plaintext more = {.len = out->len, .size = MAX(2 * out->size, out->len + n)};
+                more.p = malloc(more.size);
+                if (!more.p)
+                        return -ENOMEM;
+                if (out->len)
+                        memcpy(more.p, out->p, out->len);
+                fast_plaintext_done(out);
+                *out = more;
+        }
+        if (n)
+                memcpy(out->p + out->len, p, n);
+        out->len += n;
+        return 0;
 }
 
 /* CFB with a zero IV over random prefix, packets and MDC; the prefix's repeated bytes are not looked at: that
  * check is the oracle of Mister and Zuccherato. */
-static int decrypt_seipd(const struct fast_session *s, const uint8_t *body, size_t n, struct buffer *ret)
+static int decrypt_seipd(
+        const struct fast_session *s, const uint8_t *body, size_t n, struct fast_plaintext *ret)
 {
         const EVP_CIPHER *cipher = cipher_of(s->key[0]);
         static const uint8_t iv[BLOCK];
         if (!cipher || n < 1 + BLOCK + 2 + MDC_SIZE || body[0] != 1)
                 return -ENOTSUP;
-        struct buffer b = {.p = malloc(n), .size = n, .len = n - 1};
+        struct fast_plaintext b = {.p = malloc(n), .size = n, .len = n - 1};
         EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
         int len = 0;
         bool well = b.p && ctx && EVP_DecryptInit_ex(ctx, cipher, NULL, s->key + 1, iv) &&
@@ -222,132 +240,10 @@ static int decrypt_seipd(const struct fast_session *s, const uint8_t *body, size
                 bad |= (unsigned)(b.p[covered - 2] ^ 0xd3) | (unsigned)(b.p[covered - 1] ^ 0x14) |
                        (unsigned)CRYPTO_memcmp(sum, b.p + covered, sizeof(sum));
         if (!well || bad) {
-                buffer_done(&b);
+                fast_plaintext_done(&b);
                 return well ? -EBADMSG : -ENOTSUP;
         }
         *ret = b;
-        return 0;
-}
-
-/* How much larger than the input the first guess at the output is; it grows up to FAST_PLAINTEXT_MAX. */
-#define FIRST_GUESS 8
-
-static int grow(struct buffer *b)
-{
-        if (b->size >= FAST_PLAINTEXT_MAX)
-                return -ENOTSUP;
-        size_t size = MIN(b->size * 2, (size_t)FAST_PLAINTEXT_MAX);
-        uint8_t *p = malloc(size);
-        if (!p)
-                return -ENOMEM;
-        memcpy(p, b->p, b->len);
-        OPENSSL_cleanse(b->p, b->size);
-        free(b->p);
-        b->p = p;
-        b->size = size;
-        return 0;
-}
-
-static int inflate_all(const uint8_t *in, size_t n, int window_bits, struct buffer *out)
-{
-        z_stream z = {.avail_in = (unsigned)n};
-        union {
-                const uint8_t *in;
-                uint8_t *out;
-        } next = {.in = in};
-        z.next_in = next.out;
-        if (inflateInit2(&z, window_bits) != Z_OK)
-                return -ENOMEM;
-        int r = 0, status = Z_OK;
-        while (r == 0 && status == Z_OK) {
-                if (out->len == out->size)
-                        r = grow(out);
-                z.next_out = out->p + out->len;
-                z.avail_out = (unsigned)(out->size - out->len);
-                if (r == 0)
-                        status = inflate(&z, Z_NO_FLUSH);
-                out->len = out->size - z.avail_out;
-                if (status == Z_BUF_ERROR && z.avail_out == 0)
-                        status = Z_OK;
-        }
-        if (r == 0 && (status != Z_STREAM_END || z.avail_in != 0))
-                r = -ENOTSUP;
-        inflateEnd(&z);
-        return r;
-}
-
-static int bunzip_all(const uint8_t *in, size_t n, struct buffer *out)
-{
-        bz_stream z = {.avail_in = (unsigned)n};
-        union {
-                const uint8_t *in;
-                char *out;
-        } next = {.in = in};
-        z.next_in = next.out;
-        if (BZ2_bzDecompressInit(&z, 0, 0) != BZ_OK)
-                return -ENOMEM;
-        int r = 0, status = BZ_OK;
-        while (r == 0 && status == BZ_OK) {
-                if (out->len == out->size)
-                        r = grow(out);
-                if (r < 0)
-                        break;
-                z.next_out = (char *)out->p + out->len;
-                z.avail_out = (unsigned)(out->size - out->len);
-                status = BZ2_bzDecompress(&z);
-                out->len = out->size - z.avail_out;
-                if (status == BZ_OK && z.avail_in == 0 && z.avail_out > 0)
-                        r = -ENOTSUP; /* cut */
-        }
-        if (r == 0 && (status != BZ_STREAM_END || z.avail_in != 0))
-                r = -ENOTSUP;
-        BZ2_bzDecompressEnd(&z);
-        return r;
-}
-
-static int decompress(const struct packet *p, struct buffer *ret)
-{
-        if (p->len < 1)
-                return -ENOTSUP;
-        const uint8_t *in = p->body + 1;
-        size_t n = p->len - 1;
-        struct buffer out = {.size = MIN(MAX(n * FIRST_GUESS, (size_t)4096), (size_t)FAST_PLAINTEXT_MAX)};
-        out.p = malloc(out.size);
-        int r = out.p ? -ENOTSUP : -ENOMEM;
-        if (r == -ENOTSUP)
-                switch (p->body[0]) {
-                case 1:
-                        r = inflate_all(in, n, -15, &out);
-                        break;
-                case 2:
-                        r = inflate_all(in, n, 15, &out);
-                        break;
-                case 3:
-                        r = bunzip_all(in, n, &out);
-                        break;
-                default:
-                        break;
-                }
-        if (r < 0)
-                buffer_done(&out);
-        else
-                *ret = out;
-        return r;
-}
-
-/* A literal: format, file name, date, content. Text is converted by gpg, and _CONSOLE is for eyes only: not
- * ours. */
-static int take_literal(const struct packet *p, const uint8_t **ret, size_t *ret_len)
-{
-        struct cursor c = {.p = p->body, .left = p->len};
-        uint64_t format, name_len;
-        if (cursor_number(&c, 1, &format) < 0 || format != 'b' || cursor_number(&c, 1, &name_len) < 0)
-                return -ENOTSUP;
-        const uint8_t *name = cursor_take(&c, (size_t)name_len);
-        if (!name || (name_len == 8 && memcmp(name, "_CONSOLE", 8) == 0) || !cursor_take(&c, 4))
-                return -ENOTSUP;
-        *ret = c.p;
-        *ret_len = c.left;
         return 0;
 }
 
@@ -363,61 +259,28 @@ static int only_packet(const uint8_t *p, size_t n, struct packet *ret)
         return r == -ENOMEM ? r : -ENOTSUP;
 }
 
-/* gpg writes compressed packets of indeterminate length: all that is left is their body. */
-static int outer_packet(const uint8_t *p, size_t n, struct packet *ret)
+static int open_inside(const struct fast_plaintext *plain, struct fast_plaintext *ret)
 {
-        if (n > 0 && (p[0] & 0xc3) == 0x83) {
-                *ret = (struct packet){.tag = p[0] >> 2 & 0xf, .body = p + 1, .len = n - 1};
-                return 0;
-        }
-        return only_packet(p, n, ret);
-}
-
-/* Literals are joined into one buffer of their own when they came in pieces, so the content is always in
- * memory that is owned by *ret. */
-static int open_literal(struct buffer *b, const uint8_t *p, size_t n, struct fast_plaintext *ret)
-{
-        _cleanup_packet_ struct packet packet = {};
-        const uint8_t *content;
-        size_t len;
-        int r = only_packet(p, n, &packet);
+        _cleanup_(cleanup_pgp_inside) struct pgp_inside *inside = NULL;
+        struct fast_plaintext content = {};
+        struct error e = {};
+        size_t prefix = BLOCK + 2;
+        int r = pgp_inside_new(keep, &content, &inside);
+        if (r == 0)
+                r = pgp_inside_feed(inside, plain->p + prefix, plain->len - prefix - MDC_SIZE, &e);
+        if (r == 0 && !pgp_inside_is_plain(inside))
+                r = -ENOTSUP;
         if (r < 0)
-                return r;
-        if (packet.tag != PACKET_LITERAL || take_literal(&packet, &content, &len) < 0)
-                return -ENOTSUP;
-        if (packet.joined) {
-                buffer_done(b);
-                b->p = packet.joined;
-                b->size = packet.joined_size;
-                packet.joined = NULL;
-        }
-        *ret = (struct fast_plaintext){.buffer = b->p, .buffer_size = b->size, .p = content, .len = len};
-        *b = (struct buffer){};
-        return 0;
-}
-
-static int open_inside(struct buffer *plain, struct fast_plaintext *ret)
-{
-        const uint8_t *inside = plain->p + BLOCK + 2;
-        size_t n = plain->len - (BLOCK + 2) - MDC_SIZE;
-        _cleanup_packet_ struct packet packet = {};
-        int r = outer_packet(inside, n, &packet);
-        if (r < 0)
-                return r;
-        if (packet.tag != PACKET_COMPRESSED)
-                return open_literal(plain, inside, n, ret);
-        struct buffer out = {};
-        r = decompress(&packet, &out);
-        if (r >= 0)
-                r = open_literal(&out, out.p, out.len, ret);
-        buffer_done(&out);
+                fast_plaintext_done(&content);
+        else
+                *ret = content;
         return r;
 }
 
 int fast_decrypt(const struct fast_session *session, const uint8_t *p, size_t n, struct fast_plaintext *ret)
 {
         _cleanup_packet_ struct packet data = {};
-        struct buffer plain = {};
+        struct fast_plaintext plain = {};
         if (n > FAST_MESSAGE_MAX || session->after >= n)
                 return -ENOTSUP;
         int r = only_packet(p + session->after, n - session->after, &data);
@@ -428,14 +291,6 @@ int fast_decrypt(const struct fast_session *session, const uint8_t *p, size_t n,
         r = decrypt_seipd(session, data.body, data.len, &plain);
         if (r >= 0)
                 r = open_inside(&plain, ret);
-        buffer_done(&plain);
+        fast_plaintext_done(&plain);
         return r;
-}
-
-void fast_plaintext_done(struct fast_plaintext *p)
-{
-        if (p->buffer)
-                OPENSSL_cleanse(p->buffer, p->buffer_size);
-        free(p->buffer);
-        *p = (struct fast_plaintext){};
 }

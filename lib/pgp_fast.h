@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The fast engine: one small message, whole in memory, decrypted in this process. It takes only the plainest
- * shape, which is what edX makes: RSA session-key packets for named keys, one SEIPD v1 packet (AES, MDC), at
- * most one compressed packet, one binary literal. Everything else it declines, and then the reference engine
- * decides; so it can be no more permissive than that one, only faster. */
+/* The fast engine: session keys, and one small message, whole in memory, decrypted in this process
+ * (pgp_stream.h: a large one, as it passes by). It takes only the plainest shape, which is what edX makes:
+ * RSA session-key packets for named keys, one SEIPD v1 packet (AES, MDC), at most one compressed packet, one
+ * binary literal. Everything else it declines, and then the reference engine decides; so it can be no more
+ * permissive than that one, only faster. */
 #pragma once
 
 #include <stdbool.h>
@@ -33,10 +34,8 @@ int fast_open_session(const struct pgp_secret *secret, const uint8_t *p, size_t 
         char (*recipients)[17], size_t most, size_t *n_recipients);
 
 struct fast_plaintext {
-        uint8_t *buffer; /* owned; wiped by fast_plaintext_done() */
-        size_t buffer_size;
-        const uint8_t *p; /* the literal's content, in buffer */
-        size_t len;
+        uint8_t *p; /* owned; wiped by fast_plaintext_done(). NULL when it is empty */
+        size_t len, size;
 };
 
 /* Decrypts the whole message with the session key. 0: *ret is the plaintext, its integrity proven. -EBADMSG:
