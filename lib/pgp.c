@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The reference engine: gpg through GPGME, one context for all messages.
+/* Which engine decrypts a message, and the reference engine: gpg through GPGME, one context for all messages.
  *
  *   job->read -> feed (frame, replay) -> gpg -> drain (limit) -> job->write
  *                                         |
@@ -21,6 +21,7 @@
 #include "pgp_export.h"
 #include "pgp_fast.h"
 #include "pgp_gpg.h"
+#include "pgp_stream.h"
 
 struct pgp {
         gpgme_ctx_t ctx;
@@ -31,6 +32,7 @@ struct pgp {
         struct strv key_ids;       /* of all subkeys */
         char *replay;              /* LIMIT_REPLAY bytes */
         struct pgp_secret *secret; /* keys of the fast engine; NULL: it is not used */
+        bool met_odd;              /* a large message was odd at its end: gpg gets all that follow */
 };
 
 /* One message on its way. */
@@ -439,6 +441,70 @@ static void fill_verdict(
                         i ? " " : "", recipients[i]);
 }
 
+/* A sink_fn over drain(). */
+static int drain_all(void *arg, const void *p, size_t n, struct error *e)
+{
+        (void)e; /* it is in run->failed */
+        return drain(arg, p, n) < 0 ? -EIO : 0;
+}
+
+/* It is enough to know that the plaintext begins. */
+static int stop_at_content(void *arg, const void *p, size_t n, struct error *e)
+{
+        (void)arg;
+        (void)p;
+        (void)n;
+        (void)e;
+        return -ECANCELED;
+}
+
+/* Does what was read of a large message look inside as it should? What does not, gpg gets from the start. */
+static bool head_is_plain(const struct run *run)
+{
+        _cleanup_(cleanup_pgp_stream) struct pgp_stream *s = NULL;
+        size_t after = run->session.after;
+        if (pgp_stream_new(&run->session, stop_at_content, NULL, &s) < 0)
+                return false;
+        int r = pgp_stream_feed(s, run->p->replay + after, run->kept - after, NULL);
+        return (r == 0 || r == -ECANCELED) && !pgp_stream_is_odd(s);
+}
+
+static int stream(struct run *run, struct pgp_stream *s)
+{
+        static const size_t size = 64 * KIB;
+        _cleanup_free_ char *buf = malloc(size);
+        size_t after = run->session.after;
+        int r = buf ? pgp_stream_feed(s, run->p->replay + after, run->kept - after, &run->failed) : -ENOMEM;
+        run->again = run->kept;
+        while (r == 0 && !run->at_end && run->frame.state != FRAME_TRAILING) {
+                ssize_t n = pull(run, buf, size);
+                if (n > 0)
+                        r = pgp_stream_feed(s, buf, (size_t)n, &run->failed);
+        }
+        return r == 0 && !run->failed.cause ? pgp_stream_end(s, &run->failed) : r;
+}
+
+/* A large message, in the same words as judge_content() has. */
+static bool try_stream(struct run *run, char (*recipients)[17], size_t n, struct pgp_verdict *ret)
+{
+        _cleanup_(cleanup_pgp_stream) struct pgp_stream *s = NULL;
+        if (run->p->met_odd || !head_is_plain(run) || pgp_stream_new(&run->session, drain_all, run, &s) < 0)
+                return false;
+        int r = stream(run, s);
+        const char *fault = frame_fault(&run->frame);
+        fill_verdict(run, recipients, n, r == 0 && !fault, ret);
+        if (run->failed.cause)
+                ret->error = run->failed;
+        else if (fault)
+                error_set(&ret->error, CAUSE_BAD_PGP, EBADMSG, "%s", fault);
+        else if (r == -EBADMSG)
+                error_set(&ret->error, CAUSE_BAD_MDC, EBADMSG, "the encrypted data was altered or damaged");
+        else if (r < 0)
+                error_set(&ret->error, CAUSE_HELPER, EAGAIN, "an unusual message: gpg is to decrypt it");
+        run->p->met_odd |= r == -ENOTSUP && !fault && !run->failed.cause;
+        return true;
+}
+
 /* True: the message is done, *ret says how. False: it is gpg's, perhaps with a session key. */
 static bool try_fast(struct run *run, struct pgp_verdict *ret)
 {
@@ -452,9 +518,8 @@ static bool try_fast(struct run *run, struct pgp_verdict *ret)
         if (run->failed.cause || fast_open_session(p->secret, message, run->kept, &run->session, recipients,
                                          LIMIT_RECIPIENTS, &n) < 0)
                 return false;
-        /* gpg is faster in bulk, with the session key; a random one fails there as a wrong MDC does */
         if (!run->at_end)
-                return false;
+                return try_stream(run, recipients, n, ret);
         struct fast_plaintext plain = {};
         int r = frame_fault(&run->frame) ? -ENOTSUP : fast_decrypt(&run->session, message, run->kept, &plain);
         if (r == 0 || r == -EBADMSG)
@@ -465,7 +530,7 @@ static bool try_fast(struct run *run, struct pgp_verdict *ret)
         if (r < 0)
                 return r == -EBADMSG;
         run->plain_size = plain.len;
-        if (expansion_check(&run->job->limit, run->frame.bytes, plain.len, &run->failed) == 0)
+        if (expansion_check(&run->job->limit, run->frame.bytes, plain.len, &run->failed) == 0 && plain.len)
                 run->job->write(run->job->write_arg, plain.p, plain.len, &run->failed);
         fast_plaintext_done(&plain);
         ret->error = run->failed;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* gpg itself, for messages whose session key is known already: with GPGME between, its loop over descriptors
- * takes more time than the cipher does. */
+/* gpg itself, for messages whose session key is known already and that are not for the fast engine within:
+ * with GPGME between, its loop over descriptors takes more time than the cipher does. */
 #pragma once
 
 #include <sys/types.h>

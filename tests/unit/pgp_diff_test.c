@@ -143,13 +143,87 @@ static void shapes(void **state)
                 "> m9");
         for (char m = '0'; m <= '9'; m++)
                 agree_file((char[]){'m', m, 0}, m == '7' ? "m" : m == '8' ? "plain" : NULL);
-        /* more than fits in memory beside the message: gpg does it, with the session key */
-        pgp_pair_run(&pair,
-                "head -c 2000000 /dev/urandom > plain; $G -r other@x.org -r czar@x.org -o m -e plain; "
-                "(cat m; echo) > m1; head -c 1500000 m > m2");
-        agree_file("m", "plain");
-        agree_file("m1", NULL);
-        agree_file("m2", NULL);
+}
+
+/* More than is kept of a message. */
+static void large_messages(void **state)
+{
+        (void)state;
+        static const char *const options[] = {"", "-z 0", "-z 9", "--compress-algo zlib",
+                "--compress-algo bzip2", "--cipher-algo AES192", "--cipher-algo 3DES", "--textmode",
+                "--for-your-eyes-only", "-R czar@x.org", "-a"};
+        pgp_pair_run(&pair, "head -c 1500000 /dev/urandom | base64 > plain; yes | head -c 500000 >> plain");
+        for (size_t i = 0; i < ELEMENTSOF(options); i++) {
+                pgp_pair_run(&pair, "O='%s'; $G $O -r other@x.org -r czar@x.org -o m -e %s plain", options[i],
+                        i % 2 ? "<" : "");
+                agree_file("m", streq(options[i], "--textmode") ? NULL : "plain");
+        }
+        pgp_pair_run(&pair, "$G -r other@x.org -r czar@x.org -o m -e plain; (cat m; echo) > m1; "
+                            "head -c 1500000 m > m2; (head -c 1500000 m; echo; tail -c +1500002 m) > m3; "
+                            "(head -c -1 m; echo) > m4; head -c -1 m > m5; head -c -23 m > m6; cat m m > m7");
+        for (char m = '1'; m <= '7'; m++)
+                agree_file((char[]){'m', m, 0}, NULL);
+}
+
+static uint8_t *make_large(unsigned decision, unsigned value, size_t *ret_n)
+{
+        enum { REST = 700000 };
+        uint8_t *d = calloc(1, DECISIONS + REST), *m;
+        assert_non_null(d);
+        d[D_LENGTH] = 0xff; /* as long as the rest */
+        d[D_CONTENT] = 2;
+        d[D_COMPRESS] = decision == D_COMPRESS_FRAME || decision == D_COMPRESS_FAULT ? 1 + value % 3 : 0;
+        d[decision] = (uint8_t)value;
+        recipe_make(&pair, d, DECISIONS + REST, &m, ret_n);
+        free(d);
+        return m;
+}
+
+static void faults_of_large_messages(void **state)
+{
+        (void)state;
+        static const struct {
+                unsigned decision, first, last;
+        } faults[] = {{D_SESSION, 8, 15}, {D_FRAME, 0, 7}, {D_DATA, 0xe1, 0xe9}, {D_DATA, 0xf5, 0xf5},
+                {D_MDC, 0xe1, 0xe8}, {D_AROUND, 0xe1, 0xe7}, {D_COMPRESS_FRAME, 0, 7}, {D_FORMAT, 0, 3},
+                {D_LITERAL_FRAME, 0, 7}, {D_INSIDE, 0xe1, 0xe2}};
+        for (size_t i = 0; i < ELEMENTSOF(faults); i++)
+                for (unsigned v = faults[i].first; v <= faults[i].last; v++) {
+                        char what[64];
+                        size_t n;
+                        uint8_t *m = make_large(faults[i].decision, v, &n);
+                        snprintf(what, sizeof(what), "large: decision %u = %u", faults[i].decision, v);
+                        agree(m, n, true, what);
+                        free(m);
+                }
+}
+
+/* What is wrong behind the place up to which a message is looked at before it is begun: it is not called bad,
+ * but tried again, and then gpg is asked. */
+static void large_messages_that_end_oddly(void **state)
+{
+        (void)state;
+        static const struct {
+                unsigned decision, value;
+        } ends[] = {{D_INSIDE, 0xe3}, {D_INSIDE, 0xe4}, {D_INSIDE, 0xe6}, {D_LITERAL_FAULT, 0xe1},
+                {D_LITERAL_FAULT, 0xe2}, {D_COMPRESS_FAULT, 0xe3}};
+        for (size_t i = 0; i < ELEMENTSOF(ends); i++) {
+                size_t n;
+                char what[64];
+                struct answer first;
+                struct pgp *before = pair.fast;
+                uint8_t *m = make_large(ends[i].decision, ends[i].value, &n);
+                snprintf(what, sizeof(what), "large: decision %u = %u", ends[i].decision, ends[i].value);
+                pair.fast = pgp_pair_engine(&pair, ENGINE_AUTO);
+                pgp_pair_ask(pair.fast, m, n, &first);
+                assert_false(first.good);
+                assert_int_equal(first.verdict.error.cause, CAUSE_HELPER);
+                answer_done(&first);
+                agree(m, n, true, what);
+                pgp_close(pair.fast);
+                pair.fast = before;
+                free(m);
+        }
 }
 
 /* The first of each kind and those at the end; what is between repeats them. */
@@ -235,6 +309,9 @@ int main(void)
                 cmocka_unit_test(lengths),
                 cmocka_unit_test(algorithms),
                 cmocka_unit_test(shapes),
+                cmocka_unit_test(large_messages),
+                cmocka_unit_test(faults_of_large_messages),
+                cmocka_unit_test(large_messages_that_end_oddly),
                 cmocka_unit_test(one_decision_at_a_time),
                 cmocka_unit_test(random_messages),
                 cmocka_unit_test(enough_was_compared),

@@ -12,7 +12,16 @@
 #include "fsx.h"
 #include "pgp_export.h"
 #include "pgp_fast.h"
+#include "pgp_stream.h"
 #include "str.h"
+
+/* With sanitizers: each fork for gpg copies the page tables of all freed memory that is kept in quarantine.
+ */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+        return "quarantine_size_mb=8";
+}
 
 static void must(bool well, const char *what)
 {
@@ -68,7 +77,7 @@ static void read_modulus(struct pgp_pair *p)
         must(p->modulus_len == 128, "a modulus of another size");
 }
 
-static struct pgp *open_engine(const struct pgp_pair *p, enum pgp_engine engine)
+struct pgp *pgp_pair_engine(const struct pgp_pair *p, enum pgp_engine engine)
 {
         struct pgp_options o = {.engine = engine, .signatures = SIGNATURES_OPTIONAL};
         struct error e = {};
@@ -103,8 +112,8 @@ void pgp_pair_open(struct pgp_pair *p)
         read_id(p, "czar.id", p->key_id);
         read_id(p, "other.id", p->other_id);
         read_modulus(p);
-        p->fast = open_engine(p, ENGINE_AUTO);
-        p->reference = open_engine(p, ENGINE_GNUPG);
+        p->fast = pgp_pair_engine(p, ENGINE_AUTO);
+        p->reference = pgp_pair_engine(p, ENGINE_GNUPG);
         char hex[17], home[64], *wanted[] = {hex};
         hex_encode(p->key_id, 8, hex);
         snprintf(home, sizeof(home), "%s/czar", p->home);
@@ -152,10 +161,13 @@ static ssize_t on_read(void *arg, void *p, size_t n, struct error *e)
 
 static void append(struct answer *a, const void *p, size_t n)
 {
-        uint8_t *more = realloc(a->p, a->len + n + 1);
-        must(more != NULL, "out of memory");
-        memcpy(more + a->len, p, n);
-        a->p = more;
+        if (a->len + n + 1 > a->size) {
+                a->size = 2 * a->size + n + 1;
+                a->p = realloc(a->p, a->size);
+                must(a->p != NULL, "out of memory");
+        }
+        if (n)
+                memcpy(a->p + a->len, p, n);
         a->len += n;
 }
 
@@ -185,6 +197,33 @@ void pgp_pair_ask(struct pgp *engine, const void *message, size_t n, struct answ
         ret->len = 0;
 }
 
+/* The message in pieces, through the engine for large ones: 0, -EBADMSG or -ENOTSUP. */
+static int stream(const struct fast_session *session, const uint8_t *message, size_t n, struct answer *ret)
+{
+        _cleanup_(cleanup_pgp_stream) struct pgp_stream *s = NULL;
+        struct error e = {};
+        int r = pgp_stream_new(session, on_write, ret, &s);
+        for (size_t i = session->after, k; r == 0 && i < n; i += k) {
+                k = MIN(n - i, 1 + (n + i) * 7919 % 3001);
+                r = pgp_stream_feed(s, message + i, k, &e);
+        }
+        return r == 0 ? pgp_stream_end(s, &e) : r;
+}
+
+/* What is said of a message that is whole in memory, r, must be said of one that passes by. */
+static void must_stream_alike(const struct fast_session *session, const uint8_t *message, size_t n, int r,
+        const struct fast_plaintext *plain)
+{
+        struct answer a = {};
+        int q = stream(session, message, n, &a);
+        must(q == 0 || q == -EBADMSG || q == -ENOTSUP, "what a stream says");
+        must((q == 0) == (r == 0), r == 0 ? "the stream declines a plain message" : "the stream accepts it");
+        must(r != -EBADMSG || q == -EBADMSG, "the stream does not see the damage");
+        must(r != 0 || (a.len == plain->len && (a.len == 0 || memcmp(a.p, plain->p, a.len) == 0)),
+                "the stream gives other plaintext");
+        answer_done(&a);
+}
+
 int pgp_pair_fast(const struct pgp_pair *p, const void *message, size_t n, struct answer *ret)
 {
         struct fast_session session;
@@ -196,6 +235,8 @@ int pgp_pair_fast(const struct pgp_pair *p, const void *message, size_t n, struc
                 0)
                 return 0;
         int r = fast_decrypt(&session, message, n, &plain);
+        if (n <= FAST_MESSAGE_MAX)
+                must_stream_alike(&session, message, n, r, &plain);
         if (r == 0) {
                 append(ret, plain.p, plain.len);
                 ret->good = true;

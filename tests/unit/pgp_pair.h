@@ -24,13 +24,15 @@ struct pgp_pair {
  */
 void pgp_pair_open(struct pgp_pair *p);
 void pgp_pair_close(struct pgp_pair *p);
+/* Another engine on the same home, for pgp_close(). */
+struct pgp *pgp_pair_engine(const struct pgp_pair *p, enum pgp_engine engine);
 /* A shell command in the home; aborts unless it ends well. $G is a gpg that knows both public keys. */
 void pgp_pair_run(const struct pgp_pair *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 struct answer {
         bool good;
         uint8_t *p; /* owned; only when good */
-        size_t len;
+        size_t len, size;
         struct pgp_verdict verdict;
 };
 void answer_done(struct answer *a);
