@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Landlock by its three system calls (Debian 12 has no wrapper, and its header ends at ABI 2: the rest is
- * defined here), then seccomp through libseccomp. Order: Landlock first, for the filter denies nothing of it
- * but may in future. */
+ * defined here), then the filter of sandbox_calls.c. Order: Landlock first, for the filter denies nothing of
+ * it but may in future. */
 #include "sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
-#include <seccomp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "sandbox_calls.h"
 
 /* From linux/landlock.h of later kernels. */
 #define FS_REFER (1ULL << 13)      /* ABI 2 */
@@ -128,109 +127,12 @@ static int enter_landlock(const struct sandbox *s, char *missing, size_t size, s
         return 0;
 }
 
-/* Nobody here needs these. io_uring would go round the filter on socket(2); pidfd_getfd and ptrace round
- * everything. */
-static const int denied[] = {
-        SCMP_SYS(ptrace),
-        SCMP_SYS(process_vm_readv),
-        SCMP_SYS(process_vm_writev),
-        SCMP_SYS(pidfd_getfd),
-        SCMP_SYS(kcmp),
-        SCMP_SYS(io_uring_setup),
-        SCMP_SYS(io_uring_enter),
-        SCMP_SYS(io_uring_register),
-        SCMP_SYS(bpf),
-        SCMP_SYS(perf_event_open),
-        SCMP_SYS(userfaultfd),
-        SCMP_SYS(keyctl),
-        SCMP_SYS(add_key),
-        SCMP_SYS(request_key),
-        SCMP_SYS(mount),
-        SCMP_SYS(umount2),
-        SCMP_SYS(pivot_root),
-        SCMP_SYS(chroot),
-        SCMP_SYS(setns),
-        SCMP_SYS(unshare),
-        SCMP_SYS(open_tree),
-        SCMP_SYS(move_mount),
-        SCMP_SYS(fsopen),
-        SCMP_SYS(fsmount),
-        SCMP_SYS(fspick),
-        SCMP_SYS(mount_setattr),
-        SCMP_SYS(name_to_handle_at),
-        SCMP_SYS(open_by_handle_at),
-        SCMP_SYS(init_module),
-        SCMP_SYS(finit_module),
-        SCMP_SYS(delete_module),
-        SCMP_SYS(kexec_load),
-        SCMP_SYS(kexec_file_load),
-        SCMP_SYS(reboot),
-        SCMP_SYS(swapon),
-        SCMP_SYS(swapoff),
-        SCMP_SYS(acct),
-        SCMP_SYS(quotactl),
-        SCMP_SYS(settimeofday),
-        SCMP_SYS(clock_settime),
-        SCMP_SYS(adjtimex),
-        SCMP_SYS(clock_adjtime),
-        SCMP_SYS(sethostname),
-        SCMP_SYS(setdomainname),
-        SCMP_SYS(syslog),
-        SCMP_SYS(iopl),
-        SCMP_SYS(ioperm),
-        SCMP_SYS(personality),
-        SCMP_SYS(vhangup),
-};
-
-static bool is_allowed(const int *families, int family)
-{
-        for (; *families >= 0; families++)
-                if (*families == family)
-                        return true;
-        return false;
-}
-
-static int add_rules(scmp_filter_ctx ctx, const struct sandbox *s)
-{
-        const uint32_t no = SCMP_ACT_ERRNO(EPERM), no_family = SCMP_ACT_ERRNO(EAFNOSUPPORT);
-        int r = 0;
-        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(denied); i++) {
-                r = seccomp_rule_add(ctx, no, denied[i], 0);
-                if (r == -EDOM || r == -EFAULT) /* a call this architecture does not have */
-                        r = 0;
-        }
-        /* A filter cannot say "none of these", so each family is named, and all beyond the last. */
-        for (int family = 0; r >= 0 && family < AF_MAX; family++)
-                if (!is_allowed(s->families, family))
-                        r = seccomp_rule_add(ctx, no_family, SCMP_SYS(socket), 1,
-                                SCMP_A0_32(SCMP_CMP_EQ, (unsigned)family));
-        if (r >= 0)
-                r = seccomp_rule_add(ctx, no_family, SCMP_SYS(socket), 1, SCMP_A0_32(SCMP_CMP_GE, AF_MAX));
-        /* Landlock's TCP rules do not see MPTCP. */
-        if (r >= 0)
-                r = seccomp_rule_add(ctx, no_family, SCMP_SYS(socket), 1, SCMP_A2_32(SCMP_CMP_EQ, 262));
-        return r;
-}
-
-static int enter_seccomp(const struct sandbox *s, struct error *e)
-{
-        scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
-        if (!ctx)
-                return error_set(e, CAUSE_INTERNAL, ENOMEM, "seccomp: out of memory");
-        int r = add_rules(ctx, s);
-        if (r >= 0)
-                r = seccomp_load(ctx);
-        seccomp_release(ctx);
-        return r < 0 ? error_set(e, CAUSE_INTERNAL, -r, "seccomp: %s", strerror(-r)) : 0;
-}
-
 int sandbox_enter(const struct sandbox *s, char *ret_missing, size_t size, struct error *e)
 {
         char missing[256] = "";
         int r = 0;
 #ifdef CZARD_SANITIZE
         (void)enter_landlock;
-        (void)enter_seccomp;
         (void)s;
         (void)e;
         snprintf(missing, sizeof(missing), "built with sanitizers: runs without Landlock and seccomp");
@@ -239,7 +141,7 @@ int sandbox_enter(const struct sandbox *s, char *ret_missing, size_t size, struc
                 return error_set(e, CAUSE_INTERNAL, errno, "no_new_privs: %s", strerror(errno));
         r = enter_landlock(s, missing, sizeof(missing), e);
         if (r >= 0)
-                r = enter_seccomp(s, e);
+                r = sandbox_calls(s, e);
 #endif
         if (r >= 0 && ret_missing)
                 snprintf(ret_missing, size, "%s", missing);

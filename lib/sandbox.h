@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Locks a process into its job: Landlock for files, TCP and signals, seccomp for socket families and for
- * system calls that nobody here needs. Holds also when a helper is started by hand; the units say the same
- * once more. Sources: landlock(7), the kernel's Documentation/userspace-api/landlock.rst; seccomp(2). */
+/* Locks a process into its job: Landlock for files, TCP and signals, seccomp for what Landlock does not see
+ * (modes, owners, times and attributes of files, other processes, kinds of sockets) and for system calls that
+ * nobody here needs. Holds also when a helper is started by hand; the units say the same once more. Sources:
+ * landlock(7), the kernel's Documentation/userspace-api/landlock.rst; seccomp(2). */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +28,9 @@ struct sandbox {
         const uint16_t *tcp_ports; /* connect(2) allowed to these; none: no TCP at all */
         size_t n_tcp_ports;
         const int *families; /* socket(2) allowed for these (AF_UNIX ...), ended by -1 */
+        /* It may fork, execute, listen, and signal what it started. Otherwise: threads alone, no signal but
+         * to itself, no socket that listens. */
+        bool has_children;
 };
 
 /* Enters it, for ever, for this thread and all it makes: call it before there are others. What this kernel

@@ -42,7 +42,8 @@ static int lock_down(const char *home, struct strbuf *warning, struct error *e)
                 {"/lib", SANDBOX_EXEC},
                 {"/lib64", SANDBOX_EXEC},
         };
-        const struct sandbox s = {.paths = paths, .n_paths = ELEMENTSOF(paths), .families = families};
+        const struct sandbox s = {
+                .paths = paths, .n_paths = ELEMENTSOF(paths), .families = families, .has_children = true};
         char missing[256] = "";
         int r = sandbox_enter(&s, missing, sizeof(missing), e);
         if (r == 0 && *missing)

@@ -14,6 +14,9 @@ from czardtest.run import World, build_folder, is_sanitized
 from czardtest.s3d import S3d
 
 LOG_SIZE = 65536
+HIGH = 1 << 32
+CHANGES = ("chmod", "fchmodat", "fchmodat2", "chown", "lchown", "times", "setxattr", "removexattr", "truncate", "watch")
+MEDDLES = ("prlimit", "nice", "pidfd", "queue", "tkill", "tgkill", "group", "everybody", "session", "owner")
 AF_PACKET, AF_VSOCK, AF_ALG, MPTCP = 17, 40, 38, 262
 
 
@@ -38,13 +41,13 @@ class InsideTest(unittest.TestCase):
         cls.listener = socket.create_server(("127.0.0.1", 0))
         cls.addClassCleanup(cls.listener.close)
 
-    def ask_inside(self, program, things):
-        """{thing: result} of what was tried inside a helper of a running czard."""
+    def ask_inside(self, program, things, early=False):
+        """{thing: result} of what was tried inside a helper of a running czard. early: before it locks itself in."""
         w = self.world
         log = w.folder / f"inside-{program}"
         log.write_bytes(bytes(LOG_SIZE))
         inside = {"LD_PRELOAD": build_folder() / "tests/inside.so", "INSIDE_PROGRAM": program, "INSIDE_LOG": log,
-                  "INSIDE_TRY": "\n".join(things)}
+                  "INSIDE_TRY": "\n".join(things), **({"INSIDE_EARLY": "1"} if early else {})}
         before = w.environment
         w.environment = lambda: {**before(), **{k: str(v) for k, v in inside.items()}}
         for path in (w.state, w.staging):
@@ -88,31 +91,46 @@ class InsideTest(unittest.TestCase):
                 want |= {f"read {p}": "EACCES", f"write {p}": "EACCES"}
         for p in (w.staging, w.state, w.package / "gnupg", w.folder, "/tmp", "/etc", "/dev/shm", "/var/tmp"):
             want |= {f"create {p}/probe": "EACCES", f"mkdir {p}/probe": "EACCES", f"symlink {p}/probe": "EACCES"}
-        want |= {f"truncate {w.state}/audit.jsonl": "EACCES", f"unlink {w.state}/audit.jsonl": "EACCES",
+        want |= {f"unlink {w.state}/audit.jsonl": "EACCES",
                  f"unlink {w.staging}/.czard-id": "EACCES"}
-        want |= {f"exec {p}": "EACCES" for p in ("/bin/sh", "/usr/bin/python3", "/usr/bin/id")}
         want |= {f"socket {family} {socket.SOCK_RAW}": "EAFNOSUPPORT"
                  for family in (socket.AF_NETLINK, AF_PACKET, AF_VSOCK, AF_ALG)}
+        staged = self.forbidden_files[0]
+        want |= {f"change {how} {p}": "EPERM" for p in (staged, w.state / "audit.jsonl") for how in CHANGES}
+        want |= {f"truncate {w.state}/audit.jsonl": "EPERM"}
+        # the upper half of an int argument is dropped by the kernel: what is in it must not hide the lower half
+        want |= {f"socket {family} {kind} {protocol}": error for family, kind, protocol, error in (
+            (socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, "EPERM"), (socket.AF_UNIX, HIGH | socket.SOCK_SEQPACKET, 0, "EPERM"),
+            (HIGH | AF_VSOCK, socket.SOCK_STREAM, 0, "EAFNOSUPPORT"),
+            (socket.AF_INET, socket.SOCK_STREAM, HIGH | MPTCP, "EAFNOSUPPORT"))}
+        want |= {f"meddle {how}": "EPERM" for how in MEDDLES}
+        want |= {"child clone3": "ENOSYS", "child namespace": "EPERM", "child sibling": "EPERM", "memfd": "EPERM"}
+        want |= {"thread": "done"}
         want |= {"uring": "EPERM", "kill": "EPERM", "ptrace": "EPERM", "peek": "EPERM",
                  "proc mem": "EACCES", "proc environ": "EACCES", "proc fd/3": "EACCES"}
         return want
 
     def check(self, program, want):
-        control = self.world.run_folder / "control"
-        ask = f"ask {control}"
-        got = self.ask_inside(program, [*want, ask])
-        answer = got.pop(ask)
+        # nobody locked in can connect to the control socket: it is of a type that they cannot make
+        want[f"ask {self.world.run_folder}/control"] = "EPERM"
+        got = self.ask_inside(program, want)
         self.assertEqual({k: v for k, v in got.items() if v != want[k]}, {})
+        left = [p for root in (self.world.staging, self.world.state, self.world.folder) for p in root.glob("probe")]
+        self.assertEqual(left, [])
+
+    def test_the_control_socket_refuses_helpers(self):
+        """Also one that could connect to it."""
+        ask = f"ask {self.world.run_folder}/control"
+        answer = self.ask_inside("czard-decrypt", [ask], early=True)[ask]
         # it is told why, unless the connection was closed over what it had sent
         self.assertTrue("these may ask for nothing" in answer or answer in ("ECONNRESET", "EPIPE"), answer)
         self.assertIn("a process of czard itself", self.said)
         self.assertNotIn("from inside", (self.world.state / "audit.jsonl").read_text())
-        left = [p for root in (self.world.staging, self.world.state, self.world.folder) for p in root.glob("probe")]
-        self.assertEqual(left, [])
 
     def test_fetch(self):
         port = self.listener.getsockname()[1]
         self.check("czard-fetch", self.common() | {
+            "child fork": "EPERM", "child clone": "EPERM", "exec /bin/sh": "EPERM", "listen": "EPERM",
             f"tcp {port}": "EACCES", "tcp 22": "EACCES",
             f"socket {socket.AF_INET} {socket.SOCK_STREAM} {MPTCP}": "EAFNOSUPPORT",
             f"tcp {self.s3.port}": "done",  # so that the probe can do what is allowed
@@ -122,7 +140,9 @@ class InsideTest(unittest.TestCase):
         port = self.listener.getsockname()[1]
         no_socket = {f"socket {family} {kind}": "EAFNOSUPPORT" for family in (socket.AF_INET, socket.AF_INET6)
                      for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW)}
-        self.check("czard-decrypt", self.common() | no_socket | {
+        no_program = {f"exec {p}": "EACCES" for p in ("/bin/sh", "/usr/bin/python3", "/usr/bin/id")}
+        self.check("czard-decrypt", self.common() | no_socket | no_program | {
+            "child fork": "done", "listen": "EAFNOSUPPORT",
             f"tcp {port}": "EAFNOSUPPORT", f"tcp {self.s3.port}": "EAFNOSUPPORT",
             "read /etc/hosts": "EACCES", "list /etc/ssl": "EACCES", "read /etc/resolv.conf": "EACCES",
             "exec /usr/bin/gpgconf": "done", "read /dev/null": "done"})

@@ -11,23 +11,28 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "sandbox.h"
+#include "sandbox_calls.h"
 
 static char dir[] = "/tmp/sandbox-test-XXXXXX";
 static char inside[64], outside[64];
 static uint16_t open_port, other_port;
+static pid_t sibling;
 
-static int run_inside(int (*try)(void))
+static int run_in(int (*try)(void), bool has_children)
 {
         pid_t pid = fork();
         if (pid == 0) {
@@ -38,12 +43,38 @@ static int run_inside(int (*try)(void))
                         .n_paths = ELEMENTSOF(paths),
                         .tcp_ports = &open_port,
                         .n_tcp_ports = 1,
-                        .families = families};
+                        .families = families,
+                        .has_children = has_children};
                 struct error e = {};
                 if (sandbox_enter(&s, NULL, 0, &e) < 0) {
                         fprintf(stderr, "%s\n", e.text);
                         _exit(255);
                 }
+                errno = 0;
+                _exit(try() < 0 ? errno : 0);
+        }
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        return WEXITSTATUS(status);
+}
+
+static int run_inside(int (*try)(void))
+{
+        return run_in(try, true);
+}
+
+/* The filter alone, as on a kernel whose Landlock knows nothing of signals. */
+static int run_filtered(int (*try)(void), bool has_children)
+{
+        pid_t pid = fork();
+        if (pid == 0) {
+                const int families[] = {AF_UNIX, -1};
+                const struct sandbox s = {.families = families, .has_children = has_children};
+                struct error e = {};
+                prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+                if (sandbox_calls(&s, &e) < 0)
+                        _exit(255);
                 errno = 0;
                 _exit(try() < 0 ? errno : 0);
         }
@@ -137,11 +168,100 @@ static int signal_parent(void)
         return kill(getppid(), 0);
 }
 
+static int signal_child(void)
+{
+        pid_t pid = fork();
+        if (pid == 0)
+                pause();
+        return pid < 0 || kill(pid, SIGKILL) < 0 || waitpid(pid, NULL, 0) != pid ? -1 : 0;
+}
+
+static int signal_self(void)
+{
+        return kill(getpid(), 0) < 0 || (errno = pthread_kill(pthread_self(), 0)) ? -1 : 0;
+}
+
+static int signal_sibling(void)
+{
+        return kill(sibling, 0);
+}
+
+/* The kernel drops the upper half, a filter sees it. */
+static int signal_parent_hidden(void)
+{
+        return (int)syscall(SYS_kill, (1L << 32) | getppid(), 0);
+}
+
+static int signal_group(void)
+{
+        return kill(-getppid(), 0);
+}
+
+static int get_fork(void)
+{
+        return fork();
+}
+
+static int execute(void)
+{
+        return execl("/bin/true", "true", NULL);
+}
+
+static void *idle(void *arg)
+{
+        return arg;
+}
+
+static int make_thread(void)
+{
+        pthread_t t;
+        errno = pthread_create(&t, NULL, idle, NULL);
+        return errno ? -1 : pthread_join(t, NULL);
+}
+
+static int change_mode(void)
+{
+        return chmod(outside, 0600);
+}
+
+static int change_mode_newly(void)
+{
+        return (int)syscall(452, AT_FDCWD, outside, 0600, 0);
+}
+
+static int seqpacket(void)
+{
+        return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+}
+
+static int seqpacket_hidden(void)
+{
+        return (int)syscall(SYS_socket, AF_UNIX, (1L << 32) | SOCK_SEQPACKET, 0);
+}
+
+static int seqpacket_pair(void)
+{
+        int fds[2];
+        return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds);
+}
+
+static int mptcp_hidden(void)
+{
+        return (int)syscall(SYS_socket, AF_INET, SOCK_STREAM, (1L << 32) | 262);
+}
+
 static void what_is_allowed_works(void **state)
 {
         (void)state;
         assert_int_equal(run_inside(write_inside), 0);
         assert_int_equal(run_inside(connect_allowed), 0);
+        assert_int_equal(run_in(connect_allowed, false), 0);
+        for (int has_children = 0; has_children < 2; has_children++) {
+                assert_int_equal(run_in(make_thread, has_children), 0);
+                assert_int_equal(run_in(signal_self, has_children), 0);
+                assert_int_equal(run_in(seqpacket_pair, has_children), 0);
+        }
+        assert_int_equal(run_inside(signal_child), 0);
 }
 
 static void files_outside_are_out_of_reach(void **state)
@@ -158,6 +278,9 @@ static void only_named_families_ports_and_protocols(void **state)
         assert_int_equal(run_inside(other_family), EAFNOSUPPORT);
         assert_int_equal(run_inside(netlink_family), EAFNOSUPPORT);
         assert_int_equal(run_inside(mptcp), EAFNOSUPPORT);
+        assert_int_equal(run_inside(mptcp_hidden), EAFNOSUPPORT);
+        assert_int_equal(run_inside(seqpacket), EPERM);
+        assert_int_equal(run_inside(seqpacket_hidden), EPERM);
         assert_int_equal(run_inside(connect_other), EACCES);
         assert_int_equal(run_inside(bind_any), EACCES);
 }
@@ -167,6 +290,29 @@ static void other_processes_are_out_of_reach(void **state)
         (void)state;
         assert_int_equal(run_inside(trace), EPERM);
         assert_int_equal(run_inside(signal_parent), EPERM);
+        for (int has_children = 0; has_children < 2; has_children++) {
+                assert_int_equal(run_filtered(signal_parent, has_children), EPERM);
+                assert_int_equal(run_filtered(signal_parent_hidden, has_children), EPERM);
+                assert_int_equal(run_filtered(signal_group, has_children), EPERM);
+        }
+        assert_int_equal(run_filtered(signal_sibling, false), EPERM);
+        assert_int_equal(run_filtered(signal_sibling, true), 0); /* what only Landlock can refuse */
+        assert_int_equal(run_inside(signal_sibling), EPERM);
+}
+
+static void one_without_children_has_threads_alone(void **state)
+{
+        (void)state;
+        assert_int_equal(run_in(get_fork, false), EPERM);
+        assert_int_equal(run_in(execute, false), EPERM);
+        assert_int_equal(run_in(bind_any, false), EPERM);
+}
+
+static void modes_stay(void **state)
+{
+        (void)state;
+        assert_int_equal(run_inside(change_mode), EPERM);
+        assert_int_equal(run_inside(change_mode_newly), EPERM);
 }
 
 static uint16_t listener(void)
@@ -193,6 +339,12 @@ static int setup(void **state)
         if (fd < 0 || mkdir(inside, 0700) < 0)
                 return -1;
         close(fd);
+        sibling = fork();
+        if (sibling == 0) {
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+                for (;;)
+                        pause();
+        }
         open_port = listener();
         other_port = listener();
         return open_port && other_port ? 0 : -1;
@@ -201,6 +353,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
         (void)state;
+        kill(sibling, SIGKILL);
+        waitpid(sibling, NULL, 0);
         return unlink(outside) | rmdir(inside) | rmdir(dir);
 }
 
@@ -215,6 +369,8 @@ int main(void)
                 cmocka_unit_test(files_outside_are_out_of_reach),
                 cmocka_unit_test(only_named_families_ports_and_protocols),
                 cmocka_unit_test(other_processes_are_out_of_reach),
+                cmocka_unit_test(one_without_children_has_threads_alone),
+                cmocka_unit_test(modes_stay),
         };
         return cmocka_run_group_tests(tests, setup, teardown);
 }
