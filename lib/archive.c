@@ -4,6 +4,7 @@
  * and each gets its extent, so that a stream can be divided among them without trust in any local header. */
 #include "archive.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zip.h>
@@ -196,6 +197,7 @@ int archive_directory(const void *tail, uint64_t start, uint64_t size, const str
         d.storage = malloc(place.size ? (size_t)place.size : 1);
         if (!d.entries || !d.storage)
                 return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
+        assert(place.offset >= start);
         r = zip_read_records(w.tail + (place.offset - start), &place, d.entries, d.storage, e);
         if (r == 0)
                 r = compare_with_libzip(&w, d.entries, d.n, e);

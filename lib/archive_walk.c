@@ -91,7 +91,7 @@ static int read_eocd64(const uint8_t *tail, uint64_t start, uint64_t locator_at,
         if (at > locator_at || locator_at - at < EOCD64)
                 return bad(e, "the zip64 locator points outside");
         if (at < start) {
-                ret->need_start = at;
+                ret->need_start = MAX(at, UINT64_C(1));
                 return 0;
         }
         const uint8_t *p = tail + (at - start);
@@ -148,6 +148,8 @@ int zip_find_directory(
         if (r == 0 && place.need_start == 0) {
                 if (place.size > end || place.offset != end - place.size)
                         return bad(e, "the directory is not where the end record says");
+                if (place.offset == 0 && place.size > 0)
+                        return bad(e, "the directory leaves no room for members");
                 if (place.size > LIMIT_ZIP_DIRECTORY)
                         return error_set(e, CAUSE_LIMIT, EFBIG,
                                 "its directory is larger than %" PRIu64 " bytes",

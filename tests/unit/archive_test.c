@@ -204,6 +204,36 @@ static void lies(void **state)
         zip_free(&z);
 }
 
+/* A directory with nothing before it: no member has a place. From no window may what lies before it be read.
+ */
+static void a_directory_alone(void **state)
+{
+        (void)state;
+        for (int zip64 = 0; zip64 < 2; zip64++) {
+                struct zip_maker z = {};
+                sample(&z, zip64, "");
+                struct zip_maker alone = {.p = z.p + z.directory_at, .n = z.n - z.directory_at};
+                uint64_t moved = z.directory_at, eocd = z.eocd_at - moved;
+                if (zip64) {
+                        memset(alone.p + eocd - 20 - 56 + 48, 0, 8); /* where the directory is */
+                        uint64_t record = eocd - 20 - 56;
+                        memcpy(alone.p + eocd - 20 + 8, &record, 8);
+                } else {
+                        memset(alone.p + eocd + 16, 0, 4);
+                }
+                for (uint64_t first = 0; first <= alone.n; first++) {
+                        struct archive_directory d = {};
+                        uint64_t start = first;
+                        while (read_at(&alone, start, &no_limits, &d) == 0) {
+                                assert_true(d.need_start > 0 && d.need_start < start);
+                                start = d.need_start;
+                        }
+                        assert_int_equal(e.cause, CAUSE_BAD_ZIP);
+                }
+                zip_free(&z);
+        }
+}
+
 static void limits_are_kept(void **state)
 {
         (void)state;
@@ -263,6 +293,7 @@ int main(void)
                 cmocka_unit_test(members_in_another_order_than_the_directory),
                 cmocka_unit_test(every_byte_altered),
                 cmocka_unit_test(lies),
+                cmocka_unit_test(a_directory_alone),
                 cmocka_unit_test(limits_are_kept),
                 cmocka_unit_test(odd_names),
         };
