@@ -139,12 +139,14 @@ static int list_keys(struct pgp *p, struct error *e)
 
 static int engine_open(struct pgp *p, const char *home, struct error *e)
 {
+        /* gpg is in PATH: gpgconf, which GPGME else runs three times, is not asked */
+        (void)gpgme_set_global_flag("disable-gpgconf", "1");
         gpgme_check_version(NULL);
         gpgme_error_t err = gpgme_new(&p->ctx);
         if (!err)
                 err = gpgme_set_protocol(p->ctx, GPGME_PROTOCOL_OpenPGP);
         if (!err)
-                err = gpgme_ctx_set_engine_info(p->ctx, GPGME_PROTOCOL_OpenPGP, NULL, home);
+                err = pgp_set_home(p->ctx, home);
         if (!err)
                 err = gpgme_set_ctx_flag(p->ctx, "full-status", "1");
         if (!err)
@@ -400,13 +402,17 @@ int pgp_load_secret(struct pgp *p, const char *home, const struct secret *passph
 {
         const char *fingerprints[16];
         size_t n = 0;
+        bool primary = false;
         if (p->options.engine != ENGINE_AUTO)
                 return 0;
-        for (size_t i = 0; i < p->n_keys && n < ELEMENTSOF(fingerprints); i++)
-                if (p->keys[i].n_subkeys)
-                        fingerprints[n++] = p->keys[i].fingerprint;
+        for (size_t i = 0; i < p->n_keys; i++)
+                for (size_t j = 0; j < p->keys[i].n_subkeys && n < ELEMENTSOF(fingerprints); j++) {
+                        fingerprints[n] = p->keys[i].subkeys[j].fingerprint;
+                        primary |= streq(fingerprints[n++], p->keys[i].fingerprint);
+                }
         struct pgp_secret *secret = NULL;
-        int r = pgp_export(home, fingerprints, n, passphrase, p->key_ids.v, p->key_ids.n, &secret, e);
+        int r = pgp_export(
+                home, fingerprints, n, primary, passphrase, p->key_ids.v, p->key_ids.n, &secret, e);
         if (r < 0)
                 return r;
         pgp_secret_free(p->secret);

@@ -4,11 +4,22 @@
 #include "pgp_export.h"
 
 #include <errno.h>
-#include <gpgme.h>
 #include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "str.h"
+
 #define EXPORT_MOST (256 * KIB)
+#define PATTERNS_MOST 16
+
+gpgme_error_t pgp_set_home(gpgme_ctx_t ctx, const char *home)
+{
+        const char *set = getenv("GNUPGHOME");
+        return set && streq(set, home) ? 0
+                                       : gpgme_ctx_set_engine_info(ctx, GPGME_PROTOCOL_OpenPGP, NULL, home);
+}
 
 struct sink {
         struct secret data;
@@ -40,8 +51,8 @@ static gpgme_error_t on_passphrase(void *arg, const char *hint, const char *info
                        : 0;
 }
 
-static gpgme_error_t export_into(
-        const char *home, const char *const *fingerprints, const struct secret *passphrase, struct sink *sink)
+static gpgme_error_t export_into(const char *home, const char **patterns, gpgme_export_mode_t mode,
+        const struct secret *passphrase, struct sink *sink)
 {
         gpgme_ctx_t ctx = NULL;
         gpgme_data_t data = NULL;
@@ -51,14 +62,9 @@ static gpgme_error_t export_into(
                 const struct secret *in;
                 void *out;
         } arg = {.in = passphrase};
-        /* Not const in the interface, for no reason. */
-        union {
-                const char *const *in;
-                const char **out;
-        } patterns = {.in = fingerprints};
         gpgme_error_t err = gpgme_new(&ctx);
         if (!err)
-                err = gpgme_ctx_set_engine_info(ctx, GPGME_PROTOCOL_OpenPGP, NULL, home);
+                err = pgp_set_home(ctx, home);
         if (!err)
                 err = gpgme_set_pinentry_mode(ctx, GPGME_PINENTRY_MODE_LOOPBACK);
         if (!err)
@@ -66,7 +72,7 @@ static gpgme_error_t export_into(
         if (!err) {
                 gpgme_set_passphrase_cb(ctx, on_passphrase, arg.out);
                 gpgme_set_offline(ctx, 1);
-                err = gpgme_op_export_ext(ctx, patterns.out, GPGME_EXPORT_MODE_SECRET, data);
+                err = gpgme_op_export_ext(ctx, patterns, mode, data);
         }
         if (data)
                 gpgme_data_release(data);
@@ -82,16 +88,22 @@ static __attribute__((noinline)) void wipe_stack(void)
         OPENSSL_cleanse(area, sizeof(area));
 }
 
-int pgp_export(const char *home, const char *const *fingerprints, size_t n, const struct secret *passphrase,
-        char *const *wanted, size_t n_wanted, struct pgp_secret **ret, struct error *e)
+int pgp_export(const char *home, const char *const *fingerprints, size_t n, bool primary,
+        const struct secret *passphrase, char *const *wanted, size_t n_wanted, struct pgp_secret **ret,
+        struct error *e)
 {
-        const char *patterns[17] = {};
+        const char *patterns[PATTERNS_MOST + 1] = {};
+        char exact[PATTERNS_MOST][72]; /* "!": this very subkey */
         struct sink sink = {};
         if (pgp_secret_init() < 0 || secret_alloc(EXPORT_MOST, &sink.data) < 0)
                 return error_set(e, CAUSE_HELPER, ENOMEM, "there is no safe memory for the key");
-        memcpy(patterns, fingerprints, MIN(n, ELEMENTSOF(patterns) - 1) * sizeof(*patterns));
+        for (size_t i = 0; i < n && i < PATTERNS_MOST; i++) {
+                snprintf(exact[i], sizeof(exact[i]), "%s%s", fingerprints[i], primary ? "" : "!");
+                patterns[i] = exact[i];
+        }
         sink.data.len = 0;
-        gpgme_error_t err = export_into(home, patterns, passphrase, &sink);
+        gpgme_error_t err = export_into(home, patterns,
+                primary ? GPGME_EXPORT_MODE_SECRET : GPGME_EXPORT_MODE_SECRET_SUBKEY, passphrase, &sink);
         wipe_stack();
         int r;
         if (err || sink.full)

@@ -118,10 +118,10 @@ void pgp_pair_open(struct pgp_pair *p)
         hex_encode(p->key_id, 8, hex);
         snprintf(home, sizeof(home), "%s/czar", p->home);
         size_t n;
-        const char *fingerprint = pgp_keys(p->fast, &n)[0].fingerprint;
+        const char *fingerprint = pgp_keys(p->fast, &n)[0].subkeys[0].fingerprint;
         struct secret none = {.p = (char[]){""}};
         struct error e = {};
-        must(pgp_export(home, &fingerprint, 1, &none, wanted, 1, &p->secret, &e) == 0 &&
+        must(pgp_export(home, &fingerprint, 1, false, &none, wanted, 1, &p->secret, &e) == 0 &&
                         pgp_secret_count(p->secret) == 1,
                 "no secret key");
 }
