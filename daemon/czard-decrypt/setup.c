@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "sandbox.h"
 #include "str.h"
@@ -104,9 +105,15 @@ static int run_gpgconf(const char *home, const char *argument, const char *argum
 /* Where gpg will look for its agent. Usually in the home; but where /run/user/UID exists, as for someone who
  * is logged in, every GnuPG program makes a folder for this home below /run/user/UID/gnupg and wants it
  * there, and there is no option against it (_gnupg_socketdir_internal() in its common/homedir.c). When it may
- * not, as in our sandbox, it makes do with the home. */
+ * not, as in our sandbox, it makes do with the home. gpgconf is asked only where that can be. */
 static int find_socket(const char *home, char *ret, size_t size, struct error *e)
 {
+        char folder[64];
+        snprintf(folder, sizeof(folder), "/run/user/%u", (unsigned)geteuid());
+        if (access(folder, F_OK) < 0) {
+                snprintf(ret, size, "%s/S.gpg-agent", home);
+                return 0;
+        }
         if (run_gpgconf(home, "--list-dirs", "agent-socket", ret, size) < 0)
                 return error_set(e, CAUSE_HELPER, EIO, "gpgconf cannot be run; is GnuPG installed?");
         ret[strcspn(ret, "\n")] = 0;
