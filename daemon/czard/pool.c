@@ -98,6 +98,14 @@ static void set_state(struct worker *w, enum worker_state next)
         w->heard_usec = uv_now(w->pool->loop) * USEC_PER_MSEC;
 }
 
+static unsigned n_starting(const struct pool *p)
+{
+        unsigned n = 0;
+        for (const struct worker *w = p->workers; w; w = w->next)
+                n += w->state == WORKER_STARTING;
+        return n;
+}
+
 static int start_worker(struct pool *p, struct error *e);
 
 /* The first worker has failed, and not for the key's sake: another is started before anyone is told. */
@@ -108,11 +116,12 @@ static bool first_tries_again(struct pool *p, enum cause cause)
                start_worker(p, &e) >= 0;
 }
 
-/* Workers do not come up at all: those who wait are told, and try again later. */
+/* Workers do not come up at all: those who wait are told, and try again later. Of several that start together
+ * the last one counts. */
 static void count_failed_start(struct pool *p, const char *why)
 {
         struct error e = {};
-        if (++p->failed_starts < FAILED_STARTS)
+        if (n_starting(p) > 0 || ++p->failed_starts < FAILED_STARTS)
                 return;
         p->failed_starts = 0;
         error_set(&e, CAUSE_HELPER, EIO, "no czard-decrypt comes up: %s", why);
@@ -286,12 +295,14 @@ static struct worker *idle_worker(struct pool *p)
         return NULL;
 }
 
-static bool starting(const struct pool *p)
+/* As many as the claims that still wait could use, all at once. But nobody knows what the first one finds. */
+static unsigned n_wanted(const struct pool *p)
 {
-        for (const struct worker *w = p->workers; w; w = w->next)
-                if (w->state == WORKER_STARTING)
-                        return true;
-        return false;
+        unsigned starting = n_starting(p), claims = 0, room = MAX(p->spec.workers, p->n) - p->n;
+        for (const struct claim *c = p->claims; c; c = c->next)
+                claims++;
+        bool first = !*p->template && starting > 0;
+        return first || claims <= starting ? 0 : MIN(claims - starting, room);
 }
 
 static void serve_claims(struct pool *p)
@@ -300,14 +311,16 @@ static void serve_claims(struct pool *p)
         while (p->claims && (w = idle_worker(p)))
                 grant(p, w);
         uint64_t now = uv_now(p->loop) * USEC_PER_MSEC;
-        bool too_soon = p->last_death_usec != 0 && now < p->last_death_usec + RESTART_USEC;
-        if (!p->claims || p->n >= p->spec.workers || too_soon || starting(p))
+        if (p->last_death_usec != 0 && now < p->last_death_usec + RESTART_USEC)
                 return;
-        struct error e = {};
-        if (start_worker(p, &e) < 0) {
+        for (unsigned n = n_wanted(p); n > 0; n--) {
+                struct error e = {};
+                if (start_worker(p, &e) >= 0)
+                        continue;
                 journal_event(EVENT_HELPER_DIED, &(struct journal_fields){.cause = e.cause}, "%s", e.text);
                 p->last_death_usec = now;
                 count_failed_start(p, e.text);
+                return;
         }
 }
 
