@@ -84,9 +84,10 @@ static const char *const sql_text[SQL_MAX] = {
                 "size = excluded.size, plain_size = excluded.plain_size, sha256 = excluded.sha256, "
                 "checks = excluded.checks, cause = excluded.cause, detail = excluded.detail, "
                 "attempts = excluded.attempts",
-        [SQL_MEMBERS] = "SELECT object_id, name, path, course, \"table\", failed, state, size, plain_size, "
-                        "sha256, checks, cause, detail, attempts FROM member WHERE object_id = ?1 "
-                        "AND path >= ?2 ORDER BY path, rowid",
+        [SQL_MEMBERS] = "SELECT " LEDGER_MEMBER_COLUMNS " FROM member WHERE object_id = ?1 AND path >= ?2 "
+                        "ORDER BY path, rowid",
+        [SQL_OBJECTS_ALL] = "SELECT id, " LEDGER_OBJECT_COLUMNS " FROM object",
+        [SQL_MEMBERS_ALL] = "SELECT " LEDGER_MEMBER_COLUMNS " FROM member",
         [SQL_MEMBERS_DELETE] = "DELETE FROM member WHERE object_id = ?1",
         /* ?1 sha256, ?2 size, ?3 org, ?4 category, ?5 PUBLISHED, ?6 GONE. Only where the members are those of
          * what is staged: while a replaced snapshot is made anew its rows speak of another folder. Snapshot

@@ -25,6 +25,8 @@ enum ledger_sql {
         SQL_MEMBERS,
         SQL_MEMBERS_DELETE,
         SQL_FIND_PLAINTEXT,
+        SQL_OBJECTS_ALL,
+        SQL_MEMBERS_ALL,
         SQL_MAX
 };
 
@@ -96,6 +98,11 @@ enum cause ledger_row_cause(struct ledger_row *r);
         "first_seen, published_at"
 /* The row at s, id first. 0 or -EUCLEAN. */
 int ledger_object_read(sqlite3_stmt *s, struct ledger_object *ret, struct error *e);
+
+#define LEDGER_MEMBER_COLUMNS                                                                                \
+        "object_id, name, path, course, \"table\", failed, state, size, plain_size, sha256, checks, cause, " \
+        "detail, attempts"
+int ledger_member_read(sqlite3_stmt *s, struct ledger_member *ret, struct error *e);
 
 /* The least string greater than every key that begins with prefix, by bytes. */
 #define LEDGER_PREFIX_END (1025 + 4)

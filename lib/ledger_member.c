@@ -30,7 +30,7 @@ int ledger_member_save(struct ledger *l, const struct ledger_member *m, struct e
         return ledger_step(l, s, "writing", e);
 }
 
-static int read_member(sqlite3_stmt *s, struct ledger_member *ret, struct error *e)
+int ledger_member_read(sqlite3_stmt *s, struct ledger_member *ret, struct error *e)
 {
         struct ledger_member m = {};
         struct ledger_row row = {.s = s};
@@ -74,7 +74,7 @@ int ledger_members_from(struct ledger *l, int64_t object_id, const char *path, l
                 return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that value");
         while ((r = ledger_step(l, s, "reading", e)) == 1) {
                 struct ledger_member m;
-                r = read_member(s, &m, e);
+                r = ledger_member_read(s, &m, e);
                 if (r == 0)
                         r = each(&m, arg);
                 if (r != 0)

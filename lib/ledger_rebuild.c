@@ -474,31 +474,3 @@ int ledger_rebuild(
                 *ret = b.count;
         return r;
 }
-
-/* --- is it damaged? --- */
-
-static int no_member(struct ledger_member *m, void *arg)
-{
-        (void)m;
-        (void)arg;
-        return 0;
-}
-
-struct look {
-        struct ledger *l;
-        struct error *e;
-};
-
-static int look_at_members(struct ledger_object *o, void *arg)
-{
-        struct look *look = arg;
-        return o->is_zip ? ledger_members(look->l, o->id, no_member, NULL, look->e) : 0;
-}
-
-int ledger_check_rows(struct ledger *l, struct error *e)
-{
-        struct look look = {.l = l, .e = e};
-        struct ledger_filter all = {};
-        int r = ledger_check(l, e);
-        return r < 0 ? r : ledger_each(l, &all, look_at_members, &look, e);
-}

@@ -26,6 +26,3 @@ int ledger_rebuild(
 
 /* The fact "left-out:ID" of an archive: members that a filter left out are not in the rebuilt ledger. */
 void ledger_left_out_name(int64_t object_id, char ret[48]);
-
-/* Pages, and every row of it: 0 or -EUCLEAN. */
-int ledger_check_rows(struct ledger *l, struct error *e);

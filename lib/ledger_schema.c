@@ -271,7 +271,7 @@ int ledger_open_readonly(const char *state_dir, struct ledger **ret, struct erro
         return 0;
 }
 
-int ledger_check(struct ledger *l, struct error *e)
+static int check_pages(struct ledger *l, struct error *e)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         if (sqlite3_prepare_v2(l->db, "PRAGMA quick_check(1)", -1, &s, NULL) != SQLITE_OK ||
@@ -281,6 +281,35 @@ int ledger_check(struct ledger *l, struct error *e)
         if (!text || !streq(text, "ok"))
                 return error_set(e, CAUSE_IO, EUCLEAN, "%s: %s", l->file, text ? text : "damaged");
         return 0;
+}
+
+/* Sound pages may hold values that are none of ours. */
+static int check_objects(struct ledger *l, struct error *e)
+{
+        _cleanup_reset_ sqlite3_stmt *s = NULL;
+        struct ledger_object o;
+        int r = ledger_prepared(l, SQL_OBJECTS_ALL, &s, e);
+        while (r == 0 && (r = ledger_step(l, s, "reading", e)) == 1)
+                r = ledger_object_read(s, &o, e);
+        return r;
+}
+
+static int check_members(struct ledger *l, struct error *e)
+{
+        _cleanup_reset_ sqlite3_stmt *s = NULL;
+        struct ledger_member m;
+        int r = ledger_prepared(l, SQL_MEMBERS_ALL, &s, e);
+        while (r == 0 && (r = ledger_step(l, s, "reading", e)) == 1)
+                r = ledger_member_read(s, &m, e);
+        return r;
+}
+
+int ledger_check(struct ledger *l, struct error *e)
+{
+        int r = check_pages(l, e);
+        if (r == 0)
+                r = check_objects(l, e);
+        return r == 0 ? check_members(l, e) : r;
 }
 
 static int move_file(int dir_fd, const char *stamp, const char *suffix, struct error *e)

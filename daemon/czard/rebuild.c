@@ -22,7 +22,7 @@ static int open_checked(struct director *d, struct error *e)
         int r = ledger_open(d->config->state_dir, &d->ledger, e);
         if (r < 0)
                 return r;
-        r = ledger_check_rows(d->ledger, e);
+        r = ledger_check(d->ledger, e);
         if (r < 0)
                 d->ledger = ledger_free(d->ledger);
         return r;
@@ -85,7 +85,7 @@ int rebuild_open_ledger(struct director *d, struct error *e)
 void rebuild_if_damaged(struct director *d)
 {
         struct error e = {}, moved = {};
-        if (d->stopping || ledger_check_rows(d->ledger, &e) != -EUCLEAN)
+        if (d->stopping || ledger_check(d->ledger, &e) != -EUCLEAN)
                 return;
         /* The connection keeps the file it has open; nothing is written to it any more that counts. */
         if (ledger_set_aside(d->config->state_dir, &moved) < 0)

@@ -62,7 +62,7 @@ static bool rebuild(struct ledger_rebuilt *ret)
                 return false;
         }
         struct ledger_filter all = {};
-        r = ledger_check_rows(ledger, &e);
+        r = ledger_check(ledger, &e);
         assert(r == 0);
         r = ledger_each(ledger, &all, check_object, &objects, &e);
         assert(r == 0 && objects == ret->objects && objects <= ret->lines &&

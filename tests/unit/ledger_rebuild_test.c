@@ -385,10 +385,10 @@ static void rows_that_cannot_be_are_damage(void **state)
                 append_member(&p, "1", "Ux-c-r-auth_user-prod-analytics.sql", 1, 10);
                 append_zip(&p, "published", "1");
                 rebuild(&p);
-                assert_int_equal(ledger_check_rows(f->l, NULL), 0);
+                assert_int_equal(ledger_check(f->l, NULL), 0);
                 meddle(f, damages[i]);
                 struct error e = {};
-                if (ledger_check_rows(f->l, &e) != -EUCLEAN || e.err != EUCLEAN)
+                if (ledger_check(f->l, &e) != -EUCLEAN || e.err != EUCLEAN)
                         fail_msg("not found: %s", damages[i]);
                 f->l = ledger_free(f->l);
                 assert_int_equal(ledger_set_aside(f->dir, NULL), 0);
