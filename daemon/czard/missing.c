@@ -84,6 +84,25 @@ static bool snapshot_wrong(struct missing *m, const struct ledger_object *o, uns
         return !l.more;
 }
 
+static int on_claim(struct ledger_object *other, void *arg)
+{
+        const struct ledger_object *o = arg;
+        return other->id != o->id && streq(other->path, o->path);
+}
+
+/* The other spelling of an opt-in key is on its way to the same folder. After a crash that may hold the new
+ * files already, with no record of it; whose it is shows once the other is through. */
+static bool is_claimed(struct director *d, struct ledger_object *o)
+{
+        struct ledger_filter f = {.states = BIT(OBJECT_NEW) | BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING) |
+                                            BIT(OBJECT_RETRY),
+                .categories = BIT(CATEGORY_EMAIL_OPT_IN),
+                .org = o->org,
+                .since = o->date,
+                .until = o->date};
+        return o->category == CATEGORY_EMAIL_OPT_IN && ledger_each(d->ledger, &f, on_claim, o, NULL) != 0;
+}
+
 /* True: done with it. */
 static bool look_at(struct missing *m, int64_t id, unsigned *left)
 {
@@ -91,7 +110,7 @@ static bool look_at(struct missing *m, int64_t id, unsigned *left)
         struct ledger_object o;
         const char *wrong = NULL;
         if (ledger_get(d->ledger, id, &o, NULL) < 0 || o.state != OBJECT_PUBLISHED ||
-                queue_busy(d->queue, id))
+                queue_busy(d->queue, id) || is_claimed(d, &o))
                 return true;
         (*left)--;
         if (!o.is_zip)

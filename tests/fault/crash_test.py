@@ -99,6 +99,7 @@ class CrashBase(Base):
         self.scenarios = {"first": self.folder / "first"}
         self.make_done()
         self.make_again()
+        self.make_spelled()
         self.make_lost()
 
     def keep(self, p, name):
@@ -130,6 +131,29 @@ class CrashBase(Base):
                 kept.parent.mkdir(exist_ok=True)
                 subprocess.run(["cp", "-a", old / path, kept], check=True)
             self.keep(p, "again")
+
+    def make_spelled(self):
+        """Everything is staged, and then the opt-in archive came with other content in the other spelling of its key: it
+        gets the other's folder. (The content is a database archive: with other members, so that the two can be told apart.)"""
+        other = next(o for o in self.facts["objects"] if o["category"] == "database")
+        wins, loses = ([o for o in self.facts["objects"] if o["category"] == "email-opt-in" and bool(o.get("superseded")) == lost][-1]
+                       for lost in (False, True))
+        with CrashPlace(self) as p:
+            p.begin("done")
+            for part in ("", ".meta"):
+                source = self.folder / "other" / "buckets" / part / other["bucket"] / other["key"]
+                target = p.folder / "buckets" / part / loses["bucket"] / loses["key"]
+                target.unlink(missing_ok=True)
+                if source.exists():
+                    shutil.copyfile(source, target)
+            modified = wins["last_modified"] + 3600
+            os.utime(p.folder / "buckets" / loses["bucket"] / loses["key"], (modified, modified))
+            folder = p.folder / "expected" / wins["path"]
+            kept = folder.parent / ".replaced" / f"{wins['date']}-{self.etags[wins['path']].strip(chr(34))}"
+            kept.parent.mkdir()
+            folder.rename(kept)
+            subprocess.run(["cp", "-a", self.folder / "other" / "expected" / other["path"], folder], check=True)
+            self.keep(p, "spelled")
 
     def make_lost(self):
         """Everything is staged, but the ledger is damaged."""
@@ -241,15 +265,34 @@ def functions(who, frames):
     return " < ".join(name.split(".")[0] for name in lines) or "?"
 
 
+def after_exchange(notes):
+    """Killed at each site from the exchange of the two folders to its record: whose the folder is nobody has noted yet."""
+    begin = next(n for n, (key, _, path, _) in enumerate(notes) if key.startswith("renameat2") and "email-opt-in" in path)
+    end = next(n for n, (key, _, path, _) in enumerate(notes) if n > begin and key.startswith("fdatasync") and "ledger" in path)
+    seen, rows, known = Counter(key for key, *_ in notes[:begin]), [], set()
+    for key, _, path, frames in notes[begin:end + 1]:
+        seen[key] += 1
+        if key in known and not FULL:
+            continue
+        known.add(key)
+        where = f"{key.split(':')[0]} {path.rsplit('/', 1)[-1][-24:]} by {functions('czard', frames)}"
+        rows.append(Row("spelled", "czard", key, seen[key], "", where))
+    print(f"spelled: {len(rows)} sites from the exchange on")
+    return rows
+
+
 def find_rows(base):
     rows, errors, known = [], 0, set()
-    for scenario, who in [("first", "czard"), ("again", "czard"), ("lost", "czard"), ("first", "czard-decrypt")]:
+    for scenario, who in [("first", "czard"), ("again", "czard"), ("lost", "czard"), ("spelled", "czard"), ("first", "czard-decrypt")]:
         with CrashPlace(base) as p:
             p.begin(scenario)
             notes = p.faulty(who=who)
             assert p.last.code == 0, p.last
             whole(p, f"{scenario}, with the preload")
             assert not p.problems, p.problems
+        if scenario == "spelled":
+            rows += after_exchange(notes)
+            continue
         seen = Counter()
         for key, _, path, frames in notes:
             seen[key] += 1
