@@ -25,12 +25,14 @@ bool wants_series(const struct config *c, const char *org, enum category categor
                (category != CATEGORY_EVENTS || strv_has(&p->spec.sites, site));
 }
 
-bool wants_object(const struct config *c, const struct ledger_object *o, int64_t now, const char **ret_why)
+bool wants_object(const struct config *c, const struct ledger_object *o, int64_t now, const char **ret_why,
+        struct error *ret_unsafe)
 {
         const struct config_package *p = config_find_package(c, o->org);
         const char *why = NULL;
         struct package_item item;
-        int day, r = p ? package_parse_key(&p->spec, o->bucket, o->key, &item, NULL) : -ENOENT;
+        struct error e = {};
+        int day, r = p ? package_parse_key(&p->spec, o->bucket, o->key, &item, &e) : -ENOENT;
         if (!p)
                 why = "no [package] section for its organisation";
         else if (!(p->spec.categories & BIT(o->category)))
@@ -45,6 +47,8 @@ bool wants_object(const struct config *c, const struct ledger_object *o, int64_t
                 why = "older than since";
         else if (o->category == CATEGORY_EVENTS && is_older_than(o->date, c->staging.keep_days_usec, now))
                 why = "older than keep_days";
+        if (ret_unsafe)
+                *ret_unsafe = r == -EBADMSG ? e : (struct error){};
         if (why && ret_why)
                 *ret_why = why;
         return !why;

@@ -10,15 +10,12 @@
 #include <time.h>
 
 #include "fetch.h"
+#include "listings.h"
 #include "objects.h"
 #include "plan.h"
 #include "runs.h"
 #include "str.h"
-#include "timespan.h"
 #include "wants.h"
-
-#define LISTINGS_MOST 4096
-#define LOOK_BACK_DAYS 30
 
 struct listing {
         const struct config_package *package;
@@ -55,7 +52,8 @@ static int add_due(struct plan *p, const struct ledger_object *o)
 
 static bool is_wanted(const struct plan *p, const struct ledger_object *o)
 {
-        return wants_object(p->c->config, o, p->now, NULL);
+        struct error unsafe;
+        return wants_object(p->c->config, o, p->now, NULL, &unsafe) && unsafe.cause == CAUSE_NONE;
 }
 
 /* --- what the ledger has --- */
@@ -78,9 +76,8 @@ static int add_ledger_due(struct plan *p)
 
 static int take_object(struct plan *p, const struct listing *l, const struct proto_object *from)
 {
-        struct package_item item;
         struct ledger_object o, known = {};
-        if (package_parse_key(&l->package->spec, l->bucket, from->key, &item, NULL) < 0)
+        if (listings_object(&l->package->spec, l->category, l->bucket, from->key, &o) < 0)
                 return 0;
         if (p->c->ledger && ledger_find(p->c->ledger, l->bucket, from->key, &known, NULL) == 0) {
                 /* The same one: then the ledger has said already whether it is due. */
@@ -95,95 +92,43 @@ static int take_object(struct plan *p, const struct listing *l, const struct pro
                                 return 0;
                         }
         }
-        o = (struct ledger_object){.size = from->size,
-                .last_modified = from->last_modified,
-                .category = item.category,
-                .is_zip = item.is_zip,
-                .plain_size = -1};
-        snprintf(o.bucket, sizeof(o.bucket), "%s", l->bucket);
-        snprintf(o.key, sizeof(o.key), "%s", from->key);
         snprintf(o.etag, sizeof(o.etag), "%s", from->etag);
-        snprintf(o.org, sizeof(o.org), "%s", l->package->spec.org);
-        snprintf(o.site, sizeof(o.site), "%s", item.site);
-        snprintf(o.date, sizeof(o.date), "%s", item.date);
-        snprintf(o.request, sizeof(o.request), "%s", item.request);
+        o.size = from->size;
+        o.last_modified = from->last_modified;
         snprintf(o.staged_etag, sizeof(o.staged_etag), "%s", known.staged_etag);
         return is_wanted(p, &o) ? add_due(p, &o) : 0;
 }
 
-/* As poll.c: the same name 30 days before sorts before everything that may have come late. */
-static void look_back(char *name)
-{
-        size_t n = strlen(name);
-        for (size_t i = n; i-- > 0;) {
-                int days;
-                if (i + 10 <= n && date_parse(name + i, &days) >= 0) {
-                        char date[11];
-                        date_format(days - LOOK_BACK_DAYS, date);
-                        memcpy(name + i, date, 10);
-                        name[i + 10] = 0;
-                        return;
-                }
-        }
-        *name = 0;
-}
+struct package_listings {
+        struct plan *plan;
+        const struct config_package *package;
+};
 
-static void add_listing(struct plan *p, const struct config_package *package,
-        const struct package_prefix *prefix, const char *year, bool from_newest)
+static int add_listing(const struct listing_spec *spec, void *arg)
 {
-        if (p->n_listings == LISTINGS_MOST)
-                return;
-        struct listing *l = &p->listings[p->n_listings++];
-        *l = (struct listing){.package = package, .category = prefix->category};
-        snprintf(l->bucket, sizeof(l->bucket), "%s", prefix->bucket);
-        snprintf(l->prefix, sizeof(l->prefix), "%s%s%s", prefix->prefix, year, *year ? "/" : "");
-        if (from_newest && p->c->ledger &&
-                ledger_last_key(p->c->ledger, l->bucket, l->prefix, l->start_after, NULL) >= 0)
-                look_back(l->start_after);
-}
-
-static void add_prefix(
-        struct plan *p, const struct config_package *package, const struct package_prefix *prefix)
-{
-        char first[1025] = "";
-        if (prefix->category != CATEGORY_EVENTS) {
-                add_listing(p, package, prefix, "", prefix->category == CATEGORY_DATABASE && !p->full);
-                return;
-        }
-        /* Without any known name the first poll lists everything. */
-        bool known = p->c->ledger &&
-                     ledger_last_key(p->c->ledger, prefix->bucket, prefix->prefix, first, NULL) >= 0 &&
-                     *first;
-        if (p->full || !known) {
-                add_listing(p, package, prefix, "", false);
-                return;
-        }
-        time_t now = (time_t)p->now;
-        struct tm tm;
-        gmtime_r(&now, &tm);
-        char year[8];
-        snprintf(year, sizeof(year), "%04d", tm.tm_year + 1900);
-        add_listing(p, package, prefix, year, false);
-        snprintf(year, sizeof(year), "%04d", tm.tm_year + 1899);
-        add_listing(p, package, prefix, year, true);
+        const struct package_listings *of = arg;
+        struct plan *p = of->plan;
+        struct listing *v = reallocarray(p->listings, p->n_listings + 1, sizeof(*v));
+        if (!v)
+                return -ENOMEM;
+        p->listings = v;
+        struct listing *l = &v[p->n_listings++];
+        *l = (struct listing){.package = of->package, .category = spec->category};
+        snprintf(l->bucket, sizeof(l->bucket), "%s", spec->bucket);
+        memcpy(l->prefix, spec->prefix, sizeof(l->prefix));
+        memcpy(l->start_after, spec->start_after, sizeof(l->start_after));
+        return 0;
 }
 
 static int add_listings(struct plan *p)
 {
         const struct config *c = p->c->config;
-        p->listings = calloc(LISTINGS_MOST, sizeof(*p->listings));
-        if (!p->listings)
-                return -ENOMEM;
-        for (size_t i = 0; i < c->n_packages; i++) {
-                struct package_prefix *prefixes = NULL;
-                size_t n = 0;
-                if (package_prefixes(&c->packages[i].spec, &prefixes, &n) < 0)
-                        return -ENOMEM;
-                for (size_t k = 0; k < n; k++)
-                        add_prefix(p, &c->packages[i], &prefixes[k]);
-                package_prefixes_free(prefixes, n);
+        int r = 0;
+        for (size_t i = 0; r == 0 && i < c->n_packages; i++) {
+                struct package_listings of = {p, &c->packages[i]};
+                r = listings_each(p->c->ledger, of.package, p->full, p->now, add_listing, &of);
         }
-        return 0;
+        return r;
 }
 
 static void listing_over(struct plan *p, struct listing *l, const struct proto_done *done)
@@ -310,7 +255,7 @@ int run_plan(struct ctl *c)
         }
         struct plan_undecided undecided = {};
         if (r == 0)
-                r = plan_drop(c, p.due, &p.n_due, &undecided);
+                r = plan_drop(c, p.due, &p.n_due, &undecided, &e);
         int status = r < 0 ? (e.cause ? ctl_fail(c, &e) : ctl_fail_text("out of memory"))
                            : show(&p, !offline, &undecided);
         free(p.listings);

@@ -12,5 +12,6 @@ struct plan_undecided {
 };
 
 /* Takes out of due what czard would not fetch after all: snapshots beyond keep_snapshots, unless one is the
- * last copy of a course, and of one date in two spellings the older. 0 or -ENOMEM. */
-int plan_drop(struct ctl *c, struct ledger_object *due, size_t *n, struct plan_undecided *ret);
+ * last copy of a course, and of one date in two spellings the older. 0 or -errno. */
+int plan_drop(
+        struct ctl *c, struct ledger_object *due, size_t *n, struct plan_undecided *ret, struct error *e);

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Polling. A poll is a set of listings; each listing is one prefix and ends well, or fails for this poll.
- * Pages go to the ledger as they come; when the last listing has ended the queue looks at what is due.
- *
- * A full poll lists every prefix whole and compares ETags: old keys can be rewritten. A cheap one lists the
- * current year of events whole, earlier years and weekly archives from 30 days before the newest known name,
- * and what has no order (rdx, opt-in) whole. */
+ * Pages go to the ledger as they come; when the last listing has ended the queue looks at what is due. */
 #include "poll.h"
 
 #include <errno.h>
@@ -14,6 +10,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "listings.h"
 #include "missing.h"
 #include "queue.h"
 #include "record.h"
@@ -27,7 +24,6 @@
  * for this one. */
 #define LIST_WAIT_USEC (1 * USEC_PER_MINUTE)
 #define MEMORY_WAIT_MSEC 1000 /* there was none for a request */
-#define LOOK_BACK_DAYS 30
 
 static const struct retry_policy list_retry = {500 * USEC_PER_MSEC, 20 * USEC_PER_SEC};
 
@@ -93,37 +89,19 @@ static void listing_ended(struct listing *l)
         }
 }
 
-static void fill_object(struct ledger_object *o, const struct listing *l, const struct proto_object *from,
-        const struct package_item *item)
-{
-        *o = (struct ledger_object){.size = from->size,
-                .last_modified = from->last_modified,
-                .category = item->category,
-                .is_zip = item->is_zip,
-                .plain_size = -1};
-        snprintf(o->bucket, sizeof(o->bucket), "%s", l->bucket);
-        snprintf(o->key, sizeof(o->key), "%s", from->key);
-        snprintf(o->etag, sizeof(o->etag), "%s", from->etag);
-        snprintf(o->org, sizeof(o->org), "%s", l->package->spec.org);
-        snprintf(o->site, sizeof(o->site), "%s", item->site);
-        snprintf(o->date, sizeof(o->date), "%s", item->date);
-        snprintf(o->request, sizeof(o->request), "%s", item->request);
-}
-
 static void take_object(struct listing *l, const struct proto_object *from)
 {
         struct poll *p = l->poll;
-        struct package_item item;
-        struct error e = {};
-        int r = package_parse_key(&l->package->spec, l->bucket, from->key, &item, &e);
-        if (r == -ENOENT)
-                return;
-        if (r < 0) /* ours, but unsafe: the queue rejects it */
-                item = (struct package_item){.category = l->category};
-        p->listed++;
         struct ledger_object o;
         enum listed what;
-        fill_object(&o, l, from, &item);
+        struct error e = {};
+        /* one that is ours, but unsafe, the queue rejects */
+        if (listings_object(&l->package->spec, l->category, l->bucket, from->key, &o) == -ENOENT)
+                return;
+        snprintf(o.etag, sizeof(o.etag), "%s", from->etag);
+        o.size = from->size;
+        o.last_modified = from->last_modified;
+        p->listed++;
         record_open(p->d);
         if (ledger_listed(p->d->ledger, &o, p->generation, &what, &e) < 0) {
                 pause_enter(p->d, PAUSE_STATE, e.cause, e.text);
@@ -234,85 +212,33 @@ static struct listing *listing_new(struct poll *p, const struct config_package *
 
 /* --- what to list --- */
 
-/* Names end in a date: the same name LOOK_BACK_DAYS earlier sorts before everything that may have come late.
- */
-static void look_back(char *name)
-{
-        size_t n = strlen(name);
-        for (size_t i = n; i-- > 0;) {
-                int days;
-                if (i + 10 <= n && date_parse(name + i, &days) >= 0) {
-                        char date[11];
-                        date_format(days - LOOK_BACK_DAYS, date);
-                        memcpy(name + i, date, 10);
-                        name[i + 10] = 0;
-                        return;
-                }
-        }
-        *name = 0;
-}
+struct package_listings {
+        struct poll *poll;
+        const struct config_package *package;
+};
 
-static void add_listing(struct poll *p, const struct config_package *package,
-        const struct package_prefix *prefix, const char *year, bool from_newest)
+static int add_listing(const struct listing_spec *spec, void *arg)
 {
-        if (record_bucket_blocked(p->d, prefix->bucket)) {
+        const struct package_listings *of = arg;
+        struct poll *p = of->poll;
+        if (record_bucket_blocked(p->d, spec->bucket)) {
                 p->complete = false;
-                return;
+                return 0;
         }
-        _cleanup_free_ char *full = str_printf("%s%s%s", prefix->prefix, year, *year ? "/" : "");
-        struct listing *l = full ? listing_new(p, package, prefix->category, prefix->bucket, full) : NULL;
-        if (!l) {
-                p->complete = false;
-                return;
-        }
-        struct error e = {};
-        if (from_newest && ledger_last_key(p->d->ledger, l->bucket, l->prefix, l->start_after, &e) >= 0)
-                look_back(l->start_after);
+        struct listing *l = listing_new(p, of->package, spec->category, spec->bucket, spec->prefix);
+        if (!l)
+                return -ENOMEM;
+        memcpy(l->start_after, spec->start_after, sizeof(l->start_after));
         l->whole = !*l->start_after;
         p->running++;
-}
-
-static void add_events(
-        struct poll *p, const struct config_package *package, const struct package_prefix *prefix)
-{
-        if (p->full) {
-                add_listing(p, package, prefix, "", false);
-                return;
-        }
-        /* Files of the last days of a year may come in the next one. */
-        time_t now = time(NULL);
-        struct tm tm;
-        gmtime_r(&now, &tm);
-        char year[8];
-        snprintf(year, sizeof(year), "%04d", tm.tm_year + 1900);
-        add_listing(p, package, prefix, year, false);
-        snprintf(year, sizeof(year), "%04d", tm.tm_year + 1899);
-        add_listing(p, package, prefix, year, true);
+        return 0;
 }
 
 static void add_package(struct poll *p, const struct config_package *package)
 {
-        struct package_prefix *prefixes = NULL;
-        size_t n = 0;
-        if (package_prefixes(&package->spec, &prefixes, &n) < 0) {
+        struct package_listings of = {p, package};
+        if (listings_each(p->d->ledger, package, p->full, (int64_t)time(NULL), add_listing, &of) < 0)
                 p->complete = false;
-                return;
-        }
-        for (size_t i = 0; i < n; i++)
-                switch (prefixes[i].category) {
-                case CATEGORY_EVENTS:
-                        add_events(p, package, &prefixes[i]);
-                        break;
-                case CATEGORY_DATABASE:
-                        add_listing(p, package, &prefixes[i], "", !p->full);
-                        break;
-                case CATEGORY_EMAIL_OPT_IN:
-                case CATEGORY_RDX:
-                case CATEGORY_MAX:
-                        add_listing(p, package, &prefixes[i], "", false);
-                        break;
-                }
-        package_prefixes_free(prefixes, n);
 }
 
 /* --- polls --- */

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "beyond.h"
 #include "cleanup.h"
-#include "last_copy.h"
 #include "record.h"
 #include "snapshot_widen.h"
 #include "str.h"
@@ -45,46 +45,29 @@ struct queue {
 
 /* --- what is wanted --- */
 
-struct newer {
-        const struct ledger_object *o;
-        char last[11];
-        uint64_t dates;
-};
-
-static int on_newer(struct ledger_object *other, void *arg)
+/* In doubt it has to wait. */
+static enum beyond beyond(const struct director *d, const struct ledger_object *o)
 {
-        struct newer *n = arg;
-        if (strcmp(other->date, n->o->date) > 0 && !streq(other->date, n->last)) {
-                memcpy(n->last, other->date, sizeof(n->last));
-                n->dates++;
-        }
-        return 0;
+        enum beyond b;
+        beyond_look(d->ledger, d->config, o, NULL, 0, &b, NULL);
+        return b;
 }
 
 static const char why_beyond[] = "older than keep_snapshots";
 
-/* Are there keep_snapshots newer ones already? What is pruned or forgotten counts: it was a snapshot of its
- * week. One that is staged stays up to date as long as it is there. */
-bool queue_is_beyond(const struct director *d, const struct ledger_object *o)
+/* *ret_why: why not (static storage). *ret_unsafe: it is, to be rejected. */
+static bool is_wanted(const struct director *d, const struct ledger_object *o, int64_t now,
+        const char **ret_why, struct error *ret_unsafe)
 {
-        uint64_t keep = d->config->staging.keep_snapshots;
-        if (keep == CONFIG_ALL || !o->is_zip || *o->staged_etag)
+        bool beaten;
+        *ret_why = NULL;
+        if (!wants_object(d->config, o, now, ret_why, ret_unsafe))
                 return false;
-        struct newer n = {.o = o};
-        struct ledger_filter f = {
-                .categories = BIT(o->category), .org = o->org, .since = o->date, .newest_first = true};
-        ledger_each(d->ledger, &f, on_newer, &n, NULL);
-        return n.dates >= keep;
-}
-
-bool queue_wants(const struct director *d, const struct ledger_object *o, const char **ret_why)
-{
-        const char *why = NULL;
-        if (wants_object(d->config, o, (int64_t)time(NULL), &why) && queue_is_beyond(d, o))
-                why = why_beyond;
-        if (ret_why)
-                *ret_why = why;
-        return !why;
+        if (beyond(d, o) == BEYOND_YES)
+                *ret_why = why_beyond;
+        else if (ledger_is_beaten(d->ledger, o, &beaten, NULL) == 0 && beaten)
+                *ret_why = LEDGER_OTHER_SPELLING;
+        return !*ret_why;
 }
 
 void replaced_name(const struct ledger_object *o, char ret[REPLACED_NAME_SIZE])
@@ -126,14 +109,6 @@ static int add(struct ids *ids, int64_t id)
         return 0;
 }
 
-/* One of ours by its key, but what the key says is no path for us. */
-static bool is_unsafe(const struct director *d, const struct ledger_object *o, struct error *e)
-{
-        const struct config_package *p = director_package(d, o->org);
-        struct package_item item;
-        return p && package_parse_key(&p->spec, o->bucket, o->key, &item, e) == -EBADMSG;
-}
-
 bool queue_tries_again(const struct director *d, const struct ledger_object *o)
 {
         return !d->options.once ||
@@ -146,19 +121,11 @@ static void consider(struct plan *plan, int64_t id)
         struct queue *q = plan->q;
         struct director *d = q->d;
         struct ledger_object o;
-        struct error e = {};
+        struct error unsafe;
         const char *why;
-        bool beaten;
         if (queue_busy(q, id) || ledger_get(d->ledger, id, &o, NULL) < 0)
                 return;
-        bool wanted = queue_wants(d, &o, &why);
-        if (why == why_beyond)
-                wanted = last_copy_look(d, &o) != LAST_COPY_NO;
-        if (wanted && ledger_is_beaten(d->ledger, &o, &beaten, NULL) == 0 && beaten) {
-                wanted = false;
-                why = LEDGER_OTHER_SPELLING;
-        }
-        if (!wanted) {
+        if (!is_wanted(d, &o, plan->now, &why, &unsafe)) {
                 if (o.state != OBJECT_IGNORED) {
                         snprintf(o.detail, sizeof(o.detail), "%s", why);
                         record_enter(d, &o, OBJECT_IGNORED);
@@ -169,8 +136,8 @@ static void consider(struct plan *plan, int64_t id)
                 o.detail[0] = 0;
                 record_enter(d, &o, OBJECT_NEW);
         }
-        if (is_unsafe(d, &o, &e)) {
-                record_failed(d, &o, e.cause, e.text, 0);
+        if (unsafe.cause != CAUSE_NONE) {
+                record_failed(d, &o, unsafe.cause, unsafe.text, 0);
                 return;
         }
         if (o.state == OBJECT_RETRY && o.next_try > plan->now && o.next_try <= plan->now + WAIT_MOST_SEC) {
@@ -277,12 +244,12 @@ void queue_watch_pause(struct queue *q)
 /* Those before it have been fetched since it was planned: is it still due? */
 static bool is_due(struct director *d, struct ledger_object *o)
 {
-        enum last_copy last = queue_is_beyond(d, o) ? last_copy_look(d, o) : LAST_COPY_YES;
-        if (last == LAST_COPY_NO) {
+        enum beyond b = beyond(d, o);
+        if (b == BEYOND_YES) {
                 snprintf(o->detail, sizeof(o->detail), "%s", why_beyond);
                 record_enter(d, o, OBJECT_IGNORED);
         }
-        return last == LAST_COPY_YES || last == LAST_COPY_UNKNOWN;
+        return b != BEYOND_YES && b != BEYOND_WAITS;
 }
 
 static void start(struct queue *q, int64_t id, unsigned *running)

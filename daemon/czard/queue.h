@@ -53,13 +53,6 @@ struct queue_progress {
 };
 void queue_progress(const struct queue *q, struct queue_progress *ret);
 
-/* Does the configuration want this object? *ret_why says why not (static storage). */
-bool queue_wants(const struct director *d, const struct ledger_object *o, const char **ret_why);
-
-/* Is it an archive that is not staged, with keep_snapshots newer ones? Then it is wanted only for the last
- * copy of a course. */
-bool queue_is_beyond(const struct director *d, const struct ledger_object *o);
-
 /* Where a replaced version goes, relative to its folder: ".replaced/DATE-ETAG" (FILE-ETAG without a date). */
 #define REPLACED_NAME_SIZE 384
 void replaced_name(const struct ledger_object *o, char ret[REPLACED_NAME_SIZE]);

@@ -5,8 +5,8 @@
  * goes on at the members that are missing. */
 #include <stdlib.h>
 
+#include "beyond.h"
 #include "cleanup.h"
-#include "last_copy.h"
 #include "record.h"
 #include "room.h"
 #include "str.h"
@@ -90,12 +90,29 @@ static void on_message(void *arg, struct message *m)
         }
 }
 
-/* One beyond keep_snapshots was begun only to see whether it has the last copy of a course. */
+/* Which courses it has is kept, for archives beyond keep_snapshots: also for the later ones they are compared
+ * with. */
+static void learn_courses(struct snapshot *s)
+{
+        struct director *d = s->job.d;
+        _cleanup_(strv_done) struct strv courses = {};
+        struct error e = {};
+        if (s->job.o.category != CATEGORY_DATABASE || snapshot_courses(s, &courses) < 0)
+                return;
+        record_open(d);
+        if (beyond_learn(d->ledger, &s->job.o, &courses, &e) < 0)
+                pause_enter(d, PAUSE_STATE, e.cause, e.text);
+}
+
+/* One beyond keep_snapshots was begun only to see whether it has the last copy of a course. In doubt it has.
+ */
 static bool is_due(struct snapshot *s)
 {
         struct ledger_object *o = &s->job.o;
-        last_copy_learn(s);
-        if (!queue_is_beyond(s->job.d, o) || last_copy_look(s->job.d, o) == LAST_COPY_YES)
+        enum beyond beyond;
+        learn_courses(s);
+        beyond_look(s->job.d->ledger, s->job.d->config, o, NULL, 0, &beyond, NULL);
+        if (beyond != BEYOND_YES)
                 return true;
         snprintf(o->detail, sizeof(o->detail), "older than keep_snapshots, and newer ones have its courses");
         record_enter(s->job.d, o, OBJECT_IGNORED);

@@ -97,6 +97,8 @@ int snapshot_take_entries(struct snapshot *s, const struct proto_entries *page, 
 /* All entries are there: each becomes WANTED, IGNORED or REJECTED, and the sums for the progress are made. 0
  * or -errno. */
 int snapshot_classify(struct snapshot *s, struct error *e);
+/* Adds the courses that it has, failed exports left out; doubles are possible. 0 or -ENOMEM. */
+int snapshot_courses(const struct snapshot *s, struct strv *ret);
 /* REJECTED, in the ledger and in the journal. */
 void snapshot_reject_member(struct snapshot *s, struct member *m, enum cause cause, const char *detail);
 /* Its row in the ledger, as it is now. */

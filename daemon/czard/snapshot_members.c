@@ -39,6 +39,24 @@ int snapshot_take_entries(struct snapshot *s, const struct proto_entries *page, 
         return 0;
 }
 
+int snapshot_courses(const struct snapshot *s, struct strv *ret)
+{
+        struct package_member parsed;
+        char last[sizeof(parsed.course)] = "";
+        int r = 0;
+        for (size_t i = 0; r >= 0 && i < s->n_members; i++) {
+                if (package_parse_member(*s->top ? s->top : NULL, s->members[i].entry.name, s->max_name,
+                            &parsed, NULL) < 0)
+                        continue;
+                /* neighbours mostly are of one course */
+                if (!*parsed.course || parsed.failed || streq(parsed.course, last))
+                        continue;
+                snprintf(last, sizeof(last), "%s", parsed.course);
+                r = strv_add(ret, parsed.course);
+        }
+        return r;
+}
+
 void snapshot_save_member(struct snapshot *s, struct member *m)
 {
         static const enum object_state states[] = {[MEMBER_WANTED] = OBJECT_NEW,

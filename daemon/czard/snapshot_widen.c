@@ -6,11 +6,13 @@
 #include "snapshot_widen.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "cleanup.h"
 #include "ledger_rebuild.h"
 #include "record.h"
 #include "str.h"
+#include "wants.h"
 
 #define FACT LEDGER_FILTERED_BY
 
@@ -43,7 +45,7 @@ static int widen(struct director *d, int64_t id, struct error *e)
         int r = ledger_get(d->ledger, id, &o, e);
         struct look l = {.package = r < 0 ? NULL : director_package(d, o.org)};
         if (r < 0 || !l.package || !o.is_zip || !streq(o.staged_etag, o.etag) || queue_busy(d->queue, id) ||
-                !queue_wants(d, &o, NULL))
+                !wants_object(d->config, &o, (int64_t)time(NULL), NULL, NULL))
                 return r;
         r = left_out_unknown(d, id, &l.wanted, e);
         if (r >= 0 && !l.wanted)

@@ -567,23 +567,25 @@ static void test_wants(void **state)
                 .site = "edx",
                 .date = "2024-03-18"};
         const char *why = NULL;
-        assert_true(wants_object(&c, &o, NOW, &why));
+        struct error unsafe = {.cause = CAUSE_IO};
+        assert_true(wants_object(&c, &o, NOW, &why, NULL));
         p.since++;
-        assert_false(wants_object(&c, &o, NOW, &why));
+        assert_false(wants_object(&c, &o, NOW, &why, NULL));
         assert_string_equal(why, "older than since");
         p.since = 0;
         c.staging.keep_days_usec = 30 * USEC_PER_DAY;
-        assert_false(wants_object(&c, &o, NOW, &why));
-        assert_true(wants_object(&c, &o, INT64_C(19830) * 86400, &why));
+        assert_false(wants_object(&c, &o, NOW, &why, NULL));
+        assert_true(wants_object(&c, &o, INT64_C(19830) * 86400, &why, &unsafe));
+        assert_int_equal(unsafe.cause, CAUSE_NONE);
         c.staging.keep_days_usec = CONFIG_ALL;
         strcpy(o.site, "edge");
-        assert_false(wants_object(&c, &o, NOW, &why));
+        assert_false(wants_object(&c, &o, NOW, &why, NULL));
         strcpy(o.site, "edx");
         strcpy(o.org, "v");
-        assert_false(wants_object(&c, &o, NOW, NULL));
+        assert_false(wants_object(&c, &o, NOW, NULL, NULL));
         strcpy(o.org, "u");
         o.category = CATEGORY_RDX;
-        assert_false(wants_object(&c, &o, NOW, &why));
+        assert_false(wants_object(&c, &o, NOW, &why, NULL));
         assert_string_equal(why, "its category is not chosen");
         /* ours, but unsafe: it is to be rejected, not passed over */
         p.spec.categories = BIT(CATEGORY_RDX);
@@ -591,7 +593,8 @@ static void test_wants(void **state)
         p.spec.at[CATEGORY_RDX].prefix = prefix;
         o.date[0] = o.site[0] = 0;
         strcpy(o.key, "u/rdx/-x/u_C.1x_2023.tar.gz.gpg");
-        assert_true(wants_object(&c, &o, NOW, NULL));
+        assert_true(wants_object(&c, &o, NOW, NULL, &unsafe));
+        assert_int_equal(unsafe.cause, CAUSE_UNSAFE_NAME);
         assert_true(wants_series(&c, "u", CATEGORY_RDX, ""));
         assert_false(wants_series(&c, "u", CATEGORY_EVENTS, "edx"));
         p.spec.categories |= BIT(CATEGORY_EVENTS);

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The courses of an archive are kept as "courses:ID": its ETag, so that those of a replaced one are not taken
+ * for its own, then one course a line. */
+#include "beyond.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "str.h"
+
+#define COURSES_SIZE (256 * KIB)
+
+/* --- which courses an archive has --- */
+
+static int by_text(const void *a, const void *b)
+{
+        const char *const *x = a, *const *y = b;
+        return strcmp(*x, *y);
+}
+
+static void sort(struct strv *courses)
+{
+        if (courses->n > 0)
+                qsort(courses->v, courses->n, sizeof(*courses->v), by_text);
+}
+
+static void fact_name(int64_t id, char ret[32])
+{
+        snprintf(ret, 32, "courses:%lld", (long long)id);
+}
+
+int beyond_learn(struct ledger *l, const struct ledger_object *o, struct strv *courses, struct error *e)
+{
+        _cleanup_strbuf_ struct strbuf text = {};
+        char name[32];
+        sort(courses);
+        strbuf_printf(&text, "%s\n", o->etag);
+        for (size_t i = 0; i < courses->n; i++)
+                if (i == 0 || !streq(courses->v[i], courses->v[i - 1]))
+                        strbuf_printf(&text, "%s\n", courses->v[i]);
+        if (text.err)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        fact_name(o->id, name);
+        return ledger_meta_set(l, name, text.len < COURSES_SIZE ? text.s : "", e);
+}
+
+/* Adds the courses of an archive. *ret_etag, when given, becomes the one they are of, "" when they are not
+ * known. */
+static int add_courses(
+        struct ledger *l, int64_t id, struct strv *courses, char ret_etag[129], struct error *e)
+{
+        char name[32];
+        _cleanup_free_ char *text = calloc(1, COURSES_SIZE);
+        fact_name(id, name);
+        if (!text)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        int r = l ? ledger_meta_get(l, name, text, COURSES_SIZE, e) : 0;
+        if (r < 0)
+                return r;
+        char *save = NULL, *line = strtok_r(text, "\n", &save);
+        if (ret_etag)
+                snprintf(ret_etag, 129, "%s", line ? line : "");
+        while (line && (line = strtok_r(NULL, "\n", &save)))
+                if (strv_add(courses, line) < 0)
+                        return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        return 0;
+}
+
+/* --- what there is that is newer --- */
+
+struct newer {
+        const struct ledger_object *o;
+        struct strv dates;
+        int64_t *staged; /* ids */
+        size_t n_staged;
+        bool waiting; /* one is still to come */
+};
+
+static void newer_done(struct newer *n)
+{
+        strv_done(&n->dates);
+        free(n->staged);
+}
+
+static int on_newer(struct ledger_object *other, void *arg)
+{
+        struct newer *n = arg;
+        if (other->category != n->o->category || !streq(other->org, n->o->org) ||
+                strcmp(other->date, n->o->date) <= 0)
+                return 0;
+        n->waiting |= other->state == OBJECT_NEW || other->state == OBJECT_RETRY ||
+                      other->state == OBJECT_FETCHING || other->state == OBJECT_DECRYPTING;
+        if (*other->staged_etag && (other->state == OBJECT_PUBLISHED || other->state == OBJECT_GONE)) {
+                int64_t *staged = reallocarray(n->staged, n->n_staged + 1, sizeof(*staged));
+                if (!staged)
+                        return -ENOMEM;
+                n->staged = staged;
+                n->staged[n->n_staged++] = other->id;
+        }
+        return strv_has(&n->dates, other->date) ? 0 : strv_add(&n->dates, other->date);
+}
+
+static int find_newer(struct ledger *l, const struct ledger_object *listed, size_t n_listed, struct newer *n,
+        struct error *e)
+{
+        const struct ledger_object *o = n->o;
+        struct ledger_filter f = {.categories = BIT(o->category), .org = o->org, .since = o->date};
+        int r = l ? ledger_each(l, &f, on_newer, n, e) : 0;
+        for (size_t i = 0; r >= 0 && i < n_listed; i++) {
+                struct ledger_object other = listed[i];
+                r = on_newer(&other, n);
+        }
+        return r == -ENOMEM ? error_set(e, CAUSE_IO, ENOMEM, "out of memory") : r;
+}
+
+/* --- the verdict --- */
+
+static bool has(const struct strv *sorted, const char *course)
+{
+        return sorted->n > 0 && bsearch(&course, sorted->v, sorted->n, sizeof(*sorted->v), by_text);
+}
+
+/* Has it a wanted course that no newer staged one has? */
+static int compare(struct ledger *l, const struct config_package *p, const struct newer *n, enum beyond *ret,
+        struct error *e)
+{
+        _cleanup_(strv_done) struct strv own = {}, others = {};
+        char etag[129] = "";
+        int r = n->o->id ? add_courses(l, n->o->id, &own, etag, e) : 0;
+        if (r >= 0 && !streq(etag, n->o->etag)) {
+                *ret = BEYOND_UNREAD;
+                return 0;
+        }
+        for (size_t i = 0; r >= 0 && i < n->n_staged; i++)
+                r = add_courses(l, n->staged[i], &others, NULL, e);
+        if (r < 0)
+                return r;
+        sort(&others);
+        *ret = BEYOND_YES;
+        for (size_t i = 0; i < own.n; i++)
+                if (p && config_wants_course(p, own.v[i]) && !has(&others, own.v[i]))
+                        *ret = BEYOND_LAST_COPY;
+        return 0;
+}
+
+int beyond_look(struct ledger *l, const struct config *c, const struct ledger_object *o,
+        const struct ledger_object *listed, size_t n_listed, enum beyond *ret, struct error *e)
+{
+        uint64_t keep = c->staging.keep_snapshots;
+        *ret = BEYOND_NO;
+        /* One that is staged stays up to date as long as it is there. */
+        if (keep == CONFIG_ALL || !o->is_zip || *o->staged_etag)
+                return 0;
+        *ret = BEYOND_WAITS;
+        _cleanup_(newer_done) struct newer n = {.o = o};
+        int r = find_newer(l, listed, n_listed, &n, e);
+        if (r < 0)
+                return r;
+        if (n.dates.n < keep)
+                *ret = BEYOND_NO;
+        else if (o->category != CATEGORY_DATABASE)
+                *ret = BEYOND_YES;
+        else if (!n.waiting)
+                return compare(l, config_find_package(c, o->org), &n, ret, e);
+        return 0;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* keep_snapshots, of what is not staged yet: is an archive beyond it, and is it to be fetched all the same?
+ * Weekly archives are no supersets of each other: courses that ended long ago are left out of later ones, and
+ * the last copy of a course is never left out. Which courses an archive has only its directory tells; once
+ * read, they are a fact of the ledger. (What is staged already keep.h lets go.) */
+#pragma once
+
+#include "config.h"
+#include "ledger.h"
+
+enum beyond {
+        BEYOND_NO,        /* no archive, staged already, or one of the newest keep_snapshots: fetch it */
+        BEYOND_LAST_COPY, /* it is, but it has a wanted course that no newer staged one has: fetch it */
+        BEYOND_UNREAD,    /* it is; what courses it has is not known: read its directory, then ask again */
+        BEYOND_WAITS,     /* it is; a newer one is still to come: ask again then */
+        BEYOND_YES        /* it is, and newer ones have all that is wanted of it: leave it out */
+};
+
+/* What is pruned or forgotten counts as a newer one: it was a snapshot of its week.
+ * l: NULL when there is none yet. listed: objects that the ledger does not know yet, or knows as they were
+ * before (o may be one of them); NULL for none. 0 or -errno, and *ret then is BEYOND_WAITS. */
+int beyond_look(struct ledger *l, const struct config *c, const struct ledger_object *o,
+        const struct ledger_object *listed, size_t n_listed, enum beyond *ret, struct error *e);
+
+/* The directory of o was read: these are its courses, in any order, doubles allowed; they are sorted. Too
+ * many to be kept (more than about 10,000): it stays BEYOND_UNREAD. 0 or -errno. */
+int beyond_learn(struct ledger *l, const struct ledger_object *o, struct strv *courses, struct error *e);
