@@ -79,8 +79,8 @@ void worker_tidy(struct worker *w)
                 (void)worker_revive(w); /* else the job tells */
 }
 
-/* A directory of 200,000 members takes 140 MiB, most of it libzip's. The allocator would keep half of that for
- * as long as we live. */
+/* A directory of 200,000 members takes 140 MiB, most of it libzip's. The allocator would keep half of that
+ * for as long as we live. */
 static int do_directory(struct worker *w, struct message *m)
 {
         int r = worker_directory(w, m);
