@@ -76,8 +76,7 @@ static const char *const sql_text[SQL_MAX] = {
         [SQL_LAST_KEY] = "SELECT key FROM object WHERE bucket = ?1 AND key >= ?2 AND key < ?3 "
                          "ORDER BY key DESC LIMIT 1",
         [SQL_MEMBER_SAVE] =
-                "INSERT INTO member (object_id, name, path, course, \"table\", failed, state, size, "
-                "plain_size, sha256, checks, cause, detail, attempts) "
+                "INSERT INTO member (" LEDGER_MEMBER_COLUMNS ") "
                 "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14) "
                 "ON CONFLICT (object_id, name) DO UPDATE SET path = excluded.path, course = excluded.course, "
                 "\"table\" = excluded.\"table\", failed = excluded.failed, state = excluded.state, "
@@ -86,8 +85,6 @@ static const char *const sql_text[SQL_MAX] = {
                 "attempts = excluded.attempts",
         [SQL_MEMBERS] = "SELECT " LEDGER_MEMBER_COLUMNS " FROM member WHERE object_id = ?1 AND path >= ?2 "
                         "ORDER BY path, rowid",
-        [SQL_OBJECTS_ALL] = "SELECT id, " LEDGER_OBJECT_COLUMNS " FROM object",
-        [SQL_MEMBERS_ALL] = "SELECT " LEDGER_MEMBER_COLUMNS " FROM member",
         [SQL_MEMBERS_DELETE] = "DELETE FROM member WHERE object_id = ?1",
         /* ?1 sha256, ?2 size, ?3 org, ?4 category, ?5 PUBLISHED, ?6 GONE. Only where the members are those of
          * what is staged: while a replaced snapshot is made anew its rows speak of another folder. Snapshot
@@ -99,6 +96,8 @@ static const char *const sql_text[SQL_MAX] = {
                 "WHERE o.state IN (?5, ?6) AND o.category = ?4 AND o.org = ?3 "
                 "AND o.staged_etag = o.etag AND o.staged_etag <> '' AND m.plain_size = ?2 AND m.state = ?5 "
                 "AND EXISTS (SELECT 1 FROM member WHERE sha256 = ?1) LIMIT 1",
+        [SQL_OBJECTS_ALL] = "SELECT id, " LEDGER_OBJECT_COLUMNS " FROM object",
+        [SQL_MEMBERS_ALL] = "SELECT " LEDGER_MEMBER_COLUMNS " FROM member",
 };
 
 const char *object_state_name(enum object_state s)

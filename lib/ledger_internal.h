@@ -98,7 +98,7 @@ enum cause ledger_row_cause(struct ledger_row *r);
         "first_seen, published_at"
 /* The row at s, id first. 0 or -EUCLEAN. */
 int ledger_object_read(sqlite3_stmt *s, struct ledger_object *ret, struct error *e);
-
+/* The same of a member, without an id. */
 #define LEDGER_MEMBER_COLUMNS                                                                                \
         "object_id, name, path, course, \"table\", failed, state, size, plain_size, sha256, checks, cause, " \
         "detail, attempts"

@@ -90,6 +90,7 @@ class Case(unittest.TestCase):
         (self.s3.behaviours / "slow").unlink()
 
     def under_way(self, d, key):
+        d.until("ready")  # before that the ledger tells where the daemon before it was killed
         d.wait(f"{key} under way", lambda: d.states().get(key) in ("FETCHING", "DECRYPTING"))
 
     def nothing_left(self, pids):
