@@ -336,8 +336,8 @@ static bool keep_partial(const char *path, const char *tag, void *arg)
 
 int startup_reconcile(struct director *d, struct error *e)
 {
-        struct ledger_filter f = {.states = BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING) |
-                                            BIT(OBJECT_PUBLISHED) | BIT(OBJECT_RETRY)};
+        struct ledger_filter f = {
+                .states = BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING) | BIT(OBJECT_RETRY)};
         _cleanup_free_ int64_t *ids = NULL;
         size_t n = 0;
         int r = staging_sweep(d->staging, keep_partial, d, e);
