@@ -222,7 +222,8 @@ static int take_values(
                 column[i] = l->column[there ? index[i] : l->n - 1];
         }
         if (!value[COLUMN_ID] || !is_key_id(value[COLUMN_ID]))
-                return bad(e, l->line, column[COLUMN_ID], "the access key id is not one");
+                return bad(e, l->line, column[COLUMN_ID],
+                        "the access key id is not one (are the two exchanged?)");
         if (!value[COLUMN_SECRET] || !*value[COLUMN_SECRET])
                 return bad(e, l->line, column[COLUMN_SECRET],
                         "the secret access key is missing or has characters that do not belong there");

@@ -349,7 +349,7 @@ int steward_refuse_paused(const struct steward *s, const char *what, struct erro
         char text[512];
         int r = steward_paused(s->ledger, text, sizeof(text), e);
         if (r == 0 && *text)
-                return error_set(e, CAUSE_CONFIG, EPERM,
+                return error_set(e, CAUSE_INTERNAL, EPERM,
                         "czard is paused by an admin (%s), and what is staged stays as it is: czarctl "
                         "unpause "
                         "before %s",

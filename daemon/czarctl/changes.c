@@ -145,7 +145,10 @@ int run_resync(struct ctl *c)
                 json_bool(&ch.json, "complete", status == CTL_WELL);
         } else if (status != CTL_CANNOT) {
                 if (*spec.text)
-                        puts(spec.text);
+                        printf("%s%s\n", spec.text,
+                                status == CTL_FOUND
+                                        ? "; czarctl status says what is the matter and what to do"
+                                        : "");
                 else if (c->argc > 0 && !spec.asked)
                         puts("czard does not run: it fetches them when it is started");
         }
@@ -314,6 +317,9 @@ static int show_latest(struct ctl *c, struct changes *ch, const char *org)
                 return r;
         if (staging_open_readonly(c->config->staging.path, &staging, &e) < 0)
                 return ctl_fail(c, &e);
+        bool known = false; /* an organisation that has neither a section nor a snapshot is a mistake */
+        for (size_t i = 0; i < c->config->n_packages; i++)
+                known |= streq(c->config->packages[i].spec.org, org);
         struct table *t = c->json ? NULL : table_new("CATEGORY|LATEST|CHOSEN BY|SHOULD BE");
         for (size_t i = 0; i < ELEMENTSOF(kinds); i++) {
                 char now[64], date[11] = "", dir[256];
@@ -322,6 +328,7 @@ static int show_latest(struct ctl *c, struct changes *ch, const char *org)
                 staging_read_latest(staging, dir, now, sizeof(now));
                 if (latest_choose(c->ledger, org, kinds[i], date, &pinned, &e) < 0)
                         break;
+                known |= *now || *date;
                 if (c->json) {
                         json_open(&ch->json, NULL, '{');
                         json_str(&ch->json, "category", category_name(kinds[i]));
@@ -337,8 +344,10 @@ static int show_latest(struct ctl *c, struct changes *ch, const char *org)
                 }
         }
         staging_free(staging);
-        if (t)
+        if (t && known)
                 table_print(t);
+        if (!e.cause && !known)
+                return ctl_fail_text("nothing is known of an organisation '%s'; see czarctl list", org);
         return e.cause ? ctl_fail(c, &e) : 0;
 }
 

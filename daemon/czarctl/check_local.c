@@ -183,7 +183,7 @@ static void check_group(struct checkup *k, const char *name)
                 check_add(k, "group", FINE, "", "czard may give files to group %s", name);
         } else {
                 _cleanup_free_ char *fix =
-                        str_printf("systemctl edit czard, and add: [Service] SupplementaryGroups=%s", name);
+                        str_printf("usermod -aG %s czard, then systemctl restart czard", name);
                 check_add(k, "group", BAD, fix, "czard is not in group %s", name);
         }
 }
@@ -263,9 +263,10 @@ static void check_unit(struct checkup *k, const char *unit, bool must_run, bool 
         bool loaded = strstr(out, "loaded"), active = strstr(out, "active") && !strstr(out, "inactive"),
              failed = strstr(out, "failed"), enabled = !strstr(out, "disabled");
         _cleanup_free_ char *look =
-                str_printf("journalctl -u %s -n 20 says why; correct that, then start it: "
-                           "systemctl restart %s",
-                        unit, must_run ? unit : "czard-fetch.socket czard");
+                str_printf("%s, then start it: systemctl restart %s (journalctl -u %s -n 20 "
+                           "says why it failed)",
+                        k->failed ? "correct what is BAD above" : "correct what was wrong",
+                        must_run ? unit : "czard-fetch.socket czard", unit);
         if (!loaded)
                 check_add(k, "units", BAD, "reinstall czard, or systemctl daemon-reload",
                         "%s is not known to systemd", unit);
@@ -285,6 +286,16 @@ static void check_unit(struct checkup *k, const char *unit, bool must_run, bool 
                 check_add(k, "units", FINE, "", "%s: %s", unit, active ? "runs" : "waits");
 }
 
+static bool has_polled(struct ctl *c)
+{
+        char text[32] = "";
+        if (c->ledger)
+                ledger_meta_get(c->ledger, "last-poll", text, sizeof(text), NULL);
+        if (c->ledger && !*text)
+                ledger_meta_get(c->ledger, "last-poll-incomplete", text, sizeof(text), NULL);
+        return *text;
+}
+
 void check_units(struct checkup *k)
 {
         if (access("/run/systemd/system", F_OK) < 0) {
@@ -293,8 +304,7 @@ void check_units(struct checkup *k)
                         pid > 0 ? "runs" : "does not run");
                 return;
         }
-        bool first_time =
-                !k->c->ledger && k->c->state_fd >= 0 && faccessat(k->c->state_fd, "ledger.db", F_OK, 0) < 0;
+        bool first_time = !has_polled(k->c);
         check_unit(k, "czard.service", true, first_time);
         check_unit(k, "czard-fetch.socket", true, first_time);
         check_unit(k, "czard-fetch.service", false, first_time);

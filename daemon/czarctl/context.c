@@ -24,7 +24,8 @@ int ctl_fail(const struct ctl *c, const struct error *e)
 {
         (void)c;
         const char *advice = cause_advice(e->cause);
-        bool told = strchr(e->text, ';') || e->cause == CAUSE_GONE || e->cause == CAUSE_INTERNAL;
+        bool told = strchr(e->text, ';') || e->cause == CAUSE_GONE || e->cause == CAUSE_INTERNAL ||
+                    e->cause == CAUSE_UNSAFE_MODE;
         fprintf(stderr, "czarctl: %s%s%s\n", e->text, *advice && !told ? "; " : "", told ? "" : advice);
         return CTL_CANNOT;
 }
@@ -170,7 +171,8 @@ int ctl_open_ledger(struct ctl *c)
                 return ctl_fail(c, &e);
         if (faccessat(c->state_fd, "ledger.db", F_OK, 0) < 0 && errno == ENOENT)
                 return ctl_fail_text(
-                        "there is no ledger in %s yet: czard has not run with this configuration",
+                        "czard has not run with this configuration yet (no ledger in %s): czarctl check says "
+                        "what is missing, systemctl enable --now czard starts it",
                         c->config->state_dir);
         r = ledger_open_readonly(c->config->state_dir, &c->ledger, &e);
         if (r < 0 && e.err == EACCES)

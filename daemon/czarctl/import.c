@@ -59,6 +59,13 @@ static int open_worker(struct ctl *c, struct decrypt *d, struct error *e)
         return decrypt_ask(c, home, &passphrase, d, e);
 }
 
+/* Names the file and says what to do, where an advice for objects of S3 would mislead. */
+static int with_text(struct error *e, const char *file, const char *advice)
+{
+        struct error was = *e;
+        return error_set(e, was.cause, was.err, "%s%s%s%s", file, *file ? ": " : "", was.text, advice);
+}
+
 static int get_csv(struct ctl *c, struct secret *ret, struct error *e)
 {
         if (!is_encrypted(c->input_fd)) {
@@ -67,15 +74,18 @@ static int get_csv(struct ctl *c, struct secret *ret, struct error *e)
         }
         struct decrypt d = {.helper = HELPER_NONE};
         int r = open_worker(c, &d, e);
-        if (r == 0) {
-                r = decrypt_message(&d, c->input_fd, ret, e);
-                decrypt_close(&d);
-        }
-        return r;
+        if (r < 0 && e->cause == CAUSE_PASSPHRASE && !strchr(e->text, ';'))
+                return with_text(e, "", "; store the right one: czarctl import-key FILE");
+        if (r < 0)
+                return r;
+        r = decrypt_message(&d, c->input_fd, ret, e);
+        decrypt_close(&d);
+        return r < 0 ? with_text(e, c->argv[0], "; is this the file that edX mailed, encrypted to this key?")
+                     : 0;
 }
 
 /* The parser overwrites what it reads. */
-static int check_columns(const struct secret *csv, char key_id[129], struct error *e)
+static int check_columns(const struct ctl *c, const struct secret *csv, char key_id[129], struct error *e)
 {
         _cleanup_secret_ struct secret copy = {};
         _cleanup_credentials_ struct credentials k = {};
@@ -84,9 +94,10 @@ static int check_columns(const struct secret *csv, char key_id[129], struct erro
         memcpy(copy.p, csv->p, csv->len);
         copy.len = csv->len;
         int r = credentials_parse(&copy, &k, e);
-        if (r == 0)
-                snprintf(key_id, 129, "%s", k.access_key_id);
-        return r;
+        if (r < 0)
+                return with_text(e, c->argv[0], "; is this the file that edX mailed, unchanged?");
+        snprintf(key_id, 129, "%s", k.access_key_id);
+        return 0;
 }
 
 /* --- the LIST --- */
@@ -206,7 +217,7 @@ int run_import_credentials(struct ctl *c)
         char key_id[129] = "", where[512];
         int r = get_csv(c, &csv, &e);
         if (r == 0)
-                r = check_columns(&csv, key_id, &e);
+                r = check_columns(c, &csv, key_id, &e);
         if (r < 0)
                 return ctl_fail(c, &e);
         int tried = try_them(c, &csv);

@@ -489,7 +489,8 @@ static int key_extend(struct ctl *c, const struct fact_key *k)
         if (c->json)
                 return key_list(c, now, n);
         printf("%s expires %s now.\nSend the new public key to edX, or they go on with the old date:\n"
-               "  czarctl key export > " PUBLIC_FILE "\n",
+               "  czarctl key export > " PUBLIC_FILE "\n"
+               "A running czard sees the new date after: systemctl restart czard\n",
                 k->fingerprint, i < n ? local_time(now[i].expires, when) : "?");
         return 0;
 }

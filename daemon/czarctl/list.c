@@ -205,7 +205,8 @@ static int parse_states(const struct ctl *c, unsigned *ret)
                 enum object_state s = object_state_from_name(word);
                 if (s == OBJECT_STATE_MAX)
                         return ctl_usage(c,
-                                "--state: '%.32s' is none; expected NEW FETCHING DECRYPTING PUBLISHED RETRY "
+                                "--state: '%.32s' is no state; expected NEW FETCHING DECRYPTING PUBLISHED "
+                                "RETRY "
                                 "REJECTED "
                                 "IGNORED GONE MISSING FORGOTTEN PRUNED",
                                 word);

@@ -128,7 +128,9 @@ static void judge_polls(struct status *s)
                 patience = MAX(patience, OVERDUE_USEC);
         const char *fix = f->daemon == 0 ? "systemctl start czard" : "journalctl -u czard";
         if (newest == 0)
-                add_problem(s, "poll", 1, fix, "czard has not polled yet");
+                add_problem(s, "poll", 1,
+                        f->daemon == 0 ? "czarctl check, then systemctl enable --now czard" : fix,
+                        "czard has not polled yet");
         else if (now > newest && (uint64_t)(now - newest) * USEC_PER_SEC > patience)
                 add_problem(s, "poll", 1, fix, "the last poll was %s%s", ago(newest, when),
                         f->daemon == 0 ? ", and czard does not run" : "");
@@ -164,8 +166,8 @@ static void judge(struct status *s)
         if (*s->facts.paused)
                 add_problem(s, "paused", 1, "czarctl unpause", "paused by an admin: %s", s->facts.paused);
         else if (*s->facts.pauses)
-                add_problem(s, "paused", 1, "journalctl -u czard says why", "fetching pauses: %s",
-                        s->facts.pauses);
+                add_problem(s, "paused", 1, "czarctl check, or journalctl -u czard, says why",
+                        "fetching pauses: %s", s->facts.pauses);
 }
 
 /* Series of which nothing came that should have; of gaps in the past `gaps` tells. */

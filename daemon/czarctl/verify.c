@@ -38,6 +38,7 @@ struct verify {
         const char *folder;
         char *const *paths; /* only below these, relative; n_paths 0: all */
         size_t n_paths;
+        bool *found; /* for each of them: something staged is there */
         struct error *e;
 };
 
@@ -65,11 +66,12 @@ static bool is_below(const char *path, const char *folder)
         return rest && (*rest == 0 || *rest == '/' || (*folder && folder[strlen(folder) - 1] == '/'));
 }
 
-static bool is_wanted(const struct verify *v, const char *path)
+static bool is_wanted(struct verify *v, const char *path)
 {
         bool wanted = v->n_paths == 0;
-        for (size_t i = 0; i < v->n_paths && !wanted; i++)
-                wanted = is_below(path, v->paths[i]);
+        for (size_t i = 0; i < v->n_paths; i++)
+                if (is_below(path, v->paths[i]))
+                        wanted = v->found[i] = true;
         return wanted;
 }
 
@@ -242,7 +244,27 @@ static int finish(struct verify *v, bool audit, uint64_t lines, int status)
         json_done(&v->json);
         free(v->buffer);
         free(v->seen);
+        free(v->found);
         return status ? status : v->n_problems ? CTL_FOUND : CTL_WELL;
+}
+
+/* What is meant by a path below staging when it leads through a link, such as `latest`; else NULL. */
+static char *follow(const char *root, const char *path)
+{
+        _cleanup_free_ char *full = str_printf("%s/%s", root, path);
+        _cleanup_free_ char *to = full ? realpath(full, NULL) : NULL, *top = realpath(root, NULL);
+        const char *rest = to && top && is_below(to, top) ? str_after(to, top) : NULL;
+        return rest && *rest == '/' ? strdup(rest + 1) : NULL;
+}
+
+/* A path that names nothing must not look as if it were well. */
+static int all_found(const struct verify *v)
+{
+        for (size_t i = 0; i < v->n_paths; i++)
+                if (!v->found[i])
+                        return ctl_fail_text(
+                                "%s: czard knows of no staged file there (czarctl list)", v->paths[i]);
+        return 0;
 }
 
 /* Paths may be given as they are on the disk. */
@@ -261,7 +283,8 @@ static int relative_paths(struct verify *v)
                 size_t n = strlen(p);
                 while (n > 0 && p[n - 1] == '/')
                         p[--n] = 0;
-                v->c->argv[i] = p;
+                char *real = follow(root, p); /* kept until we end */
+                v->c->argv[i] = real ? real : p;
                 if (*p)
                         continue;
                 v->n_paths = 0; /* the root itself: all */
@@ -269,7 +292,8 @@ static int relative_paths(struct verify *v)
         }
         v->paths = v->c->argv;
         v->n_paths = (size_t)v->c->argc;
-        return 0;
+        v->found = calloc(v->n_paths + 1, sizeof(*v->found));
+        return v->found ? 0 : ctl_fail_text("out of memory");
 }
 
 int run_verify(struct ctl *c)
@@ -279,8 +303,9 @@ int run_verify(struct ctl *c)
         uint64_t lines = 0;
         if (ctl_flag(c, "head") && !audit)
                 return ctl_usage(c, "--head goes with --audit");
-        if (relative_paths(&v))
-                return CTL_USAGE;
+        int status = relative_paths(&v);
+        if (status)
+                return status;
         v.buffer = malloc(CHUNK);
         v.seen = calloc(SEEN_SLOTS, sizeof(*v.seen));
         if (!v.buffer || !v.seen)
@@ -289,8 +314,10 @@ int run_verify(struct ctl *c)
                 answer_open(&v.json);
                 json_open(&v.json, "problems", '[');
         }
-        int status = audit ? verify_audit(&v, &lines) : 0;
+        status = audit ? verify_audit(&v, &lines) : 0;
         if (status == 0 && (!audit || c->argc > 0))
                 status = verify_staging(&v);
+        if (status == 0)
+                status = all_found(&v);
         return finish(&v, audit, lines, status);
 }

@@ -162,9 +162,9 @@ static int resolve_group(const char *name, gid_t *ret, struct error *e)
                         e, CAUSE_CONFIG, ENOENT, "group %s does not exist: groupadd --system %s", name, name);
         if (!may_give_to(g->gr_gid))
                 return error_set(e, CAUSE_CONFIG, EPERM,
-                        "czard is not in group %s: systemctl edit czard, "
-                        "add\n[Service]\nSupplementaryGroups=%s",
-                        name, name);
+                        "czard is not in group %s: usermod -aG %s czard, or systemctl edit czard and add: "
+                        "[Service] SupplementaryGroups=%s",
+                        name, name, name);
         *ret = g->gr_gid;
         return 0;
 }

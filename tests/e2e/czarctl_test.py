@@ -282,6 +282,11 @@ class StoppedTest(Base):
         hashed = [p for p in self.world.staging.rglob("*") if p.is_file() and not p.is_symlink()
                   and p.name not in (".czard-id", "SHA256SUMS", "REJECTED")]
         self.assertEqual(said["files"], len(hashed))
+        # as in the manual: `latest` is what it points to; and what is not there is not well
+        latest = (self.world.staging / "universityx/database/latest").resolve()
+        self.assertEqual(self.ask("verify", "verify", f"{self.world.staging}/universityx/database/latest/")["files"],
+                         len([p for p in hashed if latest in p.parents]))
+        self.assertIn("no staged file", self.ctl("verify", self.world.staging / "universityx/evnts", code=3).err)
         one = next(p for p in hashed if "events" in p.parts)
         bytes_ = bytearray(one.read_bytes())
         bytes_[len(bytes_) // 2] ^= 1
@@ -479,7 +484,9 @@ class StoppedTest(Base):
         key = "universityx/edx/events/2024/universityx-edx-events-2024-07-05.log.gz.gpg"
         staged = self.world.staging / self.world.objects()[key]["path"]
         self.ask("changes", "pause", "--reason", "legal hold")
-        self.assertIn("legal hold", self.ctl("forget", key, "--reason", "x", code=3).err)
+        refused = self.ctl("forget", key, "--reason", "x", code=3).err
+        self.assertIn("legal hold", refused)
+        self.assertNotIn("configuration", refused, "nothing is wrong with it")
         self.assertTrue(staged.exists())
         self.assertIn("paused", [p["what"] for p in self.ask("status", "status", code=1)["problems"]])
         self.ask("changes", "unpause")
@@ -518,6 +525,7 @@ class StoppedTest(Base):
         self.ask("latest", "latest", "universityx", "auto")
         self.assertEqual(os.readlink(link), "2024-07-07")
         self.ctl("latest", "universityx", "2024-01-01", code=3)
+        self.assertIn("'univresityx'", self.ctl("latest", "univresityx", code=3).err)
 
     def test_prune(self):
         self.assertEqual(self.ask("prune", "prune")["items"], [])
@@ -866,7 +874,10 @@ class StartTest(unittest.TestCase):
 
     def test_bad_credentials(self):
         w = self.world
-        for name, text, said in (("columns", "User,Password\na,b\n", "Access Key Id"),
+        good = (w.package / "credentials.csv").read_text()
+        exchanged = good.replace(w.facts["access_key_id"], "@").replace(w.facts["secret_access_key"], w.facts["access_key_id"])
+        exchanged = exchanged.replace("@", w.facts["secret_access_key"])
+        for name, text, said in (("exchanged", exchanged, "exchanged?"), ("columns", "User,Password\na,b\n", "Access Key Id"),
                                  ("unknown", (w.package / "credentials.csv").read_text().replace("AKIA", "AKIB"), "403")):
             path = w.folder / name
             path.write_text(text)
