@@ -119,12 +119,12 @@ int ledger_meta_set(struct ledger *l, const char *name, const char *value, struc
 
 /* What a listing said of an object. */
 enum listed { LISTED_SAME, LISTED_NEW, LISTED_REPLACED };
-/* Upserts bucket, key, etag, size, last_modified and (for a new one) the identity fields of o, state NEW and
- * first_seen; marks it seen in listing `generation` (0: not marked, an incremental listing; then an unchanged
- * object costs no write). A replaced one (other ETag): cause, attempts, next_try
- * cleared, state NEW, unless it is FORGOTTEN or PRUNED (these stay, with the new ETag). GONE objects that are
- * back with the same ETag and staged become PUBLISHED (LISTED_SAME), else NEW (LISTED_NEW). o is filled with
- * the row as it is afterwards. */
+/* Upserts bucket, key, etag, size, last_modified (which a staged object keeps while its ETag is the same) and
+ * (for a new one) the identity fields of o, state NEW and first_seen; marks it seen in listing `generation`
+ * (0: not marked, an incremental listing; then an unchanged object costs no write). A replaced one (other
+ * ETag, or other size): cause, attempts, next_try cleared, state NEW, unless it is FORGOTTEN or PRUNED (these
+ * stay, with the new ETag). GONE objects that are back with the same ETag and staged become PUBLISHED
+ * (LISTED_SAME), else NEW (LISTED_NEW). o is filled with the row as it is afterwards. */
 int ledger_listed(
         struct ledger *l, struct ledger_object *o, int64_t generation, enum listed *ret, struct error *e);
 /* After a full listing of one prefix: every object of that bucket whose key begins with prefix and that was

@@ -192,10 +192,15 @@ static int mark_seen(struct ledger *l, int64_t id, int64_t generation, struct er
 static enum listed update_known(struct ledger_object *known, const struct ledger_object *seen)
 {
         enum listed what = LISTED_SAME;
-        bool other = !streq(known->etag, seen->etag);
+        /* No ETag should be that of two sizes; where one is, what was read is not what is there. */
+        bool other = !streq(known->etag, seen->etag) || known->size != seen->size;
+        bool staged = !other && *known->staged_etag && streq(known->staged_etag, known->etag);
         memcpy(known->etag, seen->etag, sizeof(known->etag));
         known->size = seen->size;
-        known->last_modified = seen->last_modified;
+        /* Copied onto itself, an object has another time but the same content: the staged file keeps its own.
+         */
+        if (!staged)
+                known->last_modified = seen->last_modified;
         if (other) {
                 what = LISTED_REPLACED;
                 known->cause = CAUSE_NONE;
@@ -205,7 +210,6 @@ static enum listed update_known(struct ledger_object *known, const struct ledger
                 if (known->state != OBJECT_FORGOTTEN && known->state != OBJECT_PRUNED)
                         known->state = OBJECT_NEW;
         } else if (known->state == OBJECT_GONE) {
-                bool staged = *known->staged_etag && streq(known->staged_etag, known->etag);
                 known->state = staged ? OBJECT_PUBLISHED : OBJECT_NEW;
                 if (!staged)
                         what = LISTED_NEW;

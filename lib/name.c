@@ -31,9 +31,30 @@ bool name_is_printable(const char *s)
         return true;
 }
 
+/* Does a character begin at s that changes how the rest of a line is shown, or where it ends? Byte order
+ * mark, line and paragraph separator, marks and overrides of direction (Unicode Standard Annex 9). */
+static bool is_disguise(const char *s)
+{
+        const uint8_t *p = (const uint8_t *)s;
+        if (p[0] == 0xd8)
+                return p[1] == 0x9c;
+        if (p[0] == 0xef)
+                return p[1] == 0xbb && p[2] == 0xbf;
+        if (p[0] != 0xe2)
+                return false;
+        if (p[1] == 0x80)
+                return p[2] == 0x8e || p[2] == 0x8f || (p[2] >= 0xa8 && p[2] <= 0xae);
+        return p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9;
+}
+
 bool name_is_clean_text(const char *s)
 {
-        return name_is_printable(s) && !strchr(s, '\\');
+        if (!name_is_printable(s) || strchr(s, '\\'))
+                return false;
+        for (; *s; s++)
+                if (is_disguise(s))
+                        return false;
+        return true;
 }
 
 bool name_is_safe_component(const char *s, size_t n)

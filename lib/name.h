@@ -12,7 +12,8 @@ bool name_is_lower_alnum(char c);
 
 /* Well-formed UTF-8 without control characters (C0, DEL, C1). */
 bool name_is_printable(const char *s);
-/* The same without backslashes. */
+/* The same without backslashes, byte order marks, line separators and marks of direction: nothing that shows
+ * as another name than it is. */
 bool name_is_clean_text(const char *s);
 
 /* One component of a path, n bytes: not empty, not hidden, so neither "." nor "..". */

@@ -57,6 +57,7 @@ struct get {
         char range[64];
         uint64_t part_size; /* 0: not known */
 
+        const char *doubt; /* why the answer that runs may be somebody else's than S3's, or NULL */
         struct error error;
         uint32_t checks; /* ONE_ETAG until an answer came without one */
         unsigned status, requests;
@@ -83,9 +84,14 @@ static void finish(struct get *g)
         alarm_set(g->alarm, 0);
 }
 
+/* What only looks like a bad object is none: a captive portal, a proxy that packs what it passes on. */
 static void fail(struct get *g, const struct error *e)
 {
         g->error = *e;
+        if (g->doubt && cause_remedy(e->cause) == REMEDY_LIMITED) {
+                g->error.cause = CAUSE_PROTOCOL;
+                error_prefix(&g->error, "an answer with %s", g->doubt);
+        }
         finish(g);
 }
 
@@ -132,10 +138,15 @@ static void succeed(struct get *g)
 static int check_etag(struct get *g, const struct transfer *t, struct error *e)
 {
         const char *etag = http_header(t, "ETag");
-        if (!etag)
+        struct httpval_etag strong;
+        if (!etag) {
                 g->checks &= ~CHECK_ONE_ETAG;
+                g->doubt = "no ETag";
+        }
         if (!etag || httpval_etag_equal(etag, g->etag))
                 return 0;
+        if (httpval_etag(etag, &strong) < 0)
+                return error_set(e, CAUSE_PROTOCOL, EPROTO, "an answer with a weak or malformed ETag");
         snprintf(g->new_etag, sizeof(g->new_etag), "%s", strlen(etag) <= LIMIT_ETAG ? etag : "");
         return error_set(e, CAUSE_REPLACED, ESTALE, "the object has another ETag now");
 }
@@ -165,7 +176,7 @@ static int check_whole(const struct get *g, const struct transfer *t, struct err
         if (http_status(t) != 200)
                 return error_set(
                         e, CAUSE_PROTOCOL, EPROTO, "asked for the whole, got status %u", http_status(t));
-        if (!v) /* chunked: what comes is counted */
+        if (!v || http_header(t, "Transfer-Encoding")) /* it does not count there; what comes is counted */
                 return 0;
         if (httpval_u64(v, INT64_MAX, &n) < 0)
                 return error_set(e, CAUSE_PROTOCOL, EPROTO, "a bad Content-Length");
@@ -197,6 +208,8 @@ static int begin_verify(struct get *g, const struct transfer *t)
 static int on_head(void *arg, const struct transfer *t, struct error *e)
 {
         struct get *g = arg;
+        if (http_header(t, "Content-Encoding"))
+                g->doubt = "a Content-Encoding";
         int r = check_etag(g, t, e);
         if (r == 0)
                 r = g->range[0] ? check_partial(g, t, e) : check_whole(g, t, e);
@@ -249,6 +262,7 @@ static void start_body(struct get *g)
                 snprintf(g->range, sizeof(g->range), "bytes=%" PRIu64 "-%" PRIu64, g->offset + g->pos,
                         g->offset + g->length - 1);
         g->pos_at_start = g->pos;
+        g->doubt = NULL;
         const struct s3_request request = {
                 .credentials = g->credentials,
                 .bucket = g->bucket,
@@ -295,8 +309,7 @@ static void body_done(void *arg, const struct s3_result *r)
         if (e.cause == CAUSE_NONE)
                 error_set(&e, CAUSE_TRUNCATED, EIO, "the body ended after %" PRIu64 " of %" PRIu64 " bytes",
                         g->pos, g->length);
-        if (heal_next(&g->heal, e.cause, g->pos > 0, g->pos > g->pos_at_start, r->retry_after_usec, &delay) <
-                0) {
+        if (heal_next(&g->heal, e.cause, g->pos, g->pos - g->pos_at_start, r->retry_after_usec, &delay) < 0) {
                 fail(g, &e);
                 return;
         }

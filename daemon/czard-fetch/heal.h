@@ -13,9 +13,9 @@ bool heal_passes(enum cause cause);
 
 struct heal {
         unsigned failed; /* tries in a row without progress */
+        unsigned all;    /* tries, with progress or without */
 };
 
-/* cause: why it failed. begun: bytes of it came, ever. progress: in this try. 0 and the delay; -1: give up.
- */
-int heal_next(struct heal *h, enum cause cause, bool begun, bool progress, uint64_t retry_after_usec,
+/* cause: why it failed. came: how much of it came, ever. now: in this try. 0 and the delay; -1: give up. */
+int heal_next(struct heal *h, enum cause cause, uint64_t came, uint64_t now, uint64_t retry_after_usec,
         uint64_t *ret_delay_usec);

@@ -98,6 +98,8 @@ static enum cause cause_of(const struct transfer *t, CURLcode code)
         case CURLE_PARTIAL_FILE:
                 return CAUSE_NETWORK;
         case CURLE_OUT_OF_MEMORY:
+                /* also of a header line of more than 100 KB (CURL_MAX_HTTP_HEADER) */
+                return http_status(t) > 0 ? CAUSE_PROTOCOL : CAUSE_INTERNAL;
         case CURLE_FAILED_INIT:
         case CURLE_BAD_FUNCTION_ARGUMENT:
                 return CAUSE_INTERNAL;
@@ -140,8 +142,9 @@ static void transfer_end(struct transfer *t, CURLcode code)
         if (code == CURLE_OK && see_head(t) < 0)
                 code = CURLE_WRITE_ERROR;
         if (code != CURLE_OK)
-                error_set(&r.error, cause_of(t, code), EIO, "%s",
-                        t->why[0] ? t->why : curl_easy_strerror(code));
+                error_set(&r.error, cause_of(t, code), EIO, "%s%s",
+                        t->why[0] ? t->why : curl_easy_strerror(code),
+                        code == CURLE_OUT_OF_MEMORY ? ", or a header that is too long" : "");
         t->ops->on_done(t->arg, t, &r);
         transfer_free(t);
 }
@@ -446,6 +449,12 @@ const char *http_header(const struct transfer *t, const char *name)
         if (curl_easy_header(t->easy, name, 0, CURLH_HEADER, -1, &found) != CURLHE_OK)
                 return NULL;
         return strlen(found->value) <= LIMIT_HTTP_HEADER ? found->value : NULL;
+}
+
+bool http_header_repeats(const struct transfer *t, const char *name)
+{
+        struct curl_header *found;
+        return curl_easy_header(t->easy, name, 1, CURLH_HEADER, -1, &found) == CURLHE_OK;
 }
 
 /* --- the whole --- */

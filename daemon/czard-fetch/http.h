@@ -61,3 +61,6 @@ struct transfer *http_cancel(struct transfer *t);
 unsigned http_status(const struct transfer *t);
 /* The value of that header in the final answer, or NULL; valid until the next call. */
 const char *http_header(const struct transfer *t, const char *name);
+
+/* Does it come more than once? */
+bool http_header_repeats(const struct transfer *t, const char *name);

@@ -90,6 +90,13 @@ static void tell(struct list *l)
 
 /* --- one page --- */
 
+static int on_head(void *arg, const struct transfer *t, struct error *e)
+{
+        (void)arg;
+        unsigned status = http_status(t);
+        return status == 200 ? 0 : error_set(e, CAUSE_PROTOCOL, EPROTO, "a listing with status %u", status);
+}
+
 static int on_body(void *arg, const void *p, size_t n, struct error *e)
 {
         struct list *l = arg;
@@ -152,6 +159,12 @@ static void take_page(struct list *l)
                 enter(l, LIST_WAIT);
 }
 
+/* A status that means something for an object only: no S3 answers a LIST with it. */
+static bool is_of_an_object(enum cause cause)
+{
+        return cause == CAUSE_GONE || cause == CAUSE_REPLACED || cause == CAUSE_SIZE;
+}
+
 static void page_done(void *arg, const struct s3_result *r)
 {
         struct list *l = arg;
@@ -163,14 +176,16 @@ static void page_done(void *arg, const struct s3_result *r)
         if (r->skew_sec != 0)
                 l->skew_sec = r->skew_sec;
         if (r->error.cause == CAUSE_NONE) {
-                l->heal.failed = 0;
+                l->heal = (struct heal){};
                 take_page(l);
-        } else if (heal_next(&l->heal, r->error.cause, l->pages > 0, false, r->retry_after_usec, &delay) ==
-                   0) {
+        } else if (heal_next(&l->heal, r->error.cause, l->pages, 0, r->retry_after_usec, &delay) == 0) {
                 enter(l, LIST_PAUSE);
                 alarm_set(l->alarm, delay);
         } else {
-                finish(l, &r->error);
+                struct error e = r->error;
+                if (is_of_an_object(e.cause))
+                        e.cause = CAUSE_PROTOCOL;
+                finish(l, &e);
         }
 }
 
@@ -182,7 +197,7 @@ static void add_query(struct list *l, const char *name, const char *value)
 
 static void start_page(struct list *l)
 {
-        static const struct s3_ops ops = {.on_body = on_body, .on_done = page_done};
+        static const struct s3_ops ops = {.on_head = on_head, .on_body = on_body, .on_done = page_done};
         enter(l, LIST_PAGE);
         l->n_query = 0;
         add_query(l, "list-type", "2");

@@ -38,6 +38,7 @@ struct s3_call {
         bool region_followed;
         struct error error; /* of the caller's on_head or on_body */
         struct strbuf error_body;
+        bool error_is_cut; /* it was too long to be read to its end: the status must do */
 };
 
 /* --- where a bucket is --- */
@@ -78,8 +79,16 @@ static bool is_success(const struct transfer *t)
 
 static int on_head(void *arg, const struct transfer *t)
 {
+        /* Of two of these each reader on the way could have believed another one. */
+        static const char *const once[] = {"Content-Length", "Content-Range", "ETag"};
         struct s3_call *c = arg;
-        if (!is_success(t) || !c->request.ops->on_head)
+        if (!is_success(t))
+                return 0;
+        for (size_t i = 0; i < ELEMENTSOF(once); i++)
+                if (http_header_repeats(t, once[i]))
+                        return error_set(
+                                &c->error, CAUSE_PROTOCOL, EPROTO, "an answer with %s twice", once[i]);
+        if (!c->request.ops->on_head)
                 return 0;
         return c->request.ops->on_head(c->request.arg, t, &c->error);
 }
@@ -89,9 +98,10 @@ static int on_body(void *arg, const void *p, size_t n)
         struct s3_call *c = arg;
         if (is_success(c->transfer))
                 return c->request.ops->on_body(c->request.arg, p, n, &c->error);
-        if (n > LIMIT_ERROR_BODY - c->error_body.len)
-                return error_set(&c->error, CAUSE_PROTOCOL, EFBIG, "an error of more than %ju bytes",
-                        (uintmax_t)LIMIT_ERROR_BODY);
+        if (n > LIMIT_ERROR_BODY - c->error_body.len) {
+                c->error_is_cut = true;
+                return -EFBIG;
+        }
         strbuf_add_n(&c->error_body, p, n);
         return c->error_body.err;
 }
@@ -160,6 +170,7 @@ static bool follow_region(struct s3_call *c, const char *region)
         c->region_followed = true;
         strbuf_done(&c->error_body);
         c->error_body = (struct strbuf){};
+        c->error_is_cut = false;
         return remember_region(c->s3, c->request.bucket, region) == 0 && send_request(c) == 0;
 }
 
@@ -171,7 +182,7 @@ static void on_done(void *arg, const struct transfer *t, const struct http_resul
         c->transfer = NULL;
         if (c->error.cause != CAUSE_NONE) {
                 r.error = c->error;
-        } else if (result->error.cause == CAUSE_NONE) {
+        } else if (result->error.cause == CAUSE_NONE || c->error_is_cut) {
                 read_answer(c, t, &answer);
                 r.retry_after_usec = answer.retry_after_usec;
                 r.skew_sec = answer.skew_sec;

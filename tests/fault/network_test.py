@@ -392,7 +392,7 @@ ANSWERS = [
             (TRIES, TRIES + 1)),
     lasting("204", [get(status=204)], "bad-answer", (TRIES, TRIES)),
     passing("200 in HTML, once", [get(status=200, body=body("e.html", lambda p: b"<html>Please log in</html>"), count=1)], (2, 2),
-            {"retry wrong-size"}),
+            {"retry bad-answer"}),
     Row("clock behind", [{"date_skew": 2 * HOUR}], code=1, state=None, told={"clock-skew clock-skew", "retry clock-skew"},
         lists=(1, 1), unstaged=["universityx"], heal_gets=(1, 1), after=says_skew(2 * HOUR)),
     Row("clock ahead", [{"date_skew": -2 * HOUR}], code=1, state=None, told={"clock-skew clock-skew", "retry clock-skew"},

@@ -56,7 +56,7 @@ static unsigned tries(enum cause cause, bool begun, uint64_t retry_after)
         struct heal h = {};
         uint64_t delay = 0;
         unsigned n = 0;
-        while (n < 100 && heal_next(&h, cause, begun, false, retry_after, &delay) == 0) {
+        while (n < 100 && heal_next(&h, cause, begun, 0, retry_after, &delay) == 0) {
                 assert_true(delay <= MAX(5 * USEC_PER_SEC, retry_after));
                 assert_true(delay >= retry_after);
                 n++;
@@ -87,11 +87,22 @@ static void progress_counts_again_from_nothing(void **state)
         (void)state;
         struct heal h = {};
         uint64_t delay;
-        for (int i = 0; i < 100; i++)
-                assert_int_equal(heal_next(&h, CAUSE_NETWORK, true, true, 0, &delay), 0);
+        for (uint64_t i = 1; i <= 100; i++)
+                assert_int_equal(heal_next(&h, CAUSE_NETWORK, i * MIB, MIB, 0, &delay), 0);
         for (int i = 0; i < 4; i++)
-                assert_int_equal(heal_next(&h, CAUSE_NETWORK, true, false, 0, &delay), 0);
-        assert_int_equal(heal_next(&h, CAUSE_NETWORK, true, false, 0, &delay), -1);
+                assert_int_equal(heal_next(&h, CAUSE_NETWORK, 100 * MIB, 0, 0, &delay), 0);
+        assert_int_equal(heal_next(&h, CAUSE_NETWORK, 100 * MIB, 0, 0, &delay), -1);
+}
+
+static void a_few_bytes_at_a_time_end(void **state)
+{
+        (void)state;
+        struct heal h = {};
+        uint64_t delay, came = 0;
+        unsigned n = 0;
+        while (n < 1000 && heal_next(&h, CAUSE_NETWORK, came += 5, 5, 0, &delay) == 0)
+                n++;
+        assert_in_range(n, 10, 100);
 }
 
 /* Bytes that pass in 10 simulated seconds, in chunks, asked for every step milliseconds. */
@@ -135,6 +146,7 @@ int main(void)
                 cmocka_unit_test(places),
                 cmocka_unit_test(what_is_tried_again),
                 cmocka_unit_test(progress_counts_again_from_nothing),
+                cmocka_unit_test(a_few_bytes_at_a_time_end),
                 cmocka_unit_test(the_rate),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -116,6 +116,36 @@ static void gone_and_back(void **state)
         assert_int_equal(list(f, "p/plain", "\"1\"", 3, LISTED_NEW).state, OBJECT_NEW);
 }
 
+static void the_same_content_with_another_time(void **state)
+{
+        struct fixture *f = *state;
+        enum listed got;
+        struct ledger_object o = list(f, "k", "\"1\"", 1, LISTED_NEW), again = an_object("k", "\"1\"");
+        again.last_modified += 5;
+        assert_int_equal(ledger_listed(f->l, &again, 2, &got, NULL), 0);
+        assert_int_equal(again.last_modified, o.last_modified + 5);
+        publish(f, &again);
+        struct ledger_object copied = an_object("k", "\"1\"");
+        copied.last_modified += 500;
+        assert_int_equal(ledger_listed(f->l, &copied, 3, &got, NULL), 0);
+        assert_int_equal(got, LISTED_SAME);
+        assert_int_equal(copied.state, OBJECT_PUBLISHED);
+        assert_int_equal(copied.last_modified, o.last_modified + 5); /* as the staged file has it */
+}
+
+static void the_same_etag_with_another_size(void **state)
+{
+        struct fixture *f = *state;
+        enum listed got;
+        struct ledger_object o = list(f, "k", "\"1\"", 1, LISTED_NEW);
+        publish(f, &o);
+        struct ledger_object grown = an_object("k", "\"1\"");
+        grown.size++;
+        assert_int_equal(ledger_listed(f->l, &grown, 2, &got, NULL), 0);
+        assert_int_equal(got, LISTED_REPLACED);
+        assert_int_equal(grown.state, OBJECT_NEW);
+}
+
 /* An incremental listing must neither mark nor write. */
 static void generation_zero_marks_nothing(void **state)
 {
@@ -171,6 +201,8 @@ int main(void)
                 T(listed_again_and_replaced),
                 T(forgotten_and_pruned_stay_when_replaced),
                 T(gone_and_back),
+                T(the_same_content_with_another_time),
+                T(the_same_etag_with_another_size),
                 T(generation_zero_marks_nothing),
                 cmocka_unit_test(prefix_ends),
                 T(last_key_of_a_prefix),

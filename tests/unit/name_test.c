@@ -14,10 +14,12 @@ static void clean_text(void **state)
         (void)state;
         static const char *const good[] = {"", "a b", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80",
                 "\xc2\xa0", "\xed\x9f\xbf", "\xee\x80\x80", "\xf4\x8f\xbf\xbf", "\xe0\xa0\x80",
-                "\xf0\x90\x80\x80"};
+                "\xf0\x90\x80\x80", "\xe2\x80\x8d", "\xe2\x80\xaf", "\xe2\x81\xa5", "\xd8\x9b",
+                "\xef\xbb\xbc"};
         static const char *const bad[] = {"\t", "\x01", "\x7f", "\\", "\x80", "\xc0\x80", "\xc1\xbf", "\xc3",
                 "\xc3(", "\xe0\x9f\xbf", "\xe2\x82", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80",
-                "\xf5\x80\x80\x80", "\xc2\x80", "\xc2\x9f", "\xff"};
+                "\xf5\x80\x80\x80", "\xc2\x80", "\xc2\x9f", "\xff", "a\xd8\x9c", "a\xe2\x80\x8e",
+                "a\xe2\x80\xa8", "a\xe2\x80\xae", "a\xe2\x81\xa6", "a\xe2\x81\xa9", "a\xef\xbb\xbf"};
         for (size_t i = 0; i < ELEMENTSOF(good); i++)
                 assert_true(name_is_clean_text(good[i]));
         for (size_t i = 0; i < ELEMENTSOF(bad); i++)
