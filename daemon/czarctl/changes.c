@@ -117,6 +117,16 @@ static int finish(struct changes *ch, int status, struct strv *r)
         return status;
 }
 
+/* --reason: one line, for the audit record. */
+static int check_reason(const struct ctl *c)
+{
+        const char *reason = ctl_flag(c, "reason");
+        for (; reason && *reason; reason++)
+                if ((unsigned char)*reason < 0x20 || *reason == 0x7f)
+                        return ctl_usage(c, "--reason: expected one line of text");
+        return 0;
+}
+
 /* --- resync --- */
 
 static int resync_offline(void *arg, const struct steward *s, struct error *e)
@@ -191,7 +201,7 @@ int run_forget(struct ctl *c)
         const char *reason = ctl_flag(c, "reason");
         if (str_empty(reason))
                 return ctl_usage(c, "--reason TEXT is needed: it stays in the audit record");
-        if (check_patterns(c))
+        if (check_reason(c) || check_patterns(c))
                 return CTL_USAGE;
         if (request(&r, "forget") < 0 || add_value(&r, "reason", reason) < 0 || add_arguments(&r, c) < 0)
                 return ctl_fail_text("out of memory");
@@ -396,6 +406,8 @@ static int set_pause(struct ctl *c, const char *text)
         struct changes ch;
         struct strv r = {};
         const char *reason = ctl_flag(c, "reason");
+        if (check_reason(c))
+                return CTL_USAGE;
         begin(&ch, c, "objects");
         ch.date = text;
         if (request(&r, text ? "pause" : "unpause") < 0 || (text && add_value(&r, "text", text) < 0) ||

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "decrypt.h"
@@ -42,6 +43,11 @@ static void check_home(struct checkup *k, const char *home)
         char source[512] = "";
         _cleanup_secret_ struct secret passphrase = {};
         size_t n = keyring_read(home, keys, FACT_KEYS);
+        if (n == 0 && access(home, R_OK | X_OK) < 0 && errno == EACCES) {
+                check_add(k, "key", BAD, "run czarctl as root or as the user of czard", "%s: %s", home,
+                        strerror(EACCES));
+                return;
+        }
         if (n == 0) {
                 check_add(k, "key", BAD, "czarctl keygen, or czarctl import-key FILE",
                         "there is no secret key in %s", home);
@@ -95,7 +101,11 @@ static bool check_prefix(struct checkup *k, struct fetch *f, const struct packag
         if (res.skew_sec)
                 *skew = res.skew_sec;
         if (res.cause == CAUSE_NO_CREDENTIALS) {
-                check_add(k, "credentials", BAD, "czarctl import-credentials FILE, the file that edX mailed",
+                check_add(k, "credentials", BAD,
+                        k->c->caller == 0
+                                ? "czarctl import-credentials FILE, the file that edX mailed"
+                                : "czarctl import-credentials FILE, the file that edX mailed; if that was "
+                                  "done: run czarctl as root, who alone can read them",
                         "nothing can be listed: %s", res.detail);
                 return false;
         }

@@ -51,7 +51,8 @@ void keyring_stop_agent(const char *home)
 int keyring_make_home(const char *home, struct error *e)
 {
         if (mkdir(home, 0700) < 0 && errno != EEXIST)
-                return error_set(e, CAUSE_INTERNAL, errno, "cannot make %s: %s", home, strerror(errno));
+                return error_set(e, CAUSE_INTERNAL, errno, "cannot make %s: %s%s", home, strerror(errno),
+                        errno == EACCES ? " (run czarctl as root or as the user of czard)" : "");
         _cleanup_close_ int fd = open(home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return error_set(e, CAUSE_INTERNAL, errno, "cannot open %s: %s", home, strerror(errno));

@@ -35,6 +35,7 @@ struct output {
 struct owner {
         struct output outputs[OUTPUTS_MOST];
         size_t n;
+        const char *state_dir;
         uid_t uid; /* of state_dir, -1: not known */
         gid_t gid;
         int keeper; /* socket, -1: none; we do it ourselves */
@@ -50,7 +51,10 @@ static struct owner *owner_of(struct ctl *c)
         if (!c->owner) {
                 c->owner = calloc(1, sizeof(*c->owner));
                 if (c->owner)
-                        *c->owner = (struct owner){.keeper = -1, .uid = (uid_t)-1, .gid = (gid_t)-1};
+                        *c->owner = (struct owner){.keeper = -1,
+                                .state_dir = c->config->state_dir,
+                                .uid = (uid_t)-1,
+                                .gid = (gid_t)-1};
         }
         return c->owner;
 }
@@ -95,6 +99,14 @@ static int copy_fd(int from, int to)
         }
 }
 
+/* What czard itself keeps there is never replaced by an answer of ours. */
+static bool is_state_dir(const struct owner *o, int dir)
+{
+        struct stat a, b;
+        return stat(o->state_dir, &a) == 0 && fstat(dir, &b) == 0 && a.st_dev == b.st_dev &&
+               a.st_ino == b.st_ino;
+}
+
 /* A hidden file beside it, then a rename or, when nothing may be replaced, a link. */
 static int write_file(const struct owner *o, const struct output *out, int fd)
 {
@@ -105,6 +117,8 @@ static int write_file(const struct owner *o, const struct output *out, int fd)
         _cleanup_close_ int dir = open(dirname(dir_copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (dir < 0)
                 return -errno;
+        if (out->kind == OUTPUT_REPLACE && is_state_dir(o, dir))
+                return -EPERM;
         snprintf(hidden, sizeof(hidden), ".%.200s.czarctl-%ld", name, (long)getpid());
         _cleanup_close_ int file =
                 openat(dir, hidden, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -132,6 +146,11 @@ static int put(const struct owner *o, const struct output *out, int fd, char whe
                 return credstore_put(out->path, fd, where, e);
         int r = write_file(o, out, fd);
         snprintf(where, 512, "%.500s", out->path);
+        if (r == -EPERM)
+                return error_set(e, CAUSE_INTERNAL, EPERM,
+                        "cannot write %.400s: in the state directory only czard writes, choose another "
+                        "folder",
+                        out->path);
         return r < 0 ? error_set(e, CAUSE_INTERNAL, -r, "cannot write %.400s: %s", out->path, strerror(-r))
                      : 0;
 }

@@ -351,6 +351,11 @@ class StoppedTest(Base):
         self.ctl("backup", copy)
         db = sqlite3.connect(f"file:{copy}?mode=ro&immutable=1", uri=True)
         self.assertEqual(db.execute("SELECT count(*) FROM object").fetchone()[0], len(self.world.objects()))
+        ledger = self.world.state / "ledger.db"
+        before = ledger.stat().st_ino
+        for args in (["backup", ledger], ["metrics", "--output", ledger], ["report", "--html", self.world.state / "audit.jsonl"]):
+            self.assertIn("only czard writes", self.ctl(*args, code=3).err)
+        self.assertEqual(ledger.stat().st_ino, before)
         db.close()
         self.assertEqual(stat.S_IMODE(copy.stat().st_mode), 0o600)
 
@@ -488,6 +493,7 @@ class StoppedTest(Base):
         self.assertIn("legal hold", refused)
         self.assertNotIn("configuration", refused, "nothing is wrong with it")
         self.assertTrue(staged.exists())
+        self.assertIn("one line", self.ctl("pause", "--reason", "a\nb", code=2).err)
         self.assertIn("paused", [p["what"] for p in self.ask("status", "status", code=1)["problems"]])
         self.ask("changes", "unpause")
         rows = self.ask("changes", "forget", f"s3://edx-course-data/{key}", "--reason", "request 17")["objects"]
