@@ -21,15 +21,14 @@
 #include "pgp_export.h"
 #include "pgp_fast.h"
 #include "pgp_gpg.h"
+#include "pgp_keyring.h"
 #include "pgp_stream.h"
 
 struct pgp {
         gpgme_ctx_t ctx;
         char *home;
         struct pgp_options options;
-        struct pgp_key *keys;
-        size_t n_keys;
-        struct strv key_ids;       /* of all subkeys */
+        struct pgp_keyring keyring;
         char *replay;              /* LIMIT_REPLAY bytes */
         struct pgp_secret *secret; /* keys of the fast engine; NULL: it is not used */
         bool met_odd;              /* a large message was odd at its end: gpg gets all that follow */
@@ -48,94 +47,6 @@ struct run {
         uint64_t plain_size;
         int err; /* -ENOMEM from a status line */
 };
-
-static int gpg_error_set(struct error *e, gpgme_error_t err, const char *what)
-{
-        char text[128] = "";
-        gpgme_strerror_r(err, text, sizeof(text));
-        return error_set(e, CAUSE_HELPER, EIO, "%s: %s", what, text);
-}
-
-static bool can_decrypt(gpgme_subkey_t s)
-{
-        return s->secret && !s->is_cardkey && s->can_encrypt && s->keygrip && s->fpr && s->keyid;
-}
-
-static int64_t earlier(int64_t a, int64_t b)
-{
-        return a == 0 ? b : b == 0 ? a : MIN(a, b);
-}
-
-/* Until when can anyone encrypt to the key: as long as one subkey and the primary key are valid. */
-static int64_t key_expiry(const struct pgp_key *k, int64_t primary_expires)
-{
-        int64_t last = -1;
-        for (size_t i = 0; i < k->n_subkeys; i++)
-                if (k->subkeys[i].expires == 0)
-                        last = 0;
-                else if (last != 0)
-                        last = MAX(last, k->subkeys[i].expires);
-        return earlier(last < 0 ? 0 : last, primary_expires);
-}
-
-static int add_subkey(struct pgp *p, struct pgp_key *k, gpgme_subkey_t from)
-{
-        struct pgp_subkey *all = reallocarray(k->subkeys, k->n_subkeys + 1, sizeof(*all));
-        if (!all)
-                return -ENOMEM;
-        k->subkeys = all;
-        struct pgp_subkey *s = &all[k->n_subkeys];
-        *s = (struct pgp_subkey){.created = from->timestamp, .expires = from->expires};
-        snprintf(s->fingerprint, sizeof(s->fingerprint), "%s", from->fpr);
-        snprintf(s->key_id, sizeof(s->key_id), "%s", from->keyid);
-        snprintf(s->keygrip, sizeof(s->keygrip), "%s", from->keygrip);
-        k->n_subkeys++;
-        return strv_add(&p->key_ids, s->key_id);
-}
-
-static int add_key(struct pgp *p, gpgme_key_t from)
-{
-        bool any = false;
-        for (gpgme_subkey_t s = from->subkeys; s; s = s->next)
-                any |= can_decrypt(s);
-        if (!any || !from->fpr)
-                return 0;
-        struct pgp_key *all = reallocarray(p->keys, p->n_keys + 1, sizeof(*all));
-        if (!all)
-                return -ENOMEM;
-        p->keys = all;
-        struct pgp_key *k = &all[p->n_keys++];
-        *k = (struct pgp_key){.created = from->subkeys->timestamp};
-        snprintf(k->fingerprint, sizeof(k->fingerprint), "%s", from->fpr);
-        k->user_id = strndup(from->uids && from->uids->uid ? from->uids->uid : "", LIMIT_USER_ID);
-        if (!k->user_id)
-                return -ENOMEM;
-        for (gpgme_subkey_t s = from->subkeys; s; s = s->next)
-                if (can_decrypt(s) && add_subkey(p, k, s) < 0)
-                        return -ENOMEM;
-        k->expires = key_expiry(k, from->subkeys->expires);
-        return 0;
-}
-
-static int list_keys(struct pgp *p, struct error *e)
-{
-        gpgme_error_t err = gpgme_op_keylist_start(p->ctx, NULL, 1);
-        int r = 0;
-        while (!err && r == 0) {
-                gpgme_key_t key = NULL;
-                err = gpgme_op_keylist_next(p->ctx, &key);
-                if (!err) {
-                        r = add_key(p, key);
-                        gpgme_key_unref(key);
-                }
-        }
-        (void)gpgme_op_keylist_end(p->ctx);
-        if (r < 0)
-                return error_set(e, CAUSE_HELPER, -r, "out of memory");
-        if (gpgme_err_code(err) != GPG_ERR_EOF)
-                return gpg_error_set(e, err, "gpg does not list the secret keys");
-        return 0;
-}
 
 static int engine_open(struct pgp *p, const char *home, struct error *e)
 {
@@ -166,7 +77,7 @@ int pgp_open(const char *home, struct pgp_options *o, struct pgp **ret, struct e
                 return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
         int r = engine_open(p, home, e);
         if (r == 0)
-                r = list_keys(p, e);
+                r = pgp_keyring_list(&p->keyring, p->ctx, e);
         if (r < 0)
                 return r;
         p->options = *o;
@@ -181,13 +92,8 @@ struct pgp *pgp_close(struct pgp *p)
                 return NULL;
         if (p->ctx)
                 gpgme_release(p->ctx);
-        for (size_t i = 0; i < p->n_keys; i++) {
-                free(p->keys[i].user_id);
-                free(p->keys[i].subkeys);
-        }
-        free(p->keys);
+        pgp_keyring_done(&p->keyring);
         free(p->home);
-        strv_done(&p->key_ids);
         strv_done(&p->options.signers);
         pgp_secret_free(p->secret);
         free(p->replay);
@@ -197,48 +103,21 @@ struct pgp *pgp_close(struct pgp *p)
 
 const struct pgp_key *pgp_keys(const struct pgp *p, size_t *ret_n)
 {
-        *ret_n = p->n_keys;
-        return p->keys;
-}
-
-static void forget_in(struct pgp_key *k, const char *key_id)
-{
-        for (size_t i = 0; i < k->n_subkeys; i++)
-                if (streq(k->subkeys[i].key_id, key_id)) {
-                        k->n_subkeys--;
-                        memmove(&k->subkeys[i], &k->subkeys[i + 1],
-                                (k->n_subkeys - i) * sizeof(k->subkeys[0]));
-                        return;
-                }
+        *ret_n = p->keyring.n;
+        return p->keyring.keys;
 }
 
 void pgp_forget(struct pgp *p, const char *key_id)
 {
-        for (size_t i = 0; i < p->n_keys; i++)
-                forget_in(&p->keys[i], key_id);
-        for (size_t i = 0; i < p->key_ids.n; i++)
-                if (streq(p->key_ids.v[i], key_id)) {
-                        free(p->key_ids.v[i]);
-                        p->key_ids.n--;
-                        memmove(&p->key_ids.v[i], &p->key_ids.v[i + 1],
-                                (p->key_ids.n - i + 1) * sizeof(p->key_ids.v[0]));
-                        return;
-                }
+        pgp_keyring_forget(&p->keyring, key_id);
 }
 
 /* The key that opened the session key; *ret_subkey NULL when there is none. */
 static const struct pgp_key *key_of_session(const struct run *run, const struct pgp_subkey **ret_subkey)
 {
         char id[17];
-        *ret_subkey = NULL;
         pgp_secret_id(run->p->secret, run->session.secret, id);
-        for (size_t i = 0; i < run->p->n_keys; i++)
-                for (size_t j = 0; j < run->p->keys[i].n_subkeys; j++)
-                        if (streq(run->p->keys[i].subkeys[j].key_id, id)) {
-                                *ret_subkey = &run->p->keys[i].subkeys[j];
-                                return &run->p->keys[i];
-                        }
-        return NULL;
+        return pgp_keyring_find(&run->p->keyring, id, ret_subkey);
 }
 
 /* From replay or from the job, watched and kept. */
@@ -364,27 +243,16 @@ static int run_gpg(struct run *run, struct error *e)
         return r;
 }
 
-static bool key_expired(const struct pgp *p, const char *fingerprint, int64_t now)
-{
-        for (size_t i = 0; i < p->n_keys; i++)
-                for (size_t j = 0; j < p->keys[i].n_subkeys; j++)
-                        if (streq(p->keys[i].subkeys[j].fingerprint, fingerprint)) {
-                                int64_t end = earlier(p->keys[i].expires, p->keys[i].subkeys[j].expires);
-                                return end && end <= now;
-                        }
-        return false;
-}
-
 static void judge(struct run *run, struct pgp_verdict *ret)
 {
         struct pgp *p = run->p;
         const struct pgp_policy policy = {
-                .key_ids = &p->key_ids,
+                .key_ids = &p->keyring.key_ids,
                 .signatures = p->options.signatures,
                 .signers = &p->options.signers,
         };
         pgp_verdict(&run->status, &run->frame, &policy, ret);
-        if (key_expired(p, run->status.key, time(NULL)))
+        if (pgp_keyring_expired(&p->keyring, run->status.key, time(NULL)))
                 ret->warnings |= PGP_WARN_KEY_EXPIRED;
         if (ret->error.cause == CAUSE_NONE && run->status.binary && run->plain_size < run->status.announced)
                 error_set(&ret->error, CAUSE_BAD_PGP, EBADMSG, "the plaintext is cut off");
@@ -405,14 +273,14 @@ int pgp_load_secret(struct pgp *p, const char *home, const struct secret *passph
         bool primary = false;
         if (p->options.engine != ENGINE_AUTO)
                 return 0;
-        for (size_t i = 0; i < p->n_keys; i++)
-                for (size_t j = 0; j < p->keys[i].n_subkeys && n < ELEMENTSOF(fingerprints); j++) {
-                        fingerprints[n] = p->keys[i].subkeys[j].fingerprint;
-                        primary |= streq(fingerprints[n++], p->keys[i].fingerprint);
+        for (size_t i = 0; i < p->keyring.n; i++)
+                for (size_t j = 0; j < p->keyring.keys[i].n_subkeys && n < ELEMENTSOF(fingerprints); j++) {
+                        fingerprints[n] = p->keyring.keys[i].subkeys[j].fingerprint;
+                        primary |= streq(fingerprints[n++], p->keyring.keys[i].fingerprint);
                 }
         struct pgp_secret *secret = NULL;
-        int r = pgp_export(
-                home, fingerprints, n, primary, passphrase, p->key_ids.v, p->key_ids.n, &secret, e);
+        int r = pgp_export(home, fingerprints, n, primary, passphrase, p->keyring.key_ids.v,
+                p->keyring.key_ids.n, &secret, e);
         if (r < 0)
                 return r;
         pgp_secret_free(p->secret);
@@ -440,7 +308,7 @@ static void fill_verdict(
         ret->checks = good ? CHECK_INTEGRITY | CHECK_NO_SIGNATURE : 0;
         if (key)
                 snprintf(ret->fingerprint, sizeof(ret->fingerprint), "%s", key->fingerprint);
-        if (subkey && key_expired(run->p, subkey->fingerprint, time(NULL)))
+        if (subkey && pgp_keyring_expired(&run->p->keyring, subkey->fingerprint, time(NULL)))
                 ret->warnings |= PGP_WARN_KEY_EXPIRED;
         for (size_t i = 0, len = 0; i < n; i++)
                 len += (size_t)snprintf(ret->recipients + len, sizeof(ret->recipients) - len, "%s%s",

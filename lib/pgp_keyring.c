@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pgp_keyring.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "str.h"
+
+int gpg_error_set(struct error *e, gpgme_error_t err, const char *what)
+{
+        char text[128] = "";
+        gpgme_strerror_r(err, text, sizeof(text));
+        return error_set(e, CAUSE_HELPER, EIO, "%s: %s", what, text);
+}
+
+static bool can_decrypt(gpgme_subkey_t s)
+{
+        return s->secret && !s->is_cardkey && s->can_encrypt && s->keygrip && s->fpr && s->keyid;
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+        return a == 0 ? b : b == 0 ? a : MIN(a, b);
+}
+
+/* Until when can anyone encrypt to the key: as long as one subkey and the primary key are valid. */
+static int64_t key_expiry(const struct pgp_key *k, int64_t primary_expires)
+{
+        int64_t last = -1;
+        for (size_t i = 0; i < k->n_subkeys; i++)
+                if (k->subkeys[i].expires == 0)
+                        last = 0;
+                else if (last != 0)
+                        last = MAX(last, k->subkeys[i].expires);
+        return earlier(last < 0 ? 0 : last, primary_expires);
+}
+
+static int add_subkey(struct pgp_keyring *ring, struct pgp_key *k, gpgme_subkey_t from)
+{
+        struct pgp_subkey *all = reallocarray(k->subkeys, k->n_subkeys + 1, sizeof(*all));
+        if (!all)
+                return -ENOMEM;
+        k->subkeys = all;
+        struct pgp_subkey *s = &all[k->n_subkeys];
+        *s = (struct pgp_subkey){.created = from->timestamp, .expires = from->expires};
+        snprintf(s->fingerprint, sizeof(s->fingerprint), "%s", from->fpr);
+        snprintf(s->key_id, sizeof(s->key_id), "%s", from->keyid);
+        snprintf(s->keygrip, sizeof(s->keygrip), "%s", from->keygrip);
+        k->n_subkeys++;
+        return strv_add(&ring->key_ids, s->key_id);
+}
+
+static int add_key(struct pgp_keyring *ring, gpgme_key_t from)
+{
+        bool any = false;
+        for (gpgme_subkey_t s = from->subkeys; s; s = s->next)
+                any |= can_decrypt(s);
+        if (!any || !from->fpr)
+                return 0;
+        struct pgp_key *all = reallocarray(ring->keys, ring->n + 1, sizeof(*all));
+        if (!all)
+                return -ENOMEM;
+        ring->keys = all;
+        struct pgp_key *k = &all[ring->n++];
+        *k = (struct pgp_key){.created = from->subkeys->timestamp};
+        snprintf(k->fingerprint, sizeof(k->fingerprint), "%s", from->fpr);
+        k->user_id = strndup(from->uids && from->uids->uid ? from->uids->uid : "", LIMIT_USER_ID);
+        if (!k->user_id)
+                return -ENOMEM;
+        for (gpgme_subkey_t s = from->subkeys; s; s = s->next)
+                if (can_decrypt(s) && add_subkey(ring, k, s) < 0)
+                        return -ENOMEM;
+        k->expires = key_expiry(k, from->subkeys->expires);
+        return 0;
+}
+
+int pgp_keyring_list(struct pgp_keyring *ring, gpgme_ctx_t ctx, struct error *e)
+{
+        gpgme_error_t err = gpgme_op_keylist_start(ctx, NULL, 1);
+        int r = 0;
+        while (!err && r == 0) {
+                gpgme_key_t key = NULL;
+                err = gpgme_op_keylist_next(ctx, &key);
+                if (!err) {
+                        r = add_key(ring, key);
+                        gpgme_key_unref(key);
+                }
+        }
+        (void)gpgme_op_keylist_end(ctx);
+        if (r < 0)
+                return error_set(e, CAUSE_HELPER, -r, "out of memory");
+        if (gpgme_err_code(err) != GPG_ERR_EOF)
+                return gpg_error_set(e, err, "gpg does not list the secret keys");
+        return 0;
+}
+
+void pgp_keyring_done(struct pgp_keyring *ring)
+{
+        for (size_t i = 0; i < ring->n; i++) {
+                free(ring->keys[i].user_id);
+                free(ring->keys[i].subkeys);
+        }
+        free(ring->keys);
+        strv_done(&ring->key_ids);
+        *ring = (struct pgp_keyring){};
+}
+
+const struct pgp_key *pgp_keyring_find(
+        const struct pgp_keyring *ring, const char *key_id, const struct pgp_subkey **ret_subkey)
+{
+        *ret_subkey = NULL;
+        for (size_t i = 0; i < ring->n; i++)
+                for (size_t j = 0; j < ring->keys[i].n_subkeys; j++)
+                        if (streq(ring->keys[i].subkeys[j].key_id, key_id)) {
+                                *ret_subkey = &ring->keys[i].subkeys[j];
+                                return &ring->keys[i];
+                        }
+        return NULL;
+}
+
+bool pgp_keyring_expired(const struct pgp_keyring *ring, const char *fingerprint, int64_t now)
+{
+        for (size_t i = 0; i < ring->n; i++)
+                for (size_t j = 0; j < ring->keys[i].n_subkeys; j++)
+                        if (streq(ring->keys[i].subkeys[j].fingerprint, fingerprint)) {
+                                int64_t end =
+                                        earlier(ring->keys[i].expires, ring->keys[i].subkeys[j].expires);
+                                return end && end <= now;
+                        }
+        return false;
+}
+
+static void forget_in(struct pgp_key *k, const char *key_id)
+{
+        for (size_t i = 0; i < k->n_subkeys; i++)
+                if (streq(k->subkeys[i].key_id, key_id)) {
+                        k->n_subkeys--;
+                        memmove(&k->subkeys[i], &k->subkeys[i + 1],
+                                (k->n_subkeys - i) * sizeof(k->subkeys[0]));
+                        return;
+                }
+}
+
+void pgp_keyring_forget(struct pgp_keyring *ring, const char *key_id)
+{
+        for (size_t i = 0; i < ring->n; i++)
+                forget_in(&ring->keys[i], key_id);
+        for (size_t i = 0; i < ring->key_ids.n; i++)
+                if (streq(ring->key_ids.v[i], key_id)) {
+                        free(ring->key_ids.v[i]);
+                        ring->key_ids.n--;
+                        memmove(&ring->key_ids.v[i], &ring->key_ids.v[i + 1],
+                                (ring->key_ids.n - i + 1) * sizeof(ring->key_ids.v[0]));
+                        return;
+                }
+}
