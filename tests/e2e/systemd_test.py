@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -274,6 +275,57 @@ class Units(Case):
         # Below these three it is all czard's own.
         own = re.compile(r"/run/czard/.|/srv/czard/.|/var/lib/czard/gnupg/.")
         return sorted(f for f in found if not own.match(f))
+
+    def from_inside(self, m, program, want):
+        """What is tried inside a program, by a preload, when all locks are on it: czard has only those of its unit. want:
+        {thing: errno}"""
+        log, size = "/var/lib/czard/inside", 65536  # as in inside.c
+        m.put(log, bytes(size))
+        m.ok("chown", "czard:", log)
+        things = "\\n".join(want)
+        early = "INSIDE_EARLY=1" if program == "czard" else ""
+        m.put("/etc/systemd/system/czard.service.d/inside.conf",
+              f"[Service]\nEnvironment=LD_PRELOAD=/usr/lib/inside.so INSIDE_PROGRAM={program} INSIDE_LOG={log} {early}\n"
+              f"Environment=\"INSIDE_TRY={things}\"\n")
+        m.ok("systemctl", "daemon-reload")
+        m.ok("systemctl", "restart", "czard")
+        lines = m.until("all is tried", lambda: (n := m.get(log).rstrip(b"\0").decode().splitlines()) and len(n) == len(want) and n, 60)
+        got = dict(line.rsplit(": ", 1) for line in lines)
+        self.assertEqual({k: v for k, v in got.items() if v != want[k]}, {}, program)
+
+    def test_attempts_from_inside(self):
+        m = self.boot()
+        m.copy(BUILD + "/tests/inside.so", "/usr/lib/inside.so")
+        families = (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK, socket.AF_PACKET, socket.AF_VSOCK, socket.AF_ALG)
+        both = {f"socket {int(f)} {int(t)}": "EAFNOSUPPORT" for f in families
+                for t in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW)}
+        both |= {f"tcp {m.port}": "EAFNOSUPPORT", "read /etc/credstore/czard.s3": "EACCES", "read /etc/shadow": "EACCES",
+                 "exec /bin/sh": "EACCES", "exec /usr/bin/python3": "EACCES", "child namespace": "EPERM", "uring": "EPERM",
+                 "ptrace": "EPERM", "peek": "EPERM", "kill": "EPERM"}
+        self.from_inside(m, "czard", both | {
+            "create /etc/probe": "EROFS", "create /tmp/probe": "EACCES", "create /dev/shm/probe": "EACCES",
+            "create /srv/czard/.probe": "done"})  # so that the probe can do what is allowed
+        # who is locked in cannot even connect to the sockets that the mode of their files leaves open to its user
+        self.from_inside(m, "czard-decrypt", both | {
+            "ask /run/czard-fetch/socket": "EPERM", "ask /run/czard/control": "EPERM", "create /srv/czard/.probe-2": "EACCES",
+            "read /var/lib/czard/gnupg/pubring.kbx": "EACCES", "read /etc/hosts": "EACCES"})
+
+    def test_czard_fetch_serves_one(self):
+        """A second connection is not even taken while czard has its own, and ends with it."""
+        m = self.boot()
+        m.sync()
+        fetch = m.main_pid("czard-fetch")
+        second = "import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.settimeout(3)\n" \
+                 "s.connect('/run/czard-fetch/socket')\n" \
+                 "try: print(len(s.recv(65536)))\n" \
+                 "except TimeoutError: print('nothing')"
+        self.assertEqual(m.ok("runuser", "-u", "czard", "--", "python3", "-c", second).strip(), "nothing")
+        refused = m.run("runuser", "-u", "nobody", "--", "python3", "-c", second)
+        self.assertIn("PermissionError", refused.stderr)
+        cursor = m.cursor()
+        m.usr1()
+        m.until_event("poll-done", after=cursor)
+        self.assertEqual(m.main_pid("czard-fetch"), fetch)
 
     def test_catalog(self):
         m = self.boot()
