@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "timespan.h"
 
@@ -34,7 +35,7 @@ static const char style[] =
         ".verdict{border-left:5px solid var(--there);background:var(--fine);border-radius:.3rem;"
         "padding:.8rem 1.1rem;margin:1.2rem 0}"
         ".verdict.look{border-color:var(--missing);background:var(--wash)}"
-        ".verdict p{font-size:1.1rem;font-weight:600;margin:0}"
+        ".verdict h2{font-size:1.1rem;font-weight:600;margin:0;padding:0;border:0}"
         ".verdict ul{margin:.4rem 0 0;padding-left:1.2rem}"
         ".cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.2rem,1fr));gap:.8rem;"
         "margin:1.2rem 0;padding:0;list-style:none}"
@@ -45,8 +46,9 @@ static const char style[] =
         "table{border-collapse:collapse;width:100%;font-size:.93rem}"
         "caption{text-align:left;color:var(--soft);padding:.2rem 0 .5rem}"
         "th,td{text-align:left;padding:.36rem .9rem .36rem 0;border-bottom:1px solid var(--line);"
-        "vertical-align:top}th{color:var(--soft);font-weight:600;font-size:.85rem}"
-        "td{overflow-wrap:anywhere}td:first-child{white-space:nowrap}"
+        "vertical-align:top}thead th{color:var(--soft);font-weight:600;font-size:.85rem}"
+        "tbody th{font-weight:400;white-space:nowrap}.date{white-space:nowrap}"
+        "td{overflow-wrap:anywhere}"
         ".r{text-align:right;white-space:nowrap}th:last-child,td:last-child{padding-right:0}"
         ".notes{list-style:none;padding:0;margin:.6rem 0}"
         ".notes li{border:1px solid var(--line);border-left:4px solid var(--line);border-radius:.4rem;"
@@ -68,11 +70,15 @@ static const char style[] =
         "footer{margin-top:3rem;padding-top:.8rem;border-top:1px solid var(--line)}"
         "@media (max-width:40rem){body{padding:1.2rem 1rem 2rem}h1{font-size:1.6rem}h2{margin-top:2.2rem}"
         ".cards{grid-template-columns:1fr 1fr;gap:.6rem}.cards strong{font-size:1.15rem}"
-        "table{font-size:.82rem}th{font-size:.78rem}th,td{padding-right:.45rem}.year .none{display:none}"
+        "table{font-size:.82rem}thead th{font-size:.78rem}th,td{padding-right:.45rem}.year .none{display:none}"
         ".year{display:block}.year>span{padding:0;font-weight:600}"
         ".year svg{flex-basis:100%;margin-bottom:.4rem}}"
-        "@media print{:root{--bg:#fff;--fg:#000;--soft:#444;--line:#bbb;--card:#fff}"
-        "body{max-width:none;padding:0;font-size:10.5pt}nav,.skip{display:none}"
+        "@media print{:root{--bg:#fff;--fg:#000;--soft:#444;--line:#bbb;--card:#fff;--wash:#fdf0ef;"
+        "--fine:#eef7f1}"
+        /* what is at the very edge of the paper's area is cut */
+        "body{max-width:none;padding:0 2px;font-size:10.5pt}nav,.skip{display:none}"
+        ".cards{grid-template-columns:repeat(3,1fr)}summary{list-style:none;color:inherit}"
+        "details::details-content{content-visibility:visible;height:auto;display:block}"
         "a{color:inherit;text-decoration:none}h2,h3,caption{break-after:avoid}"
         "tr,.year,.cards li,.notes li,.verdict{break-inside:avoid}.scroll{overflow:visible}"
         "*{-webkit-print-color-adjust:exact;print-color-adjust:exact}@page{margin:16mm}}";
@@ -159,9 +165,10 @@ void page_cell(struct strbuf *b, bool right, const char *format, ...)
                 b->err = -ENOMEM;
                 return;
         }
-        strbuf_add(b, right ? "<td class=\"r\">" : "<td>");
+        bool head = b->len >= 4 && memcmp(b->s + b->len - 4, "<tr>", 4) == 0; /* names the row */
+        strbuf_add(b, head ? "<th scope=\"row\">" : right ? "<td class=\"r\">" : "<td>");
         page_text(b, text);
-        strbuf_add(b, "</td>");
+        strbuf_add(b, head ? "</th>" : "</td>");
         free(text);
 }
 

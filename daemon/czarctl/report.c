@@ -127,12 +127,12 @@ static void add_verdict(struct html_report *r, const struct sums *s)
         r->b = page;
         if (points.len == 0 && !points.err)
                 strbuf_add(&r->b,
-                        "<section class=\"verdict\" aria-label=\"Is all well?\"><p>All is well: what edX "
-                        "delivered is here.</p></section>\n");
+                        "<section class=\"verdict\" aria-label=\"Is all well?\"><h2>All is well: what edX "
+                        "delivered is here.</h2></section>\n");
         else
                 strbuf_printf(&r->b,
-                        "<section class=\"verdict look\" aria-label=\"Is all well?\"><p>To look "
-                        "at</p><ul>\n%s"
+                        "<section class=\"verdict look\" aria-label=\"Is all well?\"><h2>To look "
+                        "at</h2><ul>\n%s"
                         "</ul></section>\n",
                         points.s ? points.s : "");
         strbuf_done(&points);
@@ -260,10 +260,15 @@ static void add_expiry(struct html_report *r)
 
 static int make_page(struct html_report *r)
 {
-        char when[40], host[128] = "", subtitle[256];
+        char when[40], host[128] = "", orgs[256] = "", subtitle[512];
         struct sums sums = {};
         gethostname(host, sizeof(host) - 1);
-        snprintf(subtitle, sizeof(subtitle), "As of %s on %s", local_time((int64_t)time(NULL), when), host);
+        for (size_t i = 0; !r->c->config_is_partial && i < r->c->config->n_packages; i++) {
+                size_t len = strlen(orgs);
+                snprintf(orgs + len, sizeof(orgs) - len, "%s, ", r->c->config->packages[i].spec.org);
+        }
+        snprintf(subtitle, sizeof(subtitle), "%sas of %s on %s", orgs, local_time((int64_t)time(NULL), when),
+                host);
         int e = report_read_days(r);
         if (e == 0)
                 e = report_each(r->c->ledger, REPORT_COUNTS, NULL, NULL, on_count, &sums, r->e);

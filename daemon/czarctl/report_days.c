@@ -143,10 +143,10 @@ static void list_gaps(struct html_report *r, size_t series)
                 if (gap->series != series || n++ >= GAPS_SHOWN)
                         continue;
                 strbuf_add(&r->b, n > 1 ? ", " : "<p class=\"soft small\">Missing: ");
-                page_text(&r->b, date_format(gap->from, from));
+                strbuf_printf(&r->b, "<span class=\"date\">%s</span>", date_format(gap->from, from));
                 if (gap->from != gap->to)
-                        strbuf_printf(
-                                &r->b, " to %s%s", date_format(gap->to, to), gap->open ? " (until now)" : "");
+                        strbuf_printf(&r->b, " to <span class=\"date\">%s</span>%s", date_format(gap->to, to),
+                                gap->open ? " (until now)" : "");
         }
         if (n > GAPS_SHOWN)
                 strbuf_printf(&r->b, " and %zu more; czarctl gaps lists all", n - GAPS_SHOWN);

@@ -3,6 +3,7 @@
 """czarctl: what it says and does, with czard stopped, beside a running one, and at the very start."""
 
 import contextlib
+import datetime
 import hashlib
 import html.parser
 import json
@@ -47,9 +48,20 @@ class Page(html.parser.HTMLParser):
     def __init__(self):
         super().__init__()
         self.open, self.outside, self.ids, self.links = [], [], [], []
+        self.headings, self.unnamed, self.landmarks = [], [], []
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag in ("header", "nav", "main", "footer"):
+            self.landmarks.append(tag)
+        if (tag == "th" and "scope" not in attrs or tag == "html" and not attrs.get("lang")
+                or tag in ("nav", "section") and not attrs.get("aria-label")
+                or tag == "svg" and attrs.get("aria-hidden") != "true" and not (attrs.get("role") == "img" and attrs["aria-label"])
+                or self.open[-1:] == ["table"] and tag == "thead" and not self.captioned):
+            self.unnamed.append((tag, attrs))
+        self.captioned = tag == "caption" or tag != "table" and getattr(self, "captioned", False)
         if tag not in self.VOID:
             self.open.append(tag)
         if "id" in attrs:
@@ -423,6 +435,12 @@ class StoppedTest(Base):
         self.assertEqual(reader.outside, [], "nothing from elsewhere, no script")
         self.assertEqual(len(reader.ids), len(set(reader.ids)))
         self.assertLessEqual(set(reader.links), set(reader.ids))
+        # for who has it read aloud
+        self.assertEqual(reader.unnamed, [], "tables have captions and heads with a scope, pictures and sections a name")
+        self.assertEqual(reader.landmarks, ["header", "nav", "main", "footer"])
+        self.assertEqual(reader.headings[:2], [1, 2])
+        self.assertTrue(all(b <= a + 1 for a, b in zip(reader.headings, reader.headings[1:])), reader.headings)
+        self.assertEqual(reader.headings.count(1), 1)
         for word in ("universityx, edx", "universityx, database: 2 snapshots", "universityx edx 2024, 5 there, 177 missing",
                      "To look at", "files of universityx, edx, are late since 2024-07-09", "What vanished or shrank"):
             self.assertTrue(word in text, word)
@@ -433,10 +451,10 @@ class StoppedTest(Base):
                     if "@" in cell:
                         self.assertFalse(cell in text, cell)
 
-    def browse(self, url):
+    def browse(self, url, what="--dump-dom"):
         profile = self.world.folder / "browser"
         return subprocess.run(["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
-                               "--enable-logging=stderr", "--allow-file-access-from-files", "--hide-scrollbars", "--dump-dom", url.as_uri()],
+                               "--enable-logging=stderr", "--allow-file-access-from-files", "--hide-scrollbars", what, url.as_uri()],
                               capture_output=True, text=True, timeout=120, check=True,
                               env={"PATH": os.environ["PATH"], "HOME": str(profile)})
 
@@ -456,6 +474,25 @@ class StoppedTest(Base):
             document.body.append(` [${f.innerWidth} ${wide} ${getComputedStyle(d.body).color}]`) } }</script>""")
         said = re.findall(r"\[(\d+) (\d+) (rgb[^\]]*)\]", self.browse(frames).stdout)
         self.assertEqual([(int(a), int(b)) for a, b, _ in said], [(w, w) for w in (1280, 390, 320)])
+
+    @unittest.skipUnless(shutil.which("chromium") and shutil.which("pdftotext"), "chromium and pdftotext are not installed")
+    def test_report_on_paper(self):
+        """What is folded away on the screen is printed."""
+        db = sqlite3.connect(self.world.state / "ledger.db")
+        db.row_factory = sqlite3.Row
+        row = dict(db.execute("SELECT * FROM object WHERE category = 1 AND state = 3 ORDER BY date LIMIT 1").fetchone())
+        del row["id"]
+        for week in range(1, 20):
+            date = f"{datetime.date.fromisoformat(row['date']) - datetime.timedelta(weeks=week)}"
+            new = row | {"date": date, "key": f"universityx-{date}.zip", "path": f"universityx/database/{date}"}
+            db.execute(f"INSERT INTO object ({','.join(new)}) VALUES ({','.join('?' * len(new))})", list(new.values()))
+        db.commit()
+        db.close()
+        page, paper = self.world.folder / "report.html", self.world.folder / "report.pdf"
+        self.ctl("report", "--html", page)
+        self.browse(page, f"--print-to-pdf={paper}")
+        printed = subprocess.run(["pdftotext", "-layout", paper, "-"], capture_output=True, text=True, check=True).stdout
+        self.assertIn(date, printed.split("older ones")[1].split("vanished")[0])
 
     def test_report_colours(self):
         """Text and signs stand out from the ground (WCAG AA), light and dark."""
