@@ -48,7 +48,7 @@ static const char style[] =
         "th,td{text-align:left;padding:.36rem .9rem .36rem 0;border-bottom:1px solid var(--line);"
         "vertical-align:top}thead th{color:var(--soft);font-weight:600;font-size:.85rem}"
         "tbody th{font-weight:400;white-space:nowrap}.date{white-space:nowrap}"
-        "td{overflow-wrap:anywhere}"
+        "td{overflow-wrap:anywhere}td:nth-last-child(-n+2){white-space:nowrap}"
         ".r{text-align:right;white-space:nowrap}th:last-child,td:last-child{padding-right:0}"
         ".notes{list-style:none;padding:0;margin:.6rem 0}"
         ".notes li{border:1px solid var(--line);border-left:4px solid var(--line);border-radius:.4rem;"
