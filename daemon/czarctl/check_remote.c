@@ -88,7 +88,7 @@ void check_key(struct checkup *k)
 
 /* --- S3 --- */
 
-/* false: there are no credentials, the other prefixes of that package need not be tried. */
+/* false: what is wrong is not of this prefix, the others of that package need not be tried. */
 static bool check_prefix(struct checkup *k, struct fetch *f, const struct package_prefix *p, int64_t *skew)
 {
         struct fetch_result res = {};
@@ -109,10 +109,19 @@ static bool check_prefix(struct checkup *k, struct fetch *f, const struct packag
                         "nothing can be listed: %s", res.detail);
                 return false;
         }
-        if (res.cause != CAUSE_NONE)
-                check_add(k, cause_remedy(res.cause) == REMEDY_CREDENTIALS ? "credentials" : "prefix", BAD,
-                        cause_advice(res.cause), "s3://%s/%s: %s%s%s", p->bucket, p->prefix, res.detail,
-                        *res.access_key_id ? ", key id " : "", res.access_key_id);
+        if (res.cause == CAUSE_SKEW) {
+                check_add(k, "clock", BAD, cause_advice(CAUSE_SKEW),
+                        "%lld s %s the clock of S3, which refuses requests", (long long)llabs(res.skew_sec),
+                        res.skew_sec > 0 ? "behind" : "ahead of");
+                return false;
+        }
+        if (cause_remedy(res.cause) == REMEDY_CREDENTIALS) {
+                check_add(k, "credentials", BAD, cause_advice(res.cause), "key id %s: %s", res.access_key_id,
+                        res.detail);
+                return false;
+        }
+        if (res.cause != CAUSE_NONE) /* the detail names it */
+                check_add(k, "prefix", BAD, cause_advice(res.cause), "%s", res.detail);
         else if (res.n == 0)
                 check_add(k, "prefix", NOTICE, "check the prefix, or wait for the first file",
                         "s3://%s/%s: may be listed, but nothing is there", p->bucket, p->prefix);

@@ -620,6 +620,16 @@ class StoppedTest(Base):
         bad = {c["name"] for c in self.ask("check", "check", code=1)["checks"] if not c["ok"]}
         self.assertEqual(bad, {"prefix"})
         w.use(self.s3.endpoint, tls_endpoint=False)
+        # what is not the fault of a prefix is said once
+        self.s3.behave("skew", date_skew=-1200, status=403, code="RequestTimeTooSkewed")
+        bad = [c for c in self.ask("check", "check", code=1)["checks"] if not c["ok"]]
+        self.assertEqual([c["name"] for c in bad], ["clock"])
+        self.assertRegex(bad[0]["detail"], r"^1[12]\d\d s ahead of the clock of S3")
+        self.s3.behave("skew", status=403, code="InvalidAccessKeyId")
+        bad = [c for c in self.ask("check", "check", code=1)["checks"] if not c["ok"]]
+        self.assertEqual([c["name"] for c in bad], ["credentials"])
+        self.assertIn(w.facts["access_key_id"], bad[0]["detail"])
+        self.s3.behave("skew")
         # without credentials that is said once, with what to do
         stored = w.config["s3"].pop("credentials")
         said = [c for c in self.ask("check", "check", code=1)["checks"] if c["name"] in ("credentials", "prefix")]
