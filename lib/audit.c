@@ -25,6 +25,7 @@ struct audit {
         uint64_t seq; /* of the last line, 0: none */
         off_t size;   /* where the next line goes */
         bool torn;    /* something of a failed line may stand behind size */
+        bool synced;  /* nothing was appended since audit_sync() */
         char head[SHA256_HEX], durable[SHA256_HEX];
 };
 
@@ -225,6 +226,7 @@ int audit_append(struct audit *a, const struct audit_entry *entry, struct error 
         struct audit_seal seal;
         if (audit_seal_read(j.out.s, j.out.len - 1, &seal) < 0)
                 return error_set(e, CAUSE_INTERNAL, EMSGSIZE, AUDIT_FILE ": an entry is too long");
+        a->synced = false;
         r = append_whole(a, j.out.s, j.out.len, e);
         if (r < 0)
                 return r;
@@ -248,8 +250,11 @@ int audit_probe(struct audit *a, struct error *e)
 
 int audit_sync(struct audit *a, struct error *e)
 {
+        if (a->synced)
+                return 0;
         if (fdatasync(a->fd) < 0)
                 return fail(errno, "making durable", e);
+        a->synced = true;
         if (a->seq > 0)
                 memcpy(a->durable, a->head, sizeof(a->durable));
         return 0;

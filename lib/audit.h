@@ -39,7 +39,7 @@ int audit_open(int dir_fd, struct audit **ret, struct error *e);
 int audit_append(struct audit *a, const struct audit_entry *entry, struct error *e);
 /* Is there room for some lines more? 0 or -errno. */
 int audit_probe(struct audit *a, struct error *e);
-/* fdatasync. 0 or -errno. */
+/* fdatasync, unless nothing was appended since the last one. 0 or -errno. */
 int audit_sync(struct audit *a, struct error *e);
 /* Hex SHA-256 of the last line. Valid until the next append. */
 const char *audit_head(const struct audit *a);
