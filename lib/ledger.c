@@ -241,15 +241,38 @@ static int run(struct ledger *l, enum ledger_sql which, const char *what, struct
         return r < 0 ? r : ledger_step(l, s, what, e);
 }
 
+/* SQLite takes the other setting only outside of a transaction. */
+static int set_passing(struct ledger *l, bool passing, struct error *e)
+{
+        if (l->passing == passing)
+                return 0;
+        int r = ledger_exec(l, passing ? "PRAGMA synchronous = NORMAL" : "PRAGMA synchronous = FULL",
+                "setting how durable", e);
+        if (r == 0)
+                l->passing = passing;
+        return r;
+}
+
+static int begin(struct ledger *l, bool passing, struct error *e)
+{
+        int r = 0;
+        if (l->depth == 0)
+                r = set_passing(l, passing, e);
+        if (r == 0 && l->depth == 0)
+                r = run(l, SQL_BEGIN, "beginning", e);
+        if (r == 0)
+                l->depth++;
+        return r;
+}
+
 int ledger_begin(struct ledger *l, struct error *e)
 {
-        if (l->depth == 0) {
-                int r = run(l, SQL_BEGIN, "beginning", e);
-                if (r < 0)
-                        return r;
-        }
-        l->depth++;
-        return 0;
+        return begin(l, false, e);
+}
+
+int ledger_begin_passing(struct ledger *l, struct error *e)
+{
+        return begin(l, true, e);
 }
 
 int ledger_commit(struct ledger *l, struct error *e)
@@ -264,6 +287,8 @@ int ledger_commit(struct ledger *l, struct error *e)
         int r = run(l, SQL_COMMIT, "committing", e);
         if (r < 0)
                 ledger_rollback(l);
+        else
+                r = set_passing(l, false, e);
         return r;
 }
 
@@ -272,6 +297,7 @@ void ledger_rollback(struct ledger *l)
         l->depth = 0;
         if (!sqlite3_get_autocommit(l->db))
                 (void)run(l, SQL_ROLLBACK, "undoing", NULL);
+        (void)set_passing(l, false, NULL);
 }
 
 int ledger_meta_get(struct ledger *l, const char *name, char *ret, size_t size, struct error *e)

@@ -34,6 +34,7 @@ struct ledger {
         sqlite3 *db;
         sqlite3_stmt *prepared[SQL_MAX]; /* made when first used */
         unsigned depth;                  /* of ledger_begin() */
+        bool passing;                    /* ledger_begin_passing(): synchronous=NORMAL until it is over */
         char *file;                      /* ledger.db with its folder */
 };
 

@@ -8,7 +8,7 @@
  * immutable.
  *
  * synchronous=FULL: what was committed survives a power cut. It costs one fsync a transaction, and callers
- * put a listing or a batch of members into one. */
+ * put a listing or a batch of members into one; ledger_begin_passing() does without. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sys/stat.h>

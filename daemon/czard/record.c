@@ -34,7 +34,7 @@ struct bucket_block {
 
 struct record {
         struct director *d;
-        bool open;
+        enum { TURN_CLOSED, TURN_PASSING, TURN_OPEN } turn;
         unsigned losses;
         bool failed; /* something of this turn could not be written: none of it counts */
         struct bucket_block *blocks;
@@ -92,32 +92,43 @@ static void state_trouble(struct director *d, const struct error *e)
         pause_enter(d, PAUSE_STATE, e->cause == CAUSE_NONE ? CAUSE_IO : e->cause, e->text);
 }
 
-void record_open(struct director *d)
+static void open_turn(struct director *d, bool passing)
 {
+        struct record *r = d->record;
         struct error e = {};
-        if (d->record->open)
+        if (r->turn == TURN_OPEN || (r->turn == TURN_PASSING && passing))
                 return;
-        if (ledger_begin(d->ledger, &e) < 0)
+        int err = r->turn == TURN_PASSING ? ledger_commit(d->ledger, &e) : 0;
+        r->turn = TURN_CLOSED;
+        if (err == 0)
+                err = passing ? ledger_begin_passing(d->ledger, &e) : ledger_begin(d->ledger, &e);
+        if (err < 0)
                 state_trouble(d, &e);
         else
-                d->record->open = true;
+                r->turn = passing ? TURN_PASSING : TURN_OPEN;
+}
+
+void record_open(struct director *d)
+{
+        open_turn(d, false);
 }
 
 int record_flush(struct record *r)
 {
         struct error e = {};
         int err = r->failed ? -EIO : 0;
-        if (r->open && !r->failed) {
+        if (r->turn != TURN_CLOSED && !r->failed) {
                 err = audit_sync(r->d->audit, &e);
                 if (err == 0)
                         err = ledger_commit(r->d->ledger, &e);
                 if (err < 0)
                         state_trouble(r->d, &e);
         }
-        if (r->open && err < 0)
+        if (r->turn != TURN_CLOSED && err < 0)
                 ledger_rollback(r->d->ledger); /* never newer than the audit, and never left open */
         r->losses += err < 0;
-        r->open = r->failed = false;
+        r->turn = TURN_CLOSED;
+        r->failed = false;
         return err;
 }
 
@@ -140,7 +151,8 @@ static void save(struct director *d, const struct ledger_object *o)
 void record_enter(struct director *d, struct ledger_object *o, enum object_state next)
 {
         struct error e = {};
-        record_open(d);
+        /* Working states are begun anew after a crash of any kind: the disk is not waited for. */
+        open_turn(d, next == OBJECT_FETCHING || next == OBJECT_DECRYPTING);
         int r = ledger_enter(d->ledger, o, next, &e);
         if (r == 0)
                 return;

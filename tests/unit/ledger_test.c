@@ -11,6 +11,15 @@
 
 #include "ledger_fixture.h"
 
+static unsigned waits; /* for the disk */
+
+/* Stands before libc's, also for SQLite. */
+int fdatasync(int fd)
+{
+        waits++;
+        return fsync(fd);
+}
+
 static void names_and_numbers_of_states_stay(void **state)
 {
         (void)state;
@@ -116,6 +125,39 @@ static void transactions_nest_and_roll_back(void **state)
         assert_string_equal(value, "2");
 }
 
+static unsigned waits_of(struct fixture *f, int (*begin)(struct ledger *, struct error *), const char *value)
+{
+        unsigned before = waits;
+        assert_int_equal(begin(f->l, NULL), 0);
+        assert_int_equal(ledger_meta_set(f->l, "x", value, NULL), 0);
+        assert_int_equal(ledger_commit(f->l, NULL), 0);
+        return waits - before;
+}
+
+static void what_passes_does_not_wait_for_the_disk(void **state)
+{
+        struct fixture *f = *state;
+        char value[8];
+        assert_true(waits_of(f, ledger_begin, "1") > 0); /* the first one begins the log */
+        assert_int_equal(waits_of(f, ledger_begin_passing, "2"), 0);
+        assert_int_equal(waits_of(f, ledger_begin, "3"), 1);
+        /* outside of any, and after one that was undone, as ever */
+        assert_int_equal(waits_of(f, ledger_begin_passing, "4"), 0);
+        waits = 0;
+        assert_int_equal(ledger_meta_set(f->l, "y", "5", NULL), 0);
+        assert_int_equal(waits, 1);
+        assert_int_equal(ledger_begin_passing(f->l, NULL), 0);
+        ledger_rollback(f->l);
+        waits = 0;
+        assert_int_equal(ledger_meta_set(f->l, "y", "6", NULL), 0);
+        assert_int_equal(waits, 1);
+        /* a crash of ours takes nothing back */
+        assert_int_equal(waits_of(f, ledger_begin_passing, "7"), 0);
+        assert_int_equal(reopen(f, NULL), 0);
+        assert_int_equal(ledger_meta_get(f->l, "x", value, sizeof(value), NULL), 0);
+        assert_string_equal(value, "7");
+}
+
 static void hostile_rows_are_refused(void **state)
 {
         struct fixture *f = *state;
@@ -194,6 +236,7 @@ int main(void)
                 cmocka_unit_test(checks_in_words),
                 T(facts),
                 T(transactions_nest_and_roll_back),
+                T(what_passes_does_not_wait_for_the_disk),
                 T(hostile_rows_are_refused),
                 T(a_failed_write_undoes_all),
         };
