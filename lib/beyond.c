@@ -88,8 +88,7 @@ static int on_newer(struct ledger_object *other, void *arg)
         if (other->category != n->o->category || !streq(other->org, n->o->org) ||
                 strcmp(other->date, n->o->date) <= 0)
                 return 0;
-        n->waiting |= other->state == OBJECT_NEW || other->state == OBJECT_RETRY ||
-                      other->state == OBJECT_FETCHING || other->state == OBJECT_DECRYPTING;
+        n->waiting |= (BIT(other->state) & OBJECT_STATES_DUE) != 0;
         if (*other->staged_etag && (other->state == OBJECT_PUBLISHED || other->state == OBJECT_GONE)) {
                 int64_t *staged = reallocarray(n->staged, n->n_staged + 1, sizeof(*staged));
                 if (!staged)

@@ -151,82 +151,10 @@ int read_file_at(int dir_fd, const char *path, size_t max, char **ret, size_t *r
         return read_file_fd(fd, max, ret, ret_len);
 }
 
-static int open_folder(int dir_fd, const char *name)
-{
-        int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        return fd < 0 ? -errno : fd;
-}
-
 /* ".NAME.czard-tmp-TAG": what a sweep of the staging folder takes for a left-over. */
 static void hidden_name(char ret[NAME_MAX + 1], const char *name, uint64_t tag)
 {
         snprintf(ret, NAME_MAX + 1, ".%.200s.czard-tmp-%016" PRIx64, name, tag);
-}
-
-/* Gives a folder its name unless that is taken. */
-static int rename_new(int dir_fd, const char *from, const char *to)
-{
-        if (renameat2(dir_fd, from, dir_fd, to, RENAME_NOREPLACE) == 0)
-                return 0;
-        /* ZFS before 2.2 knows no flags. Without them an empty folder is replaced, which loses nothing. */
-        if (errno == EINVAL && renameat(dir_fd, from, dir_fd, to) == 0)
-                return 0;
-        return errno == ENOTEMPTY ? -EEXIST : -errno;
-}
-
-/* Makes one folder under a hidden name, complete, and renames it: a folder that a crash left half-made would
- * later pass for one that an admin has given its mode. What a crash leaves is taken up here the next time. */
-static int make_folder(int dir_fd, const char *name, mode_t mode, gid_t gid)
-{
-        char hidden[NAME_MAX + 1];
-        hidden_name(hidden, name, 0);
-        if (mkdirat(dir_fd, hidden, 0700) < 0 && errno != EEXIST)
-                return -errno;
-        _cleanup_close_ int fd = open_folder(dir_fd, hidden);
-        if (fd < 0)
-                return fd;
-        int r = 0;
-        if ((gid != (gid_t)-1 && fchown(fd, (uid_t)-1, gid) < 0) || fchmod(fd, mode) < 0 || fsync(fd) < 0)
-                r = -errno;
-        if (r == 0)
-                r = rename_new(dir_fd, hidden, name);
-        if (r < 0)
-                unlinkat(dir_fd, hidden, AT_REMOVEDIR);
-        else if (fsync(dir_fd) < 0)
-                r = -errno;
-        /* somebody else was faster: theirs is opened */
-        if (r == -EEXIST)
-                return open_folder(dir_fd, name);
-        return r < 0 ? r : take_fd(&fd);
-}
-
-int mkdir_beneath(int dir_fd, const char *path, mode_t mode, gid_t gid)
-{
-        _cleanup_close_ int fd = open_folder(dir_fd, ".");
-        if (fd < 0)
-                return fd;
-        if (*path == '/')
-                return -EINVAL;
-        char name[NAME_MAX + 1];
-        while (*path) {
-                size_t n = strcspn(path, "/");
-                if (n >= sizeof(name))
-                        return -ENAMETOOLONG;
-                memcpy(name, path, n);
-                name[n] = 0;
-                if (n == 0 || streq(name, ".") || streq(name, ".."))
-                        return -EINVAL;
-                path += n;
-                path += *path == '/';
-                int next = open_folder(fd, name);
-                if (next == -ENOENT)
-                        next = make_folder(fd, name, mode, gid);
-                if (next < 0)
-                        return next;
-                close_fd(fd);
-                fd = next;
-        }
-        return take_fd(&fd);
 }
 
 /* Opens the folder that name is in, and moves *name to its last part. */

@@ -21,11 +21,6 @@ ssize_t read_full(int fd, void *p, size_t n);
 int read_file_fd(int fd, size_t max, char **ret, size_t *ret_len);
 int read_file_at(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_len);
 
-/* mkdirat of each missing part below dir_fd with mode (exactly, no umask) and, unless gid is (gid_t)-1, that
- * group for the new ones only; each new folder and its parent are fsynced. Never follows a link. Opens the
- * last one. A descriptor or -errno. */
-int mkdir_beneath(int dir_fd, const char *path, mode_t mode, gid_t gid);
-
 /* A new file of that content by O_TMPFILE or a hidden name, fsync, rename over, fsync of the folder. 0 or
  * -errno. */
 int replace_file_at(int dir_fd, const char *name, const void *p, size_t n, mode_t mode);

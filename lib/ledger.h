@@ -25,6 +25,9 @@ enum object_state {
         OBJECT_PRUNED,
         OBJECT_STATE_MAX
 };
+/* Still to be staged: it waits for its turn, or is under way. */
+#define OBJECT_STATES_DUE                                                                                    \
+        (BIT(OBJECT_NEW) | BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING) | BIT(OBJECT_RETRY))
 /* "NEW" ... as in interface.md */
 const char *object_state_name(enum object_state s);
 enum object_state object_state_from_name(const char *s);

@@ -66,9 +66,7 @@ static int on_ledger_due(struct ledger_object *o, void *arg)
 
 static int add_ledger_due(struct plan *p)
 {
-        struct ledger_filter f = {.states = BIT(OBJECT_NEW) | BIT(OBJECT_RETRY) | BIT(OBJECT_FETCHING) |
-                                            BIT(OBJECT_DECRYPTING) | BIT(OBJECT_IGNORED),
-                .newest_first = true};
+        struct ledger_filter f = {.states = OBJECT_STATES_DUE | BIT(OBJECT_IGNORED), .newest_first = true};
         return p->c->ledger ? ledger_each(p->c->ledger, &f, on_ledger_due, p, p->e) : 0;
 }
 

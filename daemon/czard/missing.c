@@ -94,8 +94,7 @@ static int on_claim(struct ledger_object *other, void *arg)
  * files already, with no record of it; whose it is shows once the other is through. */
 static bool is_claimed(struct director *d, struct ledger_object *o)
 {
-        struct ledger_filter f = {
-                .states = BIT(OBJECT_NEW) | BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING) | BIT(OBJECT_RETRY),
+        struct ledger_filter f = {.states = OBJECT_STATES_DUE,
                 .categories = BIT(CATEGORY_EMAIL_OPT_IN),
                 .org = o->org,
                 .since = o->date,

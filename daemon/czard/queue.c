@@ -93,8 +93,6 @@ struct plan {
         int64_t now;
         struct ids *archives, *files;
         int64_t next_retry;
-        char newest_opt_in[11]; /* walking newest first: the date just seen, and its latest upload */
-        int r;
 };
 
 static int add(struct ids *ids, int64_t id)

@@ -283,102 +283,6 @@ static void short_reads_and_errors(void **state)
         assert_int_equal(write_all(fd, "x", 1), -EBADF);
 }
 
-static void folders_are_made_with_exact_modes(void **state)
-{
-        struct place *p = *state;
-        umask(077);
-        _cleanup_close_ int fd = mkdir_beneath(p->fd, "a/b/c", 0750, (gid_t)-1);
-        assert_true(fd >= 0);
-        assert_int_equal(mode_of(p->fd, "a"), 0750);
-        assert_int_equal(mode_of(p->fd, "a/b"), 0750);
-        assert_int_equal(mode_of(p->fd, "a/b/c"), 0750);
-        struct stat opened, named;
-        assert_int_equal(fstat(fd, &opened), 0);
-        assert_int_equal(fstatat(p->fd, "a/b/c", &named, 0), 0);
-        assert_int_equal(opened.st_ino, named.st_ino);
-        assert_int_equal(count(p->fd), 1);
-}
-
-static void folders_that_are_there_keep_their_mode(void **state)
-{
-        struct place *p = *state;
-        assert_int_equal(mkdirat(p->fd, "old", 0700), 0);
-        _cleanup_close_ int fd = mkdir_beneath(p->fd, "old/new/", 0755, (gid_t)-1);
-        assert_true(fd >= 0);
-        assert_int_equal(mode_of(p->fd, "old"), 0700);
-        assert_int_equal(mode_of(p->fd, "old/new"), 0755);
-        _cleanup_close_ int same = mkdir_beneath(p->fd, "", 0755, (gid_t)-1);
-        assert_true(same >= 0);
-}
-
-static void new_folders_get_the_group(void **state)
-{
-        struct place *p = *state;
-        if (geteuid() != 0)
-                skip();
-        assert_int_equal(mkdirat(p->fd, "old", 0700), 0);
-        _cleanup_close_ int fd = mkdir_beneath(p->fd, "old/new", 02750, 12345);
-        struct stat old, new;
-        assert_int_equal(fstatat(p->fd, "old", &old, 0), 0);
-        assert_int_equal(fstat(fd, &new), 0);
-        assert_int_equal(old.st_gid, getegid());
-        assert_int_equal(new.st_gid, 12345);
-        assert_int_equal(new.st_uid, geteuid());
-        assert_int_equal(new.st_mode & 07777, 02750);
-}
-
-static void folders_are_not_made_through_links_or_upwards(void **state)
-{
-        struct place *p = *state;
-        assert_int_equal(mkdirat(p->fd, "target", 0755), 0);
-        assert_int_equal(symlinkat("target", p->fd, "link"), 0);
-        put(p->fd, "file", "");
-        static const struct {
-                const char *path;
-                int r;
-        } bad[] = {
-                {"link/x", -ENOTDIR},
-                {"link", -ENOTDIR},
-                {"file/x", -ENOTDIR},
-                {"target/../x", -EINVAL},
-                {"../x", -EINVAL},
-                {"./x", -EINVAL},
-                {"x//y", -EINVAL},
-                {"/x", -EINVAL},
-        };
-        for (size_t i = 0; i < ELEMENTSOF(bad); i++)
-                assert_int_equal(mkdir_beneath(p->fd, bad[i].path, 0755, (gid_t)-1), bad[i].r);
-        _cleanup_close_ int target = openat(p->fd, "target", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        assert_int_equal(count(target), 0);
-        char big[400];
-        memset(big, 'x', sizeof(big) - 1);
-        big[sizeof(big) - 1] = 0;
-        assert_int_equal(mkdir_beneath(p->fd, big, 0755, (gid_t)-1), -ENAMETOOLONG);
-        big[255] = 0; /* as long as a name may be */
-        _cleanup_close_ int fd = mkdir_beneath(p->fd, big, 0755, (gid_t)-1);
-        assert_true(fd >= 0);
-}
-
-/* kill -9 between mkdir and rename leaves this; the next run takes it up, and nothing hidden stays. */
-static void a_half_made_folder_is_taken_up(void **state)
-{
-        struct place *p = *state;
-        assert_int_equal(mkdirat(p->fd, ".a.czard-tmp-0000000000000000", 0700), 0);
-        _cleanup_close_ int fd = mkdir_beneath(p->fd, "a", 0755, (gid_t)-1);
-        assert_true(fd >= 0);
-        assert_int_equal(mode_of(p->fd, "a"), 0755);
-        assert_int_equal(count(p->fd), 1);
-}
-
-static void a_failed_folder_leaves_nothing(void **state)
-{
-        struct place *p = *state;
-        if (geteuid() == 0)
-                skip(); /* root may give a folder to any group */
-        assert_int_equal(mkdir_beneath(p->fd, "a", 0755, 12345), -EPERM);
-        assert_int_equal(count(p->fd), 0);
-}
-
 static void a_file_is_replaced_whole(void **state)
 {
         struct place *p = *state;
@@ -538,12 +442,6 @@ int main(void)
                 cmocka_unit_test(a_pipe_is_read_to_its_end),
                 cmocka_unit_test(an_endless_file_is_refused),
                 TEST(short_reads_and_errors),
-                TEST(folders_are_made_with_exact_modes),
-                TEST(folders_that_are_there_keep_their_mode),
-                TEST(new_folders_get_the_group),
-                TEST(folders_are_not_made_through_links_or_upwards),
-                TEST(a_half_made_folder_is_taken_up),
-                TEST(a_failed_folder_leaves_nothing),
                 TEST(a_file_is_replaced_whole),
                 TEST(a_link_is_replaced_not_followed),
                 TEST(a_path_may_lead_to_the_file),
