@@ -85,7 +85,8 @@ static bool has_hash(const struct snapshot *s, const char *path, const struct me
 }
 
 /* A member counts as there when its file, in the partial folder or in the published one of the same archive,
- * still has the hash of the ledger: sizes alone do not tell what a power loss left. */
+ * still has the hash of the ledger: sizes alone do not tell what a power loss left. And when it is of the
+ * group and mode that files are to have now. */
 static bool is_there(
         struct snapshot *s, const struct member *m, const char *partial, struct digest *digest, void *buffer)
 {
@@ -94,7 +95,8 @@ static bool is_there(
         _cleanup_free_ char *published = str_printf("%s/%s", o->path, m->path);
         if (!in_partial || !published)
                 return false;
-        if (has_hash(s, in_partial, m, digest, buffer))
+        if (snapshot_has(s->dir, m->path, (uint64_t)m->plain_size) &&
+                has_hash(s, in_partial, m, digest, buffer))
                 return true;
         return streq(o->staged_etag, o->etag) && has_hash(s, published, m, digest, buffer) &&
                snapshot_add_link(s->dir, m->path, published, (uint64_t)m->plain_size, NULL) >= 0;

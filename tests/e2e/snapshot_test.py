@@ -264,6 +264,30 @@ class KillTest(Case):
         self.assertEqual([n for n in os.listdir(self.a.folder(WEEK).parent) if n.startswith(".")], [])
 
 
+class ResumedTest(Case):
+    def test_what_was_staged_under_another_mode_is_not_taken_over(self):
+        members = {}
+        for n in range(30):
+            members.update(course(self.rng, f"UniversityX-M{n:02d}x-2024_T1", TABLES[:4]))
+        self.a.put_members(WEEK, members)
+        # the directory comes, of the rest a part
+        self.a.s3.behave("stuck", op="get", key=self.a.key(WEEK), after=2, stall_at="60%")
+        partial = self.a.folder(WEEK).with_name(f".{WEEK}.partial")
+        child = self.w.start("--once")
+        try:
+            self.assertTrue(wait_until(lambda: partial.is_dir() and len(os.listdir(partial)) > 20))
+            child.terminate()
+            child.communicate(timeout=60)
+        finally:
+            self.w._kill(child)
+        (self.a.s3.behaviours / "stuck").unlink()
+        self.assertGreater(len(os.listdir(partial)), 20)
+        self.once(file_mode="0400")
+        self.assert_staged(WEEK, members)
+        modes = {p.stat().st_mode & 0o777 for p in self.a.folder(WEEK).rglob("*") if p.is_file()}
+        self.assertEqual(modes, {0o400})
+
+
 class ReplacedTest(Case):
     def test_in_the_middle_it_starts_again_and_is_never_mixed(self):
         names = [f"UniversityX-R{n:02d}x-2024_T1" for n in range(20)]
