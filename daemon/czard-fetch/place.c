@@ -4,6 +4,13 @@
  * elsewhere. */
 #include "place.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+#define PORT_HTTP 80
+#define PORT_HTTPS 443
+#define PORT_PROXY 1080 /* libcurl's for a proxy by http without a port */
+
 bool place_is_tls(const struct config_s3 *config)
 {
         return !config->endpoint || !str_after(config->endpoint, "http://");
@@ -28,6 +35,27 @@ int place_find(const struct config_s3 *config, const char *region, const char *b
                 strbuf_printf(&ret->path, "/%s", bucket);
         strbuf_printf(&ret->path, "/%s", key ? key : "");
         return ret->host.err ? ret->host.err : ret->path.err;
+}
+
+/* The port of [scheme://][user:password@]host[:port][/...], in brackets for IPv6. */
+static uint16_t port_of(const char *url, uint16_t http_default)
+{
+        const char *after = strstr(url, "://");
+        uint16_t otherwise = str_after(url, "https://") ? PORT_HTTPS : http_default;
+        const char *host = after ? after + 3 : url, *end = host + strcspn(host, "/?#");
+        const char *at = memrchr(host, '@', (size_t)(end - host));
+        host = at ? at + 1 : host;
+        const char *name_end = *host == '[' ? memchr(host, ']', (size_t)(end - host)) : host;
+        const char *colon = name_end ? memchr(name_end, ':', (size_t)(end - name_end)) : NULL;
+        int port = colon ? atoi(colon + 1) : 0;
+        return port > 0 && port <= UINT16_MAX ? (uint16_t)port : otherwise;
+}
+
+uint16_t place_port(const struct config_s3 *config, const char *proxy)
+{
+        if (!str_empty(proxy))
+                return port_of(proxy, PORT_PROXY);
+        return config->endpoint ? port_of(config->endpoint, PORT_HTTP) : PORT_HTTPS;
 }
 
 void place_done(struct place *p)

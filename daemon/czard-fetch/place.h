@@ -18,3 +18,5 @@ void place_done(struct place *p);
 #define _cleanup_place_ _cleanup_(place_done)
 
 bool place_is_tls(const struct config_s3 *config);
+/* The TCP port of all of them. proxy: the one in force, NULL or "": none. */
+uint16_t place_port(const struct config_s3 *config, const char *proxy);

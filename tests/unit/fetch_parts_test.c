@@ -64,6 +64,36 @@ static unsigned tries(enum cause cause, bool begun, uint64_t retry_after)
         return n;
 }
 
+static void ports(void **state)
+{
+        static const struct {
+                const char *endpoint, *proxy;
+                uint16_t port;
+        } cases[] = {
+                {NULL, NULL, 443},
+                {NULL, "", 443},
+                {"https://s3", NULL, 443},
+                {"http://s3", NULL, 80},
+                {"http://s3:9000", NULL, 9000},
+                {"https://[::1]", NULL, 443},
+                {"https://[fe80::80]:8443", NULL, 8443},
+                {"http://s3:9000", "http://proxy:3128", 3128},
+                {NULL, "http://proxy:3128/", 3128},
+                {NULL, "http://proxy", 1080},
+                {NULL, "https://proxy", 443},
+                {NULL, "proxy:3128", 3128},
+                {NULL, "http://user:80secret@proxy", 1080},
+                {NULL, "https://user:80@proxy", 443},
+                {NULL, "http://user:p@80:90@[::1]:3128", 3128},
+                {NULL, "http://user:secret@proxy:99999", 1080},
+        };
+        (void)state;
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                const struct config_s3 c = {.endpoint = (char *)(uintptr_t)cases[i].endpoint};
+                assert_int_equal(place_port(&c, cases[i].proxy), cases[i].port);
+        }
+}
+
 static void what_is_tried_again(void **state)
 {
         (void)state;
@@ -144,6 +174,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(places),
+                cmocka_unit_test(ports),
                 cmocka_unit_test(what_is_tried_again),
                 cmocka_unit_test(progress_counts_again_from_nothing),
                 cmocka_unit_test(a_few_bytes_at_a_time_end),
