@@ -16,7 +16,7 @@ from czardtest.s3d import S3d
 LOG_SIZE = 65536
 HIGH = 1 << 32
 CHANGES = ("chmod", "fchmodat", "fchmodat2", "chown", "lchown", "times", "setxattr", "removexattr", "truncate", "watch")
-MEDDLES = ("prlimit", "nice", "pidfd", "queue", "tkill", "tgkill", "group", "everybody", "session", "owner")
+MEDDLES = ("prlimit", "nice", "pidfd", "queue", "tkill", "tgkill", "group", "everybody", "owner")
 AF_PACKET, AF_VSOCK, AF_ALG, MPTCP = 17, 40, 38, 262
 
 

@@ -197,6 +197,16 @@ static int signal_group(void)
         return kill(-getppid(), 0);
 }
 
+static int new_session(void)
+{
+        return (int)setsid();
+}
+
+static int new_group(void)
+{
+        return setpgid(0, 0);
+}
+
 static int get_fork(void)
 {
         return fork();
@@ -294,6 +304,8 @@ static void other_processes_are_out_of_reach(void **state)
                 assert_int_equal(run_filtered(signal_parent, has_children), EPERM);
                 assert_int_equal(run_filtered(signal_parent_hidden, has_children), EPERM);
                 assert_int_equal(run_filtered(signal_group, has_children), EPERM);
+                assert_int_equal(run_filtered(new_session, has_children), EPERM);
+                assert_int_equal(run_filtered(new_group, has_children), EPERM);
         }
         assert_int_equal(run_filtered(signal_sibling, false), EPERM);
         assert_int_equal(run_filtered(signal_sibling, true), 0); /* what only Landlock can refuse */

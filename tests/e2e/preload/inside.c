@@ -181,8 +181,6 @@ static int meddle(const char *how)
                 return kill(0, 0);
         if (strcmp(how, "everybody") == 0)
                 return kill(-1, 0);
-        if (strcmp(how, "session") == 0) /* EPERM for the leader of a group anyway */
-                return setpgid(0, parent) == 0 || (int)setsid() >= 0 ? 0 : -1;
         if (strcmp(how, "owner") != 0 || pipe2(fds, O_CLOEXEC) < 0)
                 return -1;
         int r = fcntl(fds[0], F_SETOWN, parent);
