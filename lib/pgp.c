@@ -379,7 +379,8 @@ static bool try_stream(struct run *run, char (*recipients)[17], size_t n, struct
         return true;
 }
 
-/* True: the message is done, *ret says how. False: it is gpg's, perhaps with a session key. */
+/* True: the message is done, *ret says how. False: it is gpg's; with the session key when there is one, right
+ * or random, for the agent tells the two apart. */
 static bool try_fast(struct run *run, struct pgp_verdict *ret)
 {
         struct pgp *p = run->p;
@@ -394,11 +395,16 @@ static bool try_fast(struct run *run, struct pgp_verdict *ret)
                 return false;
         if (!run->at_end)
                 return try_stream(run, recipients, n, ret);
+        const char *fault = frame_fault(&run->frame);
+        if (fault) { /* not gpg's: it tells a session-key packet that is wrong inside from one that is not */
+                fill_verdict(run, recipients, n, false, ret);
+                error_set(&ret->error, CAUSE_BAD_PGP, EBADMSG, "%s", fault);
+                return true;
+        }
         struct fast_plaintext plain = {};
-        int r = frame_fault(&run->frame) ? -ENOTSUP : fast_decrypt(&run->session, message, run->kept, &plain);
+        int r = fast_decrypt(&run->session, message, run->kept, &plain);
         if (r == 0 || r == -EBADMSG)
                 fill_verdict(run, recipients, n, r == 0, ret);
-        OPENSSL_cleanse(&run->session, sizeof(run->session));
         if (r == -EBADMSG)
                 error_set(&ret->error, CAUSE_BAD_MDC, EBADMSG, "the encrypted data was altered or damaged");
         if (r < 0)
