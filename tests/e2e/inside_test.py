@@ -77,7 +77,7 @@ class InsideTest(unittest.TestCase):
                 raise
         said = czard.stderr.read().decode(errors="replace")
         self.assertEqual(len(lines), len(things), (lines, said[-3000:]))
-        results = dict(line.rsplit(": ", 1) if not line.startswith("ask ") else line.split(": ", 1) for line in lines)
+        results = dict(line.rsplit(": ", 1) if not line.startswith("ask") else line.split(": ", 1) for line in lines)
         self.assertEqual(set(results), set(things))
         self.said = said
         return results
@@ -112,7 +112,8 @@ class InsideTest(unittest.TestCase):
 
     def check(self, program, want):
         # nobody locked in can connect to the control socket: it is of a type that they cannot make
-        want[f"ask {self.world.run_folder}/control"] = "EPERM"
+        control = self.world.run_folder / "control"
+        want |= {f"ask {control}": "EPERM", f"ask-orphaned {control}": "EPERM"}
         got = self.ask_inside(program, want)
         self.assertEqual({k: v for k, v in got.items() if v != want[k]}, {})
         left = [p for root in (self.world.staging, self.world.state, self.world.folder) for p in root.glob("probe")]
@@ -120,10 +121,11 @@ class InsideTest(unittest.TestCase):
 
     def test_the_control_socket_refuses_helpers(self):
         """Also one that could connect to it."""
-        ask = f"ask {self.world.run_folder}/control"
-        answer = self.ask_inside("czard-decrypt", [ask], early=True)[ask]
-        # it is told why, unless the connection was closed over what it had sent
-        self.assertTrue("these may ask for nothing" in answer or answer in ("ECONNRESET", "EPIPE"), answer)
+        control = self.world.run_folder / "control"
+        answers = self.ask_inside("czard-decrypt", [f"ask {control}", f"ask-orphaned {control}"], early=True)
+        for how, answer in answers.items():
+            # it is told why, unless the connection was closed over what it had sent
+            self.assertTrue("these may ask for nothing" in answer or answer in ("ECONNRESET", "EPIPE"), (how, answer))
         self.assertIn("a process of czard itself", self.said)
         self.assertNotIn("from inside", (self.world.state / "audit.jsonl").read_text())
 

@@ -235,6 +235,38 @@ static int ask(const char *path, char *answer, size_t size)
         return 0;
 }
 
+/* The same from a grandchild that its parent has left. */
+static int ask_orphaned(const char *path, char *answer, size_t size)
+{
+        int fds[2], error = EIO;
+        pid_t child = pipe2(fds, O_CLOEXEC) < 0 ? -1 : fork(), grandchild = 0;
+        if (child == 0) {
+                pid_t parent = getpid();
+                grandchild = fork();
+                if (grandchild != 0)
+                        _exit(grandchild < 0);
+                while (getppid() == parent)
+                        usleep(1000);
+                grandchild = getpid();
+                error = ask(path, answer, size) < 0 ? errno : 0;
+                struct iovec out[] = {{&error, sizeof(error)}, {&grandchild, sizeof(pid_t)}, {answer, size}};
+                _exit(writev(fds[1], out, 3) < 0);
+        }
+        int saved = errno;
+        if (child > 0) {
+                close(fds[1]);
+                waitpid(child, NULL, 0);
+                struct iovec in[] = {{&error, sizeof(error)}, {&grandchild, sizeof(pid_t)}, {answer, size}};
+                (void)!readv(fds[0], in, 3);
+                close(fds[0]);
+                if (grandchild > 0)
+                        (void)waitpid(grandchild, NULL, 0); /* ours where we are a subreaper */
+                saved = error;
+        }
+        errno = saved;
+        return saved ? -1 : 0;
+}
+
 static int peek(pid_t pid)
 {
         char byte;
@@ -283,6 +315,8 @@ static int try_it(const char *kind, const char *arg, char *answer, size_t size)
                 return connect_tcp(atoi(arg));
         if (strcmp(kind, "ask") == 0)
                 return ask(arg, answer, size);
+        if (strcmp(kind, "ask-orphaned") == 0)
+                return ask_orphaned(arg, answer, size);
         if (strcmp(kind, "uring") == 0)
                 return with((int)syscall(SYS_io_uring_setup, 1, NULL));
         if (strcmp(kind, "kill") == 0)
