@@ -11,6 +11,7 @@
 #include "cleanup.h"
 #include "control.h"
 #include "cpus.h"
+#include "leftover.h"
 #include "missing.h"
 #include "notify.h"
 #include "poll.h"
@@ -209,6 +210,8 @@ static int open_all(struct director *d, struct error *e)
         if (r < 0)
                 return error_set(e, CAUSE_INTERNAL, -r, "cannot start: %s", strerror(-r));
         r = startup_reconcile(d, e);
+        if (r >= 0)
+                leftover_clear(d);
         if (r >= 0)
                 r = control_new(d, &d->control, e);
         return r < 0 ? r : director_open_pools(d, e);

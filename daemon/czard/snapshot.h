@@ -73,7 +73,7 @@ struct snapshot {
         uint64_t retry_after_usec;
 
         uv_work_t work; /* PREPARING, PUBLISHING */
-        struct error work_error;
+        struct error work_error, remove_error;
         bool working, replaces;
         atomic_bool cancelled; /* the thread looks at it */
         struct snapshot_sum *sums;

@@ -6,6 +6,7 @@
 
 #include "cleanup.h"
 #include "latest.h"
+#include "leftover.h"
 #include "record.h"
 #include "room.h"
 #include "snapshot_change.h"
@@ -15,8 +16,10 @@
 static void publish_in_thread(uv_work_t *work)
 {
         struct snapshot *s = work->data;
-        snapshot_publish(s->dir, s->sums, s->n_staged + s->n_rejected, *s->keep_as ? s->keep_as : NULL,
-                &s->work_error);
+        if (snapshot_publish(s->dir, s->sums, s->n_staged + s->n_rejected, *s->keep_as ? s->keep_as : NULL,
+                    &s->work_error) >= 0 &&
+                *s->old_path && !streq(s->old_path, s->job.o.path))
+                staging_remove(s->job.d->staging, s->old_path, &s->remove_error);
 }
 
 /* The rows are written anew: members of a replaced archive that this one does not have must go. */
@@ -104,8 +107,8 @@ static void on_published(uv_work_t *work, int status)
                 snapshot_fail(s, s->work_error.cause, s->work_error.text);
                 return;
         }
-        if (*s->old_path && !streq(s->old_path, o->path))
-                staging_remove(d->staging, s->old_path, NULL);
+        if (s->remove_error.cause != CAUSE_NONE)
+                leftover_note(d, s->old_path, &s->remove_error);
         o->plain_size = (int64_t)s->plain_bytes;
         o->has_sha256 = false;
         o->checks |= CHECK_ZIP | CHECK_ONE_ETAG;

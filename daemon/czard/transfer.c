@@ -12,6 +12,7 @@
 
 #include "cleanup.h"
 #include "flow.h"
+#include "leftover.h"
 #include "queue.h"
 #include "record.h"
 #include "str.h"
@@ -32,7 +33,7 @@ struct transfer {
 
         bool publishing;
         uv_work_t work;
-        struct error publish_error;
+        struct error publish_error, remove_error;
         char old_path[512], keep_as[REPLACED_NAME_SIZE];
 };
 
@@ -59,9 +60,13 @@ static void fail(struct transfer *t, enum cause cause, const char *detail)
 static void publish_in_thread(uv_work_t *work)
 {
         struct transfer *t = work->data;
-        if (staging_make_top(t->job.d->staging, t->job.o.path, &t->top, &t->publish_error) >= 0)
-                staging_publish(t->job.d->staging, t->out_fd, t->job.o.path, &t->attr,
-                        *t->keep_as ? t->keep_as : NULL, &t->publish_error);
+        struct staging *s = t->job.d->staging;
+        const char *path = t->job.o.path;
+        if (staging_make_top(s, path, &t->top, &t->publish_error) >= 0 &&
+                staging_publish(s, t->out_fd, path, &t->attr, *t->keep_as ? t->keep_as : NULL,
+                        &t->publish_error) >= 0 &&
+                *t->old_path && !streq(t->old_path, path))
+                staging_remove(s, t->old_path, &t->remove_error);
 }
 
 static void on_published(uv_work_t *work, int status)
@@ -73,8 +78,8 @@ static void on_published(uv_work_t *work, int status)
                 fail(t, t->publish_error.cause, t->publish_error.text);
                 return;
         }
-        if (*t->old_path && !streq(t->old_path, t->job.o.path))
-                staging_remove(d->staging, t->old_path, NULL);
+        if (t->remove_error.cause != CAUSE_NONE)
+                leftover_note(d, t->old_path, &t->remove_error);
         record_published(d, &t->job.o, t->replaces, now_usec(CLOCK_MONOTONIC) - t->job.started_usec);
         finish(t);
 }

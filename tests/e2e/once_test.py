@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """czard --once, the whole job: from the stand-in over TLS to verified plaintext, byte for byte; then once more."""
 
+import contextlib
 import grp
 import gzip
 import json
 import os
 import re
 import shutil
+import sqlite3
 import stat
 import subprocess
 import unittest
@@ -259,6 +261,44 @@ class PlainEventsTest(unittest.TestCase):
             for o in w.facts["objects"]:
                 plain = gzip.decompress((w.package / "expected" / o["path"]).read_bytes())
                 self.assertEqual((w.staging / o["path"][:-len(".gz")]).read_bytes(), plain)
+
+
+class LeftoverTest(unittest.TestCase):
+    def warnings(self, done, path):
+        return [e for e in done.entries if e.level == "warning" and e.fields.get("CZARD_PATH") == path]
+
+    def test_what_cannot_be_removed_under_its_old_path_is_said_and_removed_later(self):
+        with World(with_tls=False, days=2, weeks=0, rdx=0, courses=0, sites="edx") as w, S3d(w.package, w.facts) as s3:
+            w.use(s3.endpoint, tls_endpoint=False)
+            self.assertEqual(w.once().code, 0)
+            changed, other = w.facts["objects"][:2]
+            org = changed["path"].split("/", 1)[0]
+            folder, aside = w.staging / org / "old", w.folder / "aside"
+            aside.mkdir()
+            (w.staging / changed["path"]).rename(aside / "a.log.gz")
+            with contextlib.closing(sqlite3.connect(w.state / "ledger.db")) as db, db:
+                db.execute("UPDATE object SET path = ? WHERE key = ?", (f"{org}/old/a.log.gz", changed["key"]))
+            folder.write_text("in the way")
+            bucket = w.package / "buckets" / changed["bucket"]
+            shutil.copy(bucket / other["key"], bucket / changed["key"])
+
+            done = w.once()
+            self.assertEqual(done.code, 0, done)
+            self.assertEqual((w.staging / changed["path"]).read_bytes(), (w.package / "expected" / other["path"]).read_bytes())
+            self.assertEqual(len(self.warnings(done, f"{org}/old/a.log.gz")), 1, done)
+            self.assertEqual(self.warnings(done, f"{org}/old/a.log.gz")[0].fields["CZARD_CAUSE"], "unsafe-mode", done)
+
+            done = w.once()  # still in the way
+            self.assertEqual(len(self.warnings(done, f"{org}/old/a.log.gz")), 1, done)
+
+            folder.unlink()
+            shutil.copytree(aside, folder)
+            folder.chmod(0o750)
+            done = w.once()
+            self.assertEqual(done.code, 0, done)
+            self.assertEqual(self.warnings(done, f"{org}/old/a.log.gz"), [], done)
+            self.assertFalse(folder.exists())
+            self.assertEqual((w.staging / changed["path"]).read_bytes(), (w.package / "expected" / other["path"]).read_bytes())
 
 
 if __name__ == "__main__":

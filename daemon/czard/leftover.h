@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The plaintext of an object that is staged under another path now, and that could not be removed. */
+#pragma once
+
+#include "director.h"
+
+/* Says so (a warning) and remembers the path for leftover_clear(). why: what staging_remove() said. */
+void leftover_note(struct director *d, const char *path, const struct error *why);
+/* At start: what is remembered is removed, unless it has come to be of use again. What cannot be is said and
+ * stays remembered. */
+void leftover_clear(struct director *d);
