@@ -247,15 +247,15 @@ void check_local(struct checkup *k)
 
 /* --- units --- */
 
-/* One that was never started is not wrong; one that should run and does not is. */
-static void check_unit(struct checkup *k, const char *unit, bool must_run, bool first_time)
+/* One that was never started is not wrong; one that should run and does not is. true: it runs. */
+static bool check_unit(struct checkup *k, const char *unit, bool must_run, bool first_time)
 {
         static const char start[] = "systemctl enable --now czard";
         const char *args[] = {"systemctl", "show", unit,
                 "--property=LoadState,ActiveState,Result,UnitFileState", "--value", NULL};
         char out[512] = "";
         if (run_quietly(args, NULL, out, sizeof(out) - 1, NULL) < 0)
-                return;
+                return false;
         /* in the order of the properties asked for, one a line */
         for (char *p = out; *p; p++)
                 if (*p == '\n')
@@ -283,7 +283,8 @@ static void check_unit(struct checkup *k, const char *unit, bool must_run, bool 
                 check_add(k, "units", NOTICE, "systemctl enable czard",
                         "%s runs, but is not started when the machine boots", unit);
         else
-                check_add(k, "units", FINE, "", "%s: %s", unit, active ? "runs" : "waits");
+                check_add(k, "units", FINE, "", "%s: %s", unit, active ? "runs" : "starts when it is needed");
+        return active;
 }
 
 static bool has_polled(struct ctl *c)
@@ -305,7 +306,7 @@ void check_units(struct checkup *k)
                 return;
         }
         bool first_time = !has_polled(k->c);
-        check_unit(k, "czard.service", true, first_time);
-        check_unit(k, "czard-fetch.socket", true, first_time);
+        bool runs = check_unit(k, "czard.service", true, first_time);
+        check_unit(k, "czard-fetch.socket", runs, first_time); /* it comes and goes with it */
         check_unit(k, "czard-fetch.service", false, first_time);
 }

@@ -89,12 +89,18 @@ class Terminal:
 
 
 class PromptsTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.world = cls.enterClassContext(World(with_tls=False))
+
     def setUp(self):
-        self.world = w = self.enterContext(World(with_tls=False))
-        w.config["openpgp"] = {"homedir": w.folder / "home", "passphrase_file": w.folder / "secret"}
-        w.config["s3"]["credentials"] = w.folder / "credentials"
-        self.out = w.folder / "out"
-        self.out.mkdir()
+        w = self.world
+        w.fresh()
+        self.top = w.folder / self.id().split(".")[-1]
+        self.out = self.top / "out"
+        self.out.mkdir(parents=True)
+        w.config["openpgp"] = {"homedir": self.top / "home", "passphrase_file": self.top / "secret"}
+        w.config["s3"]["credentials"] = self.top / "credentials"
 
     def start(self, *args):
         t = Terminal(self.world, *args)
@@ -120,7 +126,7 @@ class PromptsTest(unittest.TestCase):
         self.assertTrue(t.echoes())
         self.assertNotIn("horse", t.shown)
         self.assertIn("user id      Žofie Czar <czar@universityx.example>", t.shown)
-        stored = self.world.folder / "secret"
+        stored = self.top / "secret"
         self.assertEqual(stored.read_text().strip(), SECRET)
         self.assertEqual(stat.S_IMODE(stored.stat().st_mode), 0o400)
         self.assertIn("Žofie", self.start("key", "list").until("@universityx").shown)
@@ -129,8 +135,8 @@ class PromptsTest(unittest.TestCase):
         w = self.world
         s3 = self.enterContext(S3d(w.package, w.facts))
         w.use(s3.endpoint, tls_endpoint=False)
-        message = w.folder / "credentials.csv.gpg"
-        gpg = ["gpg", "--homedir", w.folder / "home", "--batch", "--quiet", "--trust-model", "always"]
+        message = self.top / "credentials.csv.gpg"
+        gpg = ["gpg", "--homedir", self.top / "home", "--batch", "--quiet", "--trust-model", "always"]
         subprocess.run([*gpg, "-o", message, "-r", "czar@universityx.example", "--encrypt", w.package / "credentials.csv"],
                        check=True, capture_output=True)
         stored.unlink()
@@ -167,18 +173,18 @@ class PromptsTest(unittest.TestCase):
                 self.assertEqual(t.end(), -number, t.shown)
                 self.assertTrue(t.echoes())
                 self.assertNotIn("half", t.shown)
-        self.assertFalse((self.world.folder / "secret").exists())
+        self.assertFalse((self.top / "secret").exists())
 
     def test_interrupted_while_the_key_is_made(self):
         t = self.to_passphrase().type(SECRET + "\n").dark("again").type(SECRET + "\n").until("Making two")
-        agent = ["pgrep", "-f", f"gpg-agent --homedir {self.world.folder}/home"]
+        agent = ["pgrep", "-f", f"gpg-agent --homedir {self.top}/home"]
         while subprocess.run(agent, stdout=subprocess.DEVNULL).returncode and t.child.poll() is None:
             time.sleep(0.01)
         t.type("\x03")
         self.assertEqual(t.end(), 3, t.shown)
         self.assertIn("could not make the key", t.shown)
         self.assertEqual(subprocess.run(agent, stdout=subprocess.DEVNULL).returncode, 1, "no agent is left")
-        self.assertFalse((self.world.folder / "secret").exists())
+        self.assertFalse((self.top / "secret").exists())
 
     def test_stopped(self):
         """ctrl-Z: asked again when it goes on. (As the leader of a session it goes on at once.)"""
@@ -190,23 +196,23 @@ class PromptsTest(unittest.TestCase):
 
     def test_import_key(self):
         w = self.world
-        home = w.folder / "other"
+        home = self.top / "other"
         home.mkdir(mode=0o700)
         gpg = ["gpg", "--homedir", home, "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", SECRET]
         subprocess.run([*gpg, "--quick-generate-key", "czar@universityx.example", "rsa2048"], check=True, capture_output=True)
         fingerprint = subprocess.run([*gpg, "--with-colons", "--list-keys"], check=True, capture_output=True, text=True).stdout
         fingerprint = next(line.split(":")[9] for line in fingerprint.splitlines() if line.startswith("fpr"))
         subprocess.run([*gpg, "--quick-add-key", fingerprint, "rsa2048", "encrypt"], check=True, capture_output=True)
-        subprocess.run([*gpg, "--armor", "-o", w.folder / "secret.asc", "--export-secret-keys"], check=True, capture_output=True)
+        subprocess.run([*gpg, "--armor", "-o", self.top / "secret.asc", "--export-secret-keys"], check=True, capture_output=True)
         subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
-        t = self.start("import-key", w.folder / "secret.asc")
+        t = self.start("import-key", self.top / "secret.asc")
         t.dark("Passphrase").type("a wrong one\n").until("does not open")
         t.dark("Passphrase").type(SECRET + "\n")
         self.assertEqual(t.end(), 0, t.shown)
         self.assertIn("can be used", t.shown)
         self.assertTrue(t.echoes())
         self.assertNotIn("horse", t.shown)
-        self.assertEqual((w.folder / "secret").read_text().strip(), SECRET)
+        self.assertEqual((self.top / "secret").read_text().strip(), SECRET)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,10 @@ class Start(Case):
         m.ok("czarctl", "import-key", "/root/key.asc", "--batch", "--passphrase-file", "/root/pin")
         said = m.ok("czarctl", "import-credentials", "/root/credentials.csv.gpg")
         self.assertNotIn(m.facts["secret_access_key"], str(said))
+        # not started yet is no fault; nothing else is left to do
+        before = m.ok("czarctl", "check")
+        self.assertIn("czard.service is not started yet\n", before)
+        self.assertIn("-> systemctl enable --now czard\n", before)
         m.ok("systemctl", "start", "czard")
         waited = m.run("czarctl", "resync", "--wait", timeout=120)
         self.assertEqual(waited.returncode, 0, f"{waited}\n{m.run('journalctl', '-u', 'czard', '-n', '20').stdout}")
@@ -74,6 +78,9 @@ class Start(Case):
         entries = json.loads(m.run("czarctl", "audit", "--json").stdout)["entries"]
         self.assertEqual([(e["event"], e["uid"]) for e in entries if "pause" in e["event"]], [("pause", uid), ("unpause", 0)])
         m.ok("czarctl", "verify")
+        m.ok("systemctl", "stop", "czard")
+        stopped = json.loads(m.run("czarctl", "check", "--json").stdout)
+        self.assertEqual([c["detail"] for c in stopped["checks"] if not c["ok"]], ["czard.service does not run"])
         m.ok("czarctl", "metrics", "--output", "/root/czard.prom")
 
 
