@@ -329,8 +329,7 @@ static bool keep_partial(const char *path, const char *tag, void *arg)
 {
         struct director *d = arg;
         struct wanted w = {.path = path, .tag = tag};
-        struct ledger_filter f = {.states = BIT(OBJECT_NEW) | BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING) |
-                                            BIT(OBJECT_RETRY)};
+        struct ledger_filter f = {.states = OBJECT_STATES_DUE};
         return ledger_each(d->ledger, &f, is_wanted, &w, NULL) < 0 || w.found;
 }
 
