@@ -12,6 +12,7 @@
 
 /* The members by name, and which of them the folder has. */
 struct table {
+        const struct snapshot_dir *d;
         const struct snapshot_sum **v;
         bool *seen;
         size_t n;
@@ -91,6 +92,18 @@ static int tidy_entry(struct table *t, int dir_fd, const char *above, const stru
         return r;
 }
 
+/* One that an earlier attempt made under another configuration. */
+static int set_folder(const struct snapshot_dir *d, int fd, const char *path, struct error *e)
+{
+        const struct staging_attr attr = {.gid = d->attr.gid, .mtime = -1};
+        struct stat st;
+        if (fstat(fd, &st) < 0)
+                return staging_fail(errno, "looking", path, e);
+        if ((st.st_mode & 07777) == d->s->dir_mode && (attr.gid == (gid_t)-1 || attr.gid == st.st_gid))
+                return 0;
+        return staging_set_attr(fd, d->s->dir_mode, &attr, path, e);
+}
+
 static int tidy(struct table *t, int at_fd, const char *name, const char *path, int depth, struct error *e)
 {
         if (depth == 0)
@@ -107,6 +120,8 @@ static int tidy(struct table *t, int at_fd, const char *name, const char *path, 
         for (struct dirent *entry; r == 0 && (entry = readdir(d));)
                 if (!streq(entry->d_name, ".") && !streq(entry->d_name, ".."))
                         r = tidy_entry(t, fd, path, entry, depth, e);
+        if (r == 0 && *path)
+                r = set_folder(t->d, fd, path, e);
         return r;
 }
 
@@ -167,7 +182,7 @@ static int write_list(
 
 int snapshot_write_sums(struct snapshot_dir *d, const struct snapshot_sum *sums, size_t n, struct error *e)
 {
-        _cleanup_(table_done) struct table t = {};
+        _cleanup_(table_done) struct table t = {.d = d};
         int r = make_table(&t, sums, n, e);
         if (r == 0)
                 r = tidy(&t, d->fd, ".", "", STAGING_DEPTH, e);

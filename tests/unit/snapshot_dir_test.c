@@ -52,6 +52,19 @@ static int version_at(struct fixture *f, const char *path)
         return streq(text, "one") ? 1 : streq(text, "two") ? 2 : -1;
 }
 
+static void folders_of_an_earlier_attempt_get_the_mode_of_now(void **state)
+{
+        struct fixture *f = *state;
+        struct snapshot_dir *d = begin(f, "\"e1\"");
+        add(f, d, "ora/a.sql", "one");
+        snapshot_free(d);
+        f->s->dir_mode = 0700;
+        assert_int_equal(publish_version(f, "\"e1\"", "one", NULL), 0);
+        struct stat st;
+        assert_int_equal(fstatat(at(f), PATH "/ora", &st, 0), 0);
+        assert_int_equal(st.st_mode & 07777, 0700);
+}
+
 static void it_appears_whole(void **state)
 {
         struct fixture *f = *state;
@@ -448,6 +461,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         const struct CMUnitTest tests[] = {
                 T(it_appears_whole),
+                T(folders_of_an_earlier_attempt_get_the_mode_of_now),
                 T(an_earlier_run_is_taken_up),
                 T(names_that_are_refused),
                 T(replacing),
