@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/rand.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,12 +70,13 @@ static const struct {
 } kinds[] = {{7, 16, true}, {8, 24, true}, {9, 32, true}, {1, 16, false}, {2, 24, false}, {3, 16, false},
         {4, 16, false}, {10, 32, false}, {11, 16, false}, {12, 24, false}, {13, 32, false}};
 
-static int choose_key(const uint8_t *em, size_t n, struct fast_session *ret)
+static int choose_key(
+        const uint8_t *em, size_t n, const uint8_t instead[PGP_SECRET_INSTEAD], struct fast_session *ret)
 {
-        uint8_t key[FAST_SESSION_KEY];
-        if (n < 2 + 8 + 1 + 1 + 32 + 2 || RAND_bytes(key, sizeof(key)) != 1)
+        uint8_t key[FAST_SESSION_KEY] = {9};
+        if (n < 2 + 8 + 1 + 1 + 32 + 2)
                 return -ENOTSUP;
-        key[0] = 9;
+        memcpy(key + 1, instead, PGP_SECRET_INSTEAD);
         unsigned any = 0, len = 33, foreign = 0;
         for (size_t k = 0; k < ELEMENTSOF(kinds); k++) {
                 unsigned good = match(em, n, kinds[k].algorithm, kinds[k].len);
@@ -99,12 +99,13 @@ static int open_packet(const struct pgp_secret *secret, int i, struct cursor *c,
 {
         const uint8_t *in;
         size_t n, size = pgp_secret_size(secret, i);
-        uint8_t em[RSA_MOST];
+        uint8_t em[RSA_MOST], instead[PGP_SECRET_INSTEAD];
         if (cursor_mpi(c, &in, &n) < 0 || c->left != 0 || size > sizeof(em) ||
-                pgp_secret_rsa(secret, i, in, n, em) < 0)
+                pgp_secret_rsa(secret, i, in, n, em, instead) < 0)
                 return -ENOTSUP;
-        int r = choose_key(em, size, ret);
+        int r = choose_key(em, size, instead, ret);
         OPENSSL_cleanse(em, size);
+        OPENSSL_cleanse(instead, sizeof(instead));
         ret->secret = i;
         return r;
 }
@@ -151,11 +152,10 @@ static int take_pkesk(const struct pgp_secret *secret, const struct packet *p, b
         return open_packet(secret, i, &c, ret);
 }
 
-int fast_open_session(const struct pgp_secret *secret, const uint8_t *p, size_t n, struct fast_session *ret,
+static int open_session(const struct pgp_secret *secret, const uint8_t *p, size_t n, struct fast_session *ret,
         char (*recipients)[17], size_t most, size_t *n_recipients)
 {
         struct cursor c = {.p = p, .left = n};
-        struct fast_session session = {};
         bool have = false;
         *n_recipients = 0;
         for (;;) {
@@ -168,20 +168,26 @@ int fast_open_session(const struct pgp_secret *secret, const uint8_t *p, size_t 
                 if (!(head & 0x80) || (tag != PACKET_PKESK && tag != PACKET_SEIPD))
                         return -ENOTSUP;
                 if (tag == PACKET_SEIPD) {
-                        session.after = n - before.left;
-                        break;
+                        ret->after = n - before.left;
+                        return have ? 0 : -ENOTSUP;
                 }
                 _cleanup_packet_ struct packet packet = {};
                 if (*n_recipients == most || packet_next(&c, &packet) < 0 ||
-                        take_pkesk(secret, &packet, &have, &session, recipients[*n_recipients]) < 0)
+                        take_pkesk(secret, &packet, &have, ret, recipients[*n_recipients]) < 0)
                         return -ENOTSUP;
                 (*n_recipients)++;
         }
-        if (!have)
-                return -ENOTSUP;
-        *ret = session;
+}
+
+int fast_open_session(const struct pgp_secret *secret, const uint8_t *p, size_t n, struct fast_session *ret,
+        char (*recipients)[17], size_t most, size_t *n_recipients)
+{
+        struct fast_session session = {};
+        int r = open_session(secret, p, n, &session, recipients, most, n_recipients);
+        if (r == 0)
+                *ret = session;
         OPENSSL_cleanse(&session, sizeof(session));
-        return 0;
+        return r;
 }
 
 /* --- the data --- */

@@ -11,8 +11,10 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
+#include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +35,7 @@
 struct secret_key {
         uint8_t id[8];
         RSA *rsa;
+        uint8_t instead[SHA256_DIGEST_LENGTH]; /* of d: makes session keys for packets that hold none */
 };
 
 struct pgp_secret {
@@ -341,11 +344,14 @@ static int take_key(struct pgp_secret *s, const struct packet *p, const struct s
         bool well = true;
         for (size_t i = 0; well && i < 4; i++)
                 well = cursor_mpi(&secret, &v[i], &n[i]) >= 0;
+        struct secret_key *key = &s->keys[s->n];
+        well = well && EVP_Digest(v[0], n[0], key->instead, NULL, EVP_sha256(), NULL);
         RSA *rsa = well ? make_rsa(&raw, v, n) : NULL;
         OPENSSL_secure_clear_free(numbers, len);
         if (rsa) {
-                s->keys[s->n].rsa = rsa;
-                memcpy(s->keys[s->n++].id, raw.id, sizeof(raw.id));
+                key->rsa = rsa;
+                memcpy(key->id, raw.id, sizeof(raw.id));
+                s->n++;
         }
         return 0;
 }
@@ -353,7 +359,7 @@ static int take_key(struct pgp_secret *s, const struct packet *p, const struct s
 int pgp_secret_read(const void *export, size_t n, const struct secret *passphrase, char *const *wanted,
         size_t n_wanted, struct pgp_secret **ret, struct error *e)
 {
-        struct pgp_secret *s = calloc(1, sizeof(*s));
+        struct pgp_secret *s = OPENSSL_zalloc(sizeof(*s));
         struct cursor c = {.p = export, .left = n};
         int r = s ? 0 : -ENOMEM;
         while (r >= 0) {
@@ -380,7 +386,7 @@ struct pgp_secret *pgp_secret_free(struct pgp_secret *s)
 {
         for (size_t i = 0; s && i < s->n; i++)
                 RSA_free(s->keys[i].rsa);
-        free(s);
+        OPENSSL_clear_free(s, sizeof(*s));
         return NULL;
 }
 
@@ -410,7 +416,8 @@ size_t pgp_secret_size(const struct pgp_secret *s, int i)
         return (size_t)RSA_size(s->keys[i].rsa);
 }
 
-int pgp_secret_rsa(const struct pgp_secret *s, int i, const uint8_t *in, size_t n, uint8_t *out)
+int pgp_secret_rsa(const struct pgp_secret *s, int i, const uint8_t *in, size_t n, uint8_t *out,
+        uint8_t instead[PGP_SECRET_INSTEAD])
 {
         size_t size = pgp_secret_size(s, i);
         uint8_t padded[RSA_BITS_MOST / 8];
@@ -419,7 +426,9 @@ int pgp_secret_rsa(const struct pgp_secret *s, int i, const uint8_t *in, size_t 
         memset(padded, 0, size - n);
         memcpy(padded + size - n, in, n);
         int len = RSA_private_decrypt((int)size, padded, out, s->keys[i].rsa, RSA_NO_PADDING);
-        if (len < 0 || (size_t)len != size) {
+        if (len < 0 || (size_t)len != size ||
+                !HMAC(EVP_sha256(), s->keys[i].instead, sizeof(s->keys[i].instead), padded, size, instead,
+                        NULL)) {
                 ERR_clear_error();
                 return -EBADMSG;
         }

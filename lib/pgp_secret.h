@@ -32,6 +32,10 @@ int pgp_secret_find(const struct pgp_secret *s, const uint8_t key_id[8]);
 void pgp_secret_id(const struct pgp_secret *s, int i, char ret[17]);
 /* Size in bytes of the modulus of key i. */
 size_t pgp_secret_size(const struct pgp_secret *s, int i);
-/* RSA without padding: in (at most pgp_secret_size bytes) to exactly that many bytes of out. 0 or -EBADMSG
- * (in is not below the modulus, which says nothing of the key). */
-int pgp_secret_rsa(const struct pgp_secret *s, int i, const uint8_t *in, size_t n, uint8_t *out);
+#define PGP_SECRET_INSTEAD 32
+/* RSA without padding: in (at most pgp_secret_size bytes) to exactly that many bytes of out. instead: what to
+ * take for the session key when out is not well-formed; only who has the key can tell it from a right one,
+ * for it is random but the same each time. 0 or -EBADMSG (in is not below the modulus, which says nothing of
+ * the key). */
+int pgp_secret_rsa(const struct pgp_secret *s, int i, const uint8_t *in, size_t n, uint8_t *out,
+        uint8_t instead[PGP_SECRET_INSTEAD]);

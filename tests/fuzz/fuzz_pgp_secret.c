@@ -62,7 +62,7 @@ static void fix_sum(uint8_t *from, const uint8_t *body, size_t len, size_t publi
 
 static void use(const struct pgp_secret *s)
 {
-        uint8_t in[2048] = {}, out[2048];
+        uint8_t in[2048] = {}, out[2048], instead[PGP_SECRET_INSTEAD];
         char id[17];
         for (size_t i = 0; i < pgp_secret_count(s); i++) {
                 size_t n = pgp_secret_size(s, (int)i);
@@ -70,7 +70,7 @@ static void use(const struct pgp_secret *s)
                 in[n - 1] = 1; /* 1 to any power is 1 */
                 pgp_secret_id(s, (int)i, id);
                 assert(strlen(id) == 16);
-                assert(pgp_secret_rsa(s, (int)i, in, n, out) == 0 && memcmp(in, out, n) == 0);
+                assert(pgp_secret_rsa(s, (int)i, in, n, out, instead) == 0 && memcmp(in, out, n) == 0);
                 in[n - 1] = 0;
         }
 }

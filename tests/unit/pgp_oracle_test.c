@@ -17,6 +17,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "pgp_fast.h"
 #include "pgp_recipe.h"
 #include "str.h"
 
@@ -226,8 +227,40 @@ static void no_oracle(void **state)
                 compare(&shapes[i]);
 }
 
+static void session_of(const struct sample *s, struct fast_session *ret)
+{
+        char recipients[4][17];
+        size_t n;
+        assert_int_equal(fast_open_session(pair.secret, s->p, s->n, ret, recipients, 4, &n), 0);
+        assert_int_equal(ret->len, FAST_SESSION_KEY);
+        assert_int_equal(ret->key[0], 9);
+}
+
+/* Who sends a packet twice sees the same twice, as with a right one. */
+static void what_is_taken_instead_is_always_the_same(void **state)
+{
+        (void)state;
+        static const struct shape small = {.name = "small", .len = 100};
+        static struct sample samples[FAULTS];
+        struct fast_session first[FAULTS], again;
+        for (enum fault f = 0; f < FAULTS; f++) {
+                make(&small, f, &samples[f]);
+                session_of(&samples[f], &first[f]);
+                session_of(&samples[f], &again);
+                assert_memory_equal(first[f].key, again.key, sizeof(again.key));
+                assert_int_equal(first[f].random, f >= BLOCK_TYPE);
+                for (enum fault g = 0; g < f; g++)
+                        assert_memory_not_equal(first[f].key, first[g].key, sizeof(again.key));
+        }
+        for (enum fault f = 0; f < FAULTS; f++)
+                free(samples[f].p);
+}
+
 int main(void)
 {
-        const struct CMUnitTest tests[] = {cmocka_unit_test(no_oracle)};
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(no_oracle),
+                cmocka_unit_test(what_is_taken_instead_is_always_the_same),
+        };
         return cmocka_run_group_tests(tests, setup, teardown);
 }
