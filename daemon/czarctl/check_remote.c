@@ -63,7 +63,9 @@ static void check_home(struct checkup *k, const char *home)
                 bool root = !*source && e.cause == CAUSE_PASSPHRASE && k->c->caller != 0;
                 check_add(k, "passphrase", BAD,
                         root ? "run czarctl as root: a passphrase in /etc/credstore can only be read then"
-                             : cause_advice(e.cause),
+                        : e.cause == CAUSE_PASSPHRASE ? "czarctl import-key FILE asks for the right one and "
+                                                        "stores it; then systemctl restart czard"
+                                                      : cause_advice(e.cause),
                         "%s", e.text);
                 return;
         }

@@ -471,7 +471,7 @@ static int key_extend(struct ctl *c, const struct fact_key *k)
         const char *expire = ctl_flag(c, "expire") ? ctl_flag(c, "expire") : DEFAULT_EXPIRE;
         struct fact_key now[FACT_KEYS];
         struct error e = {};
-        char source[512] = "", when[40];
+        char source[512] = "", when[40], text[40];
         if (!is_span(expire))
                 return ctl_usage(c, "--expire: expected a number with d, w, m or y, such as 2y");
         if (c->passphrase_file_fd < 0 && passphrase_find(c, &passphrase, source, &e) < 0)
@@ -488,10 +488,14 @@ static int key_extend(struct ctl *c, const struct fact_key *k)
                 i++;
         if (c->json)
                 return key_list(c, now, n);
+        if (i < n && !now[i].expires)
+                snprintf(when, sizeof(when), "never");
+        else
+                snprintf(when, sizeof(when), "%s", i < n ? local_time(now[i].expires, text) : "?");
         printf("%s expires %s now.\nSend the new public key to edX, or they go on with the old date:\n"
                "  czarctl key export > " PUBLIC_FILE "\n"
                "A running czard sees the new date after: systemctl restart czard\n",
-                k->fingerprint, i < n ? local_time(now[i].expires, when) : "?");
+                k->fingerprint, when);
         return 0;
 }
 
