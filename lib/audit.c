@@ -21,11 +21,11 @@
 #define FILE_MODE 0640
 
 struct audit {
-        int fd;
-        uint64_t seq; /* of the last line, 0: none */
-        off_t size;   /* where the next line goes */
-        bool torn;    /* something of a failed line may stand behind size */
-        bool synced;  /* nothing was appended since audit_sync() */
+        int fd, dir_fd; /* dir_fd: borrowed */
+        uint64_t seq;   /* of the last line, 0: none */
+        off_t size;     /* where the next line goes */
+        bool torn;      /* something of a failed line may stand behind size */
+        bool synced;    /* nothing was appended since audit_sync() */
         char head[SHA256_HEX], durable[SHA256_HEX];
 };
 
@@ -108,6 +108,7 @@ int audit_open(int dir_fd, struct audit **ret, struct error *e)
         _cleanup_(cleanup_audit) struct audit *a = calloc(1, sizeof(*a));
         if (!a)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        a->dir_fd = dir_fd;
         a->fd = open_file(dir_fd, e);
         if (a->fd < 0)
                 return a->fd;
@@ -186,7 +187,7 @@ static void write_line(
 /* The file must be as we left it: cut back after a failed line, not cut or written to by others. */
 static int check_end(struct audit *a, struct error *e)
 {
-        struct stat st;
+        struct stat st, named;
         if (a->torn) {
                 if (ftruncate(a->fd, a->size) < 0)
                         return fail(errno, "cutting a torn line", e);
@@ -194,9 +195,12 @@ static int check_end(struct audit *a, struct error *e)
         }
         if (fstat(a->fd, &st) < 0)
                 return fail(errno, "looking", e);
-        if (st.st_size != a->size || st.st_nlink == 0)
+        bool there = fstatat(a->dir_fd, AUDIT_FILE, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+                     named.st_ino == st.st_ino && named.st_dev == st.st_dev;
+        if (st.st_size != a->size || !there)
                 return error_set(e, CAUSE_IO, ESTALE,
-                        AUDIT_FILE " was removed, cut or written to by another program: restart czard");
+                        AUDIT_FILE " was removed, moved, cut or written to by another program: put it back, "
+                                   "or restart czard");
         return 0;
 }
 

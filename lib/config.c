@@ -291,7 +291,8 @@ static int read_one(struct loader *l, struct digest *d, const char *path)
                 return error_set(
                         l->e, CAUSE_CONFIG, EFBIG, "%s: over 1 MiB; expected a configuration file", path);
         if (r < 0)
-                return error_set(l->e, CAUSE_CONFIG, -r, "%s: cannot be read: %s", path, strerror(-r));
+                return error_set(l->e, CAUSE_CONFIG, -r, "%s: cannot be read: %s", path,
+                        r == -EOPNOTSUPP ? "it is no regular file" : strerror(-r));
         r = strv_add(&l->files, path);
         if (r < 0)
                 return r;

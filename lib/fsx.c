@@ -145,9 +145,13 @@ int read_file_fd(int fd, size_t max, char **ret, size_t *ret_len)
 
 int read_file_at(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_len)
 {
-        _cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-        if (fd < 0)
+        /* A pipe or a terminal that stands in its place must not keep anybody waiting. */
+        _cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        struct stat st;
+        if (fd < 0 || fstat(fd, &st) < 0)
                 return -errno;
+        if (!S_ISREG(st.st_mode))
+                return S_ISDIR(st.st_mode) ? -EISDIR : -EOPNOTSUPP;
         return read_file_fd(fd, max, ret, ret_len);
 }
 

@@ -17,7 +17,8 @@ int write_all(int fd, const void *p, size_t n);
 /* Reads until n bytes or end of file. Bytes read or -errno. */
 ssize_t read_full(int fd, void *p, size_t n);
 
-/* The whole file, at most max bytes, NUL added behind. -EFBIG when larger. The caller frees *ret. */
+/* The whole file, at most max bytes, NUL added behind. -EFBIG when larger. The caller frees *ret. By name:
+ * only a regular file, else -EISDIR or -EOPNOTSUPP. */
 int read_file_fd(int fd, size_t max, char **ret, size_t *ret_len);
 int read_file_at(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_len);
 

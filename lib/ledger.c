@@ -182,6 +182,8 @@ static int errno_of_sqlite(sqlite3 *db)
                 return ENOMEM;
         case SQLITE_CANTOPEN:
                 return system ? system : ENOENT;
+        case SQLITE_ERROR: /* in statements of ours: a table or column is not there */
+                return EUCLEAN;
         case SQLITE_CONSTRAINT:
         case SQLITE_MISUSE:
         case SQLITE_RANGE:
@@ -255,7 +257,11 @@ static int set_passing(struct ledger *l, bool passing, struct error *e)
 
 static int begin(struct ledger *l, bool passing, struct error *e)
 {
-        int r = 0;
+        int r = 0, moved = 0;
+        /* What is written to a file without a name is gone when it is closed. */
+        if (l->depth == 0 && sqlite3_file_control(l->db, NULL, SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
+                moved)
+                return error_set(e, CAUSE_IO, ESTALE, "%s was removed or replaced: restart czard", l->file);
         if (l->depth == 0)
                 r = set_passing(l, passing, e);
         if (r == 0 && l->depth == 0)

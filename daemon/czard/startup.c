@@ -281,7 +281,7 @@ int startup_passphrase(struct director *d, struct error *e)
         }
         if (!path)
                 return 0;
-        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         if (fd < 0)
                 return error_set(e, CAUSE_PASSPHRASE, errno, "cannot read passphrase_file %s: %s", path,
                         strerror(errno));

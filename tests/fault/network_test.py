@@ -463,7 +463,7 @@ WARM = [
 
 ARCHIVES = [
     passing("archive: reset in every body", [zip_get(reset_at="50%", count=2)], (3, 8), category="database"),
-    passing("archive: reset often", [zip_get(reset_at=1500, count=6)], (6, 12), category="database"),
+    passing("archive: cut often", [zip_get(truncate_at=1500, framing="length", count=6)], (6, 12), category="database"),
     passing("archive: stall", [zip_get(stall_at="50%", count=2)], (3, 6), category="database"),
     passing("archive: 200 for a range", [zip_get(full_for_range=1, count=1)], (3, 5), {"retry bad-answer"}, category="database"),
     passing("archive: another range", [zip_get(shift_range=10, count=1)], (3, 5), {"retry bad-answer"}, category="database"),

@@ -267,7 +267,10 @@ static void an_endless_file_is_refused(void **state)
 {
         (void)state;
         _cleanup_free_ char *s = NULL;
-        assert_int_equal(read_file_at(AT_FDCWD, "/dev/zero", 100000, &s, NULL), -EFBIG);
+        _cleanup_close_ int fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+        assert_int_equal(read_file_fd(fd, 100000, &s, NULL), -EFBIG);
+        assert_int_equal(read_file_at(AT_FDCWD, "/dev/zero", 100000, &s, NULL), -EOPNOTSUPP);
+        assert_int_equal(read_file_at(AT_FDCWD, "/dev", 100000, &s, NULL), -EISDIR);
         assert_null(s);
 }
 
