@@ -81,7 +81,8 @@ static gpgme_error_t export_into(const char *home, const char **patterns, gpgme_
         return err;
 }
 
-/* GPGME reads what gpg writes into a buffer on its stack first: without a passphrase, that is the key. */
+/* GPGME reads what gpg writes into a buffer on its stack first: without a passphrase, that is the key. And
+ * what OpenSSL hashes to check the key, its assembler leaves on the stack in words. */
 static __attribute__((noinline)) void wipe_stack(void)
 {
         char area[32 * KIB];
@@ -104,13 +105,13 @@ int pgp_export(const char *home, const char *const *fingerprints, size_t n, bool
         sink.data.len = 0;
         gpgme_error_t err = export_into(home, patterns,
                 primary ? GPGME_EXPORT_MODE_SECRET : GPGME_EXPORT_MODE_SECRET_SUBKEY, passphrase, &sink);
-        wipe_stack();
         int r;
         if (err || sink.full)
                 r = error_set(
                         e, CAUSE_HELPER, EIO, "gpg does not export the secret key: %s", gpgme_strerror(err));
         else
                 r = pgp_secret_read(sink.data.p, sink.data.len, passphrase, wanted, n_wanted, ret, e);
+        wipe_stack();
         secret_done(&sink.data);
         return r;
 }
