@@ -356,6 +356,8 @@ static int show_latest(struct ctl *c, struct changes *ch, const char *org)
         staging_free(staging);
         if (t && known)
                 table_print(t);
+        else
+                table_free(t);
         if (!e.cause && !known)
                 return ctl_fail_text("nothing is known of an organisation '%s'; see czarctl list", org);
         return e.cause ? ctl_fail(c, &e) : 0;

@@ -151,6 +151,18 @@ static void print_cell(const char *text, enum colour c, size_t width, bool right
                 printf("%*s", GAP, "");
 }
 
+struct table *table_free(struct table *t)
+{
+        if (!t)
+                return NULL;
+        for (size_t i = 0; i < t->n_cells; i++)
+                free(t->cells[i].text);
+        free(t->cells);
+        free(t->names);
+        free(t);
+        return NULL;
+}
+
 bool table_print(struct table *t)
 {
         size_t width[COLUMNS_MOST] = {};
@@ -174,11 +186,7 @@ bool table_print(struct table *t)
                 if (end)
                         putchar('\n');
         }
-        for (size_t i = 0; i < t->n_cells; i++)
-                free(t->cells[i].text);
-        free(t->cells);
-        free(t->names);
-        free(t);
+        table_free(t);
         return any;
 }
 

@@ -19,6 +19,7 @@ struct table;
 struct table *table_new(const char *columns);
 /* The next cell, row by row. Control characters become '?'. */
 void table_cell(struct table *t, enum colour c, const char *format, ...) _printf_(3, 4);
+struct table *table_free(struct table *t);
 /* Prints it; on a terminal the widest texts are cut to its width. Without rows it prints nothing, not even
  * the heads: false, and the caller says in words what is so. Frees it. */
 bool table_print(struct table *t);
