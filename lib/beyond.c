@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The courses of an archive are kept as "courses:ID": its ETag, so that those of a replaced one are not taken
- * for its own, then one course a line. */
+/* The courses of an archive are kept as "courses:ID": its ETag, so that those of a
+ * replaced one are not taken for its own, then one course a line. */
 #include "beyond.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
+#include "ledger_report.h"
 #include "str.h"
 
 #define COURSES_SIZE (256 * KIB)
@@ -44,26 +45,44 @@ int beyond_learn(struct ledger *l, const struct ledger_object *o, struct strv *c
         return ledger_meta_set(l, name, text.len < COURSES_SIZE ? text.s : "", e);
 }
 
-/* Adds the courses of an archive. *ret_etag, when given, becomes the one they are of, "" when they are not
- * known. */
-static int add_courses(
+/* *ret_etag: of which version, "" when they are not known. */
+static int read_courses(
         struct ledger *l, int64_t id, struct strv *courses, char ret_etag[129], struct error *e)
 {
         char name[32];
-        _cleanup_free_ char *text = calloc(1, COURSES_SIZE);
+        _cleanup_free_ char *text = malloc(COURSES_SIZE);
         fact_name(id, name);
         if (!text)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        int r = l ? ledger_meta_get(l, name, text, COURSES_SIZE, e) : 0;
+        int r = ledger_meta_get(l, name, text, COURSES_SIZE, e);
         if (r < 0)
                 return r;
         char *save = NULL, *line = strtok_r(text, "\n", &save);
-        if (ret_etag)
-                snprintf(ret_etag, 129, "%s", line ? line : "");
+        snprintf(ret_etag, 129, "%s", line ? line : "");
         while (line && (line = strtok_r(NULL, "\n", &save)))
                 if (strv_add(courses, line) < 0)
                         return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         return 0;
+}
+
+static int on_course(const struct report_row *row, void *arg)
+{
+        return strv_add(arg, row->text[0]);
+}
+
+static int staged_courses(struct ledger *l, int64_t id, struct strv *courses, struct error *e)
+{
+        char text[24];
+        snprintf(text, sizeof(text), "%lld", (long long)id);
+        int r = report_each(l, REPORT_COURSES, text, NULL, on_course, courses, e);
+        return r == -ENOMEM ? error_set(e, CAUSE_IO, ENOMEM, "out of memory") : r;
+}
+
+int beyond_learn_staged(struct ledger *l, const struct ledger_object *o, struct error *e)
+{
+        _cleanup_(strv_done) struct strv courses = {};
+        int r = staged_courses(l, o->id, &courses, e);
+        return r < 0 ? r : beyond_learn(l, o, &courses, e);
 }
 
 /* --- what there is that is newer --- */
@@ -125,13 +144,17 @@ static int compare(struct ledger *l, const struct config_package *p, const struc
 {
         _cleanup_(strv_done) struct strv own = {}, others = {};
         char etag[129] = "";
-        int r = n->o->id ? add_courses(l, n->o->id, &own, etag, e) : 0;
+        int r = l && n->o->id ? read_courses(l, n->o->id, &own, etag, e) : 0;
         if (r >= 0 && !streq(etag, n->o->etag)) {
                 *ret = BEYOND_UNREAD;
                 return 0;
         }
-        for (size_t i = 0; r >= 0 && i < n->n_staged; i++)
-                r = add_courses(l, n->staged[i], &others, NULL, e);
+        for (size_t i = 0; r >= 0 && l && i < n->n_staged; i++) {
+                char known[129];
+                r = read_courses(l, n->staged[i], &others, known, e);
+                if (r >= 0 && !*known)
+                        r = staged_courses(l, n->staged[i], &others, e);
+        }
         if (r < 0)
                 return r;
         sort(&others);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* keep_snapshots, of what is not staged yet: is an archive beyond it, and is it to be fetched all the same?
  * Weekly archives are no supersets of each other: courses that ended long ago are left out of later ones, and
- * the last copy of a course is never left out. Which courses an archive has only its directory tells; once
- * read, they are a fact of the ledger. (What is staged already keep.h lets go.) */
+ * the last copy of a course is never left out. Which courses an archive has only its directory tells, once
+ * it is staged its members; either way they are a fact of the ledger then. (What is staged already keep.h
+ * lets go.) */
 #pragma once
 
 #include "config.h"
@@ -21,6 +22,10 @@ enum beyond {
  * before (o may be one of them); NULL for none. 0 or -errno, and *ret then is BEYOND_WAITS. */
 int beyond_look(struct ledger *l, const struct config *c, const struct ledger_object *o,
         const struct ledger_object *listed, size_t n_listed, enum beyond *ret, struct error *e);
+
+/* o is staged, and its members are in the ledger: what was kept of it gives way to the courses that have a
+ * staged member. One whose members were rejected is no copy of theirs. 0 or -errno. */
+int beyond_learn_staged(struct ledger *l, const struct ledger_object *o, struct error *e);
 
 /* The directory of o was read: these are its courses, in any order, doubles allowed; they are sorted. Too
  * many to be kept (more than about 10,000): it stays BEYOND_UNREAD. 0 or -errno. */

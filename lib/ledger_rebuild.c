@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "audit.h"
+#include "beyond.h"
 #include "ledger_internal.h"
 #include "str.h"
 #include "timespan.h"
@@ -454,6 +455,12 @@ static int second_walk(const char *p, size_t len, uint64_t number, void *arg)
         return MIN(r, 0);
 }
 
+static int learn_courses(struct ledger_object *o, void *arg)
+{
+        struct rebuild *b = arg;
+        return o->is_zip && *o->staged_etag ? beyond_learn_staged(b->l, o, b->e) : 0;
+}
+
 int ledger_rebuild(
         struct ledger *l, int state_fd, size_t max_name, struct ledger_rebuilt *ret, struct error *e)
 {
@@ -464,6 +471,9 @@ int ledger_rebuild(
         r = audit_each(state_fd, first_walk, &b, e);
         if (r == 0 && b.n_spans > 0)
                 r = audit_each(state_fd, second_walk, &b, e);
+        const struct ledger_filter archives = {.categories = BIT(CATEGORY_DATABASE)};
+        if (r == 0)
+                r = ledger_each(l, &archives, learn_courses, &b, e);
         free(b.spans);
         if (r < 0) {
                 ledger_rollback(l);

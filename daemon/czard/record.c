@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "beyond.h"
 #include "cleanup.h"
 #include "poll.h"
 #include "queue.h"
@@ -260,6 +261,8 @@ int record_published(struct director *d, struct ledger_object *o, bool replaced,
         o->published_at = (int64_t)time(NULL);
         snprintf(o->staged_etag, sizeof(o->staged_etag), "%s", o->etag);
         record_enter(d, o, OBJECT_PUBLISHED);
+        if (o->category == CATEGORY_DATABASE && o->is_zip && beyond_learn_staged(d->ledger, o, &e) < 0)
+                state_trouble(d, &e);
         take_place(d, o);
         record_took(d, category_name(o->category), duration_usec);
 

@@ -90,8 +90,7 @@ static void on_message(void *arg, struct message *m)
         }
 }
 
-/* Which courses it has is kept, for archives beyond keep_snapshots: also for the later ones they are compared
- * with. */
+/* Which courses it has is kept: whether it is beyond keep_snapshots may be asked again. */
 static void learn_courses(struct snapshot *s)
 {
         struct director *d = s->job.d;

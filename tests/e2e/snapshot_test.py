@@ -603,6 +603,24 @@ class KeepTest(Case):
         self.once()
         self.assertEqual(self.a.gets(), [])
 
+    def test_a_lost_ledger_still_leaves_them_out(self):
+        for week in WEEKS[-3:]:
+            self.a.put_members(week, course(self.rng, A, TABLES[:2]))
+        self.once(keep_snapshots=1)
+        for file in self.w.state.glob("ledger.db*"):
+            file.unlink()
+        done = self.once()
+        self.assertEqual({w for w in WEEKS[-3:] if self.a.staged(w)}, {WEEKS[-1]}, done)
+
+    def test_a_copy_that_was_rejected_is_none(self):
+        good = course(self.rng, C, TABLES[:1])
+        self.a.put_members(WEEKS[-2], course(self.rng, A, TABLES[:2]) | good)
+        bad = [(name, poison.flip(data, len(data) // 2)) for name, data in self.a.entries(WEEK, course(self.rng, C, TABLES[:1]))]
+        self.a.put(WEEK, self.a.pack(self.a.entries(WEEK, course(self.rng, A, TABLES[:2])) + bad))
+        done = self.once(1, keep_snapshots=1)
+        self.assertEqual(len(self.a.rejected(WEEK)), 1, done)
+        self.assertLessEqual(set(good), set(self.a.staged(WEEKS[-2]) or {}), done)
+
     def test_one_more_week(self):
         """What was staged stays until it is pruned; what is new comes."""
         for week in WEEKS[-3:-1]:

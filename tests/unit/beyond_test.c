@@ -150,6 +150,38 @@ static void test_must_be_read(void **state)
         assert_int_equal(look(f, &old), BEYOND_UNREAD);
 }
 
+/* Without a fact, as of a ledger of old, the members tell. */
+static void test_only_what_is_staged_is_a_copy(void **state)
+{
+        struct fixture *f = *state;
+        struct ledger_object old = add(f, "2024-06-30", "A", OBJECT_NEW);
+        struct ledger_object newer = add(f, "2024-07-07", NULL, OBJECT_PUBLISHED);
+        assert_int_equal(look(f, &old), BEYOND_LAST_COPY);
+        struct ledger_member m = a_member(newer.id, "A.sql", 1, 1);
+        strcpy(m.course, "A");
+        m.state = OBJECT_REJECTED;
+        assert_int_equal(ledger_member_save(f->l, &m, NULL), 0);
+        assert_int_equal(look(f, &old), BEYOND_LAST_COPY);
+        m.state = OBJECT_PUBLISHED;
+        m.failed = true; /* edX could not export it: the file holds an error */
+        assert_int_equal(ledger_member_save(f->l, &m, NULL), 0);
+        assert_int_equal(look(f, &old), BEYOND_LAST_COPY);
+        m.failed = false;
+        assert_int_equal(ledger_member_save(f->l, &m, NULL), 0);
+        assert_int_equal(look(f, &old), BEYOND_YES);
+        /* its directory has more than could be staged of it */
+        _cleanup_(strv_done) struct strv courses = {};
+        assert_int_equal(strv_split(&courses, "A B"), 0);
+        assert_int_equal(beyond_learn(f->l, &newer, &courses, NULL), 0);
+        struct ledger_object older = add(f, "2024-06-23", "B", OBJECT_NEW);
+        old.state = OBJECT_IGNORED;
+        assert_int_equal(ledger_save(f->l, &old, NULL), 0);
+        assert_int_equal(look(f, &older), BEYOND_YES);
+        assert_int_equal(beyond_learn_staged(f->l, &newer, NULL), 0);
+        assert_int_equal(look(f, &older), BEYOND_LAST_COPY);
+        assert_int_equal(look(f, &old), BEYOND_YES);
+}
+
 /* Only a database archive has courses: of the others the newest are kept, and no more. */
 static void test_other_categories(void **state)
 {
@@ -185,6 +217,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_dates_are_counted, setup_beyond, teardown),
                 cmocka_unit_test_setup_teardown(test_last_copy, setup_beyond, teardown),
                 cmocka_unit_test_setup_teardown(test_must_be_read, setup_beyond, teardown),
+                cmocka_unit_test_setup_teardown(test_only_what_is_staged_is_a_copy, setup_beyond, teardown),
                 cmocka_unit_test_setup_teardown(test_other_categories, setup_beyond, teardown),
                 cmocka_unit_test_setup_teardown(test_listed, setup_beyond, teardown),
         };
