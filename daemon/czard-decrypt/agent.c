@@ -77,7 +77,7 @@ int agent_start(struct agent *a, const char *home, const char *socket, struct er
         return spawn(a, home, e);
 }
 
-bool agent_alive(struct agent *a)
+static bool is_alive(struct agent *a)
 {
         if (a->pid > 0 && waitpid(a->pid, NULL, WNOHANG) != 0)
                 a->pid = 0;
@@ -97,7 +97,7 @@ int agent_reap(struct agent *a)
 
 static void end(struct agent *a)
 {
-        if (agent_alive(a) && kill(a->pid, SIGKILL) == 0)
+        if (is_alive(a) && kill(a->pid, SIGKILL) == 0)
                 while (waitpid(a->pid, NULL, 0) < 0 && errno == EINTR)
                         ;
         a->pid = 0;

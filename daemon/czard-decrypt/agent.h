@@ -11,15 +11,13 @@
 
 struct agent {
         char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-        pid_t pid; /* 0: none */
+        pid_t pid; /* 0: none, or agent_reap() has seen its end */
 };
 
 /* Binds socket and starts an agent for home (configured already) on it. 0, or -errno with a cause. */
 int agent_start(struct agent *a, const char *home, const char *socket, struct error *e);
 /* Removes the folder of a socket path when it is one of those that GnuPG makes, and empty. */
 void agent_forget_folder(const char *socket);
-/* Is it there? Only its own process is asked. */
-bool agent_alive(struct agent *a);
 /* Ends it, when it runs, and starts a new one: it knows no passphrase yet. */
 int agent_restart(struct agent *a, const char *home, struct error *e);
 /* Collects all children that have ended (this process is their subreaper). Returns the status of the last one

@@ -75,7 +75,7 @@ ssize_t worker_read(void *arg, int fd, void *p, size_t n)
 void worker_tidy(struct worker *w)
 {
         (void)agent_reap(&w->agent);
-        if (w->ready && !agent_alive(&w->agent))
+        if (w->ready && w->agent.pid == 0)
                 (void)worker_revive(w); /* else the job tells */
 }
 

@@ -19,11 +19,13 @@
 
 static const char search_path[] = "/usr/bin:/bin";
 
-/* gpg, gpgconf and gpg-agent get this environment and no other. */
+/* gpg, gpgconf and gpg-agent get this environment and no other. TZ, because without one mktime(3) looks for
+ * /etc/localtime, which is locked away, at each call. */
 static int set_environment(const char *home)
 {
         if (clearenv() != 0 || setenv("PATH", search_path, 1) < 0 || setenv("LC_ALL", "C", 1) < 0 ||
-                setenv("GNUPGHOME", home, 1) < 0 || setenv("HOME", home, 1) < 0)
+                setenv("TZ", "UTC0", 1) < 0 || setenv("GNUPGHOME", home, 1) < 0 ||
+                setenv("HOME", home, 1) < 0)
                 return -ENOMEM;
         return 0;
 }
