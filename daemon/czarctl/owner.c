@@ -209,7 +209,6 @@ static int start_keeper(struct owner *o)
         if (pid == 0) {
                 close_fd(pair[0]);
                 o->keeper = pair[1];
-                prctl(PR_SET_PDEATHSIG, SIGTERM);
                 return 0;
         }
         /* ctrl-C ends the other one, and with it this one. */
@@ -298,5 +297,8 @@ int owner_become(struct ctl *c, struct error *e)
         if ((*name ? initgroups(name, gid) : setgroups(0, NULL)) < 0 || setgid(gid) < 0 || setuid(uid) < 0)
                 return error_set(e, CAUSE_INTERNAL, errno, "cannot become the owner of %s: %s",
                         c->config->state_dir, strerror(errno));
+        /* Whoever ends the keeper ends us; setuid() cleared it. */
+        if (o && o->keeper >= 0)
+                prctl(PR_SET_PDEATHSIG, SIGTERM);
         return 0;
 }

@@ -22,8 +22,8 @@ SECRET = "correct horse ☃ battery"
 class Terminal:
     """czarctl as the leader of a session with a terminal. Everything it shows is in .shown."""
 
-    def __init__(self, world, *args):
-        argv = [str(a) for a in (program("czarctl", world.build), "--config", world.ini(), *args)]
+    def __init__(self, world, *args, below=()):
+        argv = [str(a) for a in (*below, program("czarctl", world.build), "--config", world.ini(), *args)]
         self.master, self.slave = pty.openpty()
         self.shown = ""
         self.at = 0
@@ -102,16 +102,16 @@ class PromptsTest(unittest.TestCase):
         w.config["openpgp"] = {"homedir": self.top / "home", "passphrase_file": self.top / "secret"}
         w.config["s3"]["credentials"] = self.top / "credentials"
 
-    def start(self, *args):
-        t = Terminal(self.world, *args)
+    def start(self, *args, below=()):
+        t = Terminal(self.world, *args, below=below)
         self.addCleanup(t.close)
         return t
 
-    def keygen(self):
-        return self.start("keygen", "--output", self.out)
+    def keygen(self, *below):
+        return self.start("keygen", "--output", self.out, below=below)
 
-    def to_passphrase(self):
-        t = self.keygen()
+    def to_passphrase(self, *below):
+        t = self.keygen(*below)
         t.answer("Real name", "Žofie Czar").answer("mail address", "czar@universityx.example")
         return t.dark("Passphrase")
 
@@ -174,6 +174,25 @@ class PromptsTest(unittest.TestCase):
                 self.assertTrue(t.echoes())
                 self.assertNotIn("half", t.shown)
         self.assertFalse((self.top / "secret").exists())
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can become another user")
+    def test_interrupted_as_root(self):
+        """Then two processes are there: the one that asks, as the owner of the state, and the keeper that root started."""
+        w, uid = self.world, 64123
+        w.folder.chmod(0o755)
+        for path in (w.state, self.top):
+            os.chown(path, uid, uid)
+        t = self.to_passphrase().type("half of i\x03")
+        self.assertEqual(t.end(), 128 + signal.SIGINT, t.shown)
+        self.assertTrue(t.echoes())
+        # below a shell: when the leader of a session ends, the terminal's processes are told anyway
+        t = self.to_passphrase("sh", "-c", '"$@"; sleep 600', "-").type("half of i")
+        keeper = subprocess.run(["pgrep", "-P", f"{t.child.pid}"], capture_output=True, text=True, check=True).stdout
+        os.kill(int(keeper), signal.SIGTERM)
+        end = time.monotonic() + PATIENCE
+        while not t.echoes() and time.monotonic() < end:
+            time.sleep(0.05)
+        self.assertTrue(t.echoes())
 
     def test_interrupted_while_the_key_is_made(self):
         t = self.to_passphrase().type(SECRET + "\n").dark("again").type(SECRET + "\n").until("Making two")
