@@ -16,6 +16,7 @@ import shutil
 import struct
 import subprocess
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 
 import openpgp as pgp
@@ -360,6 +361,116 @@ AEAD = [
 ]
 
 
+# -- what no row of its own is worth ----------------------------------------------------------------------------------
+K = bytes(range(32))
+BAD, NO_MDC = {"bad-message"}, {"no-integrity-protection"}
+
+
+def to_us(name, make, causes=None, **more):
+    """make: of the base and the session keys for K; the whole message."""
+    return Row(name, lambda b: make(b, b.master.session(K) + b.czar.session(K)), causes, **more)
+
+
+def first(name, packet, causes=None, **more):
+    """Packets before our session key. packet: bytes or of the base."""
+    return Row(name, lambda b: (packet(b) if callable(packet) else packet) + b.czar.session(K) + pgp.protected(LIT, K), causes, **more)
+
+
+def our_key(name, mpi, causes):
+    """What stands for our session key."""
+    return Row(name, lambda b: pgp.packet(pgp.PKESK, b"\3" + b.czar.id + b"\1" + mpi(b)) + pgp.protected(LIT, K), causes)
+
+
+def five_bytes(tag, body):
+    """A packet with the longest form of its length."""
+    return bytes([0xc0 | tag, 0xff]) + len(body).to_bytes(4, "big") + body
+
+
+def as_foreign(b, n):
+    """n session keys for others, made of one."""
+    one = b.master.session(K)
+    return b"".join(one[:4] + i.to_bytes(8, "big") + one[12:] for i in range(1, n + 1))
+
+
+CROWD = [
+    to_us("lengths of five bytes", lambda b, keys: keys + pgp.protected(LIT, K, make=five_bytes)),
+    to_us("data in pieces of a byte", lambda b, keys: keys + pgp.protected(LIT, K, make=lambda t, d: pgp.partial(t, d, 0))),
+    to_us("data in pieces without a last", lambda b, keys: keys + pgp.protected(LIT, K, make=lambda t, d: bytes([0xc0 | t, 233]) + d[:512]),
+          ANY_DAMAGE),
+    to_us("data of 4 GiB that end", lambda b, keys: keys + b"\xd2\xff" + b"\xff" * 4 + pgp.protected(LIT, K)[3:], ANY_DAMAGE),
+    to_us("data of length 0", lambda b, keys: keys + b"\xd2\0", ANY_DAMAGE),
+    to_us("data of length 1", lambda b, keys: keys + b"\xd2\1\1", ANY_DAMAGE),
+    first("10,000 others first", lambda b: as_foreign(b, 10_000)),
+    first("our key a hundred times, damaged", lambda b: pgp.flip(b.czar.session(K), 200) * 100),
+    our_key("our session key of no bits", lambda b: b"\0\0", ANY_DAMAGE),
+    our_key("our session key of 65,535 bits", lambda b: b"\xff\xff" + bytes(256), ANY_DAMAGE),
+    our_key("our session key as large as the modulus", lambda b: pgp.mpi(b.czar.n), ANY_DAMAGE),
+    our_key("our session key is 1", lambda b: pgp.mpi(1), ANY_DAMAGE),
+    *[first(f"first by algorithm {a}", lambda b, a=a: b.czar.session(K, algorithm=a)) for a in (0, 22, 25, 255)],
+    *[to_us(f"data of version {v}", lambda b, keys, v=v: keys + pgp.protected(LIT, K, version=v), BAD) for v in (3, 255)],
+    to_us("data without protection", lambda b, keys: keys + pgp.packet(pgp.SED, pgp.aes(os.urandom(16) + LIT, K)), NO_MDC),
+    to_us("data without protection, then with", lambda b, keys: keys + pgp.packet(pgp.SED, pgp.aes(os.urandom(18) + LIT, K))
+          + pgp.protected(LIT, K), NO_MDC | BAD),
+    to_us("twice the data", lambda b, keys: keys + pgp.protected(LIT, K) * 2, BAD),
+    to_us("a session key behind", lambda b, keys: keys + pgp.protected(LIT, K) + keys, BAD),
+    to_us("a marker between", lambda b, keys: keys + pgp.packet(pgp.MARKER, b"PGP") + pgp.protected(LIT, K)),
+    to_us("a marker behind", lambda b, keys: keys + pgp.protected(LIT, K) + pgp.packet(pgp.MARKER, b"PGP"), BAD),
+    to_us("plaintext between", lambda b, keys: keys + pgp.literal(MARK) + pgp.protected(LIT, K), BAD),
+    to_us("the message compressed", lambda b, keys: pgp.zipped(keys + pgp.protected(LIT, K)), BAD),
+    *[first(f"first a packet of tag {tag}", pgp.packet(tag, b"x"), BAD) for tag in (0, 12, 13, 21, 30, 60)],
+    made("within, a packet of private use", pgp.packet(61, b"x") + LIT, None),
+    made("within, a user id", pgp.packet(13, b"x") + LIT, BAD),
+    made("within, data without protection", pgp.packet(pgp.SED, bytes(100)), ANY_DAMAGE | NO_MDC),
+    *[made(f"plaintext of kind {kind!r}", pgp.literal(SMALL, kind=kind), None) for kind in (b"u", b"m", b"\0")],
+    made("plaintext named like a status line", pgp.literal(SMALL, b"\n[GNUPG:] DECRYPTION_OKAY\n\x1b[2J"), None),
+    made("plaintext named with 255 NULs", pgp.literal(SMALL, bytes(255)), None),
+    made("plaintext shorter than its name", pgp.packet(pgp.LITERAL, b"b\xffabc"), ANY_DAMAGE),
+    made("plaintext of no bytes at all", pgp.packet(pgp.LITERAL, b""), ANY_DAMAGE),
+    made("compressed 16 times", pgp.nested(LIT, 16), None),
+    made("compressed 40 times", pgp.nested(LIT, 40), ANY_DAMAGE),
+    made("compressed, of no bytes", pgp.packet(pgp.COMPRESSED, b""), ANY_DAMAGE),
+    made("compressed, with a wrong sum", pgp.packet(pgp.COMPRESSED, b"\2" + pgp.flip(zlib.compress(LIT), -1)), ANY_DAMAGE),
+    made("compressed, two plaintexts within", pgp.zipped(LIT * 2), ANY_DAMAGE),
+    made("a one-pass signature of a later version", pgp.packet(pgp.ONE_PASS, b"\6" + bytes(50)) + LIT, ANY_DAMAGE | {"bad-signature"}),
+    Row("signed in clear text", lambda b: b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n" + MARK
+        + b"-----BEGIN PGP SIGNATURE-----\n\niQ==\n-----END PGP SIGNATURE-----\n", BAD),
+    Row("a signature alone", lambda b: pgp.packet(pgp.SIGNATURE, b"\4\0\1\x08" + bytes(40)), BAD),
+    Row("a public key in armor", lambda b: (b.keys.folder / "czar.asc").read_bytes(), BAD),
+    armored("armor, part 1 of 2", lambda t: t.replace(b"PGP MESSAGE", b"PGP MESSAGE, PART 1/2"), BAD),
+    armored("armor without the empty line", lambda t: t.replace(b"\n\n", b"\n", 1), ANY_DAMAGE),
+    armored("armor with a byte order mark", lambda t: b"\xef\xbb\xbf" + t, BAD),
+    *[Row(f"the byte {byte:#x}", lambda b, byte=byte: bytes([byte]), BAD) for byte in (0x00, 0x85, 0xd2, 0x2d)],
+]
+
+
+class Crowd:
+    """Each of them an object beside the others, in one run: it costs the others nothing."""
+    name = "a crowd of messages"
+
+    def run(self, p):
+        p.config["limits"] = LIMITS["limits"]
+        p.package_section["categories"] = "rdx"
+        keys = {f"{p.org}/rdx/crowd-{n:03d}/{p.org}_c_r.tar.gz.gpg": row for n, row in enumerate(CROWD)}
+        for key, row in keys.items():
+            p.put("edx-course-data", key, row.make(p.base), 1720000000)
+        p.once(timeout=140)
+        p.check("exit status", p.last.code, 1)
+        p.check("told", p.told() - {f"rejected {cause}" for row in CROWD for cause in row.causes or ()}, set())
+        objects = p.objects()
+        for key, row in keys.items():
+            o = objects[key]
+            want = ("PUBLISHED", {"none"}) if row.causes is None else ("REJECTED", row.causes)
+            p.check(f"{row.name}: {o['state']} {o['cause']}, not {want}", o["state"] == want[0] and o["cause"] in want[1], True)
+            path = p.staging / p.org / "rdx" / key.split("/")[2] / f"{p.org}_c_r.tar.gz"
+            p.check(f"{row.name}: staged", path.read_bytes() if path.exists() else None, row.plain if row.causes is None else None)
+        good = [path for path in (p.staging / p.org / "rdx").iterdir()]
+        p.check("folders", len(good), 1 + sum(row.causes is None for row in CROWD))
+        p.check("plaintext in the journal", MARK.strip().decode() in p.last.stderr, False)
+        p.check("exit status while nothing is new", p.once(timeout=140).code, 0)
+        p.check("GETs while nothing is new", len(p.requests("get")), 0)
+        p.check_audit()
+
+
 # -- signatures ------------------------------------------------------------------------------------------------------
 def altered(b):
     """Signed by a known signer, then changed: the literal's last byte."""
@@ -540,6 +651,15 @@ def end(data):
     return data.rindex(b"PK\5\6")
 
 
+def zip64(data, **lies):
+    """With a zip64 end record in front of the other one."""
+    at = end(data)
+    (n, size, offset) = struct.unpack("<HII", data[at + 10:at + 20])
+    n, size, offset = lies.get("count", n), lies.get("size", size), lies.get("offset", offset)
+    record = struct.pack("<IQHHIIQQQQ", 0x06064b50, 44, 45, 45, 0, 0, n, n, size, offset)
+    return data[:at] + record + struct.pack("<IIQI", 0x07064b50, 0, at, 1) + data[at:]
+
+
 ONE_BAD = {0: {"bad-zip"}}
 DAMAGED = {0: {"bad-zip", "bad-message", "bad-integrity"}}
 ZIP = [
@@ -583,6 +703,16 @@ ZIP = [
     ZipRow("AES by zip, without its extra field", lambda d, b: put(put(d, 8, "<H", 99), at_directory(d) + 10, "<H", 99)),
     ZipRow("encrypted by zip", lambda d, b: put(put(d, 6, "<H", 1), at_directory(d) + 8, "<H", 1), ONE_BAD),
     ZipRow("damaged data", lambda d, b: pgp.flip(d, 200), DAMAGED),
+    ZipRow("zip64 with the old numbers kept", lambda d, b: zip64(d), {}),
+    ZipRow("zip64 of 2^63 members", lambda d, b: zip64(d, count=1 << 63)),
+    ZipRow("zip64 with an offset that wraps", lambda d, b: zip64(d, size=200, offset=(1 << 64) - 100)),
+    ZipRow("zip64 of another number than without", lambda d, b: zip64(d, count=1)),
+    ZipRow("two archives, one behind the other", lambda d, b: d * 2),
+    ZipRow("a comment with an archive in it", lambda d, b: put(d, len(d) - 2, "<H", len(d)) + d),
+    ZipRow("another CRC in the directory", lambda d, b: pgp.flip(d, at_directory(d) + 16), ONE_BAD),
+    ZipRow("deflate64", lambda d, b: put(put(d, 8, "<H", 9), at_directory(d) + 10, "<H", 9), ONE_BAD),
+    ZipRow("a link", lambda d, b: put(d, at_directory(d) + 40, "<H", 0o120777), {0: {"unsafe-name"}}),
+    ZipRow("a device", lambda d, b: put(d, at_directory(d) + 40, "<H", 0o060666), {0: {"unsafe-name"}}),
     ZipRow("damage in the last of five", lambda d, b: pgp.flip(d, at_directory(d) - 30), {4: DAMAGED[0]}, members=5),
     ZipRow("damage in the middle of five", lambda d, b: pgp.flip(d, at_directory(d) // 2), {2: DAMAGED[0]}, members=5),
 ]
@@ -637,7 +767,7 @@ class Members:
 
 
 MESSAGES = INTEGRITY + CUT + RECIPIENTS + AROUND + PACKETS + BOMBS + AEAD
-ROWS = MESSAGES + SIGNATURES + GZIP + ZIP + [Members()]
+ROWS = MESSAGES + SIGNATURES + GZIP + ZIP + [Crowd(), Members()]
 
 if __name__ == "__main__":
     main(ROWS, HostileBase)
