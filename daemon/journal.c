@@ -18,6 +18,7 @@
 #include <systemd/sd-journal.h>
 
 #include "fsx.h"
+#include "name.h"
 #include "str.h"
 
 enum {
@@ -84,22 +85,12 @@ void journal_level(int level)
         journal.level = level;
 }
 
-/* How many bytes at s may be shown as they are: one character of UTF-8 that no terminal obeys. */
-static size_t harmless(const char *s)
-{
-        uint8_t c = (uint8_t)s[0];
-        size_t n = utf8_valid_len(s);
-        if (c < 0x20 || c == 0x7f || (c == 0xc2 && (uint8_t)s[1] < 0xa0)) /* C0, DEL, C1 */
-                return 0;
-        return n;
-}
-
 /* Appends s to buf, which holds *used bytes, and keeps a byte for the NUL. Returns false when it was cut. */
 static bool append_escaped(char *buf, size_t size, size_t *used, const char *s)
 {
         while (*s) {
                 char escape[5];
-                size_t n = harmless(s);
+                size_t n = name_shown_len(s);
                 const char *from = s;
                 if (n == 0) {
                         snprintf(escape, sizeof(escape), "\\x%02x", (uint8_t)*s);

@@ -47,6 +47,13 @@ static bool is_disguise(const char *s)
         return p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9;
 }
 
+size_t name_shown_len(const char *s)
+{
+        uint8_t c = (uint8_t)s[0];
+        bool c1 = c == 0xc2 && (uint8_t)s[1] < 0xa0;
+        return c < 0x20 || c == 0x7f || c1 || is_disguise(s) ? 0 : utf8_valid_len(s);
+}
+
 bool name_is_clean_text(const char *s)
 {
         if (!name_is_printable(s) || strchr(s, '\\'))

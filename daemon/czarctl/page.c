@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "name.h"
 #include "timespan.h"
 
 /* clang-format off */
@@ -86,7 +87,8 @@ static const char style[] =
 
 void page_text(struct strbuf *b, const char *s)
 {
-        for (; *s; s++)
+        for (size_t n; *s; s += n ? n : 1) {
+                n = name_shown_len(s);
                 if (*s == '&')
                         strbuf_add(b, "&amp;");
                 else if (*s == '<')
@@ -97,8 +99,9 @@ void page_text(struct strbuf *b, const char *s)
                         strbuf_add(b, "&quot;");
                 else if (*s == '\'')
                         strbuf_add(b, "&#39;");
-                else if ((unsigned char)*s >= 0x20 && *s != 0x7f)
-                        strbuf_add_n(b, s, 1);
+                else
+                        strbuf_add_n(b, s, n);
+        }
 }
 
 void page_open(struct strbuf *b, const char *title, const char *subtitle)

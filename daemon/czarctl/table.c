@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "name.h"
 #include "str.h"
 #include "timespan.h"
 
@@ -71,11 +72,23 @@ struct table *table_new(const char *columns)
         return t;
 }
 
-static void clean(char *s)
+/* What a terminal would obey, or what would turn the rest of the line round, becomes \xNN. Takes s. */
+static char *shown(char *s)
 {
-        for (; *s; s++)
-                if ((unsigned char)*s < 0x20 || *s == 0x7f)
-                        *s = '?';
+        char *ret = malloc(4 * strlen(s) + 1), *to = ret;
+        if (!ret)
+                abort();
+        for (const char *p = s; *p;) {
+                size_t n = name_shown_len(p);
+                if (n > 0)
+                        to = mempcpy(to, p, n);
+                else
+                        to += sprintf(to, "\\x%02x", (unsigned char)*p);
+                p += n > 0 ? n : 1;
+        }
+        *to = 0;
+        free(s);
+        return ret;
 }
 
 void table_cell(struct table *t, enum colour c, const char *format, ...)
@@ -93,7 +106,7 @@ void table_cell(struct table *t, enum colour c, const char *format, ...)
                 abort();
         va_end(ap);
         cell->colour = c;
-        clean(cell->text);
+        cell->text = shown(cell->text);
 }
 
 static size_t width_of(const char *s)

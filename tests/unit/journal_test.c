@@ -374,6 +374,19 @@ static void the_journal_gets_fields(void **state)
 
 #define TEST(f) cmocka_unit_test_setup(f, setup)
 
+static void what_turns_a_line_round_is_escaped(void **state)
+{
+        (void)state;
+        static const struct journal_fields f = {.object = "a\xe2\x80\xaeb\xe2\x80\xa8"
+                                                          "c\xe2\x81\xa6\xd8\x9c\xef\xbb\xbf"};
+        capture();
+        journal_event(EVENT_REJECTED, &f, "\xd8\xb5\xe2\x80\x8f.");
+        _cleanup_free_ char *s = captured();
+        assert_string_equal(s,
+                "err \xd8\xb5\\xe2\\x80\\x8f. CZARD_EVENT=rejected "
+                "CZARD_OBJECT=a\\xe2\\x80\\xaeb\\xe2\\x80\\xa8c\\xe2\\x81\\xa6\\xd8\\x9c\\xef\\xbb\\xbf\n");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -383,6 +396,7 @@ int main(void)
                 TEST(what_does_not_apply_is_left_out),
                 TEST(values_are_quoted_where_needed),
                 TEST(nothing_breaks_out_of_the_line),
+                TEST(what_turns_a_line_round_is_escaped),
                 TEST(less_urgent_entries_are_dropped),
                 TEST(what_is_too_long_is_cut),
                 TEST(errno_is_kept),
