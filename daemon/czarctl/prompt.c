@@ -88,7 +88,15 @@ static void on_signal(int number)
         caught = number;
 }
 
-/* The signals are blocked but in ppoll(), so that none comes unseen. */
+static void show_again(struct hidden *h)
+{
+        (void)tcsetattr(h->fd, TCSAFLUSH, &h->echo);
+        for (size_t i = 0; i < ELEMENTSOF(signals); i++)
+                sigaction(signals[i], &h->before[i], NULL);
+        sigprocmask(SIG_SETMASK, &h->mask, NULL);
+}
+
+/* The signals are blocked but in ppoll(), so that none comes unseen. On failure all is as it was. */
 static int hide(struct hidden *h)
 {
         struct sigaction act = {.sa_handler = on_signal};
@@ -106,15 +114,11 @@ static int hide(struct hidden *h)
         }
         struct termios dark = h->echo;
         dark.c_lflag &= ~(tcflag_t)(ECHO | ECHOE | ECHOK | ECHONL);
-        return tcsetattr(h->fd, TCSAFLUSH, &dark) < 0 ? -errno : 0;
-}
-
-static void show_again(struct hidden *h)
-{
-        (void)tcsetattr(h->fd, TCSAFLUSH, &h->echo);
-        for (size_t i = 0; i < ELEMENTSOF(signals); i++)
-                sigaction(signals[i], &h->before[i], NULL);
-        sigprocmask(SIG_SETMASK, &h->mask, NULL);
+        if (tcsetattr(h->fd, TCSAFLUSH, &dark) == 0)
+                return 0;
+        int r = -errno;
+        show_again(h);
+        return r;
 }
 
 /* After ctrl-Z and fg the question is asked again; any other signal is the end of us. */

@@ -29,8 +29,7 @@ static const struct retry_policy list_retry = {500 * USEC_PER_MSEC, 20 * USEC_PE
 
 struct listing {
         struct poll *poll;
-        const struct config_package
-                *package; /* of the configuration in force: a new one drops the listing (poll_restart()) */
+        const struct config_package *package; /* in force: a new one drops the listing (poll_restart()) */
         enum category category;
         char bucket[64], prefix[1025], start_after[1025];
         bool whole;      /* everything below prefix: what is not listed is gone */

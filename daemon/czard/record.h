@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What happened to an object: the ledger, the audit record and the journal, in one place and in one order.
- * Ledger writes of one turn of the loop are one transaction; working states alone do not wait for the disk. */
+ * Ledger writes of one turn of the loop are one transaction; working states alone do not wait for the disk.
+ */
 #pragma once
 
 #include "director.h"
