@@ -252,7 +252,7 @@ static void judge(struct run *run, struct pgp_verdict *ret)
                 .signers = &p->options.signers,
         };
         pgp_verdict(&run->status, &run->frame, &policy, ret);
-        if (pgp_keyring_expired(&p->keyring, run->status.key, time(NULL)))
+        if (*ret->fingerprint && pgp_keyring_expired(&p->keyring, run->status.key, time(NULL)))
                 ret->warnings |= PGP_WARN_KEY_EXPIRED;
         if (ret->error.cause == CAUSE_NONE && run->status.binary && run->plain_size < run->status.announced)
                 error_set(&ret->error, CAUSE_BAD_PGP, EBADMSG, "the plaintext is cut off");
@@ -306,9 +306,9 @@ static void fill_verdict(
         const struct pgp_subkey *subkey;
         const struct pgp_key *key = key_of_session(run, &subkey);
         ret->checks = good ? CHECK_INTEGRITY | CHECK_NO_SIGNATURE : 0;
-        if (key)
+        if (key && good)
                 snprintf(ret->fingerprint, sizeof(ret->fingerprint), "%s", key->fingerprint);
-        if (subkey && pgp_keyring_expired(&run->p->keyring, subkey->fingerprint, time(NULL)))
+        if (subkey && good && pgp_keyring_expired(&run->p->keyring, subkey->fingerprint, time(NULL)))
                 ret->warnings |= PGP_WARN_KEY_EXPIRED;
         for (size_t i = 0, len = 0; i < n; i++)
                 len += (size_t)snprintf(ret->recipients + len, sizeof(ret->recipients) - len, "%s%s",

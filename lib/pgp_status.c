@@ -298,7 +298,9 @@ static void judge_content(const struct pgp_status *s, const struct frame *f, str
 {
         const char *fault = frame_fault(f), *text = NULL;
         enum cause cause = CAUSE_BAD_PGP;
-        if (s->begun > 1)
+        if (!fault && s->bad_mdc) /* before all that gpg makes of what is within: it may be anything then */
+                cause = CAUSE_BAD_MDC, text = damaged;
+        else if (s->begun > 1)
                 text = "more than one encrypted message";
         else if (s->informed && !s->mdc && !is_aead(s, f))
                 cause = CAUSE_NO_MDC, text = "the message has no integrity protection";
@@ -349,4 +351,7 @@ void pgp_verdict(const struct pgp_status *s, const struct frame *f, const struct
                 judge_content(s, f, ret);
         if (ret->error.cause == CAUSE_NONE)
                 judge_signatures(s, policy, ret);
+        if (!(ret->checks &
+                    CHECK_INTEGRITY)) /* gpg names the key only when the padding was right: not told */
+                ret->fingerprint[0] = 0;
 }

@@ -50,7 +50,7 @@ struct pgp_verdict {
         struct error error;        /* cause NONE: the plaintext is good */
         bool again;                /* the agent, not the message, is to blame: worth another try */
         uint32_t checks, warnings; /* enum check, enum pgp_warning */
-        char fingerprint[65];      /* primary key of the one that decrypted, "" */
+        char fingerprint[65];      /* primary key of the one that decrypted an unaltered message, else "" */
         char recipients[LIMIT_RECIPIENTS * 17 + 1]; /* key ids, space-separated */
         uint64_t cipher_size, plain_size;
 };
