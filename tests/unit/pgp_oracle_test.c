@@ -105,12 +105,18 @@ static void make(const struct shape *shape, enum fault fault, struct sample *ret
         if (fault != OTHER_KEY)
                 return;
         uint8_t *other;
-        size_t other_n, head = first_packet(ret->p);
+        size_t other_n, head = first_packet(ret->p), rest = ret->n - head;
         d[D_CIPHER] = 3; /* AES-256 too */
         recipe_make(&pair, d, n, &other, &other_n);
-        assert_int_equal(first_packet(other), head);
-        memcpy(ret->p, other, head);
+        size_t other_head = first_packet(other);
+        uint8_t *spliced = malloc(other_head + rest);
+        assert_non_null(spliced);
+        memcpy(spliced, other, other_head);
+        memcpy(spliced + other_head, ret->p + head, rest);
         free(other);
+        free(ret->p);
+        ret->p = spliced;
+        ret->n = other_head + rest;
 }
 
 /* Of this process and of each gpg that it has waited for: others on the machine do not count. */
@@ -149,13 +155,15 @@ static void ask(struct sample *s)
         answer_done(&a);
 }
 
+/* One session-key packet in 256 is a byte shorter: sizes are compared with those of their messages. */
 static void same_words(
-        const struct shape *shape, enum fault fault, const struct pgp_verdict *a, const struct pgp_verdict *b)
+        const struct shape *shape, enum fault fault, const struct sample *x, const struct sample *y)
 {
+        const struct pgp_verdict *a = &x->verdict, *b = &y->verdict;
         if (a->error.cause != b->error.cause || !streq(a->error.text, b->error.text) ||
                 a->error.err != b->error.err || a->again != b->again || a->checks != b->checks ||
                 a->warnings != b->warnings || !streq(a->fingerprint, b->fingerprint) ||
-                !streq(a->recipients, b->recipients) || a->cipher_size != b->cipher_size)
+                !streq(a->recipients, b->recipients) || x->n - a->cipher_size != y->n - b->cipher_size)
                 fail_msg("%s, %s: \"%s\" instead of \"%s\"", shape->name, faults[fault].name, b->error.text,
                         a->error.text);
 }
@@ -197,8 +205,7 @@ static void compare(const struct shape *shape)
                         for (enum fault f = 0; f < FAULTS; f++) {
                                 enum fault now = (f + i) % FAULTS;
                                 ask(&samples[now]);
-                                same_words(shape, now, &samples[i ? OTHER_KEY : now].verdict,
-                                        &samples[now].verdict);
+                                same_words(shape, now, &samples[i ? OTHER_KEY : now], &samples[now]);
                         }
                 differs = which_differs(shape, samples);
                 if (shape->by_gpg)
