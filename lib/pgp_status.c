@@ -298,9 +298,7 @@ static void judge_content(const struct pgp_status *s, const struct frame *f, str
 {
         const char *fault = frame_fault(f), *text = NULL;
         enum cause cause = CAUSE_BAD_PGP;
-        if (!fault && s->bad_mdc) /* before all that gpg makes of what is within: it may be anything then */
-                cause = CAUSE_BAD_MDC, text = damaged;
-        else if (s->begun > 1)
+        if (s->begun > 1) /* gpg says BADMDC of the outer one then, whether it is damaged or not */
                 text = "more than one encrypted message";
         else if (s->informed && !s->mdc && !is_aead(s, f))
                 cause = CAUSE_NO_MDC, text = "the message has no integrity protection";
