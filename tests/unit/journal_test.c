@@ -377,14 +377,14 @@ static void the_journal_gets_fields(void **state)
 static void what_turns_a_line_round_is_escaped(void **state)
 {
         (void)state;
-        static const struct journal_fields f = {.object = "a\xe2\x80\xaeb\xe2\x80\xa8"
-                                                          "c\xe2\x81\xa6\xd8\x9c\xef\xbb\xbf"};
+        static const struct journal_fields f = {
+                .object = "a\xe2\x80\xae/\xe2\x80\xa8/\xe2\x81\xa6\xd8\x9c\xef\xbb\xbf"};
         capture();
         journal_event(EVENT_REJECTED, &f, "\xd8\xb5\xe2\x80\x8f.");
         _cleanup_free_ char *s = captured();
         assert_string_equal(s,
                 "err \xd8\xb5\\xe2\\x80\\x8f. CZARD_EVENT=rejected "
-                "CZARD_OBJECT=a\\xe2\\x80\\xaeb\\xe2\\x80\\xa8c\\xe2\\x81\\xa6\\xd8\\x9c\\xef\\xbb\\xbf\n");
+                "CZARD_OBJECT=a\\xe2\\x80\\xae/\\xe2\\x80\\xa8/\\xe2\\x81\\xa6\\xd8\\x9c\\xef\\xbb\\xbf\n");
 }
 
 int main(void)
