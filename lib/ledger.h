@@ -111,7 +111,7 @@ struct ledger *ledger_free(struct ledger *l);
 /* Everything written between the two is durable together. Calls nest; the outermost counts. */
 int ledger_begin(struct ledger *l, struct error *e);
 /* For what nobody misses after a power cut, which may undo it; a crash of ours does not. As the outermost one
- * only: it saves the wait for the disk. */
+ * only, and for all that is begun within it: it saves the wait for the disk. */
 int ledger_begin_passing(struct ledger *l, struct error *e);
 int ledger_commit(struct ledger *l, struct error *e);
 /* Undoes all since the outermost begin, whose commit then fails. After an error between the two: this, not

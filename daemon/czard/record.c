@@ -99,11 +99,9 @@ static void open_turn(struct director *d, bool passing)
         struct error e = {};
         if (r->turn == TURN_OPEN || (r->turn == TURN_PASSING && passing))
                 return;
-        int err = r->turn == TURN_PASSING ? ledger_commit(d->ledger, &e) : 0;
-        r->turn = TURN_CLOSED;
-        if (err == 0)
-                err = passing ? ledger_begin_passing(d->ledger, &e) : ledger_begin(d->ledger, &e);
-        if (err < 0)
+        if (r->turn == TURN_PASSING)
+                (void)record_flush(r); /* trouble is told there */
+        if ((passing ? ledger_begin_passing(d->ledger, &e) : ledger_begin(d->ledger, &e)) < 0)
                 state_trouble(d, &e);
         else
                 r->turn = passing ? TURN_PASSING : TURN_OPEN;

@@ -285,6 +285,10 @@ int startup_passphrase(struct director *d, struct error *e)
         if (fd < 0)
                 return error_set(e, CAUSE_PASSPHRASE, errno, "cannot read passphrase_file %s: %s", path,
                         strerror(errno));
+        struct stat st;
+        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+                return error_set(
+                        e, CAUSE_PASSPHRASE, EINVAL, "passphrase_file %s is not a regular file", path);
         int r = path == credential ? 0 : check_owner_mode(fd, path, FORBIDDEN_SECRET, e);
         if (r < 0)
                 return r;
