@@ -143,12 +143,13 @@ static const int denied_alone[] = {
         SCMP_SYS(listen),
 };
 
-/* r of the rule before: a chain ends at its first error. -EDOM: a call this architecture does not have. */
+/* r of the rule before: a chain ends at its first error. -EDOM or -EFAULT: a call this architecture does not
+ * have. */
 static int deny(int r, scmp_filter_ctx ctx, int call)
 {
         if (r >= 0)
                 r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), call, 0);
-        return r == -EDOM ? 0 : r;
+        return r == -EDOM || r == -EFAULT ? 0 : r;
 }
 
 /* When the bits of argument i that are in mask have this value. */
