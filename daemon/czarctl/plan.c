@@ -79,10 +79,11 @@ static int take_object(struct plan *p, const struct listing *l, const struct pro
                 return 0;
         if (p->c->ledger && ledger_find(p->c->ledger, l->bucket, from->key, &known, NULL) == 0) {
                 /* The same one: then the ledger has said already whether it is due. */
-                if (streq(known.etag, from->etag) && known.state != OBJECT_GONE)
+                bool same = streq(known.etag, from->etag) && known.size == from->size;
+                if (same && known.state != OBJECT_GONE)
                         return 0;
                 if (known.state == OBJECT_FORGOTTEN || known.state == OBJECT_PRUNED ||
-                        (known.state == OBJECT_GONE && streq(known.staged_etag, from->etag)))
+                        (same && streq(known.staged_etag, from->etag)))
                         return 0;
                 for (size_t i = 0; i < p->n_due; i++)
                         if (p->due[i].id == known.id) {

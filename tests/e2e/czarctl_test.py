@@ -252,6 +252,15 @@ class StoppedTest(Base):
         self.assertEqual(self.ask("plan", "plan", "--offline")["objects"], [])
         self.assertEqual((self.world.state / "ledger.db").read_bytes(), before, "plan changes nothing")
 
+    def test_plan_knows_another_size_under_one_etag(self):
+        """What czard fetches again for it is planned, too."""
+        with contextlib.closing(sqlite3.connect(self.world.state / "ledger.db")) as db:
+            (key,) = db.execute("SELECT max(key) FROM object WHERE key LIKE '%-events-%'").fetchone()
+            db.execute("UPDATE object SET size = size + 1 WHERE key = ?", (key,))
+            db.commit()
+        said = self.ask("plan", "plan", "--full")
+        self.assertEqual([o["key"] for o in said["objects"]], [key])
+
     def test_plan_at_the_very_start(self):
         """Without a ledger everything is to be fetched; what czard then does is the same."""
         self.world.fresh()
