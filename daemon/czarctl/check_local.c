@@ -261,7 +261,9 @@ static bool check_unit(struct checkup *k, const char *unit, bool must_run, bool 
                 if (*p == '\n')
                         *p = p[1] ? ' ' : 0;
         bool loaded = strstr(out, "loaded"), active = strstr(out, "active") && !strstr(out, "inactive"),
-             failed = strstr(out, "failed"), enabled = !strstr(out, "disabled");
+             starting = strstr(out, "activating") && !strstr(out, "deactivating"),
+             failed = strstr(out, "failed") || (starting && !strstr(out, "success")),
+             enabled = !strstr(out, "disabled");
         _cleanup_free_ char *look =
                 str_printf("%s, then start it: systemctl restart %s (journalctl -u %s -n 20 "
                            "says why it failed)",
@@ -272,6 +274,9 @@ static bool check_unit(struct checkup *k, const char *unit, bool must_run, bool 
                         "%s is not known to systemd", unit);
         else if (failed)
                 check_add(k, "units", BAD, look, "%s has failed", unit);
+        else if (starting)
+                check_add(k, "units", NOTICE, "wait a moment, then run czarctl check again", "%s is starting",
+                        unit);
         else if (!active && must_run && first_time)
                 check_add(k, "units", NOTICE,
                         k->failed ? "correct what is BAD above, then start it: systemctl enable --now czard"
@@ -284,7 +289,7 @@ static bool check_unit(struct checkup *k, const char *unit, bool must_run, bool 
                         "%s runs, but is not started when the machine boots", unit);
         else
                 check_add(k, "units", FINE, "", "%s: %s", unit, active ? "runs" : "starts when it is needed");
-        return active;
+        return active || starting;
 }
 
 static bool has_polled(struct ctl *c)
