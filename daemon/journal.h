@@ -66,7 +66,8 @@ void journal_open(void);
 void journal_audit_head(const char *head);
 /* Entries less urgent than this are dropped. */
 void journal_level(int level);
-/* One entry, one line. f may be NULL. Characters that a terminal obeys, in the message and in values, are escaped. */
+/* One entry, one line. f may be NULL. Characters that a terminal obeys, in the message and in values, are
+ * escaped. */
 void journal_event(enum journal_event event, const struct journal_fields *f, const char *format, ...)
         _printf_(3, 4);
 /* Debug text without an event. */

@@ -16,8 +16,8 @@ bool name_is_printable(const char *s);
  * as another name than it is. */
 bool name_is_clean_text(const char *s);
 
-/* How many bytes at s may be shown as they are: one character of UTF-8 that no terminal obeys, and that does not
- * change how the rest of the line is shown. 0: the end, or one to be escaped. */
+/* How many bytes at s may be shown as they are: one character of UTF-8 that no terminal obeys, and that does
+ * not change how the rest of the line is shown. 0: the end, or one to be escaped. */
 size_t name_shown_len(const char *s);
 
 /* One component of a path, n bytes: not empty, not hidden, so neither "." nor "..". */
