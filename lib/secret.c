@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -101,6 +102,19 @@ int secret_to_fd(const struct secret *s)
                 fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
                 return -errno;
         return take_fd(&fd);
+}
+
+void secret_lock_stack(void)
+{
+        _cleanup_fclose_ FILE *maps = fopen("/proc/self/maps", "re");
+        char line[512];
+        void *start, *end;
+        while (maps && fgets(line, sizeof(line), maps))
+                if (strstr(line, "[stack]") && sscanf(line, "%p-%p", &start, &end) == 2) {
+                        size_t size = (size_t)((char *)end - (char *)start);
+                        (void)mlock(start, size);
+                        (void)madvise(start, size, MADV_DONTDUMP);
+                }
 }
 
 void process_harden(void)

@@ -27,5 +27,9 @@ int secret_read_all(int fd, size_t max, struct secret *ret);
 /* A sealed memfd that holds the secret, to hand on by descriptor. A descriptor (close-on-exec) or -errno. */
 int secret_to_fd(const struct secret *s);
 
+/* Locks the stack of the first thread, now and as it grows, where the limit allows, and keeps it out of core
+ * dumps: ciphers keep intermediate numbers there while they work. */
+void secret_lock_stack(void);
+
 /* Not dumpable, RLIMIT_CORE 0, no_new_privs: first thing in each program that sees data. */
 void process_harden(void);

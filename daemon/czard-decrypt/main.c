@@ -168,6 +168,7 @@ static int own_descriptors(int channel)
 int main(int argc, char **argv)
 {
         process_harden();
+        secret_lock_stack();
         (void)pgp_secret_init(); /* before anything else uses OpenSSL; pgp_load_secret() tells when it failed
                                   */
         if (argc == 2 && streq(argv[1], "--version")) {
