@@ -44,6 +44,7 @@ struct run {
         size_t kept, again;           /* bytes in replay; how many of them were given a second time */
         bool replaying, at_end, lost; /* lost: more was read than replay holds */
         struct fast_session session;  /* len 0: gpg asks the agent for it */
+        bool unproven; /* gpg gets it because its head is odd, perhaps for a wrong session key */
         uint64_t plain_size;
         int err; /* -ENOMEM from a status line */
 };
@@ -252,6 +253,10 @@ static void judge(struct run *run, struct pgp_verdict *ret)
                 .signers = &p->options.signers,
         };
         pgp_verdict(&run->status, &run->frame, &policy, ret);
+        /* What gpg makes of noise is anything: one answer, as to a wrong MDC. */
+        if (run->unproven && run->status.bad_mdc && ret->error.cause == CAUSE_BAD_PGP &&
+                !frame_fault(&run->frame))
+                error_set(&ret->error, CAUSE_BAD_MDC, EBADMSG, "the encrypted data was altered or damaged");
         if (*ret->fingerprint && pgp_keyring_expired(&p->keyring, run->status.key, time(NULL)))
                 ret->warnings |= PGP_WARN_KEY_EXPIRED;
         if (ret->error.cause == CAUSE_NONE && run->status.binary && run->plain_size < run->status.announced)
@@ -362,7 +367,8 @@ static int stream(struct run *run, struct pgp_stream *s)
 static bool try_stream(struct run *run, char (*recipients)[17], size_t n, struct pgp_verdict *ret)
 {
         _cleanup_(cleanup_pgp_stream) struct pgp_stream *s = NULL;
-        if (run->p->met_odd || !head_is_plain(run) || pgp_stream_new(&run->session, drain_all, run, &s) < 0)
+        run->unproven = !head_is_plain(run);
+        if (run->p->met_odd || run->unproven || pgp_stream_new(&run->session, drain_all, run, &s) < 0)
                 return false;
         int r = stream(run, s);
         const char *fault = frame_fault(&run->frame);
