@@ -6,6 +6,7 @@ Needs root and a build folder ($CZARD_BUILD, without sanitizers: they do not wor
 boots a systemd of its own (booted.py); the package and the .deb are made once.
 """
 
+import contextlib
 import datetime
 import glob
 import json
@@ -56,13 +57,14 @@ def read(name, mode="r"):
 
 
 def tree(top):
-    """{name: bytes, or the target of a link} of what is below a folder, without .czard-id."""
+    """{name: bytes, or the target of a link} of what is below a folder, without .czard-id and what goes meanwhile."""
     found = {}
     for folder, folders, files in os.walk(top):
         for name in files + [d for d in folders if os.path.islink(os.path.join(folder, d))]:
             full = os.path.join(folder, name)
             if name != ".czard-id":
-                found[os.path.relpath(full, top)] = os.readlink(full) if os.path.islink(full) else read(full, "rb")
+                with contextlib.suppress(FileNotFoundError):
+                    found[os.path.relpath(full, top)] = os.readlink(full) if os.path.islink(full) else read(full, "rb")
     return found
 
 
