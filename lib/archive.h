@@ -57,5 +57,8 @@ int archive_member_begin(struct archive_stream *s, const struct archive_entry *e
 ssize_t archive_member_read(void *stream, void *p, size_t n, struct error *e);
 /* Reads what is left of the member, for its CRC-32. 0 or -errno: what the member's first error was. */
 int archive_member_end(struct archive_stream *s, struct error *e);
+/* Reads on to the end of the member's extent, whatever is there; a stream that ends before is no fault here.
+ */
+void archive_member_skip(struct archive_stream *s, const struct archive_entry *entry);
 /* Packed bytes of the member that were read so far. */
 uint64_t archive_member_packed(const struct archive_stream *s);

@@ -320,6 +320,15 @@ int archive_member_end(struct archive_stream *s, struct error *e)
         return (int)n;
 }
 
+void archive_member_skip(struct archive_stream *s, const struct archive_entry *entry)
+{
+        uint64_t end = entry->offset + entry->extent;
+        member_done(s);
+        s->packed = s->left = 0;
+        if (end > s->position)
+                (void)take(s, NULL, end - s->position, NULL);
+}
+
 uint64_t archive_member_packed(const struct archive_stream *s)
 {
         return s->packed - s->left;

@@ -211,6 +211,9 @@ static int do_member(
                 run_member(&member, &entry, &out, &v, pgp, &e);
         v.cipher_size = member.bytes;
         v.outcome.cause = e.cause;
+        /* The GET must end well for the verdict to count, so nothing of it may be left unread. */
+        if (cause_remedy(e.cause) != REMEDY_PAUSE)
+                archive_member_skip(w->stream, &entry);
         output_finish(&out, &v);
         return send_verdict(w, &v, &e);
 }

@@ -99,7 +99,7 @@ static void fail_errno(struct get *g, int err)
 {
         struct error e;
         if (err == -EPIPE)
-                error_set(&e, CAUSE_HELPER, EPIPE, "the reader closed the pipe");
+                error_set(&e, CAUSE_CANCELLED, EPIPE, "the reader closed the pipe");
         else
                 error_set(&e, CAUSE_INTERNAL, -err, "GET: %s", strerror(-err));
         fail(g, &e);
@@ -227,7 +227,7 @@ static int on_body(void *arg, const void *p, size_t n, struct error *e)
                 return error_set(e, CAUSE_SIZE, EMSGSIZE, "more than %" PRIu64 " bytes came", g->length);
         int r = outpipe_put(g->out, p, n);
         if (r == -EPIPE)
-                return error_set(e, CAUSE_HELPER, EPIPE, "the reader closed the pipe");
+                return error_set(e, CAUSE_CANCELLED, EPIPE, "the reader closed the pipe");
         if (r < 0)
                 return error_set(e, CAUSE_INTERNAL, -r, "writing to the pipe: %s", strerror(-r));
         if (g->verify)

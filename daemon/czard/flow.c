@@ -19,11 +19,13 @@ static void conclude(struct flow *f)
 {
         if (!f->have_done || !f->have_verdict)
                 return;
-        bool fetch_failed = f->done_cause != CAUSE_NONE && f->done_cause != CAUSE_CANCELLED;
-        if (fetch_failed || f->verdict_cause == CAUSE_NONE)
-                f->ops->ended(f->arg, f->done_cause, f->done_detail);
-        else
+        /* Cancelled: by us, or because the worker closed the pipe; what the worker says of it is the reason
+         * then. */
+        bool cancelled = f->done_cause == CAUSE_CANCELLED;
+        if (f->verdict_cause != CAUSE_NONE && (cancelled || f->done_cause == CAUSE_NONE))
                 f->ops->ended(f->arg, f->verdict_cause, f->verdict_detail);
+        else
+                f->ops->ended(f->arg, cancelled ? CAUSE_HELPER : f->done_cause, f->done_detail);
 }
 
 static void set_verdict(struct flow *f, enum cause cause, const char *detail)

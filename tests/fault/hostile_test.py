@@ -233,6 +233,7 @@ FOREIGN = {"no-secret-key", "not-for-us"}  # an object of its own, a member
 RECIPIENTS = [
     Row("not to us", lambda b: b.keys.encrypt(SMALL, ours=False), FOREIGN, waits=True),
     Row("not to us, large", lambda b: b.keys.encrypt(LARGE, ours=False), FOREIGN, waits=True),
+    Row("not to us, more than a pipe holds", lambda b: b.keys.encrypt(LARGE * 3, ours=False), FOREIGN, waits=True),
     Row("to hidden recipients, one of them us", lambda b: b.keys.encrypt(SMALL, "--throw-keyids"), None),
     Row("to hidden recipients, none of them us", lambda b: b.keys.encrypt(SMALL, "--throw-keyids", ours=False), FOREIGN, waits=True),
     Row("symmetric", symmetric(), {"bad-message", "not-for-us"}),

@@ -842,7 +842,7 @@ static void a_dead_reader_ends_the_transfer(void **state)
         assert_int_equal(poll(&p, 1, 10000), 1);
         assert_int_equal(proto_recv(fetch.sock, &m, &e), 0);
         assert_int_equal(m.id, id);
-        expect(&m, CAUSE_HELPER);
+        expect(&m, CAUSE_CANCELLED);
         message_done(&m);
 }
 
