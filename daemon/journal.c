@@ -90,16 +90,8 @@ static bool append_escaped(char *buf, size_t size, size_t *used, const char *s)
 {
         while (*s) {
                 char escape[5];
-                size_t n = name_shown_len(s);
-                const char *from = s;
-                if (n == 0) {
-                        snprintf(escape, sizeof(escape), "\\x%02x", (uint8_t)*s);
-                        from = escape;
-                        n = 4;
-                        s++;
-                } else {
-                        s += n;
-                }
+                size_t n;
+                const char *from = name_shown_next(&s, escape, &n);
                 if (*used + n >= size)
                         return false;
                 memcpy(buf + *used, from, n);

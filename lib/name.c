@@ -54,6 +54,19 @@ size_t name_shown_len(const char *s)
         return c < 0x20 || c == 0x7f || c1 || is_disguise(s) ? 0 : utf8_valid_len(s);
 }
 
+const char *name_shown_next(const char **s, char escape[5], size_t *ret_len)
+{
+        const char *p = *s;
+        *ret_len = name_shown_len(p);
+        if (*ret_len == 0) {
+                *ret_len = (size_t)snprintf(escape, 5, "\\x%02x", (uint8_t)*p);
+                *s = p + 1;
+                return escape;
+        }
+        *s = p + *ret_len;
+        return p;
+}
+
 bool name_is_clean_text(const char *s)
 {
         if (!name_is_printable(s) || strchr(s, '\\'))

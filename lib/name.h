@@ -19,6 +19,9 @@ bool name_is_clean_text(const char *s);
 /* How many bytes at s may be shown as they are: one character of UTF-8 that no terminal obeys, and that does
  * not change how the rest of the line is shown. 0: the end, or one to be escaped. */
 size_t name_shown_len(const char *s);
+/* The next piece of *s, which is not at its end, as it may be shown; *s moves on. A character as it is, or
+ * for a byte that is to be escaped "\xNN", which is put into escape. *ret_len: how long the piece is. */
+const char *name_shown_next(const char **s, char escape[5], size_t *ret_len);
 
 /* One component of a path, n bytes: not empty, not hidden, so neither "." nor "..". */
 bool name_is_safe_component(const char *s, size_t n);

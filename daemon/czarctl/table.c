@@ -79,12 +79,10 @@ static char *shown(char *s)
         if (!ret)
                 abort();
         for (const char *p = s; *p;) {
-                size_t n = name_shown_len(p);
-                if (n > 0)
-                        to = mempcpy(to, p, n);
-                else
-                        to += sprintf(to, "\\x%02x", (unsigned char)*p);
-                p += n > 0 ? n : 1;
+                char escape[5];
+                size_t n;
+                const char *from = name_shown_next(&p, escape, &n);
+                to = mempcpy(to, from, n);
         }
         *to = 0;
         free(s);
