@@ -157,6 +157,12 @@ void packet_done(struct packet *p)
         p->joined = NULL;
 }
 
+unsigned mdc_differs(const uint8_t mdc[MDC_SIZE], const uint8_t sum[MDC_SUM_SIZE])
+{
+        return (unsigned)(mdc[0] ^ 0xd3) | (unsigned)(mdc[1] ^ 0x14) |
+               (unsigned)CRYPTO_memcmp(sum, mdc + 2, MDC_SUM_SIZE);
+}
+
 /* --- a packet that passes by --- */
 
 static void take_tag(struct packet_reader *f, uint8_t c)

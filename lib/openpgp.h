@@ -45,6 +45,19 @@ int packet_next(struct cursor *c, struct packet *ret);
 void packet_done(struct packet *p);
 #define _cleanup_packet_ __attribute__((cleanup(packet_done)))
 
+/* --- the end of encrypted data (RFC 4880, 5.13 and 5.14) --- */
+
+enum {
+        SEIPD_BLOCK = 16,               /* of AES */
+        SEIPD_PREFIX = SEIPD_BLOCK + 2, /* random, its last bytes repeated */
+        MDC_SUM_SIZE = 20,              /* SHA-1 */
+        MDC_SIZE = 2 + MDC_SUM_SIZE,    /* 0xD3 0x14 and the sum */
+};
+
+/* Does the MDC differ from what it should be? sum: SHA-1 of all before it and its first two bytes. 0: no.
+ * Takes the same time whatever is wrong. */
+unsigned mdc_differs(const uint8_t mdc[MDC_SIZE], const uint8_t sum[MDC_SUM_SIZE]);
+
 /* --- a packet that passes by --- */
 
 enum reader_state { READER_TAG, READER_LENGTH, READER_BODY, READER_END, READER_BROKEN };

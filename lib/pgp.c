@@ -256,7 +256,7 @@ static void judge(struct run *run, struct pgp_verdict *ret)
         /* What gpg makes of noise is anything: one answer, as to a wrong MDC. */
         if (run->unproven && run->status.bad_mdc && ret->error.cause == CAUSE_BAD_PGP &&
                 !frame_fault(&run->frame))
-                error_set(&ret->error, CAUSE_BAD_MDC, EBADMSG, "the encrypted data was altered or damaged");
+                pgp_damaged(&ret->error);
         if (*ret->fingerprint && pgp_keyring_expired(&p->keyring, run->status.key, time(NULL)))
                 ret->warnings |= PGP_WARN_KEY_EXPIRED;
         if (ret->error.cause == CAUSE_NONE && run->status.binary && run->plain_size < run->status.announced)
@@ -378,7 +378,7 @@ static bool try_stream(struct run *run, char (*recipients)[17], size_t n, struct
         else if (fault)
                 error_set(&ret->error, CAUSE_BAD_PGP, EBADMSG, "%s", fault);
         else if (r == -EBADMSG)
-                error_set(&ret->error, CAUSE_BAD_MDC, EBADMSG, "the encrypted data was altered or damaged");
+                pgp_damaged(&ret->error);
         else if (r < 0)
                 error_set(&ret->error, CAUSE_HELPER, EAGAIN, "an unusual message: gpg is to decrypt it");
         run->p->met_odd |= r == -ENOTSUP && !fault && !run->failed.cause;
@@ -412,7 +412,7 @@ static bool try_fast(struct run *run, struct pgp_verdict *ret)
         if (r == 0 || r == -EBADMSG)
                 fill_verdict(run, recipients, n, r == 0, ret);
         if (r == -EBADMSG)
-                error_set(&ret->error, CAUSE_BAD_MDC, EBADMSG, "the encrypted data was altered or damaged");
+                pgp_damaged(&ret->error);
         if (r < 0)
                 return r == -EBADMSG;
         run->plain_size = plain.len;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pgp_keyring.h"
 #include "str.h"
 
 #define EXPORT_MOST (256 * KIB)
@@ -107,8 +108,7 @@ int pgp_export(const char *home, const char *const *fingerprints, size_t n, bool
                 primary ? GPGME_EXPORT_MODE_SECRET : GPGME_EXPORT_MODE_SECRET_SUBKEY, passphrase, &sink);
         int r;
         if (err || sink.full)
-                r = error_set(
-                        e, CAUSE_HELPER, EIO, "gpg does not export the secret key: %s", gpgme_strerror(err));
+                r = gpg_error_set(e, err, "gpg does not export the secret key");
         else
                 r = pgp_secret_read(sink.data.p, sink.data.len, passphrase, wanted, n_wanted, ret, e);
         wipe_stack();

@@ -16,8 +16,6 @@
 #include "pgp_inside.h"
 #include "str.h"
 
-#define BLOCK 16
-#define MDC_SIZE 22 /* 0xD3 0x14 and SHA-1 */
 #define RSA_MOST 2048
 
 /* Cipher by its number in OpenPGP; NULL: not one for us. */
@@ -229,8 +227,8 @@ static int decrypt_seipd(
         const struct fast_session *s, const uint8_t *body, size_t n, struct fast_plaintext *ret)
 {
         const EVP_CIPHER *cipher = cipher_of(s->key[0]);
-        static const uint8_t iv[BLOCK];
-        if (!cipher || n < 1 + BLOCK + 2 + MDC_SIZE || body[0] != 1)
+        static const uint8_t iv[SEIPD_BLOCK];
+        if (!cipher || n < 1 + SEIPD_PREFIX + MDC_SIZE || body[0] != 1)
                 return -ENOTSUP;
         struct fast_plaintext b = {.p = malloc(n), .size = n, .len = n - 1};
         EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
@@ -238,13 +236,12 @@ static int decrypt_seipd(
         bool well = b.p && ctx && EVP_DecryptInit_ex(ctx, cipher, NULL, s->key + 1, iv) &&
                     EVP_DecryptUpdate(ctx, b.p, &len, body + 1, (int)(n - 1)) && (size_t)len == n - 1;
         EVP_CIPHER_CTX_free(ctx);
-        uint8_t sum[20];
-        size_t covered = b.len - 20;
+        uint8_t sum[MDC_SUM_SIZE];
+        size_t covered = b.len - MDC_SUM_SIZE;
         well = well && EVP_Digest(b.p, covered, sum, NULL, EVP_sha1(), NULL);
         unsigned bad = s->random;
         if (well)
-                bad |= (unsigned)(b.p[covered - 2] ^ 0xd3) | (unsigned)(b.p[covered - 1] ^ 0x14) |
-                       (unsigned)CRYPTO_memcmp(sum, b.p + covered, sizeof(sum));
+                bad |= mdc_differs(b.p + b.len - MDC_SIZE, sum);
         if (!well || bad) {
                 fast_plaintext_done(&b);
                 return well ? -EBADMSG : -ENOTSUP;
@@ -270,10 +267,10 @@ static int open_inside(const struct fast_plaintext *plain, struct fast_plaintext
         _cleanup_(cleanup_pgp_inside) struct pgp_inside *inside = NULL;
         struct fast_plaintext content = {};
         struct error e = {};
-        size_t prefix = BLOCK + 2;
         int r = pgp_inside_new(keep, &content, &inside);
         if (r == 0)
-                r = pgp_inside_feed(inside, plain->p + prefix, plain->len - prefix - MDC_SIZE, &e);
+                r = pgp_inside_feed(
+                        inside, plain->p + SEIPD_PREFIX, plain->len - SEIPD_PREFIX - MDC_SIZE, &e);
         if (r == 0 && !pgp_inside_is_plain(inside))
                 r = -ENOTSUP;
         if (r < 0)

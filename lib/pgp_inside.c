@@ -38,31 +38,32 @@ static int odd(struct pgp_inside *s)
         return 0;
 }
 
-static int literal_byte(struct pgp_inside *s, uint8_t c)
+static void literal_byte(struct pgp_inside *s, uint8_t c)
 {
         switch (s->state) {
         case LITERAL_FORMAT:
+                s->odd |= c != 'b'; /* text is converted by gpg */
                 s->state = LITERAL_NAME_LEN;
-                return c == 'b' ? 0 : odd(s); /* text is converted by gpg */
+                break;
         case LITERAL_NAME_LEN:
                 s->name_len = c;
                 s->state = c ? LITERAL_NAME : LITERAL_DATE;
-                return 0;
+                break;
         case LITERAL_NAME:
                 if (s->name_have < sizeof(s->name))
                         s->name[s->name_have] = (char)c;
                 if (++s->name_have < s->name_len)
-                        return 0;
+                        break;
+                s->odd |= s->name_len == 8 && memcmp(s->name, "_CONSOLE", 8) == 0;
                 s->state = LITERAL_DATE;
-                return s->name_len == 8 && memcmp(s->name, "_CONSOLE", 8) == 0 ? odd(s) : 0;
+                break;
         case LITERAL_DATE:
                 if (++s->date_have == 4)
                         s->state = LITERAL_CONTENT;
-                return 0;
+                break;
         case LITERAL_CONTENT:
                 break;
         }
-        return 0;
 }
 
 static int literal_body(struct pgp_inside *s, const uint8_t *p, size_t n, struct error *e)
@@ -87,16 +88,15 @@ static int literal_packet(struct pgp_inside *s, const uint8_t *p, size_t n, stru
         return n > 0 || s->inner.state == READER_BROKEN ? odd(s) : 0;
 }
 
-static int start_inflating(struct pgp_inside *s, unsigned algorithm)
+static void start_inflating(struct pgp_inside *s, unsigned algorithm)
 {
         bool well = algorithm == 1   ? inflateInit2(&s->z, -15) == Z_OK
                     : algorithm == 2 ? inflateInit2(&s->z, 15) == Z_OK
                     : algorithm == 3 ? BZ2_bzDecompressInit(&s->bz, 0, 0) == BZ_OK
                                      : false;
-        if (!well)
-                return odd(s);
-        s->inflater = algorithm == 3 ? INFLATE_BZIP2 : INFLATE_ZLIB;
-        return 0;
+        if (well)
+                s->inflater = algorithm == 3 ? INFLATE_BZIP2 : INFLATE_ZLIB;
+        s->odd |= !well;
 }
 
 static void stop_inflating(struct pgp_inside *s)
@@ -109,7 +109,7 @@ static void stop_inflating(struct pgp_inside *s)
 }
 
 /* One step from *p into inflated; how much of that is left free goes into *ret_free. */
-static int inflate_step(struct pgp_inside *s, const uint8_t **p, size_t *n, size_t *ret_free)
+static void inflate_step(struct pgp_inside *s, const uint8_t **p, size_t *n, size_t *ret_free)
 {
         union {
                 const uint8_t *in;
@@ -143,7 +143,7 @@ static int inflate_step(struct pgp_inside *s, const uint8_t **p, size_t *n, size
         *n = left;
         if (ended)
                 stop_inflating(s);
-        return well ? 0 : odd(s);
+        s->odd |= !well;
 }
 
 static int compressed_body(struct pgp_inside *s, const uint8_t *p, size_t n, struct error *e)

@@ -176,6 +176,11 @@ static void list_recipients(const struct pgp_status *s, struct pgp_verdict *ret)
 static const char wrong_signature[] = "a signature in it is wrong";
 static const char damaged[] = "the encrypted data was altered or damaged";
 
+int pgp_damaged(struct error *e)
+{
+        return error_set(e, CAUSE_BAD_MDC, EBADMSG, "%s", damaged);
+}
+
 /* Our key is named, yet there is no session key. */
 static void judge_own_key(const struct pgp_status *s, struct pgp_verdict *ret)
 {
@@ -189,7 +194,7 @@ static void judge_own_key(const struct pgp_status *s, struct pgp_verdict *ret)
                                   oracle */
         case GPG_ERR_WRONG_SECKEY:
         case GPG_ERR_BAD_MPI:
-                error_set(&ret->error, CAUSE_BAD_MDC, EBADMSG, "%s", damaged);
+                pgp_damaged(&ret->error);
                 return;
         case GPG_ERR_NO_ERROR: /* it was not even tried */
         case GPG_ERR_BAD_PASSPHRASE:

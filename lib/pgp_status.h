@@ -69,6 +69,10 @@ struct pgp_policy {
         const struct strv *signers; /* fingerprints; none: any key we know */
 };
 
+/* The one answer to all damage, whoever finds it: who could tell one kind from another could use us as an
+ * oracle. Returns -EBADMSG. */
+int pgp_damaged(struct error *e);
+
 /* Fills error, again, checks, warnings, fingerprint and recipients. Good only with DECRYPTION_OKAY *and*
  * GOODMDC *and* exactly one message; of an AEAD message also only with exit status 0. */
 void pgp_verdict(const struct pgp_status *s, const struct frame *f, const struct pgp_policy *policy,

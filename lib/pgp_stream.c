@@ -19,10 +19,6 @@
 #include "openpgp.h"
 #include "pgp_inside.h"
 
-#define BLOCK 16
-#define PREFIX (BLOCK + 2)
-#define SUM_SIZE 20
-#define MDC_SIZE (2 + SUM_SIZE) /* 0xD3 0x14 and SHA-1 */
 #define CHUNK (64 * KIB)
 
 struct pgp_stream {
@@ -34,8 +30,8 @@ struct pgp_stream {
         size_t n_cipher, n_plain, prefix_left;
         struct pgp_inside *inside;
 
-        uint8_t cipher[BLOCK + CHUNK]; /* the block before, then n_cipher bytes */
-        uint8_t key_stream[CHUNK + BLOCK];
+        uint8_t cipher[SEIPD_BLOCK + CHUNK]; /* the block before, then n_cipher bytes */
+        uint8_t key_stream[CHUNK + SEIPD_BLOCK];
         uint8_t plain[MDC_SIZE + CHUNK]; /* n_plain bytes that may be the MDC, then new ones */
 };
 
@@ -69,13 +65,13 @@ static void add_key_stream(uint8_t *out, const uint8_t *in, const uint8_t *key_s
 static int decrypt(struct pgp_stream *s, struct error *e)
 {
         size_t n = s->n_cipher;
-        int len, blocks = (int)((n + BLOCK - 1) / BLOCK * BLOCK);
+        int len, blocks = (int)((n + SEIPD_BLOCK - 1) / SEIPD_BLOCK * SEIPD_BLOCK);
         if (n == 0)
                 return 0;
         if (!EVP_EncryptUpdate(s->ecb, s->key_stream, &len, s->cipher, blocks) || len != blocks)
                 return error_set(e, CAUSE_HELPER, EIO, "the cipher fails");
-        add_key_stream(s->plain + s->n_plain, s->cipher + BLOCK, s->key_stream, n);
-        memmove(s->cipher, s->cipher + n, BLOCK); /* less than a block only at the end */
+        add_key_stream(s->plain + s->n_plain, s->cipher + SEIPD_BLOCK, s->key_stream, n);
+        memmove(s->cipher, s->cipher + n, SEIPD_BLOCK); /* less than a block only at the end */
         s->n_cipher = 0;
         return take_plain(s, n, e);
 }
@@ -91,7 +87,7 @@ static int seipd_body(struct pgp_stream *s, const uint8_t *p, size_t n, struct e
         int r = 0;
         while (n > 0 && r == 0) {
                 size_t k = MIN(n, CHUNK - s->n_cipher);
-                memcpy(s->cipher + BLOCK + s->n_cipher, p, k);
+                memcpy(s->cipher + SEIPD_BLOCK + s->n_cipher, p, k);
                 s->n_cipher += k;
                 p += k;
                 n -= k;
@@ -127,8 +123,7 @@ int pgp_stream_end(struct pgp_stream *s, struct error *e)
                 return -ENOTSUP;
         if (!EVP_DigestUpdate(s->sha1, s->plain, 2) || !EVP_DigestFinal_ex(s->sha1, sum, NULL))
                 return error_set(e, CAUSE_HELPER, EIO, "SHA-1 fails");
-        unsigned bad = (unsigned)s->random | (unsigned)(s->plain[0] ^ 0xd3) | (unsigned)(s->plain[1] ^ 0x14) |
-                       (unsigned)CRYPTO_memcmp(sum, s->plain + 2, SUM_SIZE);
+        unsigned bad = (unsigned)s->random | mdc_differs(s->plain, sum);
         return bad ? -EBADMSG : pgp_inside_is_plain(s->inside) ? 0 : -ENOTSUP;
 }
 
@@ -147,7 +142,7 @@ int pgp_stream_new(const struct fast_session *session, sink_fn *write, void *arg
         if (!s)
                 return cipher ? -ENOMEM : -ENOTSUP;
         s->random = session->random;
-        s->prefix_left = PREFIX;
+        s->prefix_left = SEIPD_PREFIX;
         s->ecb = EVP_CIPHER_CTX_new();
         s->sha1 = EVP_MD_CTX_new();
         if (pgp_inside_new(write, arg, &s->inside) < 0 || !s->ecb || !s->sha1 ||
