@@ -32,6 +32,14 @@ static char inside[64], outside[64];
 static uint16_t open_port, other_port;
 static pid_t sibling;
 
+static int status_of(pid_t pid)
+{
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        return WEXITSTATUS(status);
+}
+
 static int run_in(int (*try)(void), bool has_children)
 {
         pid_t pid = fork();
@@ -53,10 +61,7 @@ static int run_in(int (*try)(void), bool has_children)
                 errno = 0;
                 _exit(try() < 0 ? errno : 0);
         }
-        int status;
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        assert_true(WIFEXITED(status));
-        return WEXITSTATUS(status);
+        return status_of(pid);
 }
 
 static int run_inside(int (*try)(void))
@@ -78,10 +83,7 @@ static int run_filtered(int (*try)(void), bool has_children)
                 errno = 0;
                 _exit(try() < 0 ? errno : 0);
         }
-        int status;
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        assert_true(WIFEXITED(status));
-        return WEXITSTATUS(status);
+        return status_of(pid);
 }
 
 static int write_inside(void)
