@@ -17,8 +17,7 @@ static void say(const char *path, const struct error *why)
         journal_event(EVENT_NOTE,
                 &(struct journal_fields){.priority = LOG_WARNING, .cause = why->cause, .path = path},
                 "%s is staged under another path now, but could not be removed there: %s; it is tried again "
-                "at "
-                "the next start",
+                "at the next start",
                 path, why->text);
 }
 
