@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The plaintext file of one job, and the verdict on it. The file has no name: until the director gives it
  * one, a wrong byte in it harms nobody. */
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,13 +26,26 @@ void output_done(struct output *o)
 }
 
 /* The disk begins with what is there while the rest is still decrypted, so that little is left to wait for
- * when the file is made durable. Only a hint: fsync(2), in the director, is what counts. */
-static void start_writing(struct output *o)
+ * when the file is made durable. What it has is dropped from the page cache: a large file then takes the same
+ * few pages again and again, instead of all memory that is free and then that of others.
+ *
+ * fsync(2), in the director, is what counts, but it does not tell again of an error that was told here. */
+static int write_behind(struct output *o, struct error *e)
 {
         if (o->size - o->started < WRITE_BEHIND)
-                return;
+                return 0;
         (void)sync_file_range(o->fd, (off_t)o->started, (off_t)(o->size - o->started), SYNC_FILE_RANGE_WRITE);
+        if (o->started > o->dropped) {
+                off_t at = (off_t)o->dropped, n = (off_t)o->started - at;
+                if (sync_file_range(o->fd, at, n, SYNC_FILE_RANGE_WRITE_AND_WAIT) < 0 && errno != ENOSYS) {
+                        int r = errno;
+                        return error_set(e, cause_from_errno(r), r, "writing the plaintext: %s", strerror(r));
+                }
+                (void)posix_fadvise(o->fd, at, n, POSIX_FADV_DONTNEED);
+                o->dropped = o->started;
+        }
         o->started = o->size;
+        return 0;
 }
 
 int output_write(void *arg, const void *p, size_t n, struct error *e)
@@ -42,8 +56,7 @@ int output_write(void *arg, const void *p, size_t n, struct error *e)
                 return error_set(e, cause_from_errno(-r), -r, "writing the plaintext: %s", strerror(-r));
         digest_update(o->sha256, p, n);
         o->size += n;
-        start_writing(o);
-        return 0;
+        return write_behind(o, e);
 }
 
 void output_finish(struct output *o, struct proto_verdict *v)

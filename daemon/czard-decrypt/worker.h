@@ -57,7 +57,7 @@ int worker_members(struct worker *w, struct message *m);
 struct output {
         int fd; /* borrowed */
         struct digest *sha256;
-        uint64_t size, started; /* started: how much the disk has been told to write */
+        uint64_t size, started, dropped; /* how much the disk was told to write, and has written */
 };
 int output_open(struct output *o, int fd, struct error *e);
 void output_done(struct output *o);

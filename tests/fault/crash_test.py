@@ -101,6 +101,9 @@ class CrashBase(Base):
         self.make_again()
         self.make_spelled()
         self.make_lost()
+        # large enough for czard-decrypt to have the disk begin before the end
+        package.make(self.folder / "large", **{**SMALL, "rdx_size": 20 << 20})
+        self.scenarios["large"] = self.folder / "large"
 
     def keep(self, p, name):
         folder = self.folder / name
@@ -203,6 +206,8 @@ class Row:
         if not self.error:
             p.check("exit status when killed", run.code, -9 if self.who == "czard" else 0)
         elif run.code == 0:
+            if self.scenario == "large":
+                p.check("GETs of the large object", len([r for r in p.requests("get") if "/rdx/" in r.key]), 2)
             whole(p, "though a call failed", hidden=True)
         else:
             p.check("exit status with the error", run.code in (1, 3), True)
@@ -283,7 +288,8 @@ def after_exchange(notes):
 
 def find_rows(base):
     rows, errors, known = [], 0, set()
-    for scenario, who in [("first", "czard"), ("again", "czard"), ("lost", "czard"), ("spelled", "czard"), ("first", "czard-decrypt")]:
+    for scenario, who in [("first", "czard"), ("again", "czard"), ("lost", "czard"), ("spelled", "czard"), ("first", "czard-decrypt"),
+                          ("large", "czard-decrypt")]:
         with CrashPlace(base) as p:
             p.begin(scenario)
             notes = p.faulty(who=who)
@@ -293,6 +299,9 @@ def find_rows(base):
         if scenario == "spelled":
             rows += after_exchange(notes)
             continue
+        if scenario == "large":
+            # the last one waits for the disk, and takes an error away from the fsync that follows
+            notes = [n for n in notes if n[0].startswith("sync_file_range")][-1:]
         seen = Counter()
         for key, _, path, frames in notes:
             seen[key] += 1

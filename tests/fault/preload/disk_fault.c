@@ -303,6 +303,11 @@ EXPORT int fdatasync(int fd)
         return fails_fd("fdatasync", fd) ? -1 : REAL(fdatasync)(fd);
 }
 
+EXPORT int sync_file_range(int fd, off64_t from, off64_t n, unsigned flags)
+{
+        return fails_fd("sync_file_range", fd) ? -1 : REAL(sync_file_range)(fd, from, n, flags);
+}
+
 EXPORT int syncfs(int fd)
 {
         return fails_fd("syncfs", fd) ? -1 : REAL(syncfs)(fd);
