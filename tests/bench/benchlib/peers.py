@@ -34,12 +34,14 @@ def missing():
 
 
 UNZIP_POOL = """
-import multiprocessing, sys, zipfile
+import multiprocessing, os, sys, zipfile
 def take(job):
     with zipfile.ZipFile(job[0]) as z:
         for name in job[2]: z.extract(name, job[1])
 if __name__ == "__main__":
     names = zipfile.ZipFile(sys.argv[1]).namelist()
+    for folder in {os.path.dirname(name) for name in names}:
+        os.makedirs(os.path.join(sys.argv[2], folder), exist_ok=True)
     with multiprocessing.Pool() as pool:
         pool.map(take, [(sys.argv[1], sys.argv[2], names[i:i + 100]) for i in range(0, len(names), 100)])
 """
