@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is within a message, once whole and once in pieces (the first byte is their size): the same comes out.
- * Where nothing is compressed, it is also what the reader of packets in memory finds. */
+ * It is also what the reader of packets in memory finds, with zlib for what is compressed (but not for
+ * bzip2). */
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "openpgp.h"
 #include "pgp_inside.h"
@@ -61,6 +64,33 @@ static bool is_plain_literal(const uint8_t *data, size_t size, struct content *r
         return take(ret, c.p, c.left, &e) == 0;
 }
 
+/* The same of a compressed packet: 1, 0, or -1 where it cannot be told. */
+static int is_plain_compressed(const uint8_t *data, size_t size, struct content *ret)
+{
+        struct cursor c = {.p = data, .left = size};
+        _cleanup_packet_ struct packet packet = {};
+        bool to_the_end = data[0] == (0x80 | PACKET_COMPRESSED << 2 | 3); /* what gpg makes */
+        if (!to_the_end && (packet_next(&c, &packet) < 0 || c.left > 0 || packet.tag != PACKET_COMPRESSED))
+                return 0;
+        const uint8_t *body = to_the_end ? data + 1 : packet.body;
+        size_t len = to_the_end ? size - 1 : packet.len;
+        if (len < 1 || (body[0] != 1 && body[0] != 2))
+                return len > 0 && body[0] == 3 ? -1 : 0;
+        static uint8_t out[2 * MOST];
+        z_stream z = {.next_in = (Bytef *)(uintptr_t)(body + 1),
+                .avail_in = (uInt)len - 1,
+                .next_out = out,
+                .avail_out = sizeof(out)};
+        if (inflateInit2(&z, body[0] == 1 ? -MAX_WBITS : MAX_WBITS) != Z_OK)
+                abort();
+        int r = inflate(&z, Z_NO_FLUSH);
+        size_t n = sizeof(out) - z.avail_out;
+        inflateEnd(&z);
+        if (z.avail_out == 0)
+                return -1;
+        return r == Z_STREAM_END && z.avail_in == 0 && is_plain_literal(out, n, ret);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         struct content whole, pieces, literal;
@@ -72,9 +102,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert((a == 1) == (b == 1)); /* how far an odd one comes may differ */
         assert(a != 1 || (whole.len == pieces.len && whole.sum == pieces.sum));
         unsigned tag = p[0] & 0x40 ? p[0] & 0x3f : p[0] >> 2 & 0xf;
-        if (tag == PACKET_COMPRESSED)
+        int plain = tag == PACKET_COMPRESSED ? is_plain_compressed(p, n, &literal)
+                                             : is_plain_literal(p, n, &literal);
+        if (plain < 0)
                 return 0;
-        bool plain = is_plain_literal(p, n, &literal);
         assert(plain == (a == 1));
         assert(!plain || (literal.len == whole.len && literal.sum == whole.sum));
         return 0;
