@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A gzip stream (RFC 1952) checked to its trailer while it passes by: handed on as it is, or unpacked.
- * Several concatenated members are one stream, and zeroes may follow the last one, as gzip(1) has it. */
+ * Several concatenated members are one stream, and zeroes may follow the last one, as gzip(1) has it. (Of
+ * damage to a table of codes that no code of the block uses, gzip(1) would tell, and this does not: all
+ * content is there.)
+ */
 #pragma once
 
 #include <stdbool.h>

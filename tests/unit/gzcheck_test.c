@@ -128,6 +128,63 @@ static void faulty_streams(void **state)
         expect((const uint8_t *)"\0\0\0\0", 4, CAUSE_BAD_GZIP, NULL);
 }
 
+/* RFC 1952, 2.3: what may stand before the data. */
+enum { FHCRC = 2, FEXTRA = 4, FNAME = 8, FCOMMENT = 16 };
+
+static size_t with_header(uint8_t *ret, size_t size, uint8_t method, uint8_t flags, unsigned crc_error)
+{
+        uint8_t packed[256];
+        size_t n = 0, len = pack(text, strlen(text), packed, sizeof(packed)) - 10;
+        const uint8_t fixed[10] = {0x1f, 0x8b, method, flags, 1, 2, 3, 4, 0, 3};
+        memcpy(ret, fixed, sizeof(fixed));
+        n += sizeof(fixed);
+        if (flags & FEXTRA) {
+                memcpy(ret + n,
+                        "\x05\x00"
+                        "ab\x01\x00x",
+                        7);
+                n += 7;
+        }
+        if (flags & FNAME) {
+                memcpy(ret + n, "a name", 7);
+                n += 7;
+        }
+        if (flags & FCOMMENT) {
+                memcpy(ret + n, "a comment", 10);
+                n += 10;
+        }
+        if (flags & FHCRC) {
+                unsigned long crc = crc32(0, ret, (uInt)n) ^ crc_error;
+                ret[n++] = (uint8_t)crc;
+                ret[n++] = (uint8_t)(crc >> 8);
+        }
+        assert_true(n + len <= size);
+        memcpy(ret + n, packed + 10, len);
+        return n + len;
+}
+
+static void headers(void **state)
+{
+        (void)state;
+        uint8_t p[512];
+        for (unsigned flags = 0; flags < 256; flags++) {
+                size_t n = with_header(p, sizeof(p), 8, (uint8_t)flags, 0);
+                expect(p, n, flags & 0xe0 ? CAUSE_BAD_GZIP : CAUSE_NONE, text);
+                if (!(flags & FHCRC))
+                        continue;
+                n = with_header(p, sizeof(p), 8, (uint8_t)flags, 1);
+                expect(p, n, CAUSE_BAD_GZIP, NULL);
+        }
+        expect(p, with_header(p, sizeof(p), 7, 0, 0), CAUSE_BAD_GZIP, NULL);
+        /* one behind the other, each with all there is */
+        size_t n = with_header(p, sizeof(p), 8, 30, 0);
+        n += with_header(p + n, sizeof(p) - n, 8, 30, 0);
+        char twice[2 * sizeof(text)];
+        strcpy(twice, text);
+        strcat(twice, text);
+        expect(p, n, CAUSE_NONE, twice);
+}
+
 static void limits(void **state)
 {
         (void)state;
@@ -180,6 +237,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(whole_streams),
                 cmocka_unit_test(faulty_streams),
+                cmocka_unit_test(headers),
                 cmocka_unit_test(limits),
                 cmocka_unit_test(errors_of_the_sink_are_told),
         };
