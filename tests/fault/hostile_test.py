@@ -18,12 +18,14 @@ import subprocess
 import zipfile
 import zlib
 from dataclasses import dataclass, field
+from itertools import product
 
 import openpgp as pgp
 from table import Base, Skip, keys, main, tree
 
 MARK = b"plaintext that must not be left anywhere\n"
 SMALL = MARK * 40
+LARGE = MARK * 40000  # more than czard-decrypt keeps of a message
 LARGE = MARK + os.urandom(700_000) + MARK  # more than what is kept in memory at once
 ANY_DAMAGE = {"bad-integrity", "bad-message"}
 LIMITS = {"limits": {"max_plaintext": "4M"}}
@@ -37,12 +39,13 @@ class HostileBase(Base):
         exported = keys.run(["gpg", "--homedir", self.keys.folder / "encrypt", "--export", self.keys.czar])
         self.czar = pgp.Recipient(exported)
         self.master = pgp.Recipient(keys.run(["gpg", "--homedir", self.keys.folder / "encrypt", "--export", self.keys.master]))
-        self.signed, self.public, self.signer = {}, {}, {}
+        self.signed, self.public, self.signer = {SMALL: {}, LARGE: {}}, {}, {}
         for who in ("known", "other", "unknown"):
             with keys.Home() as home:
                 self.signer[who] = home.make_key(f"{who} signer", f"{who}@edx.example", 2048)
                 self.public[who] = home.gpg("--export", self.signer[who])
-                self.signed[who] = home.gpg("--sign", "-z", "0", input=SMALL)
+                for plain, signed in self.signed.items():
+                    signed[who] = home.gpg("--sign", "-z", "0", input=plain)
         return self
 
     def message(self, inside, session=None, cipher=pgp.AES256, recipients=None, **options):
@@ -291,7 +294,7 @@ AROUND = [
     around("a marker packet before", pgp.packet(pgp.MARKER, b"PGP"), causes=None),
     Row("plaintext only", lambda b: pgp.literal(SMALL), {"bad-message", "no-integrity-protection"}),
     Row("plaintext, compressed", lambda b: pgp.zipped(LIT), {"bad-message", "no-integrity-protection"}),
-    Row("plaintext, signed", lambda b: b.signed["known"], {"bad-message", "no-integrity-protection"}),
+    Row("plaintext, signed", lambda b: b.signed[SMALL]["known"], {"bad-message", "no-integrity-protection"}),
     Row("plaintext as it is", lambda b: SMALL, {"bad-message"}),
     Row("a public key", lambda b: b.public["known"], {"bad-message"}),
     Row("garbage", lambda b: os.urandom(5000), {"bad-message"}),
@@ -473,23 +476,20 @@ class Crowd:
 
 
 # -- signatures ------------------------------------------------------------------------------------------------------
-def altered(b):
-    """Signed by a known signer, then changed: the literal's last byte."""
-    data = bytearray(b.signed["known"])
-    at = data.rindex(MARK) + len(MARK) - 2
-    data[at] ^= 1
+def turned(data):
+    """The last letter is another."""
+    data = bytearray(data)
+    data[data.rindex(MARK) + len(MARK) - 2] ^= 1
     return bytes(data)
 
 
 SIGNED = {
-    "none": lambda b: LIT,
-    "good": lambda b: b.signed["known"],
-    "of another": lambda b: b.signed["other"],
-    "unknown": lambda b: b.signed["unknown"],
-    "bad": altered,
+    "none": lambda b, plain: pgp.literal(plain),
+    "good": lambda b, plain: b.signed[plain]["known"],
+    "of another": lambda b, plain: b.signed[plain]["other"],
+    "unknown": lambda b, plain: b.signed[plain]["unknown"],
+    "bad": lambda b, plain: turned(b.signed[plain]["known"]),
 }
-ALTERED = bytearray(SMALL)
-ALTERED[-2] ^= 1
 
 
 def with_signers(p):
@@ -511,12 +511,12 @@ def signature_rows():
             "required": {"good", "of another"},
             "required, of one": {"good"},
             "optional, of one": {"none", "good", "of another", "unknown"}}
-    for policy, passes in good.items():
-        for kind, inside in SIGNED.items():
-            config = {"openpgp": {"signatures": policy.split(",")[0], "signers": "known" if "," in policy else None}}
-            yield Row(f"signature {kind}, {policy}", lambda b, inside=inside: b.message(inside(b)),
-                      None if kind in passes else {"bad-signature"}, bytes(ALTERED) if kind == "bad" else SMALL, config=config,
-                      prepare=with_signers, member=False, alone="required" in policy)
+    sizes = {"": SMALL, ", large": LARGE}
+    for (policy, passes), (kind, inside), (size, plain) in product(good.items(), SIGNED.items(), sizes.items()):
+        config = {"openpgp": {"signatures": policy.split(",")[0], "signers": "known" if "," in policy else None}}
+        yield Row(f"signature {kind}, {policy}{size}", lambda b, inside=inside, plain=plain: b.message(inside(b, plain)),
+                  None if kind in passes else {"bad-signature"}, turned(plain) if kind == "bad" else plain, config=config,
+                  prepare=with_signers, member=False, alone="required" in policy)
 
 
 SIGNATURES = list(signature_rows())
