@@ -15,6 +15,7 @@ enum gz_state {
         GZ_MEMBER,  /* within its data or trailer */
         GZ_BETWEEN, /* after a member: another one, zeroes or the end */
         GZ_PADDING, /* zeroes, to the end */
+        GZ_BROKEN,  /* an error was told */
 };
 
 struct gzcheck {
@@ -26,7 +27,7 @@ struct gzcheck {
         sink_fn *write;
         void *arg;
         uint64_t in, out;
-        uint8_t buf[256 * KIB]; /* in larger steps ISA-L keeps less history aside */
+        uint8_t buf[256 * KIB]; /* the larger the step, the less often ISA-L copies its window */
 };
 
 int gzcheck_new(bool unpack, const struct expansion *limit, sink_fn *write, void *arg, struct gzcheck **ret)
@@ -34,6 +35,7 @@ int gzcheck_new(bool unpack, const struct expansion *limit, sink_fn *write, void
         struct gzcheck *g = calloc(1, sizeof(*g));
         if (!g)
                 return -ENOMEM;
+        isal_inflate_init(&g->z);
         g->unpack = unpack;
         g->limit = *limit;
         g->write = write;
@@ -82,9 +84,11 @@ static int inflate_some(struct gzcheck *g, struct error *e)
                 r = g->write(g->arg, g->buf, n, e);
         if (r < 0)
                 return r;
+        if (z < 0)
+                return damage(z, e);
         if (g->z.block_state == ISAL_BLOCK_FINISH)
                 g->state = GZ_BETWEEN;
-        return z < 0 ? damage(z, e) : 0;
+        return 0;
 }
 
 /* The first byte of a member, or of what is there instead. */
@@ -131,8 +135,10 @@ static int step(struct gzcheck *g, struct error *e)
                         if (*g->z.next_in++ != 0)
                                 return bad(e, "garbage after the end");
                 return 0;
+        case GZ_BROKEN:
+                break;
         }
-        return -EINVAL;
+        return bad(e, "it is damaged");
 }
 
 /* Is there output that ISA-L holds back for want of room? */
@@ -155,8 +161,10 @@ int gzcheck_write(struct gzcheck *g, const void *p, size_t n, struct error *e)
                 g->z.avail_in = (uint32_t)k;
                 while (g->z.avail_in || pending(g)) {
                         int r = step(g, e);
-                        if (r < 0)
+                        if (r < 0) {
+                                g->state = GZ_BROKEN;
                                 return r;
+                        }
                 }
                 c += k;
                 n -= k;
@@ -175,6 +183,8 @@ int gzcheck_end(struct gzcheck *g, struct error *e)
         case GZ_BETWEEN:
         case GZ_PADDING:
                 return 0;
+        case GZ_BROKEN:
+                break;
         }
-        return -EINVAL;
+        return bad(e, "it is damaged");
 }
