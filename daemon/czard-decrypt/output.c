@@ -25,6 +25,14 @@ void output_done(struct output *o)
         o->sha256 = digest_free(o->sha256);
 }
 
+static int sync_range(struct output *o, uint64_t from, uint64_t to, unsigned how, struct error *e)
+{
+        if (sync_file_range(o->fd, (off_t)from, (off_t)(to - from), how) == 0 || errno == ENOSYS)
+                return 0;
+        int r = errno;
+        return error_set(e, cause_from_errno(r), r, "writing the plaintext: %s", strerror(r));
+}
+
 /* The disk begins with what is there while the rest is still decrypted, so that little is left to wait for
  * when the file is made durable. What it has is dropped from the page cache: a large file then takes the same
  * few pages again and again, instead of all memory that is free and then that of others.
@@ -34,18 +42,15 @@ static int write_behind(struct output *o, struct error *e)
 {
         if (o->size - o->started < WRITE_BEHIND)
                 return 0;
-        (void)sync_file_range(o->fd, (off_t)o->started, (off_t)(o->size - o->started), SYNC_FILE_RANGE_WRITE);
-        if (o->started > o->dropped) {
-                off_t at = (off_t)o->dropped, n = (off_t)o->started - at;
-                if (sync_file_range(o->fd, at, n, SYNC_FILE_RANGE_WRITE_AND_WAIT) < 0 && errno != ENOSYS) {
-                        int r = errno;
-                        return error_set(e, cause_from_errno(r), r, "writing the plaintext: %s", strerror(r));
-                }
-                (void)posix_fadvise(o->fd, at, n, POSIX_FADV_DONTNEED);
+        int r = sync_range(o, o->started, o->size, SYNC_FILE_RANGE_WRITE, e);
+        if (r == 0 && o->started > o->dropped) {
+                r = sync_range(o, o->dropped, o->started, SYNC_FILE_RANGE_WRITE_AND_WAIT, e);
+                (void)posix_fadvise(
+                        o->fd, (off_t)o->dropped, (off_t)(o->started - o->dropped), POSIX_FADV_DONTNEED);
                 o->dropped = o->started;
         }
         o->started = o->size;
-        return 0;
+        return r;
 }
 
 int output_write(void *arg, const void *p, size_t n, struct error *e)

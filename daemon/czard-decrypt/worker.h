@@ -57,7 +57,9 @@ int worker_members(struct worker *w, struct message *m);
 struct output {
         int fd; /* borrowed */
         struct digest *sha256;
-        uint64_t size, started, dropped; /* how much the disk was told to write, and has written */
+        uint64_t size;
+        uint64_t started; /* so much of it the disk was told to write */
+        uint64_t dropped; /* so much of it is on the disk, and not in the page cache any more */
 };
 int output_open(struct output *o, int fd, struct error *e);
 void output_done(struct output *o);
