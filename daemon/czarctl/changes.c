@@ -424,7 +424,7 @@ static int set_pause(struct ctl *c, const char *text)
                 puts(text ? "paused: nothing is fetched, pruned or forgotten until czarctl unpause, also "
                             "after a restart; "
                             "polling goes on"
-                          : "not paused: czard fetches, prunes and forgets");
+                          : "not paused");
         return finish(&ch, status, &r);
 }
 

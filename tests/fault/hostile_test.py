@@ -25,7 +25,6 @@ from table import Base, Skip, keys, main, tree
 
 MARK = b"plaintext that must not be left anywhere\n"
 SMALL = MARK * 40
-LARGE = MARK * 40000  # more than czard-decrypt keeps of a message
 LARGE = MARK + os.urandom(700_000) + MARK  # more than what is kept in memory at once
 ANY_DAMAGE = {"bad-integrity", "bad-message"}
 LIMITS = {"limits": {"max_plaintext": "4M"}}
