@@ -43,31 +43,31 @@ static struct archive_entry from_proto(const struct proto_entry *p)
         };
 }
 
+static int send_page(struct worker *w, struct proto_entry *page, size_t n)
+{
+        struct message m = {.type = PROTO_ENTRIES, .entries = {.entries = page, .n = n}};
+        return n > 0 ? worker_send(w, &m) : 0;
+}
+
 /* As many messages as it takes. */
 static int send_entries(struct worker *w, const struct archive_directory *d)
 {
-        _cleanup_free_ struct proto_entry *entries = calloc(d->n ? d->n : 1, sizeof(*entries));
-        if (!entries)
-                return -ENOMEM;
-        size_t first = 0, bytes = MESSAGE_OVERHEAD;
-        int r = 0;
-        for (size_t i = 0; r == 0 && i < d->n; i++) {
-                entries[i] = to_proto(&d->entries[i]);
-                size_t size = proto_entry_size(&entries[i]);
-                if (bytes + size > PROTO_MESSAGE_MAX || i - first == LIMIT_LIST_PAGE_KEYS) {
-                        struct message m = {.type = PROTO_ENTRIES,
-                                .entries = {.entries = entries + first, .n = i - first}};
-                        r = worker_send(w, &m);
-                        first = i;
+        struct proto_entry page[LIMIT_LIST_PAGE_KEYS];
+        size_t n = 0, bytes = MESSAGE_OVERHEAD;
+        for (size_t i = 0; i < d->n; i++) {
+                struct proto_entry entry = to_proto(&d->entries[i]);
+                size_t size = proto_entry_size(&entry);
+                if (bytes + size > PROTO_MESSAGE_MAX || n == ELEMENTSOF(page)) {
+                        int r = send_page(w, page, n);
+                        if (r < 0)
+                                return r;
+                        n = 0;
                         bytes = MESSAGE_OVERHEAD;
                 }
+                page[n++] = entry;
                 bytes += size;
         }
-        if (r < 0 || first == d->n)
-                return r;
-        struct message m = {
-                .type = PROTO_ENTRIES, .entries = {.entries = entries + first, .n = d->n - first}};
-        return worker_send(w, &m);
+        return send_page(w, page, n);
 }
 
 /* All of the tail, for which there must be room. */
