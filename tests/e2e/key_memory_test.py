@@ -4,6 +4,7 @@
 the secret numbers of the czar's RSA key, for the passphrase, and for the session keys of the messages. Locked and not
 for core dumps, not for another process of the same user, gone when it is of no more use."""
 
+import datetime
 import hashlib
 import os
 import re
@@ -231,31 +232,59 @@ class KeyMemoryTest(unittest.TestCase):
             self.assertEqual(search(pid, keys_of), [], comm(pid))
 
     def nobody_can_look(self):
+        # without a gpg, which may end while it is looked at
+        lasting = {"czard", "czard-fetch", "czard-decrypt", "gpg-agent"}
+        self.wait_until(lambda: {comm(pid) for pid in self.all_processes()} == lasting)
         for pid in self.all_processes():
             name = comm(pid)
-            if not name:
-                continue
             limits = Path(f"/proc/{pid}/limits").read_text()
             self.assertRegex(limits, r"Max core file size\s+0\s+0", name)
-            if name not in ("czard", "czard-decrypt"):
-                continue
             self.assertEqual(os.stat(f"/proc/{pid}/mem").st_uid, 0, f"{name} is dumpable")
             for uid in (UID, 65534):
                 tried = subprocess.run(["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "head", "-c1",
                                         f"/proc/{pid}/mem"], capture_output=True, check=False)
                 self.assertIn(b"Permission denied", tried.stderr, f"{name}, uid {uid}")
 
-    def test_gone_with_the_worker(self):
-        workers = named(self.czard.pid, "czard-decrypt")
-        self.w.config["limits"] = {"max_members": 1000}  # other settings: the workers are renewed
+    def renew_workers(self, engine):
+        """Other settings: all workers go, and those of the next objects are new."""
+        old = {*named(self.czard.pid, "czard-decrypt")}
+        self.assertTrue(old)
+        old |= {child for pid in old for child in children(pid)}
+        self.w.config["openpgp"]["engine"] = engine
         self.w.ini().chmod(0o644)
+        self.said = b""
         self.czard.send_signal(signal.SIGHUP)
         self.wait_for(b"CZARD_EVENT=reloaded")
-        self.wait_until(lambda: not set(workers) & set(named(self.czard.pid, "czard-decrypt")))
-        new = set(named(self.czard.pid, "czard-decrypt"))
+        self.wait_for(b"CZARD_EVENT=poll-done")  # the reload's own
+        self.wait_until(lambda: not any(comm(pid) for pid in old))
         for pid in self.all_processes():
-            if pid not in new and pid not in {c for n in new for c in children(n)}:
-                self.assertEqual(search(pid, self.numbers), [], comm(pid))
+            self.assertEqual(search(pid, self.numbers), [], comm(pid))
+
+    def put_one_more(self, days):
+        """An event file of so many days after the last one, and waits until it is staged."""
+        last = max((o for o in self.w.facts["objects"] if o["category"] == "events"), key=lambda o: o["date"])
+        date = (datetime.date.fromisoformat(last["date"]) + datetime.timedelta(days=days)).isoformat()
+        there = self.w.package / "buckets" / last["bucket"]
+        os.link(there / last["key"], there / last["key"].replace(last["date"], date))
+        self.said = b""
+        self.czard.send_signal(signal.SIGUSR1)
+        self.wait_for(b"CZARD_EVENT=poll-done")
+        self.wait_until((self.w.staging / last["path"].replace(last["date"], date)).exists)
+
+    def test_gone_with_the_worker(self):
+        # Where gpg-agent alone has the key, the worker does not. The other engine shows that it would be found.
+        for days, engine in ((1, "gnupg"), (2, "auto")):
+            with self.subTest(engine):
+                self.renew_workers(engine)
+                self.put_one_more(days)
+                new = named(self.czard.pid, "czard-decrypt")
+                self.assertTrue(new)
+                if engine == "auto":
+                    self.wait_until(lambda: all(search(pid, self.numbers) for pid in new))
+                else:
+                    for pid in new:
+                        self.assertEqual(search(pid, self.numbers), [], comm(pid))
+                    self.assertEqual([comm(pid) for pid in new], ["czard-decrypt"] * len(new), "it was alive")
         left = self.all_processes()
         self.czard.terminate()
         self.assertEqual(self.czard.wait(30), 0)
