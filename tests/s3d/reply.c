@@ -151,6 +151,12 @@ static void log_range(FILE *f, const struct request *q)
                         fputc(*p, f);
 }
 
+static uintptr_t connection_number(const struct request *q)
+{
+        return (uintptr_t)MHD_get_connection_info(q->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)
+                ->socket_context;
+}
+
 void request_log(struct request *q)
 {
         if (q->logged || q->server->log_fd < 0 || !q->method)
@@ -170,6 +176,7 @@ void request_log(struct request *q)
         log_word(t.f, "start_after", request_param(q, "start-after"));
         log_word(t.f, "continued", request_param(q, "continuation-token") ? "yes" : NULL);
         log_word(t.f, "access_key", q->who ? q->who->access : NULL);
+        fprintf(t.f, " connection=%" PRIuPTR, connection_number(q));
         fputc('\n', t.f);
         _cleanup_free_ char *line = text_close(&t);
         if (write(q->server->log_fd, line, t.n) != (ssize_t)t.n)

@@ -84,7 +84,8 @@ enum MHD_Result reply_text(struct request *q, int status, const char *content_ty
 /* Queues q->reply, as its behaviour changes it. */
 enum MHD_Result reply_send(struct request *q);
 time_t request_now(const struct request *q);
-/* One line, once: METHOD bucket key op range status bytes code=... behaviour=... if_match=... */
+/* One line, once: METHOD bucket key op range status bytes code=... behaviour=... if_match=... connection=N.
+ * Requests with the same N came on one connection; the first is 1. */
 void request_log(struct request *q);
 
 /* body.c: a response that sends q->reply's bytes with the faults of q->behaviour. Takes the content. */

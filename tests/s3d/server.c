@@ -27,6 +27,17 @@ static void on_completed(
         *ret = request_free(q);
 }
 
+/* Numbers the connections, from 1. */
+static void on_connection(void *cls, struct MHD_Connection *connection, void **context,
+        enum MHD_ConnectionNotificationCode what)
+{
+        static uintptr_t last;
+        (void)cls;
+        (void)connection;
+        if (what == MHD_CONNECTION_NOTIFY_STARTED)
+                *context = (void *)__atomic_add_fetch(&last, 1, __ATOMIC_RELAXED);
+}
+
 /* 0, or -EINVAL with *ret_problem. */
 static int find_behaviour(struct request *q, char **ret_problem)
 {
@@ -292,8 +303,9 @@ struct MHD_Daemon *server_start(
         struct MHD_Daemon *d = MHD_start_daemon(flags, (uint16_t)port, NULL, NULL, on_request, s,
                 MHD_OPTION_EXTERNAL_LOGGER, on_message, NULL, MHD_OPTION_SOCK_ADDR, &address,
                 MHD_OPTION_URI_LOG_CALLBACK, on_target, s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
-                MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                (size_t)(128 * KIB), MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+                MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL, MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped,
+                NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(128 * KIB), MHD_OPTION_ARRAY, tls,
+                MHD_OPTION_END);
         starting = false;
         return d;
 }

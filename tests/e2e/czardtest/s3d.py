@@ -21,6 +21,11 @@ class Request:
         self.range, self.status, self.sent = span, int(status), int(sent)
         self.more = {name: decode(value) for name, _, value in (m.partition("=") for m in more)}
 
+    @property
+    def connection(self):
+        """The number of the TCP connection that it came on."""
+        return int(self.more["connection"])
+
     def __repr__(self):
         return f"{self.op} {self.bucket}/{self.key} {self.range} {self.status} {self.sent} {self.more}"
 
