@@ -14,10 +14,12 @@ import threading
 import time
 import unittest
 import zipfile
+from collections import Counter
 from pathlib import Path
+from unittest import mock
 
 from czardtest import keys, poison
-from czardtest.run import Entry, check_sums, children, program
+from czardtest.run import Entry, build_folder, check_sums, children, is_sanitized, program
 from czardtest.zips import TABLES, Archives, course, directory_bytes, member, table_name, wait_until
 
 WEEKS = [f"2024-{day}" for day in ("05-05", "05-12", "05-19", "05-26", "06-02", "06-09", "06-16", "06-23", "06-30", "07-07")]
@@ -63,10 +65,10 @@ class Case(unittest.TestCase):
 
 
 class FilterTest(Case):
-    def many(self):
-        """100 courses of 12 tables. They lie in the archive course by course."""
+    def many(self, courses=100):
+        """Courses of 12 tables. They lie in the archive course by course."""
         members = {}
-        for n in range(100):
+        for n in range(courses):
             members.update(course(self.rng, f"UniversityX-M{n:03d}x-2024_T1", TABLES[:12]))
         return members
 
@@ -99,6 +101,37 @@ class FilterTest(Case):
         self.assert_staged(WEEK, members)
         self.assertLess(self.a.sent(WEEK), len(data) * 1.02 + 4096)
         self.assertLess(len(self.a.gets()), 30)
+
+    def test_many_requests_come_on_few_connections(self):
+        entries = self.a.entries(WEEK, self.many(40))
+        self.rng.shuffle(entries)
+        self.a.put(WEEK, self.a.pack(entries))
+        self.w.package_section["courses"] = "UniversityX-M00*-2024_T1 UniversityX-M01*-2024_T1"
+        self.w.config["s3"]["max_transfers"] = 4
+        done = self.once()
+        self.assertEqual(len(self.a.staged(WEEK)), 20 * 12, done)
+        self.assertGreater(len(self.a.gets()), 60, "too few of them to tell")
+        used = Counter(r.connection for r in self.a.s3.requests())
+        self.assertLessEqual(len(used), 4 + 4, used)
+
+    @unittest.skipIf(is_sanitized(), "a preload cannot stand before the sanitizers' own")
+    def test_members_share_barriers(self):
+        """Neither a file nor a row waits for the disk alone."""
+        members = self.many(40)
+        self.a.put_members(WEEK, members)
+        log = self.w.folder / "calls"
+        log.write_bytes(bytes(4 << 20))
+        noted = {"LD_PRELOAD": build_folder() / "tests/disk_fault.so", "DISK_FAULT_PROGRAM": "czard", "DISK_FAULT_LOG": log,
+                 "DISK_FAULT_ROOTS": f"{self.w.staging}:{self.w.state}"}
+        environment = {**self.w.environment(), **{k: str(v) for k, v in noted.items()}}
+        with mock.patch.object(self.w, "environment", lambda: environment):
+            done = self.once()
+        self.assert_staged(WEEK, members, done)
+        calls = Counter(line.split(b":")[0].decode() for line in log.read_bytes()[16:].rstrip(b"\0").splitlines())
+        barriers = sum(calls[name] for name in ("fsync", "fdatasync", "syncfs"))
+        self.assertGreater(barriers, 0, calls)
+        # each of three transfers writes its rows four times a second, however few
+        self.assertLess(barriers, len(members) / 20 + 40 + 12 * done.seconds, calls)
 
     def test_every_request_names_the_version(self):
         self.a.put_members(WEEK, course(self.rng, A, TABLES[:3]))
