@@ -224,6 +224,7 @@ class ObjectTest(Case):
         more = [dict(w.split("=", 1) for w in r[7:]) for r in self.server.requests()]
         self.assertEqual(urllib.parse.unquote(more[0]["if_match"]), self.etag)
         self.assertEqual((more[2]["code"], more[3]["start_after"], more[0]["access_key"]), ("NoSuchKey", "d", "OWNER"))
+        self.assertEqual(len({m["connection"] for m in more}), 4, "the client connects each time")
         self.assertNotIn("Signature", self.server.log.read_text())
 
 
