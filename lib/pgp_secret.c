@@ -104,7 +104,7 @@ int pgp_secret_init(void)
 /* --- reading --- */
 
 /* RFC 4880, 12.2: the key id is the end of the SHA-1 of the public part. */
-static int take_public(struct cursor *c, const struct packet *p, struct raw_key *ret)
+static int take_public(struct cursor *c, struct raw_key *ret)
 {
         uint64_t version, created, algorithm;
         const uint8_t *start = c->p;
@@ -116,7 +116,6 @@ static int take_public(struct cursor *c, const struct packet *p, struct raw_key 
         if (cursor_mpi(c, &ret->n, &ret->n_len) < 0 || cursor_mpi(c, &ret->e, &ret->e_len) < 0)
                 return -EBADMSG;
         size_t len = (size_t)(c->p - start);
-        (void)p;
         if (len > UINT16_MAX)
                 return -EBADMSG;
         uint8_t head[3] = {0x99, (uint8_t)(len >> 8), (uint8_t)len}, sum[20];
@@ -328,7 +327,7 @@ static int take_key(struct pgp_secret *s, const struct packet *p, const struct s
 {
         struct cursor c = {.p = p->body, .left = p->len};
         struct raw_key raw;
-        int r = take_public(&c, p, &raw);
+        int r = take_public(&c, &raw);
         size_t bits = r < 0 ? 0 : raw.n_len * 8;
         if (r < 0 || s->n == KEYS_MOST || !is_wanted(raw.id, wanted, n_wanted) || bits < RSA_BITS_LEAST ||
                 bits > RSA_BITS_MOST)
