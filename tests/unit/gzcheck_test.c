@@ -189,6 +189,45 @@ static void headers(void **state)
         expect(p, n, CAUSE_NONE, twice);
 }
 
+/* The trailer has 32 bits for the length: the rest of it is not looked at. */
+static void more_than_four_gib(void **state)
+{
+        (void)state;
+        enum { CHUNKS = 66 };
+        static const uint8_t header[10] = {0x1f, 0x8b, 8}, end[2] = {3, 0};
+        size_t size = 64 * MIB, room = 128 * KIB;
+        uint8_t *zeroes = calloc(1, size), *chunk = malloc(room), trailer[8];
+        assert_non_null(zeroes);
+        assert_non_null(chunk);
+        z_stream z = {.next_in = zeroes, .avail_in = (uInt)size, .next_out = chunk, .avail_out = (uInt)room};
+        assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY), Z_OK);
+        assert_int_equal(deflate(&z, Z_FULL_FLUSH), Z_OK);
+        size_t n = room - z.avail_out;
+        deflateEnd(&z);
+        unsigned long one = crc32(0, zeroes, (uInt)size), crc = 0;
+        for (int i = 0; i < CHUNKS; i++)
+                crc = crc32_combine(crc, one, (long)size);
+        for (unsigned i = 0; i < 4; i++) {
+                trailer[i] = (uint8_t)(crc >> 8 * i);
+                trailer[4 + i] = (uint8_t)((uint64_t)CHUNKS * size >> 8 * i);
+        }
+        for (int good = 0; good < 2; good++) {
+                struct gzcheck *g = NULL;
+                struct error e = {};
+                trailer[7] ^= 1; /* wrong, and right again */
+                assert_int_equal(gzcheck_new(true, &(struct expansion){}, collect, NULL, &g), 0);
+                assert_int_equal(gzcheck_write(g, header, sizeof(header), &e), 0);
+                for (int i = 0; i < CHUNKS; i++)
+                        assert_int_equal(gzcheck_write(g, chunk, n, &e), 0);
+                assert_int_equal(gzcheck_write(g, end, sizeof(end), &e), 0);
+                assert_int_equal(gzcheck_write(g, trailer, sizeof(trailer), &e), good ? 0 : -EBADMSG);
+                assert_int_equal(gzcheck_end(g, &e), good ? 0 : -EBADMSG);
+                gzcheck_free(g);
+        }
+        free(zeroes);
+        free(chunk);
+}
+
 static void limits(void **state)
 {
         (void)state;
@@ -242,6 +281,7 @@ int main(void)
                 cmocka_unit_test(whole_streams),
                 cmocka_unit_test(faulty_streams),
                 cmocka_unit_test(headers),
+                cmocka_unit_test(more_than_four_gib),
                 cmocka_unit_test(limits),
                 cmocka_unit_test(errors_of_the_sink_are_told),
         };
