@@ -342,6 +342,30 @@ static void expired_key_still_decrypts(void **state)
         driver_stop(&d);
 }
 
+/* Only gpg knows what to do with a key on a curve. */
+static void elliptic_curve_key(void **state)
+{
+        (void)state;
+        struct driver d;
+        char fpr[65];
+        gpg_run(&fx,
+                "mkdir curve; W=\"gpg --homedir curve $T\"; "
+                "$W --passphrase '%s' --quick-gen-key curve@x.org future-default default never; "
+                "$W --list-keys --with-colons > curve.list; grep -q '^sub:.*:cv25519:' curve.list; "
+                "awk -F: '/^fpr/{print $10;exit}' curve.list > curve.fpr; $W --export | $G --import; "
+                "gpgconf --homedir \"$PWD/curve\" --kill all; $G -r maker@x.org -r curve@x.org -o curve.gpg "
+                "-e plain",
+                FIXTURE_PASSPHRASE);
+        driver_start(&d, &fx, &(struct driver_options){.source = "curve", .passphrase = FIXTURE_PASSPHRASE});
+        assert_int_equal(d.ready.ready.outcome.cause, CAUSE_NONE);
+        assert_string_equal(d.ready.ready.keys[0].fingerprint, fingerprint("curve", fpr));
+        expect_plain(&d, "curve.gpg", 0, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+        flip("curve.gpg", "curve-mdc.gpg", 2);
+        expect_cause(&d, "curve-mdc.gpg", FORMAT_OPAQUE, CAUSE_BAD_MDC);
+        expect_plain(&d, "curve.gpg", 0, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+        driver_stop(&d);
+}
+
 static void agent_dies(void **state)
 {
         (void)state;
@@ -499,6 +523,7 @@ int main(void)
                 cmocka_unit_test(long_passphrases),
                 cmocka_unit_test(unsafe_homes_are_refused),
                 cmocka_unit_test(expired_key_still_decrypts),
+                cmocka_unit_test(elliptic_curve_key),
                 cmocka_unit_test(agent_dies),
                 cmocka_unit_test(signature_policies),
                 cmocka_unit_test(gzip_is_checked),
