@@ -47,8 +47,8 @@ static int new_staging(const char *path, struct staging **ret, struct error *e)
         return 0;
 }
 
-/* One file without a name tells whether we may write here and whether the file system can do it. */
-static int try_tmpfile(const struct staging *s, struct error *e)
+/* One file without a name tells it. */
+int staging_probe(const struct staging *s, struct error *e)
 {
         _cleanup_close_ int fd = openat(s->root_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
         if (fd >= 0)
@@ -86,7 +86,7 @@ int staging_open(const char *path, mode_t file_mode, mode_t dir_mode, struct sta
                 return r;
         s->file_mode = file_mode;
         s->dir_mode = dir_mode;
-        r = try_tmpfile(s, e);
+        r = staging_probe(s, e);
         if (r < 0)
                 return r;
         *ret = take_ptr(&s);

@@ -18,6 +18,8 @@ int staging_open(const char *path, mode_t file_mode, mode_t dir_mode, struct sta
 /* Only to look (czarctl verify): no file is tried, nothing may be published or removed. */
 int staging_open_readonly(const char *path, struct staging **ret, struct error *e);
 struct staging *staging_free(struct staging *s);
+/* May we write there, and can its file system do what we need? 0, or -errno with the text an admin needs. */
+int staging_probe(const struct staging *s, struct error *e);
 int staging_root_fd(const struct staging *s);
 
 #define STAGING_ID_SIZE 33 /* hex and NUL */

@@ -68,6 +68,7 @@ struct director {
         /* The disk was full with so little free: until there is more, or (CLOCK_BOOTTIME) a while has passed.
          */
         uint64_t full_until_bytes, full_until_usec;
+        uint64_t staging_left_usec; /* CLOCK_BOOTTIME: when PAUSE_STAGING ended the last time; 0: never */
 
         struct control *control; /* NULL: it could not be had */
         struct notify *notify;

@@ -92,13 +92,28 @@ static void check_space(struct director *d)
         pause_enter(d, PAUSE_SPACE, CAUSE_SPACE, e.text);
 }
 
+/* A volume may be the one we know, and be read-only: the kernel does that to a file system that it does not
+ * trust any more. And a disk may look well from here, and fail whatever is done on it: that is not tried
+ * again and again. */
+#define STAGING_AGAIN_USEC (30 * USEC_PER_SEC)
+
+static void leave_staging(struct director *d)
+{
+        uint64_t now = now_usec(CLOCK_BOOTTIME);
+        if (!(d->pauses & BIT(PAUSE_STAGING)) || staging_probe(d->staging, NULL) < 0 ||
+                (d->staging_left_usec && now < d->staging_left_usec + STAGING_AGAIN_USEC))
+                return;
+        d->staging_left_usec = now;
+        pause_leave(d, PAUSE_STAGING);
+}
+
 static void check_identity(struct director *d)
 {
         struct error e = {};
         char id[STAGING_ID_SIZE];
         int r = staging_read_id(d->staging, id, &e);
         if (r >= 0 && streq(id, d->staging_id)) {
-                pause_leave(d, PAUSE_STAGING);
+                leave_staging(d);
                 return;
         }
         if (r >= 0)

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,6 +224,36 @@ def small_disk(p):
         subprocess.run(["umount", "-l", p.staging], check=False)
 
 
+def read_only(p):
+    """What a kernel does with a file system that it does not trust any more: all is there, and nothing can be made."""
+    p.begin("first")
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=750", "none", p.staging], capture_output=True, check=False)
+    if made.returncode:
+        raise Skip("nothing can be mounted here")
+    try:
+        with p.daemon():
+            p.wait("poll-done")
+            p.settled()
+            subprocess.run(["mount", "-o", "remount,ro", p.staging], check=True)
+            for name in ("buckets", "expected"):
+                shutil.rmtree(p.folder / name)
+                subprocess.run(["cp", "-a", p.base.folder / "again" / name, p.folder], check=True)
+            p.s3.forget_requests()
+            p.poll()
+            p.wait("paused", "staging")
+            time.sleep(3)
+            gets = Counter(r.key for r in p.requests("get") if not r.key.endswith(".zip"))
+            p.check("objects fetched more than twice", {k: n for k, n in gets.items() if n > 2}, {})
+            p.check("entries of the pause", len(p.said("paused")) <= 2, True)
+            subprocess.run(["mount", "-o", "remount,rw", p.staging], check=True)
+            p.poll()
+            p.wait("resumed", "staging")
+            p.settled()
+        whole(p, "when it can be written again")
+    finally:
+        subprocess.run(["umount", "-l", p.staging], check=False)
+
+
 # -- calls that fail until somebody mends it ------------------------------------------------------------------------
 def state_fails(error, first):
     def run(p):
@@ -343,6 +374,7 @@ TABLE = [
     Row("another volume mounted over it", other_one_between_polls),
     Row("volume unmounted in mid-run", absent_in_mid_run),
     Row("staging volume full", small_disk),
+    Row("staging volume turns read-only", read_only),
     *[Row(f"state folder: {error} from the {first}th call on", state_fails(error, first), preload=True)
       for error, first in [("ENOSPC", 72), ("EDQUOT", 70), ("EIO", 80), ("EROFS", 90), ("ENOMEM", 75)]],
     *[Row(f"staging: {error}", staging_fails(error), preload=True) for error in ("EIO", "ENOMEM", "EMFILE")],
