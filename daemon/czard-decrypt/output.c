@@ -25,12 +25,17 @@ void output_done(struct output *o)
         o->sha256 = digest_free(o->sha256);
 }
 
+static int failed(int err, struct error *e)
+{
+        return error_set(e, cause_from_errno(err), err, "writing the plaintext: %s", strerror(err));
+}
+
 static int sync_range(struct output *o, uint64_t from, uint64_t to, unsigned how, struct error *e)
 {
         int r = sync_file_range(o->fd, (off_t)from, (off_t)(to - from), how) < 0 ? errno : 0;
         if (r == 0 || r == ENOSYS || r == EPERM || r == EINVAL || r == EOPNOTSUPP)
                 return 0; /* what is refused here tells nothing of the disk */
-        return error_set(e, cause_from_errno(r), r, "writing the plaintext: %s", strerror(r));
+        return failed(r, e);
 }
 
 /* The disk begins with what is there while the rest is still decrypted, so that little is left to wait for
@@ -58,7 +63,7 @@ int output_write(void *arg, const void *p, size_t n, struct error *e)
         struct output *o = arg;
         int r = write_all(o->fd, p, n);
         if (r < 0)
-                return error_set(e, cause_from_errno(-r), -r, "writing the plaintext: %s", strerror(-r));
+                return failed(-r, e);
         digest_update(o->sha256, p, n);
         o->size += n;
         return write_behind(o, e);
