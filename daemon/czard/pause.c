@@ -99,9 +99,11 @@ static void check_space(struct director *d)
 
 static void leave_staging(struct director *d)
 {
+        if (!(d->pauses & BIT(PAUSE_STAGING)))
+                return;
         uint64_t now = now_usec(CLOCK_BOOTTIME);
-        if (!(d->pauses & BIT(PAUSE_STAGING)) || staging_probe(d->staging, NULL) < 0 ||
-                (d->staging_left_usec && now < d->staging_left_usec + STAGING_AGAIN_USEC))
+        if ((d->staging_left_usec && now < d->staging_left_usec + STAGING_AGAIN_USEC) ||
+                staging_probe(d->staging, NULL) < 0)
                 return;
         d->staging_left_usec = now;
         pause_leave(d, PAUSE_STAGING);
