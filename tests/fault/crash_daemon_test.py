@@ -152,9 +152,7 @@ def absent_between_polls(p):
     with volume(p) as v, p.daemon():
         p.wait("poll-done")
         v.unmount()
-        for name in ("buckets", "expected"):
-            shutil.rmtree(p.folder / name)
-            subprocess.run(["cp", "-a", p.base.folder / "again" / name, p.folder], check=True)
+        p.take("again", "buckets", "expected")
         p.s3.forget_requests()
         p.poll()
         p.wait("paused", "staging")
@@ -202,13 +200,21 @@ def absent_in_mid_run(p):
         whole(p, "when it is mounted again")
 
 
-def small_disk(p):
-    """A disk of its own for staging that is full, and then is not."""
-    p.begin("first")
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4M,mode=750", "none", p.staging], capture_output=True, check=False)
-    if made.returncode:
+@contextmanager
+def disk(p, options):
+    """A file system of its own for staging."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", p.staging], capture_output=True, check=False).returncode:
         raise Skip("nothing can be mounted here")
     try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", p.staging], check=False)
+
+
+def small_disk(p):
+    """It is full, and then is not."""
+    p.begin("first")
+    with disk(p, "size=4M,mode=750"):
         p.config["staging"]["min_free"] = "1"
         (p.folder / "x").write_bytes(b"")
         filler = p.staging / "lost+found"
@@ -220,24 +226,17 @@ def small_disk(p):
             p.wait("resumed", "space", seconds=MINUTE)
             p.settled(MINUTE)
         whole(p, "when there is room again")
-    finally:
-        subprocess.run(["umount", "-l", p.staging], check=False)
 
 
 def read_only(p):
     """What a kernel does with a file system that it does not trust any more: all is there, and nothing can be made."""
     p.begin("first")
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=750", "none", p.staging], capture_output=True, check=False)
-    if made.returncode:
-        raise Skip("nothing can be mounted here")
-    try:
+    with disk(p, "mode=750"):
         with p.daemon():
             p.wait("poll-done")
             p.settled()
             subprocess.run(["mount", "-o", "remount,ro", p.staging], check=True)
-            for name in ("buckets", "expected"):
-                shutil.rmtree(p.folder / name)
-                subprocess.run(["cp", "-a", p.base.folder / "again" / name, p.folder], check=True)
+            p.take("again", "buckets", "expected")
             p.s3.forget_requests()
             p.poll()
             p.wait("paused", "staging")
@@ -250,8 +249,6 @@ def read_only(p):
             p.wait("resumed", "staging")
             p.settled()
         whole(p, "when it can be written again")
-    finally:
-        subprocess.run(["umount", "-l", p.staging], check=False)
 
 
 # -- calls that fail until somebody mends it ------------------------------------------------------------------------

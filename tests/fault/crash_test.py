@@ -41,7 +41,11 @@ class CrashPlace(Place):
     """A place that begins as a scenario says, and can make programs die."""
 
     def begin(self, scenario):
-        for name in ("state", "staging", "buckets", "expected"):
+        self.take(scenario, "state", "staging", "buckets", "expected")
+
+    def take(self, scenario, *names):
+        """These folders become what they are in the scenario; those that it does not have stay."""
+        for name in names:
             source = self.base.scenarios[scenario] / name
             if source.exists():
                 target = self.folder / name
