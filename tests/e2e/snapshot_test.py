@@ -18,8 +18,8 @@ from collections import Counter
 from pathlib import Path
 from unittest import mock
 
-from czardtest import keys, poison
-from czardtest.run import Entry, build_folder, check_sums, children, is_sanitized, program
+from czardtest import disk_fault, keys, poison
+from czardtest.run import Entry, check_sums, children, is_sanitized, program
 from czardtest.zips import TABLES, Archives, course, directory_bytes, member, table_name, wait_until
 
 WEEKS = [f"2024-{day}" for day in ("05-05", "05-12", "05-19", "05-26", "06-02", "06-09", "06-16", "06-23", "06-30", "07-07")]
@@ -120,14 +120,11 @@ class FilterTest(Case):
         members = self.many(40)
         self.a.put_members(WEEK, members)
         log = self.w.folder / "calls"
-        log.write_bytes(bytes(4 << 20))
-        noted = {"LD_PRELOAD": build_folder() / "tests/disk_fault.so", "DISK_FAULT_PROGRAM": "czard", "DISK_FAULT_LOG": log,
-                 "DISK_FAULT_ROOTS": f"{self.w.staging}:{self.w.state}"}
-        environment = {**self.w.environment(), **{k: str(v) for k, v in noted.items()}}
+        environment = {**self.w.environment(), **disk_fault.environment(log, ROOTS=f"{self.w.staging}:{self.w.state}")}
         with mock.patch.object(self.w, "environment", lambda: environment):
             done = self.once()
         self.assert_staged(WEEK, members, done)
-        calls = Counter(line.split(b":")[0].decode() for line in log.read_bytes()[16:].rstrip(b"\0").splitlines())
+        calls = Counter(key.split(":")[0] for key, *_ in disk_fault.notes(log))
         barriers = sum(calls[name] for name in ("fsync", "fdatasync", "syncfs"))
         self.assertGreater(barriers, 0, calls)
         # each of three transfers writes its rows four times a second, however few

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from table import Skip, main
 
-from crash_test import CrashBase, CrashPlace, preload, whole
+from crash_test import CrashBase, CrashPlace, whole
+from czardtest import disk_fault
 from czardtest.run import Entry, children, is_sanitized, program, tree
 
 MINUTE = 75  # a pause is looked at each minute
@@ -36,13 +37,7 @@ class DaemonPlace(CrashPlace):
     def daemon(self, **fault):
         """czard as a daemon; p.said() is what it has said so far."""
         self.said_file = self.folder / "said"
-        self.fault = {k: str(v) for k, v in fault.items()}
-        if fault:
-            calls = self.folder / "calls"
-            calls.touch()
-            os.truncate(calls, 4 << 20)
-            self.fault = {"LD_PRELOAD": str(preload()), "DISK_FAULT_PROGRAM": "czard", "DISK_FAULT_LOG": str(calls),
-                          "DISK_FAULT_OFF": str(self.folder / "off"), **self.fault}
+        self.fault = disk_fault.environment(self.folder / "calls", OFF=self.folder / "off", **fault) if fault else {}
         command = [str(a) for a in (program("czard", self.build), "--config", self.ini())]
         with open(self.said_file, "wb") as out:
             self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/",
@@ -257,7 +252,7 @@ def state_fails(error, first):
         p.begin("first")
         # The listing that is undone may be the one of the newer spelling of the opt-in key: then the other is staged first.
         p.config["staging"]["keep_replaced"] = "0"
-        with p.daemon(DISK_FAULT_ROOTS=p.state, DISK_FAULT_NTH=first, DISK_FAULT_LAST=0, DISK_FAULT_ERRNO=getattr(errno, error)):
+        with p.daemon(ROOTS=p.state, NTH=first, LAST=0, ERRNO=getattr(errno, error)):
             if p.wait("paused", "state"):
                 time.sleep(0.5)
                 p.check("paused once", len(p.said("paused", "state")), 1)
@@ -271,7 +266,7 @@ def state_fails(error, first):
 def staging_fails(error):
     def run(p):
         p.begin("again")
-        with p.daemon(DISK_FAULT_ROOTS=p.staging, DISK_FAULT_NTH=8, DISK_FAULT_LAST=0, DISK_FAULT_ERRNO=getattr(errno, error)):
+        with p.daemon(ROOTS=p.staging, NTH=8, LAST=0, ERRNO=getattr(errno, error)):
             p.wait("retry")
             time.sleep(0.5)
             p.check("replaced", len(p.said("replaced")), 0)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from table import Base, Place, Skip, main
 
-from czardtest import keys, package  # table.py knows where they are
+from czardtest import disk_fault, keys, package  # table.py knows where they are
 from czardtest.run import build_folder, program, tree
 
 ERRORS = ["ENOSPC", "EDQUOT", "EIO", "EROFS", "EMFILE", "ENOMEM"]
@@ -31,10 +31,6 @@ SMALL = {"days": 2, "weeks": 1, "courses": 1, "sites": "edx", "rdx": 1, "odd": F
 # What an entry may give as the cause of an error.
 CAUSES = {"ENOSPC": {"no-space"}, "EDQUOT": {"no-space"}, "EROFS": {"staging"}}
 ALSO = {"io-error", "configuration", "helper-failed"}
-
-
-def preload():
-    return build_folder() / "tests" / "disk_fault.so"
 
 
 class CrashPlace(Place):
@@ -58,28 +54,17 @@ class CrashPlace(Place):
 
     fault = {}
 
-    def faulty(self, *args, who="czard", site="", nth=0, last=None, error=0, log=False):
+    def faulty(self, *args, who="czard", site="", nth=0, last=None, error=0):
         """A run in which a call fails or kills. Returns its notes: [(call:site, errno, path, frames)]"""
         file = self.folder / "calls"
-        file.touch()
-        os.truncate(file, 0)
-        os.truncate(file, 4 << 20)
-        self.fault = {"LD_PRELOAD": preload(), "DISK_FAULT_PROGRAM": who, "DISK_FAULT_LOG": file,
-                      "DISK_FAULT_ROOTS": f"{self.staging}:{self.state}:{self.run_folder}" if who != "czard" else
-                      f"{self.staging}:{self.state}", "DISK_FAULT_SITE": site, "DISK_FAULT_NTH": str(nth),
-                      "DISK_FAULT_ERRNO": str(error)}
-        if last is not None:
-            self.fault["DISK_FAULT_LAST"] = str(last)
-        self.fault = {k: str(v) for k, v in self.fault.items()}
+        roots = [self.staging, self.state, *([self.run_folder] if who != "czard" else [])]
+        self.fault = disk_fault.environment(file, who, ROOTS=":".join(map(str, roots)), SITE=site, NTH=nth, ERRNO=error,
+                                            **({} if last is None else {"LAST": last}))
         try:
             self.once(*args)
         finally:
             self.fault = {}
-        notes = []
-        for line in file.read_bytes()[16:].rstrip(b"\0").decode().splitlines():
-            key, err, path, *frames = line.split(" ")
-            notes.append((key, int(err), path.replace(f"{self.folder}/", ""), tuple(frames)))
-        return notes
+        return [(key, err, path.replace(f"{self.folder}/", ""), frames) for key, err, path, frames in disk_fault.notes(file)]
 
 
 class CrashBase(Base):
