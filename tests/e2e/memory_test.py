@@ -4,6 +4,7 @@
 
 1 GiB each by default; CZARD_TEST_LARGE=1 makes it 4.5 GiB."""
 
+import functools
 import os
 import subprocess
 import unittest
@@ -30,6 +31,20 @@ def cached(path):
     return int(said.stdout)
 
 
+@functools.cache
+def peaks(courses, rdx_size):
+    """Of one archive and one object: (peaks, how many members)."""
+    with World(with_tls=False, days=0, weeks=1, rdx=1, tables="all", courses=courses, rdx_size=rdx_size) as w, \
+            S3d(w.package, w.facts) as s3:
+        w.use(s3.endpoint, tls_endpoint=False)
+        done = w.once()
+        if done.code != 0:
+            raise AssertionError(done)
+        members = max(len(o.get("members") or ()) for o in w.facts["objects"])
+    print(f"{members} members:", ", ".join(f"{n} {done.peaks[n] >> 10} KiB" for n in PROGRAMS))
+    return done.peaks, members
+
+
 class MemoryTest(unittest.TestCase):
     def test_peaks(self):
         """With each engine: in process, and where gpg does the bulk."""
@@ -51,26 +66,16 @@ class MemoryTest(unittest.TestCase):
                     self.assertIn(name, done.peaks)
                 self.assertEqual({n: p for n, p in done.peaks.items() if p > LIMIT}, {})
 
-    def peaks(self, **options):
-        """Of one archive and one object: (peaks, how many members)."""
-        with World(with_tls=False, days=0, weeks=1, rdx=1, tables="all", **options) as w, S3d(w.package, w.facts) as s3:
-            w.use(s3.endpoint, tls_endpoint=False)
-            done = w.once()
-            self.assertEqual(done.code, 0, done)
-            members = max(len(o.get("members") or ()) for o in w.facts["objects"])
-        print(f"{members} members:", ", ".join(f"{n} {done.peaks[n] >> 10} KiB" for n in PROGRAMS))
-        return done.peaks, members
-
     @unittest.skipIf(is_sanitized(), "the sanitizers keep what was freed")
     def test_ten_times_the_size_is_the_same_peak(self):
-        small, large = (self.peaks(courses=4, rdx_size=size * MIB)[0] for size in (4, 40))
+        (small, _), (large, _) = peaks(courses=4, rdx_size=4 * MIB), peaks(courses=4, rdx_size=40 * MIB)
         for name in PROGRAMS:
             self.assertLess(large[name] - small[name], SLACK, name)
 
     @unittest.skipIf(is_sanitized(), "the sanitizers keep what was freed")
     def test_a_member_is_known_by_its_names_alone(self):
         """The directory of an archive is in memory while it is read, and nothing of what the members hold."""
-        (few, n), (many, m) = (self.peaks(courses=courses, rdx_size=4 * MIB) for courses in (4, 80))
+        (few, n), (many, m) = peaks(courses=4, rdx_size=4 * MIB), peaks(courses=80, rdx_size=4 * MIB)
         self.assertGreater(m, 10 * n)
         for name in PROGRAMS:
             self.assertLess(many[name] - few[name], MIB + (m - n) * A_MEMBER, name)
