@@ -155,22 +155,32 @@ static int by_offset(const void *a, const void *b)
         return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-/* Each member must have room for its header, name and data before the next one begins. */
+uint64_t archive_least(const struct archive_entry *entry)
+{
+        uint64_t header = ZIP_LOCAL_HEADER + strlen(entry->name);
+        return entry->packed > UINT64_MAX - header ? UINT64_MAX : header + entry->packed;
+}
+
+int archive_extent(uint64_t offset, uint64_t least, uint64_t next, uint64_t *ret, struct error *e)
+{
+        if (next < offset || next - offset < least)
+                return error_set(e, CAUSE_BAD_ZIP, EBADMSG, "members overlap");
+        *ret = next - offset;
+        return 0;
+}
+
+/* Each member must have room before the next one begins. */
 static int set_extents(struct archive_entry *entries, size_t n, uint64_t end, struct error *e)
 {
         if (n)
                 qsort(entries, n, sizeof(*entries), by_offset);
-        for (size_t i = 0; i < n; i++) {
-                struct archive_entry *entry = &entries[i];
-                uint64_t next = i + 1 < n ? entries[i + 1].offset : end;
-                uint64_t header = ZIP_LOCAL_HEADER + strlen(entry->name);
-                if (next > end || next < entry->offset)
-                        return error_set(e, CAUSE_BAD_ZIP, EBADMSG, "a member lies behind the directory");
-                entry->extent = next - entry->offset;
-                if (entry->extent < header || entry->extent - header < entry->packed)
-                        return error_set(e, CAUSE_BAD_ZIP, EBADMSG, "members overlap");
-        }
-        return 0;
+        if (n && entries[n - 1].offset > end)
+                return error_set(e, CAUSE_BAD_ZIP, EBADMSG, "a member lies behind the directory");
+        int r = 0;
+        for (size_t i = 0; r == 0 && i < n; i++)
+                r = archive_extent(entries[i].offset, archive_least(&entries[i]),
+                        i + 1 < n ? entries[i + 1].offset : end, &entries[i].extent, e);
+        return r;
 }
 
 int archive_directory(const void *tail, uint64_t start, uint64_t size, const struct archive_limits *limits,
@@ -193,6 +203,7 @@ int archive_directory(const void *tail, uint64_t start, uint64_t size, const str
                         "%" PRIu64 " members are more than max_members (%" PRIu64 ")", place.count,
                         limits->max_members);
         d.n = (size_t)place.count;
+        d.offset = place.offset;
         d.entries = calloc(d.n ? d.n : 1, sizeof(*d.entries));
         d.storage = malloc(place.size ? (size_t)place.size : 1);
         if (!d.entries || !d.storage)

@@ -23,10 +23,17 @@ struct archive_limits {
 struct archive_directory {
         struct archive_entry *entries; /* by offset */
         size_t n;
+        uint64_t offset; /* of the directory, where the last member ends */
         /* Not 0: the directory begins before the bytes that were given, here; nothing else is filled. */
         uint64_t need_start;
         void *storage;
 };
+
+/* Bytes that the member's local header, name and data need. */
+uint64_t archive_least(const struct archive_entry *entry);
+/* The extent of a member at offset that needs so many bytes at least, when what follows begins at next. 0 or
+ * -EBADMSG with CAUSE_BAD_ZIP: the two overlap. */
+int archive_extent(uint64_t offset, uint64_t least, uint64_t next, uint64_t *ret, struct error *e);
 
 /* tail holds bytes [start, size) of an archive of size bytes. libzip is the authority for what the directory
  * says; a walk of our own adds what libzip does not tell and must agree with it in all else. Headers that

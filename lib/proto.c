@@ -187,6 +187,7 @@ static const struct field directory_done_fields[] = {
         OUTCOME(struct proto_directory_done),
         F(U64, struct proto_directory_done, need_start, INT64_MAX),
         F(U64, struct proto_directory_done, count, INT64_MAX),
+        F(U64, struct proto_directory_done, offset, INT64_MAX),
         END,
 };
 

@@ -131,8 +131,8 @@ struct proto_entries {
 };
 struct proto_directory_done {
         struct outcome outcome;
-        uint64_t need_start; /* outcome well, but not 0: the directory begins here; ask again from there */
-        uint64_t count;
+        uint64_t need_start;    /* outcome well, but not 0: the directory begins here; ask again from there */
+        uint64_t count, offset; /* offset: of the directory, where the last member ends */
 };
 /* Members in the order of their offsets, from one pipe whose first byte is archive byte `position`.
  * new_stream: fd 0 is that pipe (an older one is closed); otherwise go on reading the pipe at hand. Then one

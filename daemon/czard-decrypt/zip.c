@@ -114,7 +114,8 @@ int worker_directory(struct worker *w, struct message *m)
                 .type = PROTO_DIRECTORY_DONE,
                 .directory_done = {.outcome = {.cause = e.cause, .detail = e.text},
                         .need_start = d.need_start,
-                        .count = d.n},
+                        .count = d.n,
+                        .offset = d.offset},
         };
         return worker_send(w, &answer);
 }
