@@ -45,30 +45,6 @@ int cursor_mpi(struct cursor *c, const uint8_t **ret, size_t *ret_len)
         return 0;
 }
 
-/* RFC 4880, 4.2.2: lengths of new-format packets. */
-static int new_length(struct cursor *c, size_t *ret, bool *ret_partial)
-{
-        uint64_t first, more;
-        *ret_partial = false;
-        if (cursor_number(c, 1, &first) < 0)
-                return -EBADMSG;
-        if (first < 192) {
-                *ret = (size_t)first;
-        } else if (first < 224) {
-                if (cursor_number(c, 1, &more) < 0)
-                        return -EBADMSG;
-                *ret = (size_t)((first - 192) << 8 | more) + 192;
-        } else if (first < 255) {
-                *ret = (size_t)1 << (first & 31);
-                *ret_partial = true;
-        } else {
-                if (cursor_number(c, 4, &more) < 0)
-                        return -EBADMSG;
-                *ret = (size_t)more;
-        }
-        return 0;
-}
-
 static int join(struct packet *p, const uint8_t *piece, size_t n)
 {
         if (p->len + n > p->joined_size) {
@@ -90,61 +66,30 @@ static int join(struct packet *p, const uint8_t *piece, size_t n)
         return 0;
 }
 
-static int new_body(struct cursor *c, struct packet *p)
-{
-        bool partial, joined = false;
-        do {
-                size_t n;
-                if (new_length(c, &n, &partial) < 0)
-                        return -EBADMSG;
-                const uint8_t *piece = cursor_take(c, n);
-                if (!piece)
-                        return -EBADMSG;
-                if (!partial && !joined) {
-                        p->body = piece;
-                        p->len = n;
-                        return 0;
-                }
-                joined = true;
-                int r = join(p, piece, n);
-                if (r < 0)
-                        return r;
-        } while (partial);
-        return 0;
-}
-
-static int old_body(struct cursor *c, unsigned length_type, struct packet *p)
-{
-        uint64_t n;
-        if (length_type == 3)
-                return -ENOTSUP;
-        if (cursor_number(c, (size_t)1 << length_type, &n) < 0 || n > c->left)
-                return -EBADMSG;
-        p->len = (size_t)n;
-        p->body = cursor_take(c, p->len);
-        return 0;
-}
-
 int packet_next(struct cursor *c, struct packet *ret)
 {
-        struct packet p = {};
-        uint64_t head;
+        struct packet_reader reader = {};
         if (c->left == 0)
                 return -ENODATA;
-        if (cursor_number(c, 1, &head) < 0 || !(head & 0x80))
-                return -EBADMSG;
-        int r;
-        if (head & 0x40) {
-                p.tag = head & 0x3f;
-                r = new_body(c, &p);
-        } else {
-                p.tag = head >> 2 & 0xf;
-                r = old_body(c, head & 3, &p);
-        }
+        struct packet p = {.tag = packet_tag(*c->p)};
+        const uint8_t *piece;
+        size_t n;
+        int r = 0;
+        while (r == 0 && (n = packet_reader_body(&reader, &c->p, &c->left, &piece)) > 0)
+                if (!p.joined && reader.state == READER_END) {
+                        p.body = piece;
+                        p.len = n;
+                } else {
+                        r = join(&p, piece, n);
+                }
+        if (r == 0 && reader.state != READER_END)
+                r = reader.indefinite ? -ENOTSUP : -EBADMSG;
         if (r < 0) {
                 packet_done(&p);
                 return r;
         }
+        if (!p.body)
+                p.body = c->p;
         *ret = p;
         return 0;
 }
@@ -168,8 +113,8 @@ unsigned mdc_differs(const uint8_t mdc[MDC_SIZE], const uint8_t sum[MDC_SUM_SIZE
 static void take_tag(struct packet_reader *f, uint8_t c)
 {
         f->old = !(c & 0x40);
-        f->tag = f->old ? c >> 2 & 0xf : c & 0x3f;
-        f->indefinite = f->old && (c & 3) == 3;
+        f->tag = packet_tag(c);
+        f->indefinite = (c & 0xc3) == 0x83;
         f->need = f->old ? (size_t)1 << (c & 3) : 1;
         f->state = !(c & 0x80) || (f->indefinite && f->tag != PACKET_COMPRESSED) ? READER_BROKEN
                    : f->indefinite                                               ? READER_BODY

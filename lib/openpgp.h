@@ -9,13 +9,22 @@
 
 enum packet_tag {
         PACKET_PKESK = 1,
+        PACKET_SKESK = 3,
         PACKET_SECRET_KEY = 5,
         PACKET_SECRET_SUBKEY = 7,
         PACKET_COMPRESSED = 8,
+        PACKET_SED = 9,
+        PACKET_MARKER = 10,
         PACKET_LITERAL = 11,
         PACKET_SEIPD = 18,
-        PACKET_MDC = 19,
+        PACKET_AEAD = 20, /* GnuPG's */
 };
+
+/* From the first byte of a packet, whose highest bit must be set. */
+static inline unsigned packet_tag(uint8_t head)
+{
+        return head & 0x40 ? head & 0x3f : head >> 2 & 0xf;
+}
 
 struct cursor {
         const uint8_t *p;

@@ -162,8 +162,8 @@ static int open_session(const struct pgp_secret *secret, const uint8_t *p, size_
                         return -ENOTSUP;
                 /* The data packet is not whole when only the start of the message is here: its tag is enough.
                  */
-                unsigned head = *c.p, tag = head & 0x40 ? head & 0x3f : head >> 2 & 0xf;
-                if (!(head & 0x80) || (tag != PACKET_PKESK && tag != PACKET_SEIPD))
+                unsigned tag = packet_tag(*c.p);
+                if (!(*c.p & 0x80) || (tag != PACKET_PKESK && tag != PACKET_SEIPD))
                         return -ENOTSUP;
                 if (tag == PACKET_SEIPD) {
                         ret->after = n - before.left;

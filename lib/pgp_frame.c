@@ -9,82 +9,41 @@
 
 #include "macro.h"
 
-enum { TAG_PKESK = 1, TAG_SKESK = 3, TAG_SED = 9, TAG_MARKER = 10, TAG_SEIPD = 18, TAG_AEAD = 20 };
-
 static const char armor_begin[] = "-----BEGIN PGP MESSAGE-----";
 static const char armor_end[] = "-----END PGP MESSAGE-----";
 
 static bool is_data(unsigned tag)
 {
-        return tag == TAG_SED || tag == TAG_SEIPD || tag == TAG_AEAD;
+        return tag == PACKET_SED || tag == PACKET_SEIPD || tag == PACKET_AEAD;
 }
 
 static bool is_expected(unsigned tag)
 {
-        return is_data(tag) || tag == TAG_PKESK || tag == TAG_SKESK || tag == TAG_MARKER;
+        return is_data(tag) || tag == PACKET_PKESK || tag == PACKET_SKESK || tag == PACKET_MARKER;
 }
 
-/* How long the header is, as far as it is known. */
-static size_t header_need(const struct frame *f)
+/* A packet begins: does it belong here? */
+static bool packet_begins(struct frame *f, uint8_t head)
 {
-        const uint8_t *h = f->header;
-        bool first = h[0] != 0; /* the length of a later piece has no tag: kept with 0 in its place */
-        if (first && !(h[0] & 0x40)) {
-                static const size_t old[] = {2, 3, 5, 1};
-                return old[h[0] & 3];
-        }
-        if (f->header_len < 2)
-                return 2;
-        return h[1] < 192 ? 2 : h[1] < 224 ? 3 : h[1] < 255 ? 2 : 6;
+        f->tag = packet_tag(head);
+        if ((head & 0x80) && is_expected(f->tag))
+                return true;
+        f->state = FRAME_FOREIGN;
+        return false;
 }
 
-static uint64_t big_endian(const uint8_t *p, size_t n)
+static void skip_packet(struct frame *f, const uint8_t **p, const uint8_t *end)
 {
-        uint64_t v = 0;
-        for (size_t i = 0; i < n; i++)
-                v = v << 8 | p[i];
-        return v;
-}
-
-static void body_starts(struct frame *f)
-{
-        const uint8_t *h = f->header;
-        size_t len = f->header_len;
-        f->partial = false;
-        f->header_len = 0;
-        f->state = FRAME_BODY;
-        if (h[0] && !(h[0] & 0x40)) {
-                f->skip = big_endian(h + 1, len - 1);
-                if ((h[0] & 3) == 3)
-                        f->state = FRAME_INDEFINITE;
-        } else if (len == 2 && h[1] < 192) {
-                f->skip = h[1];
-        } else if (len == 2) {
-                f->skip = UINT64_C(1) << (h[1] & 31);
-                f->partial = true;
-        } else if (len == 3) {
-                f->skip = ((uint64_t)(h[1] - 192) << 8) + h[2] + 192;
-        } else {
-                f->skip = big_endian(h + 2, 4);
-        }
-}
-
-/* The tag of a new packet is known: does it belong here? */
-static void on_tag(struct frame *f, uint8_t ctb)
-{
-        f->tag = ctb & 0x40 ? ctb & 63 : (ctb >> 2) & 15;
-        if (!(ctb & 0x80) || !is_expected(f->tag))
-                f->state = FRAME_FOREIGN;
-}
-
-static void body_ends(struct frame *f)
-{
-        if (f->partial) {
-                f->header[0] = 0;
-                f->header_len = 1;
-                f->state = FRAME_HEADER;
-        } else {
-                f->state = is_data(f->tag) ? FRAME_DONE : FRAME_BETWEEN;
+        const uint8_t *body;
+        size_t n = (size_t)(end - *p);
+        if (f->packet.state == READER_TAG && !packet_begins(f, **p))
+                return;
+        packet_reader_body(&f->packet, p, &n, &body);
+        if (f->packet.indefinite) {
+                f->state = FRAME_INDEFINITE;
+        } else if (f->packet.state == READER_END) {
+                f->packet = (struct packet_reader){};
+                f->state = is_data(f->tag) ? FRAME_DONE : FRAME_PACKETS;
         }
 }
 
@@ -113,7 +72,7 @@ static void armor_byte(struct frame *f, char c)
 static void first_byte(struct frame *f, uint8_t c)
 {
         if (c & 0x80) {
-                f->state = FRAME_BETWEEN;
+                f->state = FRAME_PACKETS;
         } else if (f->line_len < sizeof(armor_begin) - 1 && c == (uint8_t)armor_begin[f->line_len]) {
                 f->line[f->line_len++] = (char)c;
                 if (f->line_len == sizeof(armor_begin) - 1) {
@@ -125,20 +84,6 @@ static void first_byte(struct frame *f, uint8_t c)
         }
 }
 
-static void header_byte(struct frame *f, uint8_t c)
-{
-        if (f->state == FRAME_BETWEEN) {
-                f->state = FRAME_HEADER;
-                on_tag(f, c);
-        }
-        f->header[f->header_len++] = c;
-        if (f->state == FRAME_HEADER && f->header_len >= header_need(f)) {
-                body_starts(f);
-                if (f->state == FRAME_BODY && f->skip == 0)
-                        body_ends(f);
-        }
-}
-
 void frame_feed(struct frame *f, const void *p, size_t n)
 {
         const uint8_t *c = p, *end = c + n;
@@ -147,21 +92,12 @@ void frame_feed(struct frame *f, const void *p, size_t n)
                 switch (f->state) {
                 case FRAME_START:
                         first_byte(f, *c);
-                        if (f->state != FRAME_BETWEEN)
+                        if (f->state != FRAME_PACKETS)
                                 c++;
                         break;
-                case FRAME_BETWEEN:
-                case FRAME_HEADER:
-                        header_byte(f, *c++);
+                case FRAME_PACKETS:
+                        skip_packet(f, &c, end);
                         break;
-                case FRAME_BODY: {
-                        uint64_t k = MIN(f->skip, (uint64_t)(end - c));
-                        c += k;
-                        f->skip -= k;
-                        if (f->skip == 0)
-                                body_ends(f);
-                        break;
-                }
                 case FRAME_ARMOR:
                 case FRAME_ARMOR_DONE:
                         armor_byte(f, (char)*c++);
@@ -182,9 +118,7 @@ const char *frame_fault(const struct frame *f)
         switch (f->state) {
         case FRAME_START:
                 return f->bytes ? "not an OpenPGP message" : "it is empty";
-        case FRAME_HEADER:
-        case FRAME_BODY:
-        case FRAME_BETWEEN:
+        case FRAME_PACKETS:
                 return "the message is cut off";
         case FRAME_ARMOR: {
                 struct frame end = *f;

@@ -3,16 +3,12 @@
  * message, whole, with nothing before and nothing after? Nothing is decrypted or kept. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "openpgp.h"
 
 enum frame_state {
         FRAME_START,      /* nothing yet */
-        FRAME_HEADER,     /* packet header is incomplete */
-        FRAME_BODY,       /* bytes of a packet to skip */
+        FRAME_PACKETS,    /* within a packet that may be there, or before one */
         FRAME_INDEFINITE, /* a packet up to the end of the stream */
-        FRAME_BETWEEN,    /* at the start of a packet */
         FRAME_DONE,       /* the encrypted data is complete */
         FRAME_ARMOR,      /* in the lines of an armored message */
         FRAME_ARMOR_DONE, /* after its last line */
@@ -22,12 +18,9 @@ enum frame_state {
 
 struct frame {
         enum frame_state state;
-        uint8_t header[6]; /* of the packet at hand */
-        size_t header_len;
-        uint64_t skip; /* bytes of the body that are still to come */
-        bool partial;  /* another length follows this piece */
-        unsigned tag;
-        char line[80]; /* armor: the start of the line at hand */
+        struct packet_reader packet; /* the one at hand */
+        unsigned tag;                /* of the packet at hand, or of the last one */
+        char line[80];               /* armor: the start of the line at hand */
         size_t line_len;
         uint64_t bytes;
 };
@@ -37,10 +30,10 @@ void frame_feed(struct frame *f, const void *p, size_t n);
 /* At the end of the stream: NULL when it was one whole message, else what is wrong with it. */
 const char *frame_fault(const struct frame *f);
 
-/* The encrypted data is an AEAD packet (tag 20). */
+/* The encrypted data is an AEAD packet. */
 static inline bool frame_is_aead(const struct frame *f)
 {
-        return f->tag == 20;
+        return f->tag == PACKET_AEAD;
 }
 
 static inline bool frame_is_armor(const struct frame *f)
