@@ -155,20 +155,6 @@ static int by_offset(const void *a, const void *b)
         return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-uint64_t archive_least(const struct archive_entry *entry)
-{
-        uint64_t header = ZIP_LOCAL_HEADER + strlen(entry->name);
-        return entry->packed > UINT64_MAX - header ? UINT64_MAX : header + entry->packed;
-}
-
-int archive_extent(uint64_t offset, uint64_t least, uint64_t next, uint64_t *ret, struct error *e)
-{
-        if (next < offset || next - offset < least)
-                return error_set(e, CAUSE_BAD_ZIP, EBADMSG, "members overlap");
-        *ret = next - offset;
-        return 0;
-}
-
 /* Each member must have room before the next one begins. */
 static int set_extents(struct archive_entry *entries, size_t n, uint64_t end, struct error *e)
 {

@@ -29,11 +29,23 @@ struct archive_directory {
         void *storage;
 };
 
+/* --- archive_extent.c --- */
 /* Bytes that the member's local header, name and data need. */
 uint64_t archive_least(const struct archive_entry *entry);
 /* The extent of a member at offset that needs so many bytes at least, when what follows begins at next. 0 or
  * -EBADMSG with CAUSE_BAD_ZIP: the two overlap. */
 int archive_extent(uint64_t offset, uint64_t least, uint64_t next, uint64_t *ret, struct error *e);
+/* Where a member lies. */
+struct archive_place {
+        uint64_t offset, extent;
+};
+/* v: n elements of that size, each of which begins with a struct archive_place, whose extent is what the
+ * member needs at least. Puts them in the order of their offsets and sets the extents, the last one's to end
+ * at `end`, where the directory is. 0, or -EBADMSG with CAUSE_BAD_ZIP: members overlap, or one lies behind
+ * the directory; then the extents are of no use. */
+int archive_divide(void *v, size_t n, size_t size, uint64_t end, struct error *e);
+
+/* --- archive.c --- */
 
 /* tail holds bytes [start, size) of an archive of size bytes. libzip is the authority for what the directory
  * says; a walk of our own adds what libzip does not tell and must agree with it in all else. Headers that

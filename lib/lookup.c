@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An array of hashes, sorted. */
+#include "lookup.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "digest.h"
+
+struct lookup {
+        struct digest *digest;
+        size_t n, most;
+        struct lookup_entry v[];
+};
+
+int lookup_new(size_t most, struct lookup **ret)
+{
+        if (most > (SIZE_MAX - sizeof(struct lookup)) / sizeof(struct lookup_entry))
+                return -ENOMEM;
+        struct lookup *l = malloc(sizeof(*l) + most * sizeof(l->v[0]));
+        if (!l)
+                return -ENOMEM;
+        *l = (struct lookup){.most = most};
+        if (digest_new(DIGEST_SHA256, &l->digest) < 0) {
+                free(l);
+                return -ENOMEM;
+        }
+        *ret = l;
+        return 0;
+}
+
+struct lookup *lookup_free(struct lookup *l)
+{
+        if (l)
+                digest_free(l->digest);
+        free(l);
+        return NULL;
+}
+
+static uint64_t hash(struct lookup *l, const char *name)
+{
+        uint8_t sum[SHA256_SIZE];
+        uint64_t h;
+        digest_update(l->digest, name, strlen(name));
+        digest_final(l->digest, sum);
+        memcpy(&h, sum, sizeof(h));
+        return h;
+}
+
+void lookup_add(struct lookup *l, const char *name, size_t number)
+{
+        assert(l->n < l->most);
+        l->v[l->n++] = (struct lookup_entry){.hash = hash(l, name), .number = number};
+}
+
+static int compare(const void *a, const void *b)
+{
+        const struct lookup_entry *x = a, *y = b;
+        if (x->hash != y->hash)
+                return x->hash < y->hash ? -1 : 1;
+        return x->number < y->number ? -1 : x->number > y->number;
+}
+
+void lookup_sort(struct lookup *l)
+{
+        if (l->n > 0)
+                qsort(l->v, l->n, sizeof(l->v[0]), compare);
+}
+
+static size_t group_end(const struct lookup *l, size_t i)
+{
+        size_t end = i;
+        while (end < l->n && l->v[end].hash == l->v[i].hash)
+                end++;
+        return end;
+}
+
+const struct lookup_entry *lookup_find(struct lookup *l, const char *name, size_t *ret_n)
+{
+        uint64_t h = hash(l, name);
+        size_t low = 0, high = l->n;
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+                if (l->v[middle].hash < h)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        *ret_n = low < l->n && l->v[low].hash == h ? group_end(l, low) - low : 0;
+        return &l->v[low];
+}
+
+const struct lookup_entry *lookup_group(const struct lookup *l, size_t *at, size_t *ret_n)
+{
+        for (size_t i = *at, end; i < l->n; i = end) {
+                end = group_end(l, i);
+                *at = end;
+                *ret_n = end - i;
+                if (end - i > 1)
+                        return &l->v[i];
+        }
+        return NULL;
+}
