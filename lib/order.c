@@ -143,8 +143,6 @@ int order_next(struct order *o, size_t *ret, const char **ret_name, struct error
 
 /* --- */
 
-DEFINE_CLEANUP(struct order, order, order_free)
-
 int order_new(size_t n, order_name_fn *name, void *arg, struct order **ret, struct error *e)
 {
         if (n > UINT32_MAX)

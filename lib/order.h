@@ -14,6 +14,7 @@ struct order;
 /* Of the names 0 to n - 1, by their bytes, equal ones by their numbers. arg is borrowed. 0 or -errno. */
 int order_new(size_t n, order_name_fn *name, void *arg, struct order **ret, struct error *e);
 struct order *order_free(struct order *o);
+DEFINE_CLEANUP(struct order, order, order_free)
 /* The next one: 1, its number, and its name, which is valid until the next call. 0: that was all. Or -errno.
  */
 int order_next(struct order *o, size_t *ret, const char **ret_name, struct error *e);

@@ -385,12 +385,12 @@ static int appear(struct snapshot_dir *d, const char *keep_as, struct error *e)
         return r;
 }
 
-int snapshot_publish(struct snapshot_dir *d, const struct snapshot_sum *sums, size_t n, const char *keep_as,
-        struct error *e)
+int snapshot_publish(
+        struct snapshot_dir *d, const struct snapshot_list *list, const char *keep_as, struct error *e)
 {
         int r = keep_as ? staging_check_path(keep_as, e) : 0;
         if (r == 0)
-                r = snapshot_write_sums(d, sums, n, e);
+                r = snapshot_write_sums(d, list, e);
         if (r == 0)
                 r = staging_set_attr(d->fd, d->s->dir_mode, &d->attr, d->path, e);
         if (r == 0)

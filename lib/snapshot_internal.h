@@ -17,6 +17,6 @@ struct snapshot_dir {
         bool spent; /* it has its name; the record goes when this is freed */
 };
 
-/* Removes what is in the folder but not in sums, checks that all of sums is there, gives folders within their
+/* Removes what is in the folder but not in list, checks that all of list is there, gives folders within their
  * group and mode, and writes SHA256SUMS and REJECTED. Not durable. */
-int snapshot_write_sums(struct snapshot_dir *d, const struct snapshot_sum *sums, size_t n, struct error *e);
+int snapshot_write_sums(struct snapshot_dir *d, const struct snapshot_list *list, struct error *e);

@@ -8,7 +8,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "digest.h"
 #include "error.h"
+#include "str.h"
 
 struct staging;
 
@@ -99,18 +101,27 @@ bool snapshot_has(const struct snapshot_dir *d, const char *name, uint64_t size)
 /* One durability barrier (syncfs) for all that was added since the last. */
 int snapshot_sync(struct snapshot_dir *d, struct error *e);
 
+/* A member that is to stand in the folder, or was rejected. */
 struct snapshot_sum {
-        const char *name;
-        const uint8_t *sha256; /* NULL: rejected, goes to REJECTED */
-        const char *cause;     /* for REJECTED */
+        struct strbuf name; /* get() adds it to what is empty */
+        bool staged;
+        uint8_t sha256[SHA256_SIZE]; /* of a staged one */
+        const char *cause;           /* of a rejected one, for REJECTED */
 };
-/* Removes what is in the folder but not in sums, writes SHA256SUMS (and REJECTED when there is one)
+/* The members by number, told one by one and several times, so that nobody needs them all in memory. */
+struct snapshot_list {
+        size_t n;
+        /* 1; 0: there is none of that number; or -errno and e. In the thread that publishes. */
+        int (*get)(void *arg, size_t i, struct snapshot_sum *ret, struct error *e);
+        void *arg;
+};
+/* Removes what is in the folder but not in list, writes SHA256SUMS (and REJECTED when there is one)
  * byte-sorted, makes all of it durable and renames it to its name; when that exists, exchanges the two and
- * moves the old one to keep_as (relative to its parent folder; NULL: removed). -ENOENT: a member with a hash
- * is not there. d is spent after success: free it once the ledger has recorded the publication, then a crash
- * in between is noticed by snapshot_begin(). */
-int snapshot_publish(struct snapshot_dir *d, const struct snapshot_sum *sums, size_t n, const char *keep_as,
-        struct error *e);
+ * moves the old one to keep_as (relative to its parent folder; NULL: removed). -ENOENT: a staged member is
+ * not there. d is spent after success: free it once the ledger has recorded the publication, then a crash in
+ * between is noticed by snapshot_begin(). */
+int snapshot_publish(
+        struct snapshot_dir *d, const struct snapshot_list *list, const char *keep_as, struct error *e);
 struct snapshot_dir *snapshot_free(struct snapshot_dir *d);
 /* The ledger could not record the publication: the next snapshot_begin() says -EALREADY. */
 void snapshot_keep_record(struct snapshot_dir *d);

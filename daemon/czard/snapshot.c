@@ -22,7 +22,6 @@ static void free_snapshot(struct snapshot *s)
 {
         snapshot_members_free(s);
         s->dir = snapshot_free(s->dir);
-        free(s->sums);
         free(s);
 }
 

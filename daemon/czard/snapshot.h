@@ -76,7 +76,6 @@ struct snapshot {
         struct error work_error, remove_error;
         bool working, replaces;
         atomic_bool cancelled; /* the thread looks at it */
-        struct snapshot_sum *sums;
         char keep_as[REPLACED_NAME_SIZE];
         char old_path[512];
 };

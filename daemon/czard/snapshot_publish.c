@@ -13,11 +13,25 @@
 #include "str.h"
 #include "timespan.h"
 
+static int get_sum(void *arg, size_t i, struct snapshot_sum *ret, struct error *e)
+{
+        const struct snapshot *s = arg;
+        const struct member *m = &s->members[i];
+        (void)e;
+        ret->staged = m->step == MEMBER_STAGED;
+        if (!ret->staged && m->step != MEMBER_REJECTED)
+                return 0;
+        strbuf_add(&ret->name, ret->staged ? m->path : m->entry.name);
+        memcpy(ret->sha256, m->sha256, sizeof(ret->sha256));
+        ret->cause = cause_name(m->cause);
+        return 1;
+}
+
 static void publish_in_thread(uv_work_t *work)
 {
         struct snapshot *s = work->data;
-        if (snapshot_publish(s->dir, s->sums, s->n_staged + s->n_rejected, *s->keep_as ? s->keep_as : NULL,
-                    &s->work_error) >= 0 &&
+        struct snapshot_list list = {.n = s->n_members, .get = get_sum, .arg = s};
+        if (snapshot_publish(s->dir, &list, *s->keep_as ? s->keep_as : NULL, &s->work_error) >= 0 &&
                 *s->old_path && !streq(s->old_path, s->job.o.path))
                 staging_remove(s->job.d->staging, s->old_path, &s->remove_error);
 }
@@ -159,20 +173,6 @@ void snapshot_publish_all(struct snapshot *s)
         const struct ledger_object *o = &s->job.o;
         if (is_held(s))
                 return;
-        s->sums = calloc(s->n_staged + s->n_rejected + 1, sizeof(*s->sums));
-        if (!s->sums) {
-                snapshot_fail(s, CAUSE_IO, "out of memory");
-                return;
-        }
-        size_t n = 0;
-        for (size_t i = 0; i < s->n_members; i++) {
-                const struct member *m = &s->members[i];
-                if (m->step == MEMBER_STAGED)
-                        s->sums[n++] = (struct snapshot_sum){.name = m->path, .sha256 = m->sha256};
-                else if (m->step == MEMBER_REJECTED)
-                        s->sums[n++] =
-                                (struct snapshot_sum){.name = m->entry.name, .cause = cause_name(m->cause)};
-        }
         if (streq(o->staged_etag, o->etag))
                 *s->keep_as = 0; /* the same version, made anew */
         s->state = SNAPSHOT_PUBLISHING;

@@ -18,12 +18,12 @@ static int publish_version(struct fixture *f, const char *tag, const char *text,
         struct error e = {};
         struct snapshot_dir *d = NULL;
         (void)digest_once(DIGEST_SHA256, text, strlen(text), sha256);
-        struct snapshot_sum sums[2] = {{names[0], sha256, NULL}, {names[1], sha256, NULL}};
+        struct sum sums[2] = {{names[0], sha256, NULL}, {names[1], sha256, NULL}};
         int r = snapshot_begin(f->s, PATH, tag, &plain, &d, &e);
         for (size_t i = 0; r == 0 && i < 2; i++)
                 r = try_add(f, d, names[i], text);
         if (r == 0)
-                r = snapshot_publish(d, sums, 2, keep_as, &e);
+                r = publish_all(d, sums, 2, keep_as, &e);
         snapshot_free(d);
         return r;
 }
@@ -82,8 +82,8 @@ static void it_appears_whole(void **state)
         assert_false(snapshot_has(d, "../.2024-07-07.partial/b.sql", 3));
         assert_int_equal(snapshot_sync(d, &e), 0);
         assert_int_equal(digest_once(DIGEST_SHA256, "one", 3, sha256), 0);
-        struct snapshot_sum sums[] = {{"ora/a.sql", sha256, NULL}, {"b.sql", sha256, NULL}};
-        assert_int_equal(snapshot_publish(d, sums, 2, NULL, &e), 0);
+        struct sum sums[] = {{"ora/a.sql", sha256, NULL}, {"b.sql", sha256, NULL}};
+        assert_int_equal(publish_all(d, sums, 2, NULL, &e), 0);
         snapshot_free(d);
         assert_version(f, PATH, "one");
         assert_int_equal(count_entries(f, FOLDER), 1);
@@ -213,8 +213,8 @@ static void published_but_not_recorded(void **state)
         for (int sweep = 0; sweep < 2; sweep++) {
                 struct snapshot_dir *d = begin(f, "\"e2\"");
                 add(f, d, "m", "x");
-                struct snapshot_sum sum = {"m", sha256, NULL};
-                assert_int_equal(snapshot_publish(d, &sum, 1, NULL, &e), 0);
+                struct sum sum = {"m", sha256, NULL};
+                assert_int_equal(publish_all(d, &sum, 1, NULL, &e), 0);
                 if (sweep)
                         d->spent = false; /* the process dies here */
                 else
@@ -231,8 +231,8 @@ static void published_but_not_recorded(void **state)
         /* for another tag it says nothing */
         struct snapshot_dir *d = begin(f, "\"e2\"");
         add(f, d, "m", "x");
-        struct snapshot_sum sum = {"m", sha256, NULL};
-        assert_int_equal(snapshot_publish(d, &sum, 1, NULL, &e), 0);
+        struct sum sum = {"m", sha256, NULL};
+        assert_int_equal(publish_all(d, &sum, 1, NULL, &e), 0);
         d->spent = false;
         snapshot_free(d);
         d = begin(f, "\"e3\"");
@@ -357,8 +357,8 @@ static void the_group_of_a_snapshot(void **state)
         assert_false(snapshot_has(d, "ora/m", 1));
         add(f, d, "ora/m", "x");
         add(f, d, "new/m", "x");
-        struct snapshot_sum sums[] = {{"ora/m", sha256, NULL}, {"new/m", sha256, NULL}};
-        assert_int_equal(snapshot_publish(d, sums, 2, NULL, &e), 0);
+        struct sum sums[] = {{"ora/m", sha256, NULL}, {"new/m", sha256, NULL}};
+        assert_int_equal(publish_all(d, sums, 2, NULL, &e), 0);
         snapshot_free(d);
         static const char *const paths[] = {PATH, PATH "/new", PATH "/ora/m", PATH "/SHA256SUMS"};
         for (size_t i = 0; i < ELEMENTSOF(paths); i++)
@@ -380,16 +380,16 @@ static void what_others_plant_is_never_used(void **state)
         assert_true(S_ISDIR(stat_of(f, PARTIAL).st_mode));
         assert_true(S_ISREG(stat_of(f, RECORD).st_mode));
         add(f, d, "m", "x");
-        struct snapshot_sum sum = {"m", sha256, NULL};
+        struct sum sum = {"m", sha256, NULL};
         /* a link, a file in the place of the snapshot */
         assert_int_equal(symlinkat("/etc", at(f), PATH), 0);
-        assert_int_equal(snapshot_publish(d, &sum, 1, NULL, &e), -ENOTDIR);
+        assert_int_equal(publish_all(d, &sum, 1, NULL, &e), -ENOTDIR);
         assert_true(S_ISLNK(stat_of(f, PATH).st_mode));
         assert_int_equal(unlinkat(at(f), PATH, 0), 0);
         if (geteuid() == 0) {
                 assert_int_equal(mkdirat(at(f), PATH, 0777), 0);
                 assert_int_equal(fchownat(at(f), PATH, 65534, 65534, 0), 0);
-                assert_int_equal(snapshot_publish(d, &sum, 1, NULL, &e), -EPERM);
+                assert_int_equal(publish_all(d, &sum, 1, NULL, &e), -EPERM);
                 assert_int_equal(unlinkat(at(f), PATH, AT_REMOVEDIR), 0);
         }
         snapshot_free(d);

@@ -40,3 +40,32 @@ static inline void add(struct fixture *f, struct snapshot_dir *d, const char *na
 {
         assert_int_equal(try_add(f, d, name, text), 0);
 }
+
+/* Members in an array. */
+struct sum {
+        const char *name;
+        const uint8_t *sha256; /* NULL: rejected */
+        const char *cause;
+};
+
+static inline int get_sum(void *arg, size_t i, struct snapshot_sum *ret, struct error *e)
+{
+        const struct sum *sum = (const struct sum *)arg + i;
+        if (!sum->name)
+                return 0;
+        if (streq(sum->name, "unreadable"))
+                return error_set(e, CAUSE_IO, EIO, "cannot read");
+        strbuf_add(&ret->name, sum->name);
+        ret->staged = sum->sha256 != NULL;
+        ret->cause = sum->cause;
+        if (sum->sha256)
+                memcpy(ret->sha256, sum->sha256, SHA256_SIZE);
+        return 1;
+}
+
+static inline int publish_all(
+        struct snapshot_dir *d, struct sum *sums, size_t n, const char *keep_as, struct error *e)
+{
+        struct snapshot_list list = {.n = n, .get = get_sum, .arg = sums};
+        return snapshot_publish(d, &list, keep_as, e);
+}

@@ -25,10 +25,10 @@ static void sums_are_what_sha256sum_accepts(void **state)
         add(f, d, "\xc3\xbc", "x");
         assert_int_equal(digest_once(DIGEST_SHA256, "x", 1, x), 0);
         assert_int_equal(digest_once(DIGEST_SHA256, "y", 1, y), 0);
-        struct snapshot_sum sums[] = {{"b", x, NULL}, {"\xc3\xbc", x, NULL}, {"B", y, NULL}, {"a b", x, NULL},
+        struct sum sums[] = {{"b", x, NULL}, {"\xc3\xbc", x, NULL}, {"B", y, NULL}, {"a b", x, NULL},
                 {"z rejected", NULL, "bad-integrity"}, {"ora/z", y, NULL}, {"ora.txt", x, NULL},
                 {"back\\slash", y, NULL}, {"../evil\n\x1b[2J", NULL, "unsafe-name"}};
-        assert_int_equal(snapshot_publish(d, sums, ELEMENTSOF(sums), NULL, &e), 0);
+        assert_int_equal(publish_all(d, sums, ELEMENTSOF(sums), NULL, &e), 0);
         snapshot_free(d);
 #define X "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
 #define Y "a1fce4363854ff888cff4b8e7875d600c2682390412a8cf79b37d0b11148b0fa"
@@ -56,9 +56,9 @@ static void what_does_not_belong_is_removed(void **state)
         add(f, d, "keep/n", "x");
         assert_int_equal(symlinkat("/etc", at(f), PARTIAL "/link"), 0);
         assert_int_equal(mkfifoat(at(f), PARTIAL "/.czard-tmp-1", 0600), 0);
-        struct snapshot_sum sums[] = {
+        struct sum sums[] = {
                 {"member", sha256, NULL}, {"keep/m", sha256, NULL}, {"rejected", NULL, "bad-zip"}};
-        assert_int_equal(snapshot_publish(d, sums, 3, NULL, &e), 0);
+        assert_int_equal(publish_all(d, sums, 3, NULL, &e), 0);
         snapshot_free(d);
         assert_int_equal(count_entries(f, PATH), 4);
         assert_int_equal(count_entries(f, PATH "/keep"), 1);
@@ -73,18 +73,75 @@ static void a_missing_member_is_not_published(void **state)
         struct snapshot_dir *d = begin(f, "t");
         add(f, d, "a", "x");
         assert_int_equal(symlinkat("a", at(f), PARTIAL "/b"), 0);
-        struct snapshot_sum sums[] = {{"a", sha256, NULL}, {"b", sha256, NULL}, {"a", sha256, NULL}};
-        assert_int_equal(snapshot_publish(d, sums, 3, NULL, &e), -EINVAL); /* twice */
-        assert_int_equal(snapshot_publish(d, sums, 2, NULL, &e), -ENOENT);
+        struct sum sums[] = {{"a", sha256, NULL}, {"b", sha256, NULL}, {"a", sha256, NULL}};
+        assert_int_equal(publish_all(d, sums, 3, NULL, &e), -EINVAL); /* twice */
+        assert_int_equal(publish_all(d, sums, 2, NULL, &e), -ENOENT);
         assert_non_null(strstr(e.text, "member b"));
         assert_false(is_there(f, PATH));
         sums[1].name = "../../x";
-        assert_int_equal(snapshot_publish(d, sums, 2, NULL, &e), -EINVAL);
-        assert_int_equal(snapshot_publish(d, sums, 1, "../x", &e), -EINVAL);
+        assert_int_equal(publish_all(d, sums, 2, NULL, &e), -EINVAL);
+        assert_int_equal(publish_all(d, sums, 1, "../x", &e), -EINVAL);
         /* and it can still be */
-        assert_int_equal(snapshot_publish(d, sums, 1, NULL, &e), 0);
+        assert_int_equal(publish_all(d, sums, 1, NULL, &e), 0);
         snapshot_free(d);
         assert_int_equal(count_entries(f, PATH), 2);
+}
+
+/* A name that was refused may be one that stands there. */
+static void rejected_names_may_be_any(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = {};
+        uint8_t sha256[SHA256_SIZE] = {};
+        struct snapshot_dir *d = begin(f, "t");
+        add(f, d, "a", "x");
+        struct sum sums[] = {{"a", NULL, "bad-zip"}, {NULL, NULL, NULL}, {"b", NULL, NULL},
+                {"a", sha256, NULL}, {"a", NULL, "over-limit"}, {"", NULL, "unsafe-name"}};
+        assert_int_equal(publish_all(d, sums, ELEMENTSOF(sums), NULL, &e), 0);
+        snapshot_free(d);
+        assert_int_equal(count_entries(f, PATH), 3);
+        assert_content(f, PATH "/REJECTED", "unsafe-name\t\nbad-zip\ta\nover-limit\ta\nunknown\tb\n");
+}
+
+static void what_cannot_be_told_is_not_published(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = {};
+        uint8_t sha256[SHA256_SIZE] = {};
+        struct snapshot_dir *d = begin(f, "t");
+        add(f, d, "a", "x");
+        struct sum sums[] = {{"a", sha256, NULL}, {"unreadable", NULL, NULL}};
+        assert_int_equal(publish_all(d, sums, 2, NULL, &e), -EIO);
+        assert_string_equal(e.text, "cannot read");
+        assert_false(is_there(f, PATH));
+        snapshot_free(d);
+}
+
+/* As many as are sorted in several parts. */
+static void many_members_in_order(void **state)
+{
+        enum { MANY = 5000 };
+        struct fixture *f = *state;
+        struct error e = {};
+        uint8_t sha256[SHA256_SIZE];
+        struct snapshot_dir *d = begin(f, "t");
+        struct sum *sums = calloc(MANY, sizeof(*sums));
+        assert_int_equal(digest_once(DIGEST_SHA256, "x", 1, sha256), 0);
+        for (size_t i = 0; i < MANY; i++) {
+                char *name = str_printf("%s%05zu", i % 2 ? "ora/" : "", i * 7 % MANY);
+                add(f, d, name, "x");
+                sums[i] = (struct sum){.name = name, .sha256 = sha256};
+        }
+        assert_int_equal(publish_all(d, sums, MANY, NULL, &e), 0);
+        snapshot_free(d);
+        for (size_t i = 0; i < MANY; i++)
+                free((void *)(uintptr_t)sums[i].name);
+        free(sums);
+        _cleanup_free_ char *command =
+                str_printf("cd %s/" PATH " && sha256sum --strict --quiet -c SHA256SUMS && test $(wc -l "
+                           "<SHA256SUMS) = 5000 && cut -c 67- SHA256SUMS | LC_ALL=C sort -c",
+                        f->dir);
+        assert_int_equal(system(command), 0);
 }
 
 int main(void)
@@ -94,6 +151,9 @@ int main(void)
                 T(sums_are_what_sha256sum_accepts),
                 T(what_does_not_belong_is_removed),
                 T(a_missing_member_is_not_published),
+                T(rejected_names_may_be_any),
+                T(what_cannot_be_told_is_not_published),
+                T(many_members_in_order),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
