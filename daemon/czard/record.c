@@ -85,9 +85,8 @@ struct record *record_free(struct record *r)
         return NULL;
 }
 
-/* Our own state cannot be written: nothing new is started until it can. Rows left in a working state are put
- * back to NEW when the pause ends. */
-static void state_trouble(struct director *d, const struct error *e)
+/* Rows left in a working state are put back to NEW when the pause ends. */
+void record_trouble(struct director *d, const struct error *e)
 {
         d->record->failed = true;
         pause_enter(d, PAUSE_STATE, e->cause == CAUSE_NONE ? CAUSE_IO : e->cause, e->text);
@@ -102,7 +101,7 @@ static void open_turn(struct director *d, bool passing)
         if (r->turn == TURN_PASSING)
                 (void)record_flush(r); /* trouble is told there */
         if ((passing ? ledger_begin_passing(d->ledger, &e) : ledger_begin(d->ledger, &e)) < 0)
-                state_trouble(d, &e);
+                record_trouble(d, &e);
         else
                 r->turn = passing ? TURN_PASSING : TURN_OPEN;
 }
@@ -121,7 +120,7 @@ int record_flush(struct record *r)
                 if (err == 0)
                         err = ledger_commit(r->d->ledger, &e);
                 if (err < 0)
-                        state_trouble(r->d, &e);
+                        record_trouble(r->d, &e);
         }
         if (r->turn != TURN_CLOSED && err < 0)
                 ledger_rollback(r->d->ledger); /* never newer than the audit, and never left open */
@@ -135,7 +134,7 @@ void record_audit(struct director *d, const struct audit_entry *entry)
 {
         struct error e = {};
         if (audit_append(d->audit, entry, &e) < 0)
-                state_trouble(d, &e);
+                record_trouble(d, &e);
 }
 
 static void save(struct director *d, const struct ledger_object *o)
@@ -144,7 +143,7 @@ static void save(struct director *d, const struct ledger_object *o)
         record_open(d);
         int r = ledger_save(d->ledger, o, &e);
         if (r < 0 && r != -ENOENT)
-                state_trouble(d, &e);
+                record_trouble(d, &e);
 }
 
 void record_enter(struct director *d, struct ledger_object *o, enum object_state next)
@@ -159,7 +158,7 @@ void record_enter(struct director *d, struct ledger_object *o, enum object_state
          * in any case, only the ledger is behind. */
         o->state = next;
         if (r != -ENOENT)
-                state_trouble(d, &e);
+                record_trouble(d, &e);
 }
 
 unsigned record_losses(const struct director *d)
@@ -222,7 +221,7 @@ static void take_place(struct director *d, const struct ledger_object *o)
         if (r == 0)
                 r = ledger_give_way(d->ledger, &other, &e);
         if (r < 0 && r != -ENOENT)
-                state_trouble(d, &e);
+                record_trouble(d, &e);
 }
 
 void record_took(struct director *d, const char *what, uint64_t usec)
@@ -246,10 +245,10 @@ int record_published(struct director *d, struct ledger_object *o, bool replaced,
         a.checks = o->checks;
         struct error e = {};
         if (o->is_zip && ledger_members(d->ledger, o->id, on_left_out, &a.left_out, &e) < 0)
-                state_trouble(d, &e);
+                record_trouble(d, &e);
         record_audit(d, &a);
         if (audit_sync(d->audit, &e) < 0)
-                state_trouble(d, &e);
+                record_trouble(d, &e);
         if (d->record->failed)
                 return -EIO; /* what the record does not tell has not arrived: it is fetched again */
 
@@ -260,7 +259,7 @@ int record_published(struct director *d, struct ledger_object *o, bool replaced,
         snprintf(o->staged_etag, sizeof(o->staged_etag), "%s", o->etag);
         record_enter(d, o, OBJECT_PUBLISHED);
         if (o->category == CATEGORY_DATABASE && o->is_zip && beyond_learn_staged(d->ledger, o, &e) < 0)
-                state_trouble(d, &e);
+                record_trouble(d, &e);
         take_place(d, o);
         record_took(d, category_name(o->category), duration_usec);
 

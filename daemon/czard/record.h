@@ -16,6 +16,11 @@ unsigned record_losses(const struct director *d);
 /* Opens the turn's transaction if it is not. Everyone who writes to the ledger calls this first. */
 void record_open(struct director *d);
 
+/* Our own state cannot be written, or read: this turn does not count, and nothing new is started until it
+ * can.
+ */
+void record_trouble(struct director *d, const struct error *e);
+
 /* The journal fields of an object; texts borrowed from o. */
 struct journal_fields object_fields(const struct ledger_object *o);
 

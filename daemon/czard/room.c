@@ -46,21 +46,13 @@ static void learn(const struct snapshot *s, const char *what, uint64_t v)
  * more. */
 static double expansion(const struct snapshot *s)
 {
-        uint64_t packed = 0;
-        for (size_t i = 0; i < s->n_members; i++)
-                if (s->members[i].step == MEMBER_STAGED)
-                        packed += s->members[i].entry.size;
-        double seen = packed ? (double)s->plain_bytes * 100 / (double)packed : 0;
+        double seen = s->staged_size ? (double)s->plain_bytes * 100 / (double)s->staged_size : 0;
         return MAX((double)fact(s, "expansion", FIRST_EXPANSION), seen);
 }
 
 static double expected_bytes(const struct snapshot *s)
 {
-        uint64_t packed = 0;
-        for (size_t i = 0; i < s->n_members; i++)
-                if (s->members[i].step == MEMBER_WANTED)
-                        packed += s->members[i].entry.size;
-        double expected = (double)packed / 100 * expansion(s);
+        double expected = (double)s->wanted_size / 100 * expansion(s);
         if (s->deduplicate)
                 expected = expected / 100 * (double)fact(s, "new-share", 100);
         return expected / 100 * SLACK;
@@ -151,17 +143,9 @@ bool room_for(struct snapshot *s)
 
 void room_learn(const struct snapshot *s)
 {
-        uint64_t packed = 0, plain = 0, linked = 0;
-        for (size_t i = 0; i < s->n_members; i++) {
-                const struct member *m = &s->members[i];
-                if (m->step != MEMBER_STAGED)
-                        continue;
-                packed += m->entry.size;
-                plain += (uint64_t)m->plain_size;
-                linked += m->linked ? (uint64_t)m->plain_size : 0;
-        }
-        if (packed == 0 || plain == 0)
+        if (s->staged_size == 0 || s->plain_bytes == 0)
                 return;
-        learn(s, "expansion", (uint64_t)((double)plain * 100 / (double)packed) + 1);
-        learn(s, "new-share", (uint64_t)((double)(plain - linked) * 100 / (double)plain) + 1);
+        double plain = (double)s->plain_bytes;
+        learn(s, "expansion", (uint64_t)(plain * 100 / (double)s->staged_size) + 1);
+        learn(s, "new-share", (uint64_t)((plain - (double)s->linked_bytes) * 100 / plain) + 1);
 }

@@ -77,6 +77,7 @@ static void on_message(void *arg, struct message *m)
                         snapshot_take_entries(s, &m->entries, &s->work_error);
         } else if (m->type == PROTO_DIRECTORY_DONE) {
                 s->directory_done.need_start = m->directory_done.need_start;
+                s->directory_done.offset = m->directory_done.offset;
                 e.cause = m->directory_done.outcome.cause;
                 if (e.cause != CAUSE_NONE)
                         snprintf(e.text, sizeof(e.text), "%s", m->directory_done.outcome.detail);
@@ -134,6 +135,8 @@ static void on_ended(void *arg, enum cause cause, const char *detail)
                 }
                 s->window_start = s->directory_done.need_start;
                 get_directory(s);
+        } else if (snapshot_place_members(s, &e) < 0) {
+                snapshot_fail(s, e.cause, e.text);
         } else if (!is_due(s)) {
                 snapshot_finish(s);
         } else if (snapshot_classify(s, &e) < 0) {

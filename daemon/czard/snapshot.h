@@ -2,6 +2,7 @@
 /* One archive of members, inside czard: what the snapshot_*.c files share.
  *
  *   snapshot.c          life: directory -> prepare -> runs -> publish
+ *   snapshot_facts.c    what of each member is not in memory
  *   snapshot_members.c  from the archive's directory to members: wanted, ignored, rejected, already there
  *   snapshot_run.c      a run of wanted neighbours: one GET, one worker, batches of members
  *   snapshot_known.c    members that earlier attempts staged are taken over
@@ -11,8 +12,10 @@
 
 #include <stdatomic.h>
 
+#include "archive.h"
 #include "flow.h"
 #include "queue.h"
+#include "shelf.h"
 
 /* Members that a worker may hold at once, and how many are sent in one message: two batches keep it busy. */
 #define MEMBERS_A_WORKER PROTO_RUN_MAX
@@ -23,21 +26,34 @@
 
 enum member_step { MEMBER_WANTED, MEMBER_TAKEN, MEMBER_STAGED, MEMBER_REJECTED, MEMBER_IGNORED };
 
+/* What of a member is in memory: there may be very many. */
 struct member {
-        struct proto_entry entry; /* name owned */
-        char *path;               /* below the snapshot's folder; owned; NULL when its name is refused */
-        enum member_step step;
-        unsigned tries;
-        bool failed_at_source;
-        bool linked;   /* shares its storage with an earlier snapshot's */
-        bool filtered; /* not wanted any more, but published */
-        enum cause cause;
-        char *detail; /* owned; NULL: none */
-        int64_t plain_size;
-        uint32_t checks;
-        bool has_sha256;
-        uint8_t sha256[SHA256_SIZE];
+        struct archive_place place;
+        uint64_t facts_at; /* on the shelf */
+        uint16_t name_len;
+        enum member_step step : 8;
+        enum cause cause : 8;
+        unsigned tries : 8;
+        unsigned named : 1; /* it has a path below the snapshot's folder: its name was not refused */
+        unsigned deep : 1;  /* in a folder there */
+        unsigned failed_at_source : 1;
+        unsigned linked : 1;     /* shares its storage with an earlier snapshot's */
+        unsigned filtered : 1;   /* not wanted any more, but published */
+        unsigned has_sha256 : 1; /* its facts have; and plain_size and checks */
+        unsigned twin : 1;       /* its path is another's too */
 };
+
+/* What of a member lies on the shelf, as it lies there. */
+struct facts {
+        uint64_t packed, size;
+        int64_t plain_size;
+        uint64_t detail_at; /* on the shelf as well */
+        uint32_t crc, mode, checks;
+        uint16_t method, flags, detail_len;
+        uint8_t sha256[SHA256_SIZE];
+        char name[];
+};
+#define SNAPSHOT_DETAIL 512
 
 enum snapshot_state { SNAPSHOT_DIRECTORY, SNAPSHOT_PREPARING, SNAPSHOT_RUNS, SNAPSHOT_PUBLISHING };
 
@@ -57,11 +73,16 @@ struct snapshot {
         uint64_t window_start;
         struct proto_directory_done directory_done;
 
-        struct member *members; /* in the order of their offsets */
+        struct shelf *shelf;
+        struct member *members; /* once all are there: in the order of their offsets */
         size_t n_members, n_staged, n_rejected;
-        uint64_t wanted_bytes, plain_bytes;
-        size_t n_wanted, next; /* next: where the next run begins to look */
-        bool progress;         /* something was staged by this attempt */
+        uint64_t wanted_bytes;             /* in the archive */
+        uint64_t wanted_size;              /* unpacked: of the encrypted members */
+        uint64_t staged_size, plain_bytes; /* of the staged ones, before and after decryption */
+        uint64_t linked_bytes;             /* of plain_bytes */
+        uint32_t staged_checks;            /* of any of them */
+        size_t n_wanted, next;             /* next: where the next run begins to look */
+        bool progress;                     /* something was staged by this attempt */
 
         struct snapshot_dir *dir;
         struct run *runs;
@@ -89,19 +110,43 @@ void snapshot_fail(struct snapshot *s, enum cause cause, const char *detail);
 /* Ends the job, whose end is recorded already: s is freed. */
 void snapshot_finish(struct snapshot *s);
 
+/* snapshot_facts.c. Only the loop adds and puts. When that cannot be done czard pauses, and s->cause says
+ * that this attempt is to fail. */
+int snapshot_facts_add(
+        struct snapshot *s, const struct proto_entry *entry, struct member *m, struct error *e);
+/* The caller frees it; NULL and e: it cannot be had. */
+struct facts *snapshot_facts(const struct snapshot *s, const struct member *m, struct error *e);
+/* All but the name. */
+int snapshot_facts_put(struct snapshot *s, const struct member *m, const struct facts *f, struct error *e);
+/* Why it was rejected. Puts f too. */
+void snapshot_detail_put(struct snapshot *s, const struct member *m, struct facts *f, const char *detail);
+/* "" when there is none. */
+int snapshot_detail(
+        const struct snapshot *s, const struct facts *f, char ret[SNAPSHOT_DETAIL], struct error *e);
+/* As czard-decrypt is told of it; its name is that of f. */
+struct proto_entry snapshot_entry(const struct member *m, const struct facts *f);
+/* What its name says, as package_parse_member() has it. */
+int snapshot_parse(
+        const struct snapshot *s, const struct facts *f, struct package_member *ret, struct error *e);
+
 /* snapshot_members.c */
-/* Adds a page of the archive's directory, in the order of offsets. 0 or -errno: the worker broke its word
- * (more than max_members, another order), or there is no memory. */
+/* Adds a page of the archive's directory, in any order. 0 or -errno: the worker broke its word (more than
+ * max_members), there is no memory, or our state cannot be written. */
 int snapshot_take_entries(struct snapshot *s, const struct proto_entries *page, struct error *e);
-/* All entries are there: each becomes WANTED, IGNORED or REJECTED, and the sums for the progress are made. 0
- * or -errno. */
+/* All entries are there: puts them in order. 0, or -errno: they do not fit into the archive. */
+int snapshot_place_members(struct snapshot *s, struct error *e);
+/* Each becomes WANTED, IGNORED or REJECTED, and the sums for the progress are made. 0 or -errno. */
 int snapshot_classify(struct snapshot *s, struct error *e);
-/* Adds the courses that it has, failed exports left out; doubles are possible. 0 or -ENOMEM. */
+/* Adds the courses that it has, failed exports left out; doubles are possible. 0 or -errno. */
 int snapshot_courses(const struct snapshot *s, struct strv *ret);
 /* REJECTED, in the ledger and in the journal. */
-void snapshot_reject_member(struct snapshot *s, struct member *m, enum cause cause, const char *detail);
-/* Its row in the ledger, as it is now. */
-void snapshot_save_member(struct snapshot *s, struct member *m);
+void snapshot_reject_member(
+        struct snapshot *s, struct member *m, struct facts *f, enum cause cause, const char *detail);
+/* It is there, with the hash of f: counts it. */
+void snapshot_count_staged(struct snapshot *s, struct member *m, const struct facts *f);
+/* Its row in the ledger, as it is now; it is left in *ret when that is not NULL. */
+void snapshot_save_member(
+        struct snapshot *s, const struct member *m, const struct facts *f, struct ledger_member *ret);
 void snapshot_members_free(struct snapshot *s);
 
 /* snapshot_known.c */

@@ -7,72 +7,108 @@
 
 #include "cleanup.h"
 #include "digest.h"
+#include "lookup.h"
 #include "record.h"
 #include "room.h"
 #include "str.h"
 
 #define READ_SIZE (256 * 1024)
 
-static int by_name(const void *name, const void *member)
-{
-        const struct member *const *m = member;
-        return strcmp(name, (*m)->entry.name);
-}
-
-static int by_names(const void *a, const void *b)
-{
-        const struct member *const *x = a, *const *y = b;
-        return strcmp((*x)->entry.name, (*y)->entry.name);
-}
-
 struct known {
         struct snapshot *s;
-        struct member **v; /* wanted or ignored ones, by name */
-        size_t n;
+        struct lookup *names; /* of the wanted or ignored ones */
+        struct error *e;
 };
+
+/* The member of that row. 1, 0: there is none, or -errno. */
+static int find(struct known *k, const struct ledger_member *row, struct member **ret_m, struct facts **ret_f)
+{
+        struct snapshot *s = k->s;
+        struct package_member parsed;
+        size_t n;
+        const struct lookup_entry *v = lookup_find(k->names, row->name, &n);
+        for (size_t i = 0; i < n; i++) {
+                struct member *m = &s->members[v[i].number];
+                _cleanup_free_ struct facts *f = snapshot_facts(s, m, k->e);
+                if (!f)
+                        return -EIO;
+                if (!streq(f->name, row->name))
+                        continue;
+                if (snapshot_parse(s, f, &parsed, NULL) < 0 || !streq(row->path, parsed.path))
+                        return 0;
+                *ret_m = m;
+                *ret_f = take_ptr(&f);
+                return 1;
+        }
+        return 0;
+}
 
 static int on_known(struct ledger_member *row, void *arg)
 {
         struct known *k = arg;
         const struct ledger_object *o = &k->s->job.o;
-        struct member **found = bsearch(row->name, k->v, k->n, sizeof(*k->v), by_name);
-        if (!found || row->state != OBJECT_PUBLISHED || !row->has_sha256 || !streq(row->path, (*found)->path))
+        struct member *m = NULL;
+        _cleanup_free_ struct facts *f = NULL;
+        if (row->state != OBJECT_PUBLISHED || !row->has_sha256)
                 return 0;
-        struct member *m = *found;
+        int r = find(k, row, &m, &f);
+        if (r <= 0)
+                return r;
         if (m->step == MEMBER_IGNORED) {
                 if (!streq(o->staged_etag, o->etag))
                         return 0;
                 m->filtered = true; /* narrowing a filter deletes nothing */
         }
+        memcpy(f->sha256, row->sha256, sizeof(f->sha256));
+        f->plain_size = row->plain_size;
+        f->checks = row->checks;
         m->has_sha256 = true;
-        memcpy(m->sha256, row->sha256, sizeof(m->sha256));
-        m->plain_size = row->plain_size;
-        m->checks = row->checks;
+        return snapshot_facts_put(k->s, m, f, k->e);
+}
+
+static bool may_be_known(const struct member *m)
+{
+        return m->named && m->step != MEMBER_REJECTED;
+}
+
+static int look_up_names(struct snapshot *s, struct lookup *l, struct error *e)
+{
+        for (size_t i = 0; i < s->n_members; i++) {
+                if (!may_be_known(&s->members[i]))
+                        continue;
+                _cleanup_free_ struct facts *f = snapshot_facts(s, &s->members[i], e);
+                if (!f)
+                        return -EIO;
+                lookup_add(l, f->name, i);
+        }
+        lookup_sort(l);
         return 0;
 }
 
 static int read_known(struct snapshot *s, struct error *e)
 {
-        _cleanup_free_ struct member **v = calloc(s->n_members + 1, sizeof(struct member *));
-        struct known known = {.s = s, .v = v};
-        if (!v)
-                return error_set(e, CAUSE_LIMIT, ENOMEM, "out of memory for its members");
+        struct known known = {.s = s, .e = e};
+        size_t n = 0;
         for (size_t i = 0; i < s->n_members; i++)
-                if (s->members[i].path && s->members[i].step != MEMBER_REJECTED)
-                        v[known.n++] = &s->members[i];
-        qsort(v, known.n, sizeof(*v), by_names);
-        return ledger_members(s->job.d->ledger, s->job.o.id, on_known, &known, e);
+                n += may_be_known(&s->members[i]);
+        if (lookup_new(n, &known.names) < 0)
+                return error_set(e, CAUSE_LIMIT, ENOMEM, "out of memory for its members");
+        int r = look_up_names(s, known.names, e);
+        if (r >= 0)
+                r = ledger_members(s->job.d->ledger, s->job.o.id, on_known, &known, e);
+        lookup_free(known.names);
+        return r;
 }
 
-static bool has_hash(const struct snapshot *s, const char *path, const struct member *m,
-        struct digest *digest, void *buffer)
+static bool has_hash(const struct snapshot *s, const char *path, const struct facts *f, struct digest *digest,
+        void *buffer)
 {
         uint8_t sum[DIGEST_MAX];
         uint64_t size;
         int64_t mtime;
         bool is_dir;
         if (staging_stat(s->job.d->staging, path, &size, &mtime, &is_dir) < 0 ||
-                size != (uint64_t)m->plain_size)
+                size != (uint64_t)f->plain_size)
                 return false;
         _cleanup_close_ int fd = staging_open_file(s->job.d->staging, path);
         if (fd < 0)
@@ -81,25 +117,42 @@ static bool has_hash(const struct snapshot *s, const char *path, const struct me
         while ((n = read(fd, buffer, READ_SIZE)) > 0)
                 digest_update(digest, buffer, (size_t)n);
         digest_final(digest, sum);
-        return n == 0 && memcmp(sum, m->sha256, SHA256_SIZE) == 0;
+        return n == 0 && memcmp(sum, f->sha256, SHA256_SIZE) == 0;
 }
 
 /* A member counts as there when its file, in the partial folder or in the published one of the same archive,
  * still has the hash of the ledger: sizes alone do not tell what a power loss left. And when it is of the
  * group and mode that files are to have now. */
 static bool is_there(
-        struct snapshot *s, const struct member *m, const char *partial, struct digest *digest, void *buffer)
+        struct snapshot *s, const struct facts *f, const char *partial, struct digest *digest, void *buffer)
 {
         const struct ledger_object *o = &s->job.o;
-        _cleanup_free_ char *in_partial = str_printf("%s/%s", partial, m->path);
-        _cleanup_free_ char *published = str_printf("%s/%s", o->path, m->path);
+        uint64_t size = (uint64_t)f->plain_size;
+        struct package_member parsed;
+        if (snapshot_parse(s, f, &parsed, NULL) < 0)
+                return false;
+        _cleanup_free_ char *in_partial = str_printf("%s/%s", partial, parsed.path);
+        _cleanup_free_ char *published = str_printf("%s/%s", o->path, parsed.path);
         if (!in_partial || !published)
                 return false;
-        if (snapshot_has(s->dir, m->path, (uint64_t)m->plain_size) &&
-                has_hash(s, in_partial, m, digest, buffer))
+        if (snapshot_has(s->dir, parsed.path, size) && has_hash(s, in_partial, f, digest, buffer))
                 return true;
-        return streq(o->staged_etag, o->etag) && has_hash(s, published, m, digest, buffer) &&
-               snapshot_add_link(s->dir, m->path, published, (uint64_t)m->plain_size, NULL) >= 0;
+        return streq(o->staged_etag, o->etag) && has_hash(s, published, f, digest, buffer) &&
+               snapshot_add_link(s->dir, parsed.path, published, size, NULL) >= 0;
+}
+
+static void take_over(
+        struct snapshot *s, struct member *m, const char *partial, struct digest *digest, void *buffer)
+{
+        _cleanup_free_ struct facts *f = snapshot_facts(s, m, NULL);
+        if (!f || !is_there(s, f, partial, digest, buffer))
+                return;
+        snapshot_count_staged(s, m, f);
+        if (m->filtered)
+                return;
+        s->n_wanted--;
+        s->wanted_bytes -= m->place.extent;
+        s->wanted_size -= f->size;
 }
 
 static void prepare_in_thread(uv_work_t *work)
@@ -110,26 +163,14 @@ static void prepare_in_thread(uv_work_t *work)
                 str_printf("%.*s.%s.partial", (int)(slash + 1 - path), path, slash + 1);
         _cleanup_free_ void *buffer = malloc(READ_SIZE);
         struct digest *digest = NULL;
-        if (partial && buffer && digest_new(DIGEST_SHA256, &digest) >= 0)
-                for (size_t i = 0; i < s->n_members && !s->cancelled; i++)
-                        if (s->members[i].has_sha256 && is_there(s, &s->members[i], partial, digest, buffer))
-                                s->members[i].step = MEMBER_STAGED;
-        digest_free(digest);
-}
-
-static void take_over(struct snapshot *s, struct member *m)
-{
-        if (m->step != MEMBER_STAGED) {
-                m->has_sha256 = false;
-                m->plain_size = -1;
-                return;
+        bool can = partial && buffer && digest_new(DIGEST_SHA256, &digest) >= 0;
+        for (size_t i = 0; i < s->n_members; i++) {
+                struct member *m = &s->members[i];
+                if (m->has_sha256 && can && !s->cancelled)
+                        take_over(s, m, partial, digest, buffer);
+                m->has_sha256 = m->step == MEMBER_STAGED;
         }
-        s->n_staged++;
-        s->plain_bytes += (uint64_t)m->plain_size;
-        if (m->filtered)
-                return;
-        s->n_wanted--;
-        s->wanted_bytes -= m->entry.extent;
+        digest_free(digest);
 }
 
 static void on_prepared(uv_work_t *work, int status)
@@ -141,11 +182,6 @@ static void on_prepared(uv_work_t *work, int status)
                 record_failed(s->job.d, &s->job.o, CAUSE_CANCELLED, "stopped", 0);
                 snapshot_finish(s);
                 return;
-        }
-        for (size_t i = 0; i < s->n_members; i++) {
-                struct member *m = &s->members[i];
-                if (m->has_sha256)
-                        take_over(s, m);
         }
         if (!room_for(s)) {
                 snapshot_finish(s);

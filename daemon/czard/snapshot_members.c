@@ -3,9 +3,9 @@
  * unsafe name, a link, two names that would be one file. Then snapshot_known.c. */
 #include <errno.h>
 #include <stdlib.h>
-#include <strings.h>
 
 #include "cleanup.h"
+#include "lookup.h"
 #include "record.h"
 #include "snapshot.h"
 #include "str.h"
@@ -27,16 +27,21 @@ int snapshot_take_entries(struct snapshot *s, const struct proto_entries *page, 
         s->members = v;
         for (size_t i = 0; i < page->n; i++) {
                 struct member *m = &v[s->n_members];
-                *m = (struct member){.entry = page->entries[i], .plain_size = -1};
-                if (s->n_members > 0 && m->entry.offset < v[s->n_members - 1].entry.offset)
-                        return error_set(
-                                e, CAUSE_HELPER, EPROTO, "czard-decrypt told its members out of order");
-                m->entry.name = strdup(page->entries[i].name);
-                if (!m->entry.name)
-                        return error_set(e, CAUSE_LIMIT, ENOMEM, "out of memory for its members");
+                struct archive_entry entry = {
+                        .name = page->entries[i].name, .packed = page->entries[i].packed};
+                *m = (struct member){
+                        .place = {.offset = page->entries[i].offset, .extent = archive_least(&entry)}};
+                int r = snapshot_facts_add(s, &page->entries[i], m, e);
+                if (r < 0)
+                        return r;
                 s->n_members++;
         }
         return 0;
+}
+
+int snapshot_place_members(struct snapshot *s, struct error *e)
+{
+        return archive_divide(s->members, s->n_members, sizeof(*s->members), s->directory_done.offset, e);
 }
 
 int snapshot_courses(const struct snapshot *s, struct strv *ret)
@@ -45,11 +50,12 @@ int snapshot_courses(const struct snapshot *s, struct strv *ret)
         char last[sizeof(parsed.course)] = "";
         int r = 0;
         for (size_t i = 0; r >= 0 && i < s->n_members; i++) {
-                if (package_parse_member(*s->top ? s->top : NULL, s->members[i].entry.name, s->max_name,
-                            &parsed, NULL) < 0)
-                        continue;
+                _cleanup_free_ struct facts *f = snapshot_facts(s, &s->members[i], NULL);
+                if (!f)
+                        return -EIO;
                 /* neighbours mostly are of one course */
-                if (!*parsed.course || parsed.failed || streq(parsed.course, last))
+                if (snapshot_parse(s, f, &parsed, NULL) < 0 || !*parsed.course || parsed.failed ||
+                        streq(parsed.course, last))
                         continue;
                 snprintf(last, sizeof(last), "%s", parsed.course);
                 r = strv_add(ret, parsed.course);
@@ -57,7 +63,8 @@ int snapshot_courses(const struct snapshot *s, struct strv *ret)
         return r;
 }
 
-void snapshot_save_member(struct snapshot *s, struct member *m)
+void snapshot_save_member(
+        struct snapshot *s, const struct member *m, const struct facts *f, struct ledger_member *ret)
 {
         static const enum object_state states[] = {[MEMBER_WANTED] = OBJECT_NEW,
                 [MEMBER_TAKEN] = OBJECT_NEW,
@@ -68,45 +75,57 @@ void snapshot_save_member(struct snapshot *s, struct member *m)
         struct ledger_member row = {.object_id = s->job.o.id,
                 .failed = m->failed_at_source,
                 .state = states[m->step],
-                .size = m->entry.size,
-                .plain_size = m->plain_size,
+                .size = f->size,
+                .plain_size = m->has_sha256 ? f->plain_size : -1,
                 .has_sha256 = m->has_sha256,
-                .checks = m->checks,
+                .checks = f->checks,
                 .cause = m->cause,
                 .attempts = m->tries};
         struct package_member parsed;
         struct error e = {};
-        str_visible(m->entry.name, row.name, sizeof(row.name));
-        if (m->path && package_parse_member(
-                               *s->top ? s->top : NULL, m->entry.name, s->max_name, &parsed, NULL) >= 0) {
+        str_visible(f->name, row.name, sizeof(row.name));
+        if (m->named && snapshot_parse(s, f, &parsed, NULL) >= 0) {
+                snprintf(row.path, sizeof(row.path), "%s", parsed.path);
                 snprintf(row.course, sizeof(row.course), "%s", parsed.course);
                 snprintf(row.table, sizeof(row.table), "%s", parsed.table);
         }
-        snprintf(row.path, sizeof(row.path), "%s", m->path ? m->path : "");
-        snprintf(row.detail, sizeof(row.detail), "%s", m->detail ? m->detail : "");
-        memcpy(row.sha256, m->sha256, sizeof(row.sha256));
+        memcpy(row.sha256, f->sha256, sizeof(row.sha256));
         record_open(d);
-        if (ledger_member_save(d->ledger, &row, &e) < 0)
+        if (snapshot_detail(s, f, row.detail, &e) < 0)
+                record_trouble(d, &e);
+        else if (ledger_member_save(d->ledger, &row, &e) < 0)
                 pause_enter(d, PAUSE_STATE, e.cause, e.text);
+        if (ret)
+                *ret = row;
 }
 
-void snapshot_reject_member(struct snapshot *s, struct member *m, enum cause cause, const char *detail)
+void snapshot_reject_member(
+        struct snapshot *s, struct member *m, struct facts *f, enum cause cause, const char *detail)
 {
         struct director *d = s->job.d;
         char name[512];
         m->step = MEMBER_REJECTED;
         m->cause = cause;
-        free(m->detail);
-        m->detail = strdup(detail);
+        snapshot_detail_put(s, m, f, detail);
         s->n_rejected++;
         director_status(d, STATUS_INCOMPLETE);
-        snapshot_save_member(s, m);
-        struct journal_fields f = object_fields(&s->job.o);
-        f.member = str_visible(m->entry.name, name, sizeof(name));
-        f.cause = cause;
-        f.attempt = m->tries;
-        journal_event(EVENT_REJECTED, &f, "member %s of %s rejected: %s (%s); %s", name, s->job.o.key,
+        snapshot_save_member(s, m, f, NULL);
+        struct journal_fields fields = object_fields(&s->job.o);
+        fields.member = str_visible(f->name, name, sizeof(name));
+        fields.cause = cause;
+        fields.attempt = m->tries;
+        journal_event(EVENT_REJECTED, &fields, "member %s of %s rejected: %s (%s); %s", name, s->job.o.key,
                 cause_name(cause), detail, cause_advice(cause));
+}
+
+void snapshot_count_staged(struct snapshot *s, struct member *m, const struct facts *f)
+{
+        m->step = MEMBER_STAGED;
+        s->n_staged++;
+        s->staged_size += f->size;
+        s->plain_bytes += (uint64_t)f->plain_size;
+        s->linked_bytes += m->linked ? (uint64_t)f->plain_size : 0;
+        s->staged_checks |= f->checks;
 }
 
 /* --- classification --- */
@@ -128,85 +147,159 @@ static const char *course_of(const struct package_member *m)
         return !*m->course && first && strchr(first + 1, '-') ? m->table : m->course;
 }
 
-static void classify(struct snapshot *s, const struct config_package *p, struct member *m)
+static void classify(struct snapshot *s, const struct config_package *p, struct member *m, struct facts *f)
 {
         struct package_member parsed;
         struct error e = {};
-        unsigned type = S_TYPE(m->entry.mode);
-        int r = package_parse_member(*s->top ? s->top : NULL, m->entry.name, s->max_name, &parsed, &e);
+        unsigned type = S_TYPE(f->mode);
+        int r = snapshot_parse(s, f, &parsed, &e);
         m->step = MEMBER_IGNORED;
         if (r == -EISDIR)
                 return;
         if (r < 0) {
-                snapshot_reject_member(s, m, e.cause, e.text);
+                snapshot_reject_member(s, m, f, e.cause, e.text);
                 return;
         }
         if (depth_of(parsed.path) > MEMBER_DEPTH) {
-                snapshot_reject_member(s, m, CAUSE_LIMIT, "it lies too many folders deep");
+                snapshot_reject_member(s, m, f, CAUSE_LIMIT, "it lies too many folders deep");
                 return;
         }
         if (type != 0 && type != S_REGULAR) {
-                snapshot_reject_member(s, m, CAUSE_UNSAFE_NAME, "not a regular file but a link or device");
+                snapshot_reject_member(s, m, f, CAUSE_UNSAFE_NAME, "not a regular file but a link or device");
                 return;
         }
-        m->path = strdup(parsed.path);
+        m->named = true;
+        m->deep = strchr(parsed.path, '/') != NULL;
         m->failed_at_source = parsed.failed;
-        bool wanted = s->job.o.category != CATEGORY_DATABASE ||
-                      (config_wants_course(p, course_of(&parsed)) && config_wants_table(p, parsed.table));
-        if (!m->path)
-                snapshot_reject_member(s, m, CAUSE_LIMIT, "out of memory");
-        else if (wanted)
+        if (s->job.o.category != CATEGORY_DATABASE ||
+                (config_wants_course(p, course_of(&parsed)) && config_wants_table(p, parsed.table)))
                 m->step = MEMBER_WANTED;
 }
 
-static int by_folded_path(const void *a, const void *b)
+/* --- names in each other's way --- */
+
+/* The path of a member that has one, upper and lower case made one. */
+static int folded_path(
+        const struct snapshot *s, const struct member *m, struct package_member *ret, struct error *e)
 {
-        const struct member *const *x = a, *const *y = b;
-        return strcasecmp((*x)->path, (*y)->path);
+        _cleanup_free_ struct facts *f = snapshot_facts(s, m, e);
+        int r = f ? snapshot_parse(s, f, ret, e) : -EIO;
+        for (char *p = ret->path; r >= 0 && *p; p++)
+                if (*p >= 'A' && *p <= 'Z')
+                        *p = (char)(*p - 'A' + 'a');
+        return r;
 }
 
-static int by_folded_name(const void *path, const void *member)
+static int look_up_paths(const struct snapshot *s, struct lookup **ret, struct error *e)
 {
-        const struct member *const *m = member;
-        return strcasecmp(path, (*m)->path);
-}
-
-/* A file where other members have a folder gives way to them. */
-static void refuse_file_for_folder(struct snapshot *s, const struct member *m, struct member **v, size_t n)
-{
-        char folder[sizeof(((struct package_member *)0)->path)];
-        for (const char *p = m->path; (p = strchr(p, '/')); p++) {
-                snprintf(folder, sizeof(folder), "%.*s", (int)(p - m->path), m->path);
-                struct member **file = bsearch(folder, v, n, sizeof(*v), by_folded_name);
-                if (file && (*file)->step == MEMBER_WANTED)
-                        snapshot_reject_member(
-                                s, *file, CAUSE_UNSAFE_NAME, "its name is a folder to other members");
+        struct package_member parsed;
+        size_t n = 0;
+        int r = 0;
+        for (size_t i = 0; i < s->n_members; i++)
+                n += s->members[i].named;
+        if (lookup_new(n, ret) < 0)
+                return error_set(e, CAUSE_LIMIT, ENOMEM, "out of memory for its members");
+        for (size_t i = 0; r >= 0 && i < s->n_members; i++) {
+                if (!s->members[i].named)
+                        continue;
+                r = folded_path(s, &s->members[i], &parsed, e);
+                if (r >= 0)
+                        lookup_add(*ret, parsed.path, i);
         }
+        lookup_sort(*ret);
+        return r;
+}
+
+/* Marks those of one hash that have one path. */
+static int mark_twins(struct snapshot *s, const struct lookup_entry *v, size_t n, struct error *e)
+{
+        struct package_member one, other;
+        for (size_t i = 0; i + 1 < n; i++) {
+                struct member *m = &s->members[v[i].number];
+                if (m->twin)
+                        continue;
+                int r = folded_path(s, m, &one, e);
+                for (size_t k = i + 1; r >= 0 && k < n; k++) {
+                        struct member *twin = &s->members[v[k].number];
+                        r = folded_path(s, twin, &other, e);
+                        if (r >= 0 && streq(one.path, other.path))
+                                m->twin = twin->twin = true;
+                }
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int refuse(struct snapshot *s, struct member *m, const char *why, struct error *e)
+{
+        _cleanup_free_ struct facts *f = m->step == MEMBER_WANTED ? snapshot_facts(s, m, e) : NULL;
+        if (f) {
+                snapshot_reject_member(s, m, f, CAUSE_UNSAFE_NAME, why);
+                s->wanted_size -= f->size;
+        }
+        return f || m->step != MEMBER_WANTED ? 0 : -EIO;
 }
 
 /* Members whose paths are one on a disk that folds case, or are one outright, are all refused: none is more
  * right than the other. */
+static int refuse_twins(struct snapshot *s, const struct lookup *l, struct error *e)
+{
+        size_t at = 0, n;
+        int r = 0;
+        for (const struct lookup_entry *v; r >= 0 && (v = lookup_group(l, &at, &n));)
+                r = mark_twins(s, v, n, e);
+        for (size_t i = 0; r >= 0 && i < s->n_members; i++)
+                if (s->members[i].twin)
+                        r = refuse(s, &s->members[i],
+                                "another member has the same name, or differs only in case", e);
+        return r;
+}
+
+/* A file where other members have that folder gives way to them. */
+static int refuse_file(struct snapshot *s, struct lookup *l, const char *folder, struct error *e)
+{
+        struct package_member other;
+        size_t n;
+        const struct lookup_entry *v = lookup_find(l, folder, &n);
+        for (size_t i = 0; i < n; i++) {
+                struct member *file = &s->members[v[i].number];
+                int r = folded_path(s, file, &other, e);
+                if (r >= 0 && streq(other.path, folder))
+                        r = refuse(s, file, "its name is a folder to other members", e);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int refuse_files_for_folders(struct snapshot *s, struct lookup *l, struct error *e)
+{
+        struct package_member parsed;
+        for (size_t i = 0; i < s->n_members; i++) {
+                if (!s->members[i].deep)
+                        continue;
+                int r = folded_path(s, &s->members[i], &parsed, e);
+                for (char *p = parsed.path; r >= 0 && (p = strchr(p, '/')); *p++ = '/') {
+                        *p = 0;
+                        r = refuse_file(s, l, parsed.path, e);
+                }
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 static int refuse_collisions(struct snapshot *s, struct error *e)
 {
-        _cleanup_free_ struct member **v = calloc(s->n_members + 1, sizeof(struct member *));
-        size_t n = 0;
-        if (!v)
-                return error_set(e, CAUSE_LIMIT, ENOMEM, "out of memory for its members");
-        for (size_t i = 0; i < s->n_members; i++)
-                if (s->members[i].path)
-                        v[n++] = &s->members[i];
-        qsort(v, n, sizeof(*v), by_folded_path);
-        for (size_t i = 0, end; i < n; i = end) {
-                for (end = i + 1; end < n && by_folded_path(&v[i], &v[end]) == 0;)
-                        end++;
-                for (size_t k = i; end > i + 1 && k < end; k++)
-                        if (v[k]->step == MEMBER_WANTED)
-                                snapshot_reject_member(s, v[k], CAUSE_UNSAFE_NAME,
-                                        "another member has the same name, or differs only in case");
-        }
-        for (size_t i = 0; i < n; i++)
-                refuse_file_for_folder(s, v[i], v, n);
-        return 0;
+        struct lookup *l = NULL;
+        int r = look_up_paths(s, &l, e);
+        if (r >= 0)
+                r = refuse_twins(s, l, e);
+        if (r >= 0)
+                r = refuse_files_for_folders(s, l, e);
+        lookup_free(l);
+        return r;
 }
 
 int snapshot_classify(struct snapshot *s, struct error *e)
@@ -216,8 +309,13 @@ int snapshot_classify(struct snapshot *s, struct error *e)
                 return error_set(e, CAUSE_CANCELLED, ECANCELED, "its package section is gone");
         bool empty = true;
         for (size_t i = 0; i < s->n_members; i++) {
-                classify(s, p, &s->members[i]);
-                empty &= s->members[i].step == MEMBER_IGNORED && !s->members[i].path; /* a folder */
+                struct member *m = &s->members[i];
+                _cleanup_free_ struct facts *f = snapshot_facts(s, m, e);
+                if (!f)
+                        return -EIO;
+                classify(s, p, m, f);
+                empty &= m->step == MEMBER_IGNORED && !m->named; /* a folder */
+                s->wanted_size += m->step == MEMBER_WANTED ? f->size : 0;
         }
         if (empty)
                 return error_set(e, CAUSE_BAD_ZIP, ENODATA, "it has no members");
@@ -228,7 +326,7 @@ int snapshot_classify(struct snapshot *s, struct error *e)
                 const struct member *m = &s->members[i];
                 if (m->step == MEMBER_WANTED) {
                         s->n_wanted++;
-                        s->wanted_bytes += m->entry.extent;
+                        s->wanted_bytes += m->place.extent;
                 }
         }
         return 0;
@@ -236,17 +334,8 @@ int snapshot_classify(struct snapshot *s, struct error *e)
 
 void snapshot_members_free(struct snapshot *s)
 {
-        for (size_t i = 0; i < s->n_members; i++) {
-                struct member *m = &s->members[i];
-                union {
-                        const char *in;
-                        char *out;
-                } name = {.in = m->entry.name};
-                free(name.out);
-                free(m->path);
-                free(m->detail);
-        }
         free(s->members);
         s->members = NULL;
         s->n_members = 0;
+        s->shelf = shelf_free(s->shelf);
 }

@@ -17,12 +17,16 @@ static int get_sum(void *arg, size_t i, struct snapshot_sum *ret, struct error *
 {
         const struct snapshot *s = arg;
         const struct member *m = &s->members[i];
-        (void)e;
+        struct package_member parsed;
         ret->staged = m->step == MEMBER_STAGED;
         if (!ret->staged && m->step != MEMBER_REJECTED)
                 return 0;
-        strbuf_add(&ret->name, ret->staged ? m->path : m->entry.name);
-        memcpy(ret->sha256, m->sha256, sizeof(ret->sha256));
+        _cleanup_free_ struct facts *f = snapshot_facts(s, m, e);
+        int r = !f ? -EIO : ret->staged ? snapshot_parse(s, f, &parsed, e) : 0;
+        if (r < 0)
+                return r;
+        strbuf_add(&ret->name, ret->staged ? parsed.path : f->name);
+        memcpy(ret->sha256, f->sha256, sizeof(ret->sha256));
         ret->cause = cause_name(m->cause);
         return 1;
 }
@@ -36,6 +40,51 @@ static void publish_in_thread(uv_work_t *work)
                 staging_remove(s->job.d->staging, s->old_path, &s->remove_error);
 }
 
+static void say_member(
+        const struct snapshot *s, const char *name, const struct ledger_member *row, bool linked)
+{
+        char hex[SHA256_HEX];
+        uint64_t plain = (uint64_t)row->plain_size;
+        struct journal_fields f = object_fields(&s->job.o);
+        hex_encode(row->sha256, sizeof(row->sha256), hex);
+        f.priority = LOG_DEBUG;
+        f.member = name;
+        f.path = row->path;
+        f.plain_size = &plain;
+        f.sha256 = hex;
+        journal_event(EVENT_PUBLISHED, &f, "published %s/%s%s", s->job.o.path, row->path,
+                linked ? ", which shares its storage" : "");
+}
+
+/* edX's export of that table failed: worth a warning, not a failure. */
+static void say_failed_at_source(const struct snapshot *s, const char *name, const struct ledger_member *row)
+{
+        struct journal_fields f = object_fields(&s->job.o);
+        f.member = name;
+        f.course = *row->course ? row->course : NULL;
+        f.table = *row->table ? row->table : NULL;
+        journal_event(EVENT_MEMBER_FAILED, &f,
+                "edX could not export table %s of %s for %s; the member holds its error text", row->table,
+                row->course, s->job.o.date);
+}
+
+/* Its row, its line in the audit, and what is to be said of it. */
+static int record_one(struct snapshot *s, const struct member *m, struct error *e)
+{
+        struct ledger_member row;
+        _cleanup_free_ struct facts *f = snapshot_facts(s, m, e);
+        if (!f)
+                return -EIO;
+        snapshot_save_member(s, m, f, &row);
+        if (m->step == MEMBER_STAGED || m->step == MEMBER_REJECTED)
+                record_member(s->job.d, &s->job.o, &row);
+        if (m->step == MEMBER_STAGED)
+                say_member(s, f->name, &row, m->linked);
+        if (m->step == MEMBER_STAGED && m->failed_at_source)
+                say_failed_at_source(s, f->name, &row);
+        return 0;
+}
+
 /* The rows are written anew: members of a replaced archive that this one does not have must go. */
 static void record_members(struct snapshot *s)
 {
@@ -45,68 +94,13 @@ static void record_members(struct snapshot *s)
         if (ledger_members_delete(d->ledger, s->job.o.id, &e) < 0)
                 pause_enter(d, PAUSE_STATE, e.cause, e.text);
         for (size_t i = 0; i < s->n_members; i++) {
-                struct member *m = &s->members[i];
-                if (m->step == MEMBER_IGNORED && !m->path)
+                const struct member *m = &s->members[i];
+                if (m->step == MEMBER_IGNORED && !m->named)
                         continue; /* a folder */
-                snapshot_save_member(s, m);
-        }
-}
-
-static void say_member(const struct snapshot *s, const struct member *m)
-{
-        char hex[SHA256_HEX];
-        uint64_t plain = (uint64_t)m->plain_size;
-        struct journal_fields f = object_fields(&s->job.o);
-        hex_encode(m->sha256, sizeof(m->sha256), hex);
-        f.priority = LOG_DEBUG;
-        f.member = m->entry.name;
-        f.path = m->path;
-        f.plain_size = &plain;
-        f.sha256 = hex;
-        journal_event(EVENT_PUBLISHED, &f, "published %s/%s%s", s->job.o.path, m->path,
-                m->linked ? ", which shares its storage" : "");
-}
-
-static void audit_members(struct snapshot *s)
-{
-        for (size_t i = 0; i < s->n_members; i++) {
-                const struct member *m = &s->members[i];
-                if (m->step != MEMBER_STAGED && m->step != MEMBER_REJECTED)
-                        continue;
-                char name[1025];
-                struct ledger_member row = {
-                        .state = m->step == MEMBER_STAGED ? OBJECT_PUBLISHED : OBJECT_REJECTED,
-                        .plain_size = m->plain_size,
-                        .has_sha256 = m->has_sha256,
-                        .size = m->entry.size,
-                        .checks = m->checks,
-                        .cause = m->cause};
-                snprintf(row.name, sizeof(row.name), "%s", str_visible(m->entry.name, name, sizeof(name)));
-                snprintf(row.path, sizeof(row.path), "%s", m->path ? m->path : "");
-                memcpy(row.sha256, m->sha256, sizeof(row.sha256));
-                record_member(s->job.d, &s->job.o, &row);
-                if (m->step == MEMBER_STAGED)
-                        say_member(s, m);
-        }
-}
-
-/* edX's export of that table failed: worth a warning, not a failure. */
-static void say_failed_at_source(struct snapshot *s)
-{
-        for (size_t i = 0; i < s->n_members; i++) {
-                const struct member *m = &s->members[i];
-                struct package_member parsed;
-                if (m->step != MEMBER_STAGED || !m->failed_at_source ||
-                        package_parse_member(
-                                *s->top ? s->top : NULL, m->entry.name, s->max_name, &parsed, NULL) < 0)
-                        continue;
-                struct journal_fields f = object_fields(&s->job.o);
-                f.member = m->entry.name;
-                f.course = *parsed.course ? parsed.course : NULL;
-                f.table = *parsed.table ? parsed.table : NULL;
-                journal_event(EVENT_MEMBER_FAILED, &f,
-                        "edX could not export table %s of %s for %s; the member holds its error text",
-                        parsed.table, parsed.course, s->job.o.date);
+                if (record_one(s, m, &e) < 0) {
+                        record_trouble(d, &e);
+                        return;
+                }
         }
 }
 
@@ -125,14 +119,9 @@ static void on_published(uv_work_t *work, int status)
                 leftover_note(d, s->old_path, &s->remove_error);
         o->plain_size = (int64_t)s->plain_bytes;
         o->has_sha256 = false;
-        o->checks |= CHECK_ZIP | CHECK_ONE_ETAG;
-        for (size_t i = 0; i < s->n_members; i++)
-                if (s->members[i].step == MEMBER_STAGED)
-                        o->checks |= s->members[i].checks;
+        o->checks |= CHECK_ZIP | CHECK_ONE_ETAG | s->staged_checks;
         record_members(s);
         room_learn(s);
-        audit_members(s);
-        say_failed_at_source(s);
         o->attempts = 0;
         int r = record_published(d, o, s->replaces, now_usec(CLOCK_MONOTONIC) - s->job.started_usec);
         if (record_flush(d->record) < 0 || r < 0) {

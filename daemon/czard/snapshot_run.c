@@ -17,6 +17,7 @@
 #define RUN_SHARE 4
 #define RUN_BYTES_LEAST (1 * MIB)
 #define RUN_BYTES_MOST (256 * MIB)
+#define RUN_MEMBERS_MOST 512 /* memory for a run is bounded, whatever the archive has */
 /* Unwanted bytes between two wanted members that are fetched rather than a request more: as long as they are
  * under 1 % of the run. */
 #define GAP_MOST (64 * KIB)
@@ -27,7 +28,8 @@
 
 struct taken {
         struct member *member;
-        int fd; /* the unnamed file */
+        struct facts *facts; /* from when it is sent until nothing is to be done with it */
+        int fd;              /* the unnamed file */
         bool judged;
         enum cause cause; /* a bad verdict, until the GET is known to be good */
         char *detail;
@@ -47,9 +49,13 @@ struct run {
 /* The rows of what was staged since. */
 static void save_staged(struct run *r)
 {
-        for (; r->saved < r->judged; r->saved++)
-                if (r->v[r->saved].member->step == MEMBER_STAGED)
-                        snapshot_save_member(r->s, r->v[r->saved].member);
+        for (; r->saved < r->judged; r->saved++) {
+                struct taken *t = &r->v[r->saved];
+                if (t->member->step != MEMBER_STAGED)
+                        continue;
+                snapshot_save_member(r->s, t->member, t->facts, NULL);
+                free(take_ptr(&t->facts));
+        }
         r->saved_usec = now_usec(CLOCK_MONOTONIC);
 }
 
@@ -65,6 +71,7 @@ static void run_free(struct run *r)
         r->s->n_runs--;
         for (size_t i = 0; i < r->n; i++) {
                 close_fd(r->v[i].fd);
+                free(r->v[i].facts);
                 free(r->v[i].detail);
         }
         free(r->v);
@@ -86,7 +93,10 @@ static int send_batch(struct run *r, struct error *e)
                 t->fd = staging_create(r->s->job.d->staging, e);
                 if (t->fd < 0)
                         return t->fd;
-                entries[m.members.n++] = t->member->entry;
+                t->facts = snapshot_facts(r->s, t->member, e);
+                if (!t->facts)
+                        return -EIO;
+                entries[m.members.n++] = snapshot_entry(t->member, t->facts);
                 m.fds[m.n_fds++] = t->fd;
         }
         int err = worker_send(r->flow.worker, &m);
@@ -122,37 +132,47 @@ static int on_granted(void *arg, struct error *e)
 
 /* --- verdicts --- */
 
+/* Gives it its name in the folder, or that of an equal file that is there already. */
+static int link_member(struct snapshot *s, struct taken *t, struct error *e)
+{
+        const struct facts *f = t->facts;
+        struct package_member parsed;
+        char same[1024];
+        int r = snapshot_parse(s, f, &parsed, e);
+        if (r < 0)
+                return r;
+        t->member->linked = s->deduplicate && f->plain_size > 0 &&
+                            ledger_find_plaintext(s->job.d->ledger, s->job.o.org, s->job.o.category,
+                                    f->sha256, f->plain_size, same, NULL) >= 0 &&
+                            snapshot_add_link(s->dir, parsed.path, same, (uint64_t)f->plain_size, NULL) >= 0;
+        return t->member->linked ? 0 : snapshot_add(s->dir, parsed.path, t->fd, e);
+}
+
 static void stage(struct run *r, struct taken *t, const struct proto_verdict *v)
 {
         struct snapshot *s = r->s;
-        struct director *d = s->job.d;
         struct member *m = t->member;
+        struct facts *f = t->facts;
         struct error e = {};
-        m->plain_size = (int64_t)v->plain_size;
-        m->checks = v->checks | CHECK_ONE_ETAG;
-        m->has_sha256 = true;
-        memcpy(m->sha256, v->sha256, sizeof(m->sha256));
+        f->plain_size = (int64_t)v->plain_size;
+        f->checks = v->checks | CHECK_ONE_ETAG;
+        memcpy(f->sha256, v->sha256, sizeof(f->sha256));
         if (*v->fingerprint)
                 snprintf(s->job.o.fingerprint, sizeof(s->job.o.fingerprint), "%s", v->fingerprint);
         if (v->warnings & WARN_KEY_EXPIRED)
-                record_key_expired(d, v->fingerprint);
-        char same[1024];
-        bool linked = s->deduplicate && m->plain_size > 0 &&
-                      ledger_find_plaintext(d->ledger, s->job.o.org, s->job.o.category, m->sha256,
-                              m->plain_size, same, NULL) >= 0 &&
-                      snapshot_add_link(s->dir, m->path, same, (uint64_t)m->plain_size, NULL) >= 0;
-        int err = linked ? 0 : snapshot_add(s->dir, m->path, t->fd, &e);
+                record_key_expired(s->job.d, v->fingerprint);
+        int err = link_member(s, t, &e);
+        if (err >= 0)
+                err = snapshot_facts_put(s, m, f, &e);
         /* Names of members that are in each other's way were refused before: this is somebody else's file. */
         if (err < 0) {
                 t->cause = e.cause;
                 t->detail = strdup(e.text);
                 return;
         }
-        m->step = MEMBER_STAGED;
+        m->has_sha256 = true;
         m->cause = CAUSE_NONE;
-        m->linked = linked;
-        s->n_staged++;
-        s->plain_bytes += v->plain_size;
+        snapshot_count_staged(s, m, f);
         s->progress = true;
 }
 
@@ -217,8 +237,8 @@ static void judge(struct snapshot *s, struct taken *t)
         } else if (m->tries < MEMBER_TRIES && t->cause != CAUSE_LIMIT) {
                 want_again(s, m);
         } else {
-                snapshot_reject_member(s, m, remedy == REMEDY_STOP_KEY ? CAUSE_NOT_FOR_US : t->cause,
-                        t->detail ? t->detail : "");
+                snapshot_reject_member(s, m, t->facts,
+                        remedy == REMEDY_STOP_KEY ? CAUSE_NOT_FOR_US : t->cause, t->detail ? t->detail : "");
         }
 }
 
@@ -251,7 +271,7 @@ static const struct flow_ops run_ops = {.granted = on_granted, .message = on_mes
 
 static uint64_t end_of(const struct member *m)
 {
-        return m->entry.offset + m->entry.extent;
+        return m->place.offset + m->place.extent;
 }
 
 struct choice {
@@ -265,24 +285,25 @@ static bool choose(const struct snapshot *s, struct choice *ret)
 {
         unsigned workers = pool_size(s->pool);
         uint64_t most_bytes = s->wanted_bytes / (RUN_SHARE * workers);
-        size_t most = MAX(s->n_wanted / (RUN_SHARE * workers), (size_t)MEMBERS_A_WORKER);
+        size_t most = s->n_wanted / (RUN_SHARE * workers);
+        most = MIN(MAX(most, (size_t)MEMBERS_A_WORKER), (size_t)RUN_MEMBERS_MOST);
         most_bytes = MIN(MAX(most_bytes, RUN_BYTES_LEAST), RUN_BYTES_MOST);
         size_t i = s->next;
         while (i < s->n_members && s->members[i].step != MEMBER_WANTED)
                 i++;
         if (i == s->n_members)
                 return false;
-        *ret = (struct choice){.first = i, .last = i, .n = 1, .bytes = s->members[i].entry.extent};
+        *ret = (struct choice){.first = i, .last = i, .n = 1, .bytes = s->members[i].place.extent};
         for (size_t k = i + 1; k < s->n_members && s->members[i].tries == 0; k++) {
                 const struct member *m = &s->members[k];
                 if (m->step != MEMBER_WANTED)
                         continue;
-                uint64_t gap = m->entry.offset - end_of(&s->members[ret->last]);
-                if (m->tries > 0 || ret->n >= most || ret->bytes + m->entry.extent > most_bytes ||
+                uint64_t gap = m->place.offset - end_of(&s->members[ret->last]);
+                if (m->tries > 0 || ret->n >= most || ret->bytes + m->place.extent > most_bytes ||
                         gap > GAP_MOST || ret->waste + gap > ret->bytes / WASTE_SHARE)
                         break;
                 ret->waste += gap;
-                ret->bytes += gap + m->entry.extent;
+                ret->bytes += gap + m->place.extent;
                 ret->last = k;
                 ret->n++;
         }
@@ -297,7 +318,7 @@ static int start_run(struct snapshot *s, const struct choice *c, struct error *e
                 free(r);
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         }
-        *r = (struct run){.s = s, .v = v, .position = s->members[c->first].entry.offset, .next = s->runs};
+        *r = (struct run){.s = s, .v = v, .position = s->members[c->first].place.offset, .next = s->runs};
         s->runs = r;
         s->n_runs++;
         for (size_t i = c->first; i <= c->last; i++)
