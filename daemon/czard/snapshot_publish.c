@@ -136,6 +136,7 @@ static void on_published(uv_work_t *work, int status)
                 journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .path = o->path},
                         "%s is incomplete: %zu of %zu members rejected, see its REJECTED file", o->path,
                         s->n_rejected, s->n_rejected + s->n_staged);
+        snapshot_members_free(s);
         snapshot_say_change(d, o);
         snapshot_move_latest(d, o->org, o->category);
         snapshot_finish(s);
