@@ -19,12 +19,6 @@ static int by_text(const void *a, const void *b)
         return strcmp(*x, *y);
 }
 
-static void sort(struct strv *courses)
-{
-        if (courses->n > 0)
-                qsort(courses->v, courses->n, sizeof(*courses->v), by_text);
-}
-
 static void fact_name(int64_t id, char ret[32])
 {
         snprintf(ret, 32, "courses:%lld", (long long)id);
@@ -34,11 +28,10 @@ int beyond_learn(struct ledger *l, const struct ledger_object *o, struct strv *c
 {
         _cleanup_strbuf_ struct strbuf text = {};
         char name[32];
-        sort(courses);
+        strv_unique(courses);
         strbuf_printf(&text, "%s\n", o->etag);
         for (size_t i = 0; i < courses->n; i++)
-                if (i == 0 || !streq(courses->v[i], courses->v[i - 1]))
-                        strbuf_printf(&text, "%s\n", courses->v[i]);
+                strbuf_printf(&text, "%s\n", courses->v[i]);
         if (text.err)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         fact_name(o->id, name);
@@ -157,7 +150,7 @@ static int compare(struct ledger *l, const struct config_package *p, const struc
         }
         if (r < 0)
                 return r;
-        sort(&others);
+        strv_unique(&others);
         *ret = BEYOND_YES;
         for (size_t i = 0; i < own.n; i++)
                 if (p && config_wants_course(p, own.v[i]) && !has(&others, own.v[i]))

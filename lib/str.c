@@ -115,6 +115,28 @@ void strv_done(struct strv *l)
         *l = (struct strv){};
 }
 
+static int by_bytes(const void *a, const void *b)
+{
+        char *const *x = a, *const *y = b;
+        return strcmp(*x, *y);
+}
+
+void strv_unique(struct strv *l)
+{
+        size_t kept = 0;
+        if (l->n == 0)
+                return;
+        qsort(l->v, l->n, sizeof(*l->v), by_bytes);
+        for (size_t i = 0; i < l->n; i++) {
+                if (kept > 0 && streq(l->v[i], l->v[kept - 1]))
+                        free(l->v[i]);
+                else
+                        l->v[kept++] = l->v[i];
+        }
+        l->n = kept;
+        l->v[kept] = NULL;
+}
+
 int strv_split(struct strv *l, const char *s)
 {
         static const char blanks[] = " \t\r\n\v\f";

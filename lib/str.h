@@ -55,6 +55,8 @@ int strv_add(struct strv *l, const char *s);
 int strv_add_n(struct strv *l, const char *s, size_t n);
 bool strv_has(const struct strv *l, const char *s);
 void strv_done(struct strv *l);
+/* Sorts by bytes and drops doubles. */
+void strv_unique(struct strv *l);
 /* Splits at white space. Returns 0 or -ENOMEM. */
 int strv_split(struct strv *l, const char *s);
 

@@ -12,7 +12,8 @@
 
 #define S_TYPE(mode) ((mode)&0170000)
 #define S_REGULAR 0100000
-#define MEMBER_DEPTH 8 /* folders; an archive of edX has one, ora/ */
+#define COURSES_FULL 1024 /* so many are looked through for doubles */
+#define MEMBER_DEPTH 8    /* folders; an archive of edX has one, ora/ */
 
 int snapshot_take_entries(struct snapshot *s, const struct proto_entries *page, struct error *e)
 {
@@ -48,6 +49,7 @@ int snapshot_courses(const struct snapshot *s, struct strv *ret)
 {
         struct package_member parsed;
         char last[sizeof(parsed.course)] = "";
+        size_t full = COURSES_FULL;
         int r = 0;
         for (size_t i = 0; r >= 0 && i < s->n_members; i++) {
                 _cleanup_free_ struct facts *f = snapshot_facts(s, &s->members[i], NULL);
@@ -59,6 +61,10 @@ int snapshot_courses(const struct snapshot *s, struct strv *ret)
                         continue;
                 snprintf(last, sizeof(last), "%s", parsed.course);
                 r = strv_add(ret, parsed.course);
+                if (ret->n >= full) {
+                        strv_unique(ret);
+                        full = MAX(2 * ret->n, (size_t)COURSES_FULL);
+                }
         }
         return r;
 }

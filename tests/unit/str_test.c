@@ -230,6 +230,24 @@ static void utf8(void **state)
         }
 }
 
+static void doubles_go(void **state)
+{
+        (void)state;
+        _cleanup_(strv_done) struct strv l = {};
+        strv_unique(&l);
+        assert_int_equal(l.n, 0);
+        assert_int_equal(strv_split(&l, "b a \xc3\xbc B b a b"), 0);
+        strv_unique(&l);
+        assert_int_equal(l.n, 4);
+        static const char *const want[] = {"B", "a", "b", "\xc3\xbc"};
+        for (size_t i = 0; i < l.n; i++)
+                assert_string_equal(l.v[i], want[i]);
+        assert_null(l.v[4]);
+        assert_int_equal(strv_add(&l, "b"), 0);
+        strv_unique(&l);
+        assert_int_equal(l.n, 4);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -246,6 +264,7 @@ int main(void)
                 cmocka_unit_test(hex),
                 cmocka_unit_test(visible),
                 cmocka_unit_test(utf8),
+                cmocka_unit_test(doubles_go),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
