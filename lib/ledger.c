@@ -85,7 +85,9 @@ static const char *const sql_text[SQL_MAX] = {
                 "attempts = excluded.attempts",
         [SQL_MEMBERS] = "SELECT " LEDGER_MEMBER_COLUMNS " FROM member WHERE object_id = ?1 AND path >= ?2 "
                         "ORDER BY path, rowid",
-        [SQL_MEMBERS_DELETE] = "DELETE FROM member WHERE object_id = ?1",
+        /* a part of them: SQLite keeps the rows that it is to delete in memory */
+        [SQL_MEMBERS_DELETE] = "DELETE FROM member WHERE rowid IN "
+                               "(SELECT rowid FROM member WHERE object_id = ?1 LIMIT 1000)",
         /* ?1 sha256, ?2 size, ?3 org, ?4 category, ?5 PUBLISHED, ?6 GONE. Only where the members are those of
          * what is staged: while a replaced snapshot is made anew its rows speak of another folder. Snapshot
          * by snapshot, the newest first as the index has them: an empty table is in there a thousand times.

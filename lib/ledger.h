@@ -189,6 +189,7 @@ int ledger_members(struct ledger *l, int64_t object_id, ledger_member_fn *each, 
 /* Those from that path on: for who goes on later where it was. */
 int ledger_members_from(struct ledger *l, int64_t object_id, const char *path, ledger_member_fn *each,
         void *arg, struct error *e);
+/* In parts, so between begin and commit. */
 int ledger_members_delete(struct ledger *l, int64_t object_id, struct error *e);
 /* A staged member of that plaintext in another snapshot of the org and category: its staging path, for
  * deduplication. 0 or -ENOENT. */

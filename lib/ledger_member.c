@@ -83,7 +83,7 @@ int ledger_members_from(struct ledger *l, int64_t object_id, const char *path, l
         return r;
 }
 
-int ledger_members_delete(struct ledger *l, int64_t object_id, struct error *e)
+static int delete_some(struct ledger *l, int64_t object_id, struct error *e)
 {
         _cleanup_reset_ sqlite3_stmt *s = NULL;
         int r = ledger_prepared(l, SQL_MEMBERS_DELETE, &s, e);
@@ -93,7 +93,17 @@ int ledger_members_delete(struct ledger *l, int64_t object_id, struct error *e)
         ledger_bind_i64(&b, object_id);
         if (b.err)
                 return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that value");
-        return ledger_step(l, s, "writing", e);
+        r = ledger_step(l, s, "writing", e);
+        return r < 0 ? r : sqlite3_changes(l->db);
+}
+
+int ledger_members_delete(struct ledger *l, int64_t object_id, struct error *e)
+{
+        int r;
+        do
+                r = delete_some(l, object_id, e);
+        while (r > 0);
+        return r;
 }
 
 int ledger_find_plaintext(struct ledger *l, const char *org, enum category c,

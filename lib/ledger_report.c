@@ -51,8 +51,10 @@ static const char *const sql_text[REPORT_MAX] = {
                        "AND o.state IN (s.published, s.gone, s.new, s.retry, s.fetching, s.decrypting) "
                        "ORDER BY o.org, o.category, o.date DESC",
         [REPORT_COURSES] =
-                STATES "SELECT DISTINCT m.course FROM member m, s WHERE m.object_id = CAST(?1 AS INTEGER) "
-                       "AND m.state = s.published AND m.course <> '' AND NOT m.failed ORDER BY 1",
+                /* doubles go first: of the courses of all members SQLite would make an array */
+        STATES "SELECT course FROM (SELECT DISTINCT m.course AS course FROM member m, s "
+               "WHERE m.object_id = CAST(?1 AS INTEGER) AND m.state = s.published AND m.course <> '' "
+               "AND NOT m.failed) ORDER BY 1",
         [REPORT_TABLES] =
                 STATES "SELECT m.\"table\", m.course, sum(max(m.plain_size, 0)), count(*) FROM member m, s "
                        "WHERE m.object_id = CAST(?1 AS INTEGER) AND m.state = s.published AND NOT m.failed "

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,18 +56,36 @@ void lookup_add(struct lookup *l, const char *name, size_t number)
         l->v[l->n++] = (struct lookup_entry){.hash = hash(l, name), .number = number};
 }
 
-static int compare(const void *a, const void *b)
+static bool is_less(const struct lookup_entry *a, const struct lookup_entry *b)
 {
-        const struct lookup_entry *x = a, *y = b;
-        if (x->hash != y->hash)
-                return x->hash < y->hash ? -1 : 1;
-        return x->number < y->number ? -1 : x->number > y->number;
+        return a->hash != b->hash ? a->hash < b->hash : a->number < b->number;
 }
 
+/* Lets v[i] sink to where neither of its children in the heap of n is greater. */
+static void sink(struct lookup_entry *v, size_t n, size_t i)
+{
+        struct lookup_entry entry = v[i];
+        for (size_t child; (child = 2 * i + 1) < n; i = child) {
+                if (child + 1 < n && is_less(&v[child], &v[child + 1]))
+                        child++;
+                if (!is_less(&entry, &v[child]))
+                        break;
+                v[i] = v[child];
+        }
+        v[i] = entry;
+}
+
+/* A heap sort: qsort() would take as much memory again. */
 void lookup_sort(struct lookup *l)
 {
-        if (l->n > 0)
-                qsort(l->v, l->n, sizeof(l->v[0]), compare);
+        for (size_t i = l->n / 2; i-- > 0;)
+                sink(l->v, l->n, i);
+        for (size_t n = l->n; n-- > 1;) {
+                struct lookup_entry greatest = l->v[0];
+                l->v[0] = l->v[n];
+                l->v[n] = greatest;
+                sink(l->v, n, 0);
+        }
 }
 
 static size_t group_end(const struct lookup *l, size_t i)

@@ -3,6 +3,7 @@
  * has no AWS credentials and parses nothing that came from the network but checked messages. Follow an object
  * from here: director_run() -> poll.c -> queue.c -> transfer.c or snapshot.c -> record.c. */
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,6 +94,10 @@ int main(int argc, char **argv)
         if (check)
                 return check_config(options.config_path);
 
+        /* What grows with an archive's members goes back to the system when it is freed, however large the
+         * one before it was; messages stay in the heap. */
+        mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+        mallopt(M_TRIM_THRESHOLD, 512 * 1024);
         process_harden();
         signals_block();
         signal(SIGPIPE, SIG_IGN);
