@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The directory of a zip: read by libzip over a source that knows only the archive's end, walked by
- * archive_walk.c, and good only where the two agree. Then the members are put in the order of their offsets,
- * and each gets its extent, so that a stream can be divided among them without trust in any local header. */
+/* The directory of a zip: read by libzip over a source that knows only a part of the archive, walked by
+ * archive_walk.c, and good only where the two agree.
+ *
+ *   a tail that fits    [ zeros | tail ]                          libzip finds the directory as we do
+ *   a longer one        [ records | end record | zeros ]          libzip reads a piece of it after the other
+ *
+ * libzip keeps all entries of what it has opened: so a long directory is cut into pieces, each of which gets
+ * an end record of its own. The archive's true end comes last, when the directory is gone, and is our own
+ * walk's to judge (zip_check_end()). */
 #include "archive.h"
 
 #include <assert.h>
@@ -11,24 +17,42 @@
 
 #include "archive_walk.h"
 
-/* The end of the archive as libzip sees it: a file that starts with zeros. */
+enum {
+        PIECE_MEMBERS = 1024, /* libzip takes some 400 bytes for each */
+        END_MAX = 128 * 1024, /* bytes behind the directory: end records, a comment */
+};
+
+/* An archive as libzip sees it. */
 struct window {
-        const uint8_t *tail;
-        uint64_t start, size, pos;
+        struct {
+                const uint8_t *p; /* NULL: zeros */
+                uint64_t n;
+        } parts[3];
+        uint64_t size, pos;
         zip_error_t error;
 };
 
+static void window_add(struct window *w, size_t i, const uint8_t *p, uint64_t n)
+{
+        w->parts[i].p = p;
+        w->parts[i].n = n;
+        w->size += n;
+}
+
+/* From one part at a time. */
 static zip_int64_t window_read(struct window *w, void *data, zip_uint64_t len)
 {
-        /* libzip looks for the end record in the last 64 KiB, also where our window is smaller. */
-        if (w->pos < w->start) {
-                len = MIN(len, w->start - w->pos);
+        uint64_t at = w->pos;
+        size_t i = 0;
+        while (i < ELEMENTSOF(w->parts) && at >= w->parts[i].n)
+                at -= w->parts[i++].n;
+        if (i == ELEMENTSOF(w->parts))
+                return 0;
+        len = MIN(len, w->parts[i].n - at);
+        if (w->parts[i].p)
+                memcpy(data, w->parts[i].p + at, len);
+        else
                 memset(data, 0, len);
-                w->pos += len;
-                return (zip_int64_t)len;
-        }
-        len = MIN(len, w->size - w->pos);
-        memcpy(data, w->tail + (w->pos - w->start), len);
         w->pos += len;
         return (zip_int64_t)len;
 }
@@ -89,7 +113,9 @@ static bool same_name(const char *theirs, const char *ours)
         return *ours == *theirs;
 }
 
-static int compare_entry(zip_t *z, zip_uint64_t i, const struct archive_entry *entry, struct error *e)
+/* Entry i of z, which is member index of the archive. */
+static int compare_entry(
+        zip_t *z, zip_uint64_t i, uint64_t index, const struct archive_entry *entry, struct error *e)
 {
         zip_stat_t st;
         zip_uint8_t system = 0;
@@ -99,117 +125,267 @@ static int compare_entry(zip_t *z, zip_uint64_t i, const struct archive_entry *e
                                   ZIP_STAT_ENCRYPTION_METHOD;
         if (!name || zip_stat_index(z, i, ZIP_FL_ENC_RAW, &st) < 0 || (st.valid & want) != want ||
                 zip_file_get_external_attributes(z, i, 0, &system, &attributes) < 0)
-                return disagree(e, i, "record");
+                return disagree(e, index, "record");
         if (!same_name(name, entry->name))
-                return disagree(e, i, "name");
+                return disagree(e, index, "name");
         if (st.size != entry->size || st.comp_size != entry->packed)
-                return disagree(e, i, "size");
+                return disagree(e, index, "size");
         bool encrypted = entry->flags & ZIP_FLAG_ENCRYPTED;
         if ((st.encryption_method != ZIP_EM_NONE) != encrypted)
-                return disagree(e, i, "encryption");
+                return disagree(e, index, "encryption");
         if (!encrypted && (st.crc != entry->crc || st.comp_method != entry->method))
-                return disagree(e, i, "CRC or method");
+                return disagree(e, index, "CRC or method");
         if ((system == ZIP_OPSYS_UNIX ? attributes >> 16 : 0) != entry->mode)
-                return disagree(e, i, "mode");
+                return disagree(e, index, "mode");
         return 0;
 }
 
-static int compare_all(zip_t *z, const struct archive_entry *entries, uint64_t n, struct error *e)
-{
-        zip_int64_t count = zip_get_num_entries(z, 0);
-        if (count < 0 || (uint64_t)count != n)
-                return disagree(e, 0, "number, from the first");
-        for (uint64_t i = 0; i < n; i++) {
-                int r = compare_entry(z, i, &entries[i], e);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
-
-static int compare_with_libzip(
-        struct window *w, const struct archive_entry *entries, uint64_t n, struct error *e)
+static int window_open(struct window *w, zip_t **ret, struct error *e)
 {
         zip_error_t err;
         zip_error_init(&err);
         zip_error_init(&w->error);
         zip_source_t *source = zip_source_function_create(window_call, w, &err);
         zip_t *z = source ? zip_open_from_source(source, ZIP_RDONLY, &err) : NULL;
-        int r;
+        int r = 0;
         if (z) {
-                r = compare_all(z, entries, n, e);
-                zip_discard(z);
+                *ret = z;
         } else {
-                r = error_set(e, CAUSE_BAD_ZIP, EBADMSG, "%s", zip_error_strerror(&err));
+                bool memory = zip_error_code_zip(&err) == ZIP_ER_MEMORY;
+                r = error_set(e, memory ? CAUSE_HELPER : CAUSE_BAD_ZIP, memory ? ENOMEM : EBADMSG, "%s",
+                        zip_error_strerror(&err));
                 if (source)
                         zip_source_free(source);
         }
-        zip_error_fini(&w->error);
         zip_error_fini(&err);
         return r;
 }
 
-static int by_offset(const void *a, const void *b)
+/* --- reading it --- */
+
+struct reader {
+        const struct archive_tail *tail;
+        const struct archive_limits *limits;
+        uint64_t count; /* entries that were handed over */
+        size_t memory;
+        bool whole; /* the tail fits into memory */
+        char *name; /* of the entry at hand */
+
+        uint64_t at; /* in the archive, of buf[0] */
+        uint8_t *buf;
+        size_t next, len, size; /* buf[next] comes next; bytes in buf, and room */
+};
+
+static int reader_init(struct reader *rd, struct error *e)
 {
-        const struct archive_entry *x = a, *y = b;
-        return x->offset < y->offset ? -1 : x->offset > y->offset;
+        uint64_t n = rd->tail->size - rd->tail->start;
+        rd->at = rd->tail->start;
+        rd->memory = rd->tail->memory ? rd->tail->memory : ARCHIVE_MEMORY;
+        rd->whole = n <= rd->memory;
+        rd->size = rd->whole ? (size_t)n : ZIP_TAIL + rd->memory + ZIP_RECORD_MAX;
+        rd->buf = malloc(rd->size ? rd->size : 1);
+        rd->name = malloc(UINT16_MAX + 1);
+        return rd->buf && rd->name ? 0 : error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
 }
 
-/* Each member must have room before the next one begins. */
-static int set_extents(struct archive_entry *entries, size_t n, uint64_t end, struct error *e)
+static void reader_done(struct reader *rd)
 {
-        if (n)
-                qsort(entries, n, sizeof(*entries), by_offset);
-        if (n && entries[n - 1].offset > end)
-                return error_set(e, CAUSE_BAD_ZIP, EBADMSG, "a member lies behind the directory");
-        int r = 0;
-        for (size_t i = 0; r == 0 && i < n; i++)
-                r = archive_extent(entries[i].offset, archive_least(&entries[i]),
-                        i + 1 < n ? entries[i + 1].offset : end, &entries[i].extent, e);
+        free(rd->buf);
+        free(rd->name);
+}
+
+/* Fills the buffer, with all that is left if there is room. */
+static int fill(struct reader *rd, struct error *e)
+{
+        const struct archive_tail *t = rd->tail;
+        size_t want = (size_t)MIN((uint64_t)rd->size, t->size - rd->at);
+        while (rd->len < want) {
+                ssize_t k = t->read(t->read_arg, rd->buf + rd->len, want - rd->len, e);
+                if (k < 0)
+                        return (int)k;
+                if (k == 0)
+                        return error_set(e, CAUSE_TRUNCATED, EIO, "got %" PRIu64 " of %" PRIu64 " bytes",
+                                rd->at + rd->len - t->start, t->size - t->start);
+                rd->len += (size_t)k;
+        }
+        return 0;
+}
+
+/* Forgets what was looked at, but for what the end must be checked with. */
+static void drop(struct reader *rd)
+{
+        size_t gone = rd->next > ZIP_TAIL ? rd->next - ZIP_TAIL : 0;
+        memmove(rd->buf, rd->buf + gone, rd->len - gone);
+        rd->at += gone;
+        rd->next -= gone;
+        rd->len -= gone;
+}
+
+/* Records behind each other. */
+struct piece {
+        const uint8_t *p;
+        size_t n;
+        uint64_t count;
+};
+
+/* How many records come next in buf: up to count, and as soon as they have n bytes no more. */
+static int measure(struct reader *rd, size_t n, uint64_t count, struct piece *ret, struct error *e)
+{
+        struct archive_entry entry;
+        struct piece piece = {.p = rd->buf + rd->next};
+        size_t left = rd->len - rd->next, len = 0;
+        while (piece.count < count && piece.n < n && zip_is_record(piece.p + piece.n, left - piece.n)) {
+                int r = zip_read_record(piece.p + piece.n, left - piece.n, &entry, rd->name, &len, e);
+                if (r < 0)
+                        return r;
+                piece.n += len;
+                piece.count++;
+        }
+        *ret = piece;
+        return 0;
+}
+
+static int check_count(const struct reader *rd, uint64_t count, struct error *e)
+{
+        uint64_t max = rd->limits->max_members;
+        if (max == 0 || count <= max)
+                return 0;
+        return error_set(e, CAUSE_LIMIT, EFBIG, "it has more members than max_members (%" PRIu64 ")", max);
+}
+
+static int take_entries(struct reader *rd, zip_t *z, const struct piece *piece, struct error *e)
+{
+        struct archive_entry entry;
+        size_t at = 0, len = 0;
+        zip_int64_t count = zip_get_num_entries(z, 0);
+        if (count < 0 || (uint64_t)count != piece->count)
+                return disagree(e, rd->count, "number, from the first");
+        for (uint64_t i = 0; i < piece->count; i++) {
+                int r = zip_read_record(piece->p + at, piece->n - at, &entry, rd->name, &len, e);
+                if (r == 0)
+                        r = compare_entry(z, i, rd->count, &entry, e);
+                if (r == 0)
+                        r = rd->tail->take(rd->tail->take_arg, &entry, e);
+                if (r < 0)
+                        return r;
+                at += len;
+                rd->count++;
+        }
+        rd->next += at;
+        return 0;
+}
+
+static int take_piece(struct reader *rd, struct window *w, const struct piece *piece, struct error *e)
+{
+        zip_t *z = NULL;
+        int r = window_open(w, &z, e);
+        if (r == 0)
+                r = take_entries(rd, z, piece, e);
+        if (z)
+                zip_discard(z);
+        zip_error_fini(&w->error);
         return r;
 }
 
-int archive_directory(const void *tail, uint64_t start, uint64_t size, const struct archive_limits *limits,
-        struct archive_directory *ret, struct error *e)
+/* The records of a directory that is in the buffer as a whole. */
+static int measure_whole(struct reader *rd, const struct zip_place *place, struct piece *ret, struct error *e)
 {
-        _cleanup_archive_directory_ struct archive_directory d = {};
-        struct window w = {.tail = tail, .start = start, .size = size};
+        rd->next = (size_t)(place->offset - rd->tail->start);
+        rd->len = rd->next + (size_t)place->size;
+        int r = check_count(rd, place->count, e);
+        if (r == 0)
+                r = measure(rd, (size_t)place->size, place->count, ret, e);
+        if (r == 0 && ret->count < place->count)
+                r = error_set(e, CAUSE_BAD_ZIP, EBADMSG, "a record of the directory is damaged");
+        if (r == 0 && ret->n < place->size)
+                r = error_set(e, CAUSE_BAD_ZIP, EBADMSG, "the directory holds more than it says");
+        return r;
+}
+
+static int read_whole(struct reader *rd, struct archive_directory *ret, struct error *e)
+{
+        const struct archive_tail *t = rd->tail;
         struct zip_place place = {};
-        int r = zip_find_directory(tail, start, size, &place, e);
+        struct piece piece = {};
+        struct window w = {};
+        int r = fill(rd, e);
+        if (r == 0)
+                r = zip_find_directory(rd->buf, t->start, t->size, &place, e);
         if (r < 0)
                 return r;
-        if (place.need_start >= start && place.need_start)
+        if (place.need_start >= t->start && place.need_start)
                 return error_set(e, CAUSE_BAD_ZIP, EBADMSG, "it has no end record: not a zip, or cut off");
         if (place.need_start) {
                 *ret = (struct archive_directory){.need_start = place.need_start};
                 return 0;
         }
-        if (limits->max_members && place.count > limits->max_members)
-                return error_set(e, CAUSE_LIMIT, EFBIG,
-                        "%" PRIu64 " members are more than max_members (%" PRIu64 ")", place.count,
-                        limits->max_members);
-        d.n = (size_t)place.count;
-        d.offset = place.offset;
-        d.entries = calloc(d.n ? d.n : 1, sizeof(*d.entries));
-        d.storage = malloc(place.size ? (size_t)place.size : 1);
-        if (!d.entries || !d.storage)
-                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
-        assert(place.offset >= start);
-        r = zip_read_records(w.tail + (place.offset - start), &place, d.entries, d.storage, e);
+        window_add(&w, 0, NULL, t->start);
+        window_add(&w, 1, rd->buf, t->size - t->start);
+        r = measure_whole(rd, &place, &piece, e);
         if (r == 0)
-                r = compare_with_libzip(&w, d.entries, d.n, e);
+                r = take_piece(rd, &w, &piece, e);
         if (r == 0)
-                r = set_extents(d.entries, d.n, place.offset, e);
-        if (r < 0)
-                return r;
-        *ret = d;
-        d = (struct archive_directory){};
-        return 0;
+                *ret = (struct archive_directory){.count = place.count, .offset = place.offset};
+        return r;
 }
 
-void archive_directory_done(struct archive_directory *d)
+/* The next records, of which libzip is shown an archive of their own. None: what comes next is not one. */
+static int read_piece(struct reader *rd, struct piece *ret, struct error *e)
 {
-        free(d->entries);
-        free(d->storage);
-        *d = (struct archive_directory){};
+        uint8_t end[ZIP_LOCATOR + ZIP_END];
+        struct window w = {};
+        drop(rd);
+        int r = fill(rd, e);
+        if (r == 0)
+                r = measure(rd, rd->memory, PIECE_MEMBERS, ret, e);
+        if (r == 0)
+                r = check_count(rd, rd->count + ret->count, e);
+        if (r == 0)
+                r = zip_check_size(rd->at + rd->next + ret->n - rd->tail->start, e);
+        if (r < 0 || ret->count == 0)
+                return r;
+        zip_make_end(end, ret->n, (size_t)ret->count);
+        window_add(&w, 0, ret->p, ret->n);
+        window_add(&w, 1, end, sizeof(end));
+        window_add(&w, 2, NULL, ZIP_COMMENT_MAX);
+        return take_piece(rd, &w, ret, e);
+}
+
+static int read_pieces(struct reader *rd, struct archive_directory *ret, struct error *e)
+{
+        const struct archive_tail *t = rd->tail;
+        struct piece piece = {};
+        int r;
+        do
+                r = read_piece(rd, &piece, e);
+        while (r == 0 && piece.count > 0);
+        if (r < 0)
+                return r;
+        uint64_t end = rd->at + rd->next;
+        if (t->size - end > END_MAX)
+                return error_set(e, CAUSE_BAD_ZIP, EBADMSG,
+                        "what is at byte %" PRIu64 " is neither directory nor end", end);
+        /* the buffer has room for a record, and so for the end */
+        assert(rd->at + rd->len == t->size);
+        const struct zip_place walked = {.offset = t->start, .size = end - t->start, .count = rd->count};
+        r = zip_check_end(rd->buf, rd->at, t->size, &walked, e);
+        if (r == 0)
+                *ret = (struct archive_directory){.count = walked.count, .offset = walked.offset};
+        return r;
+}
+
+int archive_directory(const struct archive_tail *tail, const struct archive_limits *limits,
+        struct archive_directory *ret, struct error *e)
+{
+        struct reader rd = {.tail = tail, .limits = limits};
+        if (tail->start > tail->size)
+                return error_set(e, CAUSE_BAD_ZIP, EBADMSG, "it ends before its directory begins");
+        int r = zip_check_size(
+                tail->size - tail->start - MIN(tail->size - tail->start, (uint64_t)END_MAX), e);
+        if (r == 0)
+                r = reader_init(&rd, e);
+        if (r == 0)
+                r = rd.whole ? read_whole(&rd, ret, e) : read_pieces(&rd, ret, e);
+        reader_done(&rd);
+        return r;
 }

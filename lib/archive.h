@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Zip archives in two parts, neither of which needs the whole archive: the directory at the end (zip64 too),
- * from memory; and the members, forward only, from a stream of their bytes. */
+ * and the members; both forward only, from a stream of their bytes, in memory that does not grow with them.
+ */
 #pragma once
 
 #include "cleanup.h"
@@ -9,7 +10,7 @@
 struct archive_entry {
         const char *name; /* raw bytes; a NUL in it is turned into \001, which no allow-list lets pass */
         uint64_t offset;  /* of the local header */
-        uint64_t extent;  /* bytes from there to the next header or the directory */
+        uint64_t extent;  /* bytes from there to the next header or the directory; 0: not known yet */
         uint64_t packed, size;
         uint32_t crc, mode; /* mode: st_mode of a UNIX entry, 0 otherwise */
         uint16_t method, flags;
@@ -20,16 +21,8 @@ struct archive_limits {
         uint64_t max_name;    /* bytes of one path component; 0: without limit */
 };
 
-struct archive_directory {
-        struct archive_entry *entries; /* by offset */
-        size_t n;
-        uint64_t offset; /* of the directory, where the last member ends */
-        /* Not 0: the directory begins before the bytes that were given, here; nothing else is filled. */
-        uint64_t need_start;
-        void *storage;
-};
-
 /* --- archive_extent.c --- */
+
 /* Bytes that the member's local header, name and data need. */
 uint64_t archive_least(const struct archive_entry *entry);
 /* The extent of a member at offset that needs so many bytes at least, when what follows begins at next. 0 or
@@ -47,15 +40,37 @@ int archive_divide(void *v, size_t n, size_t size, uint64_t end, struct error *e
 
 /* --- archive.c --- */
 
-/* tail holds bytes [start, size) of an archive of size bytes. libzip is the authority for what the directory
- * says; a walk of our own adds what libzip does not tell and must agree with it in all else. Headers that
- * overlap, reach into the directory or beyond the limits spoil the whole archive; what is wrong with one
- * member (name, encryption, method) is told when that member is read. 0, or -errno with CAUSE_BAD_ZIP or
- * CAUSE_LIMIT. */
-int archive_directory(const void *tail, uint64_t start, uint64_t size, const struct archive_limits *limits,
+/* An entry of the directory, with extent 0: what comes next in the archive is not known yet. entry and its
+ * name are borrowed for the call. 0, or -errno with a cause in e, which ends the reading. */
+typedef int archive_entry_fn(void *arg, const struct archive_entry *entry, struct error *e);
+
+/* The end of an archive of size bytes: [start, size) come from read. What is no longer than `memory` is read
+ * as a whole. Of what is longer, the directory begins at start, and so many bytes of it are looked at at a
+ * time. */
+struct archive_tail {
+        uint64_t start, size;
+        size_t memory; /* 0: ARCHIVE_MEMORY */
+        source_fn *read;
+        void *read_arg;
+        archive_entry_fn *take;
+        void *take_arg;
+};
+#define ARCHIVE_MEMORY ((size_t)(128 * KIB))
+
+struct archive_directory {
+        uint64_t count;
+        uint64_t offset; /* of the directory, where the last member ends */
+        /* Not 0: the directory begins before the bytes that were given, here; nothing else is filled. */
+        uint64_t need_start;
+};
+
+/* Hands over the entries in the order of the directory; they count only when all of it went well. libzip is
+ * the authority for what the directory says; a walk of our own adds what libzip does not tell and must agree
+ * with it in all else. What is wrong with one member (name, encryption, method) is told when that member is
+ * read, and whether members overlap archive_extent() tells. 0, or -errno with CAUSE_BAD_ZIP, CAUSE_LIMIT,
+ * CAUSE_TRUNCATED when read ends early, CAUSE_HELPER, or what read and take put into e. */
+int archive_directory(const struct archive_tail *tail, const struct archive_limits *limits,
         struct archive_directory *ret, struct error *e);
-void archive_directory_done(struct archive_directory *d);
-#define _cleanup_archive_directory_ _cleanup_(archive_directory_done)
 
 /* The bytes of an archive from some position on, read forward from a descriptor. */
 struct archive_stream;

@@ -7,10 +7,7 @@
 #include <string.h>
 
 enum {
-        EOCD = 22,
         EOCD64 = 56,
-        EOCD64_LOCATOR = 20,
-        COMMENT_MAX = 65535,
         SIG_EOCD = 0x06054b50,
         SIG_EOCD64 = 0x06064b50,
         SIG_EOCD64_LOCATOR = 0x07064b50,
@@ -66,9 +63,9 @@ int zip64_apply(const uint8_t *extra, size_t n, uint64_t *size, uint64_t *packed
 /* Offset in tail of the end record: the last one whose comment reaches exactly to the end. -1: none. */
 static ssize_t find_eocd(const uint8_t *tail, size_t n)
 {
-        for (size_t back = EOCD; back <= n && back <= EOCD + COMMENT_MAX; back++) {
+        for (size_t back = ZIP_END; back <= n && back <= ZIP_END + ZIP_COMMENT_MAX; back++) {
                 const uint8_t *p = tail + n - back;
-                if (get32(p) == SIG_EOCD && get16(p + 20) == back - EOCD)
+                if (get32(p) == SIG_EOCD && get16(p + 20) == back - ZIP_END)
                         return (ssize_t)(n - back);
         }
         return -1;
@@ -122,14 +119,36 @@ static int read_eocd(const uint8_t *p, struct zip_place *ret, struct error *e)
         return 0;
 }
 
-int zip_find_directory(
-        const uint8_t *tail, uint64_t start, uint64_t size, struct zip_place *ret, struct error *e)
+int zip_check_size(uint64_t size, struct error *e)
+{
+        if (size <= LIMIT_ZIP_DIRECTORY)
+                return 0;
+        return error_set(e, CAUSE_LIMIT, EFBIG, "its directory is larger than %" PRIu64 " bytes",
+                (uint64_t)LIMIT_ZIP_DIRECTORY);
+}
+
+/* Can the directory be where the end record, which begins at end, says? */
+static int check_place(const struct zip_place *place, uint64_t end, struct error *e)
+{
+        if (place->size > end || place->offset != end - place->size)
+                return bad(e, "the directory is not where the end record says");
+        if (place->offset == 0 && place->size > 0)
+                return bad(e, "the directory leaves no room for members");
+        int r = zip_check_size(place->size, e);
+        if (r == 0 && place->count > place->size / ZIP_RECORD)
+                return bad(e, "the directory is smaller than its number of members needs");
+        return r;
+}
+
+/* What the end records say. *ret_found: offset of the last one in tail. With need_start nothing is known. */
+static int read_end(const uint8_t *tail, uint64_t start, uint64_t size, struct zip_place *ret,
+        size_t *ret_found, struct error *e)
 {
         struct zip_place place = {};
-        if (size < EOCD)
+        if (size < ZIP_END)
                 return bad(e, "it is too short to be a zip");
         ssize_t found = find_eocd(tail, (size_t)(size - start));
-        uint64_t least = size - MIN(size, (uint64_t)EOCD + COMMENT_MAX + EOCD64_LOCATOR);
+        uint64_t least = size - MIN(size, (uint64_t)ZIP_END + ZIP_COMMENT_MAX + ZIP_LOCATOR);
         if (found < 0 && start > least) {
                 ret->need_start = MAX(least, UINT64_C(1));
                 return 0;
@@ -137,34 +156,79 @@ int zip_find_directory(
         if (found < 0)
                 return bad(e, "it has no end record: not a zip, or cut off");
         uint64_t at = start + (uint64_t)found, end = at;
-        if (at >= EOCD64_LOCATOR && at - EOCD64_LOCATOR < start) {
+        if (at >= ZIP_LOCATOR && at - ZIP_LOCATOR < start) {
                 ret->need_start = MAX(least, UINT64_C(1));
                 return 0;
         }
         const uint8_t *eocd = tail + found;
         int r = read_eocd(eocd, &place, e);
-        if (r == 0 && at >= EOCD64_LOCATOR && get32(eocd - EOCD64_LOCATOR) == SIG_EOCD64_LOCATOR)
-                r = read_eocd64(tail, start, at - EOCD64_LOCATOR, eocd, &end, &place, e);
-        if (r == 0 && place.need_start == 0) {
-                if (place.size > end || place.offset != end - place.size)
-                        return bad(e, "the directory is not where the end record says");
-                if (place.offset == 0 && place.size > 0)
-                        return bad(e, "the directory leaves no room for members");
-                if (place.size > LIMIT_ZIP_DIRECTORY)
-                        return error_set(e, CAUSE_LIMIT, EFBIG,
-                                "its directory is larger than %" PRIu64 " bytes",
-                                (uint64_t)LIMIT_ZIP_DIRECTORY);
-                if (place.count > place.size / ZIP_RECORD)
-                        return bad(e, "the directory is smaller than its number of members needs");
-                if (place.offset < start)
-                        place.need_start = place.offset;
-        }
-        if (r == 0)
-                *ret = place;
-        return r;
+        if (r == 0 && at >= ZIP_LOCATOR && get32(eocd - ZIP_LOCATOR) == SIG_EOCD64_LOCATOR)
+                r = read_eocd64(tail, start, at - ZIP_LOCATOR, eocd, &end, &place, e);
+        else if (r == 0 && get32(eocd + 4) != 0)
+                r = bad(e, "the archive is split over several disks");
+        if (r == 0 && place.need_start == 0)
+                r = check_place(&place, end, e);
+        if (r < 0)
+                return r;
+        *ret = place;
+        *ret_found = (size_t)found;
+        return 0;
 }
 
-static int read_record(const uint8_t *p, size_t left, struct archive_entry *ret, char *name, size_t *ret_len,
+int zip_find_directory(
+        const uint8_t *tail, uint64_t start, uint64_t size, struct zip_place *ret, struct error *e)
+{
+        struct zip_place place = {};
+        size_t found = 0;
+        int r = read_end(tail, start, size, &place, &found, e);
+        if (r < 0)
+                return r;
+        if (place.need_start == 0 && place.offset < start)
+                place.need_start = place.offset;
+        *ret = place;
+        return 0;
+}
+
+/* Would libzip (_zip_read_cdir()) take what begins at offset i of the tail for an end record? */
+static bool looks_like_end(const uint8_t *tail, uint64_t start, size_t n, size_t i)
+{
+        const uint8_t *p = tail + i;
+        if (get32(p) != SIG_EOCD)
+                return false;
+        if (i >= ZIP_LOCATOR && get32(p - ZIP_LOCATOR) == SIG_EOCD64_LOCATOR)
+                return true;
+        return get32(p + 4) == 0 && get16(p + 8) == get16(p + 10) && get16(p + 20) <= n - i - ZIP_END &&
+               (uint64_t)get32(p + 12) + get32(p + 16) <= start + i;
+}
+
+int zip_check_end(
+        const uint8_t *tail, uint64_t start, uint64_t size, const struct zip_place *walked, struct error *e)
+{
+        struct zip_place place = {};
+        size_t found = 0, n = (size_t)(size - start);
+        int r = read_end(tail, start, size, &place, &found, e);
+        if (r < 0)
+                return r;
+        if (place.need_start)
+                return bad(e, "it has no end record: not a zip, or cut off");
+        if (place.offset != walked->offset || place.size != walked->size)
+                return bad(e, "the directory is not where the end record says");
+        if (place.count != walked->count)
+                return error_set(e, CAUSE_BAD_ZIP, EBADMSG,
+                        "its directory has %" PRIu64 " members, and its end record says %" PRIu64,
+                        walked->count, place.count);
+        for (size_t i = n > ZIP_TAIL ? n - ZIP_TAIL + ZIP_LOCATOR : 0; i + ZIP_END <= n; i++)
+                if (i != found && looks_like_end(tail, start, n, i))
+                        return bad(e, "it has more than one end record");
+        return 0;
+}
+
+bool zip_is_record(const uint8_t *p, size_t left)
+{
+        return left >= 4 && get32(p) == SIG_RECORD;
+}
+
+int zip_read_record(const uint8_t *p, size_t left, struct archive_entry *ret, char *name, size_t *ret_len,
         struct error *e)
 {
         if (left < ZIP_RECORD || get32(p) != SIG_RECORD)
@@ -195,18 +259,24 @@ static int read_record(const uint8_t *p, size_t left, struct archive_entry *ret,
         return 0;
 }
 
-int zip_read_records(const uint8_t *p, const struct zip_place *place, struct archive_entry *entries,
-        char *names, struct error *e)
+static void put16(uint8_t *p, uint32_t value)
 {
-        size_t left = (size_t)place->size;
-        for (uint64_t i = 0; i < place->count; i++) {
-                size_t len = 0;
-                int r = read_record(p, left, &entries[i], names, &len, e);
-                if (r < 0)
-                        return r;
-                names += strlen(names) + 1; /* a record is longer than its name and NUL */
-                p += len;
-                left -= len;
-        }
-        return left ? bad(e, "the directory holds more than it says") : 0;
+        p[0] = (uint8_t)value;
+        p[1] = (uint8_t)(value >> 8);
+}
+static void put32(uint8_t *p, uint32_t value)
+{
+        put16(p, value);
+        put16(p + 2, value >> 16);
+}
+
+void zip_make_end(uint8_t ret[ZIP_LOCATOR + ZIP_END], size_t size, size_t count)
+{
+        uint8_t *p = ret + ZIP_LOCATOR;
+        memset(ret, 0, ZIP_LOCATOR + ZIP_END);
+        put32(p, SIG_EOCD);
+        put16(p + 8, (uint32_t)count);
+        put16(p + 10, (uint32_t)count);
+        put32(p + 12, (uint32_t)size);
+        put16(p + 20, ZIP_COMMENT_MAX);
 }

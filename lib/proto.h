@@ -113,14 +113,16 @@ struct proto_file {
         uint64_t size;
         uint8_t format;
 };
-/* The end of an archive: bytes [start, size) come through the pipe. Answer: ENTRIES ..., DIRECTORY_DONE. */
+/* The end of an archive: bytes [start, size) come through the pipe. Answer: ENTRIES ..., DIRECTORY_DONE. The
+ * members come in the order of the directory and without extents; they count when the outcome is good. */
 struct proto_directory {
         uint64_t size, start;
 };
 struct proto_entry {
         const char *name; /* as in the archive, raw bytes */
         uint64_t offset;  /* of the local header */
-        uint64_t extent;  /* bytes from there to the next header or the directory */
+        uint64_t extent;  /* bytes from there to the next header or the directory; 0 in ENTRIES: the receiver
+                           * knows when it has all of them */
         uint64_t packed, size;
         uint32_t crc, mode; /* mode: st_mode of a UNIX entry, 0 otherwise */
         uint16_t method, flags;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* DIRECTORY: the end of an archive -> its members, in the order of their offsets.
+/* DIRECTORY: the end of an archive -> its members, in the directory's order, as they are read.
  * MEMBERS: a run of them from one pipe, each to a file of its own with a verdict of its own; the verdict is
  * sent as soon as the member is finished, and damage in one member does not touch the next. */
 #include <stdlib.h>
@@ -43,54 +43,60 @@ static struct archive_entry from_proto(const struct proto_entry *p)
         };
 }
 
-static int send_page(struct worker *w, struct proto_entry *page, size_t n)
-{
-        struct message m = {.type = PROTO_ENTRIES, .entries = {.entries = page, .n = n}};
-        return n > 0 ? worker_send(w, &m) : 0;
-}
+/* The end of an archive on its way in, and its entries on their way out: as many messages as it takes. */
+struct directory {
+        struct worker *w;
+        int fd;        /* borrowed */
+        uint64_t left; /* bytes that are still to come */
+        int broken;    /* -errno: the channel takes no more */
 
-/* As many messages as it takes. */
-static int send_entries(struct worker *w, const struct archive_directory *d)
-{
         struct proto_entry page[LIMIT_LIST_PAGE_KEYS];
-        size_t n = 0, bytes = MESSAGE_OVERHEAD;
-        for (size_t i = 0; i < d->n; i++) {
-                struct proto_entry entry = to_proto(&d->entries[i]);
-                size_t size = proto_entry_size(&entry);
-                if (bytes + size > PROTO_MESSAGE_MAX || n == ELEMENTSOF(page)) {
-                        int r = send_page(w, page, n);
-                        if (r < 0)
-                                return r;
-                        n = 0;
-                        bytes = MESSAGE_OVERHEAD;
-                }
-                page[n++] = entry;
-                bytes += size;
-        }
-        return send_page(w, page, n);
+        size_t n, bytes; /* of a message */
+        char names[PROTO_MESSAGE_MAX];
+        size_t used;
+};
+
+static int send_page(struct directory *d)
+{
+        struct message m = {.type = PROTO_ENTRIES, .entries = {.entries = d->page, .n = d->n}};
+        if (d->n > 0)
+                d->broken = worker_send(d->w, &m);
+        d->n = d->used = 0;
+        d->bytes = MESSAGE_OVERHEAD;
+        return d->broken;
 }
 
-/* All of the tail, for which there must be room. */
-static int read_tail(struct worker *w, int fd, const struct proto_directory *p, char **ret, struct error *e)
+static int take_entry(void *arg, const struct archive_entry *a, struct error *e)
 {
-        uint64_t n = p->size - p->start, got = 0;
-        if (p->start > p->size || n > LIMIT_ZIP_DIRECTORY + 256 * KIB)
-                return error_set(e, CAUSE_LIMIT, EFBIG, "its directory is larger than %" PRIu64 " bytes",
-                        (uint64_t)LIMIT_ZIP_DIRECTORY);
-        _cleanup_free_ char *tail = malloc((size_t)n + 1);
-        if (!tail)
-                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
-        while (got < n) {
-                ssize_t k = worker_read(w, fd, tail + got, (size_t)(n - got));
-                if (k < 0)
-                        return error_set(e, CAUSE_HELPER, errno, "reading the pipe: %s", strerror(errno));
-                if (k == 0)
-                        return error_set(
-                                e, CAUSE_TRUNCATED, EIO, "got %" PRIu64 " of %" PRIu64 " bytes", got, n);
-                got += (uint64_t)k;
-        }
-        *ret = take_ptr(&tail);
+        struct directory *d = arg;
+        struct proto_entry entry = to_proto(a);
+        size_t size = proto_entry_size(&entry), len = strlen(a->name) + 1;
+        if ((d->bytes + size > PROTO_MESSAGE_MAX || d->n == ELEMENTSOF(d->page)) && send_page(d) < 0)
+                return error_set(e, CAUSE_HELPER, -d->broken, "the channel: %s", strerror(-d->broken));
+        entry.name = memcpy(d->names + d->used, a->name, len);
+        d->page[d->n++] = entry;
+        d->used += len;
+        d->bytes += size;
         return 0;
+}
+
+static ssize_t directory_read(void *arg, void *p, size_t n, struct error *e)
+{
+        struct directory *d = arg;
+        ssize_t k = worker_read(d->w, d->fd, p, n);
+        if (k < 0)
+                return error_set(e, CAUSE_HELPER, errno, "reading the pipe: %s", strerror(errno));
+        d->left -= (uint64_t)k;
+        return k;
+}
+
+/* A GET that is not read to its end cannot tell whether the bytes were those that S3 has. */
+static void read_rest(struct directory *d)
+{
+        char buf[4096];
+        struct error e;
+        while (d->left > 0 && directory_read(d, buf, MIN(sizeof(buf), d->left), &e) > 0)
+                ;
 }
 
 int worker_directory(struct worker *w, struct message *m)
@@ -98,24 +104,36 @@ int worker_directory(struct worker *w, struct message *m)
         if (!w->ready || m->n_fds != 1)
                 return -EPROTO;
         const struct proto_directory p = m->directory;
-        _cleanup_free_ char *tail = NULL;
-        _cleanup_archive_directory_ struct archive_directory d = {};
+        _cleanup_free_ struct directory *d = calloc(1, sizeof(*d));
+        if (!d || p.start > p.size)
+                return d ? -EPROTO : -ENOMEM;
+        d->w = w;
+        d->fd = m->fds[0];
+        d->left = p.size - p.start;
+        d->bytes = MESSAGE_OVERHEAD;
+        const struct archive_tail tail = {
+                .start = p.start,
+                .size = p.size,
+                .read = directory_read,
+                .read_arg = d,
+                .take = take_entry,
+                .take_arg = d,
+        };
+        struct archive_directory done = {};
         struct error e = {};
-        int r = read_tail(w, m->fds[0], &p, &tail, &e);
+        if (archive_directory(&tail, &w->archive_limits, &done, &e) == 0)
+                (void)send_page(d);
+        if (d->broken < 0)
+                return d->broken;
+        if (cause_is_of_content(e.cause))
+                read_rest(d);
         m->fds[0] = close_fd(m->fds[0]);
-        if (r == 0)
-                r = archive_directory(tail, p.start, p.size, &w->archive_limits, &d, &e);
-        if (r == 0) {
-                r = send_entries(w, &d);
-                if (r < 0)
-                        return r;
-        }
         struct message answer = {
                 .type = PROTO_DIRECTORY_DONE,
                 .directory_done = {.outcome = {.cause = e.cause, .detail = e.text},
-                        .need_start = d.need_start,
-                        .count = d.n,
-                        .offset = d.offset},
+                        .need_start = done.need_start,
+                        .count = done.count,
+                        .offset = done.offset},
         };
         return worker_send(w, &answer);
 }

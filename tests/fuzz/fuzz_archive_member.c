@@ -8,12 +8,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "archive.h"
+#include "../unit/zip_list.h"
 #include "fsx.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void read_members(const uint8_t *data, size_t size, const struct archive_directory *d)
+static void read_members(const uint8_t *data, size_t size, const struct zip_list *d)
 {
         struct archive_stream *s = NULL;
         int fd = memfd_create("zip", MFD_CLOEXEC);
@@ -39,9 +39,10 @@ static void read_members(const uint8_t *data, size_t size, const struct archive_
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-        _cleanup_archive_directory_ struct archive_directory d = {};
+        _cleanup_zip_list_ struct zip_list d = {};
         struct error e = {};
-        if (archive_directory(data, 0, size, &(struct archive_limits){.max_members = 100}, &d, &e) < 0)
+        if (zip_list(data, 0, size, size, &(struct archive_limits){.max_members = 100}, &d, &e) < 0 ||
+                zip_list_extents(&d, &e) < 0)
                 return 0;
         read_members(data, size, &d);
         for (size_t i = 0; i < d.n; i++) {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "archive_walk.h"
+#include "zip_list.h"
 #include "zip_maker.h"
 
 static const struct archive_limits no_limits;
@@ -18,16 +19,21 @@ static char data[5000];
 
 static struct error e;
 
-/* From a copy of exactly that size, so that a sanitizer sees each byte that is read beyond it. */
-static int read_at(const struct zip_maker *z, uint64_t start, const struct archive_limits *l,
-        struct archive_directory *d)
+/* From a copy of exactly that size, so that a sanitizer sees each byte that is read beyond it. The entries
+ * are sorted and have extents. */
+static int read_at(
+        const struct zip_maker *z, uint64_t start, const struct archive_limits *l, struct zip_list *d)
 {
         uint8_t *tail = malloc(z->n - start + 1);
         assert_non_null(tail);
         memcpy(tail + 1, z->p + start, z->n - start);
         e = (struct error){};
-        int r = archive_directory(tail + 1, start, z->n, l, d, &e);
+        int r = zip_list(tail + 1, start, z->n, 0, l, d, &e);
         free(tail);
+        if (r == 0)
+                r = zip_list_extents(d, &e);
+        if (r < 0)
+                zip_list_done(d);
         assert_int_equal(r < 0, e.cause != CAUSE_NONE);
         return r;
 }
@@ -51,7 +57,7 @@ static void fields_and_extents(void **state)
         } cases[] = {{false, ""}, {true, ""}, {false, "PK\5\6 is how an end record begins"}, {true, "hello"}};
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 struct zip_maker z = {};
-                struct archive_directory d = {};
+                struct zip_list d = {};
                 sample(&z, cases[i].zip64, cases[i].comment);
                 assert_int_equal(read_at(&z, 0, &no_limits, &d), 0);
                 assert_int_equal(d.n, 3);
@@ -68,7 +74,7 @@ static void fields_and_extents(void **state)
                 for (size_t k = 0; k < 3; k++)
                         assert_int_equal(d.entries[k].offset + d.entries[k].extent,
                                 k < 2 ? d.entries[k + 1].offset : z.directory_at);
-                archive_directory_done(&d);
+                zip_list_done(&d);
                 zip_free(&z);
         }
 }
@@ -77,11 +83,11 @@ static void an_empty_archive(void **state)
 {
         (void)state;
         struct zip_maker z = {};
-        struct archive_directory d = {};
+        struct zip_list d = {};
         zip_end(&z, false, "");
         assert_int_equal(read_at(&z, 0, &no_limits, &d), 0);
         assert_int_equal(d.n, 0);
-        archive_directory_done(&d);
+        zip_list_done(&d);
         zip_free(&z);
 }
 
@@ -93,7 +99,7 @@ static void any_window(void **state)
                 struct zip_maker z = {};
                 sample(&z, zip64, "c");
                 for (uint64_t first = 0; first <= z.n; first++) {
-                        struct archive_directory d = {};
+                        struct zip_list d = {};
                         uint64_t start = first;
                         for (unsigned asked = 0;; asked++) {
                                 assert_int_equal(read_at(&z, start, &no_limits, &d), 0);
@@ -104,7 +110,7 @@ static void any_window(void **state)
                                 start = d.need_start;
                         }
                         assert_int_equal(d.n, 3);
-                        archive_directory_done(&d);
+                        zip_list_done(&d);
                 }
                 zip_free(&z);
         }
@@ -114,7 +120,7 @@ static void members_in_another_order_than_the_directory(void **state)
 {
         (void)state;
         struct zip_maker z = {};
-        struct archive_directory d = {};
+        struct zip_list d = {};
         zip_add(&z, &(struct zip_member){.name = "1", .data = data, .len = 10});
         size_t record = z.directory_n;
         zip_add(&z, &(struct zip_member){.name = "2", .data = data, .len = 20});
@@ -127,7 +133,7 @@ static void members_in_another_order_than_the_directory(void **state)
         assert_int_equal(read_at(&z, 0, &no_limits, &d), 0);
         assert_string_equal(d.entries[0].name, "1");
         assert_string_equal(d.entries[1].name, "2");
-        archive_directory_done(&d);
+        zip_list_done(&d);
         zip_free(&z);
 }
 
@@ -142,19 +148,19 @@ static void every_byte_altered(void **state)
                 sample(&z, zip64, "");
                 for (size_t at = z.directory_at; at < z.n; at++)
                         for (unsigned bit = 0; bit < 8; bit++) {
-                                struct archive_directory d = {};
+                                struct zip_list d = {};
                                 z.p[at] ^= 1 << bit;
                                 total++;
                                 if (read_at(&z, 0, &no_limits, &d) < 0)
                                         refused++;
                                 else
                                         assert_int_equal(d.n, 3);
-                                archive_directory_done(&d);
+                                zip_list_done(&d);
                                 z.p[at] ^= 1 << bit;
                         }
                 for (size_t n = 0; n < z.n; n++) {
                         struct zip_maker cut = {.p = z.p, .n = n};
-                        struct archive_directory d = {};
+                        struct zip_list d = {};
                         assert_int_equal(read_at(&cut, 0, &no_limits, &d), -EBADMSG);
                 }
                 zip_free(&z);
@@ -164,7 +170,7 @@ static void every_byte_altered(void **state)
 
 static void refused_with(struct zip_maker *z, size_t at, const void *bytes, size_t n, enum cause cause)
 {
-        struct archive_directory d = {};
+        struct zip_list d = {};
         uint8_t saved[32];
         memcpy(saved, z->p + at, n);
         memcpy(z->p + at, bytes, n);
@@ -223,7 +229,7 @@ static void a_directory_alone(void **state)
                         memset(alone.p + eocd + 16, 0, 4);
                 }
                 for (uint64_t first = 0; first <= alone.n; first++) {
-                        struct archive_directory d = {};
+                        struct zip_list d = {};
                         uint64_t start = first;
                         while (read_at(&alone, start, &no_limits, &d) == 0) {
                                 assert_true(d.need_start > 0 && d.need_start < start);
@@ -239,12 +245,12 @@ static void limits_are_kept(void **state)
 {
         (void)state;
         struct zip_maker z = {};
-        struct archive_directory d = {};
+        struct zip_list d = {};
         sample(&z, false, "");
         assert_true(read_at(&z, 0, &(struct archive_limits){.max_members = 2}, &d) < 0);
         assert_int_equal(e.cause, CAUSE_LIMIT);
         assert_int_equal(read_at(&z, 0, &(struct archive_limits){.max_members = 3}, &d), 0);
-        archive_directory_done(&d);
+        zip_list_done(&d);
         zip_free(&z);
         static char name[LIMIT_MEMBER_PATH + 2];
         memset(name, 'n', LIMIT_MEMBER_PATH + 1);
@@ -261,7 +267,7 @@ static void limits_are_kept(void **state)
         assert_int_equal(e.cause, CAUSE_LIMIT);
         archive_stream_free(s);
         close_fd(fds[1]);
-        archive_directory_done(&d);
+        zip_list_done(&d);
         zip_free(&z);
 }
 
@@ -270,7 +276,7 @@ static void odd_names(void **state)
 {
         (void)state;
         struct zip_maker z = {};
-        struct archive_directory d = {};
+        struct zip_list d = {};
         zip_add(&z, &(struct zip_member){.name = "good\0../evil", .name_len = 12, .data = ""});
         zip_add(&z, &(struct zip_member){.name = "../up", .data = ""});
         zip_add(&z, &(struct zip_member){.name = "caf\xe9", .data = ""});
@@ -281,7 +287,7 @@ static void odd_names(void **state)
         assert_string_equal(d.entries[0].name, "good\001../evil");
         assert_string_equal(d.entries[1].name, "../up");
         assert_string_equal(d.entries[2].name, "caf\xe9");
-        archive_directory_done(&d);
+        zip_list_done(&d);
         zip_free(&z);
 }
 

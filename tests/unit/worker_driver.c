@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "archive.h"
 #include "fsx.h"
 #include "secret.h"
 #include "worker_driver.h"
@@ -157,11 +158,34 @@ void driver_file(struct driver *d, const char *name, enum proto_format format, s
         driver_file_sized(d, name, len, format, ret);
 }
 
+static int by_offset(const void *a, const void *b)
+{
+        const struct proto_entry *x = a, *y = b;
+        return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+/* What the director does with a whole directory, which ends at end. */
+static enum cause set_extents(struct listing *l, uint64_t end)
+{
+        struct error e = {};
+        qsort(l->e, l->n, sizeof(*l->e), by_offset);
+        for (size_t i = 0; i < l->n; i++) {
+                const struct archive_entry entry = {.name = l->e[i].name, .packed = l->e[i].packed};
+                assert_int_equal(l->e[i].extent, 0);
+                if (archive_extent(l->e[i].offset, archive_least(&entry),
+                            i + 1 < l->n ? l->e[i + 1].offset : end, &l->e[i].extent, &e) < 0)
+                        return e.cause;
+        }
+        return CAUSE_NONE;
+}
+
 enum cause driver_directory(struct driver *d, const char *zip, uint64_t start, struct listing *ret)
 {
         size_t size;
         free(gpg_read(d->f, zip, &size));
         *ret = (struct listing){};
+        if (start == 0 && size > DRIVER_WINDOW)
+                start = size - DRIVER_WINDOW;
         struct message m = {.type = PROTO_DIRECTORY, .directory = {.size = size, .start = start}, .n_fds = 1};
         m.fds[0] = driver_feed(d->f, zip, start, UINT64_MAX);
         driver_send(d, &m);
@@ -184,9 +208,11 @@ enum cause driver_directory(struct driver *d, const char *zip, uint64_t start, s
                 }
         }
         const struct proto_directory_done *done = &ret->m[ret->n_messages - 1].directory_done;
-        assert_int_equal(done->count, ret->n);
         ret->need_start = done->need_start;
-        return (enum cause)done->outcome.cause;
+        if (done->outcome.cause != CAUSE_NONE)
+                return (enum cause)done->outcome.cause;
+        assert_int_equal(done->count, ret->n);
+        return set_extents(ret, done->offset);
 }
 
 void listing_done(struct listing *l)

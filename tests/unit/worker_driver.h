@@ -46,8 +46,9 @@ void driver_file(struct driver *d, const char *name, enum proto_format format, s
 void driver_file_sized(
         struct driver *d, const char *name, uint64_t size, enum proto_format format, struct result *ret);
 
-/* The directory of a zip, all messages together. Returns outcome.cause; detail (may be NULL) gets its text.
- * start: 0 for the whole file. */
+/* The directory of a zip from the bytes [start, size), all messages together; sorted and with extents, as the
+ * director has it. Returns outcome.cause. start: 0 for the last DRIVER_WINDOW bytes. */
+#define DRIVER_WINDOW (100 * KIB)
 struct listing {
         struct message m[16]; /* ENTRIES */
         size_t n_messages;

@@ -93,13 +93,15 @@ size_t zip_add(struct zip_maker *z, const struct zip_member *m)
                         encode(h, (const struct field[]){
                                           {4, 0x08074b50}, {4, crc}, {4, packed_len}, {4, m->len}, {}}));
         add(&z->directory, &z->directory_n, &z->directory_size, h,
-                encode(h,
-                        (const struct field[]){{4, 0x02014b50}, {2, 3 << 8 | 20}, {2, 20}, {2, flags},
-                                {2, method}, {4, 0}, {4, crc}, {4, m->zip64 ? big : packed_len},
-                                {4, m->zip64 ? big : m->len}, {2, name_len}, {2, central_len}, {2, 0}, {2, 0},
-                                {2, 0}, {4, (uint64_t)m->mode << 16}, {4, m->zip64 ? big : offset}, {}}));
+                encode(h, (const struct field[]){{4, 0x02014b50}, {2, 3 << 8 | 20}, {2, 20}, {2, flags},
+                                  {2, method}, {4, 0}, {4, crc}, {4, m->zip64 ? big : packed_len},
+                                  {4, m->zip64 ? big : m->len}, {2, name_len},
+                                  {2, central_len + m->record_extra_len}, {2, m->comment_len}, {2, 0}, {2, 0},
+                                  {4, (uint64_t)m->mode << 16}, {4, m->zip64 ? big : offset}, {}}));
         add(&z->directory, &z->directory_n, &z->directory_size, m->name, name_len);
         add(&z->directory, &z->directory_n, &z->directory_size, central_extra, central_len);
+        add(&z->directory, &z->directory_n, &z->directory_size, m->record_extra, m->record_extra_len);
+        add(&z->directory, &z->directory_n, &z->directory_size, m->comment, m->comment_len);
         z->count++;
         free(packed);
         return at;

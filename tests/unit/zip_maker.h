@@ -25,6 +25,8 @@ struct zip_member {
         uint32_t mode;
         const char *extra; /* of the local header, extra_len bytes */
         size_t extra_len;
+        const char *record_extra, *comment; /* of the directory's record */
+        size_t record_extra_len, comment_len;
 };
 
 /* Returns the offset of the local header. */
