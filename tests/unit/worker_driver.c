@@ -179,6 +179,14 @@ static enum cause set_extents(struct listing *l, uint64_t end)
         return CAUSE_NONE;
 }
 
+void driver_ask_directory(struct driver *d, const char *zip, uint64_t start, uint64_t end, uint64_t size)
+{
+        struct message m = {.type = PROTO_DIRECTORY, .directory = {.size = size, .start = start}, .n_fds = 1};
+        m.fds[0] = driver_feed(d->f, zip, start, end);
+        driver_send(d, &m);
+        close(m.fds[0]);
+}
+
 enum cause driver_directory(struct driver *d, const char *zip, uint64_t start, struct listing *ret)
 {
         size_t size;
@@ -186,10 +194,7 @@ enum cause driver_directory(struct driver *d, const char *zip, uint64_t start, s
         *ret = (struct listing){};
         if (start == 0 && size > DRIVER_WINDOW)
                 start = size - DRIVER_WINDOW;
-        struct message m = {.type = PROTO_DIRECTORY, .directory = {.size = size, .start = start}, .n_fds = 1};
-        m.fds[0] = driver_feed(d->f, zip, start, UINT64_MAX);
-        driver_send(d, &m);
-        close(m.fds[0]);
+        driver_ask_directory(d, zip, start, size, size);
         for (;;) {
                 struct error e = {};
                 struct message *answer = &ret->m[ret->n_messages];

@@ -57,6 +57,8 @@ struct listing {
         uint64_t need_start;
 };
 enum cause driver_directory(struct driver *d, const char *zip, uint64_t start, struct listing *ret);
+/* Sends the request alone. Of the archive of size bytes [start, end) come. */
+void driver_ask_directory(struct driver *d, const char *zip, uint64_t start, uint64_t end, uint64_t size);
 void listing_done(struct listing *l);
 const struct proto_entry *listing_find(const struct listing *l, const char *name);
 
