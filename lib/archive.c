@@ -19,7 +19,7 @@
 
 enum {
         PIECE_MEMBERS = 1024, /* libzip takes some 400 bytes for each */
-        END_MAX = 128 * 1024, /* bytes behind the directory: end records, a comment */
+        END_MAX = 128 * 1024, /* bytes behind the directory, for which there is room as for a record */
 };
 
 /* An archive as libzip sees it. */
@@ -363,9 +363,7 @@ static int read_pieces(struct reader *rd, struct archive_directory *ret, struct 
                 return r;
         uint64_t end = rd->at + rd->next;
         if (t->size - end > END_MAX)
-                return error_set(e, CAUSE_BAD_ZIP, EBADMSG,
-                        "what is at byte %" PRIu64 " is neither directory nor end", end);
-        /* the buffer has room for a record, and so for the end */
+                return error_set(e, CAUSE_BAD_ZIP, EBADMSG, "a record of the directory is damaged");
         assert(rd->at + rd->len == t->size);
         const struct zip_place walked = {.offset = t->start, .size = end - t->start, .count = rd->count};
         r = zip_check_end(rd->buf, rd->at, t->size, &walked, e);

@@ -211,8 +211,11 @@ int zip_check_end(
                 return r;
         if (place.need_start)
                 return bad(e, "it has no end record: not a zip, or cut off");
-        if (place.offset != walked->offset || place.size != walked->size)
+        if (place.offset != walked->offset)
                 return bad(e, "the directory is not where the end record says");
+        if (place.size != walked->size)
+                return bad(e, place.size > walked->size ? "a record of the directory is damaged"
+                                                        : "the directory holds more than it says");
         if (place.count != walked->count)
                 return error_set(e, CAUSE_BAD_ZIP, EBADMSG,
                         "its directory has %" PRIu64 " members, and its end record says %" PRIu64,

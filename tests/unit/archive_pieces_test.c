@@ -208,6 +208,8 @@ static void a_bad_record_in_each_piece(void **state)
                 for (size_t k = 0; k < ELEMENTSOF(places); k++) {
                         p[places[k].at] ^= places[k].bits;
                         assert_int_equal(read_both(0), -EBADMSG);
+                        if (k == 0)
+                                assert_string_equal(e.text, "a record of the directory is damaged");
                         p[places[k].at] ^= places[k].bits;
                 }
         }
