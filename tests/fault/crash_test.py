@@ -94,6 +94,9 @@ class CrashBase(Base):
         # large enough for czard-decrypt to have the disk begin before the end
         package.make(self.folder / "large", **{**SMALL, "rdx_size": 20 << 20})
         self.scenarios["large"] = self.folder / "large"
+        # with so many members that what czard keeps of them does not fit into a buffer
+        package.make(self.folder / "many", **{**SMALL, "courses": 16, "tables": "all"})
+        self.scenarios["many"] = self.folder / "many"
 
     def keep(self, p, name):
         folder = self.folder / name
@@ -280,7 +283,7 @@ def after_exchange(notes):
 def find_rows(base):
     rows, errors, known = [], 0, set()
     for scenario, who in [("first", "czard"), ("again", "czard"), ("lost", "czard"), ("spelled", "czard"), ("first", "czard-decrypt"),
-                          ("large", "czard-decrypt")]:
+                          ("large", "czard-decrypt"), ("many", "czard")]:
         with CrashPlace(base) as p:
             p.begin(scenario)
             notes = p.faulty(who=who)
@@ -294,6 +297,10 @@ def find_rows(base):
             # each may take an error away from the fsync that follows; the last one waits for the disk
             notes = [n for n in notes if n[0].startswith("sync_file_range")]
             assert len(notes) == 3, notes
+        if scenario == "many":
+            # the file of what is not kept in memory
+            notes = [n for n in notes if n[2].startswith("state/") and n[2].endswith("(deleted)")]
+            assert len(notes) > 3, notes
         seen = Counter()
         for key, _, path, frames in notes:
             seen[key] += 1
@@ -307,6 +314,8 @@ def find_rows(base):
             chosen = ERRORS if FULL else [ERRORS[errors % len(ERRORS)]]
             if scenario == "large":
                 chosen = [*chosen, REFUSED]
+            if scenario == "many":
+                chosen = ["ENOSPC", "EIO", "EDQUOT"]
             errors += 1
             rows += [Row(scenario, who, key, seen[key], error, where) for error in chosen]
         print(f"{scenario}, {who}: {sum(seen.values())} calls at {len(seen)} sites")
