@@ -88,15 +88,7 @@ void lookup_sort(struct lookup *l)
         }
 }
 
-static size_t group_end(const struct lookup *l, size_t i)
-{
-        size_t end = i;
-        while (end < l->n && l->v[end].hash == l->v[i].hash)
-                end++;
-        return end;
-}
-
-const struct lookup_entry *lookup_find(struct lookup *l, const char *name, size_t *ret_n)
+const struct lookup_entry *lookup_first(struct lookup *l, const char *name)
 {
         uint64_t h = hash(l, name);
         size_t low = 0, high = l->n;
@@ -107,14 +99,20 @@ const struct lookup_entry *lookup_find(struct lookup *l, const char *name, size_
                 else
                         high = middle;
         }
-        *ret_n = low < l->n && l->v[low].hash == h ? group_end(l, low) - low : 0;
-        return &l->v[low];
+        return low < l->n && l->v[low].hash == h ? &l->v[low] : NULL;
+}
+
+const struct lookup_entry *lookup_next(const struct lookup *l, const struct lookup_entry *entry)
+{
+        const struct lookup_entry *next = entry + 1;
+        return next < l->v + l->n && next->hash == entry->hash ? next : NULL;
 }
 
 const struct lookup_entry *lookup_group(const struct lookup *l, size_t *at, size_t *ret_n)
 {
         for (size_t i = *at, end; i < l->n; i = end) {
-                end = group_end(l, i);
+                for (end = i + 1; end < l->n && l->v[end].hash == l->v[i].hash;)
+                        end++;
                 *at = end;
                 *ret_n = end - i;
                 if (end - i > 1)

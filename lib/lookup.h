@@ -20,8 +20,9 @@ struct lookup *lookup_free(struct lookup *l);
 void lookup_add(struct lookup *l, const char *name, size_t number);
 /* Once all were added, before the first look. */
 void lookup_sort(struct lookup *l);
-/* All that have the hash of that name, *ret_n of them, by their numbers. */
-const struct lookup_entry *lookup_find(struct lookup *l, const char *name, size_t *ret_n);
+/* The first that has the hash of that name, or NULL; and the next one with that hash, or NULL. By numbers. */
+const struct lookup_entry *lookup_first(struct lookup *l, const char *name);
+const struct lookup_entry *lookup_next(const struct lookup *l, const struct lookup_entry *entry);
 /* The first group of several with one hash at or behind *at, which is moved behind it; NULL: there is no
  * other. */
 const struct lookup_entry *lookup_group(const struct lookup *l, size_t *at, size_t *ret_n);

@@ -95,14 +95,13 @@ static int make_table(struct table *t, struct error *e)
 /* 1: it is a staged member's, and is noted; 0: it is not, or -errno. */
 static int table_take(struct table *t, const char *path, struct error *e)
 {
-        size_t n;
-        const struct lookup_entry *v = lookup_find(t->names, path, &n);
-        for (size_t i = 0; i < n; i++) {
-                int r = get(t, v[i].number, e);
+        const struct lookup_entry *entry = lookup_first(t->names, path);
+        for (; entry; entry = lookup_next(t->names, entry)) {
+                int r = get(t, entry->number, e);
                 if (r < 0)
                         return r;
                 if (streq(t->sum.name.s, path)) {
-                        set_found(t, v[i].number);
+                        set_found(t, entry->number);
                         return 1;
                 }
         }

@@ -25,10 +25,9 @@ static int find(struct known *k, const struct ledger_member *row, struct member 
 {
         struct snapshot *s = k->s;
         struct package_member parsed;
-        size_t n;
-        const struct lookup_entry *v = lookup_find(k->names, row->name, &n);
-        for (size_t i = 0; i < n; i++) {
-                struct member *m = &s->members[v[i].number];
+        const struct lookup_entry *entry = lookup_first(k->names, row->name);
+        for (; entry; entry = lookup_next(k->names, entry)) {
+                struct member *m = &s->members[entry->number];
                 _cleanup_free_ struct facts *f = snapshot_facts(s, m, k->e);
                 if (!f)
                         return -EIO;

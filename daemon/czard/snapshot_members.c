@@ -262,19 +262,19 @@ static int refuse_twins(struct snapshot *s, const struct lookup *l, struct error
         return r;
 }
 
-/* A file where other members have that folder gives way to them. */
+/* A file where other members have that folder gives way to them. Several files of one path have been refused
+ * already, so the first tells. */
 static int refuse_file(struct snapshot *s, struct lookup *l, const char *folder, struct error *e)
 {
+        const struct lookup_entry *entry = lookup_first(l, folder);
         struct package_member other;
-        size_t n;
-        const struct lookup_entry *v = lookup_find(l, folder, &n);
-        for (size_t i = 0; i < n; i++) {
-                struct member *file = &s->members[v[i].number];
+        for (; entry; entry = lookup_next(l, entry)) {
+                struct member *file = &s->members[entry->number];
                 int r = folded_path(s, file, &other, e);
-                if (r >= 0 && streq(other.path, folder))
-                        r = refuse(s, file, "its name is a folder to other members", e);
                 if (r < 0)
                         return r;
+                if (streq(other.path, folder))
+                        return refuse(s, file, "its name is a folder to other members", e);
         }
         return 0;
 }

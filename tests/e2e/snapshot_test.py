@@ -4,10 +4,12 @@
 
 CZARD_TEST_KILLS=50 kills that often (default 8)."""
 
+import hashlib
 import os
 import random
 import re
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -742,6 +744,15 @@ class HostileTest(Case):
                 self.assert_staged(WEEK, {"good.sql": b"1\n"}, done)
                 self.assertEqual(set(self.a.rejected(WEEK)), {f"{top}/{one}", f"{top}/{other}"}, done)
 
+    def test_many_of_one_name(self):
+        """None is more right than the others, and it takes no longer than of as many names."""
+        top, message = f"{self.a.org}-{WEEK}", self.message()
+        self.a.put(WEEK, self.a.pack(self.a.entries(WEEK, {"good.sql": b"1\n"}) +
+                                     [(f"{top}/{name}.gpg", message) for name in ["x", "X", "y"] * 300 + ["x/z"]]))
+        done = self.once(1)
+        self.assert_staged(WEEK, {"good.sql": b"1\n", "x/z": b"id\n1\n"}, done)
+        self.assertEqual(len([e for e in done.events("rejected") if "CZARD_MEMBER" in e.fields]), 900)
+
     def test_a_file_where_others_have_a_folder(self):
         message = self.message()
         for turn in (1, -1):
@@ -759,6 +770,21 @@ class HostileTest(Case):
         self.hostile([(f"{top}/{'L' * 252}.gpg", message), (f"{top}/{'d/' * 40}x.gpg", message),
                       (f"{top}/{'d/' * 1400}x.gpg", message), (f"{top}/{'d/' * 3000}x.gpg", message),
                       (f"{top}/{'L' * 60000}.gpg", message)], ["over-limit", "unsafe-name"])
+
+    def test_a_directory_in_another_order(self):
+        """Members lie where the directory says, in whatever order it does; but not in each other's bytes."""
+        good = {f"{n}.sql": f"{n}\n".encode() * n for n in range(1, 40)}
+        whole = self.a.pack(self.a.entries(WEEK, good))
+        begin, = struct.unpack_from("<I", whole, len(whole) - 6)
+        records = (b"PK\1\2" + r for r in whole[begin:-22].split(b"PK\1\2")[1:])
+        records = sorted(records, key=lambda r: hashlib.sha256(r).digest())
+        self.a.put(WEEK, whole[:begin] + b"".join(records) + whole[-22:])
+        self.assert_staged(WEEK, good, self.once())
+        records[0] = records[0][:42] + records[1][42:46] + records[0][46:]
+        self.a.put(WEEK, whole[:begin] + b"".join(records) + whole[-22:])
+        done = self.once(1)
+        self.assertEqual((self.state()["state"], self.state()["cause"]), ("REJECTED", "bad-zip"), done)
+        self.assertIn("members overlap", self.state()["detail"])
 
     def test_max_name(self):
         self.hostile([(f"{self.a.org}-{WEEK}/{'n' * 60}.sql.gpg", self.message())], ["over-limit"], max_name=60)

@@ -26,12 +26,12 @@ static void each_is_found_by_its_name(void **state)
         lookup_sort(l);
         for (size_t i = 0; i < MANY; i++) {
                 snprintf(name, sizeof(name), "%zu", i);
-                const struct lookup_entry *found = lookup_find(l, name, &n);
-                assert_int_equal(n, 1);
+                const struct lookup_entry *found = lookup_first(l, name);
+                assert_non_null(found);
                 assert_int_equal(found->number, i);
+                assert_null(lookup_next(l, found));
         }
-        lookup_find(l, "no such name", &n);
-        assert_int_equal(n, 0);
+        assert_null(lookup_first(l, "no such name"));
         size_t at = 0;
         assert_null(lookup_group(l, &at, &n));
         assert_null(lookup_free(l));
@@ -47,11 +47,14 @@ static void equal_names_are_together(void **state)
         for (size_t i = 0; i < 7; i++)
                 lookup_add(l, names[i], i);
         lookup_sort(l);
-        const struct lookup_entry *found = lookup_find(l, "b", &n);
-        assert_int_equal(n, 3);
-        assert_true(found[0].number == 0 && found[1].number == 3 && found[2].number == 6);
-        found = lookup_find(l, "", &n);
-        assert_true(n == 1 && found->number == 4);
+        const struct lookup_entry *found = lookup_first(l, "b");
+        for (size_t i = 0; i < 3; i++, found = lookup_next(l, found)) {
+                assert_non_null(found);
+                assert_int_equal(found->number, 3 * i);
+        }
+        assert_null(found);
+        found = lookup_first(l, "");
+        assert_true(found && found->number == 4 && !lookup_next(l, found));
         while (lookup_group(l, &at, &n)) {
                 groups++;
                 seen += n;
@@ -67,8 +70,7 @@ static void none_at_all(void **state)
         size_t n = 1, at = 0;
         assert_int_equal(lookup_new(0, &l), 0);
         lookup_sort(l);
-        lookup_find(l, "a", &n);
-        assert_int_equal(n, 0);
+        assert_null(lookup_first(l, "a"));
         assert_null(lookup_group(l, &at, &n));
         lookup_free(l);
         assert_true(lookup_new(SIZE_MAX / 2, &l) < 0);
