@@ -162,6 +162,7 @@ static void get_directory(struct snapshot *s)
                 .length = o->size - s->window_start,
                 .size = o->size};
         s->directory_done = (struct proto_directory_done){};
+        snapshot_members_free(s); /* what was told before it was known where the directory begins */
         if (flow_start(&s->directory, s->job.d, s->pool, &directory_ops, s, &get, RANK_ARCHIVE, &e) < 0)
                 snapshot_fail(s, e.cause, e.text);
 }
