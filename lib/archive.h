@@ -4,41 +4,14 @@
  */
 #pragma once
 
+#include "archive_entry.h"
 #include "cleanup.h"
 #include "sink.h"
-
-struct archive_entry {
-        const char *name; /* raw bytes; a NUL in it is turned into \001, which no allow-list lets pass */
-        uint64_t offset;  /* of the local header */
-        uint64_t extent;  /* bytes from there to the next header or the directory; 0: not known yet */
-        uint64_t packed, size;
-        uint32_t crc, mode; /* mode: st_mode of a UNIX entry, 0 otherwise */
-        uint16_t method, flags;
-};
 
 struct archive_limits {
         uint64_t max_members; /* 0: without limit */
         uint64_t max_name;    /* bytes of one path component; 0: without limit */
 };
-
-/* --- archive_extent.c --- */
-
-/* Bytes that the member's local header, name and data need. */
-uint64_t archive_least(const struct archive_entry *entry);
-/* The extent of a member at offset that needs so many bytes at least, when what follows begins at next. 0 or
- * -EBADMSG with CAUSE_BAD_ZIP: the two overlap. */
-int archive_extent(uint64_t offset, uint64_t least, uint64_t next, uint64_t *ret, struct error *e);
-/* Where a member lies. */
-struct archive_place {
-        uint64_t offset, extent;
-};
-/* v: n elements of that size, each of which begins with a struct archive_place, whose extent is what the
- * member needs at least. Puts them in the order of their offsets and sets the extents, the last one's to end
- * at `end`, where the directory is. 0, or -EBADMSG with CAUSE_BAD_ZIP: members overlap, or one lies behind
- * the directory; then the extents are of no use. */
-int archive_divide(void *v, size_t n, size_t size, uint64_t end, struct error *e);
-
-/* --- archive.c --- */
 
 /* An entry of the directory, with extent 0: what comes next in the archive is not known yet. entry and its
  * name are borrowed for the call. 0, or -errno with a cause in e, which ends the reading. */
@@ -67,7 +40,7 @@ struct archive_directory {
 /* Hands over the entries in the order of the directory; they count only when all of it went well. libzip is
  * the authority for what the directory says; a walk of our own adds what libzip does not tell and must agree
  * with it in all else. What is wrong with one member (name, encryption, method) is told when that member is
- * read, and whether members overlap archive_extent() tells. 0, or -errno with CAUSE_BAD_ZIP, CAUSE_LIMIT,
+ * read, and whether members overlap archive_divide() tells. 0, or -errno with CAUSE_BAD_ZIP, CAUSE_LIMIT,
  * CAUSE_TRUNCATED when read ends early, CAUSE_HELPER, or what read and take put into e. */
 int archive_directory(const struct archive_tail *tail, const struct archive_limits *limits,
         struct archive_directory *ret, struct error *e);

@@ -163,8 +163,8 @@ static int compare_header(struct archive_stream *s, const struct archive_entry *
                 return bad(s, "there is no local header where the directory says", e);
         if (name_len != strlen(entry->name))
                 return bad(s, "the local header has another name than the directory", e);
-        if (entry->extent < sizeof(h) + name_len + extra_len ||
-                entry->extent - sizeof(h) - name_len - extra_len < entry->packed)
+        if (entry->place.extent < sizeof(h) + name_len + extra_len ||
+                entry->place.extent - sizeof(h) - name_len - extra_len < entry->packed)
                 return bad(s, "the member reaches into the next one", e);
         _cleanup_free_ uint8_t *extra = malloc(extra_len + 1);
         if (!extra)
@@ -209,9 +209,9 @@ int archive_member_begin(struct archive_stream *s, const struct archive_entry *e
 {
         member_done(s);
         s->packed = s->left = 0;
-        if (entry->offset < s->position)
+        if (entry->place.offset < s->position)
                 return fail(s, CAUSE_INTERNAL, ESPIPE, "the member lies before what was read already", e);
-        int r = take(s, NULL, entry->offset - s->position, e);
+        int r = take(s, NULL, entry->place.offset - s->position, e);
         if (r == 0)
                 r = compare_header(s, entry, e);
         if (r == 0)
@@ -322,7 +322,7 @@ int archive_member_end(struct archive_stream *s, struct error *e)
 
 void archive_member_skip(struct archive_stream *s, const struct archive_entry *entry)
 {
-        uint64_t end = entry->offset + entry->extent;
+        uint64_t end = entry->place.offset + entry->place.extent;
         member_done(s);
         s->packed = s->left = 0;
         if (end > s->position)

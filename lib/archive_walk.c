@@ -244,7 +244,7 @@ int zip_read_record(const uint8_t *p, size_t left, struct archive_entry *ret, ch
                 return bad(e, "the archive is split over several disks");
         struct archive_entry entry = {
                 .name = name,
-                .offset = get32(p + 42),
+                .place.offset = get32(p + 42),
                 .packed = get32(p + 20),
                 .size = get32(p + 24),
                 .crc = get32(p + 16),
@@ -252,7 +252,8 @@ int zip_read_record(const uint8_t *p, size_t left, struct archive_entry *ret, ch
                 .method = get16(p + 10),
                 .flags = get16(p + 8),
         };
-        if (zip64_apply(p + ZIP_RECORD + name_len, extra_len, &entry.size, &entry.packed, &entry.offset) < 0)
+        if (zip64_apply(p + ZIP_RECORD + name_len, extra_len, &entry.size, &entry.packed,
+                    &entry.place.offset) < 0)
                 return bad(e, "an extra field in the directory is damaged");
         for (size_t i = 0; i < name_len; i++)
                 name[i] = p[ZIP_RECORD + i] ? (char)p[ZIP_RECORD + i] : '\001';

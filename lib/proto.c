@@ -68,15 +68,15 @@ static const struct field key_fields[] = {
 };
 
 static const struct field entry_fields[] = {
-        F(STR, struct proto_entry, name, LIMIT_ZIP_NAME),
-        F(U64, struct proto_entry, offset, INT64_MAX),
-        F(U64, struct proto_entry, extent, INT64_MAX),
-        F(U64, struct proto_entry, packed, INT64_MAX),
-        F(U64, struct proto_entry, size, INT64_MAX),
-        F(U32, struct proto_entry, crc, UINT32_MAX),
-        F(U32, struct proto_entry, mode, UINT32_MAX),
-        F(U16, struct proto_entry, method, UINT16_MAX),
-        F(U16, struct proto_entry, flags, UINT16_MAX),
+        F(STR, struct archive_entry, name, LIMIT_ZIP_NAME),
+        F(U64, struct archive_entry, place.offset, INT64_MAX),
+        F(U64, struct archive_entry, place.extent, INT64_MAX),
+        F(U64, struct archive_entry, packed, INT64_MAX),
+        F(U64, struct archive_entry, size, INT64_MAX),
+        F(U32, struct archive_entry, crc, UINT32_MAX),
+        F(U32, struct archive_entry, mode, UINT32_MAX),
+        F(U16, struct archive_entry, method, UINT16_MAX),
+        F(U16, struct archive_entry, flags, UINT16_MAX),
         END,
 };
 
@@ -161,7 +161,7 @@ static const struct field directory_fields[] = {
 static const struct field members_fields[] = {
         F(U64, struct proto_members, position, INT64_MAX),
         F(U8, struct proto_members, new_stream, 1),
-        R(struct proto_members, entries, n, PROTO_RUN_MAX, struct proto_entry, entry_fields),
+        R(struct proto_members, entries, n, PROTO_RUN_MAX, struct archive_entry, entry_fields),
         END,
 };
 
@@ -179,7 +179,7 @@ static const struct field verdict_fields[] = {
 };
 
 static const struct field entries_fields[] = {
-        R(struct proto_entries, entries, n, LIMIT_LIST_PAGE_KEYS, struct proto_entry, entry_fields),
+        R(struct proto_entries, entries, n, LIMIT_LIST_PAGE_KEYS, struct archive_entry, entry_fields),
         END,
 };
 
@@ -346,7 +346,7 @@ size_t proto_object_size(const struct proto_object *o)
         return fields_size(object_fields, o);
 }
 
-size_t proto_entry_size(const struct proto_entry *e)
+size_t proto_entry_size(const struct archive_entry *e)
 {
         return fields_size(entry_fields, e);
 }

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "archive_entry.h"
 #include "digest.h"
 #include "error.h"
 
@@ -118,17 +119,9 @@ struct proto_file {
 struct proto_directory {
         uint64_t size, start;
 };
-struct proto_entry {
-        const char *name; /* as in the archive, raw bytes */
-        uint64_t offset;  /* of the local header */
-        uint64_t extent;  /* bytes from there to the next header or the directory; 0 in ENTRIES: the receiver
-                           * knows when it has all of them */
-        uint64_t packed, size;
-        uint32_t crc, mode; /* mode: st_mode of a UNIX entry, 0 otherwise */
-        uint16_t method, flags;
-};
+/* Their extents are 0: the receiver knows when it has all of them. */
 struct proto_entries {
-        struct proto_entry *entries;
+        struct archive_entry *entries;
         size_t n;
 };
 struct proto_directory_done {
@@ -142,7 +135,7 @@ struct proto_directory_done {
 struct proto_members {
         uint64_t position;
         uint8_t new_stream;
-        struct proto_entry *entries;
+        struct archive_entry *entries;
         size_t n;
 };
 
@@ -207,7 +200,7 @@ int proto_decode(const void *p, size_t n, struct message *ret, struct error *e);
 int proto_encode(const struct message *m, void **ret, size_t *ret_n);
 /* How many bytes element i would add to a repeated field, to fill messages up to PROTO_MESSAGE_MAX. */
 size_t proto_object_size(const struct proto_object *o);
-size_t proto_entry_size(const struct proto_entry *e);
+size_t proto_entry_size(const struct archive_entry *e);
 /* Closes descriptors still held and frees storage. */
 void message_done(struct message *m);
 #define _cleanup_message_ _cleanup_(message_done)

@@ -13,36 +13,6 @@
 /* Room in a message for what is around the entries. */
 enum { MESSAGE_OVERHEAD = 1024 };
 
-static struct proto_entry to_proto(const struct archive_entry *a)
-{
-        return (struct proto_entry){
-                .name = a->name,
-                .offset = a->offset,
-                .extent = a->extent,
-                .packed = a->packed,
-                .size = a->size,
-                .crc = a->crc,
-                .mode = a->mode,
-                .method = a->method,
-                .flags = a->flags,
-        };
-}
-
-static struct archive_entry from_proto(const struct proto_entry *p)
-{
-        return (struct archive_entry){
-                .name = p->name,
-                .offset = p->offset,
-                .extent = p->extent,
-                .packed = p->packed,
-                .size = p->size,
-                .crc = p->crc,
-                .mode = p->mode,
-                .method = p->method,
-                .flags = p->flags,
-        };
-}
-
 /* The end of an archive on its way in, and its entries on their way out: as many messages as it takes. */
 struct directory {
         struct worker *w;
@@ -50,7 +20,7 @@ struct directory {
         uint64_t left; /* bytes that are still to come */
         int broken;    /* -errno: the channel takes no more */
 
-        struct proto_entry page[LIMIT_LIST_PAGE_KEYS];
+        struct archive_entry page[LIMIT_LIST_PAGE_KEYS];
         size_t n, bytes; /* of a message */
         char names[PROTO_MESSAGE_MAX];
         size_t used;
@@ -69,7 +39,7 @@ static int send_page(struct directory *d)
 static int take_entry(void *arg, const struct archive_entry *a, struct error *e)
 {
         struct directory *d = arg;
-        struct proto_entry entry = to_proto(a);
+        struct archive_entry entry = *a;
         size_t size = proto_entry_size(&entry), len = strlen(a->name) + 1;
         if ((d->bytes + size > PROTO_MESSAGE_MAX || d->n == ELEMENTSOF(d->page)) && send_page(d) < 0)
                 return error_set(e, CAUSE_HELPER, -d->broken, "the channel: %s", strerror(-d->broken));
@@ -217,9 +187,8 @@ static void run_member(struct member *member, const struct archive_entry *entry,
 }
 
 static int do_member(
-        struct worker *w, uint32_t index, const struct proto_entry *p, int fd, struct pgp_verdict *pgp)
+        struct worker *w, uint32_t index, const struct archive_entry *entry, int fd, struct pgp_verdict *pgp)
 {
-        const struct archive_entry entry = from_proto(p);
         struct member member = {.w = w};
         struct proto_verdict v = {.member = index};
         struct error e = {};
@@ -227,12 +196,12 @@ static int do_member(
         *pgp = (struct pgp_verdict){};
         worker_tidy(w);
         if (output_open(&out, fd, &e) == 0)
-                run_member(&member, &entry, &out, &v, pgp, &e);
+                run_member(&member, entry, &out, &v, pgp, &e);
         v.cipher_size = member.bytes;
         v.outcome.cause = e.cause;
         /* The GET must end well for the verdict to count, so nothing of it may be left unread. */
         if (cause_remedy(e.cause) != REMEDY_PAUSE)
-                archive_member_skip(w->stream, &entry);
+                archive_member_skip(w->stream, entry);
         output_finish(&out, &v);
         return send_verdict(w, &v, &e);
 }

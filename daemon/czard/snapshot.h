@@ -12,7 +12,6 @@
 
 #include <stdatomic.h>
 
-#include "archive.h"
 #include "flow.h"
 #include "queue.h"
 #include "shelf.h"
@@ -113,7 +112,7 @@ void snapshot_finish(struct snapshot *s);
 /* snapshot_facts.c. Only the loop adds and puts. When that cannot be done czard pauses, and s->cause says
  * that this attempt is to fail. */
 int snapshot_facts_add(
-        struct snapshot *s, const struct proto_entry *entry, struct member *m, struct error *e);
+        struct snapshot *s, const struct archive_entry *entry, struct member *m, struct error *e);
 /* The caller frees it; NULL and e: it cannot be had. */
 struct facts *snapshot_facts(const struct snapshot *s, const struct member *m, struct error *e);
 /* All but the name. */
@@ -124,7 +123,7 @@ void snapshot_detail_put(struct snapshot *s, const struct member *m, struct fact
 int snapshot_detail(
         const struct snapshot *s, const struct facts *f, char ret[SNAPSHOT_DETAIL], struct error *e);
 /* As czard-decrypt is told of it; its name is that of f. */
-struct proto_entry snapshot_entry(const struct member *m, const struct facts *f);
+struct archive_entry snapshot_entry(const struct member *m, const struct facts *f);
 /* What its name says, as package_parse_member() has it. */
 int snapshot_parse(
         const struct snapshot *s, const struct facts *f, struct package_member *ret, struct error *e);

@@ -26,7 +26,8 @@ static int trouble(struct snapshot *s, struct error *e)
         return -e->err;
 }
 
-int snapshot_facts_add(struct snapshot *s, const struct proto_entry *entry, struct member *m, struct error *e)
+int snapshot_facts_add(
+        struct snapshot *s, const struct archive_entry *entry, struct member *m, struct error *e)
 {
         size_t n = strlen(entry->name);
         _cleanup_free_ struct facts *f = calloc(1, FIXED + n + 1);
@@ -85,11 +86,10 @@ int snapshot_detail(
         return f->detail_len ? shelf_get(s->shelf, f->detail_at, ret, f->detail_len, e) : 0;
 }
 
-struct proto_entry snapshot_entry(const struct member *m, const struct facts *f)
+struct archive_entry snapshot_entry(const struct member *m, const struct facts *f)
 {
-        return (struct proto_entry){.name = f->name,
-                .offset = m->place.offset,
-                .extent = m->place.extent,
+        return (struct archive_entry){.place = m->place,
+                .name = f->name,
                 .packed = f->packed,
                 .size = f->size,
                 .crc = f->crc,

@@ -28,11 +28,10 @@ int snapshot_take_entries(struct snapshot *s, const struct proto_entries *page, 
         s->members = v;
         for (size_t i = 0; i < page->n; i++) {
                 struct member *m = &v[s->n_members];
-                struct archive_entry entry = {
-                        .name = page->entries[i].name, .packed = page->entries[i].packed};
+                const struct archive_entry *entry = &page->entries[i];
                 *m = (struct member){
-                        .place = {.offset = page->entries[i].offset, .extent = archive_least(&entry)}};
-                int r = snapshot_facts_add(s, &page->entries[i], m, e);
+                        .place = {.offset = entry->place.offset, .extent = archive_least(entry)}};
+                int r = snapshot_facts_add(s, entry, m, e);
                 if (r < 0)
                         return r;
                 s->n_members++;

@@ -82,7 +82,7 @@ static void run_free(struct run *r)
 
 static int send_batch(struct run *r, struct error *e)
 {
-        struct proto_entry entries[MEMBERS_A_BATCH];
+        struct archive_entry entries[MEMBERS_A_BATCH];
         struct message m = {.type = PROTO_MEMBERS,
                 .members = {.position = r->position, .new_stream = r->sent == 0, .entries = entries}};
         size_t end = MIN(r->n, r->sent + MEMBERS_A_BATCH);

@@ -17,9 +17,11 @@ static void check_list(const struct zip_list *l, uint64_t end)
         assert(l->n <= 1000 && l->offset <= end);
         for (size_t i = 0; i < l->n; i++) {
                 const struct archive_entry *a = &l->entries[i];
-                assert(a->offset < end && a->extent <= end - a->offset && a->packed <= a->extent);
+                assert(a->place.offset < end && a->place.extent <= end - a->place.offset &&
+                        a->packed <= a->place.extent);
                 assert(strlen(a->name) <= UINT16_MAX);
-                assert(i == 0 || l->entries[i - 1].offset + l->entries[i - 1].extent == a->offset);
+                assert(i == 0 ||
+                        l->entries[i - 1].place.offset + l->entries[i - 1].place.extent == a->place.offset);
         }
 }
 
@@ -31,9 +33,9 @@ static void check_same(const struct zip_list *x, const struct zip_list *y)
                 const struct archive_entry *b = &y->entries[i];
                 assert(strcmp(a.name, b->name) == 0);
                 a.name = b->name;
-                assert(a.offset == b->offset && a.extent == b->extent && a.packed == b->packed &&
-                        a.size == b->size && a.crc == b->crc && a.mode == b->mode && a.method == b->method &&
-                        a.flags == b->flags);
+                assert(a.place.offset == b->place.offset && a.place.extent == b->place.extent &&
+                        a.packed == b->packed && a.size == b->size && a.crc == b->crc && a.mode == b->mode &&
+                        a.method == b->method && a.flags == b->flags);
         }
 }
 

@@ -107,7 +107,9 @@ static void from_the_middle_and_with_gaps(void **state)
         (void)state;
         sample();
         struct archive_stream *s = NULL;
-        assert_int_equal(archive_stream_new(stream_of(d.entries[1].offset, z.n), d.entries[1].offset, &s), 0);
+        assert_int_equal(
+                archive_stream_new(stream_of(d.entries[1].place.offset, z.n), d.entries[1].place.offset, &s),
+                0);
         /* not read to its end; then one is left out */
         assert_int_equal(archive_member_begin(s, &d.entries[1], &e), 0);
         char buf[10];
@@ -170,7 +172,7 @@ static void damage_stays_within(void **state)
                 {3, 46, 1},
         };
         for (size_t i = 0; i < ELEMENTSOF(places); i++) {
-                uint8_t *p = z.p + d.entries[places[i].member].offset + places[i].at;
+                uint8_t *p = z.p + d.entries[places[i].member].place.offset + places[i].at;
                 *p ^= places[i].bits;
                 expect_only(places[i].member, CAUSE_BAD_ZIP);
                 *p ^= places[i].bits;
@@ -186,7 +188,7 @@ static void entries_that_do_not_fit(void **state)
         d.entries[1].crc ^= 1;
         expect_only(1, CAUSE_BAD_ZIP);
         d.entries[1] = good;
-        d.entries[1].extent = 60; /* less than its data */
+        d.entries[1].place.extent = 60; /* less than its data */
         expect_only(1, CAUSE_BAD_ZIP);
         d.entries[1] = good;
         /* with a descriptor the local header has no sizes: only the data can tell */
@@ -230,13 +232,13 @@ static void a_stream_cut_anywhere(void **state)
 {
         (void)state;
         sample();
-        uint64_t end = d.entries[1].offset + d.entries[1].extent;
-        for (uint64_t cut = d.entries[1].offset; cut < end - 20; cut += 37) {
+        uint64_t end = d.entries[1].place.offset + d.entries[1].place.extent;
+        for (uint64_t cut = d.entries[1].place.offset; cut < end - 20; cut += 37) {
                 struct archive_stream *s = NULL;
                 assert_int_equal(archive_stream_new(stream_of(0, cut), 0, &s), 0);
                 assert_int_equal(take_member(s, &d.entries[0], 3000), 0);
                 for (size_t i = 1; i < 3; i++) {
-                        if (i == 1 && cut >= end - d.entries[1].extent + 38 + d.entries[1].packed)
+                        if (i == 1 && cut >= end - d.entries[1].place.extent + 38 + d.entries[1].packed)
                                 continue;
                         assert_true(take_member(s, &d.entries[i], 3000) < 0);
                         assert_int_equal(e.cause, CAUSE_TRUNCATED);

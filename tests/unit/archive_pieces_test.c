@@ -398,7 +398,7 @@ static int endless_take(void *arg, const struct archive_entry *entry, struct err
 {
         struct endless *s = arg;
         (void)err;
-        assert_int_equal(entry->extent, 0);
+        assert_int_equal(entry->place.extent, 0);
         if (s->entries++ % 100 == 0) {
                 struct mallinfo2 m = mallinfo2();
                 peak = MAX(peak, m.uordblks + m.hblkhd);

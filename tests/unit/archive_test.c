@@ -69,11 +69,11 @@ static void fields_and_extents(void **state)
                 assert_int_equal(d.entries[1].method, ZIP_METHOD_DEFLATE);
                 assert_int_equal(d.entries[2].size, 300);
                 assert_int_equal(d.entries[2].flags, ZIP_FLAG_DESCRIPTOR);
-                assert_int_equal(d.entries[0].offset, 0);
+                assert_int_equal(d.entries[0].place.offset, 0);
                 assert_int_equal(d.offset, z.directory_at);
                 for (size_t k = 0; k < 3; k++)
-                        assert_int_equal(d.entries[k].offset + d.entries[k].extent,
-                                k < 2 ? d.entries[k + 1].offset : z.directory_at);
+                        assert_int_equal(d.entries[k].place.offset + d.entries[k].place.extent,
+                                k < 2 ? d.entries[k + 1].place.offset : z.directory_at);
                 zip_list_done(&d);
                 zip_free(&z);
         }

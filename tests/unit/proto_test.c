@@ -138,7 +138,7 @@ static void descriptors_travel_and_are_counted(void **state)
 static void sizes_tell_what_fits(void **state)
 {
         (void)state;
-        struct proto_entry entry = {.name = "abc"};
+        struct archive_entry entry = {.name = "abc"};
         struct message m = {.type = PROTO_ENTRIES, .entries = {.entries = &entry, .n = 0}};
         void *p;
         size_t empty, one;

@@ -158,25 +158,15 @@ void driver_file(struct driver *d, const char *name, enum proto_format format, s
         driver_file_sized(d, name, len, format, ret);
 }
 
-static int by_offset(const void *a, const void *b)
-{
-        const struct proto_entry *x = a, *y = b;
-        return x->offset < y->offset ? -1 : x->offset > y->offset;
-}
-
 /* What the director does with a whole directory, which ends at end. */
 static enum cause set_extents(struct listing *l, uint64_t end)
 {
         struct error e = {};
-        qsort(l->e, l->n, sizeof(*l->e), by_offset);
         for (size_t i = 0; i < l->n; i++) {
-                const struct archive_entry entry = {.name = l->e[i].name, .packed = l->e[i].packed};
-                assert_int_equal(l->e[i].extent, 0);
-                if (archive_extent(l->e[i].offset, archive_least(&entry),
-                            i + 1 < l->n ? l->e[i + 1].offset : end, &l->e[i].extent, &e) < 0)
-                        return e.cause;
+                assert_int_equal(l->e[i].place.extent, 0);
+                l->e[i].place.extent = archive_least(&l->e[i]);
         }
-        return CAUSE_NONE;
+        return archive_divide(l->e, l->n, sizeof(*l->e), end, &e) < 0 ? e.cause : CAUSE_NONE;
 }
 
 void driver_ask_directory(struct driver *d, const char *zip, uint64_t start, uint64_t end, uint64_t size)
@@ -226,7 +216,7 @@ void listing_done(struct listing *l)
                 message_done(&l->m[i]);
 }
 
-const struct proto_entry *listing_find(const struct listing *l, const char *name)
+const struct archive_entry *listing_find(const struct listing *l, const char *name)
 {
         for (size_t i = 0; i < l->n; i++)
                 if (strcmp(l->e[i].name, name) == 0)
@@ -236,18 +226,18 @@ const struct proto_entry *listing_find(const struct listing *l, const char *name
 }
 
 void driver_members(
-        struct driver *d, const char *zip, const struct proto_entry *e, size_t n, struct result *results)
+        struct driver *d, const char *zip, const struct archive_entry *e, size_t n, struct result *results)
 {
         assert_true(n > 0 && n <= PROTO_RUN_MAX);
-        _cleanup_free_ struct proto_entry *copy = malloc(n * sizeof(*copy));
+        _cleanup_free_ struct archive_entry *copy = malloc(n * sizeof(*copy));
         char path[128];
         memcpy(copy, e, n * sizeof(*copy));
         struct message m = {
                 .type = PROTO_MEMBERS,
-                .members = {.position = e[0].offset, .new_stream = 1, .entries = copy, .n = n},
+                .members = {.position = e[0].place.offset, .new_stream = 1, .entries = copy, .n = n},
                 .n_fds = n + 1,
         };
-        m.fds[0] = driver_feed(d->f, zip, e[0].offset, e[n - 1].offset + e[n - 1].extent);
+        m.fds[0] = driver_feed(d->f, zip, e[0].place.offset, e[n - 1].place.offset + e[n - 1].place.extent);
         for (size_t i = 0; i < n; i++) {
                 snprintf(path, sizeof(path), "%s/out%zu", d->f->dir, i);
                 m.fds[i + 1] = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);

@@ -52,7 +52,7 @@ void driver_file_sized(
 struct listing {
         struct message m[16]; /* ENTRIES */
         size_t n_messages;
-        struct proto_entry e[512];
+        struct archive_entry e[512];
         size_t n;
         uint64_t need_start;
 };
@@ -60,12 +60,12 @@ enum cause driver_directory(struct driver *d, const char *zip, uint64_t start, s
 /* Sends the request alone. Of the archive of size bytes [start, end) come. */
 void driver_ask_directory(struct driver *d, const char *zip, uint64_t start, uint64_t end, uint64_t size);
 void listing_done(struct listing *l);
-const struct proto_entry *listing_find(const struct listing *l, const char *name);
+const struct archive_entry *listing_find(const struct listing *l, const char *name);
 
 /* Members [first, first+n) of the listing, in one message with a stream of its own; verdicts into results,
  * plaintext into their out. */
 void driver_members(
-        struct driver *d, const char *zip, const struct proto_entry *e, size_t n, struct result *results);
+        struct driver *d, const char *zip, const struct archive_entry *e, size_t n, struct result *results);
 
 void result_done(struct result *r);
 

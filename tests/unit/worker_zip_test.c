@@ -54,7 +54,7 @@ static int clean(void **state)
         return 0;
 }
 
-static bool is_folder(const struct proto_entry *e)
+static bool is_folder(const struct archive_entry *e)
 {
         return str_ends(e->name, "/");
 }
@@ -94,7 +94,8 @@ static void whole_archives(void **state)
                 assert_int_equal(driver_directory(&d, zips[i], 0, &l), CAUSE_NONE);
                 assert_int_equal(l.n, 12); /* 2 folders, 8 tables, 1 failed, 1 text */
                 for (size_t j = 1; j < l.n; j++)
-                        assert_int_equal(l.e[j].offset, l.e[j - 1].offset + l.e[j - 1].extent);
+                        assert_int_equal(
+                                l.e[j].place.offset, l.e[j - 1].place.offset + l.e[j - 1].place.extent);
                 assert_int_equal(listing_find(&l, FOLDER "readme.txt")->size, plain_len);
                 check_all(zips[i], NULL, CAUSE_NONE);
                 listing_done(&l);
@@ -115,7 +116,7 @@ static void window_that_is_too_small(void **state)
         assert_int_equal(l.need_start, 0);
         assert_int_equal(l.n, 12);
         /* it was no more than needed: the last member ends where the window begins */
-        assert_int_equal(l.e[11].offset + l.e[11].extent, start);
+        assert_int_equal(l.e[11].place.offset + l.e[11].place.extent, start);
         listing_done(&l);
 }
 
@@ -123,9 +124,9 @@ static void some_members_from_one_stream(void **state)
 {
         (void)state;
         assert_int_equal(driver_directory(&d, "snap.zip", 0, &l), CAUSE_NONE);
-        struct proto_entry some[2] = {*listing_find(&l, MEMBER("1")), *listing_find(&l, MEMBER("6"))};
-        if (some[0].offset > some[1].offset) {
-                struct proto_entry swap = some[0];
+        struct archive_entry some[2] = {*listing_find(&l, MEMBER("1")), *listing_find(&l, MEMBER("6"))};
+        if (some[0].place.offset > some[1].place.offset) {
+                struct archive_entry swap = some[0];
                 some[0] = some[1];
                 some[1] = swap;
         }
@@ -144,7 +145,7 @@ static void spoil(const char *zip, const char *to, const char *member, uint64_t 
 {
         size_t n;
         assert_int_equal(driver_directory(&d, zip, 0, &l), CAUSE_NONE);
-        uint64_t offset = listing_find(&l, member)->offset + at;
+        uint64_t offset = listing_find(&l, member)->place.offset + at;
         char *p = gpg_read(&fx, zip, &n);
         for (size_t i = 0; i < count; i++)
                 p[offset + i] ^= value;
@@ -199,7 +200,7 @@ static void stream_that_ends_early(void **state)
         assert_int_equal(driver_directory(&d, "snap.zip", 0, &l), CAUSE_NONE);
         size_t n, half = l.n / 2;
         char *p = gpg_read(&fx, "snap.zip", &n);
-        gpg_write(&fx, "short.zip", p, l.e[half].offset + l.e[half].extent / 2);
+        gpg_write(&fx, "short.zip", p, l.e[half].place.offset + l.e[half].place.extent / 2);
         free(p);
         struct result r[PROTO_RUN_MAX];
         driver_members(&d, "short.zip", l.e, l.n, r);
@@ -314,7 +315,7 @@ static enum cause take_many(struct driver *w, unsigned n, uint64_t offset)
                         char name[128];
                         snprintf(name, sizeof(name), MANY_NAME, n - count++);
                         assert_string_equal(m.entries.entries[i].name, name);
-                        assert_int_equal(m.entries.entries[i].extent, 0);
+                        assert_int_equal(m.entries.entries[i].place.extent, 0);
                         assert_int_equal(m.entries.entries[i].size, 7);
                 }
                 message_done(&m);

@@ -71,24 +71,13 @@ int zip_list(const void *tail, uint64_t start, uint64_t size, size_t memory,
         return zip_list_cut(tail, size - start, start, size, memory, limits, ret, e);
 }
 
-static int by_offset(const void *a, const void *b)
-{
-        const struct archive_entry *x = a, *y = b;
-        return x->offset < y->offset ? -1 : x->offset > y->offset;
-}
-
 int zip_list_extents(struct zip_list *l, struct error *e)
 {
-        int r = 0;
-        if (l->n)
-                qsort(l->entries, l->n, sizeof(*l->entries), by_offset);
-        for (size_t i = 0; r == 0 && i < l->n; i++) {
-                struct archive_entry *entry = &l->entries[i];
-                assert(entry->extent == 0);
-                r = archive_extent(entry->offset, archive_least(entry),
-                        i + 1 < l->n ? l->entries[i + 1].offset : l->offset, &entry->extent, e);
+        for (size_t i = 0; i < l->n; i++) {
+                assert(l->entries[i].place.extent == 0);
+                l->entries[i].place.extent = archive_least(&l->entries[i]);
         }
-        return r;
+        return archive_divide(l->entries, l->n, sizeof(*l->entries), l->offset, e);
 }
 
 void zip_list_done(struct zip_list *l)

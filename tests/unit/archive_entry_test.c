@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "archive.h"
+#include "archive_entry.h"
 
 /* As czard has them: a place, and what the place is of. */
 struct item {

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which bytes of an archive are whose. Who only deals its members out (czard) needs this and nothing else of
- * a zip. */
+/* Sorting by offset, and what lies between one and the next. */
+#include "archive_entry.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "archive.h"
 
 #define LOCAL_HEADER 30 /* bytes of one, without its name */
 
@@ -13,14 +12,6 @@ uint64_t archive_least(const struct archive_entry *entry)
 {
         uint64_t header = LOCAL_HEADER + strlen(entry->name);
         return entry->packed > UINT64_MAX - header ? UINT64_MAX : header + entry->packed;
-}
-
-int archive_extent(uint64_t offset, uint64_t least, uint64_t next, uint64_t *ret, struct error *e)
-{
-        if (next < offset || next - offset < least)
-                return error_set(e, CAUSE_BAD_ZIP, EBADMSG, "members overlap");
-        *ret = next - offset;
-        return 0;
 }
 
 static int by_offset(const void *a, const void *b)
@@ -51,11 +42,12 @@ int archive_divide(void *v, size_t n, size_t size, uint64_t end, struct error *e
                 qsort(v, n, size, by_offset);
         if (at(v, size, n - 1)->offset > end)
                 return error_set(e, CAUSE_BAD_ZIP, EBADMSG, "a member lies behind the directory");
-        int r = 0;
-        for (size_t i = 0; r == 0 && i < n; i++) {
+        for (size_t i = 0; i < n; i++) {
                 struct archive_place *p = at(v, size, i);
-                r = archive_extent(
-                        p->offset, p->extent, i + 1 < n ? at(v, size, i + 1)->offset : end, &p->extent, e);
+                uint64_t next = i + 1 < n ? at(v, size, i + 1)->offset : end;
+                if (next - p->offset < p->extent)
+                        return error_set(e, CAUSE_BAD_ZIP, EBADMSG, "members overlap");
+                p->extent = next - p->offset;
         }
-        return r;
+        return 0;
 }
