@@ -16,9 +16,35 @@
 
 struct known {
         struct snapshot *s;
-        struct lookup *names; /* of the wanted or ignored ones */
+        struct lookup *names; /* of the wanted or ignored ones; NULL: not asked for yet */
         struct error *e;
 };
+
+static bool may_be_known(const struct member *m)
+{
+        return m->named && m->step != MEMBER_REJECTED;
+}
+
+/* For the first row: most archives are new, and have none. */
+static int look_up_names(struct known *k)
+{
+        struct snapshot *s = k->s;
+        size_t n = 0;
+        for (size_t i = 0; i < s->n_members; i++)
+                n += may_be_known(&s->members[i]);
+        if (lookup_new(n, &k->names) < 0)
+                return error_set(k->e, CAUSE_LIMIT, ENOMEM, "out of memory for its members");
+        for (size_t i = 0; i < s->n_members; i++) {
+                if (!may_be_known(&s->members[i]))
+                        continue;
+                _cleanup_free_ struct facts *f = snapshot_facts(s, &s->members[i], k->e);
+                if (!f)
+                        return -EIO;
+                lookup_add(k->names, f->name, i);
+        }
+        lookup_sort(k->names);
+        return 0;
+}
 
 /* The member of that row. 1, 0: there is none, or -errno. */
 static int find(struct known *k, const struct ledger_member *row, struct member **ret_m, struct facts **ret_f)
@@ -50,7 +76,9 @@ static int on_known(struct ledger_member *row, void *arg)
         _cleanup_free_ struct facts *f = NULL;
         if (row->state != OBJECT_PUBLISHED || !row->has_sha256)
                 return 0;
-        int r = find(k, row, &m, &f);
+        int r = k->names ? 0 : look_up_names(k);
+        if (r >= 0)
+                r = find(k, row, &m, &f);
         if (r <= 0)
                 return r;
         if (m->step == MEMBER_IGNORED) {
@@ -65,36 +93,10 @@ static int on_known(struct ledger_member *row, void *arg)
         return snapshot_facts_put(k->s, m, f, k->e);
 }
 
-static bool may_be_known(const struct member *m)
-{
-        return m->named && m->step != MEMBER_REJECTED;
-}
-
-static int look_up_names(struct snapshot *s, struct lookup *l, struct error *e)
-{
-        for (size_t i = 0; i < s->n_members; i++) {
-                if (!may_be_known(&s->members[i]))
-                        continue;
-                _cleanup_free_ struct facts *f = snapshot_facts(s, &s->members[i], e);
-                if (!f)
-                        return -EIO;
-                lookup_add(l, f->name, i);
-        }
-        lookup_sort(l);
-        return 0;
-}
-
 static int read_known(struct snapshot *s, struct error *e)
 {
         struct known known = {.s = s, .e = e};
-        size_t n = 0;
-        for (size_t i = 0; i < s->n_members; i++)
-                n += may_be_known(&s->members[i]);
-        if (lookup_new(n, &known.names) < 0)
-                return error_set(e, CAUSE_LIMIT, ENOMEM, "out of memory for its members");
-        int r = look_up_names(s, known.names, e);
-        if (r >= 0)
-                r = ledger_members(s->job.d->ledger, s->job.o.id, on_known, &known, e);
+        int r = ledger_members(s->job.d->ledger, s->job.o.id, on_known, &known, e);
         lookup_free(known.names);
         return r;
 }
