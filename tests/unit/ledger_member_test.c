@@ -117,11 +117,43 @@ static void plaintext_is_found_only_where_it_is_staged(void **state)
         assert_int_equal(ledger_find_plaintext(f->l, org, c, sha, 77, path, NULL), -ENOENT);
 }
 
+static int count_member(struct ledger_member *m, void *arg)
+{
+        (void)m;
+        ++*(unsigned *)arg;
+        return 0;
+}
+
+/* They go in parts; those of another object stay. */
+static void very_many_are_deleted(void **state)
+{
+        struct fixture *f = *state;
+        struct ledger_object one = list(f, "z.zip", "\"1\"", 1, LISTED_NEW), other;
+        other = list(f, "y.zip", "\"1\"", 1, LISTED_NEW);
+        char name[16];
+        unsigned n = 0;
+        assert_int_equal(ledger_begin(f->l, NULL), 0);
+        for (unsigned i = 0; i < 2500; i++) {
+                snprintf(name, sizeof(name), "%u.sql", i);
+                struct ledger_member m = a_member(one.id, name, 1, i);
+                assert_int_equal(ledger_member_save(f->l, &m, NULL), 0);
+                m.object_id = other.id;
+                assert_int_equal(ledger_member_save(f->l, &m, NULL), 0);
+        }
+        assert_int_equal(ledger_members_delete(f->l, one.id, NULL), 0);
+        assert_int_equal(ledger_commit(f->l, NULL), 0);
+        assert_int_equal(ledger_members(f->l, one.id, count_member, &n, NULL), 0);
+        assert_int_equal(n, 0);
+        assert_int_equal(ledger_members(f->l, other.id, count_member, &n, NULL), 0);
+        assert_int_equal(n, 2500);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         const struct CMUnitTest tests[] = {
                 T(members),
+                T(very_many_are_deleted),
                 T(plaintext_is_found_only_where_it_is_staged),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
