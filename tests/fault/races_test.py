@@ -179,7 +179,7 @@ class Row:
             except OSError:
                 continue
             try:
-                if os.fstat(fd).st_uid == 0 and os.path.realpath(f"/proc/self/fd/{fd}").startswith(str(p.staging)):
+                if os.fstat(fd).st_uid == 0 and os.readlink(f"/proc/self/fd/{fd}").startswith(str(p.staging)):
                     os.fchown(fd, -1, OTHER)
                     os.fchmod(fd, 0o770)
             finally:
