@@ -10,7 +10,7 @@
 
 struct archive_limits {
         uint64_t max_members; /* 0: without limit */
-        uint64_t max_name;    /* bytes of one path component; 0: without limit */
+        uint64_t max_name;    /* bytes of one path component, for who reads members; 0: without limit */
 };
 
 /* An entry of the directory, with extent 0: what comes next in the archive is not known yet. entry and its
@@ -22,7 +22,7 @@ typedef int archive_entry_fn(void *arg, const struct archive_entry *entry, struc
  * time. */
 struct archive_tail {
         uint64_t start, size;
-        size_t memory; /* 0: ARCHIVE_MEMORY */
+        size_t memory; /* 0: ARCHIVE_MEMORY; tests have less */
         source_fn *read;
         void *read_arg;
         archive_entry_fn *take;

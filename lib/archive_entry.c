@@ -25,7 +25,8 @@ static struct archive_place *at(void *v, size_t size, size_t i)
         return (void *)((char *)v + i * size);
 }
 
-/* Most archives have their directory in that order: then nothing is moved, and no memory taken for it. */
+/* Most archives have their directory in that order: then nothing is moved, and no memory taken for it (by
+ * qsort(), as much again). */
 static bool in_order(void *v, size_t n, size_t size)
 {
         for (size_t i = 1; i < n; i++)

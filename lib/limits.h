@@ -28,6 +28,7 @@
 #define LIMIT_CONFIG_ERRORS 100        /* that are told at once */
 #define LIMIT_PASSPHRASE 1024          /* bytes */
 #define LIMIT_MEMBER_NAME 255          /* bytes of one path component */
+#define LIMIT_ZIP_NAME 65535           /* bytes of a member's name */
 #define LIMIT_ZIP_DIRECTORY (64 * MIB) /* bytes of a central directory */
 #define LIMIT_PART_SIZE (5 * GIB)      /* AWS: multipart upload limits */
 #define LIMIT_PARTS 10000              /* AWS: multipart upload limits */

@@ -75,13 +75,16 @@ int packet_next(struct cursor *c, struct packet *ret)
         const uint8_t *piece;
         size_t n;
         int r = 0;
-        while (r == 0 && (n = packet_reader_body(&reader, &c->p, &c->left, &piece)) > 0)
-                if (!p.joined && reader.state == READER_END) {
+        while (r == 0 && (n = packet_reader_body(&reader, &c->p, &c->left, &piece)) > 0) {
+                if (reader.indefinite) {
+                        r = -ENOTSUP;
+                } else if (!p.joined && reader.state == READER_END) {
                         p.body = piece;
                         p.len = n;
                 } else {
                         r = join(&p, piece, n);
                 }
+        }
         if (r == 0 && reader.state != READER_END)
                 r = reader.indefinite ? -ENOTSUP : -EBADMSG;
         if (r < 0) {

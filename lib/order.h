@@ -15,6 +15,6 @@ struct order;
 int order_new(size_t n, order_name_fn *name, void *arg, struct order **ret, struct error *e);
 struct order *order_free(struct order *o);
 DEFINE_CLEANUP(struct order, order, order_free)
-/* The next one: 1, its number, and its name, which is valid until the next call. 0: that was all. Or -errno.
- */
+/* The next one: 1, its number, and its name, which is valid until the next call. 0: that was all. Or -errno,
+ * after which there is no next call. */
 int order_next(struct order *o, size_t *ret, const char **ret_name, struct error *e);

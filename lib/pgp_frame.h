@@ -19,7 +19,7 @@ enum frame_state {
 struct frame {
         enum frame_state state;
         struct packet_reader packet; /* the one at hand */
-        unsigned tag;                /* of the packet at hand, or of the last one */
+        unsigned tag;                /* of that one, also when it has gone by */
         char line[80];               /* armor: the start of the line at hand */
         size_t line_len;
         uint64_t bytes;

@@ -48,7 +48,6 @@ struct field {
 #define LIMIT_DETAIL 511
 #define LIMIT_PATH 4095
 #define LIMIT_KEY_LIST 8192
-#define LIMIT_ZIP_NAME 65535
 
 static const struct field object_fields[] = {
         F(STR, struct proto_object, key, LIMIT_S3_KEY),

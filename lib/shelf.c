@@ -21,8 +21,8 @@ struct shelf {
 
 static int fail(int err, const char *what, struct error *e)
 {
-        return error_set(e, cause_from_errno(err), err, "%s the file of what is not kept in memory: %s", what,
-                strerror(err));
+        /* not by errno: it is not staging that has no room */
+        return error_set(e, CAUSE_IO, err, "%s the unnamed file in state_dir: %s", what, strerror(err));
 }
 
 static int open_unnamed(int dir_fd)

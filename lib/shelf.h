@@ -15,7 +15,7 @@ int shelf_new(int dir_fd, struct shelf **ret, struct error *e);
 struct shelf *shelf_free(struct shelf *s);
 /* Puts n bytes behind all that is there, and tells where. After an error the shelf is as it was. */
 int shelf_add(struct shelf *s, const void *p, size_t n, uint64_t *ret_at, struct error *e);
-/* Writes over what was added there. */
+/* Writes over what was added there. After an error a part of it may be written. */
 int shelf_put(struct shelf *s, uint64_t at, const void *p, size_t n, struct error *e);
 /* Several threads may read at a time, as long as nobody adds or puts. */
 int shelf_get(const struct shelf *s, uint64_t at, void *p, size_t n, struct error *e);

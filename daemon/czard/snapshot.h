@@ -109,8 +109,8 @@ void snapshot_fail(struct snapshot *s, enum cause cause, const char *detail);
 /* Ends the job, whose end is recorded already: s is freed. */
 void snapshot_finish(struct snapshot *s);
 
-/* snapshot_facts.c. Only the loop adds and puts. When that cannot be done czard pauses, and s->cause says
- * that this attempt is to fail. */
+/* snapshot_facts.c. Only the loop adds and puts. When that cannot be done, s->cause says that this attempt is
+ * to fail. */
 int snapshot_facts_add(
         struct snapshot *s, const struct archive_entry *entry, struct member *m, struct error *e);
 /* The caller frees it; NULL and e: it cannot be had. */
@@ -143,9 +143,11 @@ void snapshot_reject_member(
         struct snapshot *s, struct member *m, struct facts *f, enum cause cause, const char *detail);
 /* It is there, with the hash of f: counts it. */
 void snapshot_count_staged(struct snapshot *s, struct member *m, const struct facts *f);
-/* Its row in the ledger, as it is now; it is left in *ret when that is not NULL. */
-void snapshot_save_member(
-        struct snapshot *s, const struct member *m, const struct facts *f, struct ledger_member *ret);
+/* What the ledger is to have of it, as it is now. 0 or -errno. */
+int snapshot_row(const struct snapshot *s, const struct member *m, const struct facts *f,
+        struct ledger_member *ret, struct error *e);
+/* Its row in the ledger. */
+void snapshot_save_member(struct snapshot *s, const struct member *m, const struct facts *f);
 void snapshot_members_free(struct snapshot *s);
 
 /* snapshot_known.c */

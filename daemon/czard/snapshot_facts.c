@@ -13,12 +13,12 @@
 #define FIXED offsetof(struct facts, name) /* bytes of a record before the name */
 _Static_assert(sizeof(struct member) == 32, "so much of each member is in memory");
 _Static_assert(CAUSE_MAX <= UINT8_MAX, "a cause fits into struct member");
+_Static_assert(LIMIT_ZIP_NAME <= UINT16_MAX, "the length of a name fits into struct member");
 
-/* Nothing is started until our own state can be written again; then this archive is begun anew. */
-static int trouble(struct snapshot *s, struct error *e)
+/* This attempt fails once what is under way has ended. (Where it is the disk of state_dir that is full, the
+ * ledger finds that out by itself, and pauses.) */
+static int trouble(struct snapshot *s, const struct error *e)
 {
-        pause_enter(s->job.d, PAUSE_STATE, e->cause, e->text);
-        e->cause = CAUSE_IO; /* it is not staging that has no room */
         if (s->cause == CAUSE_NONE) {
                 s->cause = e->cause;
                 snprintf(s->detail, sizeof(s->detail), "%s", e->text);
@@ -30,7 +30,7 @@ int snapshot_facts_add(
         struct snapshot *s, const struct archive_entry *entry, struct member *m, struct error *e)
 {
         size_t n = strlen(entry->name);
-        _cleanup_free_ struct facts *f = calloc(1, FIXED + n + 1);
+        _cleanup_free_ struct facts *f = calloc(1, sizeof(*f) + n + 1);
         uint64_t at;
         if (!f)
                 return error_set(e, CAUSE_LIMIT, ENOMEM, "out of memory for its members");
@@ -52,7 +52,7 @@ int snapshot_facts_add(
 
 struct facts *snapshot_facts(const struct snapshot *s, const struct member *m, struct error *e)
 {
-        _cleanup_free_ struct facts *f = malloc(FIXED + m->name_len + 1);
+        _cleanup_free_ struct facts *f = malloc(sizeof(*f) + m->name_len + 1);
         if (!f) {
                 error_set(e, CAUSE_IO, ENOMEM, "out of memory");
                 return NULL;
@@ -71,12 +71,13 @@ int snapshot_facts_put(struct snapshot *s, const struct member *m, const struct 
 void snapshot_detail_put(struct snapshot *s, const struct member *m, struct facts *f, const char *detail)
 {
         struct error e = {};
-        size_t n = strlen(detail);
-        f->detail_len = (uint16_t)MIN(n, SNAPSHOT_DETAIL - 1);
-        if (shelf_add(s->shelf, detail, f->detail_len, &f->detail_at, &e) < 0)
+        uint16_t n = (uint16_t)MIN(strlen(detail), (size_t)SNAPSHOT_DETAIL - 1);
+        if (shelf_add(s->shelf, detail, n, &f->detail_at, &e) < 0) {
                 trouble(s, &e);
-        else
-                snapshot_facts_put(s, m, f, &e);
+                return;
+        }
+        f->detail_len = n;
+        snapshot_facts_put(s, m, f, &e);
 }
 
 int snapshot_detail(

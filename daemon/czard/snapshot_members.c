@@ -41,6 +41,8 @@ int snapshot_take_entries(struct snapshot *s, const struct proto_entries *page, 
 
 int snapshot_place_members(struct snapshot *s, struct error *e)
 {
+        if (s->directory_done.offset > s->job.o.size)
+                return error_set(e, CAUSE_HELPER, EPROTO, "czard-decrypt told a directory behind the end");
         return archive_divide(s->members, s->n_members, sizeof(*s->members), s->directory_done.offset, e);
 }
 
@@ -68,16 +70,16 @@ int snapshot_courses(const struct snapshot *s, struct strv *ret)
         return r;
 }
 
-void snapshot_save_member(
-        struct snapshot *s, const struct member *m, const struct facts *f, struct ledger_member *ret)
+int snapshot_row(const struct snapshot *s, const struct member *m, const struct facts *f,
+        struct ledger_member *ret, struct error *e)
 {
         static const enum object_state states[] = {[MEMBER_WANTED] = OBJECT_NEW,
                 [MEMBER_TAKEN] = OBJECT_NEW,
                 [MEMBER_STAGED] = OBJECT_PUBLISHED,
                 [MEMBER_REJECTED] = OBJECT_REJECTED,
                 [MEMBER_IGNORED] = OBJECT_IGNORED};
-        struct director *d = s->job.d;
-        struct ledger_member row = {.object_id = s->job.o.id,
+        struct package_member parsed;
+        *ret = (struct ledger_member){.object_id = s->job.o.id,
                 .failed = m->failed_at_source,
                 .state = states[m->step],
                 .size = f->size,
@@ -86,22 +88,26 @@ void snapshot_save_member(
                 .checks = f->checks,
                 .cause = m->cause,
                 .attempts = m->tries};
-        struct package_member parsed;
-        struct error e = {};
-        str_visible(f->name, row.name, sizeof(row.name));
+        str_visible(f->name, ret->name, sizeof(ret->name));
         if (m->named && snapshot_parse(s, f, &parsed, NULL) >= 0) {
-                snprintf(row.path, sizeof(row.path), "%s", parsed.path);
-                snprintf(row.course, sizeof(row.course), "%s", parsed.course);
-                snprintf(row.table, sizeof(row.table), "%s", parsed.table);
+                snprintf(ret->path, sizeof(ret->path), "%s", parsed.path);
+                snprintf(ret->course, sizeof(ret->course), "%s", parsed.course);
+                snprintf(ret->table, sizeof(ret->table), "%s", parsed.table);
         }
-        memcpy(row.sha256, f->sha256, sizeof(row.sha256));
+        memcpy(ret->sha256, f->sha256, sizeof(ret->sha256));
+        return snapshot_detail(s, f, ret->detail, e);
+}
+
+void snapshot_save_member(struct snapshot *s, const struct member *m, const struct facts *f)
+{
+        struct director *d = s->job.d;
+        struct ledger_member row;
+        struct error e = {};
         record_open(d);
-        if (snapshot_detail(s, f, row.detail, &e) < 0)
+        if (snapshot_row(s, m, f, &row, &e) < 0)
                 record_trouble(d, &e);
         else if (ledger_member_save(d->ledger, &row, &e) < 0)
                 pause_enter(d, PAUSE_STATE, e.cause, e.text);
-        if (ret)
-                *ret = row;
 }
 
 void snapshot_reject_member(
@@ -114,7 +120,7 @@ void snapshot_reject_member(
         snapshot_detail_put(s, m, f, detail);
         s->n_rejected++;
         director_status(d, STATUS_INCOMPLETE);
-        snapshot_save_member(s, m, f, NULL);
+        snapshot_save_member(s, m, f);
         struct journal_fields fields = object_fields(&s->job.o);
         fields.member = str_visible(f->name, name, sizeof(name));
         fields.cause = cause;
@@ -238,12 +244,14 @@ static int mark_twins(struct snapshot *s, const struct lookup_entry *v, size_t n
 
 static int refuse(struct snapshot *s, struct member *m, const char *why, struct error *e)
 {
-        _cleanup_free_ struct facts *f = m->step == MEMBER_WANTED ? snapshot_facts(s, m, e) : NULL;
-        if (f) {
-                snapshot_reject_member(s, m, f, CAUSE_UNSAFE_NAME, why);
-                s->wanted_size -= f->size;
-        }
-        return f || m->step != MEMBER_WANTED ? 0 : -EIO;
+        if (m->step != MEMBER_WANTED)
+                return 0;
+        _cleanup_free_ struct facts *f = snapshot_facts(s, m, e);
+        if (!f)
+                return -EIO;
+        s->wanted_size -= f->size;
+        snapshot_reject_member(s, m, f, CAUSE_UNSAFE_NAME, why);
+        return 0;
 }
 
 /* Members whose paths are one on a disk that folds case, or are one outright, are all refused: none is more
@@ -327,6 +335,8 @@ int snapshot_classify(struct snapshot *s, struct error *e)
         int r = refuse_collisions(s, e);
         if (r < 0)
                 return r;
+        if (s->cause != CAUSE_NONE) /* a refusal could not be noted */
+                return error_set(e, s->cause, EIO, "%s", s->detail);
         for (size_t i = 0; i < s->n_members; i++) {
                 const struct member *m = &s->members[i];
                 if (m->step == MEMBER_WANTED) {

@@ -68,40 +68,60 @@ static void say_failed_at_source(const struct snapshot *s, const char *name, con
                 row->course, s->job.o.date);
 }
 
-/* Its row, its line in the audit, and what is to be said of it. */
-static int record_one(struct snapshot *s, const struct member *m, struct error *e)
+typedef int member_fn(struct snapshot *s, const struct member *m, const struct facts *f, struct error *e);
+
+/* Of each member but folders, until one fails: then nothing of the archive is recorded. 0 or -errno. */
+static int each_member(struct snapshot *s, member_fn *each)
+{
+        struct error e = {};
+        for (size_t i = 0; i < s->n_members; i++) {
+                const struct member *m = &s->members[i];
+                if (m->step == MEMBER_IGNORED && !m->named)
+                        continue;
+                _cleanup_free_ struct facts *f = snapshot_facts(s, m, &e);
+                if (!f || each(s, m, f, &e) < 0) {
+                        record_trouble(s->job.d, &e);
+                        return -EIO;
+                }
+        }
+        return 0;
+}
+
+static int save_one(struct snapshot *s, const struct member *m, const struct facts *f, struct error *e)
 {
         struct ledger_member row;
-        _cleanup_free_ struct facts *f = snapshot_facts(s, m, e);
-        if (!f)
+        int r = snapshot_row(s, m, f, &row, e);
+        return r < 0 ? r : ledger_member_save(s->job.d->ledger, &row, e);
+}
+
+/* The rows are written anew: members of a replaced archive that this one does not have must go. */
+static int record_members(struct snapshot *s)
+{
+        struct director *d = s->job.d;
+        struct error e = {};
+        record_open(d);
+        if (ledger_members_delete(d->ledger, s->job.o.id, &e) < 0) {
+                record_trouble(d, &e);
                 return -EIO;
-        snapshot_save_member(s, m, f, &row);
-        if (m->step == MEMBER_STAGED || m->step == MEMBER_REJECTED)
-                record_member(s->job.d, &s->job.o, &row);
+        }
+        return each_member(s, save_one);
+}
+
+/* Its line in the audit, and what is to be said of it. */
+static int audit_one(struct snapshot *s, const struct member *m, const struct facts *f, struct error *e)
+{
+        struct ledger_member row;
+        if (m->step != MEMBER_STAGED && m->step != MEMBER_REJECTED)
+                return 0;
+        int r = snapshot_row(s, m, f, &row, e);
+        if (r < 0)
+                return r;
+        record_member(s->job.d, &s->job.o, &row);
         if (m->step == MEMBER_STAGED)
                 say_member(s, f->name, &row, m->linked);
         if (m->step == MEMBER_STAGED && m->failed_at_source)
                 say_failed_at_source(s, f->name, &row);
         return 0;
-}
-
-/* The rows are written anew: members of a replaced archive that this one does not have must go. */
-static void record_members(struct snapshot *s)
-{
-        struct director *d = s->job.d;
-        struct error e = {};
-        record_open(d);
-        if (ledger_members_delete(d->ledger, s->job.o.id, &e) < 0)
-                pause_enter(d, PAUSE_STATE, e.cause, e.text);
-        for (size_t i = 0; i < s->n_members; i++) {
-                const struct member *m = &s->members[i];
-                if (m->step == MEMBER_IGNORED && !m->named)
-                        continue; /* a folder */
-                if (record_one(s, m, &e) < 0) {
-                        record_trouble(d, &e);
-                        return;
-                }
-        }
 }
 
 static void on_published(uv_work_t *work, int status)
@@ -120,10 +140,14 @@ static void on_published(uv_work_t *work, int status)
         o->plain_size = (int64_t)s->plain_bytes;
         o->has_sha256 = false;
         o->checks |= CHECK_ZIP | CHECK_ONE_ETAG | s->staged_checks;
-        record_members(s);
-        room_learn(s);
         o->attempts = 0;
-        int r = record_published(d, o, s->replaces, now_usec(CLOCK_MONOTONIC) - s->job.started_usec);
+        int r = record_members(s);
+        if (r >= 0)
+                r = each_member(s, audit_one);
+        if (r >= 0) {
+                room_learn(s);
+                r = record_published(d, o, s->replaces, now_usec(CLOCK_MONOTONIC) - s->job.started_usec);
+        }
         if (record_flush(d->record) < 0 || r < 0) {
                 /* It has its name, but nobody has noted it: the next attempt does, without fetching it again.
                  */

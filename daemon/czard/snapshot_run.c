@@ -17,7 +17,7 @@
 #define RUN_SHARE 4
 #define RUN_BYTES_LEAST (1 * MIB)
 #define RUN_BYTES_MOST (256 * MIB)
-#define RUN_MEMBERS_MOST 512 /* memory for a run is bounded, whatever the archive has */
+#define RUN_MEMBERS_MOST 2048 /* 40 bytes each: memory for a run is bounded, whatever the archive has */
 /* Unwanted bytes between two wanted members that are fetched rather than a request more: as long as they are
  * under 1 % of the run. */
 #define GAP_MOST (64 * KIB)
@@ -42,7 +42,7 @@ struct run {
         struct taken *v;
         size_t n, sent, judged, saved;
         uint64_t saved_usec;
-        enum cause stop; /* nothing more is sent: no room for what comes */
+        struct taken *stopped; /* the member for which a disk failed or had no room: nothing more is sent */
         struct run *next;
 };
 
@@ -53,7 +53,7 @@ static void save_staged(struct run *r)
                 struct taken *t = &r->v[r->saved];
                 if (t->member->step != MEMBER_STAGED)
                         continue;
-                snapshot_save_member(r->s, t->member, t->facts, NULL);
+                snapshot_save_member(r->s, t->member, t->facts);
                 free(take_ptr(&t->facts));
         }
         r->saved_usec = now_usec(CLOCK_MONOTONIC);
@@ -112,8 +112,7 @@ static int send_batch(struct run *r, struct error *e)
  * of the one before are durable. */
 static int feed(struct run *r, struct error *e)
 {
-        while (r->stop == CAUSE_NONE && r->sent < r->n &&
-                r->sent - r->judged <= MEMBERS_A_WORKER - MEMBERS_A_BATCH) {
+        while (!r->stopped && r->sent < r->n && r->sent - r->judged <= MEMBERS_A_WORKER - MEMBERS_A_BATCH) {
                 if (r->saved < r->judged) {
                         save_staged(r);
                         record_flush(r->s->job.d->record);
@@ -196,14 +195,14 @@ static void on_message(void *arg, struct message *msg)
                 t->detail = strdup(v->outcome.detail);
         }
         t->fd = close_fd(t->fd);
-        if (cause_remedy(t->cause) == REMEDY_PAUSE)
-                r->stop = t->cause;
+        if (cause_remedy(t->cause) == REMEDY_PAUSE || t->cause == CAUSE_IO)
+                r->stopped = t;
         if (now_usec(CLOCK_MONOTONIC) > r->saved_usec + SAVE_USEC)
                 save_staged(r);
         if (r->judged == r->n)
                 flow_judge(&r->flow, CAUSE_NONE, "");
-        else if (r->stop != CAUSE_NONE && r->judged == r->sent)
-                flow_judge(&r->flow, r->stop, "no room for the members that are left");
+        else if (r->stopped && r->judged == r->sent)
+                flow_judge(&r->flow, r->stopped->cause, r->stopped->detail ? r->stopped->detail : "");
         else if (feed(r, &e) < 0)
                 flow_judge(&r->flow, e.cause, e.text);
 }
