@@ -4,6 +4,7 @@
 
 CZARD_TEST_KILLS=50 kills that often (default 8)."""
 
+import errno
 import hashlib
 import os
 import random
@@ -858,6 +859,43 @@ class HostileTest(Case):
 
 
 @unittest.skipIf(os.geteuid() != 0, "needs a file system of its own: root")
+@unittest.skipIf(is_sanitized(), "a preload cannot stand before the sanitizers' own")
+class ShelfTest(Case):
+    """What czard keeps of an archive's members is in a file, and that disk fails."""
+
+    def faulty(self, code, **fault):
+        log = self.w.folder / "calls"
+        environment = {**self.w.environment(), **disk_fault.environment(log, ROOTS=self.w.state, **fault)}
+        with mock.patch.object(self.w, "environment", lambda: environment):
+            done = self.once(code)
+        return done, [key for key, _, path, *_ in disk_fault.notes(log) if path.endswith("(deleted)")]
+
+    def test_no_room(self):
+        """Each write to it fails: the archive waits, nothing else does, and what is noted is right."""
+        top, good = f"{self.a.org}-{WEEK}", {"good.sql": b"1\n"}
+        refused = [(f"{top}/.hidden{n:04}{'x' * 80}", b"") for n in range(1000)]
+        archive = self.a.pack(self.a.entries(WEEK, good) + refused)
+        self.a.put(WEEK, archive)
+        done, calls = self.faulty(1)
+        self.assert_staged(WEEK, good, done)
+        reasons = {m["detail"] for m in self.w.members(self.a.key(WEEK)).values() if m["state"] == "REJECTED"}
+        self.assertEqual(len(reasons), 1, reasons)
+        for key, count in Counter(calls).items():
+            with self.subTest(key):
+                self.setUp()
+                self.a.put(WEEK, archive)
+                done, _ = self.faulty(1, SITE=key, NTH=count // 2 or 1, LAST=0, ERRNO=errno.ENOSPC)
+                self.assertEqual(self.state()["state"], "RETRY", done)
+                self.assertEqual(self.state()["cause"], "io-error", done)
+                self.assertIn("state_dir", self.state()["detail"])
+                self.assertEqual(done.events("paused"), [], done)
+                noted = {m["detail"] for m in self.w.members(self.a.key(WEEK)).values() if m["state"] == "REJECTED"}
+                self.assertLessEqual(noted, reasons | {""})
+                done = self.once(1)
+                self.assert_staged(WEEK, good, done)
+                self.assertEqual(len(self.a.rejected(WEEK)), len(refused))
+
+
 class SpaceTest(Case):
     """Staging on a small tmpfs."""
 
