@@ -1,56 +1,96 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The choice is one query over the staged snapshots, newest first: nothing in it depends on what runs. */
+/* The choice is made from the ledger alone, newest snapshot first: nothing in it depends on what runs. */
 #include "latest.h"
 
 #include <stdio.h>
 
 #include "ledger_internal.h"
 
-/* ?1 org, ?2 category, ?3 PUBLISHED, ?4 GONE, ?5 REJECTED, ?6 IGNORED. A course is lost when the snapshot
- * before has it and this one has not, not even left out by a filter; it was alive when some table of it
- * differed from the one before that. */
-static const char choose_sql[] =
-        "WITH staged AS (SELECT id, date, lead(id) OVER w AS before, lead(id, 2) OVER w AS before_that "
-        "FROM object WHERE org = ?1 AND category = ?2 AND is_zip AND staged_etag <> '' "
-        "AND state IN (?3, ?4) WINDOW w AS (ORDER BY date DESC, key)) "
-        "SELECT date FROM staged t WHERE NOT EXISTS (SELECT 1 FROM member WHERE object_id = t.id AND state = "
-        "?5) "
-        "AND NOT EXISTS (SELECT 1 FROM member b WHERE b.object_id = t.before AND b.state = ?3 "
-        "AND b.course <> '' AND NOT b.failed "
-        "AND NOT EXISTS (SELECT 1 FROM member a WHERE a.object_id = t.id AND a.state IN (?3, ?6) "
-        "AND NOT a.failed AND a.course = b.course) "
-        "AND NOT EXISTS (SELECT 1 FROM member c WHERE c.object_id = t.before_that AND c.state = ?3 "
-        "AND c.course = b.course AND c.\"table\" = b.\"table\" AND c.sha256 = b.sha256)) "
-        "ORDER BY date DESC LIMIT 1";
+/* ?1 org, ?2 category, ?3 PUBLISHED, ?4 GONE. Staged snapshots, the newest first, each with the two before.
+ */
+static const char staged_sql[] =
+        "SELECT date, id, lead(id, 1, 0) OVER w, lead(id, 2, 0) OVER w FROM object WHERE org = ?1 "
+        "AND category = ?2 AND is_zip AND staged_etag <> '' AND state IN (?3, ?4) "
+        "WINDOW w AS (ORDER BY date DESC, key) ORDER BY date DESC, key";
+
+/* ?1 snapshot, ?2 the one before, ?3 the one before that, ?4 PUBLISHED, ?5 REJECTED, ?6 IGNORED. A row: it is
+ * not one to go on with. A course is lost when the snapshot before has it and this one has not, not even left
+ * out by a filter; it was alive when some table of it differed from the one before that. (The courses that
+ * this one has are put together once: asked for one by one, they took the square of their number.) */
+static const char spoilt_sql[] =
+        "SELECT 1 FROM member WHERE object_id = ?1 AND state = ?5 UNION ALL "
+        "SELECT 1 FROM member b WHERE b.object_id = ?2 AND b.state = ?4 AND b.course <> '' AND NOT b.failed "
+        "AND b.course NOT IN (SELECT course FROM member WHERE object_id = ?1 AND state IN (?4, ?6) "
+        "AND NOT failed) "
+        "AND NOT EXISTS (SELECT 1 FROM member c WHERE c.object_id = ?3 AND c.state = ?4 "
+        "AND c.course = b.course AND c.\"table\" = b.\"table\" AND c.sha256 = b.sha256) LIMIT 1";
 
 void latest_pin_name(const char *org, enum category c, char ret[128])
 {
         snprintf(ret, 128, "latest:%s:%s", org, category_name(c));
 }
 
+static int prepare(struct ledger *l, const char *sql, sqlite3_stmt **ret, struct error *e)
+{
+        return sqlite3_prepare_v2(l->db, sql, -1, ret, NULL) == SQLITE_OK
+                       ? 0
+                       : ledger_fail(l, "reading the schema", e);
+}
+
+/* The next one: 1, its date and the ids of it and of the two before (0: none). 0: that was all. Or -errno. */
+static int next_staged(struct ledger *l, sqlite3_stmt *s, char date[11], int64_t ids[3], struct error *e)
+{
+        int r = ledger_step(l, s, "reading", e);
+        if (r <= 0)
+                return r;
+        struct ledger_row row = {.s = s};
+        ledger_row_text(&row, date, 11);
+        for (size_t i = 0; i < 3; i++)
+                ids[i] = ledger_row_i64(&row, 0, INT64_MAX);
+        return row.err ? error_set(e, CAUSE_IO, -row.err, "the ledger is damaged at a snapshot") : 1;
+}
+
+/* 1, 0 or -errno. */
+static int is_spoilt(struct ledger *l, sqlite3_stmt *s, const int64_t ids[3], struct error *e)
+{
+        struct ledger_bind b = {.s = s};
+        sqlite3_reset(s);
+        for (size_t i = 0; i < 3; i++)
+                ledger_bind_i64(&b, ids[i]);
+        ledger_bind_i64(&b, OBJECT_PUBLISHED);
+        ledger_bind_i64(&b, OBJECT_REJECTED);
+        ledger_bind_i64(&b, OBJECT_IGNORED);
+        return b.err ? error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that")
+                     : ledger_step(l, s, "reading", e);
+}
+
+/* ret "": there is none. */
 static int choose(struct ledger *l, const char *org, enum category c, char ret[11], struct error *e)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        if (sqlite3_prepare_v2(l->db, choose_sql, -1, &s, NULL) != SQLITE_OK)
-                return ledger_fail(l, "reading the schema", e);
-        struct ledger_bind b = {.s = s};
+        _cleanup_finalize_ sqlite3_stmt *staged = NULL, *spoilt = NULL;
+        char date[11];
+        int64_t ids[3];
+        int r = prepare(l, staged_sql, &staged, e);
+        if (r == 0)
+                r = prepare(l, spoilt_sql, &spoilt, e);
+        if (r < 0)
+                return r;
+        struct ledger_bind b = {.s = staged};
         ledger_bind_text(&b, org);
         ledger_bind_i64(&b, c);
         ledger_bind_i64(&b, OBJECT_PUBLISHED);
         ledger_bind_i64(&b, OBJECT_GONE);
-        ledger_bind_i64(&b, OBJECT_REJECTED);
-        ledger_bind_i64(&b, OBJECT_IGNORED);
         if (b.err)
                 return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that");
-        int r = ledger_step(l, s, "reading", e);
-        if (r < 0)
-                return r;
         ret[0] = 0;
-        if (r == 0)
-                return 0;
-        struct ledger_row row = {.s = s};
-        ledger_row_text(&row, ret, 11);
-        return row.err ? error_set(e, CAUSE_IO, -row.err, "the ledger is damaged at a date") : 0;
+        while ((r = next_staged(l, staged, date, ids, e)) > 0) {
+                r = is_spoilt(l, spoilt, ids, e);
+                if (r == 0)
+                        snprintf(ret, 11, "%s", date);
+                if (r <= 0)
+                        return r;
+        }
+        return r;
 }
 
 int latest_choose(

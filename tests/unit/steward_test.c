@@ -427,6 +427,36 @@ static void test_latest(void **state)
         assert_string_equal(link, "2024-07-07");
 }
 
+/* A snapshot of so many courses, each with 50 tables that no other snapshot has like that. */
+static void add_large(struct fixture *f, const char *date, size_t courses)
+{
+        struct ledger_object o = add_staged(f, CATEGORY_DATABASE, date, "");
+        struct error e = {};
+        assert_int_equal(ledger_begin(f->ledger, &e), 0);
+        for (size_t i = 0; i < courses * 50; i++) {
+                struct ledger_member m = {.object_id = o.id, .state = OBJECT_PUBLISHED, .has_sha256 = true};
+                snprintf(m.course, sizeof(m.course), "C%zu", i / 50);
+                snprintf(m.table, sizeof(m.table), "t%zu", i % 50);
+                snprintf(m.name, sizeof(m.name), "%s %s %s", date, m.course, m.table);
+                snprintf(m.path, sizeof(m.path), "%s", m.name);
+                digest_once(DIGEST_SHA256, m.name, strlen(m.name), m.sha256);
+                assert_int_equal(ledger_member_save(f->ledger, &m, &e), 0);
+        }
+        assert_int_equal(ledger_commit(f->ledger, &e), 0);
+}
+
+static void test_latest_of_large_ones(void **state)
+{
+        struct fixture *f = *state;
+        add_large(f, "2024-06-02", 160);
+        add_large(f, "2024-06-09", 160);
+        add_large(f, "2024-06-16", 159);
+        uint64_t start = now_usec(CLOCK_PROCESS_CPUTIME_ID);
+        expect_latest(f, "2024-06-09");
+        /* seconds, when members are compared with members one by one */
+        assert_true(now_usec(CLOCK_PROCESS_CPUTIME_ID) - start < USEC_PER_SEC);
+}
+
 static void test_adopt(void **state)
 {
         struct fixture *f = *state;
@@ -618,6 +648,7 @@ int main(void)
                 TEST(test_keep_days),
                 TEST(test_keep_replaced),
                 TEST(test_latest),
+                TEST(test_latest_of_large_ones),
                 TEST(test_adopt),
                 TEST(test_adopt_trust),
                 TEST(test_reports),
