@@ -185,13 +185,12 @@ void queue_plan(struct queue *q)
                 q->progress.due_bytes += j->o.size;
         }
         record_open(q->d);
-        if (q->look_at_all)
-                snapshot_widen(q->d);
+        bool again = q->look_at_all && !snapshot_widen(q->d);
         consider_all(&plan, BIT(CATEGORY_DATABASE));
         consider_all(&plan, BIT(CATEGORY_EVENTS));
         consider_all(&plan, BIT(CATEGORY_EMAIL_OPT_IN));
         consider_all(&plan, BIT(CATEGORY_RDX));
-        q->look_at_all = false;
+        q->look_at_all = again;
         q->retry_at = 0;
         uv_timer_stop(&q->retry);
         if (plan.next_retry != 0)
@@ -312,7 +311,10 @@ void queue_job_done(struct queue *q, struct job *j)
         q->d->moved_usec = now_usec(CLOCK_MONOTONIC);
         q->progress.done++;
         q->progress.done_bytes += j->o.size;
-        pump(q);
+        if (j->o.is_zip && q->look_at_all && !q->d->stopping)
+                queue_plan(q); /* a filter was widened while the archive was in work */
+        else
+                pump(q);
         director_check(q->d);
 }
 
@@ -365,6 +367,11 @@ bool queue_busy(const struct queue *q, int64_t object_id)
                 if (j->o.id == object_id)
                         return true;
         return false;
+}
+
+bool queue_has_archive(const struct queue *q)
+{
+        return q->archives_running > 0;
 }
 
 bool queue_idle(const struct queue *q)

@@ -42,6 +42,8 @@ void queue_cancel_all(struct queue *q);
 void queue_hold(struct queue *q);
 void queue_release(struct queue *q);
 bool queue_busy(const struct queue *q, int64_t object_id);
+/* Is there an archive among them? */
+bool queue_has_archive(const struct queue *q);
 /* Nothing runs, nothing waits, and no retry of this run is to come. */
 bool queue_idle(const struct queue *q);
 

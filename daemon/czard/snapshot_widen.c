@@ -2,7 +2,8 @@
 /* A filter was widened: a published archive with members that were left out and are wanted now becomes due
  * again. It is made anew beside the published folder, which gives it by hard link what it has, so only the
  * new members are fetched; then the two are exchanged. The members of all snapshots are looked at once after
- * each change of the configuration, not at each start. */
+ * each change of the configuration, not at each start; but as long as an archive is in work, which may have
+ * been begun before the change, that look does not count as the last. */
 #include "snapshot_widen.h"
 
 #include <stdlib.h>
@@ -55,7 +56,7 @@ static int widen(struct director *d, int64_t id, struct error *e)
         return r;
 }
 
-void snapshot_widen(struct director *d)
+bool snapshot_widen(struct director *d)
 {
         char seen[65] = "";
         struct ledger_filter f = {.states = BIT(OBJECT_PUBLISHED), .categories = BIT(CATEGORY_DATABASE)};
@@ -64,13 +65,15 @@ void snapshot_widen(struct director *d)
         struct error e = {};
         int r = ledger_meta_get(d->ledger, FACT, seen, sizeof(seen), &e);
         if (r >= 0 && streq(seen, d->config->sha256))
-                return;
+                return true;
         if (r >= 0)
                 r = ledger_ids(d->ledger, &f, &ids, &n, &e);
         for (size_t i = 0; r >= 0 && i < n; i++)
                 r = widen(d, ids[i], &e);
-        if (r >= 0)
+        bool in_work = queue_has_archive(d->queue);
+        if (r >= 0 && !in_work)
                 r = ledger_meta_set(d->ledger, FACT, d->config->sha256, &e);
         if (r < 0)
                 pause_enter(d, PAUSE_STATE, e.cause, e.text);
+        return !in_work;
 }

@@ -5,5 +5,6 @@
 #include "queue.h"
 
 /* Published archives that lack members which the configuration wants now go to NEW. Cheap when the
- * configuration is the one that was looked at last. */
-void snapshot_widen(struct director *d);
+ * configuration is the one that was looked at last. False: an archive is in work, perhaps by the filter of
+ * before; this is to be called again when it is done. */
+bool snapshot_widen(struct director *d);

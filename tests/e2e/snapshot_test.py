@@ -196,10 +196,17 @@ class WidenTest(Case):
         self.assert_staged(WEEK, self.of[A] | self.of[B], done)
 
     def test_by_reload(self):
+        self.by_reload(lambda: self.a.staged(WEEK))
+
+    def test_by_reload_while_it_is_in_work(self):
+        self.a.s3.behave("slow", op="get", delay=100)
+        self.by_reload(lambda: (self.a.folder(WEEK).parent / f".{WEEK}.partial").is_dir())
+
+    def by_reload(self, when):
         self.w.package_section["courses"] = A
         child = self.w.start()
         try:
-            self.assertTrue(wait_until(lambda: self.a.staged(WEEK)))
+            self.assertTrue(wait_until(when))
             self.w.package_section["courses"] = "*"
             self.w.ini()
             child.send_signal(signal.SIGHUP)
