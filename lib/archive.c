@@ -109,7 +109,8 @@ static int check_count(const struct reader *rd, uint64_t count, struct error *e)
         uint64_t max = rd->limits->max_members;
         if (max == 0 || count <= max)
                 return 0;
-        return error_set(e, CAUSE_LIMIT, EFBIG, "it has more members than max_members (%" PRIu64 ")", max);
+        return error_set(e, CAUSE_LIMIT, EFBIG, "%" PRIu64 " members are more than max_members (%" PRIu64 ")",
+                count, max);
 }
 
 static int take_entries(struct reader *rd, zip_t *z, const struct piece *piece, struct error *e)
@@ -149,9 +150,7 @@ static int measure_whole(struct reader *rd, const struct zip_place *place, struc
 {
         rd->next = (size_t)(place->offset - rd->tail->start);
         rd->len = rd->next + (size_t)place->size;
-        int r = check_count(rd, place->count, e);
-        if (r == 0)
-                r = measure(rd, (size_t)place->size, place->count, ret, e);
+        int r = measure(rd, (size_t)place->size, place->count, ret, e);
         if (r == 0 && ret->count < place->count)
                 r = error_set(e, CAUSE_BAD_ZIP, EBADMSG, "a record of the directory is damaged");
         if (r == 0 && ret->n < place->size)
@@ -168,6 +167,8 @@ static int read_whole(struct reader *rd, struct archive_directory *ret, struct e
         int r = fill(rd, e);
         if (r == 0)
                 r = zip_find_directory(rd->buf, t->start, t->size, &place, e);
+        if (r == 0)
+                r = check_count(rd, place.count, e); /* it is known also where the directory is not here */
         if (r < 0)
                 return r;
         if (place.need_start >= t->start && place.need_start)
@@ -219,6 +220,8 @@ static int read_pieces(struct reader *rd, struct archive_directory *ret, struct 
         if (r < 0)
                 return r;
         uint64_t end = rd->at + rd->next;
+        if (t->size - end > END_MAX && zip_is_end64(rd->buf + rd->next, rd->len - rd->next))
+                return error_set(e, CAUSE_LIMIT, EFBIG, "its end records have more than %d bytes", END_MAX);
         if (t->size - end > END_MAX)
                 return error_set(e, CAUSE_BAD_ZIP, EBADMSG, "a record of the directory is damaged");
         assert(rd->at + rd->len == t->size);

@@ -231,6 +231,11 @@ bool zip_is_record(const uint8_t *p, size_t left)
         return left >= 4 && get32(p) == SIG_RECORD;
 }
 
+bool zip_is_end64(const uint8_t *p, size_t left)
+{
+        return left >= 4 && get32(p) == SIG_EOCD64;
+}
+
 int zip_read_record(const uint8_t *p, size_t left, struct archive_entry *ret, char *name, size_t *ret_len,
         struct error *e)
 {

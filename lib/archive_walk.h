@@ -53,6 +53,8 @@ int zip_check_size(uint64_t size, struct error *e);
 
 /* Does a record begin here? */
 bool zip_is_record(const uint8_t *p, size_t left);
+/* Or a zip64 end record? */
+bool zip_is_end64(const uint8_t *p, size_t left);
 /* The record at p, of *ret_len bytes, without an extent. Its name goes into name, which has room for
  * UINT16_MAX + 1 bytes. 0 or -EBADMSG with a cause. */
 int zip_read_record(const uint8_t *p, size_t left, struct archive_entry *ret, char *name, size_t *ret_len,

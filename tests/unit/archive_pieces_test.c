@@ -6,6 +6,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <endian.h>
+#include <endian.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -340,6 +342,29 @@ static void two_end_records(void **state)
         }
 }
 
+/* A zip64 end record may have more than it must. What is too much for us is said to be that. */
+static void a_long_end_record(void **state)
+{
+        (void)state;
+        static const uint8_t zeros[150 * 1024];
+        for (size_t n = 0; n <= sizeof(zeros); n += sizeof(zeros) / 3) {
+                _cleanup_zip_list_ struct zip_list l = {};
+                add_members(12, &(struct zip_member){});
+                zip_end(&z, true, "");
+                size_t behind = z.directory_at + z.directory_n + 56, left = z.n - behind;
+                zip_bytes(&z, zeros, n);
+                memmove(z.p + behind + n, z.p + behind, left);
+                memset(z.p + behind, 0, n);
+                uint64_t size = htole64(56 - 12 + n);
+                memcpy(z.p + behind - 56 + 4, &size, sizeof(size));
+                int r = read_at(behind - 56, 128 * KIB, &no_limits, &l);
+                assert_int_equal(e.cause, n < 120 * KIB ? CAUSE_NONE : CAUSE_LIMIT);
+                assert_int_equal(r < 0, n >= 120 * KIB);
+                assert_int_equal(l.need_start, r < 0 ? 0 : z.directory_at);
+                zip_free(&z);
+        }
+}
+
 /* Without zip64 the count has 16 bits; some writers put its remainder there, which libzip alone would take.
  */
 static void more_than_the_end_record_can_count(void **state)
@@ -530,6 +555,7 @@ int main(void)
                 cmocka_unit_test(ends_that_lie),
                 cmocka_unit_test(garbage_before_the_end),
                 cmocka_unit_test(two_end_records),
+                cmocka_unit_test(a_long_end_record),
                 cmocka_unit_test(more_than_the_end_record_can_count),
                 cmocka_unit_test(limits_are_kept),
                 cmocka_unit_test(a_directory_that_is_too_large),
