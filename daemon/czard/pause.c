@@ -53,7 +53,9 @@ void pause_enter(struct director *d, enum pause p, enum cause cause, const char 
         d->pauses |= BIT(p);
         if (p == PAUSE_SPACE)
                 remember_full(d);
-        const char *advice = cause_advice(cause);
+        /* what the table says is of the staging volume */
+        const char *advice =
+                p == PAUSE_STATE && cause == CAUSE_SPACE ? "make room in state_dir" : cause_advice(cause);
         journal_event(EVENT_PAUSED,
                 &(struct journal_fields){.cause = cause, .priority = p == PAUSE_ADMIN ? LOG_NOTICE : 0},
                 "fetching pauses (%s): %s%s%s", names[p], text, *advice ? "; " : "", advice);

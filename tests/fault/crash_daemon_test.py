@@ -256,6 +256,7 @@ def state_fails(error, first):
             if p.wait("paused", "state"):
                 time.sleep(0.5)
                 p.check("paused once", len(p.said("paused", "state")), 1)
+                p.check("told where to make room", len(p.said("paused", "make room in state_dir")), int(error == "ENOSPC"))
                 (p.folder / "off").touch()
                 p.wait("resumed", "state", seconds=MINUTE)
                 p.settled(MINUTE)
