@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which of many is called that? Their names are elsewhere, in a file or the ledger; here is a hash of each
  * name and its number, 16 bytes. What has the hash of a name need not have the name: the caller looks. Names
- * come from outside; the hash is a part of SHA-256, so that nobody makes many of them share one. For one thread at a time. */
+ * come from outside; the hash is a part of SHA-256, so that nobody makes many of them share one. For one
+ * thread at a time. */
 #pragma once
 
 #include <stddef.h>

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "cleanup.h"
+#include "limits.h"
 #include "record.h"
 #include "snapshot.h"
 #include "str.h"

@@ -7,7 +7,6 @@
 
 #include <cmocka.h>
 #include <endian.h>
-#include <endian.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
