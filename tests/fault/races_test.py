@@ -149,6 +149,9 @@ class Row:
                 inner.parent.rename(outside / "folder")
                 break
         after = look(outside)
+        if "folder" in after and after["folder"][1] != OTHER:
+            # He took the one that czard had just published in its place; his own, found in staging, was removed as the old one.
+            before, after = ({k: v for k, v in found.items() if not (k + "/").startswith("folder/")} for found in (before, after))
         for path in sorted(set(before) | set(after)):
             made_by_other = path not in before and after[path][1] == OTHER  # czard is root here
             if before.get(path) != after.get(path) and not made_by_other:
