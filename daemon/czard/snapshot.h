@@ -75,8 +75,9 @@ struct snapshot {
         struct shelf *shelf;
         struct member *members; /* once all are there: in the order of their offsets */
         size_t n_members, n_staged, n_rejected;
-        uint64_t wanted_bytes;             /* in the archive */
-        uint64_t wanted_size;              /* unpacked: of the encrypted members */
+        /* Of what was WANTED before the runs: bytes in the archive, and unpacked, of the encrypted members.
+         */
+        uint64_t wanted_bytes, wanted_size;
         uint64_t staged_size, plain_bytes; /* of the staged ones, before and after decryption */
         uint64_t linked_bytes;             /* of plain_bytes */
         uint32_t staged_checks;            /* of any of them */
@@ -141,6 +142,9 @@ int snapshot_courses(const struct snapshot *s, struct strv *ret);
 /* REJECTED, in the ledger and in the journal. */
 void snapshot_reject_member(
         struct snapshot *s, struct member *m, struct facts *f, enum cause cause, const char *detail);
+/* n_wanted, wanted_bytes and wanted_size: it is one of them; it is not any more. */
+void snapshot_count_wanted(struct snapshot *s, const struct member *m, const struct facts *f);
+void snapshot_discount_wanted(struct snapshot *s, const struct member *m, const struct facts *f);
 /* It is there, with the hash of f: counts it. */
 void snapshot_count_staged(struct snapshot *s, struct member *m, const struct facts *f);
 /* What the ledger is to have of it, as it is now. 0 or -errno. */

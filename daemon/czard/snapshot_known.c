@@ -149,11 +149,8 @@ static void take_over(
         if (!f || !is_there(s, f, partial, digest, buffer))
                 return;
         snapshot_count_staged(s, m, f);
-        if (m->filtered)
-                return;
-        s->n_wanted--;
-        s->wanted_bytes -= m->place.extent;
-        s->wanted_size -= f->size;
+        if (!m->filtered)
+                snapshot_discount_wanted(s, m, f);
 }
 
 static void prepare_in_thread(uv_work_t *work)

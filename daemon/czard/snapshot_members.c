@@ -139,6 +139,20 @@ void snapshot_count_staged(struct snapshot *s, struct member *m, const struct fa
         s->staged_checks |= f->checks;
 }
 
+void snapshot_count_wanted(struct snapshot *s, const struct member *m, const struct facts *f)
+{
+        s->n_wanted++;
+        s->wanted_bytes += m->place.extent;
+        s->wanted_size += f->size;
+}
+
+void snapshot_discount_wanted(struct snapshot *s, const struct member *m, const struct facts *f)
+{
+        s->n_wanted--;
+        s->wanted_bytes -= m->place.extent;
+        s->wanted_size -= f->size;
+}
+
 /* --- classification --- */
 
 static unsigned depth_of(const char *path)
@@ -183,8 +197,10 @@ static void classify(struct snapshot *s, const struct config_package *p, struct 
         m->deep = strchr(parsed.path, '/') != NULL;
         m->failed_at_source = parsed.failed;
         if (s->job.o.category != CATEGORY_DATABASE ||
-                (config_wants_course(p, course_of(&parsed)) && config_wants_table(p, parsed.table)))
+                (config_wants_course(p, course_of(&parsed)) && config_wants_table(p, parsed.table))) {
                 m->step = MEMBER_WANTED;
+                snapshot_count_wanted(s, m, f);
+        }
 }
 
 /* --- names in each other's way --- */
@@ -249,7 +265,7 @@ static int refuse(struct snapshot *s, struct member *m, const char *why, struct 
         _cleanup_free_ struct facts *f = snapshot_facts(s, m, e);
         if (!f)
                 return -EIO;
-        s->wanted_size -= f->size;
+        snapshot_discount_wanted(s, m, f);
         snapshot_reject_member(s, m, f, CAUSE_UNSAFE_NAME, why);
         return 0;
 }
@@ -328,7 +344,6 @@ int snapshot_classify(struct snapshot *s, struct error *e)
                         return -EIO;
                 classify(s, p, m, f);
                 empty &= m->step == MEMBER_IGNORED && !m->named; /* a folder */
-                s->wanted_size += m->step == MEMBER_WANTED ? f->size : 0;
         }
         if (empty)
                 return error_set(e, CAUSE_BAD_ZIP, ENODATA, "it has no members");
@@ -337,13 +352,6 @@ int snapshot_classify(struct snapshot *s, struct error *e)
                 return r;
         if (s->cause != CAUSE_NONE) /* a refusal could not be noted */
                 return error_set(e, s->cause, EIO, "%s", s->detail);
-        for (size_t i = 0; i < s->n_members; i++) {
-                const struct member *m = &s->members[i];
-                if (m->step == MEMBER_WANTED) {
-                        s->n_wanted++;
-                        s->wanted_bytes += m->place.extent;
-                }
-        }
         return 0;
 }
 
