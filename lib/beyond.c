@@ -13,12 +13,6 @@
 
 /* --- which courses an archive has --- */
 
-static int by_text(const void *a, const void *b)
-{
-        const char *const *x = a, *const *y = b;
-        return strcmp(*x, *y);
-}
-
 static void fact_name(int64_t id, char ret[32])
 {
         snprintf(ret, 32, "courses:%lld", (long long)id);
@@ -126,11 +120,6 @@ static int find_newer(struct ledger *l, const struct ledger_object *listed, size
 
 /* --- the verdict --- */
 
-static bool has(const struct strv *sorted, const char *course)
-{
-        return sorted->n > 0 && bsearch(&course, sorted->v, sorted->n, sizeof(*sorted->v), by_text);
-}
-
 /* Has it a wanted course that no newer staged one has? */
 static int compare(struct ledger *l, const struct config_package *p, const struct newer *n, enum beyond *ret,
         struct error *e)
@@ -153,7 +142,7 @@ static int compare(struct ledger *l, const struct config_package *p, const struc
         strv_unique(&others);
         *ret = BEYOND_YES;
         for (size_t i = 0; i < own.n; i++)
-                if (p && config_wants_course(p, own.v[i]) && !has(&others, own.v[i]))
+                if (p && config_wants_course(p, own.v[i]) && !strv_sorted_has(&others, own.v[i]))
                         *ret = BEYOND_LAST_COPY;
         return 0;
 }

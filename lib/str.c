@@ -117,7 +117,7 @@ void strv_done(struct strv *l)
 
 static int by_bytes(const void *a, const void *b)
 {
-        char *const *x = a, *const *y = b;
+        const char *const *x = a, *const *y = b;
         return strcmp(*x, *y);
 }
 
@@ -135,6 +135,11 @@ void strv_unique(struct strv *l)
         }
         l->n = kept;
         l->v[kept] = NULL;
+}
+
+bool strv_sorted_has(const struct strv *l, const char *s)
+{
+        return l->n > 0 && bsearch(&s, l->v, l->n, sizeof(*l->v), by_bytes);
 }
 
 int strv_split(struct strv *l, const char *s)

@@ -57,6 +57,8 @@ bool strv_has(const struct strv *l, const char *s);
 void strv_done(struct strv *l);
 /* Sorts by bytes and drops doubles. */
 void strv_unique(struct strv *l);
+/* As strv_has(), of one that strv_unique() left: without looking at all of them. */
+bool strv_sorted_has(const struct strv *l, const char *s);
 /* Splits at white space. Returns 0 or -ENOMEM. */
 int strv_split(struct strv *l, const char *s);
 

@@ -42,11 +42,6 @@ static int on_audit_line(const char *line, size_t len, uint64_t number, void *ar
         return key ? strv_add(&r->replaced, key) : -ENOMEM;
 }
 
-static int by_text(const void *a, const void *b)
-{
-        return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 int report_read_days(struct html_report *r)
 {
         int e = days_read(r->c, &r->days, r->e);
@@ -56,8 +51,7 @@ int report_read_days(struct html_report *r)
                 e = report_each(r->c->ledger, REPORT_DATES, NULL, NULL, on_date, r, r->e);
         struct strv *all[] = {&r->replaced, &r->unstaged, &r->left_out};
         for (size_t i = 0; i < ELEMENTSOF(all); i++)
-                if (all[i]->n > 0)
-                        qsort(all[i]->v, all[i]->n, sizeof(*all[i]->v), by_text);
+                strv_unique(all[i]);
         return e;
 }
 
@@ -67,8 +61,7 @@ static bool is_among(const struct strv *days, const struct habit_series *s, int 
 {
         char date[11], key[160];
         snprintf(key, sizeof(key), "%s %s %s", s->org, s->site, date_format(day, date));
-        const char *p = key;
-        return days->n > 0 && bsearch(&p, days->v, days->n, sizeof(*days->v), by_text);
+        return strv_sorted_has(days, key);
 }
 
 static void mark_days(const struct html_report *r, size_t series, int first, int n, uint8_t *kinds)

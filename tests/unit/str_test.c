@@ -243,6 +243,10 @@ static void doubles_go(void **state)
         for (size_t i = 0; i < l.n; i++)
                 assert_string_equal(l.v[i], want[i]);
         assert_null(l.v[4]);
+        for (size_t i = 0; i < l.n; i++)
+                assert_true(strv_sorted_has(&l, want[i]));
+        assert_false(strv_sorted_has(&l, "A"));
+        assert_false(strv_sorted_has(&(struct strv){}, "a"));
         assert_int_equal(strv_add(&l, "b"), 0);
         strv_unique(&l);
         assert_int_equal(l.n, 4);
