@@ -284,7 +284,7 @@ class KillTest(Case):
     def test_killed_at_random_moments(self):
         kills = int(os.environ.get("CZARD_TEST_KILLS", 8))
         members = {}
-        for n in range(10 + 5 * kills):
+        for n in range(10 + 8 * kills):
             members.update(course(self.rng, f"UniversityX-K{n:03d}x-2024_T1", TABLES[:20], 600))
         self.a.put_members(WEEK, members)
         killer = Killer(self, kills)
