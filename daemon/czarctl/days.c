@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From the ledger to lib/habit.c. */
+/* From the ledger to lib/domain/habit.c. */
 #include "days.h"
 
 #include <stdio.h>

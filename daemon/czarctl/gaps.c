@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* gaps: what did not come, by lib/habit.c. */
+/* gaps: what did not come, by lib/domain/habit.c. */
 #include <stdio.h>
 
 #include "days.h"

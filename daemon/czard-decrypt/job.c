@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checks.h"
 #include "gzcheck.h"
-#include "ledger.h"
 #include "worker.h"
 
 /* The pipe that a job reads. */

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "checks.h"
 #include "fsx.h"
-#include "ledger.h"
 #include "worker.h"
 
 #define WRITE_BEHIND (8 * MIB)

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checks.h"
 #include "fsx.h"
-#include "ledger.h"
 #include "str.h"
 #include "worker.h"
 

@@ -21,9 +21,9 @@
 #include <stdlib.h>
 
 #include "alarm.h"
+#include "checks.h"
 #include "heal.h"
 #include "httpval.h"
-#include "ledger.h"
 #include "limits.h"
 #include "outpipe.h"
 #include "str.h"

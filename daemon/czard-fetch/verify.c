@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checks.h"
 #include "digest.h"
 #include "httpval.h"
-#include "ledger.h"
 #include "limits.h"
 #include "macro.h"
 #include "str.h"

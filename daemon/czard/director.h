@@ -16,10 +16,10 @@
 #include <stdbool.h>
 #include <uv.h>
 
-#include "../journal.h"
 #include "audit.h"
 #include "config.h"
 #include "fetcher.h"
+#include "journal.h"
 #include "ledger.h"
 #include "pool.h"
 #include "secret.h"

@@ -28,7 +28,7 @@ MIB = 1 << 20
 ODD = ["a b", "a+b", "100%", "a=b&c", "~t'(*)!$,;:@", "q?x#y", "ünïcödé-λ", "a%20b", "new\nline", "\x01\x1f",
        "folder/", "a//b", "<x>&amp;\""]
 
-# lib/proto.c and enum check, enum cause
+# lib/wire/proto.c and enum check, enum cause
 LIST, GET, LISTED, DONE, PROGRESS = 2, 3, 5, 6, 15
 CHECKS = {"tls": 1, "size": 2, "etag": 4, "checksum": 8, "one-etag": 16, "no-etag": 1 << 16, "no-checksum": 1 << 17}
 CAUSES = ("none network timeout dns tls proxy server throttled skew credentials no-credentials denied no-bucket gone "

@@ -17,8 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "checks.h"
 #include "fetch_driver.h"
-#include "ledger.h"
 
 #define BIG (3 * MIB + 12345)
 #define CHECKS (CHECK_SIZE | CHECK_ONE_ETAG)

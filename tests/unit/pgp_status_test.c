@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ledger.h"
+#include "checks.h"
 #include "pgp_status.h"
 
 #define OURS "223E3F41B7EF6362"

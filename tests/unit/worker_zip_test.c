@@ -12,8 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "config.h"
-#include "ledger.h"
+#include "checks.h"
 #include "str.h"
 #include "worker_driver.h"
 #include "zip_maker.h"

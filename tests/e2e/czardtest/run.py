@@ -25,7 +25,7 @@ from . import package, tls
 
 # Before a server's command: a test that is killed leaves none behind. Start it from a thread that stays.
 DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL", "--"]
-# enum object_state in lib/ledger.h
+# enum object_state in lib/store/ledger.h
 STATES = "NEW FETCHING DECRYPTING PUBLISHED RETRY REJECTED IGNORED GONE MISSING FORGOTTEN PRUNED".split()
 REPOSITORY = Path(__file__).resolve().parents[3]
 

@@ -9,7 +9,7 @@
 #include "cleanup.h"
 #include "macro.h"
 
-/* lib/name.c has the same rule for names; this file stands below it. */
+/* lib/base/name.c has the same rule for names; this file stands below it. */
 static bool is_clean(const char *s)
 {
         while (*s) {

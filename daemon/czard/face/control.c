@@ -96,7 +96,8 @@ static bool is_in_our_unit(pid_t pid)
 
 /* A helper, or something that one of them started? They run as we do; whoever else is let in by the mode of
  * the socket. A process of ours that hides itself (helpers are not dumpable) is one. This is the second line:
- * who has entered the sandbox cannot make a socket of this type (lib/sandbox_calls.c), whosever child it is.
+ * who has entered the sandbox cannot make a socket of this type (lib/sandbox/sandbox_calls.c), whosever child
+ * it is.
  */
 static bool is_our_own(const struct ucred *who)
 {

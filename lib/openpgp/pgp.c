@@ -17,7 +17,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "ledger.h"
+#include "checks.h"
 #include "pgp_export.h"
 #include "pgp_fast.h"
 #include "pgp_gpg.h"

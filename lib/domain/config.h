@@ -7,13 +7,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "checks.h"
 #include "error.h"
 #include "package.h"
 #include "str.h"
 
 enum addressing { ADDRESSING_AUTO, ADDRESSING_PATH, ADDRESSING_VIRTUAL };
-enum signature_policy { SIGNATURES_NONE, SIGNATURES_OPTIONAL, SIGNATURES_REQUIRED };
-enum pgp_engine { ENGINE_AUTO, ENGINE_GNUPG };
 enum events_format { EVENTS_GZIP, EVENTS_PLAIN };
 enum device_policy { DEVICE_WARN, DEVICE_REQUIRE, DEVICE_IGNORE };
 enum incomplete_policy { INCOMPLETE_PUBLISH, INCOMPLETE_HOLD };

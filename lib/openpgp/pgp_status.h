@@ -7,7 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "config.h"
+#include "checks.h"
+#include "error.h"
 #include "limits.h"
 #include "pgp_frame.h"
 #include "str.h"

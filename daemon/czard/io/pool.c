@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "../journal.h"
 #include "cleanup.h"
 #include "helper.h"
+#include "journal.h"
 #include "str.h"
 #include "timespan.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The control socket: czarctl's requests, one to a connection (lib/control_msg.h). Mode 0660, group
+/* The control socket: czarctl's requests, one to a connection (lib/wire/control_msg.h). Mode 0660, group
  * czard-admin where there is one. Our own helpers are refused: what parses the network's bytes may not
  * command us. */
 #pragma once

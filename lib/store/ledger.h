@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "checks.h"
 #include "digest.h"
 #include "error.h"
 #include "package.h"
@@ -33,24 +34,6 @@ const char *object_state_name(enum object_state s);
 enum object_state object_state_from_name(const char *s);
 /* Is the step from one state to the other in the table of edges? */
 bool object_may_enter(enum object_state from, enum object_state to);
-
-/* What was checked of an object or member, as bits. */
-enum check {
-        CHECK_TLS = BIT(0),           /* the server's certificate */
-        CHECK_SIZE = BIT(1),          /* size as listed */
-        CHECK_ETAG = BIT(2),          /* MD5 of the whole body, or of its parts */
-        CHECK_CHECKSUM = BIT(3),      /* x-amz-checksum-* */
-        CHECK_ONE_ETAG = BIT(4),      /* If-Match on every request */
-        CHECK_ZIP = BIT(5),           /* CRC-32, sizes, local header against directory */
-        CHECK_INTEGRITY = BIT(6),     /* MDC or AEAD */
-        CHECK_GZIP = BIT(7),          /* gzip trailer */
-        CHECK_SIGNATURE = BIT(8),     /* a good signature of an accepted signer */
-        CHECK_NO_ETAG = BIT(16),      /* the ETag is not a digest (KMS), or part sizes cannot be had */
-        CHECK_NO_CHECKSUM = BIT(17),  /* the uploader stored none */
-        CHECK_NO_SIGNATURE = BIT(18), /* there is none, or signatures=none does not look */
-};
-/* "tls size etag ... (not: checksum)" for a person, into ret. */
-const char *checks_format(uint32_t checks, char *ret, size_t size);
 
 struct ledger;
 

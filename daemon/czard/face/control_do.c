@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The requests. All changes go through lib/steward.c, each in a transaction of its own: the turn's
+/* The requests. All changes go through lib/store/steward.c, each in a transaction of its own: the turn's
  * transaction of record.c is flushed before. */
 #include "control_do.h"
 

@@ -122,48 +122,6 @@ bool object_may_enter(enum object_state from, enum object_state to)
         return to == OBJECT_NEW || to == OBJECT_FORGOTTEN || (object_edges[from] & BIT(to));
 }
 
-const char *checks_format(uint32_t checks, char *ret, size_t size)
-{
-        static const struct {
-                uint32_t bit;
-                const char *name;
-        } done[] =
-                {
-                        {CHECK_TLS, "tls"},
-                        {CHECK_SIZE, "size"},
-                        {CHECK_ETAG, "etag"},
-                        {CHECK_CHECKSUM, "checksum"},
-                        {CHECK_ONE_ETAG, "one-etag"},
-                        {CHECK_ZIP, "zip"},
-                        {CHECK_INTEGRITY, "integrity"},
-                        {CHECK_GZIP, "gzip"},
-                        {CHECK_SIGNATURE, "signature"},
-                },
-          not_done[] = {
-                  {CHECK_NO_ETAG, "etag"},
-                  {CHECK_NO_CHECKSUM, "checksum"},
-                  {CHECK_NO_SIGNATURE, "signature"},
-          };
-        _cleanup_strbuf_ struct strbuf b = {};
-        for (size_t i = 0; i < ELEMENTSOF(done); i++)
-                if (checks & done[i].bit)
-                        strbuf_printf(&b, "%s%s", b.len ? " " : "", done[i].name);
-        bool open = false;
-        for (size_t i = 0; i < ELEMENTSOF(not_done); i++)
-                if (checks & not_done[i].bit) {
-                        strbuf_printf(&b, "%s%s",
-                                open    ? " "
-                                : b.len ? " (not: "
-                                        : "(not: ",
-                                not_done[i].name);
-                        open = true;
-                }
-        if (open)
-                strbuf_add(&b, ")");
-        snprintf(ret, size, "%s", b.s ? b.s : "");
-        return ret;
-}
-
 static int errno_of_sqlite(sqlite3 *db)
 {
         int system = sqlite3_system_errno(db);

@@ -9,9 +9,9 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "../journal.h"
 #include "cleanup.h"
 #include "helper.h"
+#include "journal.h"
 #include "str.h"
 
 /* A czard-fetch that dies at once is not started again at full speed. */

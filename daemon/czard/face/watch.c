@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The daily watch: keys that expire, and files that stay away longer than is their habit (lib/habit.h, as
- * czarctl gaps has it). Key expiry is told 60, 30, 14, 7 and 1 days before, each once and at start, and daily
- * once it is past. */
+/* The daily watch: keys that expire, and files that stay away longer than is their habit (lib/domain/habit.h,
+ * as czarctl gaps has it). Key expiry is told 60, 30, 14, 7 and 1 days before, each once and at start, and
+ * daily once it is past. */
 #include "watch.h"
 
 #include <errno.h>
