@@ -198,21 +198,3 @@ void usage_all(FILE *f)
               "  See czarctl(1).\n",
                 f);
 }
-
-void usage_command(const struct command *c, FILE *f)
-{
-        fprintf(f, "usage: czarctl %s", c->name);
-        for (size_t i = 0; i < FLAGS_MOST && c->flags[i].name; i++)
-                fprintf(f, " [--%s%s%s]", c->flags[i].name, c->flags[i].value ? " " : "",
-                        c->flags[i].value ? c->flags[i].value : "");
-        fprintf(f, "%s%s\n\n  %s\n", *c->arguments ? " " : "", c->arguments, c->summary);
-        for (size_t i = 0; i < FLAGS_MOST && c->flags[i].name; i++) {
-                char head[64];
-                snprintf(head, sizeof(head), "--%s%s%s", c->flags[i].name, c->flags[i].value ? " " : "",
-                        c->flags[i].value ? c->flags[i].value : "");
-                fprintf(f, "%s  %-24s %s\n", i == 0 ? "\n" : "", head, c->flags[i].help);
-        }
-        fputs("\n  --config FILE, --json, --help as everywhere\n", f);
-        if (c->examples)
-                fprintf(f, "\n%s", c->examples);
-}

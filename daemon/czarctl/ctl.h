@@ -76,13 +76,19 @@ struct ctl {
 extern const struct command commands[];
 const struct command *command_find(const char *name);
 void usage_all(FILE *f);
-void usage_command(const struct command *c, FILE *f);
 
 /* --- options.c --- */
 /* Fills c. 0, or the status to exit with after a text on stderr. */
 int options_parse(struct ctl *c, int argc, char **argv);
+
+/* --- flags.c --- */
+void usage_command(const struct command *c, FILE *f);
 /* The flag's value, "" for a switch, NULL when not given. */
 const char *ctl_flag(const struct ctl *c, const char *name);
+/* Says what is wrong, and the usage of the command. Returns CTL_USAGE. */
+int ctl_usage(const struct ctl *c, const char *format, ...) _printf_(2, 3);
+/* Dates of --since and --until: YYYY-MM-DD. NULL stays NULL. 0 or CTL_USAGE. */
+int ctl_date_flag(const struct ctl *c, const char *name, const char **ret);
 
 /* --- context.c --- */
 /* Reads the configuration into c->config. 0, or an exit status after a text. */
@@ -93,16 +99,12 @@ int ctl_open_state(struct ctl *c, struct error *e);
 /* Says "czarctl: ..." with advice on stderr. Returns CTL_CANNOT. */
 int ctl_fail(const struct ctl *c, const struct error *e);
 int ctl_fail_text(const char *format, ...) _printf_(1, 2);
-int ctl_usage(const struct ctl *c, const char *format, ...) _printf_(2, 3);
 /* Where the runtime files of the daemon are, as startup.c chooses. "" when they cannot be told. */
 void ctl_run_dir(const struct ctl *c, char *ret, size_t size);
 /* The path of the control socket. */
 void ctl_socket_path(const struct ctl *c, char *ret, size_t size);
 /* PID of the czard that holds the lock, 0: none runs. -1: cannot tell. */
 pid_t ctl_daemon_pid(struct ctl *c);
-
-/* Dates of --since and --until: YYYY-MM-DD. NULL stays NULL. 0 or CTL_USAGE. */
-int ctl_date_flag(const struct ctl *c, const char *name, const char **ret);
 
 /* Opens {"version":1, ... of the answer. */
 void answer_open(struct json *j);

@@ -2,14 +2,12 @@
 /* Options may stand before or after the command; those of a command only after it. */
 #include <errno.h>
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ctl.h"
 #include "str.h"
-#include "timespan.h"
 
 enum { OPT_CONFIG = 1000, OPT_JSON, OPT_HELP, OPT_VERSION };
 #define GENERAL 5
@@ -108,35 +106,5 @@ int options_parse(struct ctl *c, int argc, char **argv)
                 return ctl_usage(c, "an argument is missing");
         if (c->command->most >= 0 && c->argc > c->command->most)
                 return ctl_usage(c, "unexpected argument '%.64s'", c->argv[c->command->most]);
-        return 0;
-}
-
-const char *ctl_flag(const struct ctl *c, const char *name)
-{
-        for (size_t i = 0; i < FLAGS_MOST && c->command->flags[i].name; i++)
-                if (streq(c->command->flags[i].name, name))
-                        return c->values[i];
-        return NULL;
-}
-
-int ctl_usage(const struct ctl *c, const char *format, ...)
-{
-        va_list ap;
-        va_start(ap, format);
-        fprintf(stderr, "czarctl %s: ", c->command->name);
-        vfprintf(stderr, format, ap);
-        fputs("\n", stderr);
-        va_end(ap);
-        usage_command(c->command, stderr);
-        return CTL_USAGE;
-}
-
-int ctl_date_flag(const struct ctl *c, const char *name, const char **ret)
-{
-        int day;
-        const char *v = ctl_flag(c, name);
-        if (v && (strlen(v) != 10 || date_parse(v, &day) < 0))
-                return ctl_usage(c, "--%s: expected a date as YYYY-MM-DD, not '%.32s'", name, v);
-        *ret = v;
         return 0;
 }

@@ -8,7 +8,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 #include "config_load.h"
@@ -18,59 +17,6 @@
 #include "inifile.h"
 #include "limits.h"
 #include "name.h"
-
-/* --- messages --- */
-
-static void add_message(struct loader *l, const char *text)
-{
-        if (l->n_errors++ == 0)
-                error_set(l->e, CAUSE_CONFIG, EINVAL, "%s", text);
-        else if (l->more && l->n_errors <= LIMIT_CONFIG_ERRORS && strv_add(l->more, text) < 0)
-                l->result = -ENOMEM;
-        if (l->result == 0)
-                l->result = -EINVAL;
-}
-
-/* "FILE:LINE: [section] key: " with the parts that are known. */
-static void add_where(
-        const struct loader *l, struct strbuf *b, struct origin at, const char *section, const char *key)
-{
-        strbuf_add(b, at.line ? l->files.v[at.file] : l->config->path);
-        if (at.line)
-                strbuf_printf(b, ":%u", at.line);
-        strbuf_add(b, ": ");
-        if (*section)
-                strbuf_printf(b, "[%s]%s%s: ", section, *key ? " " : "", key);
-}
-
-void loader_error(
-        struct loader *l, struct origin at, const char *section, const char *key, const char *format, ...)
-{
-        _cleanup_strbuf_ struct strbuf b = {};
-        char what[400];
-        va_list ap;
-        va_start(ap, format);
-        vsnprintf(what, sizeof(what), format, ap);
-        va_end(ap);
-        add_where(l, &b, at, section, key);
-        strbuf_add(&b, what);
-        add_message(l, b.err == 0 ? b.s : what);
-}
-
-void loader_warning(
-        struct loader *l, struct origin at, const char *section, const char *key, const char *format, ...)
-{
-        _cleanup_strbuf_ struct strbuf b = {};
-        char what[400];
-        va_list ap;
-        va_start(ap, format);
-        vsnprintf(what, sizeof(what), format, ap);
-        va_end(ap);
-        add_where(l, &b, at, section, key);
-        strbuf_add(&b, what);
-        if (b.err < 0 || strv_add(&l->config->warnings, b.s) < 0)
-                l->result = -ENOMEM;
-}
 
 /* --- sections --- */
 
