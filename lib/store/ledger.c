@@ -69,12 +69,13 @@ static const char *const sql_text[SQL_MAX] = {
                 "WHERE id = ?25 AND bucket = ?1 AND key = ?2",
         [SQL_SEEN] = "INSERT INTO seen (object_id, generation) VALUES (?1, ?2) "
                      "ON CONFLICT (object_id) DO UPDATE SET generation = excluded.generation",
-        /* ?1 bucket, ?2 prefix, ?3 its end, ?4 generation, ?5 GONE, ?6 ?7 ?8 states that stay */
-        [SQL_MARK_GONE] = "UPDATE object SET state = ?5 WHERE bucket = ?1 AND key >= ?2 AND key < ?3 "
-                          "AND state NOT IN (?5, ?6, ?7, ?8) AND NOT EXISTS "
-                          "(SELECT 1 FROM seen WHERE object_id = object.id AND generation = ?4)",
+        /* ?1 bucket, ?2 prefix, ?3 its end, ?4 org, ?5 category, ?6 generation, ?7 GONE, ?8 ?9 ?10 states
+         * that stay */
+        [SQL_MARK_GONE] = "UPDATE object SET state = ?7 WHERE bucket = ?1 AND key >= ?2 AND key < ?3 "
+                          "AND org = ?4 AND category = ?5 AND state NOT IN (?7, ?8, ?9, ?10) AND NOT EXISTS "
+                          "(SELECT 1 FROM seen WHERE object_id = object.id AND generation = ?6)",
         [SQL_LAST_KEY] = "SELECT key FROM object WHERE bucket = ?1 AND key >= ?2 AND key < ?3 "
-                         "ORDER BY key DESC LIMIT 1",
+                         "AND org = ?4 AND category = ?5 ORDER BY key DESC LIMIT 1",
         [SQL_MEMBER_SAVE] =
                 "INSERT INTO member (" LEDGER_MEMBER_COLUMNS ") "
                 "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14) "

@@ -116,10 +116,16 @@ enum listed { LISTED_SAME, LISTED_NEW, LISTED_REPLACED };
  * (LISTED_SAME), else NEW (LISTED_NEW). o is filled with the row as it is afterwards. */
 int ledger_listed(
         struct ledger *l, struct ledger_object *o, int64_t generation, enum listed *ret, struct error *e);
-/* After a full listing of one prefix: every object of that bucket whose key begins with prefix and that was
- * not seen in `generation` becomes GONE (but FORGOTTEN, PRUNED, MISSING stay). *ret_n: how many. */
-int ledger_mark_gone(struct ledger *l, const char *bucket, const char *prefix, int64_t generation,
-        uint64_t *ret_n, struct error *e);
+/* The objects that one listing is of. A prefix alone does not say: "mitx-" also begins the keys of mitx-pro.
+ */
+struct ledger_listing {
+        const char *bucket, *prefix, *org;
+        enum category category;
+};
+/* After a full listing: each of its objects that was not seen in `generation` becomes GONE (but FORGOTTEN,
+ * PRUNED, MISSING stay). *ret_n: how many. */
+int ledger_mark_gone(struct ledger *l, const struct ledger_listing *of, int64_t generation, uint64_t *ret_n,
+        struct error *e);
 
 /* 0 or -ENOENT. */
 int ledger_get(struct ledger *l, int64_t id, struct ledger_object *ret, struct error *e);
@@ -161,9 +167,8 @@ int ledger_give_way(struct ledger *l, struct ledger_object *other, struct error 
 /* How many, and their sizes. */
 int ledger_count(struct ledger *l, const struct ledger_filter *f, uint64_t *ret_n, uint64_t *ret_bytes,
         struct error *e);
-/* The greatest key below bucket/prefix whose object is known, "" when none: for start-after. */
-int ledger_last_key(
-        struct ledger *l, const char *bucket, const char *prefix, char ret[1025], struct error *e);
+/* The greatest key of its objects that is known, "" when none: for start-after. */
+int ledger_last_key(struct ledger *l, const struct ledger_listing *of, char ret[1025], struct error *e);
 
 int ledger_member_save(struct ledger *l, const struct ledger_member *m, struct error *e);
 /* By path order (bytes). */

@@ -253,19 +253,27 @@ void ledger_prefix_end(const char *prefix, char ret[LEDGER_PREFIX_END])
                 strcpy(ret, "\xff\xff\xff\xff"); /* no key, which is UTF-8, has that byte */
 }
 
-int ledger_mark_gone(struct ledger *l, const char *bucket, const char *prefix, int64_t generation,
-        uint64_t *ret_n, struct error *e)
+/* end: holds the end of the prefix for as long as b is bound. */
+static void bind_listing(struct ledger_bind *b, const struct ledger_listing *of, char end[LEDGER_PREFIX_END])
+{
+        ledger_prefix_end(of->prefix, end);
+        ledger_bind_text(b, of->bucket);
+        ledger_bind_text(b, of->prefix);
+        ledger_bind_text(b, end);
+        ledger_bind_text(b, of->org);
+        ledger_bind_i64(b, of->category);
+}
+
+int ledger_mark_gone(struct ledger *l, const struct ledger_listing *of, int64_t generation, uint64_t *ret_n,
+        struct error *e)
 {
         _cleanup_reset_ sqlite3_stmt *s = NULL;
         int r = ledger_prepared(l, SQL_MARK_GONE, &s, e);
         if (r < 0)
                 return r;
         char end[LEDGER_PREFIX_END];
-        ledger_prefix_end(prefix, end);
         struct ledger_bind b = {.s = s};
-        ledger_bind_text(&b, bucket);
-        ledger_bind_text(&b, prefix);
-        ledger_bind_text(&b, end);
+        bind_listing(&b, of, end);
         ledger_bind_i64(&b, generation);
         ledger_bind_i64(&b, OBJECT_GONE);
         ledger_bind_i64(&b, OBJECT_FORGOTTEN);
@@ -279,18 +287,15 @@ int ledger_mark_gone(struct ledger *l, const char *bucket, const char *prefix, i
         return r;
 }
 
-int ledger_last_key(struct ledger *l, const char *bucket, const char *prefix, char ret[1025], struct error *e)
+int ledger_last_key(struct ledger *l, const struct ledger_listing *of, char ret[1025], struct error *e)
 {
         _cleanup_reset_ sqlite3_stmt *s = NULL;
         int r = ledger_prepared(l, SQL_LAST_KEY, &s, e);
         if (r < 0)
                 return r;
         char end[LEDGER_PREFIX_END];
-        ledger_prefix_end(prefix, end);
         struct ledger_bind b = {.s = s};
-        ledger_bind_text(&b, bucket);
-        ledger_bind_text(&b, prefix);
-        ledger_bind_text(&b, end);
+        bind_listing(&b, of, end);
         if (b.err)
                 return cannot_bind(b.err, e);
         r = ledger_step(l, s, "reading", e);

@@ -9,16 +9,18 @@
 #include "timespan.h"
 
 #define LOOK_BACK_DAYS 30
+#define SEC_PER_DAY 86400
 
-/* The same name LOOK_BACK_DAYS earlier sorts before everything that may have come late. */
-static void look_back(char *name)
+/* The same name LOOK_BACK_DAYS earlier sorts before everything that may have come late. A date to come, which
+ * anybody may have mistyped, counts as today. */
+static void look_back(char *name, int64_t now)
 {
         size_t n = strlen(name);
         for (size_t i = n; i-- > 0;) {
                 int days;
                 if (i + 10 <= n && date_parse(name + i, &days) >= 0) {
                         char date[11];
-                        date_format(days - LOOK_BACK_DAYS, date);
+                        date_format(MIN(days, (int)(now / SEC_PER_DAY)) - LOOK_BACK_DAYS, date);
                         memcpy(name + i, date, 10);
                         name[i + 10] = 0;
                         return;
@@ -29,10 +31,22 @@ static void look_back(char *name)
 
 struct walk {
         struct ledger *l;
+        const char *org;
         const struct package_prefix *at;
+        int64_t now;
         listings_fn *each;
         void *arg;
 };
+
+/* The greatest one below prefix that is known; "": none, or it cannot be told. */
+static void last_key(const struct walk *w, const char *prefix, char ret[1025])
+{
+        const struct ledger_listing of = {
+                .bucket = w->at->bucket, .prefix = prefix, .org = w->org, .category = w->at->category};
+        *ret = 0;
+        if (w->l)
+                ledger_last_key(w->l, &of, ret, NULL);
+}
 
 /* year: 0 for all of them. */
 static int list(const struct walk *w, int year, bool from_newest)
@@ -42,19 +56,20 @@ static int list(const struct walk *w, int year, bool from_newest)
                 snprintf(s.prefix, sizeof(s.prefix), "%s%04d/", w->at->prefix, year);
         else
                 snprintf(s.prefix, sizeof(s.prefix), "%s", w->at->prefix);
-        if (from_newest && w->l && ledger_last_key(w->l, s.bucket, s.prefix, s.start_after, NULL) >= 0)
-                look_back(s.start_after);
+        if (from_newest) {
+                last_key(w, s.prefix, s.start_after);
+                look_back(s.start_after, w->now);
+        }
         return w->each(&s, w->arg);
 }
 
-static int list_events(const struct walk *w, int64_t now)
+static int list_events(const struct walk *w)
 {
         char newest[1025] = "";
-        if (w->l)
-                ledger_last_key(w->l, w->at->bucket, w->at->prefix, newest, NULL);
+        last_key(w, w->at->prefix, newest);
         if (!*newest)
                 return list(w, 0, false);
-        time_t t = (time_t)now;
+        time_t t = (time_t)w->now;
         struct tm tm = {};
         gmtime_r(&t, &tm);
         int year = tm.tm_year + 1900, r = list(w, year, false);
@@ -69,9 +84,9 @@ int listings_each(struct ledger *l, const struct config_package *p, bool full, i
         size_t n = 0;
         int r = package_prefixes(&p->spec, &prefixes, &n);
         for (size_t i = 0; r == 0 && i < n; i++) {
-                struct walk w = {l, &prefixes[i], each, arg};
+                struct walk w = {l, p->spec.org, &prefixes[i], now, each, arg};
                 if (!full && w.at->category == CATEGORY_EVENTS)
-                        r = list_events(&w, now);
+                        r = list_events(&w);
                 else
                         r = list(&w, 0, !full && w.at->category == CATEGORY_DATABASE);
         }

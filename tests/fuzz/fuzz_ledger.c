@@ -82,7 +82,8 @@ static void read_all(struct ledger *l)
         (void)ledger_each(l, &all, check_object, NULL, NULL);
         (void)ledger_members(l, 1, check_member, NULL, NULL);
         (void)ledger_count(l, &all, &n, &bytes, NULL);
-        (void)ledger_last_key(l, "b", "", key, NULL);
+        (void)ledger_last_key(
+                l, &(struct ledger_listing){.bucket = "b", .prefix = "", .org = "o"}, key, NULL);
         (void)ledger_meta_get(l, "staging-id", meta, sizeof(meta), NULL);
         (void)ledger_find_plaintext(l, "", CATEGORY_EVENTS, sha256, 0, path, NULL);
 }

@@ -86,6 +86,21 @@ static void forgotten_and_pruned_stay_when_replaced(void **state)
         assert_string_equal(a.etag, "\"2\"");
 }
 
+static int mark_gone(
+        struct fixture *f, const char *bucket, const char *prefix, int64_t generation, uint64_t *ret_n)
+{
+        const struct ledger_listing of = {
+                .bucket = bucket, .prefix = prefix, .org = "universityx", .category = CATEGORY_EVENTS};
+        return ledger_mark_gone(f->l, &of, generation, ret_n, NULL);
+}
+
+static int last_key(struct fixture *f, const char *bucket, const char *prefix, char ret[1025])
+{
+        const struct ledger_listing of = {
+                .bucket = bucket, .prefix = prefix, .org = "universityx", .category = CATEGORY_EVENTS};
+        return ledger_last_key(f->l, &of, ret, NULL);
+}
+
 static void gone_and_back(void **state)
 {
         struct fixture *f = *state;
@@ -100,16 +115,16 @@ static void gone_and_back(void **state)
 
         uint64_t n = 99;
         list(f, "p/kept", "\"1\"", 2, LISTED_SAME);
-        assert_int_equal(ledger_mark_gone(f->l, "edx-course-data", "p/", 2, &n, NULL), 0);
+        assert_int_equal(mark_gone(f, "edx-course-data", "p/", 2, &n), 0);
         assert_int_equal(n, 2);
         assert_int_equal(state_of(f, "p/staged"), OBJECT_GONE);
         assert_int_equal(state_of(f, "p/plain"), OBJECT_GONE);
         assert_int_equal(state_of(f, "p/kept"), OBJECT_NEW);
         assert_int_equal(state_of(f, "q/other"), OBJECT_NEW);
         assert_int_equal(state_of(f, "p/missing"), OBJECT_MISSING);
-        assert_int_equal(ledger_mark_gone(f->l, "other-bucket", "q/", 2, &n, NULL), 0);
+        assert_int_equal(mark_gone(f, "other-bucket", "q/", 2, &n), 0);
         assert_int_equal(n, 0);
-        assert_int_equal(ledger_mark_gone(f->l, "edx-course-data", "p/", 2, &n, NULL), 0);
+        assert_int_equal(mark_gone(f, "edx-course-data", "p/", 2, &n), 0);
         assert_int_equal(n, 0);
 
         assert_int_equal(list(f, "p/staged", "\"1\"", 3, LISTED_SAME).state, OBJECT_PUBLISHED);
@@ -155,9 +170,9 @@ static void generation_zero_marks_nothing(void **state)
         list(f, "p/a", "\"1\"", 0, LISTED_SAME);
         assert_int_equal(sqlite3_total_changes(f->l->db), before);
         uint64_t n = 99;
-        assert_int_equal(ledger_mark_gone(f->l, "edx-course-data", "p/", 5, &n, NULL), 0);
+        assert_int_equal(mark_gone(f, "edx-course-data", "p/", 5, &n), 0);
         assert_int_equal(n, 0);
-        assert_int_equal(ledger_mark_gone(f->l, "edx-course-data", "", 6, &n, NULL), 0);
+        assert_int_equal(mark_gone(f, "edx-course-data", "", 6, &n), 0);
         assert_int_equal(n, 1);
 }
 
@@ -179,18 +194,48 @@ static void last_key_of_a_prefix(void **state)
 {
         struct fixture *f = *state;
         char key[1025];
-        assert_int_equal(ledger_last_key(f->l, "edx-course-data", "a/", key, NULL), 0);
+        assert_int_equal(last_key(f, "edx-course-data", "a/", key), 0);
         assert_string_equal(key, "");
         list(f, "a/2024-01-01", "\"1\"", 1, LISTED_NEW);
         list(f, "a/2024-01-02", "\"1\"", 1, LISTED_NEW);
         list(f, "a0", "\"1\"", 1, LISTED_NEW);
         list(f, "b/2", "\"1\"", 1, LISTED_NEW);
-        assert_int_equal(ledger_last_key(f->l, "edx-course-data", "a/", key, NULL), 0);
+        assert_int_equal(last_key(f, "edx-course-data", "a/", key), 0);
         assert_string_equal(key, "a/2024-01-02");
-        assert_int_equal(ledger_last_key(f->l, "edx-course-data", "", key, NULL), 0);
+        assert_int_equal(last_key(f, "edx-course-data", "", key), 0);
         assert_string_equal(key, "b/2");
-        assert_int_equal(ledger_last_key(f->l, "none", "", key, NULL), 0);
+        assert_int_equal(last_key(f, "none", "", key), 0);
         assert_string_equal(key, "");
+}
+
+/* A prefix that begins another organisation's keys, or those of another category, is not about them. */
+static void a_prefix_is_not_an_organisation(void **state)
+{
+        struct fixture *f = *state;
+        static const struct {
+                const char *key, *org;
+                enum category category;
+        } objects[] = {{"mitx-2024-01-07.zip", "mitx", CATEGORY_DATABASE},
+                {"mitx-pro-2024-06-30.zip", "mitx-pro", CATEGORY_DATABASE},
+                {"mitx-x/mitx-2024-09-01.zip", "mitx", CATEGORY_EMAIL_OPT_IN}};
+        for (size_t i = 0; i < ELEMENTSOF(objects); i++) {
+                struct ledger_object o = an_object(objects[i].key, "e");
+                enum listed what;
+                strcpy(o.org, objects[i].org);
+                o.category = objects[i].category;
+                assert_int_equal(ledger_listed(f->l, &o, 1, &what, NULL), 0);
+        }
+        const struct ledger_listing mitx = {
+                .bucket = "edx-course-data", .prefix = "mitx-", .org = "mitx", .category = CATEGORY_DATABASE};
+        char key[1025];
+        uint64_t n = 0;
+        assert_int_equal(ledger_last_key(f->l, &mitx, key, NULL), 0);
+        assert_string_equal(key, "mitx-2024-01-07.zip");
+        assert_int_equal(ledger_mark_gone(f->l, &mitx, 2, &n, NULL), 0);
+        assert_int_equal(n, 1);
+        assert_int_equal(state_of(f, objects[0].key), OBJECT_GONE);
+        assert_int_equal(state_of(f, objects[1].key), OBJECT_NEW);
+        assert_int_equal(state_of(f, objects[2].key), OBJECT_NEW);
 }
 
 int main(void)
@@ -206,6 +251,7 @@ int main(void)
                 T(generation_zero_marks_nothing),
                 cmocka_unit_test(prefix_ends),
                 T(last_key_of_a_prefix),
+                T(a_prefix_is_not_an_organisation),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,6 +60,17 @@ static void test_what_is_listed(void **state)
         check(f->l, true, everything);
 }
 
+static void test_a_date_to_come_hides_nothing(void **state)
+{
+        struct fixture *f = *state;
+        know(f, "universityx/universityx-2203-11-12.zip");
+        check(f->l, false,
+                "events universityx/edx/events/ > \n"
+                "events universityx/edge/events/ > \n"
+                "database universityx/universityx- > universityx/universityx-2023-12-03\n"
+                "rdx universityx/rdx/ > \n");
+}
+
 static int on_second(const struct listing_spec *l, void *arg)
 {
         int *left = arg;
@@ -108,6 +119,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_what_is_listed, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_a_date_to_come_hides_nothing, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_ends_when_told, setup, teardown),
                 cmocka_unit_test(test_what_a_key_says),
         };

@@ -177,7 +177,11 @@ static void on_done(void *arg, const struct proto_done *done)
                 struct error e = {};
                 uint64_t gone = 0;
                 record_open(p->d);
-                if (ledger_mark_gone(p->d->ledger, l->bucket, l->prefix, p->generation, &gone, &e) < 0)
+                const struct ledger_listing of = {.bucket = l->bucket,
+                        .prefix = l->prefix,
+                        .org = l->package->spec.org,
+                        .category = l->category};
+                if (ledger_mark_gone(p->d->ledger, &of, p->generation, &gone, &e) < 0)
                         pause_enter(p->d, PAUSE_STATE, e.cause, e.text);
                 else if (gone > 0)
                         journal_event(EVENT_NOTE, &(struct journal_fields){.bucket = l->bucket},

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of an object when a listing or an answer is not what one would wish: which state, which cause, what is
+said, and what is tried again."""
+
+import json
+import shutil
+import unittest
+
+from czardtest import main, package
+from czardtest.daemon import Daemon, Held
+from czardtest.run import World
+from czardtest.s3d import S3d
+
+
+class Case(unittest.TestCase):
+    options = dict(days=2, weeks=1, courses=1, rdx=0, sites="edx", odd=False, neighbours=False)
+
+    @classmethod
+    def setUpClass(cls):
+        cls.maxDiff = 4000
+        w = cls.world = cls.enterClassContext(World(with_tls=False, **cls.options))
+        cls.s3 = cls.enterClassContext(S3d(w.package, w.facts, policy="open"))
+        w.use(cls.s3.endpoint, tls_endpoint=False)
+        cls.buckets = w.package / "buckets"
+        cls.backup = w.folder / "buckets"
+        shutil.copytree(cls.buckets, cls.backup)
+
+    def setUp(self):
+        self.world.fresh()
+        self.s3.forget_requests()
+        for file in self.s3.behaviours.iterdir():
+            file.unlink()
+        shutil.rmtree(self.buckets)
+        shutil.copytree(self.backup, self.buckets)
+
+    def of(self, category):
+        return [o for o in self.world.facts["objects"] if o["category"] == category]
+
+    def state(self, o):
+        row = self.world.objects()[o["key"]]
+        return row["state"], row["cause"]
+
+    def fetched(self):
+        return [r.key for r in self.s3.requests() if r.op == "get"]
+
+
+class Neighbours(Case):
+    """Two organisations of which one's name begins the other's."""
+    options = dict(Case.options, org="mitx", days=1, weeks=2)
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.pro = package.make(cls.world.folder / "pro", **dict(cls.options, org="mitx-pro"))
+        shutil.copytree(cls.world.folder / "pro/buckets", cls.backup, dirs_exist_ok=True)
+
+    def setUp(self):
+        super().setUp()
+        self.world.config["package mitx-pro"] = {
+            "events": "s3://edx-course-data/mitx-pro", "database": "s3://course-data",
+            "email_opt_in": "s3://course-data/email-opt-in", "rdx": "s3://edx-course-data/mitx-pro/rdx",
+            "homedir": self.world.folder / "pro/gnupg"}
+
+    def test_a_new_snapshot_is_seen_by_the_next_poll(self):
+        for new in (self.of("database")[-1], self.of("events")[-1]):
+            with self.subTest(new["key"]):
+                self.setUp()
+                self.world.config["daemon"]["poll_interval"] = "1s"
+                held = Held(self.world, new["key"])
+                with Daemon(self.world) as d:
+                    d.synced()
+                    held.give(new["key"])
+                    d.wait("staged", lambda: d.states().get(new["key"]) == "PUBLISHED", timeout=30)
+
+    def test_a_full_listing_says_nothing_of_the_other(self):
+        first = self.world.once()
+        self.assertEqual(first.code, 0, first)
+        before = {key: o["state"] for key, o in self.world.objects().items()}
+        self.s3.behave("denied", op="list", key="*mitx-pro*", status=403, code="AccessDenied")
+        done = self.world.once()
+        self.assertEqual(done.code, 1, done)
+        self.assertEqual({key: o["state"] for key, o in self.world.objects().items()}, before, done)
+        self.assertEqual([e for e in done.events("note") if "not there any more" in e.message], [], done)
+
+    def test_what_is_rejected_stays_so(self):
+        bad = next(o for o in self.pro["objects"] if o["category"] == "database")
+        (self.buckets / bad["bucket"] / bad["key"]).write_bytes(b"no archive at all")
+        first = self.world.once()
+        self.assertEqual(self.state(bad), ("REJECTED", "bad-zip"), first)
+        self.s3.forget_requests()
+        # so that it is listed after the other one
+        self.s3.behave("busy", op="list", key="mitx-pro-*", status=503, code="SlowDown", count=2)
+        done = self.world.once()
+        self.assertEqual(done.code, 0, done)
+        self.assertEqual(self.state(bad), ("REJECTED", "bad-zip"), done)
+        self.assertEqual(self.fetched(), [])
+
+
+if __name__ == "__main__":
+    main()
