@@ -230,6 +230,36 @@ int check_owner_mode(int fd, const char *path, mode_t forbidden, struct error *e
         return 0;
 }
 
+int list_dir_at(int dir_fd, const char *path, struct strv *ret)
+{
+        int fd = open_beneath(dir_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+        if (fd < 0)
+                return fd;
+        _cleanup_closedir_ DIR *d = fdopendir(fd);
+        if (!d) {
+                int r = -errno;
+                close(fd);
+                return r;
+        }
+        struct strv names = {};
+        for (;;) {
+                errno = 0;
+                struct dirent *entry = readdir(d);
+                int r = entry ? 0 : -errno;
+                if (entry && !streq(entry->d_name, ".") && !streq(entry->d_name, ".."))
+                        r = strv_add(&names, entry->d_name);
+                if (r < 0) {
+                        strv_done(&names);
+                        return r;
+                }
+                if (!entry)
+                        break;
+        }
+        strv_done(ret);
+        *ret = names;
+        return 0;
+}
+
 int fd_nonblock(int fd, int on)
 {
         int flags = fcntl(fd, F_GETFL);

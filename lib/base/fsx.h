@@ -26,6 +26,11 @@ int read_file_at(int dir_fd, const char *path, size_t max, char **ret, size_t *r
  * -errno. */
 int replace_file_at(int dir_fd, const char *name, const void *p, size_t n, mode_t mode);
 
+/* The names in the folder path below dir_fd, "." and ".." left out, in no order: as a list, so that what is
+ * found may be changed. 0 or -errno; then ret is as it was. */
+struct strv;
+int list_dir_at(int dir_fd, const char *path, struct strv *ret);
+
 /* "unsafe" as interface.md defines it: another owner than root or us, or mode & forbidden. 0 or -EPERM with a
  * text that names path, owner, mode and the command that mends it. */
 int check_owner_mode(int fd, const char *path, mode_t forbidden, struct error *e);

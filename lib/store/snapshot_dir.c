@@ -110,28 +110,6 @@ static bool is_dir(int dir_fd, const char *name)
         return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* What was published before goes to keep_as, or away. */
-static int move_old(const struct staging *s, int parent_fd, const char *old, const char *keep_as, gid_t gid,
-        struct error *e)
-{
-        if (str_empty(keep_as))
-                return staging_remove_at(parent_fd, old, e);
-        struct stat st;
-        if (gid == (gid_t)-1 && fstatat(parent_fd, old, &st, AT_SYMLINK_NOFOLLOW) == 0)
-                gid = st.st_gid;
-        _cleanup_close_ int keep = staging_open_parent(s, parent_fd, keep_as, true, gid, e);
-        if (keep < 0)
-                return keep;
-        const char *name = staging_base_name(keep_as);
-        /* A version of that name was kept before: the one that goes now is the later. */
-        int r = staging_remove_at(keep, name, e);
-        if (r < 0)
-                return r;
-        if (renameat(parent_fd, old, keep, name) < 0)
-                return staging_fail(errno, "keeping the replaced one as", keep_as, e);
-        return fsync(keep) < 0 ? staging_fail(errno, "making durable", keep_as, e) : 0;
-}
-
 /* Ends what a crash left. *ret_published: the folder at name is the one the record speaks of, and the record
  * is still there; else a partial that cannot be used is gone. */
 static int recover(const struct staging *s, int parent_fd, const char *name, const char *tag, gid_t gid,
@@ -146,7 +124,7 @@ static int recover(const struct staging *s, int parent_fd, const char *name, con
         uint64_t partial_ino = ino_of(parent_fd, partial);
         bool published = rec.tag && rec.ino && ino_of(parent_fd, name) == rec.ino;
         if (published && partial_ino)
-                r = move_old(s, parent_fd, partial, rec.keep_as, gid, e);
+                r = staging_move_aside(s, parent_fd, partial, rec.keep_as, gid, e);
         else if (!published && partial_ino &&
                  (!rec.tag || !streq(rec.tag, tag) || (rec.ino && rec.ino != partial_ino) ||
                          !is_dir(parent_fd, partial)))
@@ -380,7 +358,7 @@ static int appear(struct snapshot_dir *d, const char *keep_as, struct error *e)
         if (fsync(d->parent_fd) < 0)
                 return staging_fail(errno, "making durable", d->path, e);
         if (taken)
-                r = move_old(d->s, d->parent_fd, d->partial, keep_as, d->attr.gid, e);
+                r = staging_move_aside(d->s, d->parent_fd, d->partial, keep_as, d->attr.gid, e);
         d->spent = r == 0; /* else the record stays, and the next snapshot_begin() ends it */
         return r;
 }

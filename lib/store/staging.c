@@ -512,6 +512,45 @@ static void remove_empty_above(struct staging *s, const char *path)
         }
 }
 
+int staging_move_aside(const struct staging *s, int dir_fd, const char *name, const char *keep_as, gid_t gid,
+        struct error *e)
+{
+        if (str_empty(keep_as))
+                return staging_remove_at(dir_fd, name, e);
+        struct stat st;
+        if (gid == (gid_t)-1 && fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+                gid = st.st_gid;
+        _cleanup_close_ int keep = staging_open_parent(s, dir_fd, keep_as, true, gid, e);
+        if (keep < 0)
+                return keep;
+        const char *base = staging_base_name(keep_as);
+        int r = staging_remove_at(keep, base, e);
+        if (r < 0)
+                return r;
+        if (renameat(dir_fd, name, keep, base) < 0)
+                return staging_fail(errno, "keeping the replaced one as", keep_as, e);
+        return fsync(keep) < 0 ? staging_fail(errno, "making durable", keep_as, e) : 0;
+}
+
+int staging_retire(struct staging *s, const char *path, const char *keep_as, struct error *e)
+{
+        if (str_empty(keep_as))
+                return staging_remove(s, path, e);
+        int r = staging_check_path(path, e);
+        if (r == 0)
+                r = staging_check_path(keep_as, e);
+        if (r < 0)
+                return r;
+        _cleanup_close_ int dir = staging_open_parent(s, s->root_fd, path, false, (gid_t)-1, e);
+        if (dir < 0)
+                return dir == -ENOENT ? 0 : dir;
+        const char *name = staging_base_name(path);
+        if (faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? 0 : staging_fail(errno, "looking", path, e);
+        r = staging_move_aside(s, dir, name, keep_as, (gid_t)-1, e);
+        return r == 0 && fsync(dir) < 0 ? staging_fail(errno, "making durable", path, e) : r;
+}
+
 int staging_remove(struct staging *s, const char *path, struct error *e)
 {
         int r = staging_check_path(path, e);

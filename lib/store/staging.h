@@ -74,6 +74,9 @@ int staging_stat(
         const struct staging *s, const char *path, uint64_t *ret_size, int64_t *ret_mtime, bool *ret_is_dir);
 /* Opens a staged file for reading. A descriptor or -errno. */
 int staging_open_file(const struct staging *s, const char *path);
+/* path (a file or folder) is not what is published any more: it goes to keep_as (relative to its folder),
+ * NULL or "": it is removed. 0, also when it is not there. */
+int staging_retire(struct staging *s, const char *path, const char *keep_as, struct error *e);
 /* Removes a file, or a folder with all below it; then empty folders above it. 0, also when it is not there.
  */
 int staging_remove(struct staging *s, const char *path, struct error *e);

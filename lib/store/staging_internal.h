@@ -50,6 +50,10 @@ int staging_set_attr(int fd, mode_t mode, const struct staging_attr *attr, const
 /* Gives the file fd (nameless, or O_PATH) the name; a regular file of root or ours that has it is replaced in
  * one rename. Not durable. */
 int staging_link(int fd, int dir_fd, const char *name, struct error *e);
+/* What has the name in dir_fd goes to keep_as (relative to dir_fd, folders made; gid -1: of its own group),
+ * in place of what was kept under that name before, which is older; keep_as "" or NULL: it is removed. */
+int staging_move_aside(const struct staging *s, int dir_fd, const char *name, const char *keep_as, gid_t gid,
+        struct error *e);
 /* Removes whatever has that name, links never followed, folders with all below. 0, also when there is none.
  */
 int staging_remove_at(int dir_fd, const char *name, struct error *e);

@@ -5,6 +5,7 @@
 import contextlib
 import grp
 import gzip
+import hashlib
 import json
 import os
 import re
@@ -261,6 +262,27 @@ class PlainEventsTest(unittest.TestCase):
             for o in w.facts["objects"]:
                 plain = gzip.decompress((w.package / "expected" / o["path"]).read_bytes())
                 self.assertEqual((w.staging / o["path"][:-len(".gz")]).read_bytes(), plain)
+
+
+    def test_a_replaced_version_is_kept_also_when_the_format_changed(self):
+        with World(with_tls=False, days=2, weeks=0, rdx=0, courses=0, sites="edx") as w, S3d(w.package, w.facts) as s3:
+            w.use(s3.endpoint, tls_endpoint=False)
+            self.assertEqual(w.once().code, 0)
+            changed, other = w.facts["objects"][:2]
+            old = (w.staging / changed["path"]).read_bytes()
+            bucket = w.package / "buckets" / changed["bucket"]
+            etag = hashlib.md5((bucket / changed["key"]).read_bytes()).hexdigest()
+            shutil.copy(bucket / other["key"], bucket / changed["key"])
+
+            w.config["staging"]["events_format"] = "plain"
+            done = w.once()
+            self.assertEqual(done.code, 0, done)
+            self.assertFalse((w.staging / changed["path"]).exists())
+            self.assertEqual((w.staging / changed["path"][:-len(".gz")]).read_bytes(),
+                             gzip.decompress((w.package / "expected" / other["path"]).read_bytes()))
+            (kept,) = (w.staging / changed["path"]).parent.glob(".replaced/*")
+            self.assertEqual(kept.name, f"{changed['date']}-{etag}")
+            self.assertEqual(kept.read_bytes(), old)
 
 
 class LeftoverTest(unittest.TestCase):

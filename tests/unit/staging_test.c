@@ -71,6 +71,26 @@ static void groups_are_set_on_what_is_new(void **state)
         assert_int_equal(stat_of(f, "old/new/f").st_mode & 07777, 0440);
 }
 
+static void what_is_retired_is_kept_or_goes(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = {};
+        publish(f, "d/f.gz", "one", NULL);
+        assert_int_equal(staging_retire(f->s, "d/f.gz", ".replaced/f-e1", &e), 0);
+        assert_false(is_there(f, "d/f.gz"));
+        assert_content(f, "d/.replaced/f-e1", "one");
+        /* once more, after a crash: it is kept already */
+        assert_int_equal(staging_retire(f->s, "d/f.gz", ".replaced/f-e1", &e), 0);
+        assert_content(f, "d/.replaced/f-e1", "one");
+        assert_int_equal(staging_retire(f->s, "none/f", ".replaced/f-e1", &e), 0);
+        publish(f, "d/g", "two", NULL);
+        assert_int_equal(staging_retire(f->s, "d/g", NULL, &e), 0);
+        assert_false(is_there(f, "d/g"));
+        publish(f, "d/g", "two", NULL);
+        assert_int_equal(staging_retire(f->s, "d/g", "../f", &e), -EINVAL);
+        assert_content(f, "d/g", "two");
+}
+
 /* Without the group among ours: an error that says what to do, and nothing visible. */
 static void a_group_we_are_not_in(void **state)
 {
@@ -456,6 +476,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         const struct CMUnitTest tests[] = {
                 T(a_file_appears_with_its_attributes),
+                T(what_is_retired_is_kept_or_goes),
                 T(a_time_that_is_left),
                 T(groups_are_set_on_what_is_new),
                 T(a_group_we_are_not_in),

@@ -35,9 +35,10 @@ static void publish_in_thread(uv_work_t *work)
 {
         struct snapshot *s = work->data;
         struct snapshot_list list = {.n = s->n_members, .get = get_sum, .arg = s};
-        if (snapshot_publish(s->dir, &list, *s->keep_as ? s->keep_as : NULL, &s->work_error) >= 0 &&
-                *s->old_path && !streq(s->old_path, s->job.o.path))
-                staging_remove(s->job.d->staging, s->old_path, &s->remove_error);
+        bool moved = *s->old_path && !streq(s->old_path, s->job.o.path);
+        const char *keep_as = *s->keep_as ? s->keep_as : NULL;
+        if (snapshot_publish(s->dir, &list, moved ? NULL : keep_as, &s->work_error) >= 0 && moved)
+                staging_retire(s->job.d->staging, s->old_path, keep_as, &s->remove_error);
 }
 
 static void say_member(

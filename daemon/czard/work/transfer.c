@@ -62,11 +62,14 @@ static void publish_in_thread(uv_work_t *work)
         struct transfer *t = work->data;
         struct staging *s = t->job.d->staging;
         const char *path = t->job.o.path;
+        /* What stands at another path is retired there; at this one, if anything, is what a crash left. */
+        bool moved = *t->old_path && !streq(t->old_path, path);
+        const char *keep_as = *t->keep_as ? t->keep_as : NULL;
         if (staging_make_top(s, path, &t->top, &t->publish_error) >= 0 &&
-                staging_publish(s, t->out_fd, path, &t->attr, *t->keep_as ? t->keep_as : NULL,
-                        &t->publish_error) >= 0 &&
-                *t->old_path && !streq(t->old_path, path))
-                staging_remove(s, t->old_path, &t->remove_error);
+                staging_publish(s, t->out_fd, path, &t->attr, moved ? NULL : keep_as, &t->publish_error) >=
+                        0 &&
+                moved)
+                staging_retire(s, t->old_path, keep_as, &t->remove_error);
 }
 
 static void on_published(uv_work_t *work, int status)
