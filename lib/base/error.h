@@ -65,6 +65,9 @@ enum remedy {
         X(SIGNATURE, "bad-signature", REJECT, "check [openpgp] signatures and signers")                      \
         X(BAD_GZIP, "bad-gzip", REJECT, "the decrypted file is not whole; ask edX to export it again")       \
         X(BAD_ZIP, "bad-zip", REJECT, "the archive is damaged; ask edX to export it again")                  \
+        X(ZIP_FORM, "unsupported-zip", REJECT,                                                               \
+                "the archive is whole, but packed in a way that czard does not read; ask edX to pack it "    \
+                "without a zip password, with zip's usual method (deflate)")                                 \
         X(UNSAFE_NAME, "unsafe-name", REJECT, "refused: the name could escape or hide; tell edX")            \
         X(LIMIT, "over-limit", REJECT, "if the file is genuine raise the limit in [limits]")                 \
         X(SPACE, "no-space", PAUSE, "make room on the staging volume or lower [staging] min_free")           \

@@ -37,11 +37,10 @@ struct archive_directory {
         uint64_t need_start;
 };
 
-/* Hands over the entries in the order of the directory; they count only when all of it went well. libzip is
- * the authority for what the directory says; a walk of our own adds what libzip does not tell and must agree
- * with it in all else. What is wrong with one member (name, encryption, method) is told when that member is
- * read, and whether members overlap archive_divide() tells. 0, or -errno with CAUSE_BAD_ZIP, CAUSE_LIMIT,
- * CAUSE_TRUNCATED when read ends early, CAUSE_HELPER, or what read and take put into e. */
+/* Hands over the entries in the order of the directory; they count only when all of it went well. What is
+ * wrong with one member (name, encryption, method) is told when that member is read, and whether members
+ * overlap the caller finds. 0, or -errno with CAUSE_BAD_ZIP, CAUSE_LIMIT, CAUSE_TRUNCATED when read ends
+ * early, CAUSE_HELPER, or what read and take put into e. */
 int archive_directory(const struct archive_tail *tail, const struct archive_limits *limits,
         struct archive_directory *ret, struct error *e);
 

@@ -179,8 +179,28 @@ static int compare_header(struct archive_stream *s, const struct archive_entry *
         if (get16(h + 8) != entry->method || ((get16(h + 6) ^ entry->flags) & hiding))
                 return bad(s, "the local header has another method than the directory", e);
         if (entry->flags & hiding)
-                return bad(s, "the member is encrypted by zip", e);
+                return fail(s, CAUSE_ZIP_FORM, EOPNOTSUPP,
+                        "the member has a zip password, which is not how edX encrypts, and nobody gave us",
+                        e);
         return compare_sizes(s, h, extra, extra_len, entry, e);
+}
+
+/* The methods of APPNOTE.TXT 4.4.5 that programs of today write. */
+static int unknown_method(struct archive_stream *s, uint16_t method, struct error *e)
+{
+        static const struct {
+                uint16_t method;
+                const char *name;
+        } names[] = {{1, "Shrink"}, {6, "Implode"}, {9, "Deflate64"}, {12, "bzip2"}, {14, "LZMA"},
+                {20, "Zstandard"}, {93, "Zstandard"}, {95, "xz"}, {98, "PPMd"}, {99, "AES"}};
+        const char *name = "an unknown method";
+        char text[128];
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                if (names[i].method == method)
+                        name = names[i].name;
+        snprintf(text, sizeof(text),
+                "the member is packed with %s (method %u); czard reads deflate and stored", name, method);
+        return fail(s, CAUSE_ZIP_FORM, EOPNOTSUPP, text, e);
 }
 
 static int start_data(struct archive_stream *s, const struct archive_entry *entry, struct error *e)
@@ -188,7 +208,7 @@ static int start_data(struct archive_stream *s, const struct archive_entry *entr
         if (entry->method == ZIP_METHOD_STORED && entry->packed != entry->size)
                 return bad(s, "the member is stored, but its two sizes differ", e);
         if (entry->method != ZIP_METHOD_STORED && entry->method != ZIP_METHOD_DEFLATE)
-                return bad(s, "the member is compressed by an unusual method", e);
+                return unknown_method(s, entry->method, e);
         if (entry->method == ZIP_METHOD_DEFLATE) {
                 s->z = (z_stream){};
                 if (inflateInit2(&s->z, -MAX_WBITS) != Z_OK)

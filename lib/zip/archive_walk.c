@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Our own reading of the directory (APPNOTE.TXT 4.3). libzip does not tell where a member's local header is,
- * and reads each header to find its data: a stream has no way back. Every number is checked against what
- * surrounds it before it is used; whatever two readers could understand differently is refused. */
+/* The records of a zip's directory (APPNOTE.TXT 4.3). Every number is checked against what surrounds it
+ * before it is used; whatever two readers could understand differently is refused. */
 #include "archive_walk.h"
 
 #include <string.h>
@@ -60,15 +59,25 @@ int zip64_apply(const uint8_t *extra, size_t n, uint64_t *size, uint64_t *packed
         return r;
 }
 
-/* Offset in tail of the end record: the last one whose comment reaches exactly to the end. -1: none. */
+/* Offset in tail of the end record: the last one whose comment reaches exactly to the end, else the last one
+ * with nothing but zeros behind its comment (as a store that rounds sizes up leaves them). -1: none. */
 static ssize_t find_eocd(const uint8_t *tail, size_t n)
 {
+        ssize_t padded = -1;
+        size_t zeros = 0; /* that many at the end of the tail */
+        while (zeros < n && tail[n - zeros - 1] == 0)
+                zeros++;
         for (size_t back = ZIP_END; back <= n && back <= ZIP_END + ZIP_COMMENT_MAX; back++) {
                 const uint8_t *p = tail + n - back;
-                if (get32(p) == SIG_EOCD && get16(p + 20) == back - ZIP_END)
+                size_t behind = back - ZIP_END, comment = get16(p + 20);
+                if (get32(p) != SIG_EOCD)
+                        continue;
+                if (comment == behind)
                         return (ssize_t)(n - back);
+                if (padded < 0 && comment < behind && behind - comment <= zeros)
+                        padded = (ssize_t)(n - back);
         }
-        return -1;
+        return padded;
 }
 
 /* A field of the end record is either what the zip64 record says or its placeholder. */
@@ -189,7 +198,8 @@ int zip_find_directory(
         return 0;
 }
 
-/* Would libzip (_zip_read_cdir()) take what begins at offset i of the tail for an end record? */
+/* Could another reader (libzip's _zip_read_cdir() does) take what begins at offset i of the tail for an end
+ * record? */
 static bool looks_like_end(const uint8_t *tail, uint64_t start, size_t n, size_t i)
 {
         const uint8_t *p = tail + i;
@@ -220,7 +230,10 @@ int zip_check_end(
                 return error_set(e, CAUSE_BAD_ZIP, EBADMSG,
                         "its directory has %" PRIu64 " members, and its end record says %" PRIu64,
                         walked->count, place.count);
-        for (size_t i = n > ZIP_TAIL ? n - ZIP_TAIL + ZIP_LOCATOR : 0; i + ZIP_END <= n; i++)
+        size_t first = n > ZIP_TAIL ? n - ZIP_TAIL + ZIP_LOCATOR : 0;
+        if (walked->offset > start) /* members may hold archives of their own */
+                first = MAX(first, (size_t)(walked->offset - start));
+        for (size_t i = first; i + ZIP_END <= n; i++)
                 if (i != found && looks_like_end(tail, start, n, i))
                         return bad(e, "it has more than one end record");
         return 0;
@@ -266,26 +279,4 @@ int zip_read_record(const uint8_t *p, size_t left, struct archive_entry *ret, ch
         *ret = entry;
         *ret_len = len;
         return 0;
-}
-
-static void put16(uint8_t *p, uint32_t value)
-{
-        p[0] = (uint8_t)value;
-        p[1] = (uint8_t)(value >> 8);
-}
-static void put32(uint8_t *p, uint32_t value)
-{
-        put16(p, value);
-        put16(p + 2, value >> 16);
-}
-
-void zip_make_end(uint8_t ret[ZIP_LOCATOR + ZIP_END], size_t size, size_t count)
-{
-        uint8_t *p = ret + ZIP_LOCATOR;
-        memset(ret, 0, ZIP_LOCATOR + ZIP_END);
-        put32(p, SIG_EOCD);
-        put16(p + 8, (uint32_t)count);
-        put16(p + 10, (uint32_t)count);
-        put32(p + 12, (uint32_t)size);
-        put16(p + 20, ZIP_COMMENT_MAX);
 }

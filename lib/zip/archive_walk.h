@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The walk over a zip's directory, for archive.c and archive_member.c. */
+/* The records of a zip's directory and end, for archive.c and archive_member.c. */
 #pragma once
 
 #include "archive.h"
@@ -11,7 +11,7 @@ enum {
         ZIP_COMMENT_MAX = UINT16_MAX,
         ZIP_END = 22,
         ZIP_LOCATOR = 20,
-        ZIP_TAIL = ZIP_LOCATOR + 1 + ZIP_END + ZIP_COMMENT_MAX, /* where libzip looks for an end record */
+        ZIP_TAIL = ZIP_LOCATOR + 1 + ZIP_END + ZIP_COMMENT_MAX, /* where readers look for an end record */
         ZIP_FLAG_ENCRYPTED = 1 << 0,
         ZIP_FLAG_DESCRIPTOR = 1 << 3,
         ZIP_FLAG_STRONG = 1 << 6,
@@ -44,8 +44,8 @@ struct zip_place {
 int zip_find_directory(
         const uint8_t *tail, uint64_t start, uint64_t size, struct zip_place *ret, struct error *e);
 /* Does the end of the archive say that the directory is the one that was walked? tail has the last
- * ZIP_TAIL bytes at least, or all from the directory on. Our reading alone is the judge here, so an archive
- * with a second end record, which libzip could take instead, is refused. 0 or -errno with a cause. */
+ * ZIP_TAIL bytes at least, or all from the directory on. An archive with a second end record, which another
+ * reader could take instead, is refused. 0 or -errno with a cause. */
 int zip_check_end(
         const uint8_t *tail, uint64_t start, uint64_t size, const struct zip_place *walked, struct error *e);
 /* May a directory be so large? 0 or -EFBIG with CAUSE_LIMIT. */
@@ -59,8 +59,3 @@ bool zip_is_end64(const uint8_t *p, size_t left);
  * UINT16_MAX + 1 bytes. 0 or -EBADMSG with a cause. */
 int zip_read_record(const uint8_t *p, size_t left, struct archive_entry *ret, char *name, size_t *ret_len,
         struct error *e);
-
-/* What makes an archive of size bytes of records that lie at its beginning: an end record for them, behind
- * room for a locator that has none, and before a comment of ZIP_COMMENT_MAX bytes. Whatever the records hold
- * and wherever the comment is zeros, a reader finds this end record and no other. */
-void zip_make_end(uint8_t ret[ZIP_LOCATOR + ZIP_END], size_t size, size_t count);

@@ -661,6 +661,7 @@ def zip64(data, **lies):
 
 
 ONE_BAD = {0: {"bad-zip"}}
+UNSUPPORTED = {0: {"unsupported-zip"}}
 DAMAGED = {0: {"bad-zip", "bad-message", "bad-integrity"}}
 ZIP = [
     ZipRow("whole", lambda d, b: d, {}),
@@ -675,6 +676,7 @@ ZIP = [
     ZipRow("cut at the front", lambda d, b: d[10:]),
     ZipRow("garbage in front", lambda d, b: b"x" * 100 + d),
     ZipRow("garbage behind", lambda d, b: d + b"garbage"),
+    ZipRow("zeros behind", lambda d, b: d + bytes(1000), {}),
     ZipRow("a comment that is longer than the file", lambda d, b: put(d, len(d) - 2, "<H", 1000)),
     ZipRow("a directory outside", lambda d, b: put(d, end(d) + 16, "<I", len(d) + 9)),
     ZipRow("a directory too early", lambda d, b: put(d, end(d) + 16, "<I", 0)),
@@ -699,9 +701,9 @@ ZIP = [
     ZipRow("a size too small", lambda d, b: put(put(d, 22, "<I", 50), at_directory(d) + 24, "<I", 50), DAMAGED),
     ZipRow("a size too large", lambda d, b: put(put(d, 22, "<I", 99999), at_directory(d) + 24, "<I", 99999), DAMAGED),
     ZipRow("a packed size too small", lambda d, b: put(put(d, 18, "<I", 50), at_directory(d) + 20, "<I", 50), DAMAGED),
-    ZipRow("an unknown method", lambda d, b: put(put(d, 8, "<H", 98), at_directory(d) + 10, "<H", 98), ONE_BAD),
-    ZipRow("AES by zip, without its extra field", lambda d, b: put(put(d, 8, "<H", 99), at_directory(d) + 10, "<H", 99)),
-    ZipRow("encrypted by zip", lambda d, b: put(put(d, 6, "<H", 1), at_directory(d) + 8, "<H", 1), ONE_BAD),
+    ZipRow("an unknown method", lambda d, b: put(put(d, 8, "<H", 98), at_directory(d) + 10, "<H", 98), UNSUPPORTED),
+    ZipRow("AES by zip, without its extra field", lambda d, b: put(put(d, 8, "<H", 99), at_directory(d) + 10, "<H", 99), UNSUPPORTED),
+    ZipRow("encrypted by zip", lambda d, b: put(put(d, 6, "<H", 1), at_directory(d) + 8, "<H", 1), UNSUPPORTED),
     ZipRow("damaged data", lambda d, b: pgp.flip(d, 200), DAMAGED),
     ZipRow("zip64 with the old numbers kept", lambda d, b: zip64(d), {}),
     ZipRow("zip64 of 2^63 members", lambda d, b: zip64(d, count=1 << 63)),
@@ -710,7 +712,7 @@ ZIP = [
     ZipRow("two archives, one behind the other", lambda d, b: d * 2),
     ZipRow("a comment with an archive in it", lambda d, b: put(d, len(d) - 2, "<H", len(d)) + d),
     ZipRow("another CRC in the directory", lambda d, b: pgp.flip(d, at_directory(d) + 16), ONE_BAD),
-    ZipRow("deflate64", lambda d, b: put(put(d, 8, "<H", 9), at_directory(d) + 10, "<H", 9), ONE_BAD),
+    ZipRow("deflate64", lambda d, b: put(put(d, 8, "<H", 9), at_directory(d) + 10, "<H", 9), UNSUPPORTED),
     ZipRow("a link", lambda d, b: put(d, at_directory(d) + 40, "<H", 0o120777), {0: {"unsafe-name"}}),
     ZipRow("a device", lambda d, b: put(d, at_directory(d) + 40, "<H", 0o060666), {0: {"unsafe-name"}}),
     ZipRow("damage in the last of five", lambda d, b: pgp.flip(d, at_directory(d) - 30), {4: DAMAGED[0]}, members=5),

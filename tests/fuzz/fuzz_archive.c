@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Directory of a zip: two bytes say where the window begins, the rest is the archive's end. What was read
- * must hold what archive.h promises, and be the same whether it is read as a whole or in pieces. */
+ * must hold what archive.h promises, be the same whether it is read as a whole or in a small window, and be
+ * what libzip reads, where that takes the archive. */
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-#include "../unit/zip_list.h"
+#include "../unit/zip_second.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -51,7 +52,7 @@ static void read_pieces(
                 assert(whole && l.offset == start);
                 check_same(whole, &l);
         } else {
-                assert(!whole || strcmp(e.text, "it has more than one end record") == 0);
+                assert(!whole);
         }
 }
 
@@ -69,6 +70,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert(r == 0 || (l.n == 0 && !l.entries));
         assert(r < 0 || !l.need_start || (l.need_start < start && l.n == 0));
         bool found = r == 0 && !l.need_start;
+        if (found && start == 0)
+                zip_second(p, size - 2, &l);
         for (size_t i = 0; i < ELEMENTSOF(pieces); i++) {
                 if (end - start > pieces[i] && !(found && l.offset == start))
                         read_pieces(p, start, end, pieces[i], NULL);

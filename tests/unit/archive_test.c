@@ -11,13 +11,14 @@
 #include <unistd.h>
 
 #include "archive_walk.h"
-#include "zip_list.h"
 #include "zip_maker.h"
+#include "zip_second.h"
 
 static const struct archive_limits no_limits;
 static char data[5000];
 
 static struct error e;
+static bool libzip_takes; /* what was read last; then it has the same members */
 
 /* From a copy of exactly that size, so that a sanitizer sees each byte that is read beyond it. The entries
  * are sorted and have extents. */
@@ -30,6 +31,7 @@ static int read_at(
         e = (struct error){};
         int r = zip_list(tail + 1, start, z->n, 0, l, d, &e);
         free(tail);
+        libzip_takes = r == 0 && start == 0 && zip_second(z->p, z->n, d);
         if (r == 0)
                 r = zip_list_extents(d, &e);
         if (r < 0)
@@ -60,6 +62,7 @@ static void fields_and_extents(void **state)
                 struct zip_list d = {};
                 sample(&z, cases[i].zip64, cases[i].comment);
                 assert_int_equal(read_at(&z, 0, &no_limits, &d), 0);
+                assert_true(libzip_takes);
                 assert_int_equal(d.n, 3);
                 assert_string_equal(d.entries[0].name, "f/");
                 assert_int_equal(d.entries[0].mode, 040755);
@@ -211,6 +214,49 @@ static void lies(void **state)
         zip_free(&z);
 }
 
+/* Zeros behind the end record, as far as readers look for it; other bytes there are none of its own. */
+static void padding(void **state)
+{
+        (void)state;
+        static const uint8_t zeros[ZIP_COMMENT_MAX + 1];
+        static const struct {
+                const char *comment;
+                size_t zeros;
+                bool taken;
+        } cases[] = {{"", 1, true}, {"", 512, true}, {"a comment", 100, true}, {"", ZIP_COMMENT_MAX, true},
+                {"", ZIP_COMMENT_MAX + 1, false}, {"c", ZIP_COMMENT_MAX, false}};
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++)
+                for (int zip64 = 0; zip64 < 2; zip64++) {
+                        struct zip_maker z = {};
+                        struct zip_list d = {};
+                        sample(&z, zip64, cases[i].comment);
+                        zip_bytes(&z, zeros, cases[i].zeros);
+                        assert_int_equal(read_at(&z, 0, &no_limits, &d), cases[i].taken ? 0 : -EBADMSG);
+                        assert_int_equal(d.n, cases[i].taken ? 3 : 0);
+                        zip_list_done(&d);
+                        z.p[z.n - 1] = 'x';
+                        assert_int_equal(read_at(&z, 0, &no_limits, &d), -EBADMSG);
+                        zip_free(&z);
+                }
+}
+
+/* A member that is an archive itself, stored as it is, has an end record of its own. */
+static void an_archive_in_the_archive(void **state)
+{
+        (void)state;
+        struct zip_maker inner = {}, z = {};
+        struct zip_list d = {};
+        sample(&inner, false, "");
+        zip_add(&z, &(struct zip_member){.name = "inner.zip", .data = inner.p, .len = inner.n});
+        zip_end(&z, false, "");
+        assert_int_equal(read_at(&z, 0, &no_limits, &d), 0);
+        assert_true(libzip_takes);
+        assert_int_equal(d.n, 1);
+        zip_list_done(&d);
+        zip_free(&z);
+        zip_free(&inner);
+}
+
 /* A directory with nothing before it: no member has a place. From no window may what lies before it be read.
  */
 static void a_directory_alone(void **state)
@@ -300,6 +346,8 @@ int main(void)
                 cmocka_unit_test(members_in_another_order_than_the_directory),
                 cmocka_unit_test(every_byte_altered),
                 cmocka_unit_test(lies),
+                cmocka_unit_test(padding),
+                cmocka_unit_test(an_archive_in_the_archive),
                 cmocka_unit_test(a_directory_alone),
                 cmocka_unit_test(limits_are_kept),
                 cmocka_unit_test(odd_names),
