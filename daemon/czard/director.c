@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -16,6 +17,7 @@
 #include "notify.h"
 #include "poll.h"
 #include "queue.h"
+#include "rebuild.h"
 #include "record.h"
 #include "signals.h"
 #include "str.h"
@@ -66,7 +68,7 @@ static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *r
         struct director *d = arg;
         (void)p;
         if (ready->outcome.cause != CAUSE_NONE && d->ready) {
-                pause_enter(d, PAUSE_KEY, ready->outcome.cause, ready->outcome.detail);
+                pauses_enter(d->pauses, PAUSE_KEY, ready->outcome.cause, ready->outcome.detail);
                 return;
         }
         if (ready->outcome.cause != CAUSE_NONE) {
@@ -121,6 +123,57 @@ int director_open_pools(struct director *d, struct error *e)
                         return r;
         }
         return 0;
+}
+
+/* --- one turn of the loop --- */
+
+/* Can our own state be written again? What is left of working states in the ledger goes back to NEW with it.
+ */
+static void look_at_state(struct director *d)
+{
+        struct error e = {};
+        if (!(pauses_now(d->pauses) & BIT(PAUSE_STATE)))
+                return;
+        rebuild_if_damaged(d);
+        if (d->stopping || record_flush(d->record) < 0 || audit_probe(d->audit, &e) < 0 ||
+                audit_sync(d->audit, &e) < 0 || ledger_begin(d->ledger, &e) < 0)
+                return;
+        char when[21];
+        int r = ledger_meta_set(d->ledger, "probe", time_format((int64_t)time(NULL), when), &e);
+        if (r >= 0)
+                r = queue_recover(d->queue);
+        if (r < 0)
+                ledger_rollback(d->ledger);
+        else if (ledger_commit(d->ledger, &e) >= 0)
+                pauses_leave(d->pauses, PAUSE_STATE);
+}
+
+bool director_may_start(struct director *d)
+{
+        pauses_look_at_staging(d->pauses);
+        look_at_state(d);
+        return pauses_now(d->pauses) == 0;
+}
+
+/* A pause that ended lets the queue start what is due; what was listed while our state could not be written
+ * is listed again. While one lasts it is looked at now and then. */
+static void react_to_pauses(struct director *d)
+{
+        unsigned ended = pauses_take_ended(d->pauses);
+        if (ended)
+                queue_plan(d->queue);
+        if ((ended & BIT(PAUSE_STATE)) && !d->options.once)
+                poll_now(d->poll, true);
+        if (pauses_now(d->pauses))
+                queue_watch_pause(d->queue);
+}
+
+static void on_turn(uv_prepare_t *turn)
+{
+        struct director *d = turn->data;
+        if (!d->stopped)
+                react_to_pauses(d);
+        record_flush(d->record);
 }
 
 /* --- set up, run, stop --- */
@@ -192,7 +245,10 @@ static int open_all(struct director *d, struct error *e)
         r = startup_credentials(d, e);
         if (r < 0)
                 return r;
-        r = record_new(d, &d->record);
+        d->pauses = pauses_new(d->staging, d->staging_id);
+        r = d->pauses ? record_new(d, &d->record) : -ENOMEM;
+        if (d->pauses)
+                pauses_configure(d->pauses, &d->config->staging);
         if (r >= 0)
                 r = queue_new(d, &d->queue);
         if (r >= 0)
@@ -248,7 +304,8 @@ int director_open(struct director *d, const struct options *options)
                         d->config->warnings.v[i]);
         uv_loop_init(&d->loop);
         uv_timer_init(&d->loop, &d->check);
-        d->check.data = d;
+        uv_prepare_init(&d->loop, &d->turn);
+        d->check.data = d->turn.data = d;
         d->loop_open = true;
         r = open_all(d, &e);
         if (r < 0) {
@@ -272,8 +329,12 @@ static void judge(struct director *d)
 
 int director_run(struct director *d)
 {
+        uv_prepare_start(&d->turn, on_turn);
+        uv_unref((uv_handle_t *)&d->turn);
         uv_run(&d->loop, UV_RUN_DEFAULT);
         record_flush(d->record);
+        if (pauses_ever(d->pauses))
+                director_status(d, STATUS_INCOMPLETE);
         if (d->options.once)
                 judge(d);
         else if (d->status == STATUS_INCOMPLETE)
@@ -296,11 +357,13 @@ void director_close(struct director *d)
                 d->missing = missing_free(d->missing);
                 d->poll = poll_free(d->poll);
                 d->queue = queue_free(d->queue);
-                d->record = record_free(d->record);
                 if (!uv_is_closing((uv_handle_t *)&d->check))
                         uv_close((uv_handle_t *)&d->check, NULL);
+                uv_close((uv_handle_t *)&d->turn, NULL);
                 uv_run(&d->loop, UV_RUN_DEFAULT);
                 uv_loop_close(&d->loop);
+                d->record = record_free(d->record);
+                d->pauses = pauses_free(d->pauses);
         }
         if (*d->run_dir)
                 pool_remove_homes(d->run_dir);

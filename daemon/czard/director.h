@@ -7,7 +7,7 @@
  *                     │                                  └─ snapshot  one archive of members
  *                     ├─ record       what happened: ledger + audit + journal, in one place
  *                     ├─ missing, watch  the ledger against the disk; keys that expire, files that are late
- *                     ├─ pause        why nothing is started at the moment
+ *                     ├─ pauses       why nothing is started at the moment
  *                     ├─ control      czarctl's requests ── control_do ── lib/steward
  *                     └─ signals, notify
  */
@@ -21,12 +21,10 @@
 #include "fetcher.h"
 #include "journal.h"
 #include "ledger.h"
+#include "pauses.h"
 #include "pool.h"
 #include "secret.h"
 #include "staging.h"
-
-/* Why nothing is started. */
-enum pause { PAUSE_SPACE, PAUSE_KEY, PAUSE_STAGING, PAUSE_STATE, PAUSE_ADMIN, PAUSE_MAX };
 
 enum exit_status { STATUS_WELL = 0, STATUS_INCOMPLETE = 1, STATUS_USAGE = 2, STATUS_CANNOT = 3 };
 
@@ -64,17 +62,14 @@ struct director {
         struct queue *queue;
         struct record *record;
         struct signals *signals;
-        unsigned pauses; /* BIT(PAUSE_...) */
-        /* The disk was full with so little free: until there is more, or (CLOCK_BOOTTIME) a while has passed.
-         */
-        uint64_t full_until_bytes, full_until_usec;
-        uint64_t staging_left_usec; /* CLOCK_BOOTTIME: when PAUSE_STAGING ended the last time; 0: never */
+        struct pauses *pauses;
 
         struct control *control; /* NULL: it could not be had */
         struct notify *notify;
         struct watch *watch;
         struct missing *missing;
-        uv_timer_t check; /* director_check(): what to do is decided in the next turn of the loop */
+        uv_timer_t check;  /* director_check(): what to do is decided in the next turn of the loop */
+        uv_prepare_t turn; /* before the loop sleeps: what follows from what happened */
 
         uint64_t moved_usec; /* CLOCK_MONOTONIC: when a helper last said something, or a file was published */
 
@@ -96,6 +91,9 @@ void director_fail(struct director *d, const struct error *e);
 void director_stop(struct director *d);
 /* Something ended: --once may be over, STATUS= may be different. */
 void director_check(struct director *d);
+/* The staging volume the one we know, room above min_free, our own state writable? True: no pause of any
+ * kind, work may start. */
+bool director_may_start(struct director *d);
 /* SIGHUP; reload.c */
 void director_reload(struct director *d);
 /* Gives each package the workers with its key, starting those that are not there. */
@@ -118,16 +116,3 @@ int startup_run_dir(struct director *d, struct error *e);
 int startup_passphrase(struct director *d, struct error *e);
 /* What a stop or crash left: working states back to NEW, hidden files swept. */
 int startup_reconcile(struct director *d, struct error *e);
-
-/* --- pause.c --- */
-/* "space", "key", ... as the journal and czarctl say it. */
-const char *pause_name(enum pause p);
-/* From now on nothing is started for this reason; what runs goes on. One journal entry (EVENT_PAUSED) when it
- * begins; does nothing while it lasts. Without --once it is looked at every minute until it is over. */
-void pause_enter(struct director *d, enum pause p, enum cause cause, const char *text);
-/* The reason is gone: one journal entry (EVENT_RESUMED), and the queue is planned again, which may start jobs
- * before this returns. Does nothing when there is no such pause. */
-void pause_leave(struct director *d, enum pause p);
-/* Room above min_free, the staging volume the one we know, our own state writable? Enters or leaves these
- * pauses accordingly. True: no pause of any kind, work may start. */
-bool pause_check(struct director *d);

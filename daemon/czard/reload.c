@@ -92,11 +92,12 @@ void director_reload(struct director *d)
         d->config = fresh;
         free(d->packages);
         d->packages = packages;
+        pauses_configure(d->pauses, &fresh->staging);
         journal_level(fresh->log_level);
         for (size_t i = 0; i < d->n_pools; i++)
                 pool_reconfigure(d->pools[i], fresh, director_workers(fresh));
         if (director_open_pools(d, &e) < 0)
-                pause_enter(d, PAUSE_KEY, e.cause, e.text);
+                pauses_enter(d->pauses, PAUSE_KEY, e.cause, e.text);
         fetcher_renew(d->fetcher);
         record_new_credentials(d);
         queue_look_at_all(d->queue);

@@ -390,7 +390,7 @@ static void take_up_pause(struct director *d)
         char text[512] = "";
         struct error e = {};
         if (steward_paused(d->ledger, text, sizeof(text), &e) >= 0 && *text)
-                pause_enter(d, PAUSE_ADMIN, CAUSE_NONE, text);
+                pauses_enter(d->pauses, PAUSE_ADMIN, CAUSE_NONE, text);
 }
 
 int control_new(struct director *d, struct control **ret, struct error *e)

@@ -138,7 +138,7 @@ static void do_status(struct control_job *j)
         tell_row(j, "due", "", "", "", "", (int64_t)(q.due - MIN(q.done, q.due)));
         tell_row(j, "due-bytes", "", "", "", "", (int64_t)(q.due_bytes - MIN(q.done_bytes, q.due_bytes)));
         for (enum pause p = 0; p < PAUSE_MAX; p++)
-                if (d->pauses & BIT(p))
+                if (pauses_now(d->pauses) & BIT(p))
                         tell_row(j, "pause", "", "", "", pause_name(p), 0);
         end(j, STATUS_WELL, "");
 }
@@ -192,7 +192,7 @@ static void wait_named(struct control_job *j)
         size_t open, failed;
         char text[128];
         count_named(j, &open, &failed);
-        if (open > 0 && j->d->pauses == 0)
+        if (open > 0 && pauses_now(j->d->pauses) == 0)
                 return;
         if (open > 0)
                 snprintf(text, sizeof(text), "fetching pauses; %zu of %zu are still to come", open, j->n);
@@ -209,18 +209,18 @@ static void wait_all(struct control_job *j)
         uint64_t n = 0, bytes;
         char text[160];
         queue_progress(d->queue, &q);
-        if (poll_running(d->poll) || q.running > 0 || (q.done < q.due && d->pauses == 0))
+        if (poll_running(d->poll) || q.running > 0 || (q.done < q.due && pauses_now(d->pauses) == 0))
                 return;
         ledger_count(d->ledger, &retries, &n, &bytes, NULL);
         bool complete = poll_was_complete(d->poll);
-        if (d->pauses)
+        if (pauses_now(d->pauses))
                 snprintf(text, sizeof(text), "listed; fetching pauses");
         else if (!complete || n > 0)
                 snprintf(text, sizeof(text), "%s; %llu to be tried again",
                         complete ? "listed" : "not every prefix could be listed", (unsigned long long)n);
         else
                 snprintf(text, sizeof(text), "everything that is there is staged");
-        end(j, d->pauses || !complete || n > 0 ? STATUS_INCOMPLETE : STATUS_WELL, text);
+        end(j, pauses_now(d->pauses) || !complete || n > 0 ? STATUS_INCOMPLETE : STATUS_WELL, text);
 }
 
 /* --- pause --- */
@@ -240,9 +240,9 @@ static void do_pause(struct control_job *j, bool on)
         if (on) {
                 /* What runs is dropped: from now on nothing changes. It goes on where it was. */
                 queue_cancel_all(d->queue);
-                pause_enter(d, PAUSE_ADMIN, CAUSE_NONE, text);
+                pauses_enter(d->pauses, PAUSE_ADMIN, CAUSE_NONE, text);
         } else {
-                pause_leave(d, PAUSE_ADMIN);
+                pauses_leave(d->pauses, PAUSE_ADMIN);
         }
         end(j, STATUS_WELL, "");
 }

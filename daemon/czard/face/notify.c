@@ -103,7 +103,7 @@ void notify_text(const struct director *d, char *ret, size_t size)
         struct queue_progress p;
         char done[32], due[32], span[64];
         queue_progress(d->queue, &p);
-        if (d->pauses)
+        if (pauses_now(d->pauses))
                 strbuf_add(&text, "paused; ");
         if (p.due > 0)
                 strbuf_printf(&text, "%llu of %llu objects, %s of %s, %u under way",

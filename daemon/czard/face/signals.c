@@ -49,7 +49,7 @@ void resync_all(struct director *d)
         record_unblock_buckets(d);
         record_open(d);
         if (ledger_ids(d->ledger, &f, &ids, &n, &e) < 0)
-                pause_enter(d, PAUSE_STATE, e.cause, e.text);
+                pauses_enter(d->pauses, PAUSE_STATE, e.cause, e.text);
         for (size_t i = 0; i < n; i++) {
                 struct ledger_object o;
                 if (queue_busy(d->queue, ids[i]) || ledger_get(d->ledger, ids[i], &o, &e) < 0)
@@ -58,9 +58,9 @@ void resync_all(struct director *d)
                 ledger_save(d->ledger, &o, &e);
         }
         if (director_open_pools(d, &e) < 0)
-                pause_enter(d, PAUSE_KEY, e.cause, e.text);
+                pauses_enter(d->pauses, PAUSE_KEY, e.cause, e.text);
         else
-                pause_leave(d, PAUSE_KEY);
+                pauses_leave(d->pauses, PAUSE_KEY);
         poll_now(d->poll, true);
 }
 

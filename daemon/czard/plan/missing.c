@@ -130,13 +130,13 @@ static void on_turn(uv_timer_t *timer)
                         m->next++;
                         *m->member = 0;
                 }
-        if (m->next < m->n && !(m->d->pauses & BIT(PAUSE_STAGING))) {
+        if (m->next < m->n && !(pauses_now(m->d->pauses) & BIT(PAUSE_STAGING))) {
                 uv_timer_start(&m->turn, on_turn, 0, 0);
                 return;
         }
         free(take_ptr(&m->ids));
         m->n = m->next = 0;
-        if (!(m->d->pauses & BIT(PAUSE_STAGING)))
+        if (!(pauses_now(m->d->pauses) & BIT(PAUSE_STAGING)))
                 snapshot_move_all_latest(m->d);
         director_check(m->d);
 }
@@ -144,7 +144,7 @@ static void on_turn(uv_timer_t *timer)
 void missing_look(struct missing *m)
 {
         struct ledger_filter f = {.states = BIT(OBJECT_PUBLISHED)};
-        if (m->ids || m->d->stopping || (m->d->pauses & BIT(PAUSE_STAGING)) ||
+        if (m->ids || m->d->stopping || (pauses_now(m->d->pauses) & BIT(PAUSE_STAGING)) ||
                 ledger_ids(m->d->ledger, &f, &m->ids, &m->n, NULL) < 0)
                 return;
         m->next = 0;

@@ -104,7 +104,7 @@ static void take_object(struct listing *l, const struct proto_object *from)
         p->listed++;
         record_open(p->d);
         if (ledger_listed(p->d->ledger, &o, p->generation, &what, &e) < 0) {
-                pause_enter(p->d, PAUSE_STATE, e.cause, e.text);
+                pauses_enter(p->d->pauses, PAUSE_STATE, e.cause, e.text);
                 return;
         }
         if (what != LISTED_SAME) {
@@ -182,7 +182,7 @@ static void on_done(void *arg, const struct proto_done *done)
                         .org = l->package->spec.org,
                         .category = l->category};
                 if (ledger_mark_gone(p->d->ledger, &of, p->generation, &gone, &e) < 0)
-                        pause_enter(p->d, PAUSE_STATE, e.cause, e.text);
+                        pauses_enter(p->d->pauses, PAUSE_STATE, e.cause, e.text);
                 else if (gone > 0)
                         journal_event(EVENT_NOTE, &(struct journal_fields){.bucket = l->bucket},
                                 "%llu objects below s3://%s/%s are not there any more; what is staged stays",
@@ -301,7 +301,7 @@ void poll_now(struct poll *p, bool full)
                 p->again_full |= full;
                 return;
         }
-        pause_check(p->d);
+        director_may_start(p->d);
         if (p->running > 0)
                 return; /* a pause ended, and with it a full one began */
         p->losses = record_losses(p->d);

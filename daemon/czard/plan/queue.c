@@ -228,7 +228,7 @@ void queue_retry_at(struct queue *q, int64_t when)
 static void on_watch(uv_timer_t *timer)
 {
         struct queue *q = timer->data;
-        if (pause_check(q->d))
+        if (director_may_start(q->d))
                 uv_timer_stop(timer);
 }
 
@@ -278,7 +278,8 @@ static void start(struct queue *q, int64_t id, unsigned *running)
 static void pump(struct queue *q)
 {
         struct director *d = q->d;
-        if (d->stopping || !d->ready || q->held > 0 || (q->archives.n + q->files.n > 0 && !pause_check(d)))
+        if (d->stopping || !d->ready || q->held > 0 ||
+                (q->archives.n + q->files.n > 0 && !director_may_start(d)))
                 return;
         /* A job may end while it is started: the next is not started on top of it, but after it. */
         q->pump_again = true;
@@ -289,9 +290,10 @@ static void pump(struct queue *q)
         unsigned files = (unsigned)MIN(d->config->s3.max_transfers, FILES_A_WORKER * workers + 1);
         while (q->pump_again) {
                 q->pump_again = false;
-                while (q->archives.next < q->archives.n && q->archives_running < 1 && d->pauses == 0)
+                while (q->archives.next < q->archives.n && q->archives_running < 1 &&
+                        pauses_now(d->pauses) == 0)
                         start(q, q->archives.v[q->archives.next++], &q->archives_running);
-                while (q->files.next < q->files.n && q->files_running < files && d->pauses == 0)
+                while (q->files.next < q->files.n && q->files_running < files && pauses_now(d->pauses) == 0)
                         start(q, q->files.v[q->files.next++], &q->files_running);
         }
         q->pumping = false;
@@ -378,7 +380,7 @@ bool queue_idle(const struct queue *q)
 {
         if (q->jobs)
                 return false;
-        if (q->d->pauses != 0)
+        if (pauses_now(q->d->pauses) != 0)
                 return true;
         return q->archives.next >= q->archives.n && q->files.next >= q->files.n && q->retry_at == 0;
 }

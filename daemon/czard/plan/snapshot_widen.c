@@ -74,6 +74,6 @@ bool snapshot_widen(struct director *d)
         if (r >= 0 && !in_work)
                 r = ledger_meta_set(d->ledger, FACT, d->config->sha256, &e);
         if (r < 0)
-                pause_enter(d, PAUSE_STATE, e.cause, e.text);
+                pauses_enter(d->pauses, PAUSE_STATE, e.cause, e.text);
         return !in_work;
 }

@@ -44,13 +44,7 @@ struct record {
         struct {
                 uint64_t said_usec, suppressed;
         } retry[CAUSE_MAX]; /* `retry` entries are rate-limited by cause */
-        uv_prepare_t before_sleep;
 };
-
-static void on_before_sleep(uv_prepare_t *handle)
-{
-        record_flush(handle->data);
-}
 
 int record_new(struct director *d, struct record **ret)
 {
@@ -58,17 +52,8 @@ int record_new(struct director *d, struct record **ret)
         if (!r)
                 return -ENOMEM;
         r->d = d;
-        uv_prepare_init(&d->loop, &r->before_sleep);
-        r->before_sleep.data = r;
-        uv_prepare_start(&r->before_sleep, on_before_sleep);
-        uv_unref((uv_handle_t *)&r->before_sleep);
         *ret = r;
         return 0;
-}
-
-static void on_handle_closed(uv_handle_t *h)
-{
-        free(h->data);
 }
 
 struct record *record_free(struct record *r)
@@ -81,7 +66,7 @@ struct record *record_free(struct record *r)
                 r->blocks = b->next;
                 free(b);
         }
-        uv_close((uv_handle_t *)&r->before_sleep, on_handle_closed);
+        free(r);
         return NULL;
 }
 
@@ -89,7 +74,7 @@ struct record *record_free(struct record *r)
 void record_trouble(struct director *d, const struct error *e)
 {
         d->record->failed = true;
-        pause_enter(d, PAUSE_STATE, e->cause == CAUSE_NONE ? CAUSE_IO : e->cause, e->text);
+        pauses_enter(d->pauses, PAUSE_STATE, e->cause == CAUSE_NONE ? CAUSE_IO : e->cause, e->text);
 }
 
 static void open_turn(struct director *d, bool passing)
@@ -384,7 +369,7 @@ static void key_failed(struct director *d, struct ledger_object *o)
 {
         retry(d, o, USEC_PER_HOUR);
         if (o->cause == CAUSE_PASSPHRASE || ++d->record->key_failures >= KEY_FAILURES_IN_A_ROW)
-                pause_enter(d, PAUSE_KEY, o->cause, o->detail);
+                pauses_enter(d->pauses, PAUSE_KEY, o->cause, o->detail);
 }
 
 void record_failed(struct director *d, struct ledger_object *o, enum cause cause, const char *detail,
@@ -425,7 +410,7 @@ void record_failed(struct director *d, struct ledger_object *o, enum cause cause
         case REMEDY_PAUSE:
                 o->attempts--;
                 record_enter(d, o, OBJECT_NEW);
-                pause_enter(d, cause == CAUSE_SPACE ? PAUSE_SPACE : PAUSE_STAGING, cause, detail);
+                pauses_enter(d->pauses, cause == CAUSE_SPACE ? PAUSE_SPACE : PAUSE_STAGING, cause, detail);
                 break;
         case REMEDY_NONE:
         case REMEDY_RETRY:

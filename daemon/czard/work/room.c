@@ -60,7 +60,7 @@ static double expected_bytes(const struct snapshot *s)
 
 static bool fits(struct director *d, double bytes, uint64_t *ret_have)
 {
-        /* What cannot be told here, pause_check() tells. */
+        /* What cannot be told here, pauses_look_at_staging() tells. */
         if (staging_free_bytes(d->staging, ret_have, NULL) < 0)
                 return true;
         return bytes <= (double)*ret_have - (double)d->config->staging.min_free;

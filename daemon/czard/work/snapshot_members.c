@@ -107,7 +107,7 @@ void snapshot_save_member(struct snapshot *s, const struct member *m, const stru
         if (snapshot_row(s, m, f, &row, &e) < 0)
                 record_trouble(d, &e);
         else if (ledger_member_save(d->ledger, &row, &e) < 0)
-                pause_enter(d, PAUSE_STATE, e.cause, e.text);
+                pauses_enter(d->pauses, PAUSE_STATE, e.cause, e.text);
 }
 
 void snapshot_reject_member(

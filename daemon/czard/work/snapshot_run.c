@@ -347,9 +347,10 @@ void snapshot_start_runs(struct snapshot *s)
         /* One more than there are workers: its first bytes are in the pipe when a worker is free. */
         unsigned most = (unsigned)MIN(pool_size(s->pool) + 1, s->job.d->config->s3.max_transfers);
         struct choice c;
-        while (s->n_runs < most && s->cause == CAUSE_NONE && s->job.d->pauses == 0 && choose(s, &c)) {
+        while (s->n_runs < most && s->cause == CAUSE_NONE && pauses_now(s->job.d->pauses) == 0 &&
+                choose(s, &c)) {
                 struct error e = {};
-                if (!pause_check(s->job.d))
+                if (!director_may_start(s->job.d))
                         break;
                 if (start_run(s, &c, &e) < 0) {
                         s->cause = e.cause;

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pauses.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "journal.h"
+#include "str.h"
+#include "timespan.h"
+
+/* A disk that was full while min_free is free must have got more room before it is tried again; at times it
+ * is tried anyway: a quota shows nowhere. */
+#define MORE_ROOM (1 * MIB)
+#define FULL_AGAIN_USEC (1 * USEC_PER_HOUR)
+/* A volume may be the one we know, and be read-only: the kernel does that to a file system that it does not
+ * trust any more. And a disk may look well from here, and fail whatever is done on it: that is not tried
+ * again and again. */
+#define STAGING_AGAIN_USEC (30 * USEC_PER_SEC)
+
+struct pauses {
+        const struct staging *staging;
+        const char *staging_id;
+        const struct config_staging *config;
+        unsigned now, ended;
+        bool ever;
+        /* The disk was full with so little free: until there is more, or (CLOCK_BOOTTIME) a while has passed.
+         */
+        uint64_t full_until_bytes, full_until_usec;
+        uint64_t staging_left_usec; /* CLOCK_BOOTTIME: when PAUSE_STAGING ended the last time; 0: never */
+};
+
+static const char *const names[PAUSE_MAX] = {
+        [PAUSE_SPACE] = "space",
+        [PAUSE_KEY] = "key",
+        [PAUSE_STAGING] = "staging",
+        [PAUSE_STATE] = "state",
+        [PAUSE_ADMIN] = "admin",
+};
+
+const char *pause_name(enum pause p)
+{
+        return names[p];
+}
+
+struct pauses *pauses_new(const struct staging *staging, const char *staging_id)
+{
+        struct pauses *s = calloc(1, sizeof(*s));
+        if (s)
+                *s = (struct pauses){.staging = staging, .staging_id = staging_id};
+        return s;
+}
+
+struct pauses *pauses_free(struct pauses *s)
+{
+        free(s);
+        return NULL;
+}
+
+void pauses_configure(struct pauses *s, const struct config_staging *config)
+{
+        s->config = config;
+}
+
+static void remember_full(struct pauses *s)
+{
+        uint64_t bytes;
+        s->full_until_bytes = 0;
+        if (staging_free_bytes(s->staging, &bytes, NULL) < 0 || bytes < s->config->min_free)
+                return;
+        s->full_until_bytes = bytes + MORE_ROOM;
+        s->full_until_usec = now_usec(CLOCK_BOOTTIME) + FULL_AGAIN_USEC;
+}
+
+static bool is_full(const struct pauses *s, uint64_t bytes)
+{
+        return bytes < s->full_until_bytes && now_usec(CLOCK_BOOTTIME) < s->full_until_usec;
+}
+
+void pauses_enter(struct pauses *s, enum pause p, enum cause cause, const char *text)
+{
+        s->ever = true;
+        if (s->now & BIT(p))
+                return;
+        s->now |= BIT(p);
+        if (p == PAUSE_SPACE)
+                remember_full(s);
+        /* what the table says is of the staging volume */
+        const char *advice =
+                p == PAUSE_STATE && cause == CAUSE_SPACE ? "make room in state_dir" : cause_advice(cause);
+        journal_event(EVENT_PAUSED,
+                &(struct journal_fields){.cause = cause, .priority = p == PAUSE_ADMIN ? LOG_NOTICE : 0},
+                "fetching pauses (%s): %s%s%s", names[p], text, *advice ? "; " : "", advice);
+}
+
+void pauses_leave(struct pauses *s, enum pause p)
+{
+        if (!(s->now & BIT(p)))
+                return;
+        s->now &= ~BIT(p);
+        s->ended |= BIT(p);
+        journal_event(EVENT_RESUMED, NULL, "fetching goes on (%s)", names[p]);
+}
+
+static void look_at_space(struct pauses *s)
+{
+        struct error e = {};
+        uint64_t bytes = 0;
+        if (staging_free_bytes(s->staging, &bytes, &e) < 0) {
+                pauses_enter(s, PAUSE_STAGING, e.cause, e.text);
+                return;
+        }
+        if (bytes >= s->config->min_free) {
+                if (!is_full(s, bytes))
+                        pauses_leave(s, PAUSE_SPACE);
+                return;
+        }
+        char have[32], want[32];
+        error_set(&e, CAUSE_SPACE, ENOSPC, "%s free on %s, min_free is %s",
+                size_format(bytes, have, sizeof(have)), s->config->path,
+                size_format(s->config->min_free, want, sizeof(want)));
+        pauses_enter(s, PAUSE_SPACE, CAUSE_SPACE, e.text);
+}
+
+static void leave_staging(struct pauses *s)
+{
+        if (!(s->now & BIT(PAUSE_STAGING)))
+                return;
+        uint64_t now = now_usec(CLOCK_BOOTTIME);
+        if ((s->staging_left_usec && now < s->staging_left_usec + STAGING_AGAIN_USEC) ||
+                staging_probe(s->staging, NULL) < 0)
+                return;
+        s->staging_left_usec = now;
+        pauses_leave(s, PAUSE_STAGING);
+}
+
+static void look_at_identity(struct pauses *s)
+{
+        struct error e = {};
+        char id[STAGING_ID_SIZE];
+        int r = staging_read_id(s->staging, id, &e);
+        if (r >= 0 && streq(id, s->staging_id)) {
+                leave_staging(s);
+                return;
+        }
+        if (r >= 0)
+                error_set(&e, CAUSE_STAGING, ENODEV,
+                        "%s is not the staging volume this czard knows (.czard-id is %s): is it mounted?",
+                        s->config->path, *id ? "another one" : "missing");
+        pauses_enter(s, PAUSE_STAGING, CAUSE_STAGING, e.text);
+}
+
+void pauses_look_at_staging(struct pauses *s)
+{
+        look_at_identity(s);
+        if (!(s->now & BIT(PAUSE_STAGING)))
+                look_at_space(s);
+}
+
+unsigned pauses_now(const struct pauses *s)
+{
+        return s->now;
+}
+
+unsigned pauses_take_ended(struct pauses *s)
+{
+        unsigned ended = s->ended;
+        s->ended = 0;
+        return ended;
+}
+
+bool pauses_ever(const struct pauses *s)
+{
+        return s->ever;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Why nothing is started. A pause has one journal entry when it begins and one when it ends; polling goes on
+ * meanwhile. Owns which pauses last, and what is remembered to end them; whoever reacts to an end asks
+ * pauses_take_ended(). */
+#pragma once
+
+#include <stdbool.h>
+
+#include "config.h"
+#include "error.h"
+#include "staging.h"
+
+enum pause { PAUSE_SPACE, PAUSE_KEY, PAUSE_STAGING, PAUSE_STATE, PAUSE_ADMIN, PAUSE_MAX };
+
+/* "space", "key", ... as the journal and czarctl say it. */
+const char *pause_name(enum pause p);
+
+struct pauses;
+
+/* staging and its known identity are borrowed for ever. NULL: out of memory. */
+struct pauses *pauses_new(const struct staging *staging, const char *staging_id);
+struct pauses *pauses_free(struct pauses *s);
+/* [staging] of the configuration in force; borrowed until the next call. */
+void pauses_configure(struct pauses *s, const struct config_staging *config);
+
+/* From now on nothing is started for this reason; what runs goes on. Does nothing while it lasts. */
+void pauses_enter(struct pauses *s, enum pause p, enum cause cause, const char *text);
+/* The reason is gone. Does nothing when there is no such pause. */
+void pauses_leave(struct pauses *s, enum pause p);
+/* Is the staging volume the one we know, and is there room above min_free? Enters or leaves these two
+ * accordingly. */
+void pauses_look_at_staging(struct pauses *s);
+
+/* BIT(PAUSE_...) of those that last; 0: work may start. */
+unsigned pauses_now(const struct pauses *s);
+/* Those that ended since it was last asked. */
+unsigned pauses_take_ended(struct pauses *s);
+/* Was there any in this run? */
+bool pauses_ever(const struct pauses *s);
