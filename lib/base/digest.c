@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -19,6 +20,8 @@
 /* Reflected polynomials: zlib's and gzip's CRC-32, and Castagnoli's of RFC 3720. */
 #define POLY_CRC32 0xedb88320U
 #define POLY_CRC32C 0x82f63b78U
+
+#define READ_SIZE 65536 /* less than malloc() takes from the kernel each time */
 
 struct digest {
         enum digest_kind kind;
@@ -152,6 +155,27 @@ int digest_once(enum digest_kind kind, const void *p, size_t n, uint8_t *ret)
                 return r;
         digest_update(d, p, n);
         digest_final(d, ret);
+        return 0;
+}
+
+int digest_fd(enum digest_kind kind, int fd, uint8_t *ret, uint64_t *ret_size)
+{
+        _cleanup_(cleanup_digest) struct digest *d = NULL;
+        _cleanup_free_ char *buffer = malloc(READ_SIZE);
+        int r = buffer ? digest_new(kind, &d) : -ENOMEM;
+        if (r < 0)
+                return r;
+        uint64_t size = 0;
+        for (ssize_t n; (n = read(fd, buffer, READ_SIZE)) != 0;) {
+                if (n < 0 && errno != EINTR)
+                        return -errno;
+                if (n < 0)
+                        continue;
+                digest_update(d, buffer, (size_t)n);
+                size += (uint64_t)n;
+        }
+        digest_final(d, ret);
+        *ret_size = size;
         return 0;
 }
 

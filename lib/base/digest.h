@@ -23,4 +23,6 @@ struct digest *digest_free(struct digest *d);
 
 /* One call. 0, -ENOMEM or -EOPNOTSUPP. */
 int digest_once(enum digest_kind kind, const void *p, size_t n, uint8_t *ret);
+/* Of what fd gives from where it stands to its end; *ret_size: how much that was. 0 or -errno. */
+int digest_fd(enum digest_kind kind, int fd, uint8_t *ret, uint64_t *ret_size);
 void hmac_sha256(const void *key, size_t key_len, const void *p, size_t n, uint8_t ret[SHA256_SIZE]);

@@ -10,10 +10,10 @@
 
 #include "fsx.h"
 #include "ledger_report.h"
+#include "place.h"
 #include "str.h"
 #include "timespan.h"
 
-#define REPLACED ".replaced"
 #define DEPTH_MOST 8
 #define SEC_PER_DAY 86400
 
@@ -144,7 +144,7 @@ static int walk(struct plan *p, int at_fd, const char *dir, unsigned depth)
                 close_fd(fd);
                 return -ENOMEM;
         }
-        bool replaced = str_ends(dir, "/" REPLACED);
+        bool replaced = str_ends(dir, "/" PLACE_REPLACED);
         /* Snapshots hold nothing that is ours to prune one by one, and are large. */
         if (!replaced && faccessat(fd, "SHA256SUMS", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
                 return 0;
@@ -157,7 +157,7 @@ static int walk(struct plan *p, int at_fd, const char *dir, unsigned depth)
                         continue;
                 }
                 if (e->d_type != DT_DIR || depth >= DEPTH_MOST ||
-                        (*e->d_name == '.' && !streq(e->d_name, REPLACED)))
+                        (*e->d_name == '.' && !streq(e->d_name, PLACE_REPLACED)))
                         continue;
                 _cleanup_free_ char *below = str_printf("%s%s%s", dir, *dir ? "/" : "", e->d_name);
                 r = below ? walk(p, at_fd, below, depth + 1) : -ENOMEM;

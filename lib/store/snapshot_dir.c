@@ -237,6 +237,45 @@ int snapshot_begin(struct staging *s, const char *path, const char *tag, const s
         return 0;
 }
 
+char *snapshot_partial_path(const char *path)
+{
+        const char *name = staging_base_name(path);
+        return str_printf("%.*s.%.200s" SUFFIX, (int)(name - path), path, name);
+}
+
+int snapshot_claim(const struct staging *s, const char *path, struct snapshot_claim *ret, struct error *e)
+{
+        char partial[NAME_MAX + 1], file[NAME_MAX + 1];
+        int r = staging_check_path(path, e);
+        *ret = (struct snapshot_claim){};
+        if (r < 0)
+                return r;
+        _cleanup_close_ int dir = staging_open_parent(s, s->root_fd, path, false, (gid_t)-1, e);
+        if (dir < 0)
+                return dir == -ENOENT ? 0 : dir;
+        _cleanup_(record_done) struct record rec = {};
+        names_of(staging_base_name(path), partial, file);
+        r = read_record(dir, file, &rec, e);
+        if (r < 0 || !rec.tag)
+                return r;
+        snprintf(ret->tag, sizeof(ret->tag), "%s", rec.tag);
+        ret->is_appearing = rec.ino != 0;
+        ret->is_published = rec.ino != 0 && ino_of(dir, staging_base_name(path)) == rec.ino;
+        return 0;
+}
+
+int snapshot_discard(struct staging *s, const char *path, struct error *e)
+{
+        _cleanup_free_ char *partial = snapshot_partial_path(path);
+        _cleanup_free_ char *file = partial ? str_printf("%s.tag", partial) : NULL;
+        if (!file)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        int r = staging_remove(s, partial, e);
+        if (r == 0)
+                r = staging_remove_remains(s, partial, e);
+        return r == 0 ? staging_remove(s, file, e) : r;
+}
+
 void snapshot_keep_record(struct snapshot_dir *d)
 {
         d->spent = false;
@@ -279,16 +318,19 @@ static bool is_shown_alike(const struct snapshot_dir *d, const struct stat *st, 
                (st->st_mode & 07777) == d->s->file_mode && st->st_uid == geteuid();
 }
 
-int snapshot_add_link(
-        struct snapshot_dir *d, const char *name, const char *staged_path, uint64_t size, struct error *e)
+int snapshot_add_link(struct snapshot_dir *d, const char *name, const char *staged_path,
+        const uint8_t sha256[SHA256_SIZE], uint64_t size, struct error *e)
 {
         int r = staging_check_path(name, e);
         if (r == 0)
                 r = staging_check_path(staged_path, e);
         if (r < 0)
                 return r;
-        _cleanup_close_ int fd = open_beneath(d->s->root_fd, staged_path, O_PATH | O_NOFOLLOW, 0);
+        _cleanup_close_ int fd =
+                open_beneath(d->s->root_fd, staged_path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
         struct stat st;
+        if (fd == -ELOOP)
+                return error_set(e, CAUSE_STAGING, ESTALE, "%s is a link", staged_path);
         if (fd < 0)
                 return staging_fail(-fd, "opening", staged_path, e);
         if (fstat(fd, &st) < 0)
@@ -296,6 +338,14 @@ int snapshot_add_link(
         if (!is_shown_alike(d, &st, size))
                 return error_set(
                         e, CAUSE_STAGING, ESTALE, "%s has another size, group, mode or owner", staged_path);
+        /* The ledger remembers what was staged there, not what became of it since. */
+        uint8_t found[DIGEST_MAX];
+        uint64_t found_size;
+        r = digest_fd(DIGEST_SHA256, fd, found, &found_size);
+        if (r < 0)
+                return staging_fail(-r, "reading", staged_path, e);
+        if (found_size != size || memcmp(found, sha256, SHA256_SIZE) != 0)
+                return error_set(e, CAUSE_STAGING, ESTALE, "%s was altered", staged_path);
         r = link_member(d, name, fd, e);
         /* another file system, or links are not allowed there: the caller has its own copy */
         return r == -EXDEV || r == -EPERM ? -ESTALE : r;

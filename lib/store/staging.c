@@ -490,13 +490,49 @@ int staging_remove_at(int dir_fd, const char *name, struct error *e)
                 return 0;
         }
         /* A folder vanishes at once: nobody sees half of a snapshot. */
-        char hidden[STAGING_HIDDEN_SIZE];
-        int r = staging_hidden_name(hidden);
+        char random[STAGING_HIDDEN_SIZE], hidden[NAME_MAX + 1];
+        int r = staging_hidden_name(random);
+        /* ".NAME.czard-tmp-*": it can be found by its name when not all of it can be removed now */
+        snprintf(hidden, sizeof(hidden), ".%.200s%s", name, random);
         if (r == 0 && renameat(dir_fd, name, dir_fd, hidden) < 0)
                 r = -errno;
         if (r < 0)
                 return staging_fail(-r, "removing", name, e);
         return remove_tree(dir_fd, hidden, STAGING_DEPTH, e);
+}
+
+bool staging_is_remains_of(const char *entry, const char *name)
+{
+        const char *rest = entry[0] == '.' ? entry + 1 : "";
+        size_t n = strnlen(name, 200);
+        return strncmp(rest, name, n) == 0 && str_after(rest + n, STAGING_HIDDEN);
+}
+
+int staging_list(const struct staging *s, const char *path, struct strv *ret, struct error *e)
+{
+        int r = staging_check_path(path, e);
+        if (r < 0)
+                return r;
+        r = list_dir_at(s->root_fd, path, ret);
+        return r == 0 || r == -ENOENT ? r : staging_fail(-r, "reading", path, e);
+}
+
+int staging_remove_remains(struct staging *s, const char *path, struct error *e)
+{
+        int r = staging_check_path(path, e);
+        if (r < 0)
+                return r;
+        _cleanup_close_ int dir = staging_open_parent(s, s->root_fd, path, false, (gid_t)-1, e);
+        _cleanup_(strv_done) struct strv names = {};
+        if (dir < 0)
+                return dir == -ENOENT ? 0 : dir;
+        r = list_dir_at(dir, ".", &names);
+        if (r < 0)
+                return staging_fail(-r, "reading the folder of", path, e);
+        for (size_t i = 0; r == 0 && i < names.n; i++)
+                if (staging_is_remains_of(names.v[i], staging_base_name(path)))
+                        r = staging_remove_at(dir, names.v[i], e);
+        return r == 0 && fsync(dir) < 0 ? staging_fail(errno, "making durable", path, e) : r;
 }
 
 /* Removes the folder that path is in when it is empty, and so on upwards. */

@@ -81,6 +81,11 @@ int staging_retire(struct staging *s, const char *path, const char *keep_as, str
  */
 int staging_remove(struct staging *s, const char *path, struct error *e);
 
+/* What an earlier staging_remove() of that folder could not remove, under a hidden name. */
+int staging_remove_remains(struct staging *s, const char *path, struct error *e);
+/* The names in a folder below the root ("" none). 0, -ENOENT, or -errno with e. */
+int staging_list(const struct staging *s, const char *path, struct strv *ret, struct error *e);
+
 /* --- snapshot_dir.c: a folder that appears whole --- */
 struct snapshot_dir;
 
@@ -95,10 +100,10 @@ int snapshot_begin(struct staging *s, const char *path, const char *tag, const s
  * When the name is there already it is replaced. mtime comes from attr of snapshot_begin(). */
 int snapshot_add(struct snapshot_dir *d, const char *name, int fd, struct error *e);
 /* Links an already staged file (path relative to the root) as the member instead, when it is a regular file
- * of that size with equal group and mode. -EMLINK, -ENOENT, -ESTALE (not equal): the caller keeps its own
- * copy. */
-int snapshot_add_link(
-        struct snapshot_dir *d, const char *name, const char *staged_path, uint64_t size, struct error *e);
+ * with equal group and mode whose bytes, which are read here, have that hash. -EMLINK, -ENOENT, -ESTALE (not
+ * equal): the caller keeps its own copy. */
+int snapshot_add_link(struct snapshot_dir *d, const char *name, const char *staged_path,
+        const uint8_t sha256[SHA256_SIZE], uint64_t size, struct error *e);
 /* Does the member stand there with that size, our group and mode? */
 bool snapshot_has(const struct snapshot_dir *d, const char *name, uint64_t size);
 /* One durability barrier (syncfs) for all that was added since the last. */
@@ -125,6 +130,18 @@ struct snapshot_list {
  * between is noticed by snapshot_begin(). */
 int snapshot_publish(
         struct snapshot_dir *d, const struct snapshot_list *list, const char *keep_as, struct error *e);
+/* ".../.2024-07-07.partial", where path is built. The caller frees; NULL: no memory. */
+char *snapshot_partial_path(const char *path);
+/* Whose folder is built, or was published, at path, as the record beside it says: its tag ("" none), and
+ * whether the folder at path is that one already. is_appearing: it is just being given its name, or a crash
+ * came then. */
+struct snapshot_claim {
+        char tag[1025];
+        bool is_published, is_appearing;
+};
+int snapshot_claim(const struct staging *s, const char *path, struct snapshot_claim *ret, struct error *e);
+/* Removes what is being built for path, and the record of it. */
+int snapshot_discard(struct staging *s, const char *path, struct error *e);
 struct snapshot_dir *snapshot_free(struct snapshot_dir *d);
 /* The ledger could not record the publication: the next snapshot_begin() says -EALREADY. */
 void snapshot_keep_record(struct snapshot_dir *d);

@@ -51,14 +51,14 @@ int steward_record(const struct steward *s, const struct audit_entry *entry, str
         return r < 0 ? r : audit_sync(s->audit, e);
 }
 
-static int save(const struct steward *s, struct ledger_object *o, enum object_state next, struct error *e)
+int steward_enter(const struct steward *s, struct ledger_object *o, enum object_state next, struct error *e)
 {
         if (!object_may_enter(o->state, next))
                 return error_set(e, CAUSE_INTERNAL, EBUSY, "%s is %s", o->key, object_state_name(o->state));
         return ledger_enter(s->ledger, o, next, e);
 }
 
-static bool is_busy(const struct steward *s, const struct ledger_object *o)
+bool steward_is_busy(const struct steward *s, const struct ledger_object *o)
 {
         if (s->is_busy)
                 return s->is_busy(s->arg, o->id);
@@ -157,7 +157,7 @@ static int resync_one(const struct steward *s, int64_t id, uint64_t *n, struct e
         int r = ledger_get(s->ledger, id, &o, e);
         if (r < 0)
                 return r;
-        if (is_busy(s, &o)) {
+        if (steward_is_busy(s, &o)) {
                 steward_tell(s, "skipped", &o, "", "is being fetched already", (int64_t)o.size);
                 return 0;
         }
@@ -168,7 +168,7 @@ static int resync_one(const struct steward *s, int64_t id, uint64_t *n, struct e
         struct audit_entry a = steward_entry(s, "resync", &o);
         r = audit_append(s->audit, &a, e);
         if (r == 0)
-                r = save(s, &o, OBJECT_NEW, e);
+                r = steward_enter(s, &o, OBJECT_NEW, e);
         if (r == 0) {
                 (*n)++;
                 steward_tell(s, "resync", &o, "", "", (int64_t)o.size);
@@ -196,153 +196,7 @@ int steward_resync(const struct steward *s, char *const *patterns, size_t n, uin
         return r;
 }
 
-/* --- removing --- */
-
-/* Does the entry of .replaced belong to the object? "DATE-ETAG", or "FILE-ETAG" without a date. */
-static bool is_replaced_of(const struct ledger_object *o, const char *entry)
-{
-        const char *slash = strrchr(o->path, '/'), *name = *o->date ? o->date : slash ? slash + 1 : o->path;
-        const char *rest = str_after(entry, name);
-        return *name && rest && *rest == '-';
-}
-
-/* Removes path and notes it, when it is there. */
-static int remove_path(const struct steward *s, const struct ledger_object *o, const char *path,
-        const char *what, const char *why, int64_t bytes, struct error *e)
-{
-        uint64_t size;
-        int64_t mtime;
-        bool is_dir;
-        if (staging_stat(s->staging, path, &size, &mtime, &is_dir) == -ENOENT)
-                return 0;
-        int r = staging_remove(s->staging, path, e);
-        if (r == 0)
-                steward_tell(s, what, o, path, why, bytes);
-        return r;
-}
-
-static int remove_replaced(
-        const struct steward *s, const struct ledger_object *o, const char *parent, struct error *e)
-{
-        _cleanup_free_ char *dir = str_printf("%s/.replaced", parent);
-        int fd = dir ? open_beneath(staging_root_fd(s->staging), dir, O_RDONLY | O_DIRECTORY, 0) : -ENOMEM;
-        if (fd == -ENOENT)
-                return 0;
-        if (fd < 0)
-                return error_set(e, cause_from_errno(-fd), -fd, "%s: %s", dir ? dir : "", strerror(-fd));
-        _cleanup_closedir_ DIR *d = fdopendir(fd);
-        struct strv names = {};
-        for (struct dirent *x; d && (x = readdir(d));)
-                if (is_replaced_of(o, x->d_name))
-                        strv_add(&names, x->d_name);
-        int r = 0;
-        for (size_t i = 0; r == 0 && i < names.n; i++) {
-                _cleanup_free_ char *path = str_printf("%s/%s", dir, names.v[i]);
-                r = path ? remove_path(s, o, path, "forgotten", "replaced version", -1, e) : -ENOMEM;
-        }
-        strv_done(&names);
-        return r;
-}
-
-/* What a crash or a transfer in the middle left under a hidden name. */
-static int remove_partial(
-        const struct steward *s, const struct ledger_object *o, const char *parent, struct error *e)
-{
-        _cleanup_free_ char *folder = str_printf("%s/.%s.partial", parent, o->date),
-                            *tag = str_printf("%s/.%s.partial.tag", parent, o->date);
-        if (!folder || !tag)
-                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        int r = remove_path(s, o, folder, "forgotten", "half built", -1, e);
-        return r < 0 ? r : staging_remove(s->staging, tag, e);
-}
-
-/* Where the object is or would be staged: the configuration may have changed since, so the ledger's path
- * first. */
-static int home_of(const struct steward *s, const struct ledger_object *o, char *ret, size_t size)
-{
-        struct package_item item;
-        snprintf(ret, size, "%s", o->path);
-        for (size_t i = 0; !*ret && s->config && i < s->config->n_packages; i++) {
-                const struct package_spec *spec = &s->config->packages[i].spec;
-                if (streq(spec->org, o->org) && package_parse_key(spec, o->bucket, o->key, &item, NULL) == 0)
-                        snprintf(ret, size, "%s", item.path);
-        }
-        return *ret ? 0 : -ENOENT;
-}
-
-static int remove_copies(const struct steward *s, struct ledger_object *o, struct error *e)
-{
-        char path[512];
-        if (home_of(s, o, path, sizeof(path)) < 0)
-                return 0;
-        snprintf(o->path, sizeof(o->path), "%s", path);
-        int r = 0;
-        if (*o->staged_etag || o->state == OBJECT_MISSING)
-                r = remove_path(s, o, path, "forgotten", "", o->plain_size, e);
-        char *slash = strrchr(path, '/');
-        if (!slash)
-                return r;
-        *slash = 0;
-        if (r == 0)
-                r = remove_replaced(s, o, path, e);
-        if (r == 0 && o->is_zip)
-                r = remove_partial(s, o, path, e);
-        return r;
-}
-
-/* --- forget --- */
-
-/* The ledger's part: the key stays, and nothing else. */
-static int enter_forgotten(const struct steward *s, struct ledger_object *o, struct error *e)
-{
-        o->path[0] = o->staged_etag[0] = o->detail[0] = o->fingerprint[0] = 0;
-        o->has_sha256 = false;
-        o->plain_size = -1;
-        o->checks = 0;
-        o->cause = CAUSE_NONE;
-        int r = ledger_begin(s->ledger, e);
-        if (r < 0)
-                return r;
-        r = ledger_members_delete(s->ledger, o->id, e);
-        if (r == 0)
-                r = save(s, o, OBJECT_FORGOTTEN, e);
-        if (r == 0)
-                return ledger_commit(s->ledger, e);
-        ledger_rollback(s->ledger);
-        return r;
-}
-
-int steward_forget(const struct steward *s, int64_t id, struct error *e)
-{
-        struct ledger_object o;
-        int r = ledger_get(s->ledger, id, &o, e);
-        if (r < 0)
-                return r;
-        if (is_busy(s, &o))
-                return error_set(e, CAUSE_INTERNAL, EBUSY,
-                        "%s is being fetched right now: try again when it is done, or pause first", o.key);
-        if (o.state == OBJECT_FORGOTTEN) {
-                steward_tell(s, "skipped", &o, "", "was forgotten before", -1);
-                return 0;
-        }
-        struct audit_entry a = steward_entry(s, "forgotten", &o);
-        uint8_t sha256[SHA256_SIZE];
-        memcpy(sha256, o.sha256, sizeof(sha256));
-        a.sha256 = o.has_sha256 ? sha256 : NULL;
-        a.size = o.plain_size;
-        r = remove_copies(s, &o, e);
-        char path[512];
-        snprintf(path, sizeof(path), "%s", o.path);
-        a.path = *path ? path : NULL;
-        if (r == 0)
-                r = steward_record(s, &a, e);
-        if (r == 0)
-                r = enter_forgotten(s, &o, e);
-        if (r < 0)
-                return r;
-        steward_tell(s, "forgotten", &o, "", "", -1);
-        return o.is_zip ? steward_move_latest(s, o.org, o.category, e) : 0;
-}
+/* --- prune --- */
 
 int steward_refuse_paused(const struct steward *s, const char *what, struct error *e)
 {
@@ -356,8 +210,6 @@ int steward_refuse_paused(const struct steward *s, const char *what, struct erro
                         text, what);
         return r;
 }
-
-/* --- prune --- */
 
 static const char *why_of(enum keep_kind kind)
 {
@@ -386,7 +238,7 @@ static int prune_object(
                 r = steward_record(s, &a, e);
         o->path[0] = o->staged_etag[0] = 0;
         if (r == 0)
-                r = save(s, o, OBJECT_PRUNED, e);
+                r = steward_enter(s, o, OBJECT_PRUNED, e);
         return r < 0 || !o->is_zip ? r : steward_move_latest(s, o->org, o->category, e);
 }
 
@@ -403,7 +255,7 @@ int steward_prune(const struct steward *s, const struct keep_item *item, bool ap
                         r = steward_record(s, &a, e);
         } else {
                 r = ledger_get(s->ledger, item->object_id, &o, e);
-                if (r == 0 && (is_busy(s, &o) || !object_may_enter(o.state, OBJECT_PRUNED))) {
+                if (r == 0 && (steward_is_busy(s, &o) || !object_may_enter(o.state, OBJECT_PRUNED))) {
                         steward_tell(s, "skipped", &o, item->path, "is being fetched", item->bytes);
                         return 0;
                 }

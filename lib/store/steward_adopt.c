@@ -8,10 +8,9 @@
 #include <time.h>
 
 #include "fsx.h"
+#include "place.h"
 #include "steward_internal.h"
 #include "str.h"
-
-#define CHUNK (256 * 1024)
 
 struct adopt {
         const struct steward *s;
@@ -28,26 +27,10 @@ struct adopt {
 static int hash_file(const struct steward *s, const char *path, uint8_t ret[SHA256_SIZE], int64_t *ret_size)
 {
         _cleanup_close_ int fd = staging_open_file(s->staging, path);
-        if (fd < 0)
-                return fd;
-        _cleanup_free_ char *buf = malloc(CHUNK);
-        struct digest *d = NULL;
-        int r = buf ? digest_new(DIGEST_SHA256, &d) : -ENOMEM;
-        int64_t size = 0;
-        ssize_t n = 0;
-        while (r == 0 && (n = read(fd, buf, CHUNK)) != 0) {
-                if (n < 0) {
-                        r = errno == EINTR ? 0 : -errno;
-                        continue;
-                }
-                digest_update(d, buf, (size_t)n);
-                size += n;
-        }
-        if (r == 0) {
-                digest_final(d, ret);
-                *ret_size = size;
-        }
-        digest_free(d);
+        uint64_t size;
+        int r = fd < 0 ? fd : digest_fd(DIGEST_SHA256, fd, ret, &size);
+        if (r == 0)
+                *ret_size = (int64_t)size;
         return r;
 }
 
@@ -121,18 +104,6 @@ static int look_at_file(struct adopt *a, struct ledger_object *o, const char *pa
         return 0;
 }
 
-static int where(const struct adopt *a, const struct ledger_object *o, char *ret, size_t size)
-{
-        struct package_item item;
-        snprintf(ret, size, "%s", o->path);
-        const struct config *c = a->s->config;
-        for (size_t i = 0; !*ret && c && i < c->n_packages; i++)
-                if (streq(c->packages[i].spec.org, o->org) &&
-                        package_parse_key(&c->packages[i].spec, o->bucket, o->key, &item, NULL) == 0)
-                        snprintf(ret, size, "%s", item.path);
-        return *ret ? 0 : -ENOENT;
-}
-
 static int take(struct adopt *a, struct ledger_object *o, const char *path, const char *text)
 {
         const struct steward *s = a->s;
@@ -181,7 +152,9 @@ static int on_object(struct ledger_object *o, void *arg)
         struct adopt *a = arg;
         char path[512];
         enum finding what = ABSENT;
-        if (where(a, o, path, sizeof(path)) < 0)
+        const struct config *c = a->s->config;
+        snprintf(path, sizeof(path), "%s", o->path);
+        if (!*path && place_of(c, o, c && c->staging.events_format == EVENTS_PLAIN, path) < 0)
                 return 0;
         bool was_staged = o->state == OBJECT_PUBLISHED || o->state == OBJECT_MISSING;
         int r = o->is_zip ? look_at_snapshot(a, o, path, &what) : look_at_file(a, o, path, &what);

@@ -572,6 +572,28 @@ class DeduplicationTest(Case):
         old, new = self.two_weeks()
         self.assertEqual(old.st_ino, new.st_ino)
 
+    def test_not_with_an_altered_one(self):
+        def alter():
+            for file in self.a.folder(WEEKS[-2]).iterdir():
+                before = file.stat()
+                data = bytes(b ^ 1 for b in file.read_bytes())
+                file.unlink()
+                file.write_bytes(data)
+                file.chmod(before.st_mode & 0o7777)
+                os.chown(file, before.st_uid, before.st_gid)
+                os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        old, new = self.two_weeks(alter)
+        self.assertNotEqual(old.st_ino, new.st_ino)
+
+    def test_a_large_one(self):
+        big = {table_name(A, TABLES[0]): b"1\t2\n" * (10 << 20)}
+        for week in WEEKS[-2:]:
+            self.a.put_members(week, big)
+            self.once()
+        self.assert_staged(WEEK, big)
+        old, new = (os.stat(self.a.folder(w) / table_name(A, TABLES[0])) for w in WEEKS[-2:])
+        self.assertEqual((old.st_ino, old.st_size), (new.st_ino, 40 << 20))
+
     def test_switched_off(self):
         self.w.config["staging"]["deduplicate"] = "no"
         old, new = self.two_weeks()

@@ -292,6 +292,36 @@ static void every_crash_and_every_failure(void **state)
         assert_true(already > 0);
 }
 
+/* With the hash of what was published there. */
+static int add_link(
+        struct snapshot_dir *d, const char *name, const char *staged, uint64_t size, struct error *e)
+{
+        uint8_t sha256[SHA256_SIZE];
+        (void)digest_once(DIGEST_SHA256, "one", 3, sha256);
+        return snapshot_add_link(d, name, staged, sha256, size, e);
+}
+
+/* Its ledger row, its size and its time are as they were. */
+static void an_altered_file_is_not_shared(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = {};
+        struct stat st;
+        assert_int_equal(publish_version(f, "\"e1\"", "one", NULL), 0);
+        st = stat_of(f, PATH "/b.sql");
+        _cleanup_close_ int dir = openat(at(f), PATH, O_RDONLY | O_DIRECTORY);
+        assert_int_equal(unlinkat(dir, "b.sql", 0), 0);
+        _cleanup_close_ int fd = openat(dir, "b.sql", O_WRONLY | O_CREAT, 0600);
+        assert_int_equal(write_all(fd, "two", 3), 0);
+        assert_int_equal(fchmod(fd, st.st_mode & 07777), 0);
+        struct snapshot_dir *d = NULL;
+        assert_int_equal(snapshot_begin(f->s, FOLDER "/2024-07-14", "t", &plain, &d, &e), 0);
+        assert_int_equal(add_link(d, "b.sql", PATH "/b.sql", 3, &e), -ESTALE);
+        assert_non_null(strstr(e.text, "altered"));
+        assert_false(snapshot_has(d, "b.sql", 3));
+        snapshot_free(d);
+}
+
 static void members_are_shared(void **state)
 {
         struct fixture *f = *state;
@@ -299,22 +329,22 @@ static void members_are_shared(void **state)
         assert_int_equal(publish_version(f, "\"e1\"", "one", NULL), 0);
         struct snapshot_dir *d = NULL;
         assert_int_equal(snapshot_begin(f->s, FOLDER "/2024-07-14", "t", &plain, &d, &e), 0);
-        assert_int_equal(snapshot_add_link(d, "b.sql", PATH "/b.sql", 3, &e), 0);
-        assert_int_equal(snapshot_add_link(d, "b.sql", PATH "/b.sql", 3, &e), 0); /* a second time */
-        assert_int_equal(snapshot_add_link(d, "ora/c.sql", PATH "/ora/a.sql", 3, &e), 0);
+        assert_int_equal(add_link(d, "b.sql", PATH "/b.sql", 3, &e), 0);
+        assert_int_equal(add_link(d, "b.sql", PATH "/b.sql", 3, &e), 0); /* a second time */
+        assert_int_equal(add_link(d, "ora/c.sql", PATH "/ora/a.sql", 3, &e), 0);
         assert_true(snapshot_has(d, "ora/c.sql", 3));
         assert_int_equal(stat_of(f, PATH "/b.sql").st_nlink, 2);
-        assert_int_equal(snapshot_add_link(d, "x", PATH "/none", 3, &e), -ENOENT);
-        assert_int_equal(snapshot_add_link(d, "x", PATH "/b.sql", 4, &e), -ESTALE);
-        assert_int_equal(snapshot_add_link(d, "x", PATH "/ora", 3, &e), -ESTALE);
+        assert_int_equal(add_link(d, "x", PATH "/none", 3, &e), -ENOENT);
+        assert_int_equal(add_link(d, "x", PATH "/b.sql", 4, &e), -ESTALE);
+        assert_int_equal(add_link(d, "x", PATH "/ora", 3, &e), -ESTALE);
         assert_int_equal(fchmodat(at(f), PATH "/b.sql", 0400, 0), 0);
-        assert_int_equal(snapshot_add_link(d, "x", PATH "/b.sql", 3, &e), -ESTALE);
+        assert_int_equal(add_link(d, "x", PATH "/b.sql", 3, &e), -ESTALE);
         assert_int_equal(symlinkat("b.sql", at(f), PATH "/link"), 0);
-        assert_int_equal(snapshot_add_link(d, "x", PATH "/link", 3, &e), -ESTALE);
-        assert_int_equal(snapshot_add_link(d, "x", "../x", 3, &e), -EINVAL);
+        assert_int_equal(add_link(d, "x", PATH "/link", 3, &e), -ESTALE);
+        assert_int_equal(add_link(d, "x", "../x", 3, &e), -EINVAL);
         if (geteuid() == 0) {
                 assert_int_equal(fchownat(at(f), PATH "/ora/a.sql", 0, 54321, 0), 0);
-                assert_int_equal(snapshot_add_link(d, "x", PATH "/ora/a.sql", 3, &e), -ESTALE);
+                assert_int_equal(add_link(d, "x", PATH "/ora/a.sql", 3, &e), -ESTALE);
         }
         assert_int_equal(count_entries(f, FOLDER "/.2024-07-14.partial"), 2);
         snapshot_free(d);
@@ -330,7 +360,7 @@ static void when_links_run_out(void **state)
         assert_int_equal(snapshot_begin(f->s, FOLDER "/2024-07-14", "t", &plain, &d, &e), 0);
         fault_left = 1;
         fault_errno = EMLINK;
-        int r = snapshot_add_link(d, "b.sql", PATH "/b.sql", 3, &e);
+        int r = add_link(d, "b.sql", PATH "/b.sql", 3, &e);
         fault_left = 0;
         assert_int_equal(r, -EMLINK);
         assert_false(snapshot_has(d, "b.sql", 3));
@@ -395,7 +425,7 @@ static void what_others_plant_is_never_used(void **state)
         snapshot_free(d);
         assert_true(is_there(f, PARTIAL "/m"));
         /* a link in the place of the partial folder, beside a good record */
-        assert_int_equal(staging_remove_at(at(f), PARTIAL, NULL), 0);
+        assert_int_equal(staging_remove(f->s, PARTIAL, NULL), 0);
         assert_int_equal(symlinkat("/etc", at(f), PARTIAL), 0);
         d = begin(f, "t");
         assert_int_equal(count_entries(f, PARTIAL), 0);
@@ -468,6 +498,7 @@ int main(void)
                 T(sweeping),
                 T(published_but_not_recorded),
                 T(every_crash_and_every_failure),
+                T(an_altered_file_is_not_shared),
                 T(members_are_shared),
                 T(when_links_run_out),
                 T(the_group_of_a_snapshot),

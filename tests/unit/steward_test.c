@@ -303,6 +303,160 @@ static void test_forget_snapshot(void **state)
         assert_string_equal(link, "");
 }
 
+/* Named paths are opened through these: one that cannot be read may hold a copy. */
+static int fail_fdopendir, fail_readdir; /* after so many calls; 0: never */
+DIR *__real_fdopendir(int fd);
+DIR *__wrap_fdopendir(int fd);
+DIR *__wrap_fdopendir(int fd)
+{
+        if (fail_fdopendir && --fail_fdopendir == 0) {
+                errno = ENOMEM;
+                return NULL;
+        }
+        return __real_fdopendir(fd);
+}
+struct dirent *__real_readdir64(DIR *d);
+struct dirent *__wrap_readdir64(DIR *d);
+struct dirent *__wrap_readdir64(DIR *d)
+{
+        if (fail_readdir && --fail_readdir == 0) {
+                errno = EIO;
+                return NULL;
+        }
+        return __real_readdir64(d);
+}
+
+/* Whatever cannot be looked at: it is not forgotten, and a second try finds all of it. */
+static void test_forget_fails_loudly(void **state)
+{
+        struct fixture *f = *state;
+        for (int which = 0; which < 2; which++)
+                for (int n = 1;; n++) {
+                        struct ledger_object o = add_staged(f, CATEGORY_EVENTS, "2024-07-07", "secret");
+                        struct error e = {};
+                        make_file(f, "u/events/edx/.replaced/2024-07-07-abc", "old");
+                        *(which ? &fail_readdir : &fail_fdopendir) = n;
+                        int r = steward_forget(&f->s, o.id, &e);
+                        bool reached = fail_readdir == 0 && fail_fdopendir == 0;
+                        fail_readdir = fail_fdopendir = 0;
+                        if (!reached) {
+                                assert_int_equal(r, 0);
+                                assert_true(n > 2);
+                                break;
+                        }
+                        assert_true(r < 0);
+                        assert_true(e.cause != CAUSE_NONE && *e.text);
+                        assert_int_equal(state_of(f, o.id), OBJECT_PUBLISHED);
+                        assert_int_equal(steward_forget(&f->s, o.id, &e), 0);
+                        assert_false(is_there(f, o.path));
+                        assert_false(is_there(f, "u/events/edx/.replaced/2024-07-07-abc"));
+                        o.state = OBJECT_NEW;
+                        assert_int_equal(ledger_save(f->ledger, &o, &e), 0);
+                }
+}
+
+/* A crash came between the file's name and the ledger's row; the format was changed before or after. */
+static void test_forget_what_was_not_recorded(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = {};
+        struct ledger_object o = add_staged(f, CATEGORY_EVENTS, "2024-07-07", "secret");
+        make_file(f, "u/events/edx/2024-07-07.log", "secret");
+        o.state = OBJECT_FETCHING;
+        o.staged_etag[0] = 0;
+        assert_int_equal(ledger_save(f->ledger, &o, &e), 0);
+        assert_int_equal(steward_forget(&f->s, o.id, &e), 0);
+        assert_false(is_there(f, "u/events/edx/2024-07-07.log.gz"));
+        assert_false(is_there(f, "u/events/edx/2024-07-07.log"));
+
+        struct ledger_object a = add_staged(f, CATEGORY_DATABASE, "2024-06-30", "A");
+        a.state = OBJECT_NEW;
+        a.staged_etag[0] = 0;
+        assert_int_equal(ledger_save(f->ledger, &a, &e), 0);
+        /* what a removal could not remove to its end */
+        make_file(f, "u/database/.2024-06-30.czard-tmp-0123456789abcdef/x", "secret");
+        make_file(f, "u/database/.2024-07-07.czard-tmp-0123456789abcdef/x", "another's");
+        assert_int_equal(steward_forget(&f->s, a.id, &e), 0);
+        assert_false(is_there(f, a.path));
+        assert_false(is_there(f, "u/database/.2024-06-30.czard-tmp-0123456789abcdef"));
+        assert_true(is_there(f, "u/database/.2024-07-07.czard-tmp-0123456789abcdef"));
+}
+
+static void test_forget_where_the_place_is_not_known(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = {};
+        struct ledger_object o = add_object(f, CATEGORY_EVENTS, "2024-07-07");
+        o.published_at = 1; /* it was staged, pruned, and its section taken out since */
+        o.state = OBJECT_PRUNED;
+        assert_int_equal(ledger_save(f->ledger, &o, &e), 0);
+        assert_int_equal(steward_forget(&f->s, o.id, &e), -ENOENT);
+        assert_non_null(strstr(e.text, "section"));
+        assert_int_equal(state_of(f, o.id), OBJECT_PRUNED);
+        /* one that was never begun has no copies */
+        o = add_object(f, CATEGORY_EVENTS, "2024-07-08");
+        assert_int_equal(steward_forget(&f->s, o.id, &e), 0);
+}
+
+static struct ledger_object add_opt_in(
+        struct fixture *f, const char *key, const char *etag, enum object_state s)
+{
+        struct ledger_object o = {
+                .size = 10, .last_modified = NOW, .category = CATEGORY_EMAIL_OPT_IN, .is_zip = true};
+        struct error e = {};
+        enum listed what;
+        strcpy(o.bucket, "b");
+        strcpy(o.key, key);
+        strcpy(o.etag, etag);
+        strcpy(o.org, "u");
+        strcpy(o.date, "2024-07-07");
+        assert_int_equal(ledger_listed(f->ledger, &o, 0, &what, &e), 0);
+        strcpy(o.path, "u/email-opt-in/2024-07-07");
+        o.state = s;
+        if (s == OBJECT_PUBLISHED)
+                strcpy(o.staged_etag, etag);
+        assert_int_equal(ledger_save(f->ledger, &o, &e), 0);
+        return o;
+}
+
+/* Both spellings of one date have one folder: what the later one builds there is not the other's to remove.
+ */
+static void test_forget_the_beaten_spelling(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = {};
+        struct staging_attr attr = {.gid = (gid_t)-1, .mtime = -1};
+        struct snapshot_dir *d = NULL;
+        struct ledger_object loser = add_opt_in(
+                                     f, "email_opt_in-u-2024-07-07.zip", "\"a\"", OBJECT_PUBLISHED),
+                             winner =
+                                     add_opt_in(f, "email-opt-in-u-2024-07-07.zip", "\"b\"", OBJECT_FETCHING);
+        make_file(f, "u/email-opt-in/2024-07-07/list.csv", "old");
+        assert_int_equal(snapshot_begin(f->staging, winner.path, winner.etag, &attr, &d, &e), 0);
+        make_file(f, "u/email-opt-in/.2024-07-07.partial/list.csv", "new");
+        f->busy = winner.id;
+        assert_int_equal(steward_forget(&f->s, loser.id, &e), 0);
+        assert_false(is_there(f, "u/email-opt-in/2024-07-07"));
+        assert_true(is_there(f, "u/email-opt-in/.2024-07-07.partial/list.csv"));
+        assert_true(is_there(f, "u/email-opt-in/.2024-07-07.partial.tag"));
+        /* the winner is through, but a crash came before its row: the folder is its own */
+        struct snapshot_list none = {};
+        assert_int_equal(snapshot_publish(d, &none, NULL, &e), 0);
+        snapshot_keep_record(d);
+        snapshot_free(d);
+        loser.state = OBJECT_NEW;
+        loser.staged_etag[0] = 0;
+        assert_int_equal(ledger_save(f->ledger, &loser, &e), 0);
+        assert_int_equal(steward_forget(&f->s, loser.id, &e), -EBUSY);
+        f->busy = 0;
+        assert_int_equal(steward_forget(&f->s, loser.id, &e), 0);
+        assert_true(is_there(f, "u/email-opt-in/2024-07-07/SHA256SUMS"));
+        /* and its own it removes */
+        assert_int_equal(steward_forget(&f->s, winner.id, &e), 0);
+        assert_false(is_there(f, "u/email-opt-in/2024-07-07"));
+        assert_false(is_there(f, "u/email-opt-in/.2024-07-07.partial.tag"));
+}
+
 static void test_pause(void **state)
 {
         struct fixture *f = *state;
@@ -643,6 +797,10 @@ int main(void)
                 TEST(test_resync),
                 TEST(test_forget_file),
                 TEST(test_forget_snapshot),
+                TEST(test_forget_fails_loudly),
+                TEST(test_forget_what_was_not_recorded),
+                TEST(test_forget_where_the_place_is_not_known),
+                TEST(test_forget_the_beaten_spelling),
                 TEST(test_pause),
                 TEST(test_keep_snapshots),
                 TEST(test_keep_days),

@@ -70,22 +70,6 @@ static bool is_wanted(const struct director *d, const struct ledger_object *o, i
         return !*ret_why;
 }
 
-void replaced_name(const struct ledger_object *o, char ret[REPLACED_NAME_SIZE])
-{
-        char etag[64];
-        size_t n = 0;
-        for (const char *p = o->staged_etag; *p && n + 1 < sizeof(etag); p++)
-                if (strchr("0123456789abcdefABCDEF-", *p))
-                        etag[n++] = *p;
-        etag[n] = 0;
-        const char *slash = strrchr(o->path, '/');
-        snprintf(ret, REPLACED_NAME_SIZE, ".replaced/%s-%s",
-                *o->date ? o->date
-                : slash  ? slash + 1
-                         : o->path,
-                etag);
-}
-
 /* --- planning --- */
 
 struct plan {

@@ -55,10 +55,6 @@ struct queue_progress {
 };
 void queue_progress(const struct queue *q, struct queue_progress *ret);
 
-/* Where a replaced version goes, relative to its folder: ".replaced/DATE-ETAG" (FILE-ETAG without a date). */
-#define REPLACED_NAME_SIZE 384
-void replaced_name(const struct ledger_object *o, char ret[REPLACED_NAME_SIZE]);
-
 /* transfer.c, snapshot.c: start working on j->o. The job is linked into the queue already. NULL when out of
  * memory. */
 struct job *transfer_new(struct director *d, const struct ledger_object *o);

@@ -229,7 +229,7 @@ void snapshot_start(struct job *j)
                 there = &other;
         s->replaces = there != NULL;
         if (there && s->keep_replaced)
-                replaced_name(there, s->keep_as);
+                place_replaced(there, s->keep_as);
         o->checks = 0;
         uint64_t window = MIN(MAX(o->size / WINDOW_SHARE, WINDOW_LEAST), WINDOW_MOST);
         s->window_start = window >= o->size ? 0 : o->size - window;

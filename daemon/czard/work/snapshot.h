@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "flow.h"
+#include "place.h"
 #include "queue.h"
 #include "shelf.h"
 
@@ -22,6 +23,9 @@
 /* A member of a range has no ETag to tell a broken transfer from a broken file: it is fetched twice before it
  * is rejected. */
 #define MEMBER_TRIES 2
+
+/* Up to this size an equal file is compared and linked between two turns of the loop. */
+#define SHARED_AT_ONCE ((int64_t)(32 * MIB))
 
 enum member_step { MEMBER_WANTED, MEMBER_TAKEN, MEMBER_STAGED, MEMBER_REJECTED, MEMBER_IGNORED };
 
@@ -80,6 +84,7 @@ struct snapshot {
         uint64_t wanted_bytes, wanted_size;
         uint64_t staged_size, plain_bytes; /* of the staged ones, before and after decryption */
         uint64_t linked_bytes;             /* of plain_bytes */
+        struct share *shares;              /* to be linked when it is published */
         uint32_t staged_checks;            /* of any of them */
         size_t n_wanted, next;             /* next: where the next run begins to look */
         bool progress;                     /* something was staged by this attempt */
@@ -97,7 +102,7 @@ struct snapshot {
         struct error work_error, remove_error;
         bool working, replaces;
         atomic_bool cancelled; /* the thread looks at it */
-        char keep_as[REPLACED_NAME_SIZE];
+        char keep_as[PLACE_KEEP_SIZE];
         char old_path[512];
 };
 

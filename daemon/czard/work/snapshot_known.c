@@ -138,8 +138,8 @@ static bool is_there(
                 return false;
         if (snapshot_has(s->dir, parsed.path, size) && has_hash(s, in_partial, f, digest, buffer))
                 return true;
-        return streq(o->staged_etag, o->etag) && has_hash(s, published, f, digest, buffer) &&
-               snapshot_add_link(s->dir, parsed.path, published, size, NULL) >= 0;
+        return streq(o->staged_etag, o->etag) &&
+               snapshot_add_link(s->dir, parsed.path, published, f->sha256, size, NULL) >= 0;
 }
 
 static void take_over(
@@ -156,9 +156,7 @@ static void take_over(
 static void prepare_in_thread(uv_work_t *work)
 {
         struct snapshot *s = work->data;
-        const char *path = s->job.o.path, *slash = strrchr(path, '/');
-        _cleanup_free_ char *partial =
-                str_printf("%.*s.%s.partial", (int)(slash + 1 - path), path, slash + 1);
+        _cleanup_free_ char *partial = snapshot_partial_path(s->job.o.path);
         _cleanup_free_ void *buffer = malloc(READ_SIZE);
         struct digest *digest = NULL;
         bool can = partial && buffer && digest_new(DIGEST_SHA256, &digest) >= 0;

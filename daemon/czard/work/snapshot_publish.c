@@ -31,9 +31,59 @@ static int get_sum(void *arg, size_t i, struct snapshot_sum *ret, struct error *
         return 1;
 }
 
+/* --- what shares its storage --- */
+
+/* A large member, and a staged file that had the same bytes when it was staged. */
+struct share {
+        struct share *next;
+        struct member *member;
+        uint64_t size;
+        uint8_t sha256[SHA256_SIZE];
+        char name[512], same[1024]; /* below the folder; below the root */
+};
+
+/* What cannot be found out is not shared. */
+static void find_shares(struct snapshot *s)
+{
+        for (size_t i = 0; s->deduplicate && i < s->n_members; i++) {
+                struct member *m = &s->members[i];
+                struct package_member parsed;
+                char same[1024];
+                _cleanup_free_ struct facts *f =
+                        m->step == MEMBER_STAGED && !m->linked ? snapshot_facts(s, m, NULL) : NULL;
+                if (!f || f->plain_size <= SHARED_AT_ONCE || snapshot_parse(s, f, &parsed, NULL) < 0 ||
+                        ledger_find_plaintext(s->job.d->ledger, s->job.o.org, s->job.o.category, f->sha256,
+                                f->plain_size, same, NULL) < 0)
+                        continue;
+                struct share *share = calloc(1, sizeof(*share));
+                if (!share)
+                        return;
+                *share = (struct share){.next = s->shares, .member = m, .size = (uint64_t)f->plain_size};
+                memcpy(share->sha256, f->sha256, sizeof(share->sha256));
+                snprintf(share->name, sizeof(share->name), "%s", parsed.path);
+                snprintf(share->same, sizeof(share->same), "%s", same);
+                s->shares = share;
+        }
+}
+
+static void link_shares(struct snapshot *s)
+{
+        for (struct share *next, *share = s->shares; share; share = next) {
+                next = share->next;
+                if (snapshot_add_link(s->dir, share->name, share->same, share->sha256, share->size, NULL) >=
+                        0) {
+                        share->member->linked = true;
+                        s->linked_bytes += share->size;
+                }
+                free(share);
+        }
+        s->shares = NULL;
+}
+
 static void publish_in_thread(uv_work_t *work)
 {
         struct snapshot *s = work->data;
+        link_shares(s);
         struct snapshot_list list = {.n = s->n_members, .get = get_sum, .arg = s};
         bool moved = *s->old_path && !streq(s->old_path, s->job.o.path);
         const char *keep_as = *s->keep_as ? s->keep_as : NULL;
@@ -190,6 +240,7 @@ void snapshot_publish_all(struct snapshot *s)
                 return;
         if (streq(o->staged_etag, o->etag))
                 *s->keep_as = 0; /* the same version, made anew */
+        find_shares(s);
         s->state = SNAPSHOT_PUBLISHING;
         s->working = true;
         s->work.data = s;

@@ -131,7 +131,8 @@ static int on_granted(void *arg, struct error *e)
 
 /* --- verdicts --- */
 
-/* Gives it its name in the folder, or that of an equal file that is there already. */
+/* Gives it its name in the folder, or that of an equal file that is there already. A large one, which takes
+ * long to compare, is looked at in a thread when all is published. */
 static int link_member(struct snapshot *s, struct taken *t, struct error *e)
 {
         const struct facts *f = t->facts;
@@ -140,10 +141,11 @@ static int link_member(struct snapshot *s, struct taken *t, struct error *e)
         int r = snapshot_parse(s, f, &parsed, e);
         if (r < 0)
                 return r;
-        t->member->linked = s->deduplicate && f->plain_size > 0 &&
-                            ledger_find_plaintext(s->job.d->ledger, s->job.o.org, s->job.o.category,
-                                    f->sha256, f->plain_size, same, NULL) >= 0 &&
-                            snapshot_add_link(s->dir, parsed.path, same, (uint64_t)f->plain_size, NULL) >= 0;
+        t->member->linked =
+                s->deduplicate && f->plain_size > 0 && f->plain_size <= SHARED_AT_ONCE &&
+                ledger_find_plaintext(s->job.d->ledger, s->job.o.org, s->job.o.category, f->sha256,
+                        f->plain_size, same, NULL) >= 0 &&
+                snapshot_add_link(s->dir, parsed.path, same, f->sha256, (uint64_t)f->plain_size, NULL) >= 0;
         return t->member->linked ? 0 : snapshot_add(s->dir, parsed.path, t->fd, e);
 }
 

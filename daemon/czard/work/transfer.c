@@ -13,6 +13,7 @@
 #include "cleanup.h"
 #include "flow.h"
 #include "leftover.h"
+#include "place.h"
 #include "queue.h"
 #include "record.h"
 #include "str.h"
@@ -34,7 +35,7 @@ struct transfer {
         bool publishing;
         uv_work_t work;
         struct error publish_error, remove_error;
-        char old_path[512], keep_as[REPLACED_NAME_SIZE];
+        char old_path[512], keep_as[PLACE_KEEP_SIZE];
 };
 
 static void transfer_free(struct transfer *t)
@@ -91,19 +92,14 @@ static void publish(struct transfer *t)
 {
         struct director *d = t->job.d;
         struct ledger_object *o = &t->job.o;
-        struct package_item item;
-        const struct config_package *p = director_package(d, o->org);
-        if (!p || package_parse_key(&p->spec, o->bucket, o->key, &item, NULL) < 0) {
+        snprintf(t->old_path, sizeof(t->old_path), "%s", o->path);
+        t->replaces = *o->staged_etag != 0;
+        if (t->replaces && !streq(o->staged_etag, o->etag) && t->keep_replaced)
+                place_replaced(o, t->keep_as);
+        if (place_of(d->config, o, t->format == FORMAT_GUNZIP, o->path) < 0) {
                 fail(t, CAUSE_CANCELLED, "its package section is gone");
                 return;
         }
-        snprintf(t->old_path, sizeof(t->old_path), "%s", o->path);
-        snprintf(o->path, sizeof(o->path), "%s", item.path);
-        if (t->format == FORMAT_GUNZIP && str_ends(o->path, ".gz"))
-                o->path[strlen(o->path) - 3] = 0;
-        t->replaces = *o->staged_etag != 0;
-        if (t->replaces && !streq(o->staged_etag, o->etag) && t->keep_replaced)
-                replaced_name(o, t->keep_as);
         t->publishing = true;
         t->work.data = t;
         uv_queue_work(&d->loop, &t->work, publish_in_thread, on_published);

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* forget: every copy goes from the disk, then the audit record tells it, then the ledger. Learner data is
+ * deleted on somebody's demand here, so whatever keeps a copy from being found or removed is an error, and
+ * the object is not FORGOTTEN before all of them are gone. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "place.h"
+#include "steward_internal.h"
+#include "str.h"
+
+/* Removes path and notes it, when it is there. */
+static int remove_path(const struct steward *s, const struct ledger_object *o, const char *path,
+        const char *why, int64_t bytes, struct error *e)
+{
+        uint64_t size;
+        int64_t mtime;
+        bool is_dir, there = staging_stat(s->staging, path, &size, &mtime, &is_dir) != -ENOENT;
+        int r = there ? staging_remove(s->staging, path, e) : 0;
+        if (r == 0)
+                r = staging_remove_remains(s->staging, path, e);
+        if (r == 0 && there)
+                steward_tell(s, "forgotten", o, path, why, bytes);
+        return r;
+}
+
+static int remove_replaced(
+        const struct steward *s, const struct ledger_object *o, const char *path, struct error *e)
+{
+        const char *slash = strrchr(path, '/');
+        _cleanup_free_ char *dir = slash ? str_printf("%.*s/" PLACE_REPLACED, (int)(slash - path), path)
+                                         : strdup(PLACE_REPLACED);
+        _cleanup_(strv_done) struct strv names = {};
+        int r = dir ? staging_list(s->staging, dir, &names, e)
+                    : error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        if (r == -ENOENT)
+                return 0;
+        for (size_t i = 0; r == 0 && i < names.n; i++) {
+                if (!place_is_replaced_of(o, path, names.v[i]))
+                        continue;
+                _cleanup_free_ char *one = str_printf("%s/%s", dir, names.v[i]);
+                r = one ? remove_path(s, o, one, "replaced version", -1, e)
+                        : error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        }
+        return r;
+}
+
+/* --- archives, whose folder two keys may share --- */
+
+struct rival {
+        const struct steward *s;
+        const struct ledger_object *o;
+        const char *etag;
+        bool found, is_busy;
+};
+
+static int on_rival(struct ledger_object *other, void *arg)
+{
+        struct rival *r = arg;
+        if (other->id != r->o->id && streq(other->etag, r->etag) && other->state != OBJECT_FORGOTTEN &&
+                other->state != OBJECT_PRUNED) {
+                r->found = true;
+                r->is_busy |= steward_is_busy(r->s, other);
+        }
+        return 0;
+}
+
+/* Is what the record beside the folder speaks of the other spelling's? */
+static int find_rival(const struct steward *s, const struct ledger_object *o, const char *etag,
+        struct rival *ret, struct error *e)
+{
+        const struct ledger_filter f = {
+                .categories = BIT(CATEGORY_EMAIL_OPT_IN), .org = o->org, .since = o->date, .until = o->date};
+        *ret = (struct rival){.s = s, .o = o, .etag = etag};
+        return *etag && o->category == CATEGORY_EMAIL_OPT_IN ? ledger_each(s->ledger, &f, on_rival, ret, e)
+                                                             : 0;
+}
+
+static int remove_folder(
+        const struct steward *s, const struct ledger_object *o, const char *path, struct error *e)
+{
+        struct snapshot_claim claim;
+        struct ledger_object other;
+        struct rival rival;
+        int r = snapshot_claim(s->staging, path, &claim, e);
+        if (r == 0)
+                r = find_rival(s, o, claim.tag, &rival, e);
+        if (r < 0)
+                return r;
+        if (rival.is_busy && claim.is_appearing)
+                return error_set(e, CAUSE_INTERNAL, EBUSY,
+                        "the other spelling of %s is taking its place right now: try again in a moment",
+                        o->key);
+        bool is_staged = *o->staged_etag || o->state == OBJECT_MISSING;
+        bool is_others = rival.found && claim.is_published;
+        if (!is_staged && !is_others) {
+                /* nobody has noted it: it is what a crash left of this one, unless the other is known there
+                 */
+                r = ledger_other_staged(s->ledger, o, path, &other, e);
+                is_others = r == 0;
+                r = r == -ENOENT ? 0 : r;
+        }
+        if (r == 0 && !is_others)
+                r = remove_path(s, o, path, "", o->plain_size, e);
+        if (r < 0 || (rival.found && !claim.is_published))
+                return r;
+        if (!rival.found)
+                return snapshot_discard(s->staging, path, e);
+        /* A crash came after the other's rename: what is called partial is the old folder. */
+        _cleanup_free_ char *partial = snapshot_partial_path(path);
+        return partial ? remove_path(s, o, partial, "replaced version", -1, e)
+                       : error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+}
+
+/* --- all of it --- */
+
+/* Wherever a copy may be: where the ledger says; where the configuration, which may have changed since or may
+ * be about to count, puts it; and an event file under both of its names. Paths are each once. */
+static int find_places(
+        const struct steward *s, const struct ledger_object *o, struct strv *ret, struct error *e)
+{
+        char path[512], other[512];
+        int r = *o->path ? strv_add(ret, o->path) : 0;
+        if (r == 0 && place_of(s->config, o, false, path) == 0 && !strv_has(ret, path))
+                r = strv_add(ret, path);
+        for (size_t i = 0; r == 0 && o->category == CATEGORY_EVENTS && i < ret->n; i++)
+                if (place_other_format(ret->v[i], other) && !strv_has(ret, other))
+                        r = strv_add(ret, other);
+        return r < 0 ? error_set(e, CAUSE_IO, ENOMEM, "out of memory") : 0;
+}
+
+static int remove_copies(const struct steward *s, const struct ledger_object *o, struct error *e)
+{
+        _cleanup_(strv_done) struct strv places = {};
+        int r = find_places(s, o, &places, e);
+        if (r == 0 && places.n == 0 &&
+                (o->published_at != 0 || o->attempts > 0 || o->state == OBJECT_FETCHING ||
+                        o->state == OBJECT_DECRYPTING))
+                return error_set(e, CAUSE_CONFIG, ENOENT,
+                        "where copies of %s may be is not known: no [package] section has its key any more; "
+                        "put that section back, then forget it again",
+                        o->key);
+        for (size_t i = 0; r == 0 && i < places.n; i++) {
+                r = o->is_zip ? remove_folder(s, o, places.v[i], e)
+                              : remove_path(s, o, places.v[i], "", o->plain_size, e);
+                if (r == 0)
+                        r = remove_replaced(s, o, places.v[i], e);
+        }
+        return r;
+}
+
+/* The ledger's part: the key stays, and nothing else. */
+static int enter_forgotten(const struct steward *s, struct ledger_object *o, struct error *e)
+{
+        o->path[0] = o->staged_etag[0] = o->detail[0] = o->fingerprint[0] = 0;
+        o->has_sha256 = false;
+        o->plain_size = -1;
+        o->checks = 0;
+        o->cause = CAUSE_NONE;
+        int r = ledger_begin(s->ledger, e);
+        if (r < 0)
+                return r;
+        r = ledger_members_delete(s->ledger, o->id, e);
+        if (r == 0)
+                r = steward_enter(s, o, OBJECT_FORGOTTEN, e);
+        if (r == 0)
+                return ledger_commit(s->ledger, e);
+        ledger_rollback(s->ledger);
+        return r;
+}
+
+int steward_forget(const struct steward *s, int64_t id, struct error *e)
+{
+        struct ledger_object o;
+        char path[512];
+        int r = ledger_get(s->ledger, id, &o, e);
+        if (r < 0)
+                return r;
+        if (steward_is_busy(s, &o))
+                return error_set(e, CAUSE_INTERNAL, EBUSY,
+                        "%s is being fetched right now: try again when it is done, or pause first", o.key);
+        if (o.state == OBJECT_FORGOTTEN) {
+                steward_tell(s, "skipped", &o, "", "was forgotten before", -1);
+                return 0;
+        }
+        struct audit_entry a = steward_entry(s, "forgotten", &o);
+        uint8_t sha256[SHA256_SIZE];
+        memcpy(sha256, o.sha256, sizeof(sha256));
+        a.sha256 = o.has_sha256 ? sha256 : NULL;
+        a.size = o.plain_size;
+        snprintf(path, sizeof(path), "%s", o.path);
+        if (!*path)
+                (void)place_of(
+                        s->config, &o, s->config && s->config->staging.events_format == EVENTS_PLAIN, path);
+        a.path = *path ? path : NULL;
+        r = remove_copies(s, &o, e);
+        if (r == 0)
+                r = steward_record(s, &a, e);
+        if (r == 0)
+                r = enter_forgotten(s, &o, e);
+        if (r < 0)
+                return r;
+        steward_tell(s, "forgotten", &o, "", "", -1);
+        return o.is_zip ? steward_move_latest(s, o.org, o.category, e) : 0;
+}
