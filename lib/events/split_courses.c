@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Memory is one pool of small blocks, chained by course. A course that has many is written; when the pool is
+ * empty, all that have at least half of the mean are, which gives back half of the pool. So a course with
+ * many lines is compressed in large pieces, and one with few is opened seldom.
+ *
+ * While lines come a file is called "~NUMBER", which no course's is: only at the end is it known which names
+ * are wanted by several courses. */
+#include "split_courses.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <isa-l/igzip_lib.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "cleanup.h"
+#include "fsx.h"
+
+#define BLOCK_SIZE 2048
+#define COURSE_WAITING_MAX (256 * KIB) /* collected for one course */
+#define LEVEL 1                        /* of compression: the fastest that uses tables made for the data */
+
+struct block {
+        uint32_t next; /* 0: none */
+        char data[BLOCK_SIZE - sizeof(uint32_t)];
+};
+#define BLOCK_DATA sizeof(((struct block *)NULL)->data)
+
+struct split_courses {
+        int dir_fd;
+        struct split_course *v;
+        size_t n, room;
+        uint32_t *table; /* by hash, open addressing: number in v plus 1 */
+        size_t slots;
+        uint64_t seed;                /* of the hash: whoever invents keys cannot make many collide */
+        struct block *pool;           /* from 1 */
+        uint32_t blocks, used, freed; /* freed: first of the chain of those given back */
+        size_t waiting;
+        struct isal_zstream z;
+        uint8_t level_buf[ISAL_DEF_LVL1_DEFAULT];
+        char in[COURSE_WAITING_MAX];
+        uint8_t out[COURSE_WAITING_MAX + 64 * KIB];
+};
+
+int split_courses_new(int dir_fd, size_t memory, struct split_courses **ret)
+{
+        struct split_courses *c = calloc(1, sizeof(*c));
+        if (!c)
+                return -ENOMEM;
+        c->dir_fd = dir_fd;
+        c->blocks = (uint32_t)(memory / BLOCK_SIZE);
+        c->pool = calloc((size_t)c->blocks + 1, sizeof(*c->pool));
+        c->slots = 1024;
+        c->table = calloc(c->slots, sizeof(*c->table));
+        if (!c->pool || !c->table || getrandom(&c->seed, sizeof(c->seed), 0) < 0) {
+                split_courses_free(c);
+                return -ENOMEM;
+        }
+        *ret = c;
+        return 0;
+}
+
+struct split_courses *split_courses_free(struct split_courses *c)
+{
+        if (!c)
+                return NULL;
+        for (size_t i = 0; i < c->n; i++) {
+                digest_free(c->v[i].digest);
+                digest_free(c->v[i].file_digest);
+        }
+        free(c->v);
+        free(c->table);
+        free(c->pool);
+        free(c);
+        return NULL;
+}
+
+size_t split_courses_count(const struct split_courses *c)
+{
+        return c->n;
+}
+
+static uint64_t hash_of(const struct split_courses *c, const struct course_key *key)
+{
+        uint64_t h = c->seed;
+        for (size_t i = 0; i < key->len; i += 8) {
+                uint64_t part = 0;
+                memcpy(&part, key->text + i, MIN(key->len - i, (size_t)8));
+                h = (h ^ part) * 0x9e3779b97f4a7c15;
+                h ^= h >> 29;
+        }
+        return h ^ h >> 32;
+}
+
+static uint32_t *slot_of(const struct split_courses *c, const struct course_key *key, uint64_t hash)
+{
+        for (size_t i = hash % c->slots;; i = (i + 1) % c->slots) {
+                uint32_t *slot = &c->table[i];
+                if (*slot == 0)
+                        return slot;
+                const struct split_course *course = &c->v[*slot - 1];
+                if (course->hash == hash && streq(course->key.text, key->text))
+                        return slot;
+        }
+}
+
+struct split_course *split_courses_find(struct split_courses *c, const struct course_key *key)
+{
+        uint32_t number = *slot_of(c, key, hash_of(c, key));
+        return number ? &c->v[number - 1] : NULL;
+}
+
+static int make_room(struct split_courses *c)
+{
+        size_t room = c->room ? 2 * c->room : c->slots / 2, slots = 2 * room;
+        struct split_course *v = reallocarray(c->v, room, sizeof(*v));
+        if (!v)
+                return -ENOMEM;
+        c->v = v;
+        uint32_t *table = calloc(slots, sizeof(*table));
+        if (!table)
+                return -ENOMEM;
+        free(c->table);
+        c->table = table;
+        c->slots = slots;
+        c->room = room;
+        for (size_t i = 0; i < c->n; i++)
+                *slot_of(c, &v[i].key, v[i].hash) = (uint32_t)i + 1;
+        return 0;
+}
+
+int split_courses_add(struct split_courses *c, const struct course_key *key, struct split_course **ret)
+{
+        int r = c->n == c->room ? make_room(c) : 0;
+        if (r < 0)
+                return r;
+        struct split_course *course = &c->v[c->n];
+        *course = (struct split_course){.key = *key, .hash = hash_of(c, key), .number = (uint32_t)c->n};
+        r = digest_new(DIGEST_SHA256, &course->digest);
+        if (r == 0)
+                r = digest_new(DIGEST_SHA256, &course->file_digest);
+        if (r < 0) {
+                digest_free(course->digest);
+                return r;
+        }
+        *slot_of(c, key, course->hash) = (uint32_t)++c->n;
+        *ret = course;
+        return 0;
+}
+
+/* The n bytes at c->in as one member of gzip. Its length, or 0. */
+static size_t compress(struct split_courses *c, size_t n)
+{
+        isal_deflate_stateless_init(&c->z);
+        c->z.level = LEVEL;
+        c->z.level_buf = c->level_buf;
+        c->z.level_buf_size = sizeof(c->level_buf);
+        c->z.gzip_flag = IGZIP_GZIP;
+        c->z.end_of_stream = 1;
+        c->z.flush = NO_FLUSH;
+        c->z.next_in = (uint8_t *)c->in;
+        c->z.avail_in = (uint32_t)n;
+        c->z.next_out = c->out;
+        c->z.avail_out = sizeof(c->out);
+        return isal_deflate_stateless(&c->z) == COMP_OK ? c->z.total_out : 0;
+}
+
+static int fail(const char *what, int err, struct error *e)
+{
+        return error_set(e, cause_from_errno(err), err, "%s: %s", what, strerror(err));
+}
+
+static void number_name(const struct split_course *course, char ret[16])
+{
+        snprintf(ret, 16, "~%u", (unsigned)course->number);
+}
+
+static int append(struct split_courses *c, struct split_course *course, size_t n, struct error *e)
+{
+        char name[16];
+        number_name(course, name);
+        int flags = O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC | (course->size ? 0 : O_CREAT | O_EXCL);
+        _cleanup_close_ int fd = openat(c->dir_fd, name, flags, 0600);
+        int r = fd < 0 ? -errno : write_all(fd, c->out, n);
+        if (r < 0)
+                return fail("writing a course's events", -r, e);
+        digest_update(course->file_digest, c->out, n);
+        course->size += n;
+        return 0;
+}
+
+/* Writes what was collected for a course. */
+static int flush(struct split_courses *c, struct split_course *course, struct error *e)
+{
+        size_t n = 0;
+        for (uint32_t i = course->first; i;) {
+                struct block *b = &c->pool[i];
+                size_t k = MIN(course->waiting - n, BLOCK_DATA);
+                memcpy(c->in + n, b->data, k);
+                n += k;
+                uint32_t next = b->next;
+                b->next = c->freed;
+                c->freed = i;
+                i = next;
+        }
+        course->first = course->last = 0;
+        course->waiting = 0;
+        c->waiting -= n;
+        if (n == 0)
+                return 0;
+        digest_update(course->digest, c->in, n);
+        size_t size = compress(c, n);
+        return size ? append(c, course, size, e)
+                    : error_set(e, CAUSE_INTERNAL, EIO, "compressing %zu bytes failed", n);
+}
+
+static int flush_many(struct split_courses *c, struct error *e)
+{
+        size_t least = c->waiting / c->n / 2;
+        for (size_t i = 0; i < c->n; i++) {
+                int r = c->v[i].waiting && c->v[i].waiting >= least ? flush(c, &c->v[i], e) : 0;
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* A block more for the course, which is flushed first when it has all that it may have. */
+static int add_block(struct split_courses *c, struct split_course *course, struct error *e)
+{
+        int r = course->waiting + BLOCK_DATA > COURSE_WAITING_MAX ? flush(c, course, e)
+                : !c->freed && c->used == c->blocks               ? flush_many(c, e)
+                                                                  : 0;
+        if (r < 0)
+                return r;
+        uint32_t i = c->freed;
+        if (i)
+                c->freed = c->pool[i].next;
+        else
+                i = ++c->used;
+        c->pool[i].next = 0;
+        if (course->last)
+                c->pool[course->last].next = i;
+        else
+                course->first = i;
+        course->last = i;
+        return 0;
+}
+
+int split_courses_write(
+        struct split_courses *c, struct split_course *course, const char *p, size_t n, struct error *e)
+{
+        course->bytes += n;
+        while (n) {
+                size_t in_last = course->waiting % BLOCK_DATA;
+                if (in_last == 0) {
+                        int r = add_block(c, course, e);
+                        if (r < 0)
+                                return r;
+                }
+                size_t k = MIN(n, BLOCK_DATA - in_last);
+                memcpy(c->pool[course->last].data + in_last, p, k);
+                course->waiting += (uint32_t)k;
+                c->waiting += k;
+                p += k;
+                n -= k;
+        }
+        return 0;
+}
+
+int split_courses_remove(struct split_courses *c, struct error *e)
+{
+        for (size_t i = 0; i < c->n; i++) {
+                char name[16];
+                number_name(&c->v[i], name);
+                if (unlinkat(c->dir_fd, name, 0) < 0 && errno != ENOENT)
+                        return fail("removing a course's events", errno, e);
+        }
+        return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+        const struct split_course *x = a, *y = b;
+        int r = strcmp(x->file, y->file);
+        return r ? r : strcmp(x->key.text, y->key.text);
+}
+
+/* Each of several courses of one name gets a part of its key's hash: anyone can invent a key that takes
+ * another's name. By names; in ret->file stands what course_key_name() says. */
+static int tell_apart(struct split_course *v, size_t n)
+{
+        for (size_t i = 0, end; i < n; i = end) {
+                for (end = i + 1; end < n && streq(v[end].file, v[i].file); end++)
+                        ;
+                for (size_t j = i; end - i > 1 && j < end; j++) {
+                        uint8_t hash[SHA256_SIZE];
+                        int r = digest_once(DIGEST_SHA256, v[j].key.text, v[j].key.len, hash);
+                        if (r < 0)
+                                return r;
+                        size_t len = strlen(v[j].file);
+                        v[j].file[len] = '~';
+                        hex_encode(hash, 8, v[j].file + len + 1);
+                }
+        }
+        for (size_t i = 0; i < n; i++)
+                strcat(v[i].file, SPLIT_FILE_ENDING); /* of SPLIT_FILE_MAX */
+        return 0;
+}
+
+static int finish(struct split_courses *c, struct split_course *course, struct error *e)
+{
+        char name[16];
+        number_name(course, name);
+        digest_final(course->digest, course->sha256);
+        digest_final(course->file_digest, course->file_sha256);
+        if (renameat(c->dir_fd, name, c->dir_fd, course->file) < 0)
+                return fail("naming a course's events", errno, e);
+        return 0;
+}
+
+int split_courses_end(struct split_courses *c, struct split_course **ret, size_t *ret_n, struct error *e)
+{
+        int r = 0;
+        for (size_t i = 0; r == 0 && i < c->n; i++) {
+                r = flush(c, &c->v[i], e);
+                course_key_name(&c->v[i].key, c->v[i].file);
+        }
+        if (r < 0)
+                return r;
+        /* the table is of no use from here on */
+        if (c->n)
+                qsort(c->v, c->n, sizeof(*c->v), by_name);
+        if (tell_apart(c->v, c->n) < 0)
+                return fail("naming a course's events", ENOMEM, e);
+        if (c->n)
+                qsort(c->v, c->n, sizeof(*c->v), by_name);
+        for (size_t i = 0; r == 0 && i < c->n; i++)
+                r = finish(c, &c->v[i], e);
+        *ret = c->v;
+        *ret_n = c->n;
+        return r;
+}
