@@ -318,7 +318,7 @@ class Notify(Case):
         d.until("started")
         self.assertIsNone(self.first(READY="1"))
         d.wait("READY", lambda: self.first(READY="1") is not None)
-        self.assertTrue(d.events("ready"))
+        d.until("ready")
         self.assertFalse((self.world.staging / self.events[-1]["path"]).exists(), "not only after the first download")
         progress = re.compile(r"\d of \d objects, \S+ \S+ of \S+ \S+, 1 under way, \S+ \S+/s, \S+.* left")
         d.wait("progress", lambda: any(progress.match(m.get("STATUS", "")) for m in self.hear()), 30)
