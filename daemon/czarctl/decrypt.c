@@ -56,7 +56,6 @@ static int send_setup(struct ctl *c, struct decrypt *d, const char *homedir, con
                         .engine = (uint8_t)c->config->openpgp.engine,
                         .max_plaintext = LIMIT_CREDENTIALS_FILE,
                         .max_ratio = l->max_ratio,
-                        .max_members = l->max_members,
                         .max_name = l->max_name}};
         _cleanup_close_ int fd = -1;
         if (passphrase->p) {

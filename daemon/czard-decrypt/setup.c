@@ -194,7 +194,7 @@ static int set_up(struct worker *w, const struct message *m, struct strbuf *warn
                 .arg = w,
         };
         w->limit = (struct expansion){.max_plaintext = s->max_plaintext, .max_ratio = s->max_ratio};
-        w->archive_limits = (struct archive_limits){.max_members = s->max_members, .max_name = s->max_name};
+        w->max_name = s->max_name;
         w->home = strdup(s->home);
         if (!w->home || set_environment(w->home) < 0 || strv_split(&options.signers, s->signers) < 0)
                 return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of czard-decrypt share.
  *
- *   main.c    the channel: one message in, one job, its answers out
+ *   main.c    one message in (daemon/common/service.h), one job, its answers out
  *   setup.c   SETUP: home.c (files) -> agent.c (gpg-agent) -> pgp_open() -> keys unlocked
  *   job.c     FILE
- *   zip.c     DIRECTORY, MEMBERS
+ *   zip.c     MEMBERS
  *   output.c  the plaintext and the verdict on it
  */
 #pragma once
@@ -13,29 +13,27 @@
 #include "archive.h"
 #include "digest.h"
 #include "pgp.h"
-#include "proto.h"
 #include "secret.h"
+#include "service.h"
 
 struct worker {
-        int channel;
+        struct service service;
         bool ready; /* SETUP went well */
         char *home; /* our own GNUPGHOME */
         struct agent agent;
         struct pgp *pgp;
         struct secret passphrase; /* len 0: none */
         struct expansion limit;
-        struct archive_limits archive_limits;
+        uint64_t max_name;             /* bytes of one component of a member's name; 0: without limit */
         struct archive_stream *stream; /* of the last MEMBERS */
-
-        uint32_t job;             /* id of the request at hand */
-        uint64_t moved;           /* bytes of it that were read */
-        uint64_t progressed_usec; /* when PROGRESS was last sent */
 };
 
 /* Sends m with the id of the request. 0 or -errno. */
-int worker_send(struct worker *w, struct message *m);
-/* read(2) from the job's pipe, over EINTR. Tells the director every second that bytes move or that it waits
- * for some: a worker that says nothing is taken for stuck. arg is the struct worker. */
+static inline int worker_send(struct worker *w, struct message *m)
+{
+        return service_send(&w->service, m);
+}
+/* service_read() for those who have the struct worker as a void pointer. */
 ssize_t worker_read(void *arg, int fd, void *p, size_t n);
 
 /* Before each message: no child of the last one is left, and there is an agent. */
@@ -50,7 +48,6 @@ int worker_revive(void *arg);
 /* Each answers the request m and returns 0, or -errno when the channel is broken or m made no sense. */
 int worker_setup(struct worker *w, const struct message *m);
 int worker_file(struct worker *w, struct message *m);
-int worker_directory(struct worker *w, struct message *m);
 int worker_members(struct worker *w, struct message *m);
 
 /* A plaintext file that is being written. */

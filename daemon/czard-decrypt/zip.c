@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* DIRECTORY: the end of an archive -> its members, in the directory's order, as they are read.
- * MEMBERS: a run of them from one pipe, each to a file of its own with a verdict of its own; the verdict is
+/* MEMBERS: a run of them from one pipe, each to a file of its own with a verdict of its own; the verdict is
  * sent as soon as the member is finished, and damage in one member does not touch the next. */
 #include <stdlib.h>
 #include <string.h>
@@ -9,104 +8,6 @@
 #include "fsx.h"
 #include "str.h"
 #include "worker.h"
-
-/* Room in a message for what is around the entries. */
-enum { MESSAGE_OVERHEAD = 1024 };
-
-/* The end of an archive on its way in, and its entries on their way out: as many messages as it takes. */
-struct directory {
-        struct worker *w;
-        int fd;        /* borrowed */
-        uint64_t left; /* bytes that are still to come */
-        int broken;    /* -errno: the channel takes no more */
-
-        struct archive_entry page[LIMIT_LIST_PAGE_KEYS];
-        size_t n, bytes; /* of a message */
-        char names[PROTO_MESSAGE_MAX];
-        size_t used;
-};
-
-static int send_page(struct directory *d)
-{
-        struct message m = {.type = PROTO_ENTRIES, .entries = {.entries = d->page, .n = d->n}};
-        if (d->n > 0)
-                d->broken = worker_send(d->w, &m);
-        d->n = d->used = 0;
-        d->bytes = MESSAGE_OVERHEAD;
-        return d->broken;
-}
-
-static int take_entry(void *arg, const struct archive_entry *a, struct error *e)
-{
-        struct directory *d = arg;
-        struct archive_entry entry = *a;
-        size_t size = proto_entry_size(&entry), len = strlen(a->name) + 1;
-        if ((d->bytes + size > PROTO_MESSAGE_MAX || d->n == ELEMENTSOF(d->page)) && send_page(d) < 0)
-                return error_set(e, CAUSE_HELPER, -d->broken, "the channel: %s", strerror(-d->broken));
-        entry.name = memcpy(d->names + d->used, a->name, len);
-        d->page[d->n++] = entry;
-        d->used += len;
-        d->bytes += size;
-        return 0;
-}
-
-static ssize_t directory_read(void *arg, void *p, size_t n, struct error *e)
-{
-        struct directory *d = arg;
-        ssize_t k = worker_read(d->w, d->fd, p, n);
-        if (k < 0)
-                return error_set(e, CAUSE_HELPER, errno, "reading the pipe: %s", strerror(errno));
-        d->left -= (uint64_t)k;
-        return k;
-}
-
-/* A GET that is not read to its end cannot tell whether the bytes were those that S3 has. */
-static void read_rest(struct directory *d)
-{
-        char buf[4096];
-        struct error e;
-        while (d->left > 0 && directory_read(d, buf, MIN(sizeof(buf), d->left), &e) > 0)
-                ;
-}
-
-int worker_directory(struct worker *w, struct message *m)
-{
-        if (!w->ready || m->n_fds != 1)
-                return -EPROTO;
-        const struct proto_directory p = m->directory;
-        _cleanup_free_ struct directory *d = calloc(1, sizeof(*d));
-        if (!d || p.start > p.size)
-                return d ? -EPROTO : -ENOMEM;
-        d->w = w;
-        d->fd = m->fds[0];
-        d->left = p.size - p.start;
-        d->bytes = MESSAGE_OVERHEAD;
-        const struct archive_tail tail = {
-                .start = p.start,
-                .size = p.size,
-                .read = directory_read,
-                .read_arg = d,
-                .take = take_entry,
-                .take_arg = d,
-        };
-        struct archive_directory done = {};
-        struct error e = {};
-        if (archive_directory(&tail, &w->archive_limits, &done, &e) == 0)
-                (void)send_page(d);
-        if (d->broken < 0)
-                return d->broken;
-        if (cause_is_of_content(e.cause))
-                read_rest(d);
-        m->fds[0] = close_fd(m->fds[0]);
-        struct message answer = {
-                .type = PROTO_DIRECTORY_DONE,
-                .directory_done = {.outcome = {.cause = e.cause, .detail = e.text},
-                        .need_start = done.need_start,
-                        .count = done.count,
-                        .offset = done.offset},
-        };
-        return worker_send(w, &answer);
-}
 
 /* A member's bytes on their way to OpenPGP, or out: a bomb may sit in the zip already. */
 struct member {
@@ -153,7 +54,7 @@ static void run_member(struct member *member, const struct archive_entry *entry,
         struct proto_verdict *v, struct pgp_verdict *pgp, struct error *e)
 {
         struct worker *w = member->w;
-        if (name_too_long(entry->name, w->archive_limits.max_name)) {
+        if (name_too_long(entry->name, w->max_name)) {
                 error_set(e, CAUSE_LIMIT, ENAMETOOLONG, "the name is longer than max_name");
                 return;
         }

@@ -25,6 +25,7 @@
 #include "watch.h"
 
 #define WORKERS_MOST 16
+#define INDEX_PROCESSES 16 /* archives whose directory is read at a time, over all packages */
 
 void director_status(struct director *d, int status)
 {
@@ -190,6 +191,7 @@ static void stop_now(struct director *d)
         record_flush(d->record);
         for (size_t i = 0; i < d->n_pools; i++)
                 d->pools[i] = pool_free(d->pools[i]);
+        d->index = pool_free(d->index);
         d->fetcher = fetcher_free(d->fetcher);
         d->control = control_free(d->control);
         signals_leave(d->signals);
@@ -255,6 +257,8 @@ static int open_all(struct director *d, struct error *e)
                 r = poll_new(d, &d->poll);
         if (r >= 0)
                 r = fetcher_new(&d->loop, &spec, &d->fetcher);
+        if (r >= 0)
+                r = pool_new_index(&d->loop, INDEX_PROCESSES, &d->index);
         if (r >= 0)
                 r = signals_new(d, &d->signals);
         if (r >= 0)
@@ -349,6 +353,7 @@ void director_close(struct director *d)
         if (d->loop_open) {
                 for (size_t i = 0; i < d->n_pools; i++)
                         d->pools[i] = pool_free(d->pools[i]);
+                d->index = pool_free(d->index);
                 d->fetcher = fetcher_free(d->fetcher);
                 d->control = control_free(d->control);
                 d->signals = signals_free(d->signals);

@@ -57,6 +57,7 @@ struct director {
         struct fetcher *fetcher;
         struct pool **pools; /* one for each GnuPG home */
         size_t n_pools, pools_ready;
+        struct pool *index; /* the processes that read directories of archives */
 
         struct poll *poll;
         struct queue *queue;

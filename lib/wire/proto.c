@@ -133,7 +133,6 @@ static const struct field setup_fields[] = {
         F(U8, struct proto_setup, engine, 1),
         F(U64, struct proto_setup, max_plaintext, UINT64_MAX),
         F(U64, struct proto_setup, max_ratio, UINT64_MAX),
-        F(U64, struct proto_setup, max_members, UINT64_MAX),
         F(U64, struct proto_setup, max_name, UINT64_MAX),
         END,
 };
@@ -154,6 +153,7 @@ static const struct field file_fields[] = {
 static const struct field directory_fields[] = {
         F(U64, struct proto_directory, size, INT64_MAX),
         F(U64, struct proto_directory, start, INT64_MAX),
+        F(U64, struct proto_directory, max_members, UINT64_MAX),
         END,
 };
 

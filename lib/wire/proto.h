@@ -4,8 +4,10 @@
  *
  *   czard -> czard-fetch      LIST GET CANCEL
  *   czard-fetch -> czard      HELLO LISTED DONE PROGRESS
- *   czard -> czard-decrypt    SETUP FILE DIRECTORY MEMBERS
- *   czard-decrypt -> czard    READY VERDICT ENTRIES DIRECTORY_DONE PROGRESS
+ *   czard -> czard-decrypt    SETUP FILE MEMBERS
+ *   czard-decrypt -> czard    READY VERDICT PROGRESS
+ *   czard -> czard-index      DIRECTORY
+ *   czard-index -> czard      ENTRIES DIRECTORY_DONE PROGRESS
  */
 #pragma once
 
@@ -92,7 +94,7 @@ struct proto_setup {
         uint8_t import;
         uint8_t signatures; /* enum signature_policy */
         uint8_t engine;     /* enum pgp_engine */
-        uint64_t max_plaintext, max_ratio, max_members, max_name;
+        uint64_t max_plaintext, max_ratio, max_name;
 };
 struct proto_key {
         const char *fingerprint, *user_id; /* primary key */
@@ -117,7 +119,7 @@ struct proto_file {
 /* The end of an archive: bytes [start, size) come through the pipe. Answer: ENTRIES ..., DIRECTORY_DONE. The
  * members come in the order of the directory and without extents; they count when the outcome is good. */
 struct proto_directory {
-        uint64_t size, start;
+        uint64_t size, start, max_members; /* max_members 0: without limit */
 };
 /* Their extents are 0: the receiver knows when it has all of them. */
 struct proto_entries {
@@ -154,7 +156,7 @@ struct proto_verdict {
         const char *recipients;  /* key ids the message is for, space-separated */
 };
 /* Once a second while there is work: a helper that says nothing for long is taken for stuck. bytes: moved by
- * the job at hand (czard-decrypt). */
+ * the job at hand (not of czard-fetch). */
 struct proto_progress {
         uint64_t bytes;
 };

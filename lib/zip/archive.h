@@ -10,7 +10,6 @@
 
 struct archive_limits {
         uint64_t max_members; /* 0: without limit */
-        uint64_t max_name;    /* bytes of one path component, for who reads members; 0: without limit */
 };
 
 /* An entry of the directory, with extent 0: what comes next in the archive is not known yet. entry and its
@@ -33,7 +32,8 @@ struct archive_tail {
 struct archive_directory {
         uint64_t count;
         uint64_t offset; /* of the directory, where the last member ends */
-        /* Not 0: the directory begins before the bytes that were given, here; nothing else is filled. */
+        /* Not 0: the directory begins before the bytes that were given; nothing else is filled. It is here,
+         * or where it is will be told by the last ARCHIVE_MEMORY bytes, which begin here. */
         uint64_t need_start;
 };
 

@@ -80,6 +80,13 @@ static ssize_t find_eocd(const uint8_t *tail, size_t n)
         return padded;
 }
 
+/* Where to read from, so that the end records and, unless it is a long one, the directory are there. Not 0.
+ */
+static uint64_t enough(uint64_t size)
+{
+        return MAX(size - MIN(size, (uint64_t)ARCHIVE_MEMORY), UINT64_C(1));
+}
+
 /* A field of the end record is either what the zip64 record says or its placeholder. */
 static bool agrees(uint64_t narrow, uint64_t placeholder, uint64_t wide)
 {
@@ -97,7 +104,7 @@ static int read_eocd64(const uint8_t *tail, uint64_t start, uint64_t locator_at,
         if (at > locator_at || locator_at - at < EOCD64)
                 return bad(e, "the zip64 locator points outside");
         if (at < start) {
-                ret->need_start = MAX(at, UINT64_C(1));
+                ret->need_start = MIN(MAX(at, UINT64_C(1)), enough(locator_at));
                 return 0;
         }
         const uint8_t *p = tail + (at - start);
@@ -159,14 +166,14 @@ static int read_end(const uint8_t *tail, uint64_t start, uint64_t size, struct z
         ssize_t found = find_eocd(tail, (size_t)(size - start));
         uint64_t least = size - MIN(size, (uint64_t)ZIP_END + ZIP_COMMENT_MAX + ZIP_LOCATOR);
         if (found < 0 && start > least) {
-                ret->need_start = MAX(least, UINT64_C(1));
+                ret->need_start = enough(size);
                 return 0;
         }
         if (found < 0)
                 return bad(e, "it has no end record: not a zip, or cut off");
         uint64_t at = start + (uint64_t)found, end = at;
         if (at >= ZIP_LOCATOR && at - ZIP_LOCATOR < start) {
-                ret->need_start = MAX(least, UINT64_C(1));
+                ret->need_start = enough(size);
                 return 0;
         }
         const uint8_t *eocd = tail + found;

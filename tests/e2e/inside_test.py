@@ -6,11 +6,12 @@ has locked itself in. Started by hand, without units, as one user for all: only 
 import os
 import signal
 import socket
+import subprocess
 import time
 import unittest
 
 from czardtest import main
-from czardtest.run import World, build_folder, is_sanitized
+from czardtest.run import World, build_folder, is_sanitized, program
 from czardtest.s3d import S3d
 
 LOG_SIZE = 65536
@@ -148,6 +149,21 @@ class InsideTest(unittest.TestCase):
             f"tcp {port}": "EAFNOSUPPORT", f"tcp {self.s3.port}": "EAFNOSUPPORT",
             "read /etc/hosts": "EACCES", "list /etc/ssl": "EACCES", "read /etc/resolv.conf": "EACCES",
             "exec /usr/bin/gpgconf": "done", "read /dev/null": "done"})
+
+    def test_index(self):
+        """It has no file, no socket of any kind, no child, no program: what it reads and answers was given to it."""
+        key = next(o["key"] for o in self.world.facts["objects"] if o["category"] == "database")
+        done = subprocess.run([program("czarctl"), "--config", self.world.folder / "czard.ini", "resync", key],
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done)
+        no_socket = {f"socket {family} {kind}": "EAFNOSUPPORT"
+                     for family in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
+                     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)}
+        want = self.common() | no_socket | {
+            "child fork": "EPERM", "child clone": "EPERM", "exec /bin/sh": "EPERM", "exec /usr/bin/gpgconf": "EPERM",
+            "listen": "EAFNOSUPPORT", f"tcp {self.s3.port}": "EAFNOSUPPORT", "tcp 22": "EAFNOSUPPORT",
+            "read /etc/hosts": "EACCES", "read /dev/null": "EACCES", "list /usr/lib": "EACCES"}
+        self.check("czard-index", want)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ class IsolationTest(unittest.TestCase):
     def test_it_worked(self):
         self.assertEqual(self.done.code, 0, self.done)
         self.assertEqual(self.world.differences(), [])
-        self.assertLessEqual({"czard", "czard-fetch", "czard-decrypt"}, self.programs)
+        self.assertLessEqual({"czard", "czard-fetch", "czard-decrypt", "czard-index"}, self.programs)
 
     def test_czard_fetch_touches_neither_staging_nor_state_nor_keys(self):
         w = self.world
@@ -91,6 +91,20 @@ class IsolationTest(unittest.TestCase):
         opened = [c for c in self.trace.of(*decrypting, calls=("open", "openat", "openat2", "readlink", "stat"))
                   if any(f in c[2].split(" = ")[0] for f in forbidden)]
         self.assertEqual(opened, [])
+
+    def test_czard_index_only_reads_what_it_is_given(self):
+        """Once its libraries are there: no file, no socket, no program."""
+        after = [c for c in self.trace.of("czard-index") if not re.search(r"/(lib|etc/ld\.so|usr/lib|proc/self)|/dev/null|^\d+<socket", c[2])]
+        self.assertEqual([c for c in after if c[1] not in ("execve", "exit_group", "recvmsg", "sendmsg", "access")], [])
+        started = [c for c in self.trace.of("czard-index", calls=("execve", "socket", "connect", "sendto", "fork", "vfork", "clone"))]
+        self.assertEqual(started, [])
+        self.assertTrue(self.trace.of("czard-index", calls=("recvmsg",)))
+
+    def test_the_key_holder_reads_no_directory(self):
+        """Who reads an archive's directory decides ranges of requests: one process an archive, never czard-decrypt."""
+        index = [c for c in self.trace.calls if c[1] == "execve" and "czard-index" in c[2]]
+        archives = sum(o["category"] in ("database", "email-opt-in") for o in self.world.facts["objects"])
+        self.assertGreaterEqual(len(index), archives)
 
     def test_czard_reads_no_credentials(self):
         csv = str(self.world.package / "credentials.csv")

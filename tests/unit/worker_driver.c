@@ -19,7 +19,7 @@
 #include "secret.h"
 #include "worker_driver.h"
 
-static void spawn(struct driver *d)
+static void spawn(struct driver *d, const char *program)
 {
         int pair[2];
         assert_int_equal(proto_pair(pair), 0);
@@ -32,7 +32,7 @@ static void spawn(struct driver *d)
                 else
                         dup2(pair[1], 3);
                 close_from(4);
-                execl(CZARD_DECRYPT, CZARD_DECRYPT, "--channel", "3", (char *)NULL);
+                execl(program, program, "--channel", "3", (char *)NULL);
                 _exit(127);
         }
         close(pair[1]);
@@ -69,7 +69,7 @@ void driver_start(struct driver *d, const struct gpg_fixture *f, const struct dr
         snprintf(d->home, sizeof(d->home), "%s/w%u", f->dir, serial++);
         snprintf(source, sizeof(source), "%s/%s", f->dir, o->source);
         assert_int_equal(mkdir(d->home, 0700), 0);
-        spawn(d);
+        spawn(d, CZARD_DECRYPT);
         struct message m = {
                 .type = PROTO_SETUP,
                 .setup = {.home = d->home,
@@ -80,7 +80,6 @@ void driver_start(struct driver *d, const struct gpg_fixture *f, const struct dr
                         .engine = driver_engine,
                         .max_plaintext = o->max_plaintext ? o->max_plaintext : 1 * GIB,
                         .max_ratio = o->max_ratio ? o->max_ratio : 2000,
-                        .max_members = o->max_members ? o->max_members : 1000,
                         .max_name = o->max_name ? o->max_name : 255},
         };
         struct secret s = {};
@@ -99,6 +98,14 @@ void driver_start(struct driver *d, const struct gpg_fixture *f, const struct dr
         driver_expect(d, PROTO_READY, &d->ready);
 }
 
+#ifdef CZARD_INDEX
+void driver_start_index(struct driver *d, const struct gpg_fixture *f, uint64_t max_members)
+{
+        *d = (struct driver){.f = f, .max_members = max_members};
+        spawn(d, CZARD_INDEX);
+}
+#endif
+
 void driver_stop(struct driver *d)
 {
         int status = -1;
@@ -107,6 +114,8 @@ void driver_stop(struct driver *d)
         message_done(&d->ready);
         assert_int_equal(waitpid(d->pid, &status, 0), d->pid);
         assert_int_equal(status, 0);
+        if (!*d->home)
+                return;
         /* the bracket keeps the shell that looks from finding itself */
         snprintf(line, sizeof(line), "! pgrep -f 'homedir [%c]%s( |$)' >/dev/null", d->home[0], d->home + 1);
         assert_int_equal(system(line), 0);
@@ -171,7 +180,9 @@ static enum cause set_extents(struct listing *l, uint64_t end)
 
 void driver_ask_directory(struct driver *d, const char *zip, uint64_t start, uint64_t end, uint64_t size)
 {
-        struct message m = {.type = PROTO_DIRECTORY, .directory = {.size = size, .start = start}, .n_fds = 1};
+        struct message m = {.type = PROTO_DIRECTORY,
+                .directory = {.size = size, .start = start, .max_members = d->max_members},
+                .n_fds = 1};
         m.fds[0] = driver_feed(d->f, zip, start, end);
         driver_send(d, &m);
         close(m.fds[0]);

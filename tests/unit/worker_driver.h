@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The director's side of czard-decrypt, for tests. Every call fails the test when the worker breaks the
- * protocol. */
+/* czard's side of czard-decrypt and czard-index, for tests. Every call fails the test when the worker breaks
+ * the protocol. */
 #pragma once
 
 #include <sys/types.h>
@@ -12,7 +12,8 @@ struct driver {
         const struct gpg_fixture *f;
         int sock;
         pid_t pid;
-        char home[96];
+        char home[96];        /* "" for czard-index */
+        uint64_t max_members; /* of czard-index */
         uint32_t id;
         unsigned progress; /* messages seen */
         struct message ready;
@@ -27,11 +28,13 @@ struct driver_options {
         uint8_t signatures;
         const char *signers;
         bool copy; /* import = 0 */
-        uint64_t max_plaintext, max_ratio, max_members, max_name;
+        uint64_t max_plaintext, max_ratio, max_name;
 };
 
 /* Starts a worker and sends SETUP; d->ready is the answer. */
 void driver_start(struct driver *d, const struct gpg_fixture *f, const struct driver_options *o);
+/* The same of a czard-index, which has no SETUP; for the directories below. */
+void driver_start_index(struct driver *d, const struct gpg_fixture *f, uint64_t max_members);
 /* Closes the channel; the worker must end with status 0, and leave no process in its home. */
 void driver_stop(struct driver *d);
 
@@ -46,8 +49,8 @@ void driver_file(struct driver *d, const char *name, enum proto_format format, s
 void driver_file_sized(
         struct driver *d, const char *name, uint64_t size, enum proto_format format, struct result *ret);
 
-/* The directory of a zip from the bytes [start, size), all messages together; sorted and with extents, as the
- * director has it. Returns outcome.cause. start: 0 for the last DRIVER_WINDOW bytes. */
+/* The directory of a zip from the bytes [start, size), all messages together; sorted and with extents, as
+ * czard has it. Returns outcome.cause. start: 0 for the last DRIVER_WINDOW bytes. */
 #define DRIVER_WINDOW (100 * KIB)
 struct listing {
         struct message m[16]; /* ENTRIES */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Weekly snapshots over czard-decrypt's channel: directory and members of archives made by Info-ZIP. */
+/* Weekly snapshots over the channels of czard-index and czard-decrypt: directory and members of archives made
+ * by Info-ZIP. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,12 +15,11 @@
 #include "checks.h"
 #include "str.h"
 #include "worker_driver.h"
-#include "zip_maker.h"
 
 static struct gpg_fixture fx;
 static char *plain;
 static size_t plain_len;
-static struct driver d;
+static struct driver d, ix; /* czard-decrypt, czard-index */
 static struct listing l;
 
 #define FOLDER "org-2024-07-07/"
@@ -41,6 +40,7 @@ static int make(void **state)
                 FOLDER, FOLDER, FOLDER, FOLDER, "org-2024-07-07", "org-2024-07-07", "org-2024-07-07");
         driver_start(&d, &fx, &(struct driver_options){.source = "open", .signatures = SIGNATURES_OPTIONAL});
         assert_int_equal(d.ready.ready.outcome.cause, CAUSE_NONE);
+        driver_start_index(&ix, &fx, 1000);
         return 0;
 }
 
@@ -48,6 +48,7 @@ static int clean(void **state)
 {
         (void)state;
         driver_stop(&d);
+        driver_stop(&ix);
         free(plain);
         gpg_fixture_remove(&fx);
         return 0;
@@ -90,7 +91,7 @@ static void whole_archives(void **state)
         (void)state;
         static const char *const zips[] = {"snap.zip", "stream.zip", "zip64.zip"};
         for (size_t i = 0; i < ELEMENTSOF(zips); i++) {
-                assert_int_equal(driver_directory(&d, zips[i], 0, &l), CAUSE_NONE);
+                assert_int_equal(driver_directory(&ix, zips[i], 0, &l), CAUSE_NONE);
                 assert_int_equal(l.n, 12); /* 2 folders, 8 tables, 1 failed, 1 text */
                 for (size_t j = 1; j < l.n; j++)
                         assert_int_equal(
@@ -106,12 +107,12 @@ static void window_that_is_too_small(void **state)
         (void)state;
         size_t n;
         free(gpg_read(&fx, "snap.zip", &n));
-        assert_int_equal(driver_directory(&d, "snap.zip", n - 60, &l), CAUSE_NONE);
+        assert_int_equal(driver_directory(&ix, "snap.zip", n - 60, &l), CAUSE_NONE);
         uint64_t start = l.need_start;
         assert_true(start > 0 && start < n - 60);
         assert_int_equal(l.n, 0);
         listing_done(&l);
-        assert_int_equal(driver_directory(&d, "snap.zip", start, &l), CAUSE_NONE);
+        assert_int_equal(driver_directory(&ix, "snap.zip", start, &l), CAUSE_NONE);
         assert_int_equal(l.need_start, 0);
         assert_int_equal(l.n, 12);
         /* it was no more than needed: the last member ends where the window begins */
@@ -122,7 +123,7 @@ static void window_that_is_too_small(void **state)
 static void some_members_from_one_stream(void **state)
 {
         (void)state;
-        assert_int_equal(driver_directory(&d, "snap.zip", 0, &l), CAUSE_NONE);
+        assert_int_equal(driver_directory(&ix, "snap.zip", 0, &l), CAUSE_NONE);
         struct archive_entry some[2] = {*listing_find(&l, MEMBER("1")), *listing_find(&l, MEMBER("6"))};
         if (some[0].place.offset > some[1].place.offset) {
                 struct archive_entry swap = some[0];
@@ -143,7 +144,7 @@ static void some_members_from_one_stream(void **state)
 static void spoil(const char *zip, const char *to, const char *member, uint64_t at, char value, size_t count)
 {
         size_t n;
-        assert_int_equal(driver_directory(&d, zip, 0, &l), CAUSE_NONE);
+        assert_int_equal(driver_directory(&ix, zip, 0, &l), CAUSE_NONE);
         uint64_t offset = listing_find(&l, member)->place.offset + at;
         char *p = gpg_read(&fx, zip, &n);
         for (size_t i = 0; i < count; i++)
@@ -188,7 +189,7 @@ static void bad_message_in_a_good_zip(void **state)
         gpg_write(&fx, MEMBER("5"), p, n);
         free(p);
         gpg_run(&fx, "zip -q -r message.zip org-2024-07-07; cp m.gpg '%s'", MEMBER("5"));
-        assert_int_equal(driver_directory(&d, "message.zip", 0, &l), CAUSE_NONE);
+        assert_int_equal(driver_directory(&ix, "message.zip", 0, &l), CAUSE_NONE);
         check_all("message.zip", MEMBER("5"), CAUSE_BAD_MDC);
         listing_done(&l);
 }
@@ -196,7 +197,7 @@ static void bad_message_in_a_good_zip(void **state)
 static void stream_that_ends_early(void **state)
 {
         (void)state;
-        assert_int_equal(driver_directory(&d, "snap.zip", 0, &l), CAUSE_NONE);
+        assert_int_equal(driver_directory(&ix, "snap.zip", 0, &l), CAUSE_NONE);
         size_t n, half = l.n / 2;
         char *p = gpg_read(&fx, "snap.zip", &n);
         gpg_write(&fx, "short.zip", p, l.e[half].place.offset + l.e[half].place.extent / 2);
@@ -219,11 +220,12 @@ static void limits(void **state)
                 "long.zip long",
                 "a_name_of_more_than_twenty_bytes");
         driver_start(&narrow, &fx,
-                &(struct driver_options){
-                        .source = "open", .max_members = 5, .max_name = 20, .max_plaintext = 200000});
-        assert_int_equal(driver_directory(&narrow, "snap.zip", 0, &l), CAUSE_LIMIT);
+                &(struct driver_options){.source = "open", .max_name = 20, .max_plaintext = 200000});
+        ix.max_members = 5;
+        assert_int_equal(driver_directory(&ix, "snap.zip", 0, &l), CAUSE_LIMIT);
         listing_done(&l);
-        assert_int_equal(driver_directory(&narrow, "long.zip", 0, &l), CAUSE_NONE);
+        ix.max_members = 1000;
+        assert_int_equal(driver_directory(&ix, "long.zip", 0, &l), CAUSE_NONE);
         struct result r[PROTO_RUN_MAX];
         driver_members(&narrow, "long.zip", l.e, l.n, r);
         for (size_t i = 0; i < l.n; i++) {
@@ -233,170 +235,6 @@ static void limits(void **state)
         }
         listing_done(&l);
         driver_stop(&narrow);
-}
-
-static void directories_that_lie(void **state)
-{
-        (void)state;
-        size_t n;
-        char *p =
-                gpg_read(&fx, "stream.zip", &n); /* without a comment: the end record is the last 22 bytes */
-        static const struct {
-                size_t from_end;
-                const char *what;
-        } places[] = {
-                {22, "signature"},
-                {18, "disk"},
-                {14, "count on this disk"},
-                {12, "count"},
-                {10, "size"},
-                {6, "offset"},
-                {2, "length of the comment"},
-        };
-        for (size_t i = 0; i < ELEMENTSOF(places); i++) {
-                p[n - places[i].from_end] ^= 1;
-                gpg_write(&fx, "lie.zip", p, n);
-                p[n - places[i].from_end] ^= 1;
-                enum cause c = driver_directory(&d, "lie.zip", 0, &l);
-                if (c != CAUSE_BAD_ZIP)
-                        print_error("%s\n", places[i].what);
-                assert_int_equal(c, CAUSE_BAD_ZIP);
-                listing_done(&l);
-        }
-        free(p);
-        gpg_write(&fx, "lie.zip", "", 0);
-        assert_int_equal(driver_directory(&d, "lie.zip", 0, &l), CAUSE_BAD_ZIP);
-        listing_done(&l);
-        assert_int_equal(driver_directory(&d, "plain", 0, &l), CAUSE_BAD_ZIP);
-        listing_done(&l);
-}
-
-/* --- directories that are read in pieces --- */
-
-#define MANY_NAME "folder-of-many/Org-course-number-%06u-auth_user-prod-analytics.sql.gpg"
-
-struct many {
-        uint64_t start, record, size; /* of the directory, of each record of it; of the archive */
-};
-
-static struct many make_many(const char *zip, unsigned n)
-{
-        struct zip_maker z = {};
-        for (unsigned i = 0; i < n; i++) {
-                char name[128];
-                snprintf(name, sizeof(name), MANY_NAME, n - i);
-                zip_add(&z, &(struct zip_member){.name = name, .data = "of many", .len = 7});
-        }
-        zip_end(&z, n > UINT16_MAX, "");
-        gpg_write(&fx, zip, (const char *)z.p, z.n);
-        struct many m = {.start = z.directory_at, .record = z.directory_n / n, .size = z.n};
-        zip_free(&z);
-        return m;
-}
-
-/* Takes the answer to a request for such a directory. n: how many entries there must be. */
-static enum cause take_many(struct driver *w, unsigned n, uint64_t offset)
-{
-        unsigned count = 0;
-        for (;;) {
-                struct message m;
-                struct error e = {};
-                assert_int_equal(proto_recv(w->sock, &m, &e), 0);
-                if (m.type == PROTO_DIRECTORY_DONE) {
-                        enum cause cause = (enum cause)m.directory_done.outcome.cause;
-                        assert_int_equal(m.directory_done.count, cause == CAUSE_NONE ? n : 0);
-                        assert_int_equal(m.directory_done.offset, cause == CAUSE_NONE ? offset : 0);
-                        assert_true(cause != CAUSE_NONE || count == n);
-                        message_done(&m);
-                        return cause;
-                }
-                for (size_t i = 0; m.type == PROTO_ENTRIES && i < m.entries.n; i++) {
-                        char name[128];
-                        snprintf(name, sizeof(name), MANY_NAME, n - count++);
-                        assert_string_equal(m.entries.entries[i].name, name);
-                        assert_int_equal(m.entries.entries[i].place.extent, 0);
-                        assert_int_equal(m.entries.entries[i].size, 7);
-                }
-                message_done(&m);
-        }
-}
-
-static enum cause read_many(struct driver *w, const char *zip, unsigned n, const struct many *m)
-{
-        driver_ask_directory(w, zip, m->start, m->size, m->size);
-        return take_many(w, n, m->start);
-}
-
-static uint64_t most_memory_kib(const struct driver *w)
-{
-        char path[64], line[256];
-        unsigned long kib = 0;
-        snprintf(path, sizeof(path), "/proc/%d/status", (int)w->pid);
-        FILE *f = fopen(path, "re");
-        assert_non_null(f);
-        while (fgets(line, sizeof(line), f) && sscanf(line, "VmHWM: %lu kB", &kib) != 1)
-                ;
-        fclose(f);
-        assert_true(kib > 0);
-        return kib;
-}
-
-static void memory_does_not_grow_with_the_members(void **state)
-{
-        (void)state;
-        static const unsigned members[] = {2000, 40000, 80000};
-        uint64_t kib[ELEMENTSOF(members)];
-        struct driver w;
-        driver_start(&w, &fx, &(struct driver_options){.source = "open", .max_members = 80000});
-        for (size_t i = 0; i < ELEMENTSOF(members); i++) {
-                struct many m = make_many("many.zip", members[i]);
-                assert_int_equal(read_many(&w, "many.zip", members[i], &m), CAUSE_NONE);
-                kib[i] = most_memory_kib(&w);
-                print_message("%u members: at most %" PRIu64 " KiB\n", members[i], kib[i]);
-        }
-        driver_stop(&w);
-#ifndef CZARD_SANITIZE /* what is freed is kept for a while */
-        for (size_t i = 1; i < ELEMENTSOF(members); i++)
-                assert_true(kib[i] < kib[0] + 512);
-#endif
-}
-
-/* A window at the end does not reach back to where it begins, and then it is read from there. */
-static void a_directory_that_is_asked_for_twice(void **state)
-{
-        (void)state;
-        const unsigned n =
-                1000; /* 116 bytes each: what the default of the tests allows, with more than 100 KiB */
-        struct many m = make_many("many.zip", n);
-        assert_int_equal(driver_directory(&d, "many.zip", m.size - 60000, &l), CAUSE_NONE);
-        assert_int_equal(l.n, 0);
-        assert_int_equal(l.need_start, m.start);
-        listing_done(&l);
-        assert_int_equal(read_many(&d, "many.zip", n, &m), CAUSE_NONE);
-}
-
-static void pieces_that_are_damaged(void **state)
-{
-        (void)state;
-        const unsigned n = 5000;
-        struct driver w;
-        size_t len;
-        driver_start(&w, &fx, &(struct driver_options){.source = "open", .max_members = n});
-        struct many m = make_many("many.zip", n);
-        for (unsigned i = 0; i < n; i += 700) {
-                char *p = gpg_read(&fx, "many.zip", &len);
-                p[m.start + i * m.record + 1] ^= 1;
-                gpg_write(&fx, "bad.zip", p, len);
-                free(p);
-                assert_int_equal(read_many(&w, "bad.zip", n, &m), CAUSE_BAD_ZIP);
-        }
-        driver_ask_directory(&w, "many.zip", m.start, m.start + m.record * (n - 100), m.size);
-        assert_int_equal(take_many(&w, n, m.start), CAUSE_TRUNCATED);
-        /* the worker is none the worse for it */
-        assert_int_equal(read_many(&w, "many.zip", n, &m), CAUSE_NONE);
-        m = make_many("many.zip", n + 1);
-        assert_int_equal(read_many(&w, "many.zip", n + 1, &m), CAUSE_LIMIT);
-        driver_stop(&w);
 }
 
 int main(void)
@@ -409,10 +247,6 @@ int main(void)
                 cmocka_unit_test(bad_message_in_a_good_zip),
                 cmocka_unit_test(stream_that_ends_early),
                 cmocka_unit_test(limits),
-                cmocka_unit_test(directories_that_lie),
-                cmocka_unit_test(memory_does_not_grow_with_the_members),
-                cmocka_unit_test(a_directory_that_is_asked_for_twice),
-                cmocka_unit_test(pieces_that_are_damaged),
         };
         alarm(100); /* a worker that hangs fails the test */
         return cmocka_run_group_tests(tests, make, clean);

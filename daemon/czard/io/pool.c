@@ -41,6 +41,8 @@ struct worker {
 
 struct pool {
         uv_loop_t *loop;
+        const char *program;
+        bool keyless; /* czard-index: no home, no SETUP, one job a process */
         struct pool_spec spec;
         char *homedir, *signers;
         struct config_limits limits;
@@ -124,7 +126,7 @@ static void count_failed_start(struct pool *p, const char *why)
         if (n_starting(p) > 0 || ++p->failed_starts < FAILED_STARTS)
                 return;
         p->failed_starts = 0;
-        error_set(&e, CAUSE_HELPER, EIO, "no czard-decrypt comes up: %s", why);
+        error_set(&e, CAUSE_HELPER, EIO, "no %s comes up: %s", p->program, why);
         for (struct claim *c; (c = p->claims);) {
                 p->claims = c->next;
                 c->waiting = false;
@@ -184,8 +186,8 @@ static void on_message(void *arg, struct message *m)
                 if (m->type != PROTO_PROGRESS || w->on_message)
                         w->on_message(w->arg, m, NULL);
         } else if (m->type != PROTO_PROGRESS) {
-                journal_event(EVENT_HELPER_KILLED, NULL,
-                        "czard-decrypt sent an unexpected message of type %u", m->type);
+                journal_event(EVENT_HELPER_KILLED, NULL, "%s sent an unexpected message of type %u",
+                        w->pool->program, m->type);
                 helper_kill(w->helper);
         }
 }
@@ -198,9 +200,9 @@ static void on_gone(void *arg, const struct error *e)
         void *owner_arg = w->arg;
         bool starting = w->state == WORKER_STARTING;
         journal_event(EVENT_HELPER_DIED, &(struct journal_fields){.cause = CAUSE_HELPER},
-                "czard-decrypt %s; its job is tried again", e->text);
+                "%s %s; its job is tried again", p->program, e->text);
         struct error failed;
-        error_set(&failed, CAUSE_HELPER, EIO, "czard-decrypt %s", e->text);
+        error_set(&failed, CAUSE_HELPER, EIO, "%s %s", p->program, e->text);
         p->last_death_usec = uv_now(p->loop) * USEC_PER_MSEC;
         worker_free(w);
         if (owner)
@@ -231,7 +233,6 @@ static int send_setup(struct worker *w)
                                 .engine = (uint8_t)p->engine,
                                 .max_plaintext = p->limits.max_plaintext,
                                 .max_ratio = p->limits.max_ratio,
-                                .max_members = p->limits.max_members,
                                 .max_name = p->limits.max_name,
                         },
         };
@@ -246,6 +247,20 @@ static int send_setup(struct worker *w)
         return helper_send(w->helper, &m);
 }
 
+static int make_home(struct worker *w, struct error *e)
+{
+        struct pool *p = w->pool;
+        if (p->keyless)
+                return 0;
+        snprintf(w->home, sizeof(w->home), "%s/w%u-%u", p->spec.run_dir, p->spec.number, p->serial++);
+        remove_home(w->home);
+        if (mkdir(w->home, 0700) == 0)
+                return 0;
+        int r = error_set(e, CAUSE_HELPER, errno, "cannot make %s: %s", w->home, strerror(errno));
+        *w->home = 0;
+        return r;
+}
+
 static int start_worker(struct pool *p, struct error *e)
 {
         struct worker *w = calloc(1, sizeof(*w));
@@ -253,14 +268,9 @@ static int start_worker(struct pool *p, struct error *e)
                 return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
         w->pool = p;
         w->settings = p->settings;
-        snprintf(w->home, sizeof(w->home), "%s/w%u-%u", p->spec.run_dir, p->spec.number, p->serial++);
-        remove_home(w->home);
-        if (mkdir(w->home, 0700) < 0) {
-                int r = error_set(e, CAUSE_HELPER, errno, "cannot make %s: %s", w->home, strerror(errno));
-                free(w);
-                return r;
-        }
-        int r = helper_start(p->loop, "czard-decrypt", NULL, on_message, on_gone, w, &w->helper, e);
+        int r = make_home(w, e);
+        if (r >= 0)
+                r = helper_start(p->loop, p->program, NULL, on_message, on_gone, w, &w->helper, e);
         if (r < 0) {
                 remove_home(w->home);
                 free(w);
@@ -269,9 +279,8 @@ static int start_worker(struct pool *p, struct error *e)
         w->next = p->workers;
         p->workers = w;
         p->n++;
-        set_state(w, WORKER_STARTING);
-        r = send_setup(w);
-        if (r < 0)
+        set_state(w, p->keyless ? WORKER_IDLE : WORKER_STARTING);
+        if (!p->keyless && send_setup(w) < 0)
                 helper_kill(w->helper); /* on_gone() tells */
         return 0;
 }
@@ -295,6 +304,13 @@ static struct worker *idle_worker(struct pool *p)
         return NULL;
 }
 
+static void grant_idle(struct pool *p)
+{
+        struct worker *w;
+        while (p->claims && (w = idle_worker(p)))
+                grant(p, w);
+}
+
 /* As many as the claims that still wait could use, all at once. But nobody knows what the first one finds. */
 static unsigned n_wanted(const struct pool *p)
 {
@@ -307,9 +323,7 @@ static unsigned n_wanted(const struct pool *p)
 
 static void serve_claims(struct pool *p)
 {
-        struct worker *w;
-        while (p->claims && (w = idle_worker(p)))
-                grant(p, w);
+        grant_idle(p);
         uint64_t now = uv_now(p->loop) * USEC_PER_MSEC;
         if (p->last_death_usec != 0 && now < p->last_death_usec + RESTART_USEC)
                 return;
@@ -322,6 +336,8 @@ static void serve_claims(struct pool *p)
                 count_failed_start(p, e.text);
                 return;
         }
+        if (p->keyless)
+                grant_idle(p);
 }
 
 /* Kills the silent, and gives claims another chance after a death. Runs only while something could need it.
@@ -337,7 +353,7 @@ static void on_tick(uv_timer_t *timer)
                 active = true;
                 if (now > w->heard_usec + SILENCE_USEC) {
                         journal_event(EVENT_HELPER_KILLED, &(struct journal_fields){.cause = CAUSE_HELPER},
-                                "czard-decrypt said nothing for %u s: killed; its job is tried again",
+                                "%s said nothing for %u s: killed; its job is tried again", p->program,
                                 (unsigned)(SILENCE_USEC / USEC_PER_SEC));
                         helper_kill(w->helper);
                         w->heard_usec = now;
@@ -389,7 +405,7 @@ void worker_release(struct worker *w)
         w->on_message = NULL;
         w->arg = NULL;
         set_state(w, WORKER_IDLE);
-        if (is_outdated(w))
+        if (p->keyless || is_outdated(w))
                 worker_free(w);
         serve_claims(p);
 }
@@ -442,7 +458,8 @@ int pool_new(uv_loop_t *loop, const struct pool_spec *spec, pool_ready_fn *ready
         struct pool *p = calloc(1, sizeof(*p));
         if (!p)
                 return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
-        *p = (struct pool){.loop = loop, .spec = *spec, .ready = ready, .arg = arg};
+        *p = (struct pool){
+                .loop = loop, .program = "czard-decrypt", .spec = *spec, .ready = ready, .arg = arg};
         p->homedir = strdup(spec->homedir);
         take_settings(p, spec->config);
         uv_timer_init(loop, &p->tick);
@@ -453,6 +470,19 @@ int pool_new(uv_loop_t *loop, const struct pool_spec *spec, pool_ready_fn *ready
                 return r;
         }
         keep_ticking(p);
+        *ret = p;
+        return 0;
+}
+
+int pool_new_index(uv_loop_t *loop, unsigned workers, struct pool **ret)
+{
+        struct pool *p = calloc(1, sizeof(*p));
+        if (!p)
+                return -ENOMEM;
+        *p = (struct pool){
+                .loop = loop, .program = "czard-index", .keyless = true, .spec = {.workers = workers}};
+        uv_timer_init(loop, &p->tick);
+        p->tick.data = p;
         *ret = p;
         return 0;
 }

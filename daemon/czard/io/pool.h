@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The czard-decrypt workers that hold one data czar's key. Who wants one claims it, is granted it from the
- * loop, sends it jobs, and releases it. */
+/* The czard-decrypt workers that hold one data czar's key, or the czard-index processes that read directories
+ * of archives. Who wants one claims it, is granted it from the loop, sends it jobs, and releases it. */
 #pragma once
 
 #include <uv.h>
@@ -26,6 +26,9 @@ struct pool_spec {
 typedef void pool_ready_fn(void *arg, struct pool *p, const struct proto_ready *ready);
 int pool_new(uv_loop_t *loop, const struct pool_spec *spec, pool_ready_fn *ready, void *arg,
         struct pool **ret, struct error *e);
+/* Of czard-index: at most so many at a time, each started when it is claimed and ended when it is released:
+ * one archive a process. Nothing is started yet. 0 or -ENOMEM. */
+int pool_new_index(uv_loop_t *loop, unsigned workers, struct pool **ret);
 /* Kills the workers and removes their homes. Returns NULL. */
 struct pool *pool_free(struct pool *p);
 

@@ -59,13 +59,12 @@ static int on_granted(void *arg, struct error *e)
         struct snapshot *s = arg;
         struct message m = {
                 .type = PROTO_DIRECTORY,
-                .directory = {.size = s->job.o.size, .start = s->window_start},
+                .directory = {.size = s->job.o.size, .start = s->window_start, .max_members = s->max_members},
                 .fds = {s->directory.pipe_fd},
                 .n_fds = 1,
         };
         int r = worker_send(s->directory.worker, &m);
-        return r < 0 ? error_set(e, CAUSE_HELPER, -r, "czard-decrypt does not take jobs: %s", strerror(-r))
-                     : 0;
+        return r < 0 ? error_set(e, CAUSE_HELPER, -r, "czard-index does not take jobs: %s", strerror(-r)) : 0;
 }
 
 static void on_message(void *arg, struct message *m)
@@ -84,7 +83,7 @@ static void on_message(void *arg, struct message *m)
                 else if (s->work_error.cause != CAUSE_NONE)
                         e = s->work_error;
                 else if (m->directory_done.need_start == 0 && m->directory_done.count != s->n_members)
-                        error_set(&e, CAUSE_HELPER, EPROTO, "czard-decrypt told %zu of its members",
+                        error_set(&e, CAUSE_HELPER, EPROTO, "czard-index told %zu of its members",
                                 s->n_members);
                 flow_judge(&s->directory, e.cause, e.text);
         }
@@ -129,10 +128,11 @@ static void on_ended(void *arg, enum cause cause, const char *detail)
         if (cause != CAUSE_NONE) {
                 snapshot_fail(s, cause, detail);
         } else if (s->directory_done.need_start != 0) {
-                if (s->directory_done.need_start >= s->window_start) {
+                if (s->second_read || s->directory_done.need_start >= s->window_start) {
                         snapshot_fail(s, CAUSE_BAD_ZIP, "its directory is not where its end says");
                         return;
                 }
+                s->second_read = true;
                 s->window_start = s->directory_done.need_start;
                 get_directory(s);
         } else if (snapshot_place_members(s, &e) < 0) {
@@ -163,7 +163,8 @@ static void get_directory(struct snapshot *s)
                 .size = o->size};
         s->directory_done = (struct proto_directory_done){};
         snapshot_members_free(s); /* what was told before it was known where the directory begins */
-        if (flow_start(&s->directory, s->job.d, s->pool, &directory_ops, s, &get, RANK_ARCHIVE, &e) < 0)
+        if (flow_start(&s->directory, s->job.d, s->job.d->index, &directory_ops, s, &get, RANK_ARCHIVE, &e) <
+                0)
                 snapshot_fail(s, e.cause, e.text);
 }
 

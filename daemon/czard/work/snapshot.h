@@ -74,6 +74,7 @@ struct snapshot {
 
         struct flow directory; /* SNAPSHOT_DIRECTORY */
         uint64_t window_start;
+        bool second_read; /* of a longer directory: there is no third */
         struct proto_directory_done directory_done;
 
         struct shelf *shelf;
