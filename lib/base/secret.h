@@ -31,5 +31,6 @@ int secret_to_fd(const struct secret *s);
  * dumps: ciphers keep intermediate numbers there while they work. */
 void secret_lock_stack(void);
 
-/* Not dumpable, RLIMIT_CORE 0, no_new_privs: first thing in each program that sees data. */
+/* Not dumpable, RLIMIT_CORE 0, no_new_privs, no io_uring: first thing in each program that sees data, before
+ * it has threads or an event loop. */
 void process_harden(void);

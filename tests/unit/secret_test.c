@@ -13,7 +13,9 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "fsx.h"
 #include "secret.h"
@@ -180,6 +182,9 @@ static int hardened(void)
                 return 1;
         if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
                 return 2;
+        /* else a wrong argument; a loop that is made from here on does without a ring */
+        if (syscall(SYS_io_uring_setup, 1, NULL) != -1 || errno != EPERM)
+                return 4;
 #ifndef CZARD_SANITIZE
         if (prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 0)
                 return 3;
