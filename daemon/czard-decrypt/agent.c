@@ -166,15 +166,18 @@ static int try_passphrase(struct assuan *c, const char *keygrip, const struct se
         }
 }
 
-/* GnuPG 2.2 reads the answer to its inquiry into the buffer in which the command still is, and the keygrip
- * only after that: it has to stand behind the longest answer. It takes the answer for a C string but adds no
- * NUL. */
+/* The agent's cache for this key. As hex in the command, which all versions understand: with --inquire, GnuPG
+ * 2.2 takes the keygrip for part of the answer, and 2.4 caches under an empty name and says OK. */
 static int preset(struct assuan *c, const char *keygrip, const struct secret *passphrase, struct error *e)
 {
-        char command[1000]; /* ASSUAN_LINELENGTH */
-        const struct secret answer = {.p = passphrase->p, .len = passphrase->len + 1};
-        snprintf(command, sizeof(command), "PRESET_PASSPHRASE --inquire%*s%s -1", 900, "", keygrip);
-        return assuan_command(c, command, &answer, NULL, 0, NULL, e);
+        char start[80];
+        size_t n = (size_t)snprintf(start, sizeof(start), "PRESET_PASSPHRASE %s -1 ", keygrip);
+        _cleanup_secret_ struct secret command = {};
+        if (n >= sizeof(start) || secret_alloc(n + passphrase->len * 2, &command) < 0)
+                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
+        memcpy(command.p, start, n);
+        hex_encode((const uint8_t *)passphrase->p, passphrase->len, command.p + n);
+        return assuan_command(c, command.p, NULL, NULL, 0, NULL, e);
 }
 
 int agent_unlock(struct agent *a, const char *keygrip, const struct secret *passphrase, bool reprotect,

@@ -115,9 +115,8 @@ int assuan_command(struct assuan *a, const char *command, const struct secret *a
 {
         char line[LINE_MAX_BYTES + 2];
         int n = snprintf(line, sizeof(line), "%s\n", command);
-        if (n < 0 || n > LINE_MAX_BYTES)
-                return failed(e, EMSGSIZE);
-        int r = write_all(a->fd, line, (size_t)n);
+        int r = n < 0 || n > LINE_MAX_BYTES ? -EMSGSIZE : write_all(a->fd, line, (size_t)n);
+        explicit_bzero(line, sizeof(line)); /* it may hold a passphrase */
         if (r < 0)
                 return failed(e, -r);
         return read_answer(a, answer, status, status_size, ret_code, e);
