@@ -193,6 +193,14 @@ static void on_status_line(void *arg, const char *keyword, const char *args)
         (void)on_status(arg, keyword, args);
 }
 
+/* Without a session key: the agent is asked for it. */
+static int run_gpg_alone(struct run *run, struct error *e)
+{
+        const struct gpg_call call = {
+                .home = run->p->home, .feed = feed, .drain = drain, .status = on_status_line, .arg = run};
+        return gpg_call(&call, &run->status.exit_status, e);
+}
+
 /* gpg decrypts with the session key that was opened here: no agent is asked. It does not tell the key then.
  */
 static int run_gpg_with_key(struct run *run, struct error *e)
@@ -433,6 +441,31 @@ static void read_rest(struct run *run)
                         return;
 }
 
+static void rewind_message(struct run *run)
+{
+        pgp_status_done(&run->status);
+        run->replaying = true;
+        run->again = 0;
+}
+
+/* For a message to a passphrase, be it to a key as well, gpg 2.4 tells that asking for the passphrase was
+ * cancelled, and GPGME 1.24 ends it for that before the keys have had their turn. */
+static bool ended_over_passphrase(const struct run *run)
+{
+        return run->status.asked_passphrase && !run->status.begun && !run->lost;
+}
+
+static int run_reference(struct run *run, struct error *e)
+{
+        if (run->session.len)
+                return run_gpg_with_key(run, e);
+        int r = run_gpg(run, e);
+        if (r < 0 || !ended_over_passphrase(run))
+                return r;
+        rewind_message(run);
+        return run_gpg_alone(run, e);
+}
+
 int pgp_decrypt(struct pgp *p, const struct pgp_job *job, struct pgp_verdict *ret)
 {
         struct run run = {.p = p, .job = job};
@@ -440,7 +473,7 @@ int pgp_decrypt(struct pgp *p, const struct pgp_job *job, struct pgp_verdict *re
         bool done = try_fast(&run, ret);
         for (unsigned attempt = 0; !done; attempt++) {
                 struct error e = {};
-                if ((run.session.len ? run_gpg_with_key(&run, &e) : run_gpg(&run, &e)) < 0) {
+                if (run_reference(&run, &e) < 0) {
                         ret->error = e;
                         break;
                 }
@@ -450,9 +483,7 @@ int pgp_decrypt(struct pgp *p, const struct pgp_job *job, struct pgp_verdict *re
                         break;
                 if (p->options.revive && p->options.revive(p->options.arg) < 0)
                         break;
-                pgp_status_done(&run.status);
-                run.replaying = true;
-                run.again = 0;
+                rewind_message(&run);
         }
         OPENSSL_cleanse(&run.session, sizeof(run.session));
         ret->cipher_size = run.frame.bytes;

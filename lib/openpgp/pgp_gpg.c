@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One gpg and the four descriptors to it: message, plaintext, status lines, session key. One thread serves
- * them all; the pipes are large, so that gpg has something to do while this thread waits for the message or
- * writes the plaintext. */
+/* One gpg and the four descriptors to it: message, plaintext, status lines, session key (or nothing). One
+ * thread serves them all; the pipes are large, so that gpg has something to do while this thread waits for
+ * the message or writes the plaintext. */
 #include "pgp_gpg.h"
 
 #include <errno.h>
@@ -54,9 +54,16 @@ static int make_pipe(int ret[2])
 
 static int spawn(const struct gpg_call *c, pid_t *ret, int in, int out, int status, int key)
 {
+        /* Not --pinentry-mode error: gpg 2.4 exits with 2 for it when the message is to a passphrase too. */
         const char *argv[] = {"gpg", "--homedir", c->home, "--batch", "--no-tty", "--status-fd", "3",
-                "--override-session-key-fd", "4", "--pinentry-mode", "error", "--disable-dirmngr",
-                "--no-symkey-cache", "--exit-on-status-write-error", "--output", "-", "--decrypt", NULL};
+                "--pinentry-mode", "cancel", "--disable-dirmngr", "--no-symkey-cache",
+                "--exit-on-status-write-error", "--output", "-", "--decrypt", NULL, NULL, NULL};
+        size_t n = ELEMENTSOF(argv) - 4; /* of --decrypt */
+        if (c->session_key) {
+                argv[n++] = "--override-session-key-fd";
+                argv[n++] = "4";
+                argv[n] = "--decrypt";
+        }
         union {
                 const char **in;
                 char **out;
@@ -87,7 +94,7 @@ static int start(struct gpg *g, const struct gpg_call *c)
         int r = 0;
         for (size_t i = 0; r == 0 && i < ELEMENTSOF(fd); i++)
                 r = make_pipe(fd[i]);
-        if (r == 0)
+        if (r == 0 && c->session_key)
                 r = write_all(fd[3][1], c->session_key, strlen(c->session_key));
         fd[3][1] = close_fd(fd[3][1]);
         if (r == 0)

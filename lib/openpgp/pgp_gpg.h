@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* gpg itself, for messages whose session key is known already and that are not for the fast engine within:
- * with GPGME between, its loop over descriptors takes more time than the cipher does. */
+/* gpg itself. For messages whose session key is known already and that are not for the fast engine within:
+ * with GPGME between, its loop over descriptors takes more time than the cipher does. And for those that
+ * GPGME gives up where gpg does not. */
 #pragma once
 
 #include <sys/types.h>
@@ -9,7 +10,7 @@
 
 struct gpg_call {
         const char *home;
-        const char *session_key; /* "ALGORITHM:HEX", a secret */
+        const char *session_key; /* "ALGORITHM:HEX", a secret; NULL: gpg asks the agent */
         /* Up to n bytes of the message into p: how many, 0 at the end, -1: give up. */
         ssize_t (*feed)(void *arg, void *p, size_t n);
         /* Takes n bytes of plaintext. -1: give up. */

@@ -24,7 +24,8 @@ static struct pgp_secret *secret;
 static char *key_ids[2];
 
 #define GPG                                                                                                  \
-        "gpg --homedir . --batch --no-tty --pinentry-mode loopback --passphrase-file pass --trust-model "    \
+        "gpg $OLD --homedir . --batch --no-tty --pinentry-mode loopback --passphrase-file pass "             \
+        "--trust-model "                                                                                     \
         "always "
 #define OPEN_GPG "gpg --homedir . --batch --passphrase '' --pinentry-mode loopback "
 
@@ -37,7 +38,9 @@ static int sh(const char *format, ...)
         va_start(ap, format);
         vsnprintf(command, sizeof(command), format, ap);
         va_end(ap);
-        snprintf(all, sizeof(all), "cd %s && { %s; } >log 2>&1", home, command);
+        snprintf(all, sizeof(all),
+                "cd %s && OLD=$(gpg --dump-options | grep -xe --allow-old-cipher-algos); { %s; } >log 2>&1",
+                home, command); /* 3DES, since 2.4 */
         return system(all);
 }
 

@@ -181,11 +181,12 @@ static void other_shapes_of_messages(void **state)
                 "R='-r maker@x.org -r open@x.org'; $G $R -o armor.gpg -a -e plain; "
                 "$G -R maker@x.org -R open@x.org -o hidden.gpg -e plain; $G $R -z 0 -o raw.gpg -e plain; "
                 "$G $R --compress-algo bzip2 -o bzip2.gpg -e plain; "
-                "$G $R --passphrase x -o both.gpg -c -e plain; "
+                "$G $R --passphrase x -o both.gpg -c -e plain; $G $R --passphrase x -a -o armor-both.gpg -c -e plain; "
                 "sed '$d' armor.gpg > armor-cut.gpg; (cat armor.gpg; echo more) > armor-more.gpg; "
                 "cat armor.gpg armor.gpg > armor-twice.gpg; cat plain | $G $R -o - -e > stream.gpg");
         start(&d, "open");
         expect_plain(&d, "armor.gpg", WARN_ARMOR, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+        expect_plain(&d, "armor-both.gpg", WARN_ARMOR, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
         static const char *const good[] = {"hidden.gpg", "raw.gpg", "bzip2.gpg", "both.gpg", "stream.gpg"};
         for (size_t i = 0; i < ELEMENTSOF(good); i++)
                 expect_plain(&d, good[i], 0, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
