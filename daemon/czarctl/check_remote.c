@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What needs the key or the network is tried by czard-decrypt and czard-fetch. */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "check.h"
 #include "decrypt.h"
 #include "fetch.h"
+#include "fsx.h"
 #include "keyring.h"
+#include "limits.h"
 #include "str.h"
 #include "table.h"
 
@@ -33,6 +37,40 @@ static void check_expiry(struct checkup *k, const struct fact_key *key)
                                           : FINE,
                         left < SOON_SEC ? fix : "", "%s %s, expire%s %s", key->fingerprint, key->user_id,
                         left < 0 ? "d" : "s", ago(key->expires, when));
+}
+
+/* Does decryption work, whichever engine has to serve? An armored message takes the long way, through gpg and
+ * its agent: opening the key tells nothing of that. */
+static void check_message(struct checkup *k, struct decrypt *d, const char *home, const char *fingerprint)
+{
+        static const char text[] = "czarctl check\n";
+        char armored[LIMIT_CREDENTIALS_FILE];
+        const char *args[] = {"--no-random-seed-file", "--lock-never", "--armor", "--recipient", fingerprint,
+                "--encrypt", NULL};
+        struct run_spec spec = {
+                .in = {text, sizeof(text) - 1}, .quiet = true, .out = armored, .size = sizeof(armored)};
+        _cleanup_secret_ struct secret plain = {};
+        struct error e = {};
+        int r = keyring_gpg(home, args, NULL, &spec);
+        if (r != 0) {
+                char fix[PATH_MAX + 160];
+                snprintf(fix, sizeof(fix),
+                        "echo | gpg --homedir %s --recipient %s --encrypt >/dev/null says why", home,
+                        fingerprint);
+                check_add(k, "message", BAD, fix, "nothing can be encrypted to %s", fingerprint);
+                return;
+        }
+        _cleanup_close_ int fd = memfd_create("message", MFD_CLOEXEC);
+        r = fd < 0 ? -errno : write_all(fd, armored, spec.len);
+        if (r < 0)
+                error_set(&e, CAUSE_HELPER, -r, "memory file: %s", strerror(-r));
+        else
+                r = decrypt_message(d, fd, &plain, &e);
+        if (r == 0 && (plain.len != sizeof(text) - 1 || memcmp(plain.p, text, plain.len) != 0))
+                r = error_set(&e, CAUSE_BAD_PGP, EBADMSG, "it is not what was encrypted");
+        check_add(k, "message", r < 0 ? BAD : FINE, r < 0 ? cause_advice(e.cause) : "",
+                r < 0 ? "a message for %s cannot be decrypted: %s" : "a message for %s was decrypted%s",
+                fingerprint, r < 0 ? e.text : "");
 }
 
 static void check_home(struct checkup *k, const char *home)
@@ -73,6 +111,9 @@ static void check_home(struct checkup *k, const char *home)
                 *source ? source : "it has no passphrase");
         if (*d.warning)
                 check_add(k, "passphrase", NOTICE, "", "%s", d.warning);
+        for (size_t i = 0; i < d.n_keys; i++)
+                if (d.keys[i].expires == 0 || d.keys[i].expires > (int64_t)time(NULL))
+                        check_message(k, &d, home, d.keys[i].fingerprint);
         decrypt_close(&d);
 }
 
