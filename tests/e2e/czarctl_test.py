@@ -624,7 +624,10 @@ class StoppedTest(Base):
 
     def test_check(self):
         w = self.world
-        self.assertTrue(self.ask("check", "check")["ok"])
+        well = self.ask("check", "check")
+        self.assertTrue(well["ok"])
+        # one message for each key that can decrypt was made and came back
+        self.assertTrue([c for c in well["checks"] if c["name"] == "message" and "was decrypted" in c["detail"]], well)
         w.config["s3"]["endpoint"] = "http://127.0.0.1:1"
         bad = {c["name"] for c in self.ask("check", "check", code=1)["checks"] if not c["ok"]}
         self.assertEqual(bad, {"prefix"})
