@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of requests. One row lives from its LIST or GET message to its DONE; it waits in order of arrival
- * until one of its kind may run. LISTs have a limit of their own, so that large objects do not hold up
- * polling.
+/* The table of requests. One row lives from its LIST or GET message to its DONE. A GET starts at once: czard
+ * sends no more of them than may run. LISTs wait in order of arrival until one may run.
  *
- *   channel -> on_message -> take_list, take_get -> row (waits) -> start_due -> list.c, get.c
- *   channel <- DONE, LISTED <------------------------------------- on_done, on_page
+ *   channel -> on_message -> take_list -> row (waits) -> start_due -> list.c
+ *                         -> take_get --> row ----------------------> get.c
+ *   channel <- DONE, LISTED <---------------------------------------- on_done, on_page
  *
  * What the configuration does not allow never becomes a row: it is answered at once. */
 #include "desk.h"
@@ -26,15 +26,12 @@
 /* Messages are filled up to here: what goes around the objects fits into the rest. */
 #define LISTED_BYTES (PROTO_MESSAGE_MAX - 64)
 
-enum row_kind { ROW_LIST, ROW_GET, ROW_KIND_MAX };
-
 struct row {
         struct desk *desk;
         uint32_t id;
-        enum row_kind kind;
-        bool runs;
-        struct list *list;
+        struct list *list; /* or */
         struct get *get;
+        bool list_runs;
         TAILQ_ENTRY(row) entry;
 };
 
@@ -45,7 +42,7 @@ struct desk {
         struct desk_config config;
         struct channel *channel;
         TAILQ_HEAD(, row) rows;
-        unsigned n_rows, running[ROW_KIND_MAX], limit[ROW_KIND_MAX];
+        unsigned n_rows, lists_running;
         struct alarm *beat; /* while there are rows: tells czard that we are alive */
         bool closed;
 };
@@ -73,7 +70,7 @@ static void row_free(struct row *row)
         struct desk *d = row->desk;
         TAILQ_REMOVE(&d->rows, row, entry);
         d->n_rows--;
-        d->running[row->kind] -= row->runs;
+        d->lists_running -= row->list_runs;
         if (TAILQ_EMPTY(&d->rows))
                 alarm_stop(d->beat);
         row->list = list_free(row->list);
@@ -86,14 +83,11 @@ static void start_due(struct desk *d)
         struct row *row;
         TAILQ_FOREACH(row, &d->rows, entry)
         {
-                if (row->runs || d->running[row->kind] >= d->limit[row->kind])
+                if (!row->list || row->list_runs || d->lists_running >= LISTS_AT_ONCE)
                         continue;
-                row->runs = true;
-                d->running[row->kind]++;
-                if (row->kind == ROW_LIST)
-                        list_start(row->list);
-                else
-                        get_start(row->get);
+                row->list_runs = true;
+                d->lists_running++;
+                list_start(row->list);
         }
 }
 
@@ -107,7 +101,7 @@ static void on_done(void *arg, const struct proto_done *done)
 }
 
 /* One page in as many messages as it takes. */
-static bool on_page(void *arg, const struct s3xml_page *page)
+static int on_page(void *arg, const struct s3xml_page *page)
 {
         struct row *row = arg;
         struct channel *channel = row->desk->channel;
@@ -115,7 +109,7 @@ static bool on_page(void *arg, const struct s3xml_page *page)
         struct message m = {.type = PROTO_LISTED, .id = row->id};
         size_t bytes = 0;
         if (!objects)
-                abort(); /* half a megabyte is not there: nothing would work */
+                return -ENOMEM;
         for (size_t i = 0; i < page->n; i++) {
                 const struct s3xml_object *o = &page->objects[i];
                 const struct proto_object p = {o->key, o->etag, o->size, o->last_modified};
@@ -132,7 +126,7 @@ static bool on_page(void *arg, const struct s3xml_page *page)
         if (m.listed.n > 0)
                 channel_send(channel, &m);
         free(objects);
-        return !channel_is_full(channel);
+        return channel_is_full(channel) ? -EAGAIN : 0;
 }
 
 /* --- requests --- */
@@ -146,12 +140,12 @@ static struct row *find(struct desk *d, uint32_t id)
         return NULL;
 }
 
-static struct row *row_new(struct desk *d, uint32_t id, enum row_kind kind)
+static struct row *row_new(struct desk *d, uint32_t id)
 {
         struct row *row = calloc(1, sizeof(*row));
         if (!row)
                 return NULL;
-        *row = (struct row){.desk = d, .id = id, .kind = kind};
+        *row = (struct row){.desk = d, .id = id};
         TAILQ_INSERT_TAIL(&d->rows, row, entry);
         d->n_rows++;
         return row;
@@ -165,7 +159,7 @@ static void take_list(struct desk *d, struct message *m)
                 send_refused(d, m->id, &e);
                 return;
         }
-        struct row *row = row_new(d, m->id, ROW_LIST);
+        struct row *row = row_new(d, m->id);
         if (row && list_new(d->loop, d->config.s3, credentials, &m->list, on_page, on_done, row,
                            &row->list) == 0)
                 return;
@@ -195,10 +189,12 @@ static void take_get(struct desk *d, struct message *m)
                 send_refused(d, m->id, &e);
                 return;
         }
-        struct row *row = row_new(d, m->id, ROW_GET);
+        struct row *row = row_new(d, m->id);
         if (row && get_new(d->loop, d->config.s3, credentials, &m->get, take_fd(&m->fds[0]), on_done, row,
-                           &row->get) == 0)
+                           &row->get) == 0) {
+                get_start(row->get);
                 return;
+        }
         if (row)
                 row_free(row);
         error_set(&e, CAUSE_INTERNAL, ENOMEM, "czard-fetch: no memory or descriptors left");
@@ -297,8 +293,6 @@ int desk_new(uv_loop_t *loop, int fd, const struct desk_config *config, struct d
                 return -ENOMEM;
         }
         *d = (struct desk){.loop = loop, .config = *config};
-        d->limit[ROW_LIST] = LISTS_AT_ONCE;
-        d->limit[ROW_GET] = config->max_transfers;
         TAILQ_INIT(&d->rows);
         int r = alarm_new(loop, on_beat, d, &d->beat);
         if (r < 0)

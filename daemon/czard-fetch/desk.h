@@ -15,9 +15,8 @@ typedef void desk_closed_fn(void *arg, const struct error *e);
 struct desk_config {
         const struct access *access;
         struct s3 *s3;
-        const char *warning;    /* for HELLO; borrowed */
-        const char *source;     /* for HELLO: where credentials and proxy come from; borrowed */
-        unsigned max_transfers; /* GETs at once */
+        const char *warning; /* for HELLO; borrowed */
+        const char *source;  /* for HELLO: where credentials and proxy come from; borrowed */
         desk_closed_fn *closed;
         void *arg;
 };

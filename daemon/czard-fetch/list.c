@@ -149,11 +149,13 @@ static void take_page(struct list *l)
                 free(l->landmark);
                 l->landmark = strdup(l->token); /* without it a loop only goes on for longer */
         }
-        bool more = l->token, at_once = l->page(l->arg, &page);
+        r = l->page(l->arg, &page);
         s3xml_page_done(&page);
-        if (!more)
+        if (r < 0 && r != -EAGAIN)
+                fail_errno(l, r);
+        else if (!l->token)
                 finish(l, NULL);
-        else if (at_once)
+        else if (r == 0)
                 start_page(l);
         else
                 enter(l, LIST_WAIT);

@@ -11,8 +11,9 @@
 
 struct list;
 
-/* page: checked objects, good until it returns. true: go on; false: wait for list_continue(). */
-typedef bool list_page_fn(void *arg, const struct s3xml_page *page);
+/* page: checked objects, good until it returns. 0: go on; -EAGAIN: wait for list_continue(); -errno: it
+ * cannot be taken, the LIST fails. */
+typedef int list_page_fn(void *arg, const struct s3xml_page *page);
 /* Exactly once, from the loop, never before list_start() returns. The owner frees the list, in there or
  * later. */
 typedef void list_done_fn(void *arg, const struct proto_done *done);

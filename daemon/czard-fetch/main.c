@@ -91,7 +91,6 @@ static int serve(struct fetch *f, int fd)
                 .s3 = f->s3,
                 .source = f->source.s,
                 .warning = f->missing,
-                .max_transfers = (unsigned)f->config->s3.max_transfers,
                 .closed = on_desk_closed,
                 .arg = f,
         };

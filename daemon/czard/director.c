@@ -12,6 +12,7 @@
 #include "cleanup.h"
 #include "control.h"
 #include "cpus.h"
+#include "flow.h"
 #include "leftover.h"
 #include "missing.h"
 #include "notify.h"
@@ -20,6 +21,7 @@
 #include "rebuild.h"
 #include "record.h"
 #include "signals.h"
+#include "slots.h"
 #include "str.h"
 #include "timespan.h"
 #include "watch.h"
@@ -207,6 +209,15 @@ static bool is_over(const struct director *d)
                !missing_running(d->missing);
 }
 
+/* Sends the GETs that there are slots for. */
+static void start_gets(struct director *d)
+{
+        for (struct slot *s = d->slots; s; s = s->next)
+                s->workers = pool_size(s->pool); /* a reload may have changed it */
+        for (struct slot *s; (s = slots_next(d->slots, (unsigned)d->config->s3.max_transfers));)
+                flow_start_get(container_of(s, struct flow, slot));
+}
+
 static void on_check(uv_timer_t *timer)
 {
         struct director *d = timer->data;
@@ -216,6 +227,8 @@ static void on_check(uv_timer_t *timer)
                 stop_now(d);
         else
                 notify_status(d->notify);
+        if (!d->stopped)
+                start_gets(d);
 }
 
 void director_check(struct director *d)

@@ -40,6 +40,8 @@ struct package_context {
         struct pool *pool; /* borrowed from director.pools */
 };
 
+struct slot;
+
 struct director {
         uv_loop_t loop;
         struct options options;
@@ -55,6 +57,7 @@ struct director {
         struct secret passphrase;
 
         struct fetcher *fetcher;
+        struct slot *slots;  /* of all flows; those that wait are looked at once a turn of the loop */
         struct pool **pools; /* one for each GnuPG home */
         size_t n_pools, pools_ready;
         struct pool *index; /* the processes that read directories of archives */

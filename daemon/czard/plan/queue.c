@@ -22,8 +22,6 @@
 /* No delay is longer than an hour: what waits for longer was written down by a clock that was wrong. */
 #define WAIT_MOST_SEC (2 * 3600)
 #define ONCE_WAIT_SEC 61 /* a minute, rounded up when it was written down */
-/* Files under way per worker: one being decrypted, the next already in its pipe. */
-#define FILES_A_WORKER 2
 
 struct ids {
         int64_t *v;
@@ -270,8 +268,7 @@ static void pump(struct queue *q)
         if (q->pumping)
                 return;
         q->pumping = true;
-        unsigned workers = d->n_pools > 0 ? pool_size(d->pools[0]) : 1;
-        unsigned files = (unsigned)MIN(d->config->s3.max_transfers, FILES_A_WORKER * workers + 1);
+        unsigned files = (unsigned)d->config->s3.max_transfers;
         while (q->pump_again) {
                 q->pump_again = false;
                 while (q->archives.next < q->archives.n && q->archives_running < 1 &&

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A GET, a pipe, a worker. The GET starts at once and fills the pipe while the worker is still claimed; DONE
- * and verdict come in either order. A broken body makes a broken message, and a reader that gives up makes a
- * broken GET: conclude() tells which came first. */
+/* A GET, a pipe, a worker. The GET may start while the worker is still claimed, and fills the pipe then; or
+ * the worker waits at the empty pipe for the GET. DONE and verdict come in either order. A broken body makes
+ * a broken message, and a reader that gives up makes a broken GET: conclude() tells which came first. */
 #include "flow.h"
 
 #include <errno.h>
@@ -15,10 +15,42 @@
 
 #define PIPE_SIZE (1024 * 1024)
 
+/* --- slots --- */
+
+static void enter_slots(struct flow *f)
+{
+        struct slot **at = &f->d->slots;
+        while (*at)
+                at = &(*at)->next;
+        *at = &f->slot;
+        director_check(f->d);
+}
+
+static void leave_slots(struct flow *f)
+{
+        for (struct slot **at = &f->d->slots; *at; at = &(*at)->next)
+                if (*at == &f->slot) {
+                        *at = f->slot.next;
+                        break;
+                }
+        director_check(f->d);
+}
+
+/* Does all of it lie in the pipe when nobody reads? A pipe holds pages, and a write that does not fit into
+ * the rest of a page begins a new one: the worst that can be is a little more than half of its size. */
+static bool fits(int pipe_fd, uint64_t length)
+{
+        int size = fcntl(pipe_fd, F_GETPIPE_SZ);
+        return size > 0 && length <= (uint64_t)size / 2;
+}
+
+/* --- the end --- */
+
 static void conclude(struct flow *f)
 {
         if (!f->have_done || !f->have_verdict)
                 return;
+        leave_slots(f);
         /* Cancelled: by us, or because the worker closed the pipe; what the worker says of it is the reason
          * then. */
         bool cancelled = f->done_cause == CAUSE_CANCELLED;
@@ -33,9 +65,18 @@ static void set_verdict(struct flow *f, enum cause cause, const char *detail)
         f->have_verdict = true;
         f->verdict_cause = cause;
         snprintf(f->verdict_detail, sizeof(f->verdict_detail), "%s", detail);
-        /* Without a reader the GET ends by itself; do not wait for it to notice. */
-        if (cause != CAUSE_NONE && f->get)
+        f->slot.reader = READER_GONE;
+        if (f->slot.get == GET_WAITS) {
+                /* Nobody would read it: it is not sent, and there is no DONE to wait for. */
+                f->write_fd = close_fd(f->write_fd);
+                f->slot.get = GET_ENDED;
+                f->have_done = true;
+                f->done_cause = CAUSE_CANCELLED;
+        } else if (cause != CAUSE_NONE && f->get) {
+                /* Without a reader it ends by itself; do not wait for it to notice. */
                 fetcher_cancel(f->d->fetcher, f->get);
+        }
+        director_check(f->d);
 }
 
 static void on_done(void *arg, const struct proto_done *done)
@@ -43,6 +84,8 @@ static void on_done(void *arg, const struct proto_done *done)
         struct flow *f = arg;
         f->d->moved_usec = now_usec(CLOCK_MONOTONIC);
         f->get = 0;
+        f->slot.get = GET_ENDED;
+        director_check(f->d);
         f->have_done = true;
         f->done_cause = done->outcome.cause;
         snprintf(f->done_detail, sizeof(f->done_detail), "%s", done->outcome.detail);
@@ -83,6 +126,8 @@ static void on_granted(void *arg, struct worker *w)
         struct flow *f = arg;
         struct error e = {};
         f->worker = w;
+        f->slot.reader = READER_GRANTED;
+        director_check(f->d);
         int r = f->ops->granted(f->arg, &e);
         f->pipe_fd = close_fd(f->pipe_fd);
         if (r >= 0)
@@ -95,23 +140,36 @@ static void on_granted(void *arg, struct worker *w)
 }
 
 int flow_start(struct flow *f, struct director *d, struct pool *pool, const struct flow_ops *ops, void *arg,
-        const struct proto_get *get, unsigned rank, struct error *e)
+        const struct proto_get *get, enum flow_rank rank, struct error *e)
 {
         int fds[2];
         if (pipe2(fds, O_CLOEXEC) < 0)
                 return error_set(e, CAUSE_IO, errno, "pipe: %s", strerror(errno));
         fcntl(fds[0], F_SETPIPE_SZ, PIPE_SIZE);
-        *f = (struct flow){.d = d, .pool = pool, .ops = ops, .arg = arg, .pipe_fd = fds[0]};
+        *f = (struct flow){.d = d,
+                .pool = pool,
+                .ops = ops,
+                .arg = arg,
+                .request = *get,
+                .pipe_fd = fds[0],
+                .write_fd = fds[1],
+                .slot = {.pool = pool, .archive = rank == RANK_ARCHIVE, .fits = fits(fds[0], get->length)}};
         snprintf(f->bucket, sizeof(f->bucket), "%s", get->bucket);
-        f->get = fetcher_get(d->fetcher, get, fds[1], on_done, f);
-        close_fd(fds[1]);
-        if (f->get == 0) {
-                f->pipe_fd = close_fd(f->pipe_fd);
-                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
-        }
+        enter_slots(f);
         f->claim = (struct claim){.granted = on_granted, .on_message = on_worker, .arg = f, .rank = rank};
         pool_claim(pool, &f->claim);
         return 0;
+}
+
+void flow_start_get(struct flow *f)
+{
+        f->slot.get = GET_RUNS;
+        f->get = fetcher_get(f->d->fetcher, &f->request, f->write_fd, on_done, f);
+        f->write_fd = close_fd(f->write_fd);
+        if (f->get == 0)
+                on_done(f, &(struct proto_done){.outcome = {.cause = CAUSE_HELPER, .detail = "out of memory"},
+                                   .access_key_id = "",
+                                   .new_etag = ""});
 }
 
 void flow_judge(struct flow *f, enum cause cause, const char *detail)
@@ -127,6 +185,8 @@ void flow_judge(struct flow *f, enum cause cause, const char *detail)
 void flow_cancel(struct flow *f)
 {
         pool_withdraw(f->pool, &f->claim);
+        leave_slots(f);
+        f->write_fd = close_fd(f->write_fd);
         f->pipe_fd = close_fd(f->pipe_fd);
         if (f->worker)
                 worker_discard(f->worker);

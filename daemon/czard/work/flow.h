@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One GET running into one worker through a pipe: what transfers, archive directories and runs of members
- * have in common. It ends once both sides have ended, and then knows which of them failed first. */
+ * have in common. It ends once both sides have ended, and then knows which of them failed first. The GET
+ * waits until it is given a slot (plan/slots.h). */
 #pragma once
 
 #include "director.h"
+#include "slot.h"
+
+/* Claims: those of archives go first. */
+enum flow_rank { RANK_ARCHIVE, RANK_EVENTS, RANK_OTHER };
 
 struct flow_ops {
         /* A worker is yours (flow->worker): send it its job with flow->pipe_fd (borrowed). -errno and e: it
@@ -21,8 +26,11 @@ struct flow {
         const struct flow_ops *ops;
         void *arg;
 
-        int pipe_fd;  /* read end, until the worker has it */
-        uint32_t get; /* request id, 0: ended */
+        struct slot slot;         /* in d->slots until the flow ends */
+        struct proto_get request; /* strings are the owner's, until the flow ends */
+        int write_fd;             /* until czard-fetch has it */
+        int pipe_fd;              /* read end, until the worker has it */
+        uint32_t get;             /* request id, 0: waits, or ended */
         struct claim claim;
         struct worker *worker; /* NULL: not yet, or judged */
 
@@ -34,10 +42,12 @@ struct flow {
         char bucket[64];
 };
 
-/* Starts the GET and claims a worker. 0, or -errno and e: nothing was started. */
+/* Claims a worker; the GET starts when there is a slot for it. 0, or -errno and e: nothing was started. */
 int flow_start(struct flow *f, struct director *d, struct pool *pool, const struct flow_ops *ops, void *arg,
-        const struct proto_get *get, unsigned rank, struct error *e);
+        const struct proto_get *get, enum flow_rank rank, struct error *e);
 /* The worker's job is over, with this verdict: it goes back to the pool. */
 void flow_judge(struct flow *f, enum cause cause, const char *detail);
 /* Drops both sides; `ended` does not come. */
 void flow_cancel(struct flow *f);
+/* A slot is given to it: sends its GET. From the loop. */
+void flow_start_get(struct flow *f);

@@ -16,7 +16,6 @@
 #define WINDOW_LEAST 4096
 #define WINDOW_MOST (64 * KIB)
 #define WINDOW_SHARE 256
-#define RANK_ARCHIVE 0
 
 static void free_snapshot(struct snapshot *s)
 {

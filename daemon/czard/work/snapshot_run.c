@@ -24,7 +24,6 @@
 #define WASTE_SHARE 100
 /* Rows of members are written together, one fsync for all; but what took long is not left unwritten. */
 #define SAVE_USEC (250 * USEC_PER_MSEC)
-#define RANK_ARCHIVE 0
 
 struct taken {
         struct member *member;

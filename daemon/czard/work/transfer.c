@@ -19,10 +19,6 @@
 #include "str.h"
 #include "timespan.h"
 
-/* Claims of single files stand behind those of archives. */
-#define RANK_EVENTS 1
-#define RANK_OTHER 2
-
 struct transfer {
         struct job job;
         struct flow flow;
