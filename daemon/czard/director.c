@@ -22,6 +22,7 @@
 #include "record.h"
 #include "signals.h"
 #include "slots.h"
+#include "steward.h"
 #include "str.h"
 #include "timespan.h"
 #include "watch.h"
@@ -66,6 +67,26 @@ unsigned director_workers(const struct config *c)
         return c->workers == CONFIG_AUTO ? MIN(cpus_allowed(), WORKERS_MOST) : c->workers;
 }
 
+/* The keys a pool has found: kept in the ledger for czarctl. */
+static void note_keys(struct director *d, const struct proto_ready *ready)
+{
+        _cleanup_strbuf_ struct strbuf b = {};
+        char known[8192] = "";
+        struct error e = {};
+        /* Pools come one by one: the first begins anew. */
+        if (d->pools_ready > 0 && ledger_meta_get(d->ledger, "keys", known, sizeof(known), &e) >= 0)
+                strbuf_add(&b, known);
+        for (size_t i = 0; i < ready->n_keys && b.len < sizeof(known) / 2; i++) {
+                char user_id[256];
+                str_visible(ready->keys[i].user_id, user_id, sizeof(user_id));
+                strbuf_printf(&b, "%s %lld %lld %s\n", ready->keys[i].fingerprint,
+                        (long long)ready->keys[i].created, (long long)ready->keys[i].expires, user_id);
+        }
+        record_open(d);
+        if (!b.err && b.s)
+                ledger_meta_set(d->ledger, "keys", b.s, &e);
+}
+
 static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *ready)
 {
         struct director *d = arg;
@@ -81,10 +102,11 @@ static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *r
                 return;
         }
         watch_keys(d->watch, ready);
-        control_keys(d, ready);
+        note_keys(d, ready);
         if (d->ready || ++d->pools_ready < d->n_pools || d->stopping)
                 return;
         d->ready = true;
+        control_ready(d->control);
         notify_ready(d->notify);
         journal_event(EVENT_READY, NULL, "ready: key usable, staging %s, %zu package%s",
                 d->config->staging.path, d->config->n_packages, d->config->n_packages == 1 ? "" : "s");
@@ -171,11 +193,77 @@ static void react_to_pauses(struct director *d)
                 queue_watch_pause(d->queue);
 }
 
+/* What SIGUSR1 asks for, and czarctl resync. */
+static void resync_all(struct director *d)
+{
+        struct ledger_filter f = {.states = BIT(OBJECT_RETRY)};
+        _cleanup_free_ int64_t *ids = NULL;
+        size_t n = 0;
+        struct error e = {};
+        if (!d->ready)
+                return; /* the first poll of all is to come */
+        record_unblock_buckets(d->record);
+        record_open(d);
+        if (ledger_ids(d->ledger, &f, &ids, &n, &e) < 0)
+                pauses_enter(d->pauses, PAUSE_STATE, e.cause, e.text);
+        for (size_t i = 0; i < n; i++) {
+                struct ledger_object o;
+                if (queue_busy(d->queue, ids[i]) || ledger_get(d->ledger, ids[i], &o, &e) < 0)
+                        continue;
+                o.next_try = 0;
+                ledger_save(d->ledger, &o, &e);
+        }
+        if (director_open_pools(d, &e) < 0)
+                pauses_enter(d->pauses, PAUSE_KEY, e.cause, e.text);
+        else
+                pauses_leave(d->pauses, PAUSE_KEY);
+        poll_now(d->poll, true);
+}
+
+static void react_to_signal(struct director *d, int number)
+{
+        char text[512];
+        bool stops = number == SIGTERM || number == SIGINT;
+        if (d->stopping && !stops)
+                return;
+        switch (number) {
+        case SIGHUP:
+                director_reload(d);
+                break;
+        case SIGUSR1:
+                resync_all(d);
+                break;
+        case SIGUSR2:
+                notify_text(d, text, sizeof(text));
+                journal_event(EVENT_STATUS, NULL, "%s", text);
+                break;
+        default:
+                if (d->asked_to_stop) {
+                        record_flush(d->record);
+                        _exit(STATUS_WELL);
+                }
+                d->asked_to_stop = true;
+                director_stop(d);
+        }
+}
+
+static void react_to_requests(struct director *d)
+{
+        if (!d->request_env->resync_all)
+                return;
+        d->request_env->resync_all = false;
+        resync_all(d);
+}
+
 static void on_turn(uv_prepare_t *turn)
 {
         struct director *d = turn->data;
-        if (!d->stopped)
+        for (int number; d->signals && (number = signals_take(d->signals)) != 0;)
+                react_to_signal(d, number);
+        if (!d->stopped) {
+                react_to_requests(d);
                 react_to_pauses(d);
+        }
         record_flush(d->record);
 }
 
@@ -243,6 +331,26 @@ void director_stop(struct director *d)
         director_check(d);
 }
 
+/* Takes up an admin's pause that was in force, and listens. */
+static int open_control(struct director *d, struct error *e)
+{
+        char text[512] = "";
+        if (steward_paused(d->ledger, text, sizeof(text), e) >= 0 && *text)
+                pauses_enter(d->pauses, PAUSE_ADMIN, CAUSE_NONE, text);
+        d->request_env = calloc(1, sizeof(*d->request_env));
+        if (!d->request_env)
+                return error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");
+        *d->request_env = (struct request_env){.config = d->config,
+                .ledger = d->ledger,
+                .audit = d->audit,
+                .staging = d->staging,
+                .record = d->record,
+                .pauses = d->pauses,
+                .queue = d->queue,
+                .poll = d->poll};
+        return control_new(&d->loop, d->config->socket, d->run_dir, d->request_env, &d->control, e);
+}
+
 static int open_all(struct director *d, struct error *e)
 {
         int (*const steps[])(struct director *, struct error *) = {
@@ -273,7 +381,7 @@ static int open_all(struct director *d, struct error *e)
         if (r >= 0)
                 r = pool_new_index(&d->loop, INDEX_PROCESSES, &d->index);
         if (r >= 0)
-                r = signals_new(d, &d->signals);
+                r = signals_new(&d->loop, &d->signals);
         if (r >= 0)
                 r = notify_new(d, &d->notify);
         if (r >= 0)
@@ -286,7 +394,7 @@ static int open_all(struct director *d, struct error *e)
         if (r >= 0)
                 leftover_clear(d);
         if (r >= 0)
-                r = control_new(d, &d->control, e);
+                r = open_control(d, e);
         return r < 0 ? r : director_open_pools(d, e);
 }
 
@@ -385,6 +493,7 @@ void director_close(struct director *d)
         }
         if (*d->run_dir)
                 pool_remove_homes(d->run_dir);
+        free(d->request_env);
         free(d->pools);
         free(d->packages);
         d->staging = staging_free(d->staging);

@@ -8,7 +8,7 @@
  *                     ├─ record       what happened: ledger + audit + journal, in one place
  *                     ├─ missing, watch  the ledger against the disk; keys that expire, files that are late
  *                     ├─ pauses       why nothing is started at the moment
- *                     ├─ control      czarctl's requests ── control_do ── lib/steward
+ *                     ├─ control      czarctl's requests ── requests ── lib/store/steward
  *                     └─ signals, notify
  */
 #pragma once
@@ -18,6 +18,7 @@
 
 #include "audit.h"
 #include "config.h"
+#include "control_msg.h"
 #include "fetcher.h"
 #include "journal.h"
 #include "ledger.h"
@@ -25,8 +26,6 @@
 #include "pool.h"
 #include "secret.h"
 #include "staging.h"
-
-enum exit_status { STATUS_WELL = 0, STATUS_INCOMPLETE = 1, STATUS_USAGE = 2, STATUS_CANNOT = 3 };
 
 struct options {
         const char *config_path, *fetch_socket;
@@ -69,6 +68,7 @@ struct director {
         struct pauses *pauses;
 
         struct control *control; /* NULL: it could not be had */
+        struct request_env *request_env;
         struct notify *notify;
         struct watch *watch;
         struct missing *missing;
@@ -77,7 +77,7 @@ struct director {
 
         uint64_t moved_usec; /* CLOCK_MONOTONIC: when a helper last said something, or a file was published */
 
-        bool loop_open, ready, stopping, stopped;
+        bool loop_open, ready, asked_to_stop, stopping, stopped;
         int status; /* exit status so far: the greatest */
 };
 

@@ -12,6 +12,7 @@
 #include "poll.h"
 #include "queue.h"
 #include "record.h"
+#include "requests.h"
 #include "str.h"
 
 static void swap(char **a, char **b)
@@ -93,6 +94,7 @@ void director_reload(struct director *d)
         free(d->packages);
         d->packages = packages;
         pauses_configure(d->pauses, &fresh->staging);
+        d->request_env->config = fresh;
         journal_level(fresh->log_level);
         for (size_t i = 0; i < d->n_pools; i++)
                 pool_reconfigure(d->pools[i], fresh, director_workers(fresh));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Messages on czard's control socket: one SOCK_SEQPACKET datagram each, a list of strings behind a version
- * line. What the strings mean is between czard/control.c and czarctl:
+ * line. What the strings mean is between daemon/czard/face/requests.c and czarctl:
  *
  *   czarctl -> czard   COMMAND [NAME=VALUE ...] [-- ARGUMENT ...]
  *   czard -> czarctl   "progress" TEXT | "row" JSON | "done" EXIT-STATUS TEXT
@@ -13,6 +13,10 @@
 #include "str.h"
 
 #define CONTROL_VERSION "czard-control 1"
+
+/* EXIT-STATUS, which is czard's own too (czard(8)). */
+enum exit_status { STATUS_WELL = 0, STATUS_INCOMPLETE = 1, STATUS_USAGE = 2, STATUS_CANNOT = 3 };
+
 #define CONTROL_MESSAGE_MAX (64 * 1024)
 #define CONTROL_STRINGS_MAX 1024
 

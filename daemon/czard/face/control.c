@@ -14,9 +14,8 @@
 #include <sys/un.h>
 
 #include "cleanup.h"
-#include "control_do.h"
 #include "fsx.h"
-#include "record.h"
+#include "journal.h"
 #include "str.h"
 #include "timespan.h"
 
@@ -39,7 +38,9 @@ struct peer {
 };
 
 struct control {
-        struct director *d;
+        uv_loop_t *loop;
+        struct request_env *env;
+        bool ready;
         int listen_fd;
         uv_poll_t poll;
         char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
@@ -173,12 +174,8 @@ static void on_step(uv_timer_t *timer);
 /* A request that comes while czard still starts waits until it knows its key. */
 static void try_begin(struct peer *p)
 {
-        struct director *d = p->control->d;
         struct error e = {};
-        if (d->stopping) {
-                tell_end(p, STATUS_CANNOT, "czard is stopping");
-                peer_close(p);
-        } else if (!d->ready) {
+        if (!p->control->ready) {
                 uv_timer_start(&p->timer, on_step, WAIT_MSEC, 0);
         } else if (control_job_begin(&p->job, &e) < 0) {
                 tell_end(p, STATUS_CANNOT, e.text);
@@ -212,7 +209,7 @@ static void on_step(uv_timer_t *timer)
 static void begin_job(struct peer *p, struct strv *request, uid_t uid)
 {
         p->job = (struct control_job){
-                .d = p->control->d, .request = *request, .uid = uid, .tell = tell, .arg = p};
+                .env = p->control->env, .request = *request, .uid = uid, .tell = tell, .arg = p};
         p->has_job = true;
         try_begin(p);
 }
@@ -282,7 +279,7 @@ static void on_connection(uv_poll_t *poll, int status, int events)
                 return;
         }
         struct peer *p = calloc(1, sizeof(*p));
-        if (!p || uv_poll_init(&c->d->loop, &p->poll, sock) < 0) {
+        if (!p || uv_poll_init(c->loop, &p->poll, sock) < 0) {
                 free(p);
                 close_fd(sock);
                 return;
@@ -290,7 +287,7 @@ static void on_connection(uv_poll_t *poll, int status, int events)
         p->control = c;
         p->sock = sock;
         p->open_handles = 2;
-        uv_timer_init(&c->d->loop, &p->timer);
+        uv_timer_init(c->loop, &p->timer);
         p->poll.data = p->timer.data = p;
         p->next = c->peers;
         c->peers = p;
@@ -301,14 +298,13 @@ static void on_connection(uv_poll_t *poll, int status, int events)
 
 /* --- listening --- */
 
-static int make_path(const struct director *d, char *ret, size_t size, struct error *e)
+static int make_path(const char *configured, const char *run_dir, char *ret, size_t size, struct error *e)
 {
         int n;
-        if (d->config->socket)
-                n = snprintf(ret, size, "%s", d->config->socket);
+        if (!str_empty(configured))
+                n = snprintf(ret, size, "%s", configured);
         else /* run_dir is this state_dir's folder in the runtime directory */
-                n = snprintf(
-                        ret, size, "%.*s/control", (int)(strrchr(d->run_dir, '/') - d->run_dir), d->run_dir);
+                n = snprintf(ret, size, "%.*s/control", (int)(strrchr(run_dir, '/') - run_dir), run_dir);
         if (n < 0 || (size_t)n >= size)
                 return error_set(e, CAUSE_CONFIG, ENAMETOOLONG, "the path is too long; set [daemon] socket");
         return 0;
@@ -375,33 +371,23 @@ static int bind_socket(struct control *c, struct error *e)
 
 static int open_socket(struct control *c, struct error *e)
 {
-        int r = make_path(c->d, c->path, sizeof(c->path), e);
-        if (r == 0)
-                r = remove_stale(c->path, e);
+        int r = remove_stale(c->path, e);
         if (r == 0)
                 r = bind_socket(c, e);
-        if (r == 0 && uv_poll_init(&c->d->loop, &c->poll, c->listen_fd) < 0)
+        if (r == 0 && uv_poll_init(c->loop, &c->poll, c->listen_fd) < 0)
                 r = error_set(e, CAUSE_INTERNAL, EIO, "cannot watch it");
         return r;
 }
 
-static void take_up_pause(struct director *d)
-{
-        char text[512] = "";
-        struct error e = {};
-        if (steward_paused(d->ledger, text, sizeof(text), &e) >= 0 && *text)
-                pauses_enter(d->pauses, PAUSE_ADMIN, CAUSE_NONE, text);
-}
-
-int control_new(struct director *d, struct control **ret, struct error *e)
+int control_new(uv_loop_t *loop, const char *configured, const char *run_dir, struct request_env *env,
+        struct control **ret, struct error *e)
 {
         struct control *c = calloc(1, sizeof(*c));
         if (!c)
                 return error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");
-        *c = (struct control){.d = d, .listen_fd = -1};
-        take_up_pause(d);
+        *c = (struct control){.loop = loop, .env = env, .listen_fd = -1};
         struct error why = {};
-        if (open_socket(c, &why) < 0) {
+        if (make_path(configured, run_dir, c->path, sizeof(c->path), &why) < 0 || open_socket(c, &why) < 0) {
                 journal_event(EVENT_NOTE,
                         &(struct journal_fields){.priority = LOG_WARNING, .cause = why.cause},
                         "control socket %s: %s; czarctl cannot ask this czard for anything",
@@ -415,6 +401,12 @@ int control_new(struct director *d, struct control **ret, struct error *e)
         uv_unref((uv_handle_t *)&c->poll);
         *ret = c;
         return 0;
+}
+
+void control_ready(struct control *c)
+{
+        if (c)
+                c->ready = true;
 }
 
 static void on_closed(uv_handle_t *h)
@@ -438,25 +430,4 @@ struct control *control_free(struct control *c)
                 (void)unlink(c->path);
         uv_close((uv_handle_t *)&c->poll, on_closed);
         return NULL;
-}
-
-/* --- keys --- */
-
-void control_keys(struct director *d, const struct proto_ready *ready)
-{
-        _cleanup_strbuf_ struct strbuf b = {};
-        char known[8192] = "";
-        struct error e = {};
-        /* Pools come one by one: the first begins anew. */
-        if (d->pools_ready > 0 && ledger_meta_get(d->ledger, "keys", known, sizeof(known), &e) >= 0)
-                strbuf_add(&b, known);
-        for (size_t i = 0; i < ready->n_keys && b.len < sizeof(known) / 2; i++) {
-                char user_id[256];
-                str_visible(ready->keys[i].user_id, user_id, sizeof(user_id));
-                strbuf_printf(&b, "%s %lld %lld %s\n", ready->keys[i].fingerprint,
-                        (long long)ready->keys[i].created, (long long)ready->keys[i].expires, user_id);
-        }
-        record_open(d);
-        if (!b.err && b.s)
-                ledger_meta_set(d->ledger, "keys", b.s, &e);
 }

@@ -4,13 +4,18 @@
  * command us. */
 #pragma once
 
-#include "director.h"
+#include <uv.h>
+
+#include "requests.h"
 
 struct control;
 
-/* Listens, and takes up an admin's pause that was in force. 0, or -errno with a text; a socket that cannot be
- * had is no reason not to start: it is said, and *ret stays NULL. */
-int control_new(struct director *d, struct control **ret, struct error *e);
+/* Listens at configured ("" or NULL: at "control" beside run_dir). 0, or -errno with a text; a socket that
+ * cannot be had is no reason not to start: it is said, and *ret stays NULL. env is borrowed, and asked and
+ * changed by requests. */
+int control_new(uv_loop_t *loop, const char *configured, const char *run_dir, struct request_env *env,
+        struct control **ret, struct error *e);
+/* Requests that came before wait for this. NULL is fine. */
+void control_ready(struct control *c);
+/* Tells those who wait that czard stops. */
 struct control *control_free(struct control *c);
-/* The keys a pool has found: kept in the ledger for czarctl. */
-void control_keys(struct director *d, const struct proto_ready *ready);

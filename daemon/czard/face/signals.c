@@ -10,16 +10,10 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "notify.h"
-#include "poll.h"
-#include "queue.h"
-#include "record.h"
 
 struct signals {
-        struct director *d;
         int fd; /* of signalfd(2) */
         uv_poll_t poll;
-        bool stopping;
 };
 
 static sigset_t our_signals(void)
@@ -38,81 +32,28 @@ void signals_block(void)
         pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
-void resync_all(struct director *d)
-{
-        struct ledger_filter f = {.states = BIT(OBJECT_RETRY)};
-        _cleanup_free_ int64_t *ids = NULL;
-        size_t n = 0;
-        struct error e = {};
-        if (!d->ready)
-                return; /* the first poll of all is to come */
-        record_unblock_buckets(d);
-        record_open(d);
-        if (ledger_ids(d->ledger, &f, &ids, &n, &e) < 0)
-                pauses_enter(d->pauses, PAUSE_STATE, e.cause, e.text);
-        for (size_t i = 0; i < n; i++) {
-                struct ledger_object o;
-                if (queue_busy(d->queue, ids[i]) || ledger_get(d->ledger, ids[i], &o, &e) < 0)
-                        continue;
-                o.next_try = 0;
-                ledger_save(d->ledger, &o, &e);
-        }
-        if (director_open_pools(d, &e) < 0)
-                pauses_enter(d->pauses, PAUSE_KEY, e.cause, e.text);
-        else
-                pauses_leave(d->pauses, PAUSE_KEY);
-        poll_now(d->poll, true);
-}
-
-void say_status(struct director *d)
-{
-        char text[512];
-        notify_text(d, text, sizeof(text));
-        journal_event(EVENT_STATUS, NULL, "%s", text);
-}
-
-static void act(struct signals *s, uint32_t number)
-{
-        if (s->d->stopping && number != SIGTERM && number != SIGINT)
-                return;
-        switch (number) {
-        case SIGHUP:
-                director_reload(s->d);
-                break;
-        case SIGUSR1:
-                resync_all(s->d);
-                break;
-        case SIGUSR2:
-                say_status(s->d);
-                break;
-        default:
-                if (s->stopping) {
-                        record_flush(s->d->record);
-                        _exit(STATUS_WELL);
-                }
-                s->stopping = true;
-                director_stop(s->d);
-        }
-}
-
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
-        struct signals *s = poll->data;
-        struct signalfd_siginfo info;
+        /* The loop turns: signals_take() reads it. */
+        (void)poll;
         (void)status;
         (void)events;
-        while (read(s->fd, &info, sizeof(info)) == sizeof(info))
-                act(s, info.ssi_signo);
 }
 
-int signals_new(struct director *d, struct signals **ret)
+int signals_take(struct signals *s)
+{
+        struct signalfd_siginfo info;
+        return read(s->fd, &info, sizeof(info)) == sizeof(info) ? (int)info.ssi_signo : 0;
+}
+
+int signals_new(uv_loop_t *loop, struct signals **ret)
 {
         struct signals *s = calloc(1, sizeof(*s));
         if (!s)
                 return -ENOMEM;
         sigset_t set = our_signals();
-        *s = (struct signals){.d = d, .fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
-        int r = s->fd < 0 ? -errno : uv_poll_init(&d->loop, &s->poll, s->fd);
+        *s = (struct signals){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
+        int r = s->fd < 0 ? -errno : uv_poll_init(loop, &s->poll, s->fd);
         if (r < 0) {
                 close_fd(s->fd);
                 free(s);

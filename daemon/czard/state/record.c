@@ -474,15 +474,15 @@ bool record_bucket_blocked(const struct director *d, const char *bucket)
         return b && now_usec(CLOCK_MONOTONIC) < b->until_usec;
 }
 
-void record_unblock_buckets(struct director *d)
+void record_unblock_buckets(struct record *r)
 {
-        for (struct bucket_block *b = d->record->blocks; b; b = b->next)
+        for (struct bucket_block *b = r->blocks; b; b = b->next)
                 b->until_usec = 0;
 }
 
 void record_new_credentials(struct director *d)
 {
-        record_unblock_buckets(d);
+        record_unblock_buckets(d->record);
         for (struct bucket_block *b = d->record->blocks; b; b = b->next)
                 b->said_usec = 0;
 }

@@ -49,7 +49,7 @@ void record_audit(struct director *d, const struct audit_entry *entry);
 void record_credentials_refused(
         struct director *d, enum cause cause, const char *bucket, const char *key_id, const char *detail);
 bool record_bucket_blocked(const struct director *d, const char *bucket);
-void record_unblock_buckets(struct director *d);
+void record_unblock_buckets(struct record *r);
 /* After a reload: the credentials may be others, and another refusal is news. */
 void record_new_credentials(struct director *d);
 /* A key that has expired but decrypts; at most once a day. */

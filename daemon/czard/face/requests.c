@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The requests. All changes go through lib/store/steward.c, each in a transaction of its own: the turn's
  * transaction of record.c is flushed before. */
-#include "control_do.h"
+#include "requests.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,10 +9,7 @@
 #include <time.h>
 
 #include "cleanup.h"
-#include "poll.h"
-#include "queue.h"
-#include "record.h"
-#include "signals.h"
+#include "journal.h"
 #include "str.h"
 #include "timespan.h"
 
@@ -46,7 +43,7 @@ static void tell_progress(struct control_job *j)
 {
         struct queue_progress q;
         char done[32], total[32];
-        queue_progress(j->d->queue, &q);
+        queue_progress(j->env->queue, &q);
         snprintf(done, sizeof(done), "%llu", (unsigned long long)q.done_bytes);
         snprintf(total, sizeof(total), "%llu", (unsigned long long)q.due_bytes);
         const char *const words[] = {"progress", done, total, ""};
@@ -62,7 +59,7 @@ static void tell_progress(struct control_job *j)
 static void release(struct control_job *j)
 {
         if (j->holding)
-                queue_release(j->d->queue);
+                queue_release(j->env->queue);
         j->holding = false;
 }
 
@@ -84,7 +81,7 @@ static void end_failed(struct control_job *j, const struct error *e)
 static bool is_busy(void *arg, int64_t object_id)
 {
         const struct control_job *j = arg;
-        return queue_busy(j->d->queue, object_id);
+        return queue_busy(j->env->queue, object_id);
 }
 
 static void on_note(void *arg, const struct steward_note *n)
@@ -107,11 +104,11 @@ static void on_note(void *arg, const struct steward_note *n)
 
 static struct steward steward_of(struct control_job *j)
 {
-        record_flush(j->d->record);
-        return (struct steward){.ledger = j->d->ledger,
-                .audit = j->d->audit,
-                .staging = j->d->staging,
-                .config = j->d->config,
+        record_flush(j->env->record);
+        return (struct steward){.ledger = j->env->ledger,
+                .audit = j->env->audit,
+                .staging = j->env->staging,
+                .config = j->env->config,
                 .uid = j->uid,
                 .reason = control_value(&j->request, "reason"),
                 .is_busy = is_busy,
@@ -130,15 +127,15 @@ static char *const *arguments(const struct control_job *j, size_t *n)
 
 static void do_status(struct control_job *j)
 {
-        struct director *d = j->d;
+        const struct request_env *v = j->env;
         struct queue_progress q;
-        queue_progress(d->queue, &q);
-        tell_row(j, "next-poll", "", "", "", "", poll_running(d->poll) ? 0 : poll_next(d->poll));
+        queue_progress(v->queue, &q);
+        tell_row(j, "next-poll", "", "", "", "", poll_running(v->poll) ? 0 : poll_next(v->poll));
         tell_row(j, "running", "", "", "", "", q.running);
         tell_row(j, "due", "", "", "", "", (int64_t)(q.due - MIN(q.done, q.due)));
         tell_row(j, "due-bytes", "", "", "", "", (int64_t)(q.due_bytes - MIN(q.done_bytes, q.due_bytes)));
         for (enum pause p = 0; p < PAUSE_MAX; p++)
-                if (pauses_now(d->pauses) & BIT(p))
+                if (pauses_now(v->pauses) & BIT(p))
                         tell_row(j, "pause", "", "", "", pause_name(p), 0);
         end(j, STATUS_WELL, "");
 }
@@ -153,7 +150,7 @@ static void begin_resync(struct control_job *j)
         char *const *patterns = arguments(j, &n);
         bool wait = control_value(&j->request, "wait");
         if (n == 0) {
-                resync_all(j->d);
+                j->env->resync_all = true;
         } else {
                 struct steward s = steward_of(j);
                 int r = steward_find(&s, patterns, n, &j->ids, &j->n, &e);
@@ -163,8 +160,8 @@ static void begin_resync(struct control_job *j)
                         end_failed(j, &e);
                         return;
                 }
-                record_unblock_buckets(j->d);
-                queue_plan(j->d->queue);
+                record_unblock_buckets(j->env->record);
+                queue_plan(j->env->queue);
         }
         j->waiting = wait;
         if (!wait)
@@ -178,7 +175,7 @@ static void count_named(const struct control_job *j, size_t *open, size_t *faile
         *open = *failed = 0;
         for (size_t i = 0; i < j->n; i++) {
                 struct ledger_object o;
-                if (ledger_get(j->d->ledger, j->ids[i], &o, NULL) < 0)
+                if (ledger_get(j->env->ledger, j->ids[i], &o, NULL) < 0)
                         continue;
                 bool working =
                         o.state == OBJECT_NEW || o.state == OBJECT_FETCHING || o.state == OBJECT_DECRYPTING;
@@ -192,7 +189,7 @@ static void wait_named(struct control_job *j)
         size_t open, failed;
         char text[128];
         count_named(j, &open, &failed);
-        if (open > 0 && pauses_now(j->d->pauses) == 0)
+        if (open > 0 && pauses_now(j->env->pauses) == 0)
                 return;
         if (open > 0)
                 snprintf(text, sizeof(text), "fetching pauses; %zu of %zu are still to come", open, j->n);
@@ -203,31 +200,32 @@ static void wait_named(struct control_job *j)
 
 static void wait_all(struct control_job *j)
 {
-        struct director *d = j->d;
+        const struct request_env *v = j->env;
         struct queue_progress q;
         struct ledger_filter retries = {.states = BIT(OBJECT_RETRY)};
         uint64_t n = 0, bytes;
         char text[160];
-        queue_progress(d->queue, &q);
-        if (poll_running(d->poll) || q.running > 0 || (q.done < q.due && pauses_now(d->pauses) == 0))
+        queue_progress(v->queue, &q);
+        if (v->resync_all || poll_running(v->poll) || q.running > 0 ||
+                (q.done < q.due && pauses_now(v->pauses) == 0))
                 return;
-        ledger_count(d->ledger, &retries, &n, &bytes, NULL);
-        bool complete = poll_was_complete(d->poll);
-        if (pauses_now(d->pauses))
+        ledger_count(v->ledger, &retries, &n, &bytes, NULL);
+        bool complete = poll_was_complete(v->poll);
+        if (pauses_now(v->pauses))
                 snprintf(text, sizeof(text), "listed; fetching pauses");
         else if (!complete || n > 0)
                 snprintf(text, sizeof(text), "%s; %llu to be tried again",
                         complete ? "listed" : "not every prefix could be listed", (unsigned long long)n);
         else
                 snprintf(text, sizeof(text), "everything that is there is staged");
-        end(j, pauses_now(d->pauses) || !complete || n > 0 ? STATUS_INCOMPLETE : STATUS_WELL, text);
+        end(j, pauses_now(v->pauses) || !complete || n > 0 ? STATUS_INCOMPLETE : STATUS_WELL, text);
 }
 
 /* --- pause --- */
 
 static void do_pause(struct control_job *j, bool on)
 {
-        struct director *d = j->d;
+        const struct request_env *v = j->env;
         struct error e = {};
         const char *text = control_value(&j->request, "text");
         if (on && str_empty(text))
@@ -239,10 +237,10 @@ static void do_pause(struct control_job *j, bool on)
         }
         if (on) {
                 /* What runs is dropped: from now on nothing changes. It goes on where it was. */
-                queue_cancel_all(d->queue);
-                pauses_enter(d->pauses, PAUSE_ADMIN, CAUSE_NONE, text);
+                queue_cancel_all(v->queue);
+                pauses_enter(v->pauses, PAUSE_ADMIN, CAUSE_NONE, text);
         } else {
-                pauses_leave(d->pauses, PAUSE_ADMIN);
+                pauses_leave(v->pauses, PAUSE_ADMIN);
         }
         end(j, STATUS_WELL, "");
 }
@@ -264,12 +262,12 @@ static void begin_forget(struct control_job *j)
                 end_failed(j, &e);
                 return;
         }
-        queue_hold(j->d->queue);
+        queue_hold(j->env->queue);
         j->holding = true;
         for (size_t i = 0; i < j->n; i++)
-                if (queue_busy(j->d->queue, j->ids[i])) {
+                if (queue_busy(j->env->queue, j->ids[i])) {
                         /* The others that are dropped with it go on where they were. */
-                        queue_cancel_all(j->d->queue);
+                        queue_cancel_all(j->env->queue);
                         break;
                 }
 }
@@ -277,7 +275,7 @@ static void begin_forget(struct control_job *j)
 /* -EAGAIN: a file of it is just being published; it is forgotten once that has ended. */
 static int forget_next(struct control_job *j, struct error *e)
 {
-        if (queue_busy(j->d->queue, j->ids[j->next]))
+        if (queue_busy(j->env->queue, j->ids[j->next]))
                 return -EAGAIN;
         struct steward s = steward_of(j);
         return steward_forget(&s, j->ids[j->next++], e);
@@ -295,7 +293,7 @@ static void begin_prune(struct control_job *j)
                 end_failed(j, &e);
                 return;
         }
-        queue_hold(j->d->queue);
+        queue_hold(j->env->queue);
         j->holding = true;
 }
 
@@ -317,7 +315,7 @@ static void step_items(struct control_job *j, int (*next)(struct control_job *, 
         else if (j->next >= j->n)
                 end(j, STATUS_WELL, "");
         if (j->over)
-                queue_plan(j->d->queue);
+                queue_plan(j->env->queue);
 }
 
 /* --- latest --- */
@@ -329,7 +327,7 @@ static void do_latest(struct control_job *j)
         struct error e = {};
         int day;
         enum category c = category ? category_from_name(category) : CATEGORY_MAX;
-        if (!org || c == CATEGORY_MAX || !director_package(j->d, org) ||
+        if (!org || c == CATEGORY_MAX || !config_find_package(j->env->config, org) ||
                 (!str_empty(date) && (strlen(date) != 10 || date_parse(date, &day) < 0))) {
                 end(j, STATUS_CANNOT, "no such organisation, category or date");
                 return;

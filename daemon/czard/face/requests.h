@@ -2,10 +2,27 @@
 /* What one request does, step by step, so that the loop goes on turning: control.c owns the connection. */
 #pragma once
 
+#include "config.h"
 #include "control_msg.h"
-#include "director.h"
 #include "keep.h"
+#include "pauses.h"
+#include "poll.h"
+#include "queue.h"
+#include "record.h"
 #include "steward.h"
+
+/* What requests look at and act upon; all borrowed. */
+struct request_env {
+        const struct config *config; /* the one in force */
+        struct ledger *ledger;
+        struct audit *audit;
+        struct staging *staging;
+        struct record *record;
+        struct pauses *pauses;
+        struct queue *queue;
+        struct poll *poll;
+        bool resync_all; /* set by a request; whoever does what SIGUSR1 does takes it back */
+};
 
 enum control_kind {
         CONTROL_STATUS,
@@ -22,7 +39,7 @@ enum control_kind {
 typedef bool control_tell_fn(void *arg, const struct strv *message);
 
 struct control_job {
-        struct director *d;
+        struct request_env *env;
         enum control_kind kind;
         struct strv request;
         uid_t uid;
