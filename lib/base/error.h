@@ -14,7 +14,7 @@ enum remedy {
         REMEDY_RETRY,       /* back off and try again, for ever */
         REMEDY_LIMITED,     /* back off and try again, a few times, then REJECTED */
         REMEDY_RESTART,     /* start the object again at once, with what is there now */
-        REMEDY_GONE,        /* the object is not there any more */
+        REMEDY_GONE,        /* list it again: not there any more, or lost by the server */
         REMEDY_CREDENTIALS, /* that bucket hourly and on SIGUSR1 */
         REMEDY_DENIED,      /* that prefix only; try at the next poll, an object hourly */
         REMEDY_STOP_KEY,    /* stop decrypting, nothing rejected */
@@ -42,7 +42,10 @@ enum remedy {
                 "check the prefix in the package section; ask edX what the key may read")                    \
         X(NO_BUCKET, "no-such-bucket", DENIED,                                                               \
                 "there is no such bucket: correct its name in the package section, or [s3] endpoint")        \
-        X(GONE, "gone", GONE, "the object was removed from S3; the staged files stay")                       \
+        X(GONE, "gone", GONE, "czard lists it again to see whether it is there; what is staged stays")       \
+        X(LOST, "listed-but-missing", RETRY,                                                                 \
+                "S3 lists the object but does not have it: ask edX to upload it again; czard goes on "       \
+                "trying")                                                                                    \
         X(REPLACED, "replaced", RESTART, "the object changed while it was read; czard starts it again")      \
         X(PROTOCOL, "bad-answer", RETRY, "the server does not answer as S3 does; check [s3] endpoint")       \
         X(TRUNCATED, "truncated", LIMITED,                                                                   \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The states and their edges, and what all of the ledger shares: errors, prepared statements, transactions,
+/* What all of the ledger shares: errors, prepared statements, transactions,
  * binding and checked reading. A row is believed only after its numbers are in range and its strings fit:
  * anything else is -EUCLEAN, a damaged ledger. ledger_schema.c opens, ledger_object.c and ledger_query.c hold
  * the objects, ledger_member.c the members. */
@@ -9,46 +9,6 @@
 
 #include "ledger_internal.h"
 #include "str.h"
-
-/* The numbers are in the ledger: never reorder, only add. */
-static const char *const state_names[OBJECT_STATE_MAX] = {
-        [OBJECT_NEW] = "NEW",
-        [OBJECT_FETCHING] = "FETCHING",
-        [OBJECT_DECRYPTING] = "DECRYPTING",
-        [OBJECT_PUBLISHED] = "PUBLISHED",
-        [OBJECT_RETRY] = "RETRY",
-        [OBJECT_REJECTED] = "REJECTED",
-        [OBJECT_IGNORED] = "IGNORED",
-        [OBJECT_GONE] = "GONE",
-        [OBJECT_MISSING] = "MISSING",
-        [OBJECT_FORGOTTEN] = "FORGOTTEN",
-        [OBJECT_PRUNED] = "PRUNED",
-};
-
-/* Every state may go to NEW (resync) and to FORGOTTEN (an admin's word); these two are not repeated. */
-static const unsigned object_edges[OBJECT_STATE_MAX] = {
-        /* PUBLISHED: what is staged already was recognised (adopt, reconciliation after a crash) */
-        [OBJECT_NEW] = BIT(OBJECT_FETCHING) | BIT(OBJECT_PUBLISHED) | BIT(OBJECT_RETRY) |
-                       BIT(OBJECT_REJECTED) | BIT(OBJECT_IGNORED) | BIT(OBJECT_GONE) | BIT(OBJECT_PRUNED),
-        [OBJECT_FETCHING] = BIT(OBJECT_DECRYPTING) | BIT(OBJECT_RETRY) | BIT(OBJECT_REJECTED) |
-                            BIT(OBJECT_IGNORED) | BIT(OBJECT_GONE),
-        [OBJECT_DECRYPTING] = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_RETRY) | BIT(OBJECT_REJECTED) |
-                              BIT(OBJECT_IGNORED) | BIT(OBJECT_GONE),
-        /* IGNORED: the other spelling of its key took its place */
-        [OBJECT_PUBLISHED] =
-                BIT(OBJECT_MISSING) | BIT(OBJECT_IGNORED) | BIT(OBJECT_GONE) | BIT(OBJECT_PRUNED),
-        [OBJECT_RETRY] = BIT(OBJECT_FETCHING) | BIT(OBJECT_REJECTED) | BIT(OBJECT_IGNORED) |
-                         BIT(OBJECT_GONE) | BIT(OBJECT_PRUNED),
-        [OBJECT_REJECTED] = BIT(OBJECT_IGNORED) | BIT(OBJECT_GONE) | BIT(OBJECT_PRUNED),
-        [OBJECT_IGNORED] = BIT(OBJECT_GONE) | BIT(OBJECT_PRUNED),
-        /* PUBLISHED: it is back, and what is staged is still the same */
-        [OBJECT_GONE] =
-                BIT(OBJECT_PUBLISHED) | BIT(OBJECT_MISSING) | BIT(OBJECT_IGNORED) | BIT(OBJECT_PRUNED),
-        /* PUBLISHED: adopted, or it was only another volume */
-        [OBJECT_MISSING] = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_IGNORED) | BIT(OBJECT_PRUNED),
-        [OBJECT_FORGOTTEN] = 0,
-        [OBJECT_PRUNED] = 0,
-};
 
 static const char *const sql_text[SQL_MAX] = {
         [SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -60,13 +20,13 @@ static const char *const sql_text[SQL_MAX] = {
                          "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         [SQL_OBJECT_GET] = "SELECT id, " LEDGER_OBJECT_COLUMNS " FROM object WHERE id = ?1",
         [SQL_OBJECT_FIND] = "SELECT id, " LEDGER_OBJECT_COLUMNS " FROM object WHERE bucket = ?1 AND key = ?2",
-        [SQL_OBJECT_INSERT] =
-                "INSERT INTO object (" LEDGER_OBJECT_COLUMNS ") VALUES "
-                "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24)",
-        [SQL_OBJECT_UPDATE] =
-                "UPDATE object SET (" LEDGER_OBJECT_COLUMNS ") = "
-                "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24) "
-                "WHERE id = ?25 AND bucket = ?1 AND key = ?2",
+        [SQL_OBJECT_INSERT] = "INSERT INTO object (" LEDGER_OBJECT_COLUMNS ") VALUES "
+                              "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?"
+                              "22,?23,?24,?25)",
+        [SQL_OBJECT_UPDATE] = "UPDATE object SET (" LEDGER_OBJECT_COLUMNS ") = "
+                              "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?"
+                              "22,?23,?24,?25) "
+                              "WHERE id = ?26 AND bucket = ?1 AND key = ?2",
         [SQL_SEEN] = "INSERT INTO seen (object_id, generation) VALUES (?1, ?2) "
                      "ON CONFLICT (object_id) DO UPDATE SET generation = excluded.generation",
         /* ?1 bucket, ?2 prefix, ?3 its end, ?4 org, ?5 category, ?6 generation, ?7 GONE, ?8 ?9 ?10 states
@@ -76,6 +36,10 @@ static const char *const sql_text[SQL_MAX] = {
                           "(SELECT 1 FROM seen WHERE object_id = object.id AND generation = ?6)",
         [SQL_LAST_KEY] = "SELECT key FROM object WHERE bucket = ?1 AND key >= ?2 AND key < ?3 "
                          "AND org = ?4 AND category = ?5 ORDER BY key DESC LIMIT 1",
+        /* ?1 NEW, ?2 REJECTED, ?3 now */
+        [SQL_RECONSIDER] = "UPDATE object SET state = ?1, attempts = 0, next_try = 0 "
+                           "WHERE state = ?2 AND next_try BETWEEN 1 AND ?3",
+        [SQL_MEMBERS_REFUSED] = "SELECT 1 FROM member WHERE object_id = ?1 AND state = ?2 LIMIT 1",
         [SQL_MEMBER_SAVE] =
                 "INSERT INTO member (" LEDGER_MEMBER_COLUMNS ") "
                 "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14) "
@@ -102,26 +66,6 @@ static const char *const sql_text[SQL_MAX] = {
         [SQL_OBJECTS_ALL] = "SELECT id, " LEDGER_OBJECT_COLUMNS " FROM object",
         [SQL_MEMBERS_ALL] = "SELECT " LEDGER_MEMBER_COLUMNS " FROM member",
 };
-
-const char *object_state_name(enum object_state s)
-{
-        return s < OBJECT_STATE_MAX ? state_names[s] : "unknown";
-}
-
-enum object_state object_state_from_name(const char *s)
-{
-        for (enum object_state i = 0; i < OBJECT_STATE_MAX; i++)
-                if (streq(state_names[i], s))
-                        return i;
-        return OBJECT_STATE_MAX;
-}
-
-bool object_may_enter(enum object_state from, enum object_state to)
-{
-        if (from >= OBJECT_STATE_MAX || to >= OBJECT_STATE_MAX)
-                return false;
-        return to == OBJECT_NEW || to == OBJECT_FORGOTTEN || (object_edges[from] & BIT(to));
-}
 
 static int errno_of_sqlite(sqlite3 *db)
 {

@@ -10,30 +10,8 @@
 #include "checks.h"
 #include "digest.h"
 #include "error.h"
+#include "object_state.h"
 #include "package.h"
-
-enum object_state {
-        OBJECT_NEW,
-        OBJECT_FETCHING,
-        OBJECT_DECRYPTING,
-        OBJECT_PUBLISHED,
-        OBJECT_RETRY,
-        OBJECT_REJECTED,
-        OBJECT_IGNORED,
-        OBJECT_GONE,
-        OBJECT_MISSING,
-        OBJECT_FORGOTTEN,
-        OBJECT_PRUNED,
-        OBJECT_STATE_MAX
-};
-/* Still to be staged: it waits for its turn, or is under way. */
-#define OBJECT_STATES_DUE                                                                                    \
-        (BIT(OBJECT_NEW) | BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING) | BIT(OBJECT_RETRY))
-/* "NEW" ... as in interface.md */
-const char *object_state_name(enum object_state s);
-enum object_state object_state_from_name(const char *s);
-/* Is the step from one state to the other in the table of edges? */
-bool object_may_enter(enum object_state from, enum object_state to);
 
 struct ledger;
 
@@ -57,7 +35,8 @@ struct ledger_object {
         enum cause cause;
         char detail[512];
         unsigned attempts;
-        int64_t next_try;                 /* seconds, 0: at once */
+        unsigned refusals; /* of the bytes as they are now: by causes that are tried a few times only */
+        int64_t next_try;  /* seconds; RETRY: 0: at once; REJECTED: one more try then, 0: none */
         int64_t first_seen, published_at; /* seconds, 0: never */
 };
 

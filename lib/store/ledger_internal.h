@@ -21,6 +21,8 @@ enum ledger_sql {
         SQL_SEEN,
         SQL_MARK_GONE,
         SQL_LAST_KEY,
+        SQL_RECONSIDER,
+        SQL_MEMBERS_REFUSED,
         SQL_MEMBER_SAVE,
         SQL_MEMBERS,
         SQL_MEMBERS_DELETE,
@@ -38,7 +40,7 @@ struct ledger {
         char *file;                      /* ledger.db with its folder */
 };
 
-#define LEDGER_VERSION 1
+#define LEDGER_VERSION 2
 
 /* One step of the schema: what brings user_version from its index to the next. */
 struct ledger_step {
@@ -96,7 +98,7 @@ enum cause ledger_row_cause(struct ledger_row *r);
 #define LEDGER_OBJECT_COLUMNS                                                                                \
         "bucket, key, etag, size, last_modified, category, org, site, date, request, is_zip, state, path, "  \
         "plain_size, sha256, checks, fingerprint, staged_etag, cause, detail, attempts, next_try, "          \
-        "first_seen, published_at"
+        "first_seen, published_at, refusals"
 /* The row at s, id first. 0 or -EUCLEAN. */
 int ledger_object_read(sqlite3_stmt *s, struct ledger_object *ret, struct error *e);
 /* The same of a member, without an id. */

@@ -43,6 +43,7 @@ int ledger_object_read(sqlite3_stmt *s, struct ledger_object *ret, struct error 
         o.next_try = ledger_row_i64(&row, 0, INT64_MAX);
         o.first_seen = ledger_row_i64(&row, 0, INT64_MAX);
         o.published_at = ledger_row_i64(&row, 0, INT64_MAX);
+        o.refusals = (unsigned)ledger_row_i64(&row, 0, UINT32_MAX);
         int r = damaged(&row, o.id, e);
         if (r == 0)
                 *ret = o;
@@ -75,6 +76,7 @@ static void bind_object(struct ledger_bind *b, const struct ledger_object *o)
         ledger_bind_i64(b, o->next_try);
         ledger_bind_i64(b, o->first_seen);
         ledger_bind_i64(b, o->published_at);
+        ledger_bind_i64(b, o->refusals);
 }
 
 static int cannot_bind(int err, struct error *e)
@@ -161,7 +163,7 @@ static int insert_new(struct ledger *l, struct ledger_object *o, struct error *e
         o->checks = 0;
         o->fingerprint[0] = o->staged_etag[0] = o->detail[0] = 0;
         o->cause = CAUSE_NONE;
-        o->attempts = 0;
+        o->attempts = o->refusals = 0;
         o->next_try = o->published_at = 0;
         o->first_seen = (int64_t)(now_usec(CLOCK_REALTIME) / USEC_PER_SEC);
         struct ledger_bind b = {.s = s};

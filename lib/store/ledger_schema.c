@@ -51,6 +51,7 @@ static const struct ledger_step steps[LEDGER_VERSION] = {
          /* in order without sorting: 200,000 members must not be held in memory */
          "CREATE INDEX member_path ON member (object_id, path);"
          "CREATE INDEX member_plaintext ON member (sha256, object_id) WHERE sha256 IS NOT NULL;"},
+        {"ALTER TABLE object ADD COLUMN refusals INTEGER NOT NULL DEFAULT 0;"},
 };
 
 DEFINE_CLEANUP(struct ledger, ledger, ledger_free)

@@ -5,11 +5,12 @@ said, and what is tried again."""
 
 import json
 import shutil
+import subprocess
 import unittest
 
 from czardtest import main, package
 from czardtest.daemon import Daemon, Held
-from czardtest.run import World
+from czardtest.run import World, program
 from czardtest.s3d import S3d
 
 
@@ -95,6 +96,65 @@ class Neighbours(Case):
         self.assertEqual(done.code, 0, done)
         self.assertEqual(self.state(bad), ("REJECTED", "bad-zip"), done)
         self.assertEqual(self.fetched(), [])
+
+
+class Lost(Case):
+    """S3 lists an object and answers its GET with 404."""
+
+    def setUp(self):
+        super().setUp()
+        self.event, self.archive = self.of("events")[0], self.of("database")[0]
+
+    def status(self):
+        command = [program("czarctl"), "--config", self.world.ini(), "--json", "status"]
+        done = subprocess.run(command, capture_output=True, env=self.world.environment(), check=False)
+        return done.returncode, json.loads(done.stdout)
+
+    def test_still_listed(self):
+        self.s3.behave("lost", op="get", key="*events*", status=404, code="NoSuchKey")
+        done = self.world.once()
+        self.assertEqual(done.code, 1, done)
+        self.assertEqual(self.state(self.event), ("RETRY", "listed-but-missing"), done)
+        self.assertEqual(self.state(self.archive)[0], "PUBLISHED", done)
+        self.assertTrue([e for e in done.events("retry") if e.level == "warning"
+                         and e.fields["CZARD_CAUSE"] == "listed-but-missing"], done)
+        self.assertEqual([e for e in done.events("note") if "not there any more" in e.message], [], done)
+        code, status = self.status()
+        self.assertEqual((code, status["ok"]), (1, False), status)
+        self.assertTrue([p for p in status["problems"] if self.event["key"] in p["text"]
+                         and "upload it again" in p["fix"]], status)
+        # and when it is whole again
+        for file in self.s3.behaviours.iterdir():
+            file.unlink()
+        again = self.world.once()
+        self.assertEqual(again.code, 0, again)
+        self.assertEqual(self.world.differences(), [], again)
+
+    def test_an_archive_that_is_lost_while_it_is_read(self):
+        self.s3.behave("lost", op="get", key=self.archive["key"], after=1, status=404, code="NoSuchKey")
+        done = self.world.once()
+        self.assertEqual(done.code, 1, done)
+        self.assertEqual(self.state(self.archive), ("RETRY", "listed-but-missing"), done)
+
+    def test_not_listed_any_more(self):
+        self.s3.behave("gone", op="get", key=self.event["key"], count=1, remove=1)
+        done = self.world.once()
+        self.assertEqual(done.code, 0, done)
+        self.assertEqual(self.state(self.event)[0], "GONE", done)
+
+    def test_a_listing_that_cannot_be_made(self):
+        """Nothing is known then: it is neither gone nor forgotten."""
+        self.s3.behave("lost", op="get", key=self.event["key"], status=404, code="NoSuchKey")
+        self.s3.behave("no-list", op="list", key=self.event["key"], status=403, code="AccessDenied")
+        done = self.world.once()
+        self.assertEqual(done.code, 1, done)
+        self.assertEqual(self.state(self.event), ("RETRY", "gone"), done)
+
+    def test_a_daemon_goes_on_trying(self):
+        self.s3.behave("lost", op="get", key=self.event["key"], count=1, status=404, code="NoSuchKey")
+        with Daemon(self.world) as d:
+            d.until("retry", CZARD_CAUSE="listed-but-missing")
+            d.wait("staged", lambda: d.states().get(self.event["key"]) == "PUBLISHED", timeout=60)
 
 
 if __name__ == "__main__":

@@ -301,7 +301,7 @@ REPLACEMENTS = [
             {"retry etag-mismatch", "retry replaced", "rejected bad-integrity"}, code=1, state="REJECTED", cause="bad-integrity",
             export_again=True, heal_gets=(1, 1)),
     # Who may list only below a prefix is told 403 for a key that is not there.
-    lasting("removed between LIST and GET", [get(remove=1, count=1)], "access-denied", (TRIES, TRIES), repair=put_back("events"),
+    lasting("removed between LIST and GET", [get(remove=1, count=1)], "access-denied", (1, 1), repair=put_back("events"),
             after=then_gone("events")),
     Row("archive removed between LIST and GET", [zip_get(remove=1, count=1)], category="database", gets=(1, 1), state="GONE",
         cause="gone", heal_gets=(2, 2), unstaged=["universityx/database"], repair=put_back("database"), after=then_gone("database")),
@@ -376,7 +376,7 @@ ANSWERS = [
     bad_list("403 AccessDenied on LIST", [listing(status=403, code="AccessDenied")], "access-denied", (1, 1)),
     bad_list("403 without a code on LIST", [listing(status=403, body=body("e", lambda p: b""))], "access-denied", (1, 1)),
     *bad_key("InvalidAccessKeyId"), *bad_key("SignatureDoesNotMatch"), *bad_key("ExpiredToken"),
-    Row("404", [get(status=404, code="NoSuchKey")], gets=(1, 1), state="GONE", cause="gone", heal_gets=(1, 1)),
+    lasting("404, and listed still", [get(status=404, code="NoSuchKey")], "listed-but-missing", (TRIES, TRIES)),
     lasting("always 412", [get(status=412, code="PreconditionFailed")], "replaced", (TRIES, TRIES)),
     rejected("always 416", [get(status=416, code="InvalidRange")], "wrong-size", (TRIES, TRIES)),
     passing("301 with region", [{"bucket": "edx-course-data", "redirect_region": "eu-central-1"}], (1, 2)),
@@ -470,8 +470,8 @@ ARCHIVES = [
     lasting("archive: always 500", [zip_get(status=500)], "server-error", (TRIES, 2 * TRIES), category="database",
             unstaged=["universityx/database"], heal_gets=(1, 3)),
     passing("archive: wrong ETag once", [zip_get(etag='"' + "1" * 32 + '"', count=1)], (3, 5), {"retry replaced"}, category="database"),
-    Row("archive: 404", [zip_get(status=404, code="NoSuchKey")], category="database", state="GONE", cause="gone", gets=(1, 1),
-        unstaged=["universityx/database"], heal_gets=(1, 3)),
+    lasting("archive: 404, and listed still", [zip_get(status=404, code="NoSuchKey")], "listed-but-missing", (TRIES, TRIES),
+            category="database", unstaged=["universityx/database"], heal_gets=(1, 3)),
 ]
 
 

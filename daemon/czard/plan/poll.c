@@ -34,6 +34,7 @@ struct listing {
         char bucket[64], prefix[1025], start_after[1025];
         bool whole;      /* everything below prefix: what is not listed is gone */
         bool one_object; /* poll_object(): not part of a poll */
+        bool found;      /* of one object: it is there */
         unsigned tries;
         uint32_t request;
         uv_timer_t again;
@@ -116,9 +117,13 @@ static void take_object(struct listing *l, const struct proto_object *from)
 static void on_listed(void *arg, const struct proto_listed *page)
 {
         struct listing *l = arg;
-        for (size_t i = 0; i < page->n; i++)
-                if (!l->one_object || streq(page->objects[i].key, l->prefix))
-                        take_object(l, &page->objects[i]);
+        for (size_t i = 0; i < page->n; i++) {
+                bool is_it = l->one_object && streq(page->objects[i].key, l->prefix);
+                if (l->one_object && !is_it)
+                        continue;
+                l->found |= is_it;
+                take_object(l, &page->objects[i]);
+        }
         if (page->n > 0)
                 snprintf(l->start_after, sizeof(l->start_after), "%s", page->objects[page->n - 1].key);
 }
@@ -163,6 +168,23 @@ static void listing_failed(struct listing *l, const struct proto_done *done)
         listing_ended(l);
 }
 
+/* A GET of it was answered with 404. What waits still, after it was listed, is not another version. */
+static void judge_lost(const struct listing *l)
+{
+        struct director *d = l->poll->d;
+        struct ledger_object o;
+        struct error e = {};
+        int r = ledger_find(d->ledger, l->bucket, l->prefix, &o, &e);
+        if (r < 0 && r != -ENOENT)
+                record_trouble(d, &e);
+        if (r < 0 || o.state != OBJECT_RETRY || o.cause != CAUSE_GONE || queue_busy(d->queue, o.id))
+                return;
+        if (l->found)
+                record_lost(d, &o);
+        else
+                record_gone(d, &o);
+}
+
 static void on_done(void *arg, const struct proto_done *done)
 {
         struct listing *l = arg;
@@ -173,6 +195,8 @@ static void on_done(void *arg, const struct proto_done *done)
                 listing_failed(l, done);
                 return;
         }
+        if (l->one_object)
+                judge_lost(l);
         if (l->whole && record_losses(p->d) == p->losses) {
                 struct error e = {};
                 uint64_t gone = 0;
@@ -396,6 +420,9 @@ int64_t poll_next(const struct poll *p)
 void poll_object(struct poll *p, const struct ledger_object *o)
 {
         const struct config_package *package = director_package(p->d, o->org);
+        for (struct listing *l = p->listings; l; l = l->next)
+                if (l->one_object && streq(l->bucket, o->bucket) && streq(l->prefix, o->key))
+                        return;
         struct listing *l =
                 package && !p->stopped ? listing_new(p, package, o->category, o->bucket, o->key) : NULL;
         if (!l)

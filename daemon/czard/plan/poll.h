@@ -20,5 +20,5 @@ bool poll_running(const struct poll *p);
 bool poll_was_complete(const struct poll *p);
 /* Seconds until the next one, -1: none planned. */
 int64_t poll_next(const struct poll *p);
-/* Lists just this key again: it was replaced while it was read. */
+/* Lists just this key again: it was replaced while it was read, or a GET says that it is not there. */
 void poll_object(struct poll *p, const struct ledger_object *o);

@@ -11,21 +11,17 @@
 
 #include "beyond.h"
 #include "cleanup.h"
+#include "outcome.h"
 #include "poll.h"
 #include "queue.h"
 #include "retry.h"
 #include "str.h"
 #include "timespan.h"
 
-#define LIMITED_TRIES 5 /* REMEDY_LIMITED: then REJECTED */
 #define BLOCK_USEC (1 * USEC_PER_HOUR)
 #define REPEAT_USEC (1 * USEC_PER_DAY) /* credentials-refused is said again */
 #define RETRY_QUIET_USEC (1 * USEC_PER_MINUTE)
 #define SKEW_QUIET_USEC (1 * USEC_PER_HOUR)
-#define KEY_FAILURES_IN_A_ROW 3
-
-static const struct retry_policy retry_daemon = {30 * USEC_PER_SEC, 1 * USEC_PER_HOUR};
-static const struct retry_policy retry_once = {1 * USEC_PER_SEC, 1 * USEC_PER_MINUTE};
 
 struct bucket_block {
         char bucket[64];
@@ -240,6 +236,7 @@ int record_published(struct director *d, struct ledger_object *o, bool replaced,
         o->cause = CAUSE_NONE;
         o->detail[0] = 0;
         o->next_try = 0;
+        o->refusals = 0;
         o->published_at = (int64_t)time(NULL);
         snprintf(o->staged_etag, sizeof(o->staged_etag), "%s", o->etag);
         record_enter(d, o, OBJECT_PUBLISHED);
@@ -318,15 +315,6 @@ static void say_retry(struct director *d, const struct ledger_object *o, uint64_
         r->retry[o->cause].suppressed = 0;
 }
 
-static void retry(struct director *d, struct ledger_object *o, uint64_t delay_usec)
-{
-        o->next_try = (int64_t)((now_usec(CLOCK_REALTIME) + delay_usec + USEC_PER_SEC - 1) / USEC_PER_SEC);
-        record_enter(d, o, OBJECT_RETRY);
-        say_retry(d, o, delay_usec);
-        if (queue_tries_again(d, o))
-                queue_retry_at(d->queue, o->next_try);
-}
-
 void record_wait(struct director *d, struct ledger_object *o, enum cause cause, const char *detail,
         uint64_t delay_usec)
 {
@@ -342,90 +330,89 @@ void record_wait(struct director *d, struct ledger_object *o, enum cause cause, 
         queue_retry_at(d->queue, o->next_try);
 }
 
-static void reject(struct director *d, struct ledger_object *o)
+static void say_rejected(const struct ledger_object *o, const struct outcome_decision *out)
+{
+        char span[64];
+        struct journal_fields f = object_fields(o);
+        f.cause = o->cause;
+        f.attempt = o->attempts;
+        journal_event(EVENT_REJECTED, &f, "%s rejected: %s (%s)%s%s; %s", o->key, cause_name(o->cause),
+                o->detail, out->at ? "; tried once more in " : "",
+                out->at ? timespan_format(out->delay_usec, span, sizeof(span)) : "", cause_advice(o->cause));
+}
+
+static void audit_rejected(struct director *d, const struct ledger_object *o)
 {
         struct audit_entry a = audit_of("rejected", o);
         a.cause = cause_name(o->cause);
         a.reason = o->detail;
         record_audit(d, &a);
-        record_enter(d, o, OBJECT_REJECTED);
-        director_status(d, STATUS_INCOMPLETE);
-        struct journal_fields f = object_fields(o);
-        f.cause = o->cause;
-        f.attempt = o->attempts;
-        journal_event(EVENT_REJECTED, &f, "%s rejected: %s (%s); %s", o->key, cause_name(o->cause), o->detail,
-                cause_advice(o->cause));
 }
 
-static uint64_t backoff(const struct director *d, unsigned attempts, uint64_t retry_after_usec)
+static void do_also(struct director *d, const struct ledger_object *o, unsigned also)
 {
-        return retry_delay_usec(
-                d->options.once ? &retry_once : &retry_daemon, attempts, retry_after_usec, retry_random());
-}
-
-/* A message for other keys than ours does not stop the rest: it may be a stray. Several in a row are no
- * stray: the key is the wrong one. */
-static void key_failed(struct director *d, struct ledger_object *o)
-{
-        retry(d, o, USEC_PER_HOUR);
-        if (o->cause == CAUSE_PASSPHRASE || ++d->record->key_failures >= KEY_FAILURES_IN_A_ROW)
-                pauses_enter(d->pauses, PAUSE_KEY, o->cause, o->detail);
+        static const struct {
+                enum outcome_also bit;
+                enum pause pause;
+        } pauses[] = {{OUTCOME_PAUSE_KEY, PAUSE_KEY}, {OUTCOME_PAUSE_SPACE, PAUSE_SPACE},
+                {OUTCOME_PAUSE_STAGING, PAUSE_STAGING}};
+        if (also & OUTCOME_RELIST)
+                poll_object(d->poll, o);
+        if (also & OUTCOME_BLOCK_BUCKET)
+                record_credentials_refused(d, o->cause, o->bucket, "", o->detail);
+        for (size_t i = 0; i < ELEMENTSOF(pauses); i++)
+                if (also & pauses[i].bit)
+                        pauses_enter(d->pauses, pauses[i].pause, o->cause, o->detail);
 }
 
 void record_failed(struct director *d, struct ledger_object *o, enum cause cause, const char *detail,
         uint64_t retry_after_usec)
 {
-        o->cause = cause;
-        snprintf(o->detail, sizeof(o->detail), "%s", detail);
-        o->attempts++;
-        switch (cause_remedy(cause)) {
-        case REMEDY_REJECT:
-                reject(d, o);
-                break;
-        case REMEDY_LIMITED:
-                if (o->attempts >= LIMITED_TRIES)
-                        reject(d, o);
-                else
-                        retry(d, o, backoff(d, o->attempts, retry_after_usec));
-                break;
-        case REMEDY_RESTART:
-                retry(d, o, backoff(d, o->attempts, 0));
-                poll_object(d->poll, o);
-                break;
-        case REMEDY_GONE:
-                record_enter(d, o, OBJECT_GONE);
-                journal_event(EVENT_NOTE, &(struct journal_fields){.object = o->key, .cause = cause},
-                        "%s is not there any more; what is staged stays", o->key);
-                break;
-        case REMEDY_CREDENTIALS:
-                record_enter(d, o, OBJECT_NEW);
-                record_credentials_refused(d, cause, o->bucket, "", detail);
-                break;
-        case REMEDY_DENIED:
-                retry(d, o, d->options.once ? backoff(d, o->attempts, 0) : USEC_PER_HOUR);
-                break;
-        case REMEDY_STOP_KEY:
-                key_failed(d, o);
-                break;
-        case REMEDY_PAUSE:
-                o->attempts--;
-                record_enter(d, o, OBJECT_NEW);
-                pauses_enter(d->pauses, cause == CAUSE_SPACE ? PAUSE_SPACE : PAUSE_STAGING, cause, detail);
-                break;
-        case REMEDY_NONE:
-        case REMEDY_RETRY:
-        case REMEDY_FATAL:
-                if (cause == CAUSE_CANCELLED) {
-                        o->attempts--;
-                        o->cause = CAUSE_NONE;
-                        o->detail[0] = 0;
-                        record_enter(d, o, OBJECT_NEW);
-                } else {
-                        retry(d, o, backoff(d, o->attempts, retry_after_usec));
-                }
-                break;
+        const struct outcome_case c = {
+                .cause = cause,
+                .tries = o->attempts,
+                .refusals = o->refusals,
+                .keys = d->record->key_failures,
+                .once = d->options.once,
+                .now_usec = now_usec(CLOCK_REALTIME),
+                .retry_after_usec = retry_after_usec,
+                .random = retry_random(),
+        };
+        struct outcome_decision out = outcome_of(&c);
+        d->record->key_failures += cause_remedy(cause) == REMEDY_STOP_KEY;
+        o->cause = out.forget ? CAUSE_NONE : cause;
+        snprintf(o->detail, sizeof(o->detail), "%s", out.forget ? "" : detail);
+        o->attempts = out.tries;
+        o->refusals = out.refusals;
+        o->next_try = out.at;
+        if (out.next == OBJECT_REJECTED) {
+                audit_rejected(d, o);
+                director_status(d, STATUS_INCOMPLETE);
         }
+        record_enter(d, o, out.next);
+        if (out.next == OBJECT_REJECTED)
+                say_rejected(o, &out);
+        else if (out.next == OBJECT_RETRY && cause != CAUSE_GONE) /* of that the listing tells more */
+                say_retry(d, o, out.delay_usec);
+        if (out.next == OBJECT_RETRY && queue_tries_again(d, o))
+                queue_retry_at(d->queue, o->next_try);
+        do_also(d, o, out.also);
+}
+
+void record_gone(struct director *d, struct ledger_object *o)
+{
+        o->next_try = 0;
+        record_enter(d, o, OBJECT_GONE);
+        journal_event(EVENT_NOTE, &(struct journal_fields){.object = o->key, .cause = CAUSE_GONE},
+                "%s is not there any more; what is staged stays", o->key);
+}
+
+void record_lost(struct director *d, struct ledger_object *o)
+{
+        int64_t now = (int64_t)time(NULL);
+        o->cause = CAUSE_LOST;
         save(d, o);
+        say_retry(d, o, (uint64_t)MAX(o->next_try - now, 0) * USEC_PER_SEC);
 }
 
 /* --- buckets whose credentials were refused --- */
@@ -454,7 +441,7 @@ void record_credentials_refused(
                 r->blocks = b;
         }
         /* The next czard-fetch reads the file as it is then. */
-        if (cause == CAUSE_NO_CREDENTIALS && now >= b->until_usec)
+        if ((outcome_of(&(struct outcome_case){.cause = cause}).also & OUTCOME_RENEW) && now >= b->until_usec)
                 fetcher_renew(d->fetcher);
         b->until_usec = now + BLOCK_USEC;
         if (b->said_usec != 0 && now < b->said_usec + REPEAT_USEC)

@@ -31,13 +31,17 @@ void record_enter(struct director *d, struct ledger_object *o, enum object_state
 void record_took(struct director *d, const char *what, uint64_t usec);
 /* o is staged (path, plain_size, sha256, checks, fingerprint filled). -errno: that could not be recorded. */
 int record_published(struct director *d, struct ledger_object *o, bool replaced, uint64_t duration_usec);
-/* An object could not be finished: what its cause's remedy asks for (RETRY, REJECTED, GONE, a pause, ...). */
+/* An object could not be finished: what outcome_of() says (RETRY, REJECTED, a pause, ...). */
 void record_failed(struct director *d, struct ledger_object *o, enum cause cause, const char *detail,
         uint64_t retry_after_usec);
 /* Not a failure: the object waits, with this cause, and is looked at again after delay_usec (with --once: in
  * the next run). The caller says so. */
 void record_wait(struct director *d, struct ledger_object *o, enum cause cause, const char *detail,
         uint64_t delay_usec);
+/* S3 had no answer but 404 for o, which waits (RETRY), and it was listed again: it is not there any more. */
+void record_gone(struct director *d, struct ledger_object *o);
+/* ... or it is listed still, and stays in RETRY. */
+void record_lost(struct director *d, struct ledger_object *o);
 void record_missing(struct director *d, struct ledger_object *o, const char *why);
 /* One member, in audit and debug journal. */
 void record_member(struct director *d, const struct ledger_object *o, const struct ledger_member *m);

@@ -34,7 +34,7 @@ void snapshot_fail(struct snapshot *s, enum cause cause, const char *detail)
 {
         /* An attempt that brought something in does not count against the object. */
         if (s->progress)
-                s->job.o.attempts = 0;
+                s->job.o.attempts = s->job.o.refusals = 0;
         record_failed(s->job.d, &s->job.o, cause, detail, s->retry_after_usec);
         snapshot_finish(s);
 }
