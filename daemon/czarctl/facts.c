@@ -12,6 +12,7 @@
 #include "control_msg.h"
 #include "credstore.h"
 #include "keyring.h"
+#include "ledger_facts.h"
 #include "timespan.h"
 
 static int64_t time_fact(struct ctl *c, const char *name)
@@ -24,22 +25,16 @@ static int64_t time_fact(struct ctl *c, const char *name)
         return sec;
 }
 
-/* A line for each key: FINGERPRINT CREATED EXPIRES USER ID */
 static void read_keys(struct ctl *c, struct facts *f)
 {
-        char text[8192] = "";
-        ledger_meta_get(c->ledger, "keys", text, sizeof(text), NULL);
-        for (char *save = NULL, *line = strtok_r(text, "\n", &save); line && f->n_keys < FACT_KEYS;
-                line = strtok_r(NULL, "\n", &save)) {
-                struct fact_key k = {};
-                long long created = 0, expires = 0;
-                int at = 0;
-                if (sscanf(line, "%64s %lld %lld %n", k.fingerprint, &created, &expires, &at) < 3)
-                        continue;
-                k.created = created;
-                k.expires = expires;
-                snprintf(k.user_id, sizeof(k.user_id), "%s", line + at);
-                f->keys[f->n_keys++] = k;
+        struct ledger_key known[FACT_KEYS];
+        size_t n = 0;
+        (void)ledger_keys(c->ledger, known, FACT_KEYS, &n, NULL);
+        for (size_t i = 0; i < n; i++) {
+                struct fact_key *k = &f->keys[f->n_keys++];
+                *k = (struct fact_key){.created = known[i].created, .expires = known[i].expires};
+                snprintf(k->fingerprint, sizeof(k->fingerprint), "%s", known[i].fingerprint);
+                snprintf(k->user_id, sizeof(k->user_id), "%s", known[i].user_id);
         }
         if (f->n_keys == 0)
                 f->n_keys = keyring_read(c->config->openpgp.homedir, f->keys, FACT_KEYS);

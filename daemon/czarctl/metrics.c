@@ -6,6 +6,7 @@
 
 #include "days.h"
 #include "facts.h"
+#include "ledger_facts.h"
 #include "ledger_report.h"
 #include "owner.h"
 #include "runs.h"
@@ -135,11 +136,8 @@ static void add_late(const struct ctl *c, struct strbuf *b, const struct days *d
 /* How long it took, as czard noted it, in the form of Prometheus. */
 static bool add_seconds(const struct ctl *c, struct strbuf *b, const char *name, const char *label_value)
 {
-        char fact[64], text[32];
         uint64_t usec;
-        snprintf(fact, sizeof(fact), "took:%s", label_value ? label_value : "poll");
-        if (ledger_meta_get(c->ledger, fact, text, sizeof(text), NULL) < 0 ||
-                parse_u64(text, INT64_MAX, &usec) < 0)
+        if (ledger_took(c->ledger, label_value ? label_value : "poll", &usec, NULL) < 0 || usec == 0)
                 return false;
         strbuf_add(b, name);
         if (label_value) {

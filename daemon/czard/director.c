@@ -13,6 +13,7 @@
 #include "control.h"
 #include "cpus.h"
 #include "flow.h"
+#include "ledger_facts.h"
 #include "leftover.h"
 #include "missing.h"
 #include "notify.h"
@@ -70,21 +71,19 @@ unsigned director_workers(const struct config *c)
 /* The keys a pool has found: kept in the ledger for czarctl. */
 static void note_keys(struct director *d, const struct proto_ready *ready)
 {
-        _cleanup_strbuf_ struct strbuf b = {};
-        char known[8192] = "";
         struct error e = {};
-        /* Pools come one by one: the first begins anew. */
-        if (d->pools_ready > 0 && ledger_meta_get(d->ledger, "keys", known, sizeof(known), &e) >= 0)
-                strbuf_add(&b, known);
-        for (size_t i = 0; i < ready->n_keys && b.len < sizeof(known) / 2; i++) {
-                char user_id[256];
-                str_visible(ready->keys[i].user_id, user_id, sizeof(user_id));
-                strbuf_printf(&b, "%s %lld %lld %s\n", ready->keys[i].fingerprint,
-                        (long long)ready->keys[i].created, (long long)ready->keys[i].expires, user_id);
-        }
         record_open(d);
-        if (!b.err && b.s)
-                ledger_meta_set(d->ledger, "keys", b.s, &e);
+        /* Pools come one by one: the first begins anew. */
+        int r = d->pools_ready == 0 ? ledger_keys_clear(d->ledger, &e) : 0;
+        for (size_t i = 0; r == 0 && i < ready->n_keys; i++) {
+                struct ledger_key k = {.created = (int64_t)ready->keys[i].created,
+                        .expires = (int64_t)ready->keys[i].expires};
+                snprintf(k.fingerprint, sizeof(k.fingerprint), "%s", ready->keys[i].fingerprint);
+                str_visible(ready->keys[i].user_id, k.user_id, 256);
+                r = ledger_key_add(d->ledger, &k, &e);
+        }
+        if (r < 0)
+                record_trouble(d, &e);
 }
 
 static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *ready)

@@ -13,6 +13,12 @@
 
 struct audit;
 
+/* One line's place in the chain. */
+struct audit_tail {
+        uint64_t seq; /* its number, 0: there is none */
+        char head[SHA256_HEX];
+};
+
 /* What one line says. NULL and -1 mean "does not apply". */
 struct audit_entry {
         const char *event; /* "start" "stop" "published" "replaced" "rejected" "member" "forgotten" "pruned"

@@ -1,55 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The courses of an archive are kept as "courses:ID": its ETag, so that those of a
- * replaced one are not taken for its own, then one course a line. */
 #include "beyond.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
+#include "ledger_facts.h"
 #include "ledger_report.h"
 #include "str.h"
 
-#define COURSES_SIZE (256 * KIB)
-
 /* --- which courses an archive has --- */
-
-static void fact_name(int64_t id, char ret[32])
-{
-        snprintf(ret, 32, "courses:%lld", (long long)id);
-}
 
 int beyond_learn(struct ledger *l, const struct ledger_object *o, struct strv *courses, struct error *e)
 {
-        _cleanup_strbuf_ struct strbuf text = {};
-        char name[32];
         strv_unique(courses);
-        strbuf_printf(&text, "%s\n", o->etag);
-        for (size_t i = 0; i < courses->n; i++)
-                strbuf_printf(&text, "%s\n", courses->v[i]);
-        if (text.err)
-                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        fact_name(o->id, name);
-        return ledger_meta_set(l, name, text.len < COURSES_SIZE ? text.s : "", e);
-}
-
-/* *ret_etag: of which version, "" when they are not known. */
-static int read_courses(
-        struct ledger *l, int64_t id, struct strv *courses, char ret_etag[129], struct error *e)
-{
-        char name[32];
-        _cleanup_free_ char *text = malloc(COURSES_SIZE);
-        fact_name(id, name);
-        if (!text)
-                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        int r = ledger_meta_get(l, name, text, COURSES_SIZE, e);
-        if (r < 0)
-                return r;
-        char *save = NULL, *line = strtok_r(text, "\n", &save);
-        snprintf(ret_etag, 129, "%s", line ? line : "");
-        while (line && (line = strtok_r(NULL, "\n", &save)))
-                if (strv_add(courses, line) < 0)
-                        return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        return 0;
+        return ledger_set_courses(l, o->id, o->etag, courses, e);
 }
 
 static int on_course(const struct report_row *row, void *arg)
@@ -126,14 +90,14 @@ static int compare(struct ledger *l, const struct config_package *p, const struc
 {
         _cleanup_(strv_done) struct strv own = {}, others = {};
         char etag[129] = "";
-        int r = l && n->o->id ? read_courses(l, n->o->id, &own, etag, e) : 0;
+        int r = l && n->o->id ? ledger_courses(l, n->o->id, etag, &own, e) : 0;
         if (r >= 0 && !streq(etag, n->o->etag)) {
                 *ret = BEYOND_UNREAD;
                 return 0;
         }
         for (size_t i = 0; r >= 0 && l && i < n->n_staged; i++) {
                 char known[129];
-                r = read_courses(l, n->staged[i], &others, known, e);
+                r = ledger_courses(l, n->staged[i], known, &others, e);
                 if (r >= 0 && !*known)
                         r = staged_courses(l, n->staged[i], &others, e);
         }

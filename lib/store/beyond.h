@@ -27,6 +27,6 @@ int beyond_look(struct ledger *l, const struct config *c, const struct ledger_ob
  * staged member. One whose members were rejected is no copy of theirs. 0 or -errno. */
 int beyond_learn_staged(struct ledger *l, const struct ledger_object *o, struct error *e);
 
-/* The directory of o was read: these are its courses, in any order, doubles allowed, which go. Too
- * many to be kept (more than about 10,000): it stays BEYOND_UNREAD. 0 or -errno. */
+/* The directory of o was read: these are its courses, in any order, doubles allowed, which go.
+ * 0 or -errno. */
 int beyond_learn(struct ledger *l, const struct ledger_object *o, struct strv *courses, struct error *e);

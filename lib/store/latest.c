@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "ledger_facts.h"
 #include "ledger_internal.h"
 
 /* ?1 org, ?2 category, ?3 PUBLISHED, ?4 GONE. Staged snapshots, the newest first, each with the two before.
@@ -24,11 +25,6 @@ static const char spoilt_sql[] =
         "AND NOT failed) "
         "AND NOT EXISTS (SELECT 1 FROM member c WHERE c.object_id = ?3 AND c.state = ?4 "
         "AND c.course = b.course AND c.\"table\" = b.\"table\" AND c.sha256 = b.sha256) LIMIT 1";
-
-void latest_pin_name(const char *org, enum category c, char ret[128])
-{
-        snprintf(ret, 128, "latest:%s:%s", org, category_name(c));
-}
 
 static int prepare(struct ledger *l, const char *sql, sqlite3_stmt **ret, struct error *e)
 {
@@ -96,9 +92,8 @@ static int choose(struct ledger *l, const char *org, enum category c, char ret[1
 int latest_choose(
         struct ledger *l, const char *org, enum category c, char ret[11], bool *ret_pinned, struct error *e)
 {
-        char name[128], pin[16] = "", date[11] = "";
-        latest_pin_name(org, c, name);
-        int r = ledger_meta_get(l, name, pin, sizeof(pin), e);
+        char pin[11] = "", date[11] = "";
+        int r = ledger_pin(l, org, c, pin, e);
         if (r == 0 && !*pin)
                 r = choose(l, org, c, date, e);
         if (r < 0)

@@ -9,5 +9,3 @@
  * -errno. */
 int latest_choose(
         struct ledger *l, const char *org, enum category c, char ret[11], bool *ret_pinned, struct error *e);
-/* The name of the ledger's fact that holds the pinned date. */
-void latest_pin_name(const char *org, enum category c, char ret[128]);

@@ -12,6 +12,7 @@
 
 #include "audit.h"
 #include "beyond.h"
+#include "ledger_facts.h"
 #include "ledger_internal.h"
 #include "str.h"
 #include "timespan.h"
@@ -275,19 +276,10 @@ static void apply(struct ledger_object *o, const struct ledger_object *said, enu
         }
 }
 
-void ledger_left_out_name(int64_t object_id, char ret[48])
-{
-        snprintf(ret, 48, "left-out:%" PRId64, object_id);
-}
-
 /* Which members a filter left out the record does not tell, only that there are some. */
 static int note_left_out(struct rebuild *b, struct line *l, const struct ledger_object *o)
 {
-        char name[48];
-        if (!o->is_zip)
-                return 0;
-        ledger_left_out_name(o->id, name);
-        return set_fact(b, name, field_number(l, "left_out", 0) > 0 ? "1" : "");
+        return o->is_zip ? ledger_set_left_out(b->l, o->id, field_number(l, "left_out", 0) > 0, b->e) : 0;
 }
 
 /* What another key had staged there was replaced by this one. */
@@ -327,7 +319,7 @@ static int on_object(struct rebuild *b, struct line *l, enum event event, uint64
 
 static int on_fact(struct rebuild *b, struct line *l, const char *event)
 {
-        char value[VALUE_SIZE], org[64], category[32], name[160];
+        char value[VALUE_SIZE], org[64], category[32];
         int r = 0;
         /* The filters that were in force: another configuration looks at what they left out. */
         if (field(l, "config_sha256", value, sizeof(value)) && strlen(value) < SHA256_HEX)
@@ -344,9 +336,10 @@ static int on_fact(struct rebuild *b, struct line *l, const char *event)
         }
         if (streq(event, "latest") && field(l, "org", org, sizeof(org)) &&
                 field(l, "category", category, sizeof(category))) {
-                field(l, "date", value, sizeof(value));
-                snprintf(name, sizeof(name), "latest:%s:%s", org, category);
-                return set_fact(b, name, value);
+                enum category c = category_from_name(category);
+                char date[11];
+                field(l, "date", date, sizeof(date));
+                return c == CATEGORY_MAX || l->bad ? 0 : ledger_set_pin(b->l, org, c, date, b->e);
         }
         return 0;
 }

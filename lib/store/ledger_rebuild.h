@@ -23,6 +23,3 @@ struct ledger_rebuilt {
  * names of members. 0 or -errno; then the ledger is as it was. */
 int ledger_rebuild(
         struct ledger *l, int state_fd, size_t max_name, struct ledger_rebuilt *ret, struct error *e);
-
-/* The fact "left-out:ID" of an archive: members that a filter left out are not in the rebuilt ledger. */
-void ledger_left_out_name(int64_t object_id, char ret[48]);

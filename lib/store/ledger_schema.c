@@ -52,6 +52,68 @@ static const struct ledger_step steps[LEDGER_VERSION] = {
          "CREATE INDEX member_path ON member (object_id, path);"
          "CREATE INDEX member_plaintext ON member (sha256, object_id) WHERE sha256 IS NOT NULL;"},
         {"ALTER TABLE object ADD COLUMN refusals INTEGER NOT NULL DEFAULT 0;"},
+        /* What had been text in meta, under names that were put together: facts of ledger_facts.h. Lines of a
+         * text are taken apart as a JSON array, in which a backslash must not stand. */
+        {"CREATE TABLE audit_tail (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, "
+         "head TEXT NOT NULL) STRICT;"
+
+         "CREATE TABLE archive (object_id INTEGER PRIMARY KEY REFERENCES object (id) ON DELETE CASCADE, "
+         "courses_etag TEXT NOT NULL DEFAULT '', left_out INTEGER NOT NULL DEFAULT 0, "
+         "short_etag TEXT NOT NULL DEFAULT '', short_bytes INTEGER NOT NULL DEFAULT 0, "
+         "short_pid INTEGER NOT NULL DEFAULT 0) STRICT;"
+         "CREATE TABLE archive_course (object_id INTEGER NOT NULL REFERENCES object (id) ON DELETE CASCADE, "
+         "course TEXT NOT NULL, PRIMARY KEY (object_id, course)) STRICT, WITHOUT ROWID;"
+         "INSERT INTO archive (object_id, courses_etag) "
+         "SELECT o.id, substr(value, 1, instr(value, char(10)) - 1) FROM object o "
+         "JOIN meta ON name = 'courses:' || o.id;"
+         "INSERT OR IGNORE INTO archive_course SELECT o.id, replace(line.value, char(1), '\\') FROM object o "
+         "JOIN meta ON name = 'courses:' || o.id JOIN json_each('[' || "
+         "replace(json_quote(replace(meta.value, '\\', char(1))), '\\n', '\",\"') || ']') line "
+         "WHERE line.key > 0 AND line.value <> '';"
+         "INSERT INTO archive (object_id, left_out) SELECT o.id, 1 FROM object o "
+         "JOIN meta ON name = 'left-out:' || o.id WHERE true "
+         "ON CONFLICT (object_id) DO UPDATE SET left_out = 1;"
+         "INSERT INTO archive (object_id, short_bytes, short_pid, short_etag) "
+         "SELECT id, CAST(bytes AS INTEGER), CAST(rest AS INTEGER), substr(rest, instr(rest, ' ') + 1) FROM "
+         "(SELECT o.id, value AS bytes, substr(value, instr(value, ' ') + 1) AS rest FROM object o "
+         "JOIN meta ON name = 'no-room:' || o.id) WHERE true "
+         "ON CONFLICT (object_id) DO UPDATE SET short_bytes = excluded.short_bytes, "
+         "short_pid = excluded.short_pid, short_etag = excluded.short_etag;"
+
+         "CREATE TABLE series (org TEXT NOT NULL, category INTEGER NOT NULL, "
+         "expansion INTEGER NOT NULL DEFAULT 0, new_share INTEGER NOT NULL DEFAULT 0, "
+         "pin TEXT NOT NULL DEFAULT '', PRIMARY KEY (org, category)) STRICT, WITHOUT ROWID;"
+         "INSERT INTO series (org, category, expansion, new_share, pin) SELECT org, category, "
+         "coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'expansion:' || tail), 0), "
+         "coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'new-share:' || tail), 0), "
+         "coalesce((SELECT value FROM meta WHERE name = 'latest:' || tail), '') FROM "
+         "(SELECT DISTINCT org, category, org || CASE category WHEN 1 THEN ':database' ELSE ':email-opt-in' "
+         "END AS tail FROM object WHERE category IN (1, 2));"
+
+         "CREATE TABLE took (what TEXT NOT NULL PRIMARY KEY, usec INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+         "INSERT INTO took SELECT substr(name, 6), CAST(value AS INTEGER) FROM meta "
+         "WHERE name GLOB 'took:*';"
+
+         "CREATE TABLE leftover (path TEXT NOT NULL PRIMARY KEY, object_id INTEGER NOT NULL, "
+         "keep_as TEXT NOT NULL) STRICT, WITHOUT ROWID;"
+         "INSERT INTO leftover SELECT line.value, 0, '' FROM meta JOIN json_each('[' || "
+         "replace(json_quote(meta.value), '\\n', '\",\"') || ']') line "
+         "WHERE name = 'leftovers' AND instr(meta.value, '\\') = 0 AND line.value <> '';"
+
+         "CREATE TABLE secret_key (id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL, "
+         "created INTEGER NOT NULL, expires INTEGER NOT NULL, user_id TEXT NOT NULL) STRICT;"
+         "INSERT INTO secret_key (fingerprint, created, expires, user_id) "
+         "SELECT fpr, CAST(created AS INTEGER), CAST(expires AS INTEGER), "
+         "substr(expires, instr(expires, ' ') + 1) FROM "
+         "(SELECT fpr, created, substr(created, instr(created, ' ') + 1) AS expires, at FROM "
+         "(SELECT substr(v, 1, instr(v, ' ') - 1) AS fpr, substr(v, instr(v, ' ') + 1) AS created, at FROM "
+         "(SELECT replace(line.value, char(1), '\\') AS v, line.key AS at FROM meta JOIN json_each('[' || "
+         "replace(json_quote(replace(meta.value, '\\', char(1))), '\\n', '\",\"') || ']') line "
+         "WHERE name = 'keys' AND line.value <> ''))) ORDER BY at;"
+
+         "DELETE FROM meta WHERE name GLOB 'courses:*' OR name GLOB 'left-out:*' OR name GLOB 'no-room:*' OR "
+         "name GLOB 'expansion:*' OR name GLOB 'new-share:*' OR name GLOB 'latest:*' OR name GLOB 'took:*' "
+         "OR name IN ('leftovers', 'keys');"},
 };
 
 DEFINE_CLEANUP(struct ledger, ledger, ledger_free)

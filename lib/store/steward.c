@@ -11,6 +11,7 @@
 
 #include "fsx.h"
 #include "latest.h"
+#include "ledger_facts.h"
 #include "limits.h"
 #include "steward_internal.h"
 #include "str.h"
@@ -294,7 +295,6 @@ static int is_staged(struct ledger_object *o, void *arg)
 int steward_latest(
         const struct steward *s, const char *org, enum category c, const char *date, struct error *e)
 {
-        char name[128];
         bool found = false;
         struct ledger_filter f = {.org = org,
                 .categories = BIT(c),
@@ -309,11 +309,10 @@ int steward_latest(
         a.org = org;
         a.category = category_name(c);
         a.date = date;
-        latest_pin_name(org, c, name);
         if (r == 0)
                 r = steward_record(s, &a, e);
         if (r == 0)
-                r = ledger_meta_set(s->ledger, name, date ? date : "", e);
+                r = ledger_set_pin(s->ledger, org, c, date ? date : "", e);
         return r < 0 ? r : steward_move_latest(s, org, c, e);
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "ledger_facts.h"
 #include "place.h"
 #include "steward_internal.h"
 #include "str.h"
@@ -149,6 +150,27 @@ static int remove_copies(const struct steward *s, const struct ledger_object *o,
         return r;
 }
 
+/* What is left where it was staged before. The paths stay in the ledger until it is FORGOTTEN. */
+static int remove_leftovers(
+        const struct steward *s, const struct ledger_object *o, bool from_disk, struct error *e)
+{
+        struct ledger_leftover l = {};
+        char after[sizeof(l.path)] = "";
+        int r;
+        while ((r = ledger_leftover_next(s->ledger, after, &l, e)) == 1) {
+                memcpy(after, l.path, sizeof(after));
+                if (l.object_id != o->id)
+                        continue;
+                r = from_disk ? remove_path(s, o, l.path, "left at another path", -1, e)
+                              : ledger_leftover_remove(s->ledger, l.path, e);
+                if (r == 0 && from_disk)
+                        r = remove_replaced(s, o, l.path, e);
+                if (r < 0)
+                        return r;
+        }
+        return r;
+}
+
 /* The ledger's part: the key stays, and nothing else. */
 static int enter_forgotten(const struct steward *s, struct ledger_object *o, struct error *e)
 {
@@ -161,6 +183,10 @@ static int enter_forgotten(const struct steward *s, struct ledger_object *o, str
         if (r < 0)
                 return r;
         r = ledger_members_delete(s->ledger, o->id, e);
+        if (r == 0)
+                r = remove_leftovers(s, o, false, e);
+        if (r == 0)
+                r = ledger_set_courses(s->ledger, o->id, "", &(struct strv){}, e);
         if (r == 0)
                 r = steward_enter(s, o, OBJECT_FORGOTTEN, e);
         if (r == 0)
@@ -194,6 +220,8 @@ int steward_forget(const struct steward *s, int64_t id, struct error *e)
                         s->config, &o, s->config && s->config->staging.events_format == EVENTS_PLAIN, path);
         a.path = *path ? path : NULL;
         r = remove_copies(s, &o, e);
+        if (r == 0)
+                r = remove_leftovers(s, &o, true, e);
         if (r == 0)
                 r = steward_record(s, &a, e);
         if (r == 0)

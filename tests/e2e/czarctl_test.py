@@ -276,12 +276,12 @@ class StoppedTest(Base):
         w.config["staging"]["keep_snapshots"] = "1"
         db = self.enterContext(contextlib.closing(sqlite3.connect(w.state / "ledger.db")))
         db.execute("UPDATE object SET state = 0, staged_etag = '' WHERE key = ?", [older["key"]])
-        facts = {o["key"]: f"courses:{o['id']}" for o in (older, newer)}
-
         def plan(old, new):
             for o, courses in ((older, old), (newer, new)):
-                db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)",
-                           [facts[o["key"]], "" if courses is None else "".join(f"{x}\n" for x in (o["etag"], *courses))])
+                db.execute("INSERT OR REPLACE INTO archive (object_id, courses_etag) VALUES (?, ?)",
+                           [o["id"], "" if courses is None else o["etag"]])
+                db.execute("DELETE FROM archive_course WHERE object_id = ?", [o["id"]])
+                db.executemany("INSERT INTO archive_course VALUES (?, ?)", [(o["id"], c) for c in courses or ()])
             db.commit()
             said = self.ask("plan", "plan", "--offline")
             return [o["key"] for o in said["objects"]], said["undecided"], said["undecided_bytes"]

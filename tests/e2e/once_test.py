@@ -319,7 +319,9 @@ class LeftoverTest(unittest.TestCase):
             done = w.once()
             self.assertEqual(done.code, 0, done)
             self.assertEqual(self.warnings(done, f"{org}/old/a.log.gz"), [], done)
-            self.assertFalse(folder.exists())
+            self.assertFalse((folder / "a.log.gz").exists())
+            (kept,) = (folder / ".replaced").iterdir()
+            self.assertEqual(kept.read_bytes(), (aside / "a.log.gz").read_bytes())
             self.assertEqual((w.staging / changed["path"]).read_bytes(), (w.package / "expected" / other["path"]).read_bytes())
 
 

@@ -84,8 +84,8 @@ def rows(p):
 
 
 def facts(p):
-    return {m["name"]: m["value"] for m in p.ledger("SELECT * FROM meta")
-            if m["name"] == "staging-id" or m["name"] == "paused" or m["name"].startswith("latest:")}
+    return ({m["name"]: m["value"] for m in p.ledger("SELECT * FROM meta") if m["name"] in ("staging-id", "paused")} |
+            {(s["org"], s["category"]): s["pin"] for s in p.ledger("SELECT * FROM series") if s["pin"]})
 
 
 @dataclass

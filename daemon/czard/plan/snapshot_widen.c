@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "cleanup.h"
+#include "ledger_facts.h"
 #include "ledger_rebuild.h"
 #include "record.h"
 #include "str.h"
@@ -33,11 +34,8 @@ static int on_member(struct ledger_member *m, void *arg)
 /* A ledger that was rebuilt does not know them: the archive's directory must be looked at. Said once. */
 static int left_out_unknown(struct director *d, int64_t id, bool *ret, struct error *e)
 {
-        char name[48], value[8];
-        ledger_left_out_name(id, name);
-        int r = ledger_meta_get(d->ledger, name, value, sizeof(value), e);
-        *ret = r >= 0 && *value;
-        return *ret ? ledger_meta_set(d->ledger, name, "", e) : r;
+        int r = ledger_left_out(d->ledger, id, ret, e);
+        return *ret ? ledger_set_left_out(d->ledger, id, false, e) : r;
 }
 
 static int widen(struct director *d, int64_t id, struct error *e)

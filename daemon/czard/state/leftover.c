@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The paths are a fact of the ledger, "leftovers", one a line: a path has no line feed in it. Those that find
- * no room are only said. */
 #include "leftover.h"
 
 #include <string.h>
 
 #include "journal.h"
+#include "ledger_facts.h"
 #include "record.h"
 #include "str.h"
-
-#define FACT "leftovers"
-#define FACT_SIZE 8192
 
 static void say(const char *path, const struct error *why)
 {
@@ -21,27 +17,17 @@ static void say(const char *path, const struct error *why)
                 path, why->text);
 }
 
-static bool has_line(const char *text, const char *line)
+void leftover_note(struct director *d, const struct ledger_object *o, const char *path, const char *keep_as,
+        const struct error *why)
 {
-        size_t n = strlen(line);
-        for (const char *p = text; (p = strstr(p, line)); p += n)
-                if ((p == text || p[-1] == '\n') && p[n] == '\n')
-                        return true;
-        return false;
-}
-
-void leftover_note(struct director *d, const char *path, const struct error *why)
-{
-        char known[FACT_SIZE] = "";
+        struct ledger_leftover l = {.object_id = o->id};
+        struct error e = {};
         say(path, why);
+        snprintf(l.path, sizeof(l.path), "%s", path);
+        snprintf(l.keep_as, sizeof(l.keep_as), "%s", keep_as);
         record_open(d);
-        if (ledger_meta_get(d->ledger, FACT, known, sizeof(known), NULL) < 0 || has_line(known, path))
-                return;
-        size_t used = strlen(known);
-        if (used + strlen(path) + 2 > sizeof(known))
-                return;
-        snprintf(known + used, sizeof(known) - used, "%s\n", path);
-        (void)ledger_meta_set(d->ledger, FACT, known, NULL);
+        if (ledger_leftover_add(d->ledger, &l, &e) < 0)
+                record_trouble(d, &e);
 }
 
 static int is_at(struct ledger_object *o, void *arg)
@@ -51,18 +37,25 @@ static int is_at(struct ledger_object *o, void *arg)
 
 void leftover_clear(struct director *d)
 {
-        char known[FACT_SIZE] = "";
         const struct ledger_filter all = {};
-        if (ledger_meta_get(d->ledger, FACT, known, sizeof(known), NULL) < 0 || !*known)
-                return;
+        struct ledger_leftover l = {};
+        char after[sizeof(l.path)] = "";
+        struct error e = {};
+        int r;
         record_open(d);
-        (void)ledger_meta_set(d->ledger, FACT, "", NULL);
-        for (char *path = known, *end; (end = strchr(path, '\n')); path = end + 1) {
-                struct error e = {};
-                *end = 0;
-                if (ledger_each(d->ledger, &all, is_at, path, NULL) == 0 &&
-                        staging_remove(d->staging, path, &e) < 0)
-                        leftover_note(d, path, &e);
+        while ((r = ledger_leftover_next(d->ledger, after, &l, &e)) == 1) {
+                struct error why = {};
+                memcpy(after, l.path, sizeof(after));
+                r = ledger_each(d->ledger, &all, is_at, l.path, &e);
+                /* 1: it is of use again */
+                if (r == 0 && staging_retire(d->staging, l.path, l.keep_as, &why) < 0)
+                        say(l.path, &why);
+                else if (r >= 0)
+                        r = ledger_leftover_remove(d->ledger, l.path, &e);
+                if (r < 0)
+                        break;
         }
+        if (r < 0)
+                record_trouble(d, &e);
         (void)record_flush(d->record);
 }

@@ -4,8 +4,10 @@
 
 #include "director.h"
 
-/* Says so (a warning) and remembers the path for leftover_clear(). why: what staging_remove() said. */
-void leftover_note(struct director *d, const char *path, const struct error *why);
+/* Says so (a warning) and remembers the path, and keep_as ("" none), for leftover_clear(). why: what
+ * staging_retire() said. */
+void leftover_note(struct director *d, const struct ledger_object *o, const char *path, const char *keep_as,
+        const struct error *why);
 /* At start: what is remembered is removed, unless it has come to be of use again. What cannot be is said and
  * stays remembered. */
 void leftover_clear(struct director *d);

@@ -11,6 +11,7 @@
 
 #include "beyond.h"
 #include "cleanup.h"
+#include "ledger_facts.h"
 #include "outcome.h"
 #include "poll.h"
 #include "queue.h"
@@ -207,11 +208,8 @@ static void take_place(struct director *d, const struct ledger_object *o)
 
 void record_took(struct director *d, const char *what, uint64_t usec)
 {
-        char name[64], text[32];
-        snprintf(name, sizeof(name), "took:%s", what);
-        snprintf(text, sizeof(text), "%llu", (unsigned long long)usec);
         record_open(d);
-        ledger_meta_set(d->ledger, name, text, NULL);
+        ledger_set_took(d->ledger, what, usec, NULL);
 }
 
 int record_published(struct director *d, struct ledger_object *o, bool replaced, uint64_t duration_usec)

@@ -26,8 +26,8 @@ struct journal_fields object_fields(const struct ledger_object *o);
 
 /* Changes the state, in the ledger only. */
 void record_enter(struct director *d, struct ledger_object *o, enum object_state next);
-/* For metrics: how long the last poll, or the last object of a category (by its name), took. A fact of the
- * ledger ("took:WHAT", microseconds) that nothing else goes by. */
+/* For metrics: how long the last poll, or the last object of a category (by its name), took. Nothing
+ * else goes by it. */
 void record_took(struct director *d, const char *what, uint64_t usec);
 /* o is staged (path, plain_size, sha256, checks, fingerprint filled). -errno: that could not be recorded. */
 int record_published(struct director *d, struct ledger_object *o, bool replaced, uint64_t duration_usec);

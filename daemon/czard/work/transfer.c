@@ -79,7 +79,7 @@ static void on_published(uv_work_t *work, int status)
                 return;
         }
         if (t->remove_error.cause != CAUSE_NONE)
-                leftover_note(d, t->old_path, &t->remove_error);
+                leftover_note(d, &t->job.o, t->old_path, t->keep_as, &t->remove_error);
         record_published(d, &t->job.o, t->replaces, now_usec(CLOCK_MONOTONIC) - t->job.started_usec);
         finish(t);
 }

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the ledger knows beside objects and members, each kind with a table of its own. Every function returns
+ * 0 or -errno; what is not known is said to be so in *ret, not by an error. */
+#pragma once
+
+#include "audit.h"
+#include "ledger.h"
+
+/* The last line of the audit record that was durable when this was committed. seq 0: not known. */
+int ledger_audit_tail(struct ledger *l, struct audit_tail *ret, struct error *e);
+int ledger_set_audit_tail(struct ledger *l, const struct audit_tail *tail, struct error *e);
+
+/* The courses of an archive, of its version etag: they replace what was known. */
+int ledger_set_courses(
+        struct ledger *l, int64_t object_id, const char *etag, const struct strv *courses, struct error *e);
+/* Adds them to ret. ret_etag "": they are not known. */
+int ledger_courses(
+        struct ledger *l, int64_t object_id, char ret_etag[129], struct strv *ret, struct error *e);
+
+/* Were members of the archive left out by a filter that the ledger does not know? After a rebuild. */
+int ledger_left_out(struct ledger *l, int64_t object_id, bool *ret, struct error *e);
+int ledger_set_left_out(struct ledger *l, int64_t object_id, bool left_out, struct error *e);
+
+/* An archive that does not fit on the disk. etag "": it is not known to. */
+struct ledger_shortage {
+        char etag[129];
+        uint64_t bytes; /* that it needs */
+        int pid;        /* of the czard that said so */
+};
+int ledger_shortage(struct ledger *l, int64_t object_id, struct ledger_shortage *ret, struct error *e);
+/* NULL: it is not short of room any more. */
+int ledger_set_shortage(
+        struct ledger *l, int64_t object_id, const struct ledger_shortage *shortage, struct error *e);
+
+/* What the last archive of an organisation and category taught. 0: not known. */
+struct ledger_growth {
+        uint64_t expansion; /* percent of its members' encrypted size that they have decrypted */
+        uint64_t new_share; /* percent of that which shared no storage */
+};
+int ledger_growth(
+        struct ledger *l, const char *org, enum category c, struct ledger_growth *ret, struct error *e);
+int ledger_set_growth(
+        struct ledger *l, const char *org, enum category c, const struct ledger_growth *g, struct error *e);
+
+/* The date that an admin pinned `latest` to, "" none. */
+int ledger_pin(struct ledger *l, const char *org, enum category c, char ret[11], struct error *e);
+int ledger_set_pin(struct ledger *l, const char *org, enum category c, const char *date, struct error *e);
+
+/* For metrics: how long the last poll ("poll"), or the last object of a category (by its name), took. 0: not
+ * known. */
+int ledger_took(struct ledger *l, const char *what, uint64_t *ret_usec, struct error *e);
+int ledger_set_took(struct ledger *l, const char *what, uint64_t usec, struct error *e);
+
+/* Plaintext that is staged elsewhere now, and could not be removed, or moved to keep_as, at path. */
+struct ledger_leftover {
+        int64_t object_id; /* 0: not known */
+        char path[512], keep_as[384];
+};
+int ledger_leftover_add(struct ledger *l, const struct ledger_leftover *leftover, struct error *e);
+int ledger_leftover_remove(struct ledger *l, const char *path, struct error *e);
+/* The first one by path after `after` ("" from the start). 1, 0: there is none, or -errno. */
+int ledger_leftover_next(struct ledger *l, const char *after, struct ledger_leftover *ret, struct error *e);
+
+/* The secret keys that the workers found. */
+struct ledger_key {
+        char fingerprint[65], user_id[1024 + 1];
+        int64_t created, expires; /* seconds; expires 0: never */
+};
+int ledger_keys_clear(struct ledger *l, struct error *e);
+int ledger_key_add(struct ledger *l, const struct ledger_key *key, struct error *e);
+/* In the order in which they were added, at most n. */
+int ledger_keys(struct ledger *l, struct ledger_key *ret, size_t n, size_t *ret_n, struct error *e);
