@@ -12,6 +12,7 @@
 
 #include "credstore.h"
 #include "fsx.h"
+#include "launch.h"
 #include "str.h"
 
 #define START_SECONDS 20
@@ -66,7 +67,7 @@ int fetch_prepare(struct ctl *c)
         _cleanup_free_ char *config = realpath(c->config_path, NULL);
         if (geteuid() != 0 || !config || !is_plain(config) || access("/run/systemd/system", F_OK) < 0 ||
                 !credstore_has("czard.s3", NULL, &encrypted) ||
-                helper_find("czard-fetch", file, sizeof(file)) < 0 || !is_plain(file))
+                launch_find("czard-fetch", file, sizeof(file)) < 0 || !is_plain(file))
                 return 0;
         int pair[2];
         struct fetch_unit *u = calloc(1, sizeof(*u));

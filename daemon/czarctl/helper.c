@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,81 +15,43 @@
 #include <time.h>
 
 #include "fsx.h"
+#include "launch.h"
 #include "str.h"
 #include "timespan.h"
 
-#define CHANNEL_FD 3
 #define PATIENCE_MSEC 3000
 
-/* As czard passes on. */
-static const char *const passed_on[] = {
-        "PATH", "TZ", "CREDENTIALS_DIRECTORY", "ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS"};
-
-int helper_find(const char *name, char *ret, size_t size)
+static void become(const struct launch *l, int sock)
 {
-        char self[PATH_MAX];
-        ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-        char *slash = n > 0 ? (self[n] = 0, strrchr(self, '/')) : NULL;
-        static const char *const places[] = {"%s/../%s/%s", "%s/../libexec/czard/%.0s%s"};
-        for (size_t i = 0; slash && i < ELEMENTSOF(places); i++) {
-                *slash = 0;
-                if (i == 0)
-                        snprintf(ret, size, "%s/../%s/%s", self, name, name);
-                else
-                        snprintf(ret, size, "%s/../libexec/czard/%s", self, name);
-                if (access(ret, X_OK) == 0)
-                        return 0;
-        }
-        snprintf(ret, size, "%s/%s", CZARD_LIBEXECDIR, name);
-        return access(ret, X_OK) == 0 ? 0 : -errno;
-}
-
-static void become(const char *file, const char *const *args, int sock)
-{
-        const char *argv[16] = {file};
-        size_t n = 1;
-        for (; args && *args && n < ELEMENTSOF(argv) - 3; args++)
-                argv[n++] = *args;
-        argv[n++] = "--channel";
-        argv[n++] = "3";
-        char *env[ELEMENTSOF(passed_on) + 1];
-        size_t k = 0;
-        for (size_t i = 0; i < ELEMENTSOF(passed_on); i++) {
-                const char *v = getenv(passed_on[i]);
-                if (v && (env[k] = str_printf("%s=%s", passed_on[i], v)))
-                        k++;
-        }
-        env[k] = NULL;
         int null = open("/dev/null", O_RDWR);
         if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0)
                 _exit(126);
-        if (sock == CHANNEL_FD ? fd_cloexec(sock, 0) < 0 : dup2(sock, CHANNEL_FD) < 0)
+        if (sock == LAUNCH_CHANNEL_FD ? fd_cloexec(sock, 0) < 0 : dup2(sock, LAUNCH_CHANNEL_FD) < 0)
                 _exit(126);
-        close_from(CHANNEL_FD + 1);
+        close_from(LAUNCH_CHANNEL_FD + 1);
         setsid();
         prctl(PR_SET_PDEATHSIG, SIGTERM);
-        union {
-                const char **in;
-                char **out;
-        } pun = {.in = argv};
-        execve(file, pun.out, env);
+        execve(l->file, l->argv, l->env);
         _exit(127);
 }
 
 int helper_start(const char *name, const char *const *args, struct helper *ret, struct error *e)
 {
-        char file[PATH_MAX];
-        int pair[2], r = helper_find(name, file, sizeof(file));
+        struct launch l;
+        int pair[2], r = launch_prepare(&l, name, args, e);
         if (r < 0)
-                return error_set(e, CAUSE_HELPER, -r, "%s is not there (%s): reinstall czard", name, file);
+                return r;
         r = proto_pair(pair);
-        if (r < 0)
+        if (r < 0) {
+                launch_done(&l);
                 return error_set(e, CAUSE_HELPER, -r, "socketpair: %s", strerror(-r));
+        }
         fflush(NULL);
         pid_t pid = fork();
         if (pid == 0)
-                become(file, args, pair[1]);
+                become(&l, pair[1]);
         int err = errno;
+        launch_done(&l);
         close_fd(pair[1]);
         if (pid < 0) {
                 close_fd(pair[0]);

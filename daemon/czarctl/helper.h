@@ -22,5 +22,3 @@ int helper_receive(struct helper *h, unsigned seconds, struct message *ret, stru
 /* Closes the channel and waits a moment; then it is killed with its group. */
 void helper_stop(struct helper *h);
 #define _cleanup_helper_ _cleanup_(helper_stop)
-/* Where a program of libexec is. 0 or -errno. */
-int helper_find(const char *name, char *ret, size_t size);

@@ -5,16 +5,14 @@
 #include "helper.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
 #include "cleanup.h"
+#include "launch.h"
 #include "str.h"
-
-#define CHANNEL_FD 3
 
 #define RETIRE_MSEC 2000
 
@@ -29,28 +27,6 @@ struct helper {
         struct error how; /* how it ended */
         bool exited, freed;
 };
-
-/* HOME would lead gpg astray; LD_* and the proxy variables are nobody's business. */
-static const char *const passed_on[] = {"PATH", "TZ", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY",
-        "RUNTIME_DIRECTORY", "ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS"};
-
-int helper_path(const char *name, char *ret, size_t size)
-{
-        char self[PATH_MAX];
-        ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-        char *slash = n > 0 ? (self[n] = 0, strrchr(self, '/')) : NULL;
-        if (slash) {
-                *slash = 0;
-                snprintf(ret, size, "%s/../%s/%s", self, name, name);
-                if (access(ret, X_OK) == 0)
-                        return 0;
-                snprintf(ret, size, "%s/../libexec/czard/%s", self, name);
-                if (access(ret, X_OK) == 0)
-                        return 0;
-        }
-        snprintf(ret, size, "%s/%s", CZARD_LIBEXECDIR, name);
-        return access(ret, X_OK) == 0 ? 0 : -errno;
-}
 
 static void maybe_gone(struct helper *h)
 {
@@ -106,63 +82,36 @@ static void on_process_exit(uv_process_t *process, int64_t status, int signal)
                 maybe_gone(h);
 }
 
-static void build_environment(char **env, size_t size)
+static int spawn(uv_loop_t *loop, struct helper *h, struct launch *l, int sock)
 {
-        size_t n = 0;
-        for (size_t i = 0; i < ELEMENTSOF(passed_on) && n + 1 < size; i++) {
-                const char *v = getenv(passed_on[i]);
-                if (v && (env[n] = str_printf("%s=%s", passed_on[i], v)))
-                        n++;
-        }
-        env[n] = NULL;
-}
-
-static int spawn(uv_loop_t *loop, struct helper *h, const char *file, const char *const *args, int sock)
-{
-        const char *argv[16] = {file};
-        size_t n = 1;
-        for (; args && *args && n < ELEMENTSOF(argv) - 3; args++)
-                argv[n++] = *args;
-        argv[n++] = "--channel";
-        argv[n++] = "3";
-        char *env[ELEMENTSOF(passed_on) + 1];
-        build_environment(env, ELEMENTSOF(env));
-        uv_stdio_container_t stdio[CHANNEL_FD + 1] = {
+        uv_stdio_container_t stdio[LAUNCH_CHANNEL_FD + 1] = {
                 {.flags = UV_IGNORE},
                 {.flags = UV_IGNORE},
                 {.flags = UV_INHERIT_FD, .data.fd = 2},
                 {.flags = UV_INHERIT_FD, .data.fd = sock},
         };
-        union {
-                const char **in;
-                char **out;
-        } pun = {.in = argv};
         uv_process_options_t options = {
-                .file = file,
-                .args = pun.out,
-                .env = env,
+                .file = l->file,
+                .args = l->argv,
+                .env = l->env,
                 .flags = UV_PROCESS_DETACHED,
                 .stdio = stdio,
-                .stdio_count = CHANNEL_FD + 1,
+                .stdio_count = LAUNCH_CHANNEL_FD + 1,
                 .exit_cb = on_process_exit,
         };
         uv_timer_init(loop, &h->retire);
         h->process.data = h->retire.data = h;
         h->open_handles = 2;
-        int r = uv_spawn(loop, &h->process, &options);
-        for (char **v = env; *v; v++)
-                free(*v);
-        return r;
+        return uv_spawn(loop, &h->process, &options);
 }
 
 int helper_start(uv_loop_t *loop, const char *name, const char *const *args, channel_message_fn *on_message,
         helper_gone_fn *on_gone, void *arg, struct helper **ret, struct error *e)
 {
-        char file[PATH_MAX];
-        int r = helper_path(name, file, sizeof(file));
+        _cleanup_(launch_done) struct launch l = {};
+        int pair[2], r = launch_prepare(&l, name, args, e);
         if (r < 0)
-                return error_set(e, CAUSE_HELPER, -r, "%s is not there (%s): reinstall czard", name, file);
-        int pair[2];
+                return r;
         r = proto_pair(pair);
         if (r < 0)
                 return error_set(e, CAUSE_HELPER, -r, "socketpair: %s", strerror(-r));
@@ -173,12 +122,12 @@ int helper_start(uv_loop_t *loop, const char *name, const char *const *args, cha
                 return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
         }
         *h = (struct helper){.on_message = on_message, .on_gone = on_gone, .arg = arg};
-        r = spawn(loop, h, file, args, pair[1]);
+        r = spawn(loop, h, &l, pair[1]);
         close_fd(pair[1]);
         if (r < 0) {
                 close_fd(pair[0]);
                 close_handles(h);
-                return error_set(e, CAUSE_HELPER, -r, "cannot start %s: %s", file, strerror(-r));
+                return error_set(e, CAUSE_HELPER, -r, "cannot start %s: %s", l.file, strerror(-r));
         }
         r = channel_new(loop, pair[0], on_channel_message, on_channel_closed, h, &h->channel);
         if (r < 0) {

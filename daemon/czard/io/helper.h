@@ -24,7 +24,3 @@ pid_t helper_pid(const struct helper *h);
 struct helper *helper_retire(struct helper *h);
 /* Kills it if it still runs; nothing is called any more. Returns NULL. */
 struct helper *helper_free(struct helper *h);
-
-/* Where a program of libexec is: beside a build tree's czard, else beside the installed one, else as
- * configured. */
-int helper_path(const char *name, char *ret, size_t size);
