@@ -40,7 +40,8 @@
 #define LIMIT_KEYRING (64 * MIB)       /* bytes of a key ring that is copied */
 #define LIMIT_SECRET_KEYS 1024         /* files in private-keys-v1.d */
 #define LIMIT_SECRET_KEY_FILE (64 * KIB)
-#define LIMIT_USER_ID 1024 /* bytes of a key's user id that are told */
-#define LIMIT_KEY_IDS 1024 /* bytes of the list of a key's subkeys */
+#define LIMIT_USER_ID 1024      /* bytes of a key's user id that are told */
+#define LIMIT_KEY_IDS 1024      /* bytes of the list of a key's subkeys */
+#define LIMIT_SPLIT_FILES 20002 /* files of a day by course: the courses and two lists */
 
 #endif

@@ -90,10 +90,16 @@ static int allow_port(int ruleset, uint16_t port, struct error *e)
         return error_set(e, CAUSE_INTERNAL, errno, "Landlock rule for port %u: %s", port, strerror(errno));
 }
 
-static int enter_landlock(const struct sandbox *s, char *missing, size_t size, struct error *e)
+long sandbox_landlock_abi(void)
 {
         long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-        if (abi < 0) {
+        return abi < 0 ? 0 : abi;
+}
+
+static int enter_landlock(const struct sandbox *s, char *missing, size_t size, struct error *e)
+{
+        long abi = sandbox_landlock_abi();
+        if (abi == 0) {
                 snprintf(missing, size,
                         "this kernel has no Landlock (files, TCP and signals are not restricted)");
                 return 0;

@@ -33,6 +33,9 @@ struct sandbox {
         bool has_children;
 };
 
+/* Which version of Landlock this kernel has; 0: none, or it is not enabled. */
+long sandbox_landlock_abi(void);
+
 /* Enters it, for ever, for this thread and all it makes: call it before there are others. What this kernel
  * cannot restrict is named in ret_missing ("" when nothing; may be NULL). A build with sanitizers enters
  * nothing and says so there, for they do not work inside. 0 or -errno. */

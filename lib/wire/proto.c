@@ -195,6 +195,40 @@ static const struct field progress_fields[] = {
         END,
 };
 
+static const struct field split_fields[] = {
+        F(U8, struct proto_split, rule, EVENT_RULE_MAX - 1),
+        F(U8, struct proto_split, gzip, 1),
+        END,
+};
+
+static const struct field split_file_fields[] = {
+        F(STR, struct proto_split_file, name, LIMIT_MEMBER_NAME),
+        F(U64, struct proto_split_file, size, INT64_MAX),
+        END,
+};
+
+static const struct field split_files_fields[] = {
+        R(struct proto_split_files, files, n, LIMIT_LIST_PAGE_KEYS, struct proto_split_file,
+                split_file_fields),
+        END,
+};
+
+static const struct field split_done_fields[] = {
+        OUTCOME(struct proto_split_done),
+        F(U64, struct proto_split_done, lines_in, INT64_MAX),
+        F(U64, struct proto_split_done, lines_of_courses, INT64_MAX),
+        F(U64, struct proto_split_done, no_course, INT64_MAX),
+        F(U64, struct proto_split_done, invalid, INT64_MAX),
+        F(U64, struct proto_split_done, unparsed, INT64_MAX),
+        F(U64, struct proto_split_done, courses, LIMIT_SPLIT_FILES),
+        F(U64, struct proto_split_done, courses_left_out, INT64_MAX),
+        F(U64, struct proto_split_done, files, LIMIT_SPLIT_FILES),
+        F(U64, struct proto_split_done, files_size, INT64_MAX),
+        F(BYTES, struct proto_split_done, source_sha256, SHA256_SIZE),
+        F(BYTES, struct proto_split_done, sums_sha256, SHA256_SIZE),
+        END,
+};
+
 /* fds: how many descriptors may come with a message, fewest and most. */
 static const struct {
         const struct field *fields;
@@ -216,6 +250,9 @@ static const struct {
         T(ENTRIES, entries, entries, 0, 0),
         T(DIRECTORY_DONE, directory_done, directory_done, 0, 0),
         T(PROGRESS, progress, progress, 0, 0),
+        T(SPLIT, split, split, 2, 2),
+        T(SPLIT_FILES, split_files, split_files, 0, 0),
+        T(SPLIT_DONE, split_done, split_done, 0, 0),
 #undef T
 };
 

@@ -8,6 +8,8 @@
  *   czard-decrypt -> czard    READY VERDICT PROGRESS
  *   czard -> czard-index      DIRECTORY
  *   czard-index -> czard      ENTRIES DIRECTORY_DONE PROGRESS
+ *   czard -> czard-filter     SPLIT
+ *   czard-filter -> czard     SPLIT_FILES SPLIT_DONE PROGRESS
  */
 #pragma once
 
@@ -18,6 +20,7 @@
 #include "archive_entry.h"
 #include "digest.h"
 #include "error.h"
+#include "event_rule.h"
 
 #define PROTO_VERSION 1
 #define PROTO_MESSAGE_MAX (128 * 1024)
@@ -40,6 +43,9 @@ enum proto_type {
         PROTO_ENTRIES,
         PROTO_DIRECTORY_DONE,
         PROTO_PROGRESS,
+        PROTO_SPLIT,
+        PROTO_SPLIT_FILES,
+        PROTO_SPLIT_DONE,
         PROTO_TYPE_MAX
 };
 
@@ -155,6 +161,28 @@ struct proto_verdict {
         const char *fingerprint; /* of the key that decrypted */
         const char *recipients;  /* key ids the message is for, space-separated */
 };
+/* One staged file of events, to be split by course. fds: the file, the empty folder to make files in. Answer:
+ * SPLIT_FILES ..., by names and together all that is in the folder, then SPLIT_DONE. */
+struct proto_split {
+        uint8_t rule; /* enum event_rule */
+        uint8_t gzip; /* the file is gzip, else plain */
+};
+struct proto_split_file {
+        const char *name;
+        uint64_t size;
+};
+struct proto_split_files {
+        struct proto_split_file *files;
+        size_t n;
+};
+/* lines_in is the sum of the next four. */
+struct proto_split_done {
+        struct outcome outcome;
+        uint64_t lines_in, lines_of_courses, no_course, invalid, unparsed;
+        uint64_t courses, courses_left_out; /* left out: more than there may be; their lines are invalid */
+        uint64_t files, files_size;         /* that SPLIT_FILES named, and of all of them together */
+        uint8_t source_sha256[SHA256_SIZE], sums_sha256[SHA256_SIZE]; /* of the file; of SHA256SUMS */
+};
 /* Once a second while there is work: a helper that says nothing for long is taken for stuck. bytes: moved by
  * the job at hand (not of czard-fetch). */
 struct proto_progress {
@@ -181,6 +209,9 @@ struct message {
                 struct proto_entries entries;
                 struct proto_directory_done directory_done;
                 struct proto_progress progress;
+                struct proto_split split;
+                struct proto_split_files split_files;
+                struct proto_split_done split_done;
         };
         int fds[PROTO_FDS_MAX];
         size_t n_fds;
