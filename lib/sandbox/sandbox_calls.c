@@ -240,8 +240,9 @@ static int add_rules(scmp_filter_ctx ctx, const struct sandbox *s)
         r = add_sockets(r, ctx, s->families);
         r = add_processes(r, ctx, s->has_children);
         r = add_signals(r, ctx, s->has_children);
-        /* Typing into the terminal that standard error may be. */
-        return deny_int(r, ctx, EPERM, SCMP_SYS(ioctl), 1, TIOCSTI);
+        /* Typing into the terminal that standard error may be; TIOCLINUX pastes on a virtual console. */
+        r = deny_int(r, ctx, EPERM, SCMP_SYS(ioctl), 1, TIOCSTI);
+        return deny_int(r, ctx, EPERM, SCMP_SYS(ioctl), 1, TIOCLINUX);
 }
 
 int sandbox_calls(const struct sandbox *s, struct error *e)

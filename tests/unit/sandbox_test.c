@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -231,6 +232,17 @@ static int make_thread(void)
         return errno ? -1 : pthread_join(t, NULL);
 }
 
+/* Standard input is no terminal: ENOTTY without the filter. */
+static int type_into_terminal(void)
+{
+        return ioctl(0, TIOCSTI, "x");
+}
+
+static int paste_on_console(void)
+{
+        return ioctl(0, TIOCLINUX, "\3");
+}
+
 static int change_mode(void)
 {
         return chmod(outside, 0600);
@@ -329,6 +341,13 @@ static void modes_stay(void **state)
         assert_int_equal(run_inside(change_mode_newly), EPERM);
 }
 
+static void terminals_get_no_input(void **state)
+{
+        (void)state;
+        assert_int_equal(run_inside(type_into_terminal), EPERM);
+        assert_int_equal(run_inside(paste_on_console), EPERM);
+}
+
 static uint16_t listener(void)
 {
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -385,6 +404,7 @@ int main(void)
                 cmocka_unit_test(other_processes_are_out_of_reach),
                 cmocka_unit_test(one_without_children_has_threads_alone),
                 cmocka_unit_test(modes_stay),
+                cmocka_unit_test(terminals_get_no_input),
         };
         return cmocka_run_group_tests(tests, setup, teardown);
 }
