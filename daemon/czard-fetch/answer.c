@@ -45,22 +45,23 @@ static const struct {
         {"ServiceUnavailable", CAUSE_SERVER},
 };
 
-static enum cause cause_of_status(unsigned status)
+/* S3 names each of these by a code: without one somebody else has answered, a proxy mostly. */
+static enum cause cause_of_status(unsigned status, bool is_s3)
 {
         switch (status) {
         case 401:
         case 403:
                 return CAUSE_DENIED;
         case 404:
-                return CAUSE_GONE;
+                return is_s3 ? CAUSE_GONE : CAUSE_PROTOCOL;
         case 407:
                 return CAUSE_PROXY;
         case 408:
                 return CAUSE_TIMEOUT;
         case 412:
-                return CAUSE_REPLACED;
+                return is_s3 ? CAUSE_REPLACED : CAUSE_PROTOCOL;
         case 416:
-                return CAUSE_SIZE;
+                return is_s3 ? CAUSE_SIZE : CAUSE_PROTOCOL;
         case 429:
                 return CAUSE_THROTTLED;
         default:
@@ -68,12 +69,20 @@ static enum cause cause_of_status(unsigned status)
         }
 }
 
-static enum cause cause_of(unsigned status, const char *code)
+static enum cause cause_of(const struct answer_input *in, const char *code)
 {
+        enum cause cause = cause_of_status(in->status, *code);
         for (size_t i = 0; i < ELEMENTSOF(codes); i++)
                 if (streq(code, codes[i].code))
-                        return codes[i].cause;
-        return cause_of_status(status);
+                        cause = codes[i].cause;
+        /* no answer to a request without a range */
+        return cause == CAUSE_SIZE && !in->ranged ? CAUSE_PROTOCOL : cause;
+}
+
+/* Does the answer lack what S3 says with it? A HEAD has no body. */
+static bool is_nameless(const struct answer_input *in, const char *code)
+{
+        return !*code && !in->head && in->status / 100 == 4;
 }
 
 /* A hint at the right region comes with 301, 307 and 400 AuthorizationHeaderMalformed (or
@@ -114,12 +123,13 @@ void answer_read(const struct answer_input *in, struct answer *ret)
         *ret = (struct answer){};
         if (in->body_len > 0)
                 (void)s3xml_error(in->body, in->body_len, &xml); /* else it stays empty */
-        ret->cause = cause_of(in->status, xml.code);
+        ret->cause = cause_of(in, xml.code);
         ret->skew_sec = skew_of(in, &xml);
         if (in->retry_after && httpval_retry_after(in->retry_after, in->now_sec, &ret->retry_after_usec) < 0)
                 ret->retry_after_usec = 0;
         snprintf(ret->region, sizeof(ret->region), "%s", region_hint(in, &xml));
-        snprintf(ret->text, sizeof(ret->text), "%u%s%s%s%s", in->status, xml.code[0] ? " " : "",
+        snprintf(ret->text, sizeof(ret->text), "%u%s%s%s%s%s", in->status, xml.code[0] ? " " : "",
                 str_visible(xml.code, code, sizeof(code)), xml.message[0] ? ": " : "",
-                str_visible(xml.message, message, sizeof(message)));
+                str_visible(xml.message, message, sizeof(message)),
+                is_nameless(in, xml.code) ? " without a code of S3's: is there a proxy on the way?" : "");
 }

@@ -3,6 +3,7 @@
  * Source: AWS, S3 API reference, "Error responses" and "REST error responses". */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,6 +13,7 @@
 /* Headers are as received, NULL where there was none. */
 struct answer_input {
         unsigned status;
+        bool head, ranged; /* what was asked: a HEAD; with a Range */
         const char *date, *retry_after, *bucket_region;
         const void *body; /* the XML of the error; may be empty (HEAD, Ceph) */
         size_t body_len;

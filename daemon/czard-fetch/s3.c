@@ -120,6 +120,8 @@ static void read_answer(const struct s3_call *c, const struct transfer *t, struc
         }
         const struct answer_input in = {
                 .status = http_status(t),
+                .head = c->request.head,
+                .ranged = !str_empty(c->request.range),
                 .date = date,
                 .retry_after = retry_after,
                 .bucket_region = region,

@@ -30,10 +30,14 @@ class Case(unittest.TestCase):
     def setUp(self):
         self.world.fresh()
         self.s3.forget_requests()
-        for file in self.s3.behaviours.iterdir():
-            file.unlink()
+        self.s3_is_well()
         shutil.rmtree(self.buckets)
         shutil.copytree(self.backup, self.buckets)
+
+    def s3_is_well(self):
+        for file in self.s3.behaviours.iterdir():
+            if file.is_file():
+                file.unlink()
 
     def of(self, category):
         return [o for o in self.world.facts["objects"] if o["category"] == category]
@@ -124,8 +128,7 @@ class Lost(Case):
         self.assertTrue([p for p in status["problems"] if self.event["key"] in p["text"]
                          and "upload it again" in p["fix"]], status)
         # and when it is whole again
-        for file in self.s3.behaviours.iterdir():
-            file.unlink()
+        self.s3_is_well()
         again = self.world.once()
         self.assertEqual(again.code, 0, again)
         self.assertEqual(self.world.differences(), [], again)
@@ -155,6 +158,24 @@ class Lost(Case):
         with Daemon(self.world) as d:
             d.until("retry", CZARD_CAUSE="listed-but-missing")
             d.wait("staged", lambda: d.states().get(self.event["key"]) == "PUBLISHED", timeout=60)
+
+
+class Proxy(Case):
+    """Answers with a status that S3 has too, but without S3's word for it."""
+
+    def test_a_status_without_a_code_says_nothing_of_the_object(self):
+        o, archive = self.of("events")[0], self.of("database")[0]
+        (self.s3.behaviours / "pages").mkdir(exist_ok=True)
+        (self.s3.behaviours / "pages/error.html").write_text("<html><body><h1>Sorry</h1></body></html>\n")
+        for status in (404, 412, 416):
+            with self.subTest(status):
+                self.world.fresh()
+                self.s3.behave("proxy", op="get", status=status, body="pages/error.html", content_type="text/html", count=2)
+                done = self.world.once()
+                self.assertEqual((done.code, self.world.differences()), (0, []), done)
+                said = [e for e in done.events("retry") if e.fields["CZARD_CAUSE"] == "bad-answer"]
+                self.assertTrue(said and "proxy" in said[0].message, done)
+                self.assertEqual((self.state(o)[0], self.state(archive)[0]), ("PUBLISHED", "PUBLISHED"))
 
 
 if __name__ == "__main__":

@@ -41,11 +41,17 @@ static void causes(void **state)
                 {403, "", CAUSE_DENIED},
                 {403, "<html>", CAUSE_DENIED},
                 {404, XML("NoSuchKey"), CAUSE_GONE},
-                {404, NULL, CAUSE_GONE},
+                {404, XML("SomethingNew"), CAUSE_GONE},
+                {404, "<Error><Code>NoSuchKey</Code><Message></Message></Error>", CAUSE_GONE}, /* Ceph */
+                {404, NULL, CAUSE_PROTOCOL},
+                {404, "<Error><Message>m</Message></Error>", CAUSE_PROTOCOL},
+                {404, "<html><head><title>404 Not Found</title></head></html>", CAUSE_PROTOCOL},
                 {404, XML("NoSuchBucket"), CAUSE_NO_BUCKET},
                 {412, XML("PreconditionFailed"), CAUSE_REPLACED},
-                {412, NULL, CAUSE_REPLACED},
-                {416, NULL, CAUSE_SIZE},
+                {412, NULL, CAUSE_PROTOCOL},
+                {412, "<html>", CAUSE_PROTOCOL},
+                {416, NULL, CAUSE_PROTOCOL},
+                {416, XML("InvalidRange"), CAUSE_PROTOCOL}, /* no range was asked for */
                 {429, NULL, CAUSE_THROTTLED},
                 {503, XML("SlowDown"), CAUSE_THROTTLED},
                 {503, XML("ServiceUnavailable"), CAUSE_SERVER},
@@ -64,6 +70,26 @@ static void causes(void **state)
                         print_error("%u %s\n", cases[i].status, cases[i].body ? cases[i].body : "");
                 assert_int_equal(a.cause, cases[i].cause);
         }
+}
+
+static void a_range_that_is_not_there(void **state)
+{
+        (void)state;
+        static const char body[] = XML("InvalidRange"), html[] = "<html>416</html>";
+        struct answer a;
+        struct answer_input in = {
+                .status = 416, .ranged = true, .body = body, .body_len = sizeof(body) - 1, .now_sec = NOW};
+        answer_read(&in, &a);
+        assert_int_equal(a.cause, CAUSE_SIZE);
+        in.body = html;
+        in.body_len = sizeof(html) - 1;
+        answer_read(&in, &a);
+        assert_int_equal(a.cause, CAUSE_PROTOCOL);
+        assert_non_null(strstr(a.text, "proxy"));
+        in.head = true;
+        in.body_len = 0;
+        answer_read(&in, &a);
+        assert_string_equal(a.text, "416");
 }
 
 static void text_is_printable(void **state)
@@ -139,6 +165,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(causes),
+                cmocka_unit_test(a_range_that_is_not_there),
                 cmocka_unit_test(text_is_printable),
                 cmocka_unit_test(regions),
                 cmocka_unit_test(times),
