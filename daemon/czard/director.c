@@ -203,15 +203,18 @@ static void resync_all(struct director *d)
                 return; /* the first poll of all is to come */
         record_unblock_buckets(d->record);
         record_open(d);
-        if (ledger_ids(d->ledger, &f, &ids, &n, &e) < 0)
-                pauses_enter(d->pauses, PAUSE_STATE, e.cause, e.text);
-        for (size_t i = 0; i < n; i++) {
+        int r = ledger_ids(d->ledger, &f, &ids, &n, &e);
+        for (size_t i = 0; r >= 0 && i < n; i++) {
                 struct ledger_object o;
-                if (queue_busy(d->queue, ids[i]) || ledger_get(d->ledger, ids[i], &o, &e) < 0)
+                if (queue_busy(d->queue, ids[i]))
                         continue;
+                r = ledger_get(d->ledger, ids[i], &o, &e);
                 o.next_try = 0;
-                ledger_save(d->ledger, &o, &e);
+                if (r >= 0)
+                        r = ledger_save(d->ledger, &o, &e);
         }
+        if (r < 0)
+                record_trouble(d, &e);
         if (director_open_pools(d, &e) < 0)
                 pauses_enter(d->pauses, PAUSE_KEY, e.cause, e.text);
         else

@@ -5,6 +5,7 @@ said, and what is tried again."""
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import unittest
 
@@ -176,6 +177,25 @@ class Proxy(Case):
                 said = [e for e in done.events("retry") if e.fields["CZARD_CAUSE"] == "bad-answer"]
                 self.assertTrue(said and "proxy" in said[0].message, done)
                 self.assertEqual((self.state(o)[0], self.state(archive)[0]), ("PUBLISHED", "PUBLISHED"))
+
+
+class LedgerError(Case):
+    def test_a_row_that_cannot_be_written_is_not_gone(self):
+        first = self.world.once()
+        self.assertEqual(first.code, 0, first)
+        before = {key: o["state"] for key, o in self.world.objects().items()}
+        with sqlite3.connect(self.world.state / "ledger.db") as db:
+            a, b = (db.execute("SELECT id FROM object WHERE key = ?", [o["key"]]).fetchone()[0] for o in self.of("events")[:2])
+            db.execute("DELETE FROM seen WHERE object_id = ?", [b])
+            db.execute(f"CREATE UNIQUE INDEX only_one ON seen (generation * 0) WHERE object_id IN ({a}, {b})")
+        done = self.world.once()
+        self.assertEqual(done.code, 1, done)
+        self.assertEqual({key: o["state"] for key, o in self.world.objects().items()}, before, done)
+        self.assertEqual([e.fields.get("CZARD_CAUSE") for e in done.events("paused")], ["internal"], done)
+        with sqlite3.connect(self.world.state / "ledger.db") as db:
+            db.execute("DROP INDEX only_one")
+        again = self.world.once()
+        self.assertEqual((again.code, self.world.differences()), (0, []), again)
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ static void take_object(struct listing *l, const struct proto_object *from)
         p->listed++;
         record_open(p->d);
         if (ledger_listed(p->d->ledger, &o, p->generation, &what, &e) < 0) {
-                pauses_enter(p->d->pauses, PAUSE_STATE, e.cause, e.text);
+                record_trouble(p->d, &e);
                 return;
         }
         if (what != LISTED_SAME) {
@@ -206,7 +206,7 @@ static void on_done(void *arg, const struct proto_done *done)
                         .org = l->package->spec.org,
                         .category = l->category};
                 if (ledger_mark_gone(p->d->ledger, &of, p->generation, &gone, &e) < 0)
-                        pauses_enter(p->d->pauses, PAUSE_STATE, e.cause, e.text);
+                        record_trouble(p->d, &e);
                 else if (gone > 0)
                         journal_event(EVENT_NOTE, &(struct journal_fields){.bucket = l->bucket},
                                 "%llu objects below s3://%s/%s are not there any more; what is staged stays",
@@ -291,9 +291,10 @@ static void finish_poll(struct poll *p)
         record_open(d);
         char generation[32], when[21];
         snprintf(generation, sizeof(generation), "%lld", (long long)p->generation);
-        ledger_meta_set(d->ledger, "generation", generation, &e);
-        ledger_meta_set(d->ledger, p->complete ? "last-poll" : "last-poll-incomplete",
-                time_format((int64_t)time(NULL), when), &e);
+        if (ledger_meta_set(d->ledger, "generation", generation, &e) < 0 ||
+                ledger_meta_set(d->ledger, p->complete ? "last-poll" : "last-poll-incomplete",
+                        time_format((int64_t)time(NULL), when), &e) < 0)
+                record_trouble(d, &e);
         record_took(d, "poll", took);
         char bytes[32];
         journal_event(EVENT_POLL_DONE,

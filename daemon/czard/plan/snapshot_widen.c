@@ -72,6 +72,6 @@ bool snapshot_widen(struct director *d)
         if (r >= 0 && !in_work)
                 r = ledger_meta_set(d->ledger, FACT, d->config->sha256, &e);
         if (r < 0)
-                pauses_enter(d->pauses, PAUSE_STATE, e.cause, e.text);
+                record_trouble(d, &e);
         return !in_work;
 }

@@ -98,7 +98,7 @@ static void learn_courses(struct snapshot *s)
                 return;
         record_open(d);
         if (beyond_learn(d->ledger, &s->job.o, &courses, &e) < 0)
-                pauses_enter(d->pauses, PAUSE_STATE, e.cause, e.text);
+                record_trouble(d, &e);
 }
 
 /* One beyond keep_snapshots was begun only to see whether it has the last copy of a course. In doubt it has.

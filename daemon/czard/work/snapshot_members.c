@@ -104,10 +104,8 @@ void snapshot_save_member(struct snapshot *s, const struct member *m, const stru
         struct ledger_member row;
         struct error e = {};
         record_open(d);
-        if (snapshot_row(s, m, f, &row, &e) < 0)
+        if (snapshot_row(s, m, f, &row, &e) < 0 || ledger_member_save(d->ledger, &row, &e) < 0)
                 record_trouble(d, &e);
-        else if (ledger_member_save(d->ledger, &row, &e) < 0)
-                pauses_enter(d->pauses, PAUSE_STATE, e.cause, e.text);
 }
 
 void snapshot_reject_member(
