@@ -23,6 +23,7 @@ enum check {
         CHECK_NO_CHECKSUM = BIT(17),  /* the uploader stored none */
         CHECK_NO_SIGNATURE = BIT(18), /* there is none, or signatures=none does not look */
 };
+#define CHECKS_MISSING (CHECK_NO_ETAG | CHECK_NO_CHECKSUM | CHECK_NO_SIGNATURE)
 /* "tls size etag ... (not: checksum)" for a person, into ret. */
 const char *checks_format(uint32_t checks, char *ret, size_t size);
 

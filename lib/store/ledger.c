@@ -67,7 +67,7 @@ static const char *const sql_text[SQL_MAX] = {
         [SQL_MEMBERS_ALL] = "SELECT " LEDGER_MEMBER_COLUMNS " FROM member",
 };
 
-static int errno_of_sqlite(sqlite3 *db)
+int ledger_sqlite_errno(sqlite3 *db)
 {
         int system = sqlite3_system_errno(db);
         switch (sqlite3_errcode(db)) {
@@ -101,7 +101,7 @@ static int errno_of_sqlite(sqlite3 *db)
 
 int ledger_fail(struct ledger *l, const char *what, struct error *e)
 {
-        int err = errno_of_sqlite(l->db);
+        int err = ledger_sqlite_errno(l->db);
         enum cause c = err == EINVAL ? CAUSE_INTERNAL : cause_from_errno(err);
         if (c == CAUSE_STAGING)
                 c = CAUSE_IO; /* it is not the staging volume that should be looked at */

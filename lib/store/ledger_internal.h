@@ -50,6 +50,10 @@ struct ledger_step {
  * not new. 0 or -errno; then the ledger is as it was. */
 int ledger_migrate(struct ledger *l, const struct ledger_step *steps, int n, struct error *e);
 
+/* What the last failed call of SQLite means, positive. */
+int ledger_sqlite_errno(sqlite3 *db);
+/* Adds file, as a URI, and query ("?mode=ro"). */
+void ledger_uri(struct strbuf *b, const char *file, const char *query);
 /* What the last failed call of SQLite on l means: -errno, with "what: why". */
 int ledger_fail(struct ledger *l, const char *what, struct error *e);
 /* SQL that gives no rows. */

@@ -214,12 +214,17 @@ static void add_uri_path(struct strbuf *b, const char *path)
                         strbuf_add_n(b, path, 1);
 }
 
+void ledger_uri(struct strbuf *b, const char *file, const char *query)
+{
+        strbuf_add(b, "file:");
+        add_uri_path(b, file);
+        strbuf_add(b, query);
+}
+
 static int open_db(struct ledger *l, int flags, const char *query, struct error *e)
 {
         _cleanup_strbuf_ struct strbuf uri = {};
-        strbuf_add(&uri, "file:");
-        add_uri_path(&uri, l->file);
-        strbuf_add(&uri, query);
+        ledger_uri(&uri, l->file, query);
         if (uri.err)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         flags |= SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_EXRESCODE;

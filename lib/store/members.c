@@ -1,0 +1,528 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The database, and how a directory becomes its rows. It has no journal and is never synced: when a write
+ * fails, this attempt at the archive ends, and with it the database. */
+#include "members.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "checks.h"
+#include "members_internal.h"
+#include "package.h"
+#include "str.h"
+
+#define CACHE_KIB 4096 /* of memory for each database; what is more goes to the disk */
+#define TRY_BYTES (2 * CACHE_KIB * KIB)
+#define MEMBER_DEPTH 8 /* folders; an archive of edX has one, ora/ */
+#define FILE_TYPE(mode) ((mode)&0170000)
+#define FILE_REGULAR 0100000
+#define LOCAL_HEADER 30 /* bytes of one, without its name */
+
+static const char schema[] =
+        "CREATE TABLE member ("
+        "number INTEGER PRIMARY KEY, name BLOB NOT NULL, \"offset\" INTEGER NOT NULL, "
+        "extent INTEGER NOT NULL DEFAULT 0, packed INTEGER NOT NULL, size INTEGER NOT NULL, "
+        "crc INTEGER NOT NULL, mode INTEGER NOT NULL, method INTEGER NOT NULL, flags INTEGER NOT NULL, "
+        "step INTEGER NOT NULL, path TEXT NOT NULL, course TEXT NOT NULL, \"table\" TEXT NOT NULL, "
+        "site TEXT NOT NULL, failed INTEGER NOT NULL, linked INTEGER NOT NULL DEFAULT 0, "
+        "filtered INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0, cause INTEGER NOT NULL, "
+        "detail TEXT NOT NULL, plain_size INTEGER NOT NULL DEFAULT -1, sha256 BLOB, "
+        "checks INTEGER NOT NULL DEFAULT 0, run INTEGER NOT NULL DEFAULT 0) STRICT;";
+
+/* Made once all rows are there. */
+static const char indices[] =
+        "CREATE INDEX member_wanted ON member (\"offset\") WHERE step = 0;"    /* MEMBER_WANTED */
+        "CREATE INDEX member_run ON member (run, \"offset\") WHERE step = 1;"; /* MEMBER_TAKEN */
+_Static_assert(MEMBER_WANTED == 0 && MEMBER_TAKEN == 1 && MEMBER_STAGED == 2 && MEMBER_REJECTED == 3 &&
+                       MEMBER_IGNORED == 4,
+        "the numbers that stand in SQL");
+
+static const char *const sql_text[MEMBERS_SQL_MAX] = {
+        [MEMBERS_ADD] = "INSERT INTO member (name, \"offset\", packed, size, crc, mode, method, flags, step, "
+                        "path, course, \"table\", site, failed, cause, detail) "
+                        "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
+        [MEMBERS_SET_STAGED] = "UPDATE member SET step = 2, cause = 0, plain_size = ?2, sha256 = ?3, "
+                               "checks = ?4, linked = ?5 WHERE number = ?1",
+        [MEMBERS_SET_JUDGED] = "UPDATE member SET cause = ?2, detail = ?3 WHERE number = ?1",
+        [MEMBERS_SET_STEP] =
+                "UPDATE member SET step = ?2, cause = ?3, detail = ?4, tries = ?5 WHERE number = ?1",
+        [MEMBERS_FIRST_WANTED] = "SELECT number, \"offset\", extent, tries FROM member WHERE step = 0 "
+                                 "ORDER BY \"offset\"",
+        [MEMBERS_TAKE] = "UPDATE member SET step = 1, run = ?1, cause = 0, detail = '' WHERE step = 0 AND "
+                         "\"offset\" BETWEEN ?2 AND ?3",
+        [MEMBERS_BATCH] = "SELECT " MEMBERS_COLUMNS " FROM member WHERE step = 1 AND run = ?1 AND "
+                          "\"offset\" >= ?2 ORDER BY \"offset\" LIMIT ?3",
+        [MEMBERS_NEXT_JUDGED] = "SELECT " MEMBERS_COLUMNS " FROM member WHERE step = 1 AND run = ?1 AND "
+                                "cause <> 0 ORDER BY \"offset\" LIMIT 1",
+        [MEMBERS_RELEASE] = "UPDATE member SET step = 0, cause = 0, detail = '' WHERE step = 1 AND run = ?1",
+        [MEMBERS_HAS_PATH] = "SELECT 1 FROM member WHERE path = ?1 AND step = 2",
+};
+
+int members_fail(struct members *m, const char *what, struct error *e)
+{
+        /* never CAUSE_SPACE: it is not staging that has no room */
+        return error_set(e, CAUSE_IO, ledger_sqlite_errno(m->db),
+                "%s the temporary database of members in state_dir: %s", what, sqlite3_errmsg(m->db));
+}
+
+int members_exec(struct members *m, const char *sql, struct error *e)
+{
+        return sqlite3_exec(m->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : members_fail(m, "writing", e);
+}
+
+int members_prepare(struct members *m, const char *sql, sqlite3_stmt **ret, struct error *e)
+{
+        return sqlite3_prepare_v2(m->db, sql, -1, ret, NULL) == SQLITE_OK ? 0 : members_fail(m, "asking", e);
+}
+
+int members_prepared(struct members *m, enum members_sql which, sqlite3_stmt **ret, struct error *e)
+{
+        int r = m->prepared[which] ? 0 : members_prepare(m, sql_text[which], &m->prepared[which], e);
+        if (r == 0)
+                *ret = m->prepared[which];
+        return r;
+}
+
+int members_step(struct members *m, sqlite3_stmt *s, struct error *e)
+{
+        int rc = sqlite3_step(s);
+        if (rc == SQLITE_ROW)
+                return 1;
+        return rc == SQLITE_DONE ? 0 : members_fail(m, "asking", e);
+}
+
+void member_done(struct member *m)
+{
+        free(m->name);
+        m->name = NULL;
+}
+
+/* What comes from a BLOB, which may have any bytes but NUL. */
+static char *read_name(sqlite3_stmt *s, int column)
+{
+        const void *p = sqlite3_column_blob(s, column);
+        return strndup(p ? p : "", (size_t)sqlite3_column_bytes(s, column));
+}
+
+int members_read(sqlite3_stmt *s, struct member *ret, struct error *e)
+{
+        struct member m = {};
+        struct ledger_row row = {.s = s};
+        m.number = ledger_row_i64(&row, 1, INT64_MAX);
+        m.name = read_name(s, row.at++);
+        if (!m.name)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        m.entry.name = m.name;
+        m.entry.place.offset = (uint64_t)ledger_row_i64(&row, 0, INT64_MAX);
+        m.entry.place.extent = (uint64_t)ledger_row_i64(&row, 0, INT64_MAX);
+        m.entry.packed = (uint64_t)ledger_row_i64(&row, 0, INT64_MAX);
+        m.entry.size = (uint64_t)ledger_row_i64(&row, 0, INT64_MAX);
+        m.entry.crc = (uint32_t)ledger_row_i64(&row, 0, UINT32_MAX);
+        m.entry.mode = (uint32_t)ledger_row_i64(&row, 0, UINT32_MAX);
+        m.entry.method = (uint16_t)ledger_row_i64(&row, 0, UINT16_MAX);
+        m.entry.flags = (uint16_t)ledger_row_i64(&row, 0, UINT16_MAX);
+        m.step = (enum member_step)ledger_row_i64(&row, 0, MEMBER_STEP_MAX - 1);
+        ledger_row_text(&row, m.path, sizeof(m.path));
+        ledger_row_text(&row, m.course, sizeof(m.course));
+        ledger_row_text(&row, m.table, sizeof(m.table));
+        ledger_row_text(&row, m.site, sizeof(m.site));
+        m.failed_at_source = ledger_row_i64(&row, 0, 1);
+        m.linked = ledger_row_i64(&row, 0, 1);
+        m.filtered = ledger_row_i64(&row, 0, 1);
+        m.tries = (unsigned)ledger_row_i64(&row, 0, UINT32_MAX);
+        m.cause = (enum cause)ledger_row_i64(&row, 0, CAUSE_MAX - 1);
+        ledger_row_text(&row, m.detail, sizeof(m.detail));
+        m.plain_size = ledger_row_i64(&row, -1, INT64_MAX);
+        m.has_sha256 = ledger_row_sha256(&row, m.sha256);
+        m.checks = (uint32_t)ledger_row_i64(&row, 0, UINT32_MAX);
+        if (row.err) {
+                member_done(&m);
+                return error_set(e, CAUSE_IO, -row.err, "the temporary database of members is damaged");
+        }
+        *ret = m;
+        return 0;
+}
+
+void member_to_ledger(const struct member *m, int64_t object_id, struct ledger_member *ret)
+{
+        static const enum object_state states[] = {[MEMBER_WANTED] = OBJECT_NEW,
+                [MEMBER_TAKEN] = OBJECT_NEW,
+                [MEMBER_STAGED] = OBJECT_PUBLISHED,
+                [MEMBER_REJECTED] = OBJECT_REJECTED,
+                [MEMBER_IGNORED] = OBJECT_IGNORED};
+        *ret = (struct ledger_member){.object_id = object_id,
+                .failed = m->failed_at_source,
+                .state = states[m->step],
+                .size = m->entry.size,
+                .plain_size = m->has_sha256 ? m->plain_size : -1,
+                .has_sha256 = m->has_sha256,
+                .checks = m->checks,
+                .cause = m->step == MEMBER_REJECTED ? m->cause : CAUSE_NONE,
+                .attempts = m->tries};
+        str_visible(m->name, ret->name, sizeof(ret->name));
+        snprintf(ret->path, sizeof(ret->path), "%s", m->path);
+        snprintf(ret->course, sizeof(ret->course), "%s", m->course);
+        snprintf(ret->table, sizeof(ret->table), "%s", m->table);
+        if (m->step == MEMBER_REJECTED)
+                snprintf(ret->detail, sizeof(ret->detail), "%s", m->detail);
+        memcpy(ret->sha256, m->sha256, sizeof(ret->sha256));
+}
+
+/* --- open --- */
+
+static int attach(struct members *m, struct ledger *l, struct error *e)
+{
+        _cleanup_strbuf_ struct strbuf uri = {};
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        ledger_uri(&uri, l->file, "?mode=ro");
+        if (uri.err)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        int r = members_prepare(m, "ATTACH ?1 AS ledger", &s, e);
+        if (r == 0 && sqlite3_bind_text(s, 1, uri.s, -1, SQLITE_STATIC) != SQLITE_OK)
+                r = members_fail(m, "opening", e);
+        return r < 0 ? r : members_step(m, s, e);
+}
+
+static int open_database(sqlite3 **ret)
+{
+        const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX;
+        char sql[256];
+        if (sqlite3_open_v2("", ret, flags, NULL) != SQLITE_OK)
+                return -EIO;
+        snprintf(sql, sizeof(sql),
+                "PRAGMA temp_store = FILE; PRAGMA cache_size = -%d; PRAGMA journal_mode = OFF; "
+                "PRAGMA synchronous = OFF;",
+                CACHE_KIB);
+        if (sqlite3_exec(*ret, sql, NULL, NULL, NULL) != SQLITE_OK)
+                return -EIO;
+        sqlite3_db_config(*ret, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL); /* allows no journal_mode */
+        sqlite3_db_config(*ret, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+        return 0;
+}
+
+int members_open(struct ledger *l, struct members **ret, struct error *e)
+{
+        struct members *m = calloc(1, sizeof(*m));
+        if (!m)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        int r = open_database(&m->db);
+        if (r < 0)
+                r = members_fail(m, "opening", e);
+        if (r == 0 && l)
+                r = attach(m, l, e);
+        if (r < 0) {
+                members_free(m);
+                return r;
+        }
+        *ret = m;
+        return 0;
+}
+
+struct members *members_free(struct members *m)
+{
+        if (!m)
+                return NULL;
+        for (size_t i = 0; i < ELEMENTSOF(m->prepared); i++)
+                sqlite3_finalize(m->prepared[i]);
+        sqlite3_close(m->db);
+        free(m);
+        return NULL;
+}
+
+/* More than what is kept in memory, so that a file is made and written. A disk that is full is no fault of
+ * the folder's: there may be room when it is needed. */
+static int try_folder(struct error *e)
+{
+        char sql[128];
+        struct members *m = NULL;
+        int r = members_open(NULL, &m, e);
+        if (r < 0)
+                return r;
+        snprintf(sql, sizeof(sql), "CREATE TABLE t (b); INSERT INTO t VALUES (zeroblob(%d))", (int)TRY_BYTES);
+        r = members_exec(m, sql, e);
+        members_free(m);
+        return r == -ENOSPC ? 0 : r;
+}
+
+int members_set_folder(const char *folder, struct error *e)
+{
+        sqlite3_free(sqlite3_temp_directory);
+        sqlite3_temp_directory = sqlite3_mprintf("%s", folder);
+        if (!sqlite3_temp_directory)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        /* SQLite would look elsewhere, and say nothing */
+        if (access(folder, W_OK | X_OK) < 0)
+                return error_set(e, CAUSE_IO, errno, "%s: %s", folder, strerror(errno));
+        return try_folder(e);
+}
+
+/* --- from the directory --- */
+
+int members_begin(struct members *m, struct error *e)
+{
+        int r = members_exec(m, "DROP TABLE IF EXISTS main.member", e);
+        return r < 0 ? r : members_exec(m, schema, e);
+}
+
+static unsigned depth_of(const char *path)
+{
+        unsigned n = 0;
+        for (; (path = strchr(path, '/')); path++)
+                n++;
+        return n;
+}
+
+/* A name whose table is unknown may not be told apart into course and table: then the filter looks at all of
+ * it, so that it does not let through what an exclusion is meant for. Names with fewer hyphens are the
+ * organisation's own. */
+static const char *filtered_course(const struct package_member *p)
+{
+        const char *first = strchr(p->table, '-');
+        return !*p->course && first && strchr(first + 1, '-') ? p->table : p->course;
+}
+
+static const char *site_of(const struct package_member *p)
+{
+        return !*p->env ? "" : streq(p->env, "prod") ? "edx" : "edge";
+}
+
+/* What it becomes; why is filled when it is refused. */
+static enum member_step classify(const struct archive_entry *entry, const struct members_rules *rules,
+        struct package_member *p, struct error *why)
+{
+        unsigned type = FILE_TYPE(entry->mode);
+        int r = package_parse_member(rules->top, entry->name, rules->max_name, p, why);
+        if (r == -EISDIR)
+                return MEMBER_IGNORED;
+        if (r >= 0 && depth_of(p->path) > MEMBER_DEPTH)
+                r = error_set(why, CAUSE_LIMIT, EBADMSG, "it lies too many folders deep");
+        if (r >= 0 && type != 0 && type != FILE_REGULAR)
+                r = error_set(why, CAUSE_UNSAFE_NAME, EBADMSG, "not a regular file but a link or device");
+        if (r < 0)
+                *p = (struct package_member){};
+        if (r < 0)
+                return MEMBER_REJECTED;
+        return rules->wants(rules->arg, filtered_course(p), p->table) ? MEMBER_WANTED : MEMBER_IGNORED;
+}
+
+int members_add(struct members *m, const struct archive_entry *entry, const struct members_rules *rules,
+        struct error *e)
+{
+        _cleanup_reset_ sqlite3_stmt *s = NULL;
+        struct package_member p = {};
+        struct error why = {};
+        enum member_step step = classify(entry, rules, &p, &why);
+        int r = members_prepared(m, MEMBERS_ADD, &s, e);
+        if (r < 0)
+                return r;
+        if (sqlite3_bind_blob64(s, 1, entry->name, strlen(entry->name), SQLITE_STATIC) != SQLITE_OK)
+                return members_fail(m, "writing", e);
+        struct ledger_bind b = {.s = s, .at = 1};
+        ledger_bind_u64(&b, entry->place.offset);
+        ledger_bind_u64(&b, entry->packed);
+        ledger_bind_u64(&b, entry->size);
+        ledger_bind_i64(&b, entry->crc);
+        ledger_bind_i64(&b, entry->mode);
+        ledger_bind_i64(&b, entry->method);
+        ledger_bind_i64(&b, entry->flags);
+        ledger_bind_i64(&b, step);
+        ledger_bind_text(&b, p.path);
+        ledger_bind_text(&b, p.course);
+        ledger_bind_text(&b, p.table);
+        ledger_bind_text(&b, site_of(&p));
+        ledger_bind_i64(&b, p.failed);
+        ledger_bind_i64(&b, why.cause);
+        ledger_bind_text(&b, why.text);
+        if (b.err)
+                return error_set(e, CAUSE_IO, -b.err, "a member has numbers that nothing can have");
+        return members_step(m, s, e);
+}
+
+/* A record that stands twice for the same bytes, or for equal ones, is one member. */
+static const char drop_doubles[] =
+        "DELETE FROM member WHERE path <> '' AND number NOT IN (SELECT min(number) FROM member "
+        "GROUP BY path, name, packed, size, crc, method, \"offset\");"
+        "UPDATE member SET step = 4, path = '' WHERE path <> '' AND number NOT IN (SELECT min(number) FROM "
+        "member GROUP BY path, name, packed, size, crc, method);";
+static const char any_twins[] =
+        "SELECT EXISTS (SELECT 1 FROM member WHERE path <> '' GROUP BY path HAVING count(*) > 1)";
+
+/* Of members that have one path none is more right than the other. */
+static const char twins[] =
+        "path IN (SELECT path FROM member WHERE path <> '' GROUP BY path HAVING count(*) > 1)";
+static const char folded_twins[] =
+        "path COLLATE NOCASE IN (SELECT path FROM member WHERE path <> '' GROUP BY path COLLATE NOCASE "
+        "HAVING count(*) > 1)";
+/* A file where other members have a folder gives way to them. */
+#define FILES_FOR_FOLDERS(collation)                                                                         \
+        "EXISTS (SELECT 1 FROM member o WHERE o.path COLLATE " collation " > member.path || '/' AND "        \
+        "o.path COLLATE " collation " < member.path || '0')"
+
+static int refuse(struct members *m, const char *which, const char *why, struct error *e)
+{
+        char sql[1024];
+        snprintf(sql, sizeof(sql),
+                "UPDATE member SET step = 3, cause = %d, detail = '%s' WHERE step = 0 AND %s",
+                CAUSE_UNSAFE_NAME, why, which);
+        return members_exec(m, sql, e);
+}
+
+static int refuse_collisions(struct members *m, bool folds_case, struct error *e)
+{
+        int r = refuse(m, twins, "another member has the same name", e);
+        if (r == 0 && folds_case)
+                r = refuse(m, folded_twins,
+                        "another name differs only in case, which the staging file system does not tell "
+                        "apart",
+                        e);
+        return r < 0 ? r
+                     : refuse(m, folds_case ? FILES_FOR_FOLDERS("NOCASE") : FILES_FOR_FOLDERS("BINARY"),
+                               "its name is a folder to other members", e);
+}
+
+/* ?1: where the directory begins. Up to the next header, or to there. */
+static const char set_extents[] =
+        "UPDATE member SET extent = n.next - \"offset\" FROM (SELECT number, lead(\"offset\", 1, ?1) OVER "
+        "(ORDER BY \"offset\") AS next FROM member) n WHERE n.number = member.number";
+
+/* The first number that a query has. */
+static int get_number(struct members *m, const char *sql, uint64_t bound, int64_t *ret, struct error *e)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        int r = members_prepare(m, sql, &s, e);
+        if (r < 0)
+                return r;
+        if (sqlite3_bind_parameter_count(s) > 0)
+                sqlite3_bind_int64(s, 1, (int64_t)bound);
+        r = members_step(m, s, e);
+        if (r == 1)
+                *ret = sqlite3_column_int64(s, 0);
+        return MIN(r, 0);
+}
+
+static int refuse_when(struct members *m, const char *sql, uint64_t bound, const char *text, struct error *e)
+{
+        int64_t found = 0;
+        int r = get_number(m, sql, bound, &found, e);
+        return r < 0 || !found ? r : error_set(e, CAUSE_BAD_ZIP, EBADMSG, "%s", text);
+}
+
+static int place(struct members *m, uint64_t end, struct error *e)
+{
+        int64_t unused = 0;
+        int r = refuse_when(m, "SELECT EXISTS (SELECT 1 FROM member WHERE \"offset\" > ?1)", end,
+                "a member lies behind the directory", e);
+        if (r == 0)
+                r = get_number(m, set_extents, end, &unused, e);
+        return r < 0 ? r
+                     : refuse_when(m,
+                               "SELECT EXISTS (SELECT 1 FROM member WHERE extent < ?1 + length(name) + "
+                               "packed)",
+                               LOCAL_HEADER, "members overlap", e);
+}
+
+int members_complete(struct members *m, uint64_t end, bool folds_case, struct error *e)
+{
+        int64_t doubles = 0;
+        int r = members_exec(m,
+                folds_case ? "CREATE INDEX member_path ON member (path);"
+                             "CREATE INDEX member_folded ON member (path COLLATE NOCASE)"
+                           : "CREATE INDEX member_path ON member (path)",
+                e);
+        if (r == 0)
+                r = get_number(m, any_twins, 0, &doubles, e);
+        if (r == 0 && doubles)
+                r = members_exec(m, drop_doubles, e);
+        if (r == 0)
+                r = place(m, end, e);
+        if (r == 0)
+                r = refuse_collisions(m, folds_case, e);
+        if (r == 0)
+                r = members_exec(m, indices, e);
+        return r < 0 ? r
+                     : refuse_when(m,
+                               "SELECT NOT EXISTS (SELECT 1 FROM member WHERE step <> 4 OR path <> '')", 0,
+                               "it has no members", e);
+}
+
+int members_courses(struct members *m, struct strv *ret, struct error *e)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        int r = members_prepare(m,
+                "SELECT DISTINCT course FROM member WHERE course <> '' AND NOT failed AND path <> ''", &s, e);
+        while (r >= 0 && (r = members_step(m, s, e)) == 1)
+                if (strv_add(ret, (const char *)sqlite3_column_text(s, 0)) < 0)
+                        r = error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        return r;
+}
+
+int members_take_known(struct members *m, int64_t object_id, bool same_version, struct error *e)
+{
+        char sql[512];
+        snprintf(sql, sizeof(sql),
+                "UPDATE member SET plain_size = k.plain_size, sha256 = k.sha256, checks = k.checks, "
+                "filtered = (step = 4) FROM ledger.member k WHERE k.object_id = %lld AND "
+                "k.path = member.path AND k.state = %d AND k.sha256 IS NOT NULL AND member.path <> '' AND "
+                "step IN (0, %d)",
+                (long long)object_id, OBJECT_PUBLISHED, same_version ? 4 : 0);
+        return members_exec(m, sql, e);
+}
+
+int members_drop_known(struct members *m, struct error *e)
+{
+        return members_exec(m,
+                "UPDATE member SET plain_size = -1, sha256 = NULL, checks = 0, filtered = 0 WHERE step <> 2 "
+                "AND sha256 IS NOT NULL",
+                e);
+}
+
+/* --- sums --- */
+
+/* Numbers come from outside, and their sum may be more than a number holds. */
+#define SUM(what) "CAST(min(total(" what "), 9e18) AS INTEGER)"
+static const char sums[] = "SELECT step, count(*), " SUM("extent") ", " SUM("size") ", " SUM(
+        "max(plain_size, 0)") ", " SUM("linked * max(plain_size, 0)") " FROM member GROUP BY step";
+
+static int add_checks(struct members *m, struct members_sums *ret, struct error *e)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        uint32_t all = UINT32_MAX, any = 0;
+        int r = members_prepare(
+                m, "SELECT checks, count(*) FROM member WHERE step = 2 GROUP BY checks", &s, e);
+        while (r >= 0 && (r = members_step(m, s, e)) == 1) {
+                uint32_t checks = (uint32_t)sqlite3_column_int64(s, 0);
+                all &= checks;
+                any |= checks;
+                if (!(checks & CHECK_INTEGRITY))
+                        ret->not_encrypted += (uint64_t)sqlite3_column_int64(s, 1);
+        }
+        ret->checks = any & (all | CHECKS_MISSING);
+        return r;
+}
+
+int members_sums(struct members *m, struct members_sums *ret, struct error *e)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        struct members_sums v = {};
+        int r = members_prepare(m, sums, &s, e);
+        while (r >= 0 && (r = members_step(m, s, e)) == 1) {
+                int step = sqlite3_column_int(s, 0);
+                if (step < 0 || step >= MEMBER_STEP_MAX)
+                        continue;
+                v.n[step] = (uint64_t)sqlite3_column_int64(s, 1);
+                if (step == MEMBER_WANTED) {
+                        v.wanted_bytes = (uint64_t)sqlite3_column_int64(s, 2);
+                        v.wanted_size = (uint64_t)sqlite3_column_int64(s, 3);
+                } else if (step == MEMBER_STAGED) {
+                        v.staged_size = (uint64_t)sqlite3_column_int64(s, 3);
+                        v.plain_bytes = (uint64_t)sqlite3_column_int64(s, 4);
+                        v.linked_bytes = (uint64_t)sqlite3_column_int64(s, 5);
+                }
+        }
+        if (r == 0)
+                r = add_checks(m, &v, e);
+        if (r == 0)
+                *ret = v;
+        return r;
+}
