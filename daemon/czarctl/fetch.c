@@ -14,7 +14,9 @@
 #include "fsx.h"
 #include "launch.h"
 #include "str.h"
+#include "unit_locks.h"
 
+#define UNIT_ARGS 160
 #define START_SECONDS 20
 #define ANSWER_SECONDS 120
 
@@ -30,18 +32,16 @@ struct fetch_unit *fetch_unit_free(struct fetch_unit *u)
         return NULL;
 }
 
-/* Its standard input becomes the channel: that is the one descriptor systemd-run hands over. */
-static void become_unit(const char *file, const char *config, int sock, bool encrypted)
+/* Its standard input becomes the channel: that is the one descriptor systemd-run hands over. The locks and
+ * limits are those of the unit as it is installed and as the admin changed it. */
+static void become_unit(const char *file, const char *config, int sock, const struct strv *locks)
 {
-        char script[2 * PATH_MAX + 128];
-        snprintf(script, sizeof(script), "exec '%s' --config '%s' --channel 3 3<&0 </dev/null", file, config);
-        const char *argv[] = {"systemd-run", "--quiet", "--collect", "--pipe", "--wait",
-                "--property=DynamicUser=yes", "--property=NoNewPrivileges=yes", "--property=PrivateTmp=yes",
-                "--property=ProtectHome=yes",
-                "--property=InaccessiblePaths=-/srv -/var/lib/czard -/run/czard",
-                encrypted ? "--property=LoadCredentialEncrypted=czard.s3"
-                          : "--property=LoadCredential=czard.s3",
-                "--property=LoadCredential=czard.proxy", "/bin/sh", "-c", script, NULL};
+        const char *argv[UNIT_ARGS] = {"systemd-run", "--quiet", "--collect", "--pipe", "--wait"};
+        size_t n = 5;
+        for (size_t i = 0; i < locks->n && n < UNIT_ARGS - 6; i++)
+                argv[n++] = locks->v[i];
+        const char *const command[] = {file, "--config", config, "--channel", "0"};
+        memcpy(&argv[n], command, sizeof(command));
         int null = open("/dev/null", O_RDWR);
         if (null < 0 || dup2(sock, 0) < 0 || dup2(null, 1) < 0)
                 _exit(126);
@@ -55,6 +55,7 @@ static void become_unit(const char *file, const char *config, int sock, bool enc
         _exit(127);
 }
 
+/* systemd-run expands these. */
 static bool is_plain(const char *path)
 {
         return !strpbrk(path, "'\\\n%$");
@@ -63,10 +64,10 @@ static bool is_plain(const char *path)
 int fetch_prepare(struct ctl *c)
 {
         char file[PATH_MAX];
-        bool encrypted = false;
+        _cleanup_(strv_done) struct strv locks = {};
         _cleanup_free_ char *config = realpath(c->config_path, NULL);
         if (geteuid() != 0 || !config || !is_plain(config) || access("/run/systemd/system", F_OK) < 0 ||
-                !credstore_has("czard.s3", NULL, &encrypted) ||
+                !credstore_has("czard.s3", NULL, NULL) || unit_locks("czard-fetch.service", &locks) < 0 ||
                 launch_find("czard-fetch", file, sizeof(file)) < 0 || !is_plain(file))
                 return 0;
         int pair[2];
@@ -77,7 +78,7 @@ int fetch_prepare(struct ctl *c)
         }
         pid_t pid = fork();
         if (pid == 0)
-                become_unit(file, config, pair[1], encrypted);
+                become_unit(file, config, pair[1], &locks);
         close_fd(pair[1]);
         u->helper = (struct helper){.pid = pid > 0 ? pid : 0, .sock = pair[0]};
         c->unit = u;

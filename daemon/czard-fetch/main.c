@@ -340,6 +340,20 @@ static int find_socket(struct options *o)
         return EXIT_USAGE;
 }
 
+/* The connection, above standard error: systemd-run can hand it over as standard input only. Everything else
+ * that we were not given is closed. The descriptor or -errno. */
+static int own_descriptors(int fd)
+{
+        int null = fd == STDIN_FILENO ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
+        if (fd == STDIN_FILENO) {
+                fd = fcntl(fd, F_DUPFD, STDERR_FILENO + 1);
+                if (fd < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
+                        return -errno;
+        }
+        close_from(fd + 1);
+        return fd;
+}
+
 int main(int argc, char **argv)
 {
         struct options o = {.config = CONFIG_DEFAULT_PATH, .channel = -1, .listener = -1};
@@ -349,8 +363,12 @@ int main(int argc, char **argv)
                 r = find_socket(&o);
         if (r >= 0)
                 return r;
-        int fd = o.channel >= 0 ? o.channel : o.listener;
-        close_from(fd + 1);
+        int fd = own_descriptors(o.channel >= 0 ? o.channel : o.listener);
+        if (fd < 0) {
+                perror("czard-fetch: descriptors");
+                return EXIT_CANNOT;
+        }
+        *(o.channel >= 0 ? &o.channel : &o.listener) = fd;
         fd_cloexec(fd, 1);
         journal_open();
         int signal_fd = block_signals();

@@ -83,6 +83,13 @@ class Start(Case):
         self.assertEqual([c["detail"] for c in stopped["checks"] if not c["ok"]], ["czard.service does not run"])
         m.ok("czarctl", "metrics", "--output", "/root/czard.prom")
 
+        # what it starts for itself is locked as the unit is, with what the admin added
+        m.put("/etc/systemd/system/czard-fetch.service.d/more.conf", "[Service]\nInaccessiblePaths=/etc/czard\n")
+        locked = m.run("czarctl", "check", "--json", timeout=120)
+        said = [c["detail"] for c in json.loads(locked.stdout)["checks"] if not c["ok"]]
+        self.assertTrue([s for s in said if "czard-fetch" in s], (said, locked.stderr))
+        self.assertIn("/etc/czard/czard.ini", locked.stderr)
+
 
 if __name__ == "__main__":
     reason = why_not()
