@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -74,6 +75,25 @@ int secret_read_line(int fd, size_t max, struct secret *ret)
         explicit_bzero(s.p + s.len, s.size - s.len);
         hand_over(&s, ret);
         return 0;
+}
+
+int secret_load_line(const char *path, size_t max, bool trusted, struct secret *ret, struct error *e)
+{
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        struct stat st;
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return error_set(e, CAUSE_PASSPHRASE, errno, "cannot read the passphrase from %s: %s", path,
+                        strerror(errno));
+        if (!S_ISREG(st.st_mode))
+                return error_set(
+                        e, CAUSE_PASSPHRASE, EINVAL, "the passphrase in %s: not a regular file", path);
+        int r = trusted ? 0 : check_owner_mode(fd, path, 077, e);
+        if (r < 0)
+                return r;
+        r = secret_read_line(fd, max, ret);
+        return r < 0 ? error_set(e, CAUSE_PASSPHRASE, -r, "cannot read the passphrase from %s: %s", path,
+                               strerror(-r))
+                     : 0;
 }
 
 int secret_read_all(int fd, size_t max, struct secret *ret)

@@ -21,6 +21,10 @@ void secret_done(struct secret *s);
 /* The first line of the file (without CR, LF), at most max bytes. Checks nothing of its mode: see
  * check_owner_mode(). 0 or -errno. */
 int secret_read_line(int fd, size_t max, struct secret *ret);
+/* The same of the regular file at path. trusted: whatever its owner and mode (a credential of systemd); else
+ * it must be ours or root's and nobody else's to read. 0 or -errno with CAUSE_PASSPHRASE or
+ * CAUSE_UNSAFE_MODE. */
+int secret_load_line(const char *path, size_t max, bool trusted, struct secret *ret, struct error *e);
 /* The whole file. 0 or -errno, -EFBIG. */
 int secret_read_all(int fd, size_t max, struct secret *ret);
 

@@ -16,6 +16,7 @@
 struct pgp_subkey {
         char fingerprint[65], key_id[17], keygrip[41];
         int64_t created, expires; /* seconds; 0: never */
+        bool revoked;
 };
 
 struct pgp_key {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "key_term.h"
 #include "str.h"
 
 int gpg_error_set(struct error *e, gpgme_error_t err, const char *what)
@@ -19,21 +20,14 @@ static bool can_decrypt(gpgme_subkey_t s)
         return s->secret && !s->is_cardkey && s->can_encrypt && s->keygrip && s->fpr && s->keyid;
 }
 
-static int64_t earlier(int64_t a, int64_t b)
-{
-        return a == 0 ? b : b == 0 ? a : MIN(a, b);
-}
-
-/* Until when can anyone encrypt to the key: as long as one subkey and the primary key are valid. */
+/* A revoked subkey still opens old messages; nobody encrypts to it any more. */
 static int64_t key_expiry(const struct pgp_key *k, int64_t primary_expires)
 {
-        int64_t last = -1;
+        struct key_term t = {};
         for (size_t i = 0; i < k->n_subkeys; i++)
-                if (k->subkeys[i].expires == 0)
-                        last = 0;
-                else if (last != 0)
-                        last = MAX(last, k->subkeys[i].expires);
-        return earlier(last < 0 ? 0 : last, primary_expires);
+                if (!k->subkeys[i].revoked)
+                        key_term_add(&t, k->subkeys[i].expires);
+        return key_term_end(&t, primary_expires);
 }
 
 static int add_subkey(struct pgp_keyring *ring, struct pgp_key *k, gpgme_subkey_t from)
@@ -43,7 +37,8 @@ static int add_subkey(struct pgp_keyring *ring, struct pgp_key *k, gpgme_subkey_
                 return -ENOMEM;
         k->subkeys = all;
         struct pgp_subkey *s = &all[k->n_subkeys];
-        *s = (struct pgp_subkey){.created = from->timestamp, .expires = from->expires};
+        *s = (struct pgp_subkey){
+                .created = from->timestamp, .expires = from->expires, .revoked = from->revoked};
         snprintf(s->fingerprint, sizeof(s->fingerprint), "%s", from->fpr);
         snprintf(s->key_id, sizeof(s->key_id), "%s", from->keyid);
         snprintf(s->keygrip, sizeof(s->keygrip), "%s", from->keygrip);
@@ -124,8 +119,8 @@ bool pgp_keyring_expired(const struct pgp_keyring *ring, const char *fingerprint
         for (size_t i = 0; i < ring->n; i++)
                 for (size_t j = 0; j < ring->keys[i].n_subkeys; j++)
                         if (streq(ring->keys[i].subkeys[j].fingerprint, fingerprint)) {
-                                int64_t end =
-                                        earlier(ring->keys[i].expires, ring->keys[i].subkeys[j].expires);
+                                int64_t end = key_term_earlier(
+                                        ring->keys[i].expires, ring->keys[i].subkeys[j].expires);
                                 return end && end <= now;
                         }
         return false;
