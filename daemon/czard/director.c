@@ -116,8 +116,10 @@ static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *r
 }
 
 /* The pool for that GnuPG home; made when there is none yet. */
-static int pool_for(struct director *d, const char *homedir, struct pool **ret, struct error *e)
+static int pool_for(
+        struct director *d, const struct config_package *package, struct pool **ret, struct error *e)
 {
+        const char *homedir = package->homedir;
         for (size_t i = 0; i < d->n_pools; i++)
                 if (streq(pool_homedir(d->pools[i]), homedir)) {
                         *ret = d->pools[i];
@@ -132,6 +134,7 @@ static int pool_for(struct director *d, const char *homedir, struct pool **ret, 
                 .homedir = homedir,
                 .config = d->config,
                 .passphrase = &d->passphrase,
+                .passphrase_file = package->own_passphrase ? package->passphrase_file : NULL,
                 .workers = director_workers(d->config)};
         int r = pool_new(&d->loop, &spec, on_pool_ready, d, ret, e);
         if (r >= 0)
@@ -142,7 +145,7 @@ static int pool_for(struct director *d, const char *homedir, struct pool **ret, 
 int director_open_pools(struct director *d, struct error *e)
 {
         for (size_t i = 0; i < d->config->n_packages; i++) {
-                int r = pool_for(d, d->config->packages[i].homedir, &d->packages[i].pool, e);
+                int r = pool_for(d, &d->config->packages[i], &d->packages[i].pool, e);
                 if (r < 0)
                         return r;
         }

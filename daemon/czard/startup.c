@@ -279,23 +279,7 @@ int startup_passphrase(struct director *d, struct error *e)
                         path ? "; passphrase_file is not used" : "");
                 path = credential;
         }
-        if (!path)
-                return 0;
-        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-        if (fd < 0)
-                return error_set(e, CAUSE_PASSPHRASE, errno, "cannot read passphrase_file %s: %s", path,
-                        strerror(errno));
-        struct stat st;
-        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-                return error_set(
-                        e, CAUSE_PASSPHRASE, EINVAL, "passphrase_file %s is not a regular file", path);
-        int r = path == credential ? 0 : check_owner_mode(fd, path, FORBIDDEN_SECRET, e);
-        if (r < 0)
-                return r;
-        r = secret_read_line(fd, LIMIT_PASSPHRASE, &d->passphrase);
-        return r < 0 ? error_set(e, CAUSE_PASSPHRASE, -r, "cannot read passphrase_file %s: %s", path,
-                               strerror(-r))
-                     : 0;
+        return path ? secret_load_line(path, LIMIT_PASSPHRASE, path == credential, &d->passphrase, e) : 0;
 }
 
 /* --- ledger against disk --- */

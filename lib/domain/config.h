@@ -67,6 +67,9 @@ struct config_package {
         int since;                   /* days since the epoch, INT_MIN: none */
         /* Resolved: the package's own or the general one. */
         char *credentials, *homedir;
+        char *passphrase_file; /* NULL: none */
+        bool own_passphrase; /* said in this section: the credential czard.passphrase does not take its place
+                              */
         struct config_groups groups;
 };
 

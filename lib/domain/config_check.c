@@ -41,6 +41,11 @@ static void inherit(struct loader *l, char **to, const char *from)
                 l->result = -ENOMEM;
 }
 
+static bool same(const char *a, const char *b)
+{
+        return a && b ? streq(a, b) : a == b;
+}
+
 /* Is path the folder, or below it? */
 static bool is_below(const char *path, const char *folder)
 {
@@ -203,6 +208,32 @@ static void inherit_groups(struct loader *l, size_t i, const char *section)
         inherit(l, &own->all, general->all);
 }
 
+/* A passphrase belongs to a homedir. */
+static void check_passphrase(struct loader *l, size_t i, const char *section)
+{
+        struct config *c = l->config;
+        struct config_package *p = &c->packages[i];
+        struct origin at = key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, "passphrase_file");
+        check_outside_staging(l, at, section, "passphrase_file", p->passphrase_file, "the passphrase");
+        p->own_passphrase = p->passphrase_file;
+        inherit(l, &p->passphrase_file, c->openpgp.passphrase_file);
+        if (p->own_passphrase && p->homedir && c->openpgp.homedir && streq(p->homedir, c->openpgp.homedir))
+                loader_error(l, at, section, "passphrase_file",
+                        "its homedir is that of [openpgp]; expected a homedir in this section too, or the "
+                        "file in "
+                        "[openpgp]");
+        for (size_t j = 0; p->homedir && j < i; j++) {
+                const struct config_package *other = &c->packages[j];
+                if (other->homedir && streq(other->homedir, p->homedir) &&
+                        (p->own_passphrase || other->own_passphrase) &&
+                        !same(other->passphrase_file, p->passphrase_file))
+                        loader_error(l, at.line ? at : l->scopes[i + 1].at, section, "passphrase_file",
+                                "another one than in [package %s], which has the same homedir; expected the "
+                                "same",
+                                other->name);
+        }
+}
+
 static void check_packages(struct loader *l)
 {
         struct config *c = l->config;
@@ -220,6 +251,7 @@ static void check_packages(struct loader *l)
                         "credentials", c->packages[i].credentials, "the keys of S3");
                 inherit(l, &c->packages[i].credentials, c->s3.credentials);
                 inherit(l, &c->packages[i].homedir, c->openpgp.homedir);
+                check_passphrase(l, i, section);
                 inherit_groups(l, i, section);
         }
 }
@@ -237,6 +269,8 @@ void loader_check(struct loader *l)
 /* What a package has when its section does not say it. */
 static const char *general_value(const struct config *c, const char *name)
 {
+        if (streq(name, "passphrase_file"))
+                return c->openpgp.passphrase_file;
         if (streq(name, "credentials"))
                 return c->s3.credentials;
         if (streq(name, "homedir"))
@@ -246,11 +280,6 @@ static const char *general_value(const struct config *c, const char *name)
                         c->staging.groups.category[i])
                         return c->staging.groups.category[i];
         return c->staging.groups.all;
-}
-
-static bool same(const char *a, const char *b)
-{
-        return a && b ? streq(a, b) : a == b;
 }
 
 /* The package's value when it differs from the general one, else NULL. p may be NULL: there is none. */

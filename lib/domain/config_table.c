@@ -110,6 +110,7 @@ const struct config_key config_keys[] = {
         {ROW("package", "tables", config_package, tables), CONFIG_PATTERNS, .def = "", RELOAD},
         {ROW("package", "credentials", config_package, credentials), CONFIG_PATH, .def = ""},
         {ROW("package", "homedir", config_package, homedir), CONFIG_PATH, .def = ""},
+        {ROW("package", "passphrase_file", config_package, passphrase_file), CONFIG_PATH, .def = ""},
         {ROW("package", "group", config_package, groups.all), CONFIG_GROUP_NAME, .def = ""},
         {ROW("package", "events_group", config_package, groups.category[CATEGORY_EVENTS]), CONFIG_GROUP_NAME,
                 .def = ""},

@@ -131,6 +131,32 @@ static void warnings(void **state)
         config_free(c);
 }
 
+static void a_passphrase_belongs_to_a_homedir(void **state)
+{
+        (void)state;
+#define SECOND(file) "[package b]\ncategories = rdx\nrdx = s3://bbb\nhomedir = /own\n" file
+        struct config *c = load_good("[openpgp]\npassphrase_file = /p\n" STAGING PACKAGE SECOND(""));
+        assert_string_equal(c->packages[1].passphrase_file, "/p");
+        assert_false(c->packages[1].own_passphrase);
+        config_free(c);
+        c = load_good("[openpgp]\npassphrase_file = /p\n" STAGING PACKAGE SECOND("passphrase_file = /q\n"));
+        assert_string_equal(c->packages[0].passphrase_file, "/p");
+        assert_false(c->packages[0].own_passphrase);
+        assert_string_equal(c->packages[1].passphrase_file, "/q");
+        assert_true(c->packages[1].own_passphrase);
+        config_free(c);
+        expect_error(STAGING PACKAGE "passphrase_file = /q\n", 8,
+                "[package universityx] passphrase_file: its homedir is that of [openpgp]");
+        expect_error(
+                STAGING PACKAGE "passphrase_file = /srv/x/q\nhomedir = /own\n", 8, "passphrase_file: inside");
+        expect_error(STAGING PACKAGE
+                "homedir = /own\npassphrase_file = /p\n" SECOND("passphrase_file = /q\n"),
+                14, "[package b] passphrase_file: another one than in [package universityx]");
+        config_free(load_good(
+                STAGING PACKAGE "homedir = /own\npassphrase_file = /p\n" SECOND("passphrase_file = /p\n")));
+#undef SECOND
+}
+
 static void credentials_and_homedir_are_inherited(void **state)
 {
         (void)state;
@@ -247,6 +273,7 @@ int main(void)
                 cmocka_unit_test(secrets_stay_out_of_staging),
                 cmocka_unit_test(locations_are_checked),
                 cmocka_unit_test(warnings),
+                cmocka_unit_test(a_passphrase_belongs_to_a_homedir),
                 cmocka_unit_test(credentials_and_homedir_are_inherited),
                 cmocka_unit_test(groups),
                 cmocka_unit_test(reload),

@@ -15,6 +15,7 @@
 #include "cleanup.h"
 #include "helper.h"
 #include "journal.h"
+#include "limits.h"
 #include "str.h"
 #include "timespan.h"
 
@@ -45,6 +46,7 @@ struct pool {
         bool keyless; /* czard-index: no home, no SETUP, one job a process */
         struct pool_spec spec;
         char *homedir, *signers;
+        struct secret own_passphrase; /* p NULL: that of spec */
         struct config_limits limits;
         enum signature_policy signatures;
         enum pgp_engine engine;
@@ -237,8 +239,9 @@ static int send_setup(struct worker *w)
                         },
         };
         _cleanup_close_ int fd = -1;
-        if (p->spec.passphrase->p) {
-                fd = secret_to_fd(p->spec.passphrase);
+        const struct secret *passphrase = p->own_passphrase.p ? &p->own_passphrase : p->spec.passphrase;
+        if (passphrase->p) {
+                fd = secret_to_fd(passphrase);
                 if (fd < 0)
                         return fd;
                 m.fds[0] = fd;
@@ -464,7 +467,12 @@ int pool_new(uv_loop_t *loop, const struct pool_spec *spec, pool_ready_fn *ready
         take_settings(p, spec->config);
         uv_timer_init(loop, &p->tick);
         p->tick.data = p;
-        int r = start_worker(p, e);
+        int r = spec->passphrase_file ? secret_load_line(spec->passphrase_file, LIMIT_PASSPHRASE, false,
+                                                &p->own_passphrase, e)
+                                      : 0;
+        p->spec.passphrase_file = NULL;
+        if (r == 0)
+                r = start_worker(p, e);
         if (r < 0) {
                 pool_free(p);
                 return r;
@@ -499,6 +507,7 @@ struct pool *pool_free(struct pool *p)
         while (p->workers)
                 worker_free(p->workers);
         remove_home(p->template);
+        secret_done(&p->own_passphrase);
         free(p->homedir);
         free(p->signers);
         p->homedir = p->signers = NULL;

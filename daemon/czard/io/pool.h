@@ -18,6 +18,7 @@ struct pool_spec {
         const char *homedir;             /* GnuPG home with the secret key; copied */
         const struct config *config;     /* signatures, signers, engine, limits: copied */
         const struct secret *passphrase; /* borrowed for ever; p NULL: none */
+        const char *passphrase_file;     /* of this home alone, instead; read once; NULL: none */
         unsigned workers;
 };
 
