@@ -6,14 +6,15 @@
 
 #include "decrypt.h"
 #include "fetch.h"
+#include "passphrase.h"
 #include "runs.h"
 #include "str.h"
 #include "table.h"
 
 int prepare_check(struct ctl *c)
 {
-        passphrase_prepare(c);
-        return fetch_prepare(c);
+        int status = passphrase_prepare(c, false);
+        return status ? status : fetch_prepare(c);
 }
 
 int run_check(struct ctl *c)

@@ -15,6 +15,7 @@
 #include "fsx.h"
 #include "keyring.h"
 #include "limits.h"
+#include "passphrase.h"
 #include "str.h"
 #include "table.h"
 
@@ -73,31 +74,17 @@ static void check_message(struct checkup *k, struct decrypt *d, const char *home
                 fingerprint, r < 0 ? e.text : "");
 }
 
-static void check_home(struct checkup *k, const char *home)
+static void check_passphrase(struct checkup *k, const struct key_home *h, const struct keyring *ring)
 {
-        struct fact_key keys[FACT_KEYS];
         struct decrypt d = {.helper = HELPER_NONE};
         struct error e = {};
         char source[512] = "";
         _cleanup_secret_ struct secret passphrase = {};
-        size_t n = keyring_read(home, keys, FACT_KEYS);
-        if (n == 0 && access(home, R_OK | X_OK) < 0 && errno == EACCES) {
-                check_add(k, "key", BAD, "run czarctl as root or as the user of czard", "%s: %s", home,
-                        strerror(EACCES));
-                return;
-        }
-        if (n == 0) {
-                check_add(k, "key", BAD, "czarctl keygen, or czarctl import-key FILE",
-                        "there is no secret key in %s", home);
-                return;
-        }
-        for (size_t i = 0; i < n; i++)
-                check_expiry(k, &keys[i]);
-        if (passphrase_find(k->c, &passphrase, source, &e) < 0) {
+        if (passphrase_find(k->c, h, &passphrase, source, &e) < 0) {
                 check_add(k, "passphrase", BAD, cause_advice(e.cause), "%s", e.text);
                 return;
         }
-        if (decrypt_open(k->c, home, &passphrase, &d, &e) < 0) {
+        if (decrypt_open(k->c, h->dir, &passphrase, &d, &e) < 0) {
                 bool root = !*source && e.cause == CAUSE_PASSPHRASE && k->c->caller != 0;
                 check_add(k, "passphrase", BAD,
                         root ? "run czarctl as root: a passphrase in /etc/credstore can only be read then"
@@ -111,21 +98,46 @@ static void check_home(struct checkup *k, const char *home)
                 *source ? source : "it has no passphrase");
         if (*d.warning)
                 check_add(k, "passphrase", NOTICE, "", "%s", d.warning);
-        for (size_t i = 0; i < d.n_keys; i++)
-                if (d.keys[i].expires == 0 || d.keys[i].expires > (int64_t)time(NULL))
-                        check_message(k, &d, home, d.keys[i].fingerprint);
+        for (size_t i = 0; i < ring->n; i++) {
+                const struct fact_key *f = &ring->keys[i].fact;
+                if (strv_has(&d.usable, f->fingerprint) &&
+                        (f->expires == 0 || f->expires > (int64_t)time(NULL)))
+                        check_message(k, &d, h->dir, f->fingerprint);
+        }
         decrypt_close(&d);
+}
+
+static void check_home(struct checkup *k, const struct key_home *h)
+{
+        _cleanup_keyring_ struct keyring ring = {};
+        struct error e = {};
+        int r = keyring_read(h->dir, &ring, &e);
+        if (ring.n == 0 && access(h->dir, R_OK | X_OK) < 0 && errno == EACCES) {
+                check_add(k, "key", BAD, "run czarctl as root or as the user of czard", "%s: %s", h->dir,
+                        strerror(EACCES));
+                return;
+        }
+        if (r < 0 || ring.n == 0) {
+                check_add(k, "key", BAD, r < 0 ? "" : "czarctl keygen, or czarctl import-key FILE", "%s%s",
+                        r < 0 ? e.text : "there is no secret key in ", r < 0 ? "" : h->dir);
+                return;
+        }
+        for (size_t i = 0; i < ring.n; i++)
+                check_expiry(k, &ring.keys[i].fact);
+        check_passphrase(k, h, &ring);
 }
 
 void check_key(struct checkup *k)
 {
         const struct config *c = k->c->config;
         struct strv seen = {};
-        for (size_t i = 0; i < c->n_packages; i++)
-                if (!strv_has(&seen, c->packages[i].homedir)) {
-                        strv_add(&seen, c->packages[i].homedir);
-                        check_home(k, c->packages[i].homedir);
+        for (size_t i = 0; i < c->n_packages; i++) {
+                struct key_home h = key_home_of(&c->packages[i]);
+                if (!strv_has(&seen, h.dir)) {
+                        strv_add(&seen, h.dir);
+                        check_home(k, &h);
                 }
+        }
         strv_done(&seen);
 }
 

@@ -141,10 +141,19 @@ int ctl_load_config(struct ctl *c)
                 return ctl_fail_text("%s (run czarctl as root or as the user of czard)", e.text);
         if (load_partial(c) < 0)
                 return ctl_fail_text("%s", e.text);
-        if (!c->command->early)
+        if (!c->command->early && !c->command->asks && !c->command->writes)
                 fprintf(stderr, "czarctl: warning: the configuration has errors (czard --check-config): %s\n",
                         e.text);
         return 0;
+}
+
+int ctl_refuse_partial(const struct ctl *c)
+{
+        return c->config_is_partial
+                       ? ctl_fail_text("nothing was done, because the configuration has errors: %s; "
+                                       "czard --check-config lists them",
+                                 c->config_error)
+                       : 0;
 }
 
 /* --- state --- */

@@ -44,7 +44,8 @@ struct command {
         /* Works also when czard.ini is not whole yet: uses what of it can be read. All others complain less:
          * they use state_dir, socket and [staging] of a broken one and say so. */
         bool early;
-        bool asks; /* changes state: by czard when it runs, see ask.h */
+        bool asks;   /* changes state: by czard when it runs, see ask.h */
+        bool writes; /* changes something else; as with `asks` the configuration must be whole */
 };
 
 struct ctl {
@@ -70,6 +71,7 @@ struct ctl {
         bool stored_s3_encrypted;
         int passphrase_fd;      /* the same: the stored credential, -1 */
         int passphrase_file_fd; /* the same: --passphrase-file, -1 */
+        int passphrase_output;  /* where a new one goes (owner.h), -1: nowhere */
 };
 
 /* --- commands.c --- */
@@ -93,6 +95,8 @@ int ctl_date_flag(const struct ctl *c, const char *name, const char **ret);
 /* --- context.c --- */
 /* Reads the configuration into c->config. 0, or an exit status after a text. */
 int ctl_load_config(struct ctl *c);
+/* What writes must not do so by half of a configuration. 0, or an exit status after a text. */
+int ctl_refuse_partial(const struct ctl *c);
 /* The ledger, read-only, into c->ledger. 0, or an exit status after a text. */
 int ctl_open_ledger(struct ctl *c);
 int ctl_open_state(struct ctl *c, struct error *e);

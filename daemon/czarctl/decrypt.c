@@ -4,45 +4,22 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "credstore.h"
 #include "fsx.h"
 #include "limits.h"
 #include "prompt.h"
+#include "scratch.h"
 #include "str.h"
 
 #define START_SECONDS 60
 #define VERDICT_SECONDS 60
 
 /* --- the worker --- */
-
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-        (void)st;
-        (void)type;
-        (void)ftw;
-        remove(path);
-        return 0;
-}
-
-static int make_home(const struct ctl *c, char home[4096], struct error *e)
-{
-        char base[3072];
-        ctl_run_dir(c, base, sizeof(base));
-        if (mkdir(base, 0700) < 0 && errno != EEXIST)
-                return error_set(e, CAUSE_HELPER, errno, "cannot make %.400s: %s", base, strerror(errno));
-        snprintf(home, 4096, "%s/ctl-%ld", base, (long)getpid());
-        nftw(home, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-        if (mkdir(home, 0700) < 0)
-                return error_set(e, CAUSE_HELPER, errno, "cannot make %.400s: %s", home, strerror(errno));
-        return 0;
-}
 
 static int send_setup(struct ctl *c, struct decrypt *d, const char *homedir, const struct secret *passphrase,
         struct error *e)
@@ -80,13 +57,8 @@ static int take_ready(struct decrypt *d, struct error *e)
                 r = error_set(e, (enum cause)m.ready.outcome.cause, EACCES, "%s", m.ready.outcome.detail);
         else
                 snprintf(d->warning, sizeof(d->warning), "%s", m.ready.warning);
-        for (size_t i = 0; r == 0 && i < m.ready.n_keys && d->n_keys < FACT_KEYS; i++) {
-                struct fact_key *k = &d->keys[d->n_keys++];
-                snprintf(k->fingerprint, sizeof(k->fingerprint), "%s", m.ready.keys[i].fingerprint);
-                snprintf(k->user_id, sizeof(k->user_id), "%s", m.ready.keys[i].user_id);
-                k->created = m.ready.keys[i].created;
-                k->expires = m.ready.keys[i].expires;
-        }
+        for (size_t i = 0; r == 0 && i < m.ready.n_keys; i++)
+                r = strv_add(&d->usable, m.ready.keys[i].fingerprint);
         message_done(&m);
         return r;
 }
@@ -96,7 +68,7 @@ int decrypt_open(struct ctl *c, const char *homedir, const struct secret *passph
 {
         struct decrypt d = {.helper = HELPER_NONE};
         struct error mine = {};
-        int r = make_home(c, d.home, &mine);
+        int r = scratch_make(c, "home", d.home, &mine);
         if (r == 0)
                 r = helper_start("czard-decrypt", NULL, &d.helper, &mine);
         if (r == 0)
@@ -116,8 +88,9 @@ void decrypt_close(struct decrypt *d)
 {
         helper_stop(&d->helper);
         if (*d->home)
-                nftw(d->home, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+                scratch_remove(d->home);
         d->home[0] = 0;
+        strv_done(&d->usable);
 }
 
 /* --- one message --- */
@@ -184,44 +157,7 @@ int decrypt_message(struct decrypt *d, int fd, struct secret *ret, struct error 
         return 0;
 }
 
-/* --- the passphrase --- */
-
-void passphrase_prepare(struct ctl *c)
-{
-        int fd = geteuid() == 0 ? credstore_open("czard.passphrase") : -1;
-        if (fd >= 0)
-                c->passphrase_fd = fd;
-}
-
-int passphrase_find(struct ctl *c, struct secret *ret, char ret_source[512], struct error *e)
-{
-        const char *dir = getenv("CREDENTIALS_DIRECTORY"), *path = c->config->openpgp.passphrase_file;
-        _cleanup_free_ char *credential = dir ? str_printf("%s/czard.passphrase", dir) : NULL;
-        bool is_credential = credential && access(credential, F_OK) == 0;
-        ret_source[0] = 0;
-        if (is_credential)
-                path = credential;
-        else if (c->passphrase_fd >= 0)
-                path = "the stored credential czard.passphrase";
-        if (!path)
-                return 0;
-        snprintf(ret_source, 512, "%s", path);
-        if (c->passphrase_fd >= 0 && !is_credential) {
-                if (lseek(c->passphrase_fd, 0, SEEK_SET) < 0)
-                        return -errno;
-                int r = secret_read_line(c->passphrase_fd, LIMIT_PASSPHRASE, ret);
-                return r < 0 ? error_set(e, CAUSE_PASSPHRASE, -r, "%s: %s", path, strerror(-r)) : 0;
-        }
-        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-        int r = fd < 0 ? -errno : is_credential ? 0 : check_owner_mode(fd, path, 077, e);
-        if (r < 0 && fd >= 0)
-                return r;
-        if (r == 0)
-                r = secret_read_line(fd, LIMIT_PASSPHRASE, ret);
-        return r < 0 ? error_set(e, CAUSE_PASSPHRASE, -r, "cannot read the passphrase from %s: %s", path,
-                               strerror(-r))
-                     : 0;
-}
+/* --- a person is asked --- */
 
 int decrypt_ask(
         struct ctl *c, const char *home, struct secret *passphrase, struct decrypt *ret, struct error *e)

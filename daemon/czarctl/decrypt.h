@@ -3,15 +3,14 @@
 #pragma once
 
 #include "ctl.h"
-#include "facts.h"
 #include "helper.h"
 #include "secret.h"
+#include "str.h"
 
 struct decrypt {
         struct helper helper;
         char home[4096];
-        struct fact_key keys[FACT_KEYS];
-        size_t n_keys;
+        struct strv usable; /* fingerprints of the primary keys that open */
         char warning[512];
 };
 /* Starts a worker on a copy of the GnuPG home, with the passphrase (p NULL: none). 0 once the key can be
@@ -25,9 +24,3 @@ void decrypt_close(struct decrypt *d);
 /* Decrypts the message in fd (from its beginning) into *ret. Its verdict is in *ret_verdict (texts not kept).
  */
 int decrypt_message(struct decrypt *d, int fd, struct secret *ret, struct error *e);
-
-/* The passphrase as czard finds it: the credential czard.passphrase, the stored one (opened by prepare as
- * root), or passphrase_file. 0 with p NULL when there is none. *ret_source: where from, "" none. */
-int passphrase_find(struct ctl *c, struct secret *ret, char ret_source[512], struct error *e);
-/* In prepare: opens the stored credential while we may. */
-void passphrase_prepare(struct ctl *c);

@@ -25,6 +25,16 @@ static int64_t time_fact(struct ctl *c, const char *name)
         return sec;
 }
 
+/* Before czard has run for the first time. */
+static void read_homedir(const struct ctl *c, struct facts *f)
+{
+        _cleanup_keyring_ struct keyring ring = {};
+        struct error ignored = {};
+        (void)keyring_read(c->config->openpgp.homedir, &ring, &ignored);
+        for (size_t i = 0; i < ring.n && f->n_keys < FACT_KEYS; i++)
+                f->keys[f->n_keys++] = ring.keys[i].fact;
+}
+
 static void read_keys(struct ctl *c, struct facts *f)
 {
         struct ledger_key known[FACT_KEYS];
@@ -37,7 +47,7 @@ static void read_keys(struct ctl *c, struct facts *f)
                 snprintf(k->user_id, sizeof(k->user_id), "%s", known[i].user_id);
         }
         if (f->n_keys == 0)
-                f->n_keys = keyring_read(c->config->openpgp.homedir, f->keys, FACT_KEYS);
+                read_homedir(c, f);
 }
 
 static void read_credentials(const struct ctl *c, struct facts *f)

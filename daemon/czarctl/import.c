@@ -16,8 +16,10 @@
 #include "fsx.h"
 #include "limits.h"
 #include "owner.h"
+#include "passphrase.h"
 #include "prompt.h"
 #include "runs.h"
+#include "scratch.h"
 #include "str.h"
 #include "table.h"
 
@@ -26,7 +28,9 @@ int prepare_import_credentials(struct ctl *c)
         c->input_fd = open(c->argv[0], O_RDONLY | O_CLOEXEC);
         if (c->input_fd < 0)
                 return ctl_fail_text("%s: %s", c->argv[0], strerror(errno));
-        passphrase_prepare(c);
+        int status = passphrase_prepare(c, false);
+        if (status)
+                return status;
         const char *file = c->config->s3.credentials;
         if (!file && geteuid() != 0)
                 return ctl_fail_text("storing them for systemd needs root; without systemd set [s3] "
@@ -49,14 +53,14 @@ static bool is_encrypted(int fd)
 static int open_worker(struct ctl *c, struct decrypt *d, struct error *e)
 {
         _cleanup_secret_ struct secret passphrase = {};
-        const char *home = c->config->openpgp.homedir;
+        const struct key_home h = key_home_general(c);
         char source[512];
-        int r = passphrase_find(c, &passphrase, source, e);
+        int r = passphrase_find(c, &h, &passphrase, source, e);
         if (r == 0)
-                r = decrypt_open(c, home, &passphrase, d, e);
+                r = decrypt_open(c, h.dir, &passphrase, d, e);
         if (r == 0 || e->cause != CAUSE_PASSPHRASE || !prompt_possible())
                 return r;
-        return decrypt_ask(c, home, &passphrase, d, e);
+        return decrypt_ask(c, h.dir, &passphrase, d, e);
 }
 
 /* Names the file and says what to do, where an advice for objects of S3 would mislead. */
@@ -110,12 +114,8 @@ struct trial {
 
 static void trial_done(struct trial *t)
 {
-        _cleanup_free_ char *file = str_printf("%s/czard.s3", t->dir);
-        if (*t->dir) {
-                if (file)
-                        (void)unlink(file);
-                (void)rmdir(t->dir);
-        }
+        if (*t->dir)
+                scratch_remove(t->dir);
         if (t->before)
                 setenv("CREDENTIALS_DIRECTORY", t->before, 1);
         else
@@ -125,19 +125,15 @@ static void trial_done(struct trial *t)
 
 static int trial_begin(const struct ctl *c, const struct secret *csv, struct trial *t, struct error *e)
 {
-        char base[3072];
         const char *before = getenv("CREDENTIALS_DIRECTORY");
         t->before = before ? strdup(before) : NULL;
-        ctl_run_dir(c, base, sizeof(base));
-        if (mkdir(base, 0700) < 0 && errno != EEXIST)
-                return error_set(e, CAUSE_INTERNAL, errno, "cannot make %.400s: %s", base, strerror(errno));
-        snprintf(t->dir, sizeof(t->dir), "%s/ctl-%ld-s3", base, (long)getpid());
-        if (mkdir(t->dir, 0700) < 0)
-                return error_set(e, CAUSE_INTERNAL, errno, "cannot make %.400s: %s", t->dir, strerror(errno));
+        int r = scratch_make(c, "s3", t->dir, e);
+        if (r < 0)
+                return r;
         _cleanup_close_ int dir = open(t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         _cleanup_close_ int fd =
                 dir < 0 ? -1 : openat(dir, "czard.s3", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
-        int r = fd < 0 ? -errno : write_all(fd, csv->p, csv->len);
+        r = fd < 0 ? -errno : write_all(fd, csv->p, csv->len);
         if (r < 0)
                 return error_set(e, CAUSE_INTERNAL, -r, "%.400s: %s", t->dir, strerror(-r));
         setenv("CREDENTIALS_DIRECTORY", t->dir, 1);
@@ -194,11 +190,6 @@ static int try_them(struct ctl *c, const struct secret *csv)
         struct fetch_result res = {};
         struct error e = {};
         char where[1200] = "";
-        if (c->config_is_partial) {
-                fprintf(stderr, "czarctl: not tried, because the configuration has errors: %s\n",
-                        c->config_error);
-                return ctl_flag(c, "force") ? CTL_FOUND : CTL_CANNOT;
-        }
         int r = trial_begin(c, csv, &t, &e);
         if (r == 0)
                 r = try_list(c, &res, where, &e);

@@ -3,14 +3,21 @@
  * file named after the keygrip, so that no agent is started for a look. */
 #include "keyring.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 
 #include "fsx.h"
+#include "key_term.h"
+#include "limits.h"
 #include "str.h"
 
 #define OUTPUT_MOST (1024 * 1024)
@@ -59,6 +66,101 @@ int keyring_make_home(const char *home, struct error *e)
         return check_owner_mode(fd, home, 007, e);
 }
 
+/* --- files of the home --- */
+
+static bool has_file(const char *home, const char *name)
+{
+        _cleanup_free_ char *path = str_printf("%s/%s", home, name);
+        struct stat st;
+        return path && stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
+}
+
+static bool has_key_files(const char *home)
+{
+        _cleanup_free_ char *path = str_printf("%s/private-keys-v1.d", home);
+        _cleanup_closedir_ DIR *d = path ? opendir(path) : NULL;
+        for (const struct dirent *f; d && (f = readdir(d));)
+                if (str_ends(f->d_name, ".key"))
+                        return true;
+        return false;
+}
+
+/* GnuPG before 2.1 has them in secring.gpg; later ones convert it once, when they need a secret key. */
+static bool is_unconverted(const char *home)
+{
+        _cleanup_free_ char *mark = str_printf("%s/.gpg-v21-migrated", home);
+        return mark && access(mark, F_OK) < 0 && !has_key_files(home) && has_file(home, "secring.gpg");
+}
+
+bool keyring_has_secrets(const char *home)
+{
+        return has_key_files(home) || is_unconverted(home);
+}
+
+/* The file is an S-expression or, newer, lines with one; its first symbol tells. The key itself comes behind
+ * what is read here, or is protected. */
+static enum secret_part part_in_file(const char *path)
+{
+        char head[1024];
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t n = fd < 0 ? -1 : read_full(fd, head, sizeof(head) - 1);
+        if (n < 0)
+                return access(path, F_OK) == 0 ? SECRET_FILE : SECRET_NONE;
+        bool card = memmem(head, (size_t)n, "shadowed-private-key", strlen("shadowed-private-key"));
+        explicit_bzero(head, sizeof(head));
+        return card ? SECRET_CARD : SECRET_FILE;
+}
+
+/* A lock of GnuPG's dotlock.c: a line with the PID, a line with the host. Of this host and not alive it is
+ * taken over by gpg; for any other gpg waits. */
+static int check_lock(const char *path, struct error *e)
+{
+        char text[512], host[256] = "";
+        long pid = 0;
+        struct utsname here = {};
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        ssize_t n = fd < 0 ? -1 : read_full(fd, text, sizeof(text) - 1);
+        if (n < 0)
+                return 0;
+        text[n] = 0;
+        (void)uname(&here);
+        if (sscanf(text, "%ld %255s", &pid, host) == 2 && streq(host, here.nodename) &&
+                (pid <= 0 || (kill((pid_t)pid, 0) < 0 && errno == ESRCH)))
+                return 0;
+        for (char *p = host; *p; p++)
+                if (!isalnum((unsigned char)*p) && !strchr(".-_", *p))
+                        *p = '?';
+        if (*host && streq(host, here.nodename))
+                return error_set(e, CAUSE_INTERNAL, EBUSY,
+                        "%s: process %ld uses the key ring now, and gpg would wait for it; try again when it "
+                        "has "
+                        "ended",
+                        path, pid);
+        return error_set(e, CAUSE_INTERNAL, EBUSY,
+                "%s: a lock of process %ld on another machine (%s), for which gpg waits for ever; when "
+                "nothing "
+                "there uses this folder any more: rm %s",
+                path, pid, *host ? host : "?", path);
+}
+
+int keyring_check_locks(const char *home, struct error *e)
+{
+        static const char *const folders[] = {"", "/private-keys-v1.d", "/public-keys.d"};
+        for (size_t i = 0; i < ELEMENTSOF(folders); i++) {
+                _cleanup_free_ char *folder = str_printf("%s%s", home, folders[i]);
+                _cleanup_closedir_ DIR *d = folder ? opendir(folder) : NULL;
+                for (const struct dirent *f; d && (f = readdir(d));) {
+                        _cleanup_free_ char *path = *f->d_name != '.' && str_ends(f->d_name, ".lock")
+                                                            ? str_printf("%s/%s", folder, f->d_name)
+                                                            : NULL;
+                        int r = path ? check_lock(path, e) : 0;
+                        if (r < 0)
+                                return r;
+                }
+        }
+        return 0;
+}
+
 /* --- the colon listing --- */
 
 /* Field n (from 1) of a line into ret. */
@@ -71,27 +173,59 @@ static const char *field(const char *line, unsigned n, char *ret, size_t size)
         return ret;
 }
 
-static bool has_secret(const char *home, const char *keygrip)
-{
-        if (strspn(keygrip, "0123456789ABCDEF") != 40 || strlen(keygrip) != 40)
-                return false;
-        _cleanup_free_ char *path = str_printf("%s/private-keys-v1.d/%s.key", home, keygrip);
-        return path && access(path, F_OK) == 0;
-}
-
 struct listing {
         const char *home;
-        struct fact_key *keys;
-        size_t n, size;
-        struct fact_key now;
-        bool open, secret, primary;
+        struct strv *unconverted; /* keygrips in secring.gpg, NULL: files count */
+        struct keyring *ring;
+        struct keyring_key now;
+        bool open;
+        int result;
 };
+
+static enum secret_part part_of(const struct listing *l, const char *keygrip)
+{
+        if (strspn(keygrip, "0123456789ABCDEF") != 40 || strlen(keygrip) != 40)
+                return SECRET_NONE;
+        if (l->unconverted)
+                return strv_has(l->unconverted, keygrip) ? SECRET_FILE : SECRET_NONE;
+        _cleanup_free_ char *path = str_printf("%s/private-keys-v1.d/%s.key", l->home, keygrip);
+        return path ? part_in_file(path) : SECRET_NONE;
+}
+
+static void key_done(struct keyring_key *k)
+{
+        free(k->subkeys);
+        *k = (struct keyring_key){};
+}
+
+/* The same rule for all of czard: key_term.h. */
+static int64_t end_of(const struct keyring_key *k)
+{
+        struct key_term t = {};
+        for (size_t i = 0; i < k->n_subkeys; i++) {
+                const struct keyring_subkey *s = &k->subkeys[i];
+                if (s->encrypts && !s->revoked && s->secret != SECRET_NONE)
+                        key_term_add(&t, s->expires);
+        }
+        return key_term_end(&t, k->primary_expires);
+}
 
 static void flush(struct listing *l)
 {
-        if (l->open && l->secret && l->n < l->size)
-                l->keys[l->n++] = l->now;
-        l->open = l->secret = false;
+        bool any = false;
+        for (size_t i = 0; l->open && i < l->now.n_subkeys; i++)
+                any |= l->now.subkeys[i].secret != SECRET_NONE;
+        struct keyring_key *all = any ? reallocarray(l->ring->keys, l->ring->n + 1, sizeof(*all)) : NULL;
+        if (all) {
+                l->now.fact.expires = end_of(&l->now);
+                l->ring->keys = all;
+                all[l->ring->n++] = l->now;
+                l->now = (struct keyring_key){};
+        } else if (any) {
+                l->result = -ENOMEM;
+        }
+        key_done(&l->now);
+        l->open = false;
 }
 
 /* "\xNN" escapes of user ids become the bytes they stand for; others of them stay. */
@@ -110,51 +244,166 @@ static void unescape(char *s)
         *to = 0;
 }
 
+/* A "pub" or "sub" line. */
+static void take_subkey(struct listing *l, const char *line)
+{
+        char text[256];
+        struct keyring_key *k = &l->now;
+        struct keyring_subkey *all = reallocarray(k->subkeys, k->n_subkeys + 1, sizeof(*all));
+        if (!all) {
+                l->result = -ENOMEM;
+                return;
+        }
+        k->subkeys = all;
+        struct keyring_subkey *s = &all[k->n_subkeys++];
+        *s = (struct keyring_subkey){};
+        s->revoked = *field(line, 2, text, sizeof(text)) == 'r';
+        s->created = atoll(field(line, 6, text, sizeof(text)));
+        s->expires = atoll(field(line, 7, text, sizeof(text)));
+        s->encrypts = strchr(field(line, 12, text, sizeof(text)), 'e'); /* upper case is of the whole key */
+}
+
 static void take_line(struct listing *l, const char *line)
 {
         char kind[8], text[256];
+        struct keyring_key *k = &l->now;
         field(line, 1, kind, sizeof(kind));
         if (streq(kind, "pub")) {
                 flush(l);
-                l->now = (struct fact_key){};
-                l->open = l->primary = true;
-                l->now.created = atoll(field(line, 6, text, sizeof(text)));
-                l->now.expires = atoll(field(line, 7, text, sizeof(text)));
-        } else if (streq(kind, "sub")) {
-                l->primary = false;
-                /* edX encrypts to the subkey: its expiry counts when it comes first. */
-                long long expires = atoll(field(line, 7, text, sizeof(text)));
-                if (strchr(field(line, 12, text, sizeof(text)), 'e') && expires != 0 &&
-                        (l->now.expires == 0 || expires < l->now.expires))
-                        l->now.expires = expires;
-        } else if (streq(kind, "fpr") && l->primary && !*l->now.fingerprint) {
-                field(line, 10, l->now.fingerprint, sizeof(l->now.fingerprint));
+                l->open = true;
+        }
+        if (streq(kind, "pub") || streq(kind, "sub")) {
+                take_subkey(l, line);
+                return;
+        }
+        struct keyring_subkey *s = k->n_subkeys ? &k->subkeys[k->n_subkeys - 1] : NULL;
+        if (!s)
+                return;
+        if (streq(kind, "fpr") && !*s->fingerprint) {
+                field(line, 10, s->fingerprint, sizeof(s->fingerprint));
+                if (k->n_subkeys == 1) {
+                        memcpy(k->fact.fingerprint, s->fingerprint, sizeof(k->fact.fingerprint));
+                        k->fact.created = s->created;
+                        k->primary_expires = s->expires;
+                }
         } else if (streq(kind, "grp")) {
-                l->secret |= has_secret(l->home, field(line, 10, text, sizeof(text)));
-        } else if (streq(kind, "uid") && !*l->now.user_id) {
-                field(line, 10, l->now.user_id, sizeof(l->now.user_id));
-                unescape(l->now.user_id);
+                s->secret = part_of(l, field(line, 10, text, sizeof(text)));
+        } else if (streq(kind, "uid") && !*k->fact.user_id) {
+                field(line, 10, k->fact.user_id, sizeof(k->fact.user_id));
+                unescape(k->fact.user_id);
         }
 }
 
-size_t keyring_read(const char *home, struct fact_key *ret, size_t size)
+/* gpg with these arguments, its output line by line: of any length, since a key ring may hold very many keys.
+ */
+static int list(
+        const char *home, const char *const *args, void (*take)(void *arg, const char *line), void *arg)
 {
-        _cleanup_free_ char *ring = str_printf("%s/pubring.kbx", home),
-                            *old = str_printf("%s/pubring.gpg", home);
-        if (!ring || !old || (access(ring, R_OK) < 0 && access(old, R_OK) < 0))
+        _cleanup_close_ int fd = memfd_create("listing", MFD_CLOEXEC);
+        struct run_spec spec = {.out_fd = fd, .quiet = true};
+        if (fd < 0)
+                return -errno;
+        int r = keyring_gpg(home, args, NULL, &spec);
+        if (r < 0)
+                return r;
+        int copy = lseek(fd, 0, SEEK_SET) == 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
+        FILE *f = copy < 0 ? NULL : fdopen(copy, "r");
+        if (!f) {
+                close_fd(copy);
+                return -EIO;
+        }
+        char *line = NULL;
+        size_t size = 0;
+        while (getline(&line, &size, f) > 0)
+                take(arg, line);
+        free(line);
+        fclose(f);
+        return 0;
+}
+
+static void on_line(void *arg, const char *line)
+{
+        take_line(arg, line);
+}
+
+static void on_grip(void *arg, const char *line)
+{
+        char text[64];
+        if (str_after(line, "grp:"))
+                strv_add(arg, field(line, 10, text, sizeof(text)));
+}
+
+/* GnuPG 2.4 can keep public keys in a database that this gpg may not know. */
+static int check_database(const char *home, struct error *e)
+{
+        const char *args[] = {"gpgconf", "--list-components", NULL};
+        char out[4096] = "";
+        if (run_quietly(args, NULL, out, sizeof(out) - 1, NULL) == 0 && strstr(out, "keyboxd:"))
                 return 0;
+        return error_set(e, CAUSE_NO_KEY, ENOTSUP,
+                "%s keeps its public keys in the database of keyboxd (use-keyboxd in common.conf), which the "
+                "gpg of "
+                "this machine does not read; where GnuPG 2.4 is: gpg --homedir %s --armor "
+                "--export-secret-keys > "
+                "key.asc, then here, with another homedir: czarctl import-key key.asc",
+                home, home);
+}
+
+int keyring_read(const char *home, struct keyring *ret, struct error *e)
+{
+        if (!has_file(home, "pubring.kbx") && !has_file(home, "pubring.gpg")) {
+                bool database = has_file(home, "public-keys.d/pubring.db");
+                int known = database ? check_database(home, e) : 0;
+                if (!database || known < 0)
+                        return known;
+        }
         const char *args[] = {
                 "--with-colons", "--with-keygrip", "--fixed-list-mode", "--lock-never", "--list-keys", NULL};
-        _cleanup_free_ char *out = malloc(OUTPUT_MOST);
-        struct run_spec spec = {.out = out, .size = OUTPUT_MOST - 1, .quiet = true};
-        if (!out || keyring_gpg(home, args, NULL, &spec) < 0)
-                return 0;
-        out[spec.len] = 0;
-        struct listing l = {.home = home, .keys = ret, .size = size};
-        for (const char *line = out; *line; line += strcspn(line, "\n"), line += *line == '\n')
-                take_line(&l, line);
+        struct strv grips = {};
+        struct listing l = {.home = home, .ring = ret};
+        int r = 0;
+        if (is_unconverted(home)) {
+                _cleanup_free_ char *ring = str_printf("%s/secring.gpg", home);
+                const char *secret[] = {"--no-autostart", "--with-colons", "--with-keygrip", "--lock-never",
+                        "--show-keys", ring, NULL};
+                l.unconverted = &grips;
+                r = ring ? list(home, secret, on_grip, &grips) : -ENOMEM;
+        }
+        if (r == 0)
+                r = list(home, args, on_line, &l);
         flush(&l);
-        return l.n;
+        strv_done(&grips);
+        if (r == 0)
+                r = l.result;
+        if (r < 0)
+                return error_set(e, CAUSE_HELPER, -r, "gpg cannot list the keys in %s: %s", home,
+                        r == -ENOENT ? "gpg is not installed" : strerror(-r));
+        return 0;
+}
+
+void keyring_done(struct keyring *k)
+{
+        for (size_t i = 0; i < k->n; i++)
+                key_done(&k->keys[i]);
+        free(k->keys);
+        *k = (struct keyring){};
+}
+
+const struct keyring_key *keyring_find(const struct keyring *k, const char *fingerprint)
+{
+        for (size_t i = 0; i < k->n; i++)
+                if (streq(k->keys[i].fact.fingerprint, fingerprint))
+                        return &k->keys[i];
+        return NULL;
+}
+
+enum secret_part keyring_can_decrypt(const struct keyring_key *k)
+{
+        enum secret_part best = SECRET_NONE;
+        for (size_t i = 0; i < k->n_subkeys; i++)
+                if (k->subkeys[i].encrypts && !k->subkeys[i].revoked)
+                        best = MAX(best, k->subkeys[i].secret);
+        return best;
 }
 
 int keyring_export(const char *home, const char *fingerprint, char **ret, size_t *ret_n, struct error *e)

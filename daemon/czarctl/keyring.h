@@ -7,8 +7,44 @@
 #include "run.h"
 #include "secret.h"
 
-/* Public parts of the keys whose secret part is there. How many, 0 also when there is no home. */
-size_t keyring_read(const char *home, struct fact_key *ret, size_t size);
+enum secret_part {
+        SECRET_NONE, /* only the public part is there */
+        SECRET_CARD, /* on a smartcard: no program but gpg with the card can use it */
+        SECRET_FILE,
+};
+
+struct keyring_subkey {
+        char fingerprint[65];
+        int64_t created, expires; /* seconds; 0: never */
+        bool encrypts, revoked;
+        enum secret_part secret;
+};
+struct keyring_key {
+        struct fact_key fact;           /* expires: by the rule of key_term.h */
+        int64_t primary_expires;        /* the primary key's own */
+        struct keyring_subkey *subkeys; /* the primary key is the first */
+        size_t n_subkeys;
+};
+/* Keys of which some secret part is there. Starts zeroed. */
+struct keyring {
+        struct keyring_key *keys;
+        size_t n;
+};
+
+/* Reads the home; 0 with nothing in it also when there is no home. What is there and cannot be read by this
+ * gpg is an error that says so. keyring_done() in either case. 0 or -errno. */
+int keyring_read(const char *home, struct keyring *ret, struct error *e);
+void keyring_done(struct keyring *k);
+#define _cleanup_keyring_ _cleanup_(keyring_done)
+/* By its fingerprint, NULL: not there. */
+const struct keyring_key *keyring_find(const struct keyring *k, const char *fingerprint);
+/* The best that there is of any of its encryption subkeys that are not revoked. */
+enum secret_part keyring_can_decrypt(const struct keyring_key *k);
+
+/* Are there files of secret keys, whatever gpg thinks of them? */
+bool keyring_has_secrets(const char *home);
+/* Would gpg wait for ever for somebody's lock? 0 or -EBUSY: whose, and what to do. Before whatever writes. */
+int keyring_check_locks(const char *home, struct error *e);
 /* gpg --homedir HOME --batch ... args. passphrase NULL or p NULL: none. Exit status or -errno. */
 int keyring_gpg(
         const char *home, const char *const *args, const struct secret *passphrase, struct run_spec *spec);

@@ -11,17 +11,22 @@
 #include "ctl.h"
 #include "fetch.h"
 #include "owner.h"
+#include "scratch.h"
 
 static int run(struct ctl *c)
 {
         struct error e = {};
         int status = ctl_load_config(c);
+        if (status == 0 && (c->command->asks || c->command->writes))
+                status = ctl_refuse_partial(c);
         if (status == 0 && c->command->prepare)
                 status = c->command->prepare(c);
         if (status == 0 && c->caller == 0)
                 credstore_has("czard.s3", &c->stored_s3_since, &c->stored_s3_encrypted);
         if (status == 0 && c->command->asks)
                 ask_prepare(c);
+        if (status == 0)
+                scratch_prepare(c);
         if (status == 0 && owner_become(c, &e) < 0)
                 status = ctl_fail(c, &e);
         return status ? status : c->command->run(c);
@@ -35,6 +40,7 @@ int main(int argc, char **argv)
                 .input_fd = -1,
                 .passphrase_fd = -1,
                 .passphrase_file_fd = -1,
+                .passphrase_output = -1,
                 .caller = getuid()};
         setlocale(LC_CTYPE, "");
         signal(SIGPIPE, SIG_DFL);
@@ -58,6 +64,7 @@ int main(int argc, char **argv)
                 return CTL_USAGE;
         }
         status = run(&c);
+        scratch_done();
         c.ledger = ledger_free(c.ledger);
         c.config = config_free(c.config);
         c.unit = fetch_unit_free(c.unit);

@@ -84,7 +84,7 @@ static int run_and_wait(struct run_spec *spec)
                 return in < -1 ? in : -errno;
         pid_t pid = fork();
         if (pid == 0)
-                become(spec, in, pipe_fds[1]);
+                become(spec, in, spec->out_fd > 0 ? spec->out_fd : pipe_fds[1]);
         close_fd(pipe_fds[1]);
         _cleanup_close_ int out = pipe_fds[0];
         if (pid < 0)

@@ -17,6 +17,7 @@ struct run_spec {
         const char *const *argv; /* found by PATH /usr/sbin:/usr/bin:/sbin:/bin */
         struct run_input in;
         int fd3;          /* becomes descriptor 3, 0: none */
+        int out_fd;       /* its output goes there instead, 0: into out */
         bool no_network;  /* AF_UNIX sockets only, by seccomp */
         bool stay;        /* ctrl-C ends the program and not us, who have to clean up after it */
         bool quiet;       /* stderr to /dev/null */

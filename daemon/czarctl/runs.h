@@ -27,7 +27,7 @@ int prepare_metrics(struct ctl *c);
 int run_metrics(struct ctl *c);
 int prepare_check(struct ctl *c);
 int run_check(struct ctl *c);
-/* keys.c */
+/* keygen.c, import_key.c, keys.c */
 int prepare_keygen(struct ctl *c);
 int run_keygen(struct ctl *c);
 int prepare_import_key(struct ctl *c);

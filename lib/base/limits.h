@@ -38,6 +38,7 @@
 #define LIMIT_REPLAY (512 * KIB)       /* ciphertext kept to try a message again */
 #define LIMIT_MEMBER_PATH 4096         /* bytes of a member's whole name */
 #define LIMIT_KEYRING (64 * MIB)       /* bytes of a key ring that is copied */
+#define LIMIT_KEY_FILE (16 * MIB)      /* bytes of a file of keys that is imported */
 #define LIMIT_SECRET_KEYS 1024         /* files in private-keys-v1.d */
 #define LIMIT_SECRET_KEY_FILE (64 * KIB)
 #define LIMIT_USER_ID 1024      /* bytes of a key's user id that are told */

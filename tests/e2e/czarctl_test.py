@@ -82,8 +82,8 @@ class Page(html.parser.HTMLParser):
         assert self.open.pop() == tag, tag
 
 
-def czarctl(world, *args, config=None, binary=None, **kwargs):
-    command = [binary or program("czarctl", world.build), "--config", config or world.ini(), *args]
+def czarctl(world, *args, config=None, binary=None, below=(), **kwargs):
+    command = [*below, binary or program("czarctl", world.build), "--config", config or world.ini(), *args]
     kwargs.setdefault("env", world.environment())
     return Answer(subprocess.run([str(a) for a in command], capture_output=True, text=True, check=False, timeout=120,
                                  stdin=subprocess.DEVNULL, start_new_session=True, **kwargs))

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* import-key. The key is tried in a folder of its own first, by its fingerprint, with the passphrase that
+ * czard will have: the GnuPG home is not touched before that went well.
+ *
+ *   read_file ── stage (gpg --import there) ── choose (what can decrypt) ── open_it ── others stay open? ──
+ * import
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "decrypt.h"
+#include "fsx.h"
+#include "keys.h"
+#include "limits.h"
+#include "owner.h"
+#include "passphrase.h"
+#include "prompt.h"
+#include "runs.h"
+#include "scratch.h"
+#include "str.h"
+#include "table.h"
+#include "textfile.h"
+
+#define PROMPT "Passphrase of the key: "
+/* IMPORT_OK of gpg's doc/DETAILS */
+#define IMPORTED_SECRET 16
+
+struct import {
+        struct ctl *c;
+        struct key_home home;
+        char staged[4096]; /* a GnuPG home with the file's keys alone */
+        char *text;        /* the file */
+        size_t len;
+        struct strv secret, any; /* fingerprints in it: with a secret part; all */
+        struct strv wanted;      /* those that can decrypt */
+        char user_id[256];       /* of the first of them */
+        int64_t expires;
+        bool known; /* all that is wanted is in the home already */
+        struct secret passphrase;
+        bool fresh; /* it is not the one that is stored */
+};
+
+int prepare_import_key(struct ctl *c)
+{
+        c->input_fd = open(c->argv[0], O_RDONLY | O_CLOEXEC);
+        if (c->input_fd < 0)
+                return ctl_fail_text("%s: %s", c->argv[0], strerror(errno));
+        return passphrase_prepare(c, true);
+}
+
+/* --- the file --- */
+
+/* gpg takes text before the first block, but not a mark before the text, and no UTF-16. */
+static int read_key_file(struct import *m, struct error *e)
+{
+        int r = read_file_fd(m->c->input_fd, LIMIT_KEY_FILE, &m->text, &m->len);
+        if (r < 0)
+                return error_set(e, CAUSE_INTERNAL, -r, "%s: %s", m->c->argv[0], strerror(-r));
+        m->len = textfile_to_utf8(m->text, m->len);
+        return 0;
+}
+
+/* "[GNUPG:] IMPORT_OK FLAGS FINGERPRINT", any number of them. */
+static int take_status(struct import *m, const char *out)
+{
+        unsigned flags;
+        char fpr[65];
+        int r = 0;
+        for (const char *at = out; r == 0 && (at = strstr(at, "[GNUPG:] IMPORT_OK ")); at++) {
+                if (sscanf(at, "[GNUPG:] IMPORT_OK %u %64[0-9A-F]", &flags, fpr) != 2)
+                        continue;
+                if (!strv_has(&m->any, fpr))
+                        r = strv_add(&m->any, fpr);
+                if (r == 0 && (flags & IMPORTED_SECRET) && !strv_has(&m->secret, fpr))
+                        r = strv_add(&m->secret, fpr);
+        }
+        return r;
+}
+
+static int gpg_import(struct import *m, const char *home, bool take, struct error *e)
+{
+        const char *args[] = {"--status-fd", "1", "--import", NULL};
+        _cleanup_close_ int fd = memfd_create("status", MFD_CLOEXEC);
+        struct run_spec spec = {.in = {m->text, m->len}, .out_fd = fd, .quiet = true};
+        int r = fd < 0 ? -errno : keyring_gpg(home, args, NULL, &spec);
+        keyring_stop_agent(home);
+        if (r < 0)
+                return error_set(e, CAUSE_INTERNAL, -r, "gpg: %s",
+                        r == -ENOENT ? "it is not installed" : strerror(-r));
+        _cleanup_free_ char *out = NULL;
+        size_t len = 0;
+        r = !take ? 0 : lseek(fd, 0, SEEK_SET) < 0 ? -errno : read_file_fd(fd, LIMIT_KEY_FILE, &out, &len);
+        if (r == 0 && take)
+                r = take_status(m, out);
+        return r < 0 ? error_set(e, CAUSE_INTERNAL, -r, "gpg: %s", strerror(-r)) : 0;
+}
+
+/* Why a key of the file is of no use here; 0 when it is. */
+static int check_usable(const struct import *m, const struct keyring *ring, const char *fpr, struct error *e)
+{
+        const struct keyring_key *k = keyring_find(ring, fpr);
+        const char *file = m->c->argv[0];
+        bool encrypts = false;
+        for (size_t i = 0; k && i < k->n_subkeys; i++)
+                encrypts |= k->subkeys[i].encrypts && !k->subkeys[i].revoked;
+        if (k && keyring_can_decrypt(k) == SECRET_FILE)
+                return 0;
+        if (k && !encrypts)
+                return error_set(e, CAUSE_NO_KEY, ENOKEY,
+                        "%s: the key %s has no encryption subkey in this file, so nothing can be encrypted "
+                        "to it; "
+                        "export all of it on the old machine: gpg --armor --export-secret-keys %s",
+                        file, fpr, fpr);
+        return error_set(e, CAUSE_NO_KEY, ENOKEY,
+                "%s: the secret part of the key %s is on a smartcard or was left out, and only a key in a "
+                "file can "
+                "be used; export it where the secret part is: gpg --armor --export-secret-keys %s",
+                file, fpr, fpr);
+}
+
+static int no_secret(struct import *m, struct error *e)
+{
+        const char *file = m->c->argv[0];
+        _cleanup_keyring_ struct keyring ring = {};
+        if (m->any.n == 0)
+                return error_set(
+                        e, CAUSE_NO_KEY, EBADMSG, "%s is not an OpenPGP key that gpg can import;", file);
+        int r = keyring_read(m->home.dir, &ring, e);
+        for (size_t i = 0; r == 0 && i < m->any.n; i++)
+                if (keyring_find(&ring, m->any.v[i])) /* a new date, signed elsewhere */
+                        r = strv_add(&m->wanted, m->any.v[i]);
+        if (r < 0 || m->wanted.n > 0)
+                return r;
+        return error_set(e, CAUSE_NO_KEY, ENOKEY,
+                "%s holds no secret key; export it with gpg --export-secret-keys on the old machine", file);
+}
+
+/* Is all that the file has of the key in the home already? */
+static bool has_all(const struct keyring_key *there, const struct keyring_key *file)
+{
+        for (size_t i = 0; i < file->n_subkeys; i++) {
+                bool found = file->subkeys[i].secret != SECRET_FILE;
+                for (size_t j = 0; there && j < there->n_subkeys; j++)
+                        found |= there->subkeys[j].secret == SECRET_FILE &&
+                                 streq(there->subkeys[j].fingerprint, file->subkeys[i].fingerprint);
+                if (!found)
+                        return false;
+        }
+        return true;
+}
+
+/* What of the file is to be imported, and whether it is there already. */
+static int choose(struct import *m, struct error *e)
+{
+        _cleanup_keyring_ struct keyring staged = {}, there = {};
+        if (m->secret.n == 0)
+                return no_secret(m, e);
+        int r = keyring_read(m->staged, &staged, e);
+        if (r == 0)
+                r = keyring_read(m->home.dir, &there, e);
+        m->known = true;
+        for (size_t i = 0; r == 0 && i < m->secret.n; i++) {
+                r = check_usable(m, &staged, m->secret.v[i], e);
+                if (r == 0)
+                        r = strv_add(&m->wanted, m->secret.v[i]);
+                if (r == 0)
+                        m->known &= has_all(
+                                keyring_find(&there, m->secret.v[i]), keyring_find(&staged, m->secret.v[i]));
+        }
+        return r;
+}
+
+static int stage(struct import *m, struct error *e)
+{
+        int r = scratch_make(m->c, "key", m->staged, e);
+        if (r == 0)
+                r = gpg_import(m, m->staged, true, e);
+        return r == 0 ? choose(m, e) : r;
+}
+
+/* --- its passphrase --- */
+
+/* Does it open every key that is wanted? -EKEYREJECTED with CAUSE_PASSPHRASE: not. */
+static int open_with(struct import *m, const struct secret *passphrase, struct error *e)
+{
+        struct decrypt d = {.helper = HELPER_NONE};
+        int r = decrypt_open(m->c, m->known ? m->home.dir : m->staged, passphrase, &d, e);
+        if (r < 0)
+                return e->cause == CAUSE_PASSPHRASE ? error_prefix(e, "%s", m->wanted.v[0]) : r;
+        for (size_t i = 0; r == 0 && i < m->wanted.n; i++)
+                if (!strv_has(&d.usable, m->wanted.v[i]))
+                        r = error_set(e, CAUSE_PASSPHRASE, EKEYREJECTED, "%s the key %s",
+                                passphrase->p ? "the passphrase does not open" : "a passphrase is needed for",
+                                m->wanted.v[i]);
+        decrypt_close(&d);
+        return r;
+}
+
+static int ask_for_it(struct import *m, struct error *e)
+{
+        int r = -EINVAL;
+        for (int i = 0; i < PROMPT_TRIES; i++) {
+                *e = (struct error){};
+                r = prompt_passphrase(PROMPT, 0, false, &m->passphrase);
+                if (r < 0)
+                        return error_set(e, CAUSE_INTERNAL, -r, "passphrase: %s", prompt_error(r));
+                r = open_with(m, &m->passphrase, e);
+                if (r == 0 || e->cause != CAUSE_PASSPHRASE)
+                        break;
+                fputs("That does not open it.\n", stderr);
+        }
+        return r;
+}
+
+/* With none, the given one, the stored one, or one that is asked for. */
+static int open_it(struct import *m, struct error *e)
+{
+        struct ctl *c = m->c;
+        _cleanup_secret_ struct secret stored = {};
+        const struct secret none = {};
+        char source[512];
+        int r = passphrase_given(c, &m->passphrase, e);
+        if (r < 0)
+                return r;
+        if (m->passphrase.p) {
+                struct error ignored = {};
+                m->fresh = open_with(m, &none, &ignored) < 0;
+                return m->fresh ? open_with(m, &m->passphrase, e) : 0;
+        }
+        r = passphrase_find(c, &m->home, &stored, source, e);
+        if (r < 0 && e->err != ENOENT) /* a file that is configured and not there yet is made by us */
+                return r;
+        *e = (struct error){};
+        r = open_with(m, &stored, e);
+        if (r == 0 || e->cause != CAUSE_PASSPHRASE || ctl_flag(c, "batch") || !prompt_possible())
+                return r;
+        m->fresh = true;
+        return ask_for_it(m, e);
+}
+
+static int cannot_open(const struct import *m, const struct error *e)
+{
+        if (e->cause != CAUSE_PASSPHRASE)
+                return ctl_fail(m->c, e);
+        return ctl_fail_text("nothing is imported: %s%s; %s", e->text,
+                m->known ? " that is there already, whose passphrase stays as it is" : "",
+                strstr(e->text, "chmod") ? "then import it again"
+                                         : "import it with the right one: --passphrase-file FILE");
+}
+
+/* --- */
+
+static int verify(struct import *m, struct error *e)
+{
+        _cleanup_keyring_ struct keyring ring = {};
+        int r = keyring_read(m->home.dir, &ring, e);
+        for (size_t i = 0; r == 0 && i < m->wanted.n; i++) {
+                const struct keyring_key *k = keyring_find(&ring, m->wanted.v[i]);
+                if (!k || (m->secret.n > 0 && keyring_can_decrypt(k) != SECRET_FILE))
+                        return error_set(e, CAUSE_INTERNAL, EIO,
+                                "gpg did not import the key %s into %s; try gpg --homedir %s --import %s",
+                                m->wanted.v[i], m->home.dir, m->home.dir, m->c->argv[0]);
+                if (i == 0) {
+                        snprintf(m->user_id, sizeof(m->user_id), "%s", k->fact.user_id);
+                        m->expires = k->fact.expires;
+                }
+        }
+        return r;
+}
+
+static int say_imported(struct import *m)
+{
+        char when[40];
+        bool expired = m->expires && m->expires < (int64_t)time(NULL);
+        if (m->c->json) {
+                _cleanup_json_ struct json j = {};
+                answer_open(&j);
+                json_str(&j, "fingerprint", m->wanted.v[0]);
+                json_str(&j, "user_id", m->user_id);
+                return answer_print(&j);
+        }
+        for (size_t i = 0; i < m->wanted.n; i++)
+                printf("%s %s%s%s%s\n", m->wanted.v[i], i == 0 ? m->user_id : "",
+                        m->secret.n == 0 ? " has its new public part"
+                        : m->known       ? " is there already and can be used"
+                                         : " is imported and can be used",
+                        expired ? "; it expired " : "", expired ? ago(m->expires, when) : "");
+        if (expired)
+                puts("czarctl key extend, then send the new public key (czarctl key export) to edX");
+        return 0;
+}
+
+static int do_import(struct import *m)
+{
+        struct error e = {};
+        if (keyring_make_home(m->home.dir, &e) < 0 || keyring_check_locks(m->home.dir, &e) < 0 ||
+                read_key_file(m, &e) < 0 || stage(m, &e) < 0)
+                return ctl_fail(m->c, &e);
+        if (m->secret.n > 0 && open_it(m, &e) < 0)
+                return cannot_open(m, &e);
+        if (m->fresh && m->passphrase.len > 0 &&
+                passphrase_check_others(m->c, &m->home, &m->passphrase, &e) < 0)
+                return ctl_fail(m->c, &e);
+        if (gpg_import(m, m->home.dir, false, &e) < 0 || verify(m, &e) < 0)
+                return ctl_fail(m->c, &e);
+        int status = m->fresh && m->passphrase.len > 0 ? passphrase_store(m->c, &m->passphrase) : 0;
+        return status ? status : say_imported(m);
+}
+
+int run_import_key(struct ctl *c)
+{
+        struct import m = {.c = c};
+        int status = key_home_chosen(c, &m.home);
+        if (status == 0)
+                status = do_import(&m);
+        if (*m.staged)
+                scratch_remove(m.staged);
+        if (m.text)
+                explicit_bzero(m.text, m.len);
+        free(m.text);
+        strv_done(&m.secret);
+        strv_done(&m.any);
+        strv_done(&m.wanted);
+        secret_done(&m.passphrase);
+        return status;
+}

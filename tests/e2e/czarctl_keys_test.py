@@ -1,0 +1,533 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Keys as people have them: rotated, without end, with several passphrases, on smartcards, saved by other programs, in
+GnuPG homes of other versions. What czarctl says of them is true, and what it does to them never makes a key unusable."""
+
+import os
+import shutil
+import stat
+import subprocess
+import tarfile
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+from czardtest.keys import cache_folder
+from czardtest.run import World
+from czarctl_test import czarctl
+
+HOMES = Path(__file__).resolve().parent / "homes"
+IN_2020, IN_2029 = "20201231", "2029-12-31"
+SECRET_OF_B, SECRET_OF_C = "passphrase-of-B", "passphrase-of-C"
+
+
+class Gpg:
+    """gpg as the admin of another machine has it."""
+
+    def __init__(self, home):
+        self.home = home
+
+    def __call__(self, *args, passphrase="", at=None, check=True, **kwargs):
+        clock = ["--faked-system-time", at] if at else []
+        done = subprocess.run(["gpg", "--homedir", str(self.home), "--batch", "--quiet", "--no-tty", "--yes", *clock,
+                               "--pinentry-mode", "loopback", "--passphrase", passphrase, *[str(a) for a in args]],
+                              capture_output=True, check=False, **kwargs)
+        if check and done.returncode:
+            raise RuntimeError(done.stderr.decode(errors="replace"))
+        return done.stdout
+
+    def listing(self, pattern=""):
+        """{fingerprint: (record, expires, capabilities)} of all keys and subkeys."""
+        found, last = {}, None
+        for line in self("--with-colons", "--list-keys", *([pattern] if pattern else []), check=False).decode().splitlines():
+            fields = line.split(":")
+            if fields[0] in ("pub", "sub"):
+                last = fields
+            elif fields[0] == "fpr":
+                found[fields[9]] = (last[0], int(last[6] or 0), last[11])
+        return found
+
+    def primary(self, pattern):
+        return next(f for f, (kind, *_) in self.listing(pattern).items() if kind == "pub")
+
+    def stop(self):
+        subprocess.run(["gpgconf", "--homedir", str(self.home), "--kill", "all"], capture_output=True, check=False)
+
+
+def make_keys(folder):
+    """The files that the tests import, made once."""
+    home = Path(tempfile.mkdtemp(prefix="czk.", dir="/tmp"))
+    gpg = Gpg(home)
+    try:
+        gpg("--quick-gen-key", "Rotated <rotated@example.org>", "rsa2048", "sign", "never", at="20190101T000000")
+        a = gpg.primary("rotated@")
+        gpg("--quick-add-key", a, "rsa2048", "encr", "2020-12-31", at="20190101T000000")
+        gpg("--quick-add-key", a, "rsa2048", "encr", IN_2029)
+        (folder / "rotated.asc").write_bytes(gpg("--armor", "--export-secret-keys", a))
+        (folder / "rotated-public.asc").write_bytes(gpg("--armor", "--export", a))
+        (folder / "rotated-offline-primary.asc").write_bytes(gpg("--armor", "--export-secret-subkeys", a))
+        for name, secret in (("B", SECRET_OF_B), ("C", SECRET_OF_C), ("plain", "")):
+            gpg("--quick-gen-key", f"Czar {name} <{name}@example.org>", "rsa2048", "sign", "0", passphrase=secret)
+            f = gpg.primary(f"{name}@example.org")
+            gpg("--quick-add-key", f, "rsa2048", "encr", "0", passphrase=secret)
+            (folder / f"{name}.asc").write_bytes(gpg("--armor", "--export-secret-keys", f, passphrase=secret))
+            (folder / f"{name}.pass").write_text(secret + "\n")
+            (folder / f"{name}.pass").chmod(0o600)
+            (folder / f"{name}.fpr").write_text(f)
+            if name == "B":
+                (folder / "B-primary-only.asc").write_bytes(gpg("--armor", "--export-secret-keys", f + "!", passphrase=secret))
+        gpg("--quick-gen-key", "foreign@example.org", "rsa2048", "default", "0")
+        (folder / "foreign.asc").write_bytes(gpg("--armor", "--export", "foreign@example.org"))
+        # the same key, another passphrase
+        other = Path(tempfile.mkdtemp(prefix="czk.", dir="/tmp"))
+        subprocess.run(["gpg", "--homedir", str(other), "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase",
+                        SECRET_OF_B, "--import", str(folder / "B.asc")], check=True, capture_output=True)
+        b = (folder / "B.fpr").read_text()
+        subprocess.run(["gpg", "--homedir", str(other), "--no-tty", "--quiet", "--pinentry-mode", "loopback", "--command-fd",
+                        "0", "--status-fd", "2", "--change-passphrase", b], input=f"{SECRET_OF_B}\nanother one\nanother one\n",
+                       text=True, capture_output=True, check=True)
+        (folder / "B-other-passphrase.asc").write_bytes(Gpg(other)("--armor", "--export-secret-keys", b,
+                                                                   passphrase="another one"))
+        Gpg(other).stop()
+        shutil.rmtree(other)
+    finally:
+        gpg.stop()
+        shutil.rmtree(home)
+
+
+class Base(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.world = cls.enterClassContext(World(with_tls=False))
+        cls.keys = cache_folder(cls.world.folder) / "czarctl-keys-1"
+        if not cls.keys.exists():
+            making = Path(tempfile.mkdtemp(prefix=".czarctl-keys", dir=cls.world.folder))
+            make_keys(making)
+            cls.keys.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(making, cls.keys, dirs_exist_ok=True)
+
+    def setUp(self):
+        w = self.world
+        w.fresh()
+        self.top = w.folder / self.id().split(".")[-1]
+        self.top.mkdir()
+        self.home = self.top / "home"
+        self.stored = self.top / "stored"
+        w.config["openpgp"] = {"homedir": self.home, "passphrase_file": self.stored}
+        self.gpg = Gpg(self.home)
+        self.addCleanup(self.gpg.stop)
+
+    def ctl(self, *args, code=0, **kwargs):
+        answer = czarctl(self.world, *args, **kwargs)
+        if code is not None:
+            self.assertEqual(answer.code, code, answer)
+        return answer
+
+    def file(self, name, data, mode=0o600):
+        path = self.top / name
+        path.write_bytes(data if isinstance(data, bytes) else data.encode())
+        path.chmod(mode)
+        return path
+
+    def import_key(self, name, *args, code=0, secret=None):
+        path = name if isinstance(name, Path) else self.keys / f"{name}.asc"
+        given = ["--passphrase-file", self.keys / f"{secret}.pass"] if secret else []
+        return self.ctl("import-key", path, "--batch", *given, *args, code=code)
+
+    def fingerprint(self, name):
+        return (self.keys / f"{name}.fpr").read_text()
+
+    def finding(self, name, code=None):
+        return [c for c in self.ctl("check", "--json", code=code).json["checks"] if c["name"] == name]
+
+    def secrets(self):
+        return sorted(p.name for p in (self.home / "private-keys-v1.d").glob("*.key"))
+
+    def opens(self):
+        """Is the key found usable by a worker of czard's own?"""
+        return self.finding("passphrase")[0]["ok"]
+
+
+class RotatedTest(Base):
+    """An old encryption subkey that has expired beside a good one, and a primary key without end."""
+
+    def test_check_and_list_look_at_the_good_one(self):
+        said = self.import_key("rotated").out
+        self.assertNotIn("expired", said)
+        expires = self.ctl("key", "list", "--json").json["keys"][0]["expires"]
+        self.assertEqual(expires[:10], IN_2029)
+        key, = self.finding("key")
+        self.assertTrue(key["ok"], key)
+
+    def test_extend_shortens_nothing(self):
+        self.import_key("rotated")
+        before = self.gpg.listing()
+        said = self.ctl("key", "extend", "--expire", "1y").out
+        self.assertIn("nothing to extend", said)
+        self.assertEqual(self.gpg.listing(), before)
+        self.ctl("key", "extend", "--expire", "20y")
+        after = self.gpg.listing()
+        self.assertEqual(len(after), 3)
+        for fpr, (kind, expires, _) in after.items():
+            was = before[fpr][1]
+            if kind == "pub":
+                self.assertEqual(expires, 0, "the primary key stays without end")
+            elif was < time.time():
+                self.assertEqual(expires, was, "what was rotated out stays out")
+            else:
+                self.assertGreater(expires, was)
+
+    def test_extend_of_a_key_without_end(self):
+        self.import_key("plain")
+        before = self.gpg.listing()
+        self.assertIn("nothing to extend", self.ctl("key", "extend").out)
+        self.assertEqual(self.gpg.listing(), before)
+
+    def test_extend_of_an_expired_key(self):
+        """gpg's own "all subkeys" leaves out those that have expired."""
+        gpg = Gpg(self.home)
+        self.home.mkdir(mode=0o700)
+        gpg("--quick-gen-key", "old@example.org", "rsa2048", "sign", "2020-12-31", at="20190101T000000")
+        gpg("--quick-add-key", gpg.primary("old@"), "rsa2048", "encr", "2020-12-31", at="20190101T000000")
+        gpg.stop()
+        self.assertIn("expired", self.finding("key")[0]["detail"])
+        self.ctl("key", "extend", "--expire", "2y")
+        soon = time.time() + 700 * 86400
+        self.assertTrue(all(expires > soon for _, expires, _ in gpg.listing().values()), gpg.listing())
+        self.assertTrue(self.finding("key")[0]["ok"])
+
+    def test_extend_with_an_offline_primary(self):
+        self.import_key("rotated-offline-primary")
+        before = self.gpg.listing()
+        said = self.ctl("key", "extend", "--expire", "20y", code=3).err
+        self.assertIn("gpg --quick-set-expire", said)
+        self.assertIn("czarctl import-key", said)
+        self.assertEqual(self.gpg.listing(), before)
+        # what it says works: a new date from where the primary key is
+        desk = self.top / "desk"
+        desk.mkdir(mode=0o700)
+        gpg = Gpg(desk)
+        self.addCleanup(gpg.stop)
+        gpg("--import", self.keys / "rotated.asc")
+        fpr = gpg.primary("rotated@")
+        gpg("--quick-set-expire", fpr, "20y", "*")
+        public = self.file("new.asc", gpg("--armor", "--export", fpr))
+        self.assertIn("new public part", self.import_key(public).out)
+        self.assertGreater(self.ctl("key", "list", "--json").json["keys"][0]["expires"], "2040")
+
+
+class ImportTest(Base):
+    def test_tried_by_its_fingerprint(self):
+        """Another key in the home opens; the new one does not."""
+        self.import_key("plain")
+        before = self.secrets()
+        said = self.import_key("B", code=3)
+        self.assertNotIn("can be used", said.out)
+        self.assertIn("nothing is imported", said.err)
+        self.assertIn(self.fingerprint("B"), said.err)
+        self.assertEqual(self.secrets(), before)
+        said = self.import_key("B", secret="B").out
+        self.assertRegex(said, self.fingerprint("B") + ".*can be used")
+
+    def test_what_programs_make_of_a_file(self):
+        key = (self.keys / "B.asc").read_text()
+        foreign = (self.keys / "foreign.asc").read_text()
+        no_crc = "".join(line for line in key.splitlines(keepends=True) if not line.startswith("="))
+        for name, data in (("mark", b"\xef\xbb\xbf" + key.encode()), ("utf16", key.encode("utf-16")),
+                           ("utf16-big", b"\xfe\xff" + key.encode("utf-16-be")), ("text", "Hello,\nthe key:\n\n" + key),
+                           ("no-crc", no_crc), ("foreign", foreign + key), ("dos", key.replace("\n", "\r\n"))):
+            with self.subTest(name):
+                shutil.rmtree(self.home, ignore_errors=True)
+                self.stored.unlink(missing_ok=True)
+                said = self.import_key(self.file(name, data), secret="B").out
+                self.assertRegex(said, self.fingerprint("B") + ".*can be used")
+                self.assertEqual(self.stored.read_text().strip(), SECRET_OF_B)
+
+    def test_what_cannot_be_used_is_named(self):
+        public = (self.keys / "rotated-public.asc").read_bytes()
+        for name, path, said in (("card", HOMES / "key-on-a-smartcard.gpg", "smartcard"),
+                                 ("primary", self.keys / "B-primary-only.asc", "no encryption subkey"),
+                                 ("public", self.file("public", public), "holds no secret key"),
+                                 ("no key", self.file("no", "hello\n"), "not an OpenPGP key"),
+                                 ("empty", self.file("empty", ""), "not an OpenPGP key")):
+            with self.subTest(name):
+                answer = self.import_key(path, secret="B", code=3)
+                self.assertIn(said, answer.err)
+                self.assertNotIn("can be used", answer.out)
+                self.assertEqual(self.secrets(), [])
+                self.assertFalse(self.stored.exists())
+
+    def test_the_same_key_with_another_passphrase(self):
+        self.import_key("B", secret="B")
+        other = self.file("other.pass", "another one\n")
+        answer = self.ctl("import-key", self.keys / "B-other-passphrase.asc", "--batch", "--passphrase-file", other, code=3)
+        self.assertIn("there already", answer.err)
+        self.assertEqual(self.stored.read_text().strip(), SECRET_OF_B)
+        self.assertTrue(self.opens())
+        self.assertIn("there already", self.import_key("B-other-passphrase").out)
+        self.assertTrue(self.opens())
+
+    def test_a_passphrase_that_would_lock_another_key(self):
+        self.import_key("B", secret="B")
+        before = self.secrets()
+        answer = self.import_key("C", secret="C", code=3)
+        self.assertIn(self.fingerprint("B"), answer.err)
+        self.assertIn("lock", answer.err)
+        self.assertEqual(self.secrets(), before)
+        self.assertEqual(self.stored.read_text().strip(), SECRET_OF_B)
+        self.assertTrue(self.opens())
+
+    def test_a_stored_one_that_opens_nothing_is_replaced(self):
+        self.file("stored", "not the right one\n", mode=0o400)
+        self.import_key("B", code=3)
+        self.import_key("B", secret="B")
+        self.assertEqual(self.stored.read_text().strip(), SECRET_OF_B)
+        # what check advises
+        self.stored.chmod(0o600)
+        self.stored.write_text("forgotten\n")
+        finding = self.finding("passphrase")[0]
+        self.assertIn("import-key", finding["fix"])
+        self.import_key("B", secret="B")
+        self.assertTrue(self.opens())
+
+    def test_one_that_is_not_needed_is_not_stored(self):
+        self.import_key("B", secret="B")
+        self.import_key("plain", secret="C")
+        self.assertEqual(self.stored.read_text().strip(), SECRET_OF_B)
+        self.assertTrue(self.opens())
+
+    def test_others_may_read_the_passphrase(self):
+        loose = self.file("loose", SECRET_OF_B + "\n", mode=0o644)
+        answer = self.ctl("import-key", self.keys / "B.asc", "--batch", "--passphrase-file", loose, code=3)
+        self.assertIn("chmod", answer.err)
+        self.assertEqual(self.secrets(), [])
+        self.file("stored", SECRET_OF_B + "\n", mode=0o644)
+        self.assertIn("chmod", self.import_key("B", code=3).err)
+        self.assertEqual(self.secrets(), [])
+
+    def test_nothing_is_left_behind(self):
+        for name, code in (("B", 3), ("plain", 0)):
+            self.import_key(name, code=code)
+            self.assertEqual([p.name for p in self.world.run_folder.iterdir() if p.name.startswith("ctl-")], [])
+
+
+class HomedirTest(Base):
+    """Passphrases belong to homedirs."""
+
+    def second(self, **more):
+        w = self.world
+        w.config["package second"] = {"events": "s3://edx-course-data/second", "categories": "events",
+                                      "homedir": self.top / "second", **more}
+
+    def keygen(self, *args, secret, code=0):
+        out = self.top / f"out{len(list(self.top.iterdir()))}"
+        out.mkdir()
+        return self.ctl("keygen", "--batch", "--name", "Data Czar", "--email", "czar@u.example", "--output", out,
+                        "--passphrase-file", self.keys / f"{secret}.pass", *args, code=code)
+
+    def tearDown(self):
+        self.world.config.pop("package second", None)
+
+    def test_another_homedir_does_not_take_the_passphrase(self):
+        self.import_key("B", secret="B")
+        self.second()
+        for answer in (self.import_key("C", "--package", "second", secret="C", code=3),
+                       self.keygen("--package", "second", secret="C", code=3)):
+            self.assertIn(self.fingerprint("B"), answer.err)
+        self.assertFalse((self.top / "second/private-keys-v1.d").exists() and
+                         list((self.top / "second/private-keys-v1.d").glob("*.key")))
+        self.assertEqual(self.stored.read_text().strip(), SECRET_OF_B)
+
+    def test_the_usual_home_counts_while_another_is_configured(self):
+        """As after a change of homedir: the key of before must open when it is changed back."""
+        w = self.world
+        w.config["openpgp"]["homedir"] = None
+        self.import_key("B", secret="B")
+        w.config["openpgp"]["homedir"] = self.top / "new"
+        self.assertIn(self.fingerprint("B"), self.keygen(secret="C", code=3).err)
+        self.assertEqual(self.stored.read_text().strip(), SECRET_OF_B)
+
+    def test_a_passphrase_of_its_own(self):
+        self.import_key("B", secret="B")
+        own = self.top / "own"
+        self.second(passphrase_file=own)
+        self.import_key("C", "--package", "second", secret="C")
+        self.assertEqual(own.read_text().strip(), SECRET_OF_C)
+        self.assertEqual(stat.S_IMODE(own.stat().st_mode), 0o400)
+        self.assertEqual(self.stored.read_text().strip(), SECRET_OF_B)
+        used = [c for c in self.finding("passphrase") if "can be used" in c["detail"]]
+        self.assertEqual(len(used), 2, used)
+        listed = self.ctl("key", "list", "--package", "second", "--json").json["keys"]
+        self.assertEqual([k["fingerprint"] for k in listed], [self.fingerprint("C")])
+
+    def test_czard_takes_it(self):
+        w = self.world
+        self.import_key("B", secret="B")
+        own = self.top / "own"
+        self.second(passphrase_file=own)
+        self.import_key("C", "--package", "second", secret="C")
+        w.config["s3"]["endpoint"] = "http://127.0.0.1:9"
+        run = w.once()
+        self.assertEqual(run.code, 1, run)
+        self.assertNotIn("wrong-passphrase", run.stderr)
+        own.chmod(0o600)
+        own.write_text("wrong\n")
+        run = w.once()
+        self.assertIn("passphrase does not open", run.stderr)
+
+    def test_keygen_beside_what_gpg_does_not_list(self):
+        self.import_key("B", secret="B")
+        for name in ("pubring.kbx", "pubring.kbx~"):
+            (self.home / name).unlink(missing_ok=True)
+        before = self.secrets()
+        self.assertIn("secret keys already", self.keygen(secret="C", code=3).err)
+        self.assertEqual(self.secrets(), before)
+
+    def test_unknown_package(self):
+        self.assertIn("third", self.ctl("key", "list", "--package", "third", code=2).err)
+
+
+class PlaceTest(Base):
+    """A passphrase is stored where it is looked for first."""
+
+    def in_a_machine(self, *args, code=0, script=""):
+        """As root of a machine with an /etc/credstore of its own."""
+        etc = self.top / "etc"
+        etc.mkdir(exist_ok=True)
+        shell = ("mkdir -p $0/upper $0/work && mount -t overlay overlay -o lowerdir=/etc,upperdir=$0/upper,workdir=$0/work /etc "
+                 f"&& {script or ':'} && exec \"$@\"")
+        answer = czarctl(self.world, *args, below=["unshare", "--mount", "sh", "-c", shell, etc])
+        self.assertEqual(answer.code, code, answer)
+        return answer
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root")
+    def test_a_credential_that_is_there_already(self):
+        """It wins over passphrase_file; a new one goes there."""
+        old = 'mkdir -p -m 0700 /etc/credstore && echo "an old one" > /etc/credstore/czard.passphrase'
+        if subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], check=False).returncode:
+            self.skipTest("no mounts here")
+        said = self.in_a_machine("import-key", self.keys / "B.asc", "--batch", "--passphrase-file", self.keys / "B.pass",
+                                 script=old)
+        self.assertIn("/etc/credstore", said.out)
+        self.assertFalse(self.stored.exists())
+        checks = self.in_a_machine("check", "--json", code=1).json["checks"]
+        self.assertTrue(next(c for c in checks if c["name"] == "passphrase")["ok"], checks)
+
+    def test_a_credential_of_this_unit(self):
+        """Nobody can replace it from here."""
+        folder = self.top / "credentials"
+        folder.mkdir()
+        self.file("credentials/czard.passphrase", "another one\n")
+        env = {**self.world.environment(), "CREDENTIALS_DIRECTORY": str(folder)}
+        answer = self.ctl("import-key", self.keys / "B.asc", "--batch", "--passphrase-file", self.keys / "B.pass", env=env,
+                          code=3)
+        self.assertIn("czard.passphrase", answer.err)
+        self.assertFalse(self.stored.exists())
+        self.assertEqual(self.secrets(), [])
+
+
+class HomeTest(Base):
+    """Homes of other versions, and of other machines."""
+
+    def unpack(self, name):
+        with tarfile.open(HOMES / name) as tar:
+            tar.extractall(self.top)  # made by us
+            found = self.top / tar.getnames()[0]
+        found.chmod(0o700)
+        found.rename(self.home)
+        for path in [self.home, *self.home.rglob("*")]:
+            os.chown(path, os.geteuid(), os.getegid())
+
+    def test_secring_of_gnupg_1_4(self):
+        self.unpack("gnupg-1.4-secring.tar")
+        before = sorted(p.name for p in self.home.iterdir())
+        self.file("stored", "no passphrase is known\n")
+        key, = self.ctl("key", "list", "--json").json["keys"]
+        self.assertEqual(key["fingerprint"], "2A8B1CF903B030B2F6895EE7BB5582D23FBEDC52")
+        self.assertTrue(self.finding("key")[0]["ok"])
+        self.assertEqual(sorted(p.name for p in self.home.iterdir()), before, "a look changes nothing")
+        out = self.top / "out"
+        out.mkdir()
+        said = self.ctl("keygen", "--batch", "--name", "Data Czar", "--email", "czar@u.example", "--output", out,
+                        "--passphrase-file", self.keys / "B.pass", code=3).err
+        self.assertIn("never replaced", said)
+
+    def test_keyboxd_of_gnupg_2_4(self):
+        if b"keyboxd" in subprocess.run(["gpgconf", "--list-components"], capture_output=True, check=True).stdout:
+            self.skipTest("this gpg knows it")
+        self.unpack("gnupg-2.4-keyboxd.tar")
+        before = sorted(p.name for p in self.home.rglob("*"))
+        for args, code in ((("key", "list"), 3), (("import-key", self.keys / "plain.asc", "--batch"), 3)):
+            self.assertIn("keyboxd", self.ctl(*args, code=code).err)
+        finding, = self.finding("key")
+        self.assertFalse(finding["ok"])
+        self.assertIn("keyboxd", finding["detail"])
+        self.assertEqual(sorted(p.name for p in self.home.rglob("*")), before)
+
+    def test_a_lock_of_another_machine(self):
+        self.import_key("rotated")
+        out = self.top / "out"
+        out.mkdir()
+        new = self.top / "new"
+        new.mkdir(mode=0o700)
+        for home in (self.home, new):
+            (home / "pubring.kbx.lock").write_text("      4242\nlaptop.local\n")
+        for args in (("import-key", self.keys / "plain.asc", "--batch"), ("key", "extend", "--expire", "30y")):
+            with self.subTest(args[0]):
+                said = self.ctl(*args, code=3).err
+                self.assertIn("laptop.local", said)
+                self.assertIn(f"rm {self.home}/pubring.kbx.lock", said)
+        self.world.config["openpgp"]["homedir"] = new
+        said = self.ctl("keygen", "--batch", "--name", "Data Czar", "--email", "czar@u.example", "--output", out,
+                        "--passphrase-file", self.keys / "B.pass", code=3).err
+        self.assertIn("laptop.local", said)
+        # one that this machine left is nobody's
+        self.world.config["openpgp"]["homedir"] = self.home
+        (self.home / "pubring.kbx.lock").write_text(f"{2 ** 22 + 5:10d}\n{os.uname().nodename}\n")
+        self.import_key("plain")
+
+    def test_very_many_public_keys(self):
+        """The listing is longer than a mebibyte, and the key is the last in it."""
+        self.home.mkdir(mode=0o700)
+        (self.home / "pubring.gpg").write_bytes(crowd_of_keys(560))
+        listing = self.gpg("--with-colons", "--with-keygrip", "--list-keys")
+        self.assertGreater(len(listing), 2 ** 20)
+        self.import_key("plain")
+        key, = self.ctl("key", "list", "--json").json["keys"]
+        self.assertEqual(key["fingerprint"], self.fingerprint("plain"))
+
+
+def crowd_of_keys(n):
+    """A key ring of n public keys with very long names and without signatures."""
+    def packet(tag, body):
+        return bytes([0x80 | tag << 2 | 1]) + len(body).to_bytes(2, "big") + body
+    out = b""
+    for i in range(n):
+        modulus = bytes([0x80]) + i.to_bytes(126, "big") + b"\1"
+        out += packet(6, b"\4" + (1_600_000_000 + i).to_bytes(4, "big") + b"\1" + b"\4\0" + modulus + b"\0\x11\1\0\1")
+        out += packet(13, b"x" * 1900 + b" <colleague-%d@example.org>" % i)
+    return out
+
+
+class BrokenConfigurationTest(Base):
+    def test_what_writes_refuses(self):
+        w = self.world
+        w.config["openpgp"]["homedir"] = "relative/gnupg"
+        (self.top / "out").mkdir()
+        csv = w.package / "credentials.csv"
+        for args in (("import-key", self.keys / "plain.asc", "--batch"), ("import-credentials", csv, "--force"),
+                     ("keygen", "--batch", "--name", "Data Czar", "--email", "czar@u.example", "--output", self.top / "out",
+                      "--passphrase-file", self.keys / "B.pass"),
+                     ("key", "extend"), ("resync",), ("pause",), ("unpause",), ("adopt",), ("prune", "--apply"),
+                     ("latest", "universityx", "auto"), ("forget", "*", "--reason", "test")):
+            with self.subTest(args[0]):
+                answer = self.ctl(*args, code=3)
+                self.assertIn("homedir", answer.err)
+                self.assertIn("czard --check-config", answer.err)
+        self.assertEqual(list((self.top / "out").iterdir()), [])
+        self.assertFalse((w.state / "gnupg").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()
