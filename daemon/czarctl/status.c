@@ -113,8 +113,8 @@ static int on_trouble(const struct report_row *row, void *arg)
                 add_problem(s, state == OBJECT_RETRY ? "retry" : "rejected", (uint64_t)row->number[2], advice,
                         "%lld %s (%s), for example %s: %s%s%s", (long long)row->number[2],
                         state == OBJECT_RETRY ? "failed for now" : "rejected", row->text[1], row->text[3],
-                        row->text[4], state == OBJECT_RETRY ? "; next try " : "",
-                        state == OBJECT_RETRY ? ago(row->number[5], next) : "");
+                        row->text[4], row->number[5] ? "; next try " : "",
+                        row->number[5] ? ago(row->number[5], next) : "");
         return 0;
 }
 

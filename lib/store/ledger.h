@@ -91,8 +91,9 @@ enum listed { LISTED_SAME, LISTED_NEW, LISTED_REPLACED };
  * (for a new one) the identity fields of o, state NEW and first_seen; marks it seen in listing `generation`
  * (0: not marked, an incremental listing; then an unchanged object costs no write). A replaced one (other
  * ETag, or other size): cause, attempts, next_try cleared, state NEW, unless it is FORGOTTEN or PRUNED (these
- * stay, with the new ETag). GONE objects that are back with the same ETag and staged become PUBLISHED
- * (LISTED_SAME), else NEW (LISTED_NEW). o is filled with the row as it is afterwards. */
+ * stay, with the new ETag). So does what was refused, also members of a staged archive, when it was written
+ * anew since (a newer Last-Modified). GONE objects that are back with the same ETag and staged become
+ * PUBLISHED (LISTED_SAME), else NEW (LISTED_NEW). o is filled with the row as it is afterwards. */
 int ledger_listed(
         struct ledger *l, struct ledger_object *o, int64_t generation, enum listed *ret, struct error *e);
 /* The objects that one listing is of. A prefix alone does not say: "mitx-" also begins the keys of mitx-pro.
@@ -105,6 +106,9 @@ struct ledger_listing {
  * PRUNED, MISSING stay). *ret_n: how many. */
 int ledger_mark_gone(struct ledger *l, const struct ledger_listing *of, int64_t generation, uint64_t *ret_n,
         struct error *e);
+
+/* REJECTED objects whose time for one more try (next_try) has come become NEW. now: seconds. */
+int ledger_reconsider(struct ledger *l, int64_t now, struct error *e);
 
 /* 0 or -ENOENT. */
 int ledger_get(struct ledger *l, int64_t id, struct ledger_object *ret, struct error *e);

@@ -190,6 +190,47 @@ static int mark_seen(struct ledger *l, int64_t id, int64_t generation, struct er
         return b.err ? cannot_bind(b.err, e) : ledger_step(l, s, "writing", e);
 }
 
+static void begin_anew(struct ledger_object *o)
+{
+        o->cause = CAUSE_NONE;
+        o->detail[0] = 0;
+        o->attempts = o->refusals = 0;
+        o->next_try = 0;
+        o->state = OBJECT_NEW;
+}
+
+/* Were bytes of it refused: all of them, or some members of a staged archive? 1, 0 or -errno. */
+static int was_refused(struct ledger *l, const struct ledger_object *o, struct error *e)
+{
+        if (o->state == OBJECT_REJECTED || !o->is_zip || o->state != OBJECT_PUBLISHED)
+                return o->state == OBJECT_REJECTED;
+        _cleanup_reset_ sqlite3_stmt *s = NULL;
+        int r = ledger_prepared(l, SQL_MEMBERS_REFUSED, &s, e);
+        if (r < 0)
+                return r;
+        struct ledger_bind b = {.s = s};
+        ledger_bind_i64(&b, o->id);
+        ledger_bind_i64(&b, OBJECT_REJECTED);
+        return b.err ? cannot_bind(b.err, e) : ledger_step(l, s, "reading", e);
+}
+
+/* The right bytes have the same ETag as the wrong ones that a server gave: that it was written anew since is
+ * all that tells of a repair. */
+static int look_at_repair(struct ledger *l, struct ledger_object *known, const struct ledger_object *seen,
+        enum listed *what, struct error *e)
+{
+        if (seen->last_modified <= known->last_modified || !streq(known->etag, seen->etag) ||
+                known->size != seen->size)
+                return 0;
+        int r = was_refused(l, known, e);
+        if (r <= 0)
+                return r;
+        begin_anew(known);
+        known->last_modified = seen->last_modified;
+        *what = LISTED_REPLACED;
+        return 0;
+}
+
 /* What the listing changes in a known object. */
 static enum listed update_known(struct ledger_object *known, const struct ledger_object *seen)
 {
@@ -205,12 +246,10 @@ static enum listed update_known(struct ledger_object *known, const struct ledger
                 known->last_modified = seen->last_modified;
         if (other) {
                 what = LISTED_REPLACED;
-                known->cause = CAUSE_NONE;
-                known->detail[0] = 0;
-                known->attempts = 0;
-                known->next_try = 0;
-                if (known->state != OBJECT_FORGOTTEN && known->state != OBJECT_PRUNED)
-                        known->state = OBJECT_NEW;
+                enum object_state state = known->state;
+                begin_anew(known);
+                if (state == OBJECT_FORGOTTEN || state == OBJECT_PRUNED)
+                        known->state = state;
         } else if (known->state == OBJECT_GONE) {
                 known->state = staged ? OBJECT_PUBLISHED : OBJECT_NEW;
                 if (!staged)
@@ -229,7 +268,13 @@ int ledger_listed(
                 r = insert_new(l, o, e);
         else if (r == 0) {
                 const struct ledger_object before = known;
+                enum listed repaired = LISTED_SAME;
+                r = look_at_repair(l, &known, o, &repaired, e);
                 what = update_known(&known, o);
+                if (what == LISTED_SAME)
+                        what = repaired;
+                if (r < 0)
+                        return r;
                 if (known.state != before.state || !streq(known.etag, before.etag) ||
                         known.size != before.size || known.last_modified != before.last_modified)
                         r = ledger_save(l, &known, e);
@@ -240,6 +285,19 @@ int ledger_listed(
         if (r == 0)
                 *ret = what;
         return r;
+}
+
+int ledger_reconsider(struct ledger *l, int64_t now, struct error *e)
+{
+        _cleanup_reset_ sqlite3_stmt *s = NULL;
+        int r = ledger_prepared(l, SQL_RECONSIDER, &s, e);
+        if (r < 0)
+                return r;
+        struct ledger_bind b = {.s = s};
+        ledger_bind_i64(&b, OBJECT_NEW);
+        ledger_bind_i64(&b, OBJECT_REJECTED);
+        ledger_bind_i64(&b, now);
+        return b.err ? cannot_bind(b.err, e) : ledger_step(l, s, "writing", e);
 }
 
 void ledger_prefix_end(const char *prefix, char ret[LEDGER_PREFIX_END])

@@ -14,6 +14,7 @@
 #include "beyond.h"
 #include "ledger_facts.h"
 #include "ledger_internal.h"
+#include "outcome.h"
 #include "str.h"
 #include "timespan.h"
 
@@ -174,7 +175,8 @@ static void not_staged(struct ledger_object *o)
         o->path[0] = o->staged_etag[0] = 0;
 }
 
-static void failed(struct ledger_object *o, struct line *l)
+/* refusals: that the lines before tell of the same bytes */
+static void failed(struct ledger_object *o, unsigned refusals, struct line *l)
 {
         char cause[64];
         field(l, "cause", cause, sizeof(cause));
@@ -184,6 +186,14 @@ static void failed(struct ledger_object *o, struct line *l)
         field(l, "reason", o->detail, sizeof(o->detail));
         o->attempts = 1;
         o->state = OBJECT_REJECTED;
+        if (cause_remedy(o->cause) != REMEDY_LIMITED)
+                return;
+        const struct outcome_case c = {.cause = o->cause,
+                .refusals = MAX(refusals, OUTCOME_LIMITED_TRIES - 1U),
+                .now_usec = (uint64_t)field_written(l) * USEC_PER_SEC};
+        struct outcome_decision d = outcome_of(&c);
+        o->refusals = d.refusals;
+        o->next_try = d.at;
 }
 
 /* The members of what the object has staged are those of the lines before this one, or none any more. */
@@ -239,20 +249,22 @@ static enum event event_of(const char *name)
 
 static void apply(struct ledger_object *o, const struct ledger_object *said, enum event event, struct line *l)
 {
+        unsigned refusals = streq(o->etag, said->etag) ? o->refusals : 0;
         snprintf(o->etag, sizeof(o->etag), "%s", said->etag);
         o->last_modified = said->last_modified;
         if (said->size > 0)
                 o->size = said->size;
         o->cause = CAUSE_NONE;
         o->detail[0] = 0;
-        o->attempts = 0;
+        o->attempts = o->refusals = 0;
+        o->next_try = 0;
         switch (event) {
         case PUBLISHED:
         case ADOPTED:
                 staged(o, said, l);
                 break;
         case REJECTED:
-                failed(o, l);
+                failed(o, refusals, l);
                 break;
         case FORGOTTEN:
                 not_staged(o);

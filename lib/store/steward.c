@@ -162,7 +162,7 @@ static int resync_one(const struct steward *s, int64_t id, uint64_t *n, struct e
                 steward_tell(s, "skipped", &o, "", "is being fetched already", (int64_t)o.size);
                 return 0;
         }
-        o.attempts = 0;
+        o.attempts = o.refusals = 0;
         o.next_try = 0;
         o.cause = CAUSE_NONE;
         o.detail[0] = 0;

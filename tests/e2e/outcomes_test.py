@@ -4,9 +4,11 @@
 said, and what is tried again."""
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
+import time
 import unittest
 
 from czardtest import main, package
@@ -177,6 +179,90 @@ class Proxy(Case):
                 said = [e for e in done.events("retry") if e.fields["CZARD_CAUSE"] == "bad-answer"]
                 self.assertTrue(said and "proxy" in said[0].message, done)
                 self.assertEqual((self.state(o)[0], self.state(archive)[0]), ("PUBLISHED", "PUBLISHED"))
+
+
+class Repaired(Case):
+    """A server that gives wrong bytes under the right ETag, until it is mended: the ETag stays."""
+
+    def setUp(self):
+        super().setUp()
+        self.event, self.archive = self.of("events")[0], self.of("database")[0]
+
+    def touch(self, o, sec=60):
+        when = o["last_modified"] + sec
+        os.utime(self.buckets / o["bucket"] / o["key"], (when, when))
+
+    def meddle(self, sql, *values):
+        with sqlite3.connect(self.world.state / "ledger.db") as db:
+            db.execute(sql, values)
+
+    def test_a_file(self):
+        o = self.event
+        self.s3.behave("rot", op="get", key=o["key"], corrupt_at=100)
+        first = self.world.once()
+        self.assertEqual((first.code, *self.state(o)), (1, "REJECTED", "etag-mismatch"), first)
+        self.assertIn("tried once more in 1d", [e.message for e in first.events("rejected")][0])
+        self.s3_is_well()
+        self.s3.forget_requests()
+        self.assertEqual(self.world.once().code, 0)
+        self.assertEqual((self.fetched(), self.state(o)[0]), ([], "REJECTED"))
+        self.touch(o)
+        done = self.world.once()
+        self.assertEqual((done.code, self.state(o)[0], self.fetched()), (0, "PUBLISHED", [o["key"]]), done)
+        self.assertEqual(self.world.differences(modified=None), [], done)
+
+    def test_a_member(self):
+        o = self.archive
+        middle = o["size"] // 2
+        self.s3.behave("rot", op="get", key=o["key"], corrupt_at=middle)
+        self.world.once()
+        refused = [name for name, m in self.world.members(o["key"]).items() if m["state"] == "REJECTED"]
+        self.assertEqual((self.state(o)[0], len(refused)), ("PUBLISHED", 1), refused)
+        self.s3_is_well()
+        self.s3.forget_requests()
+        self.assertEqual(self.world.once().code, 0)
+        self.assertEqual(self.fetched(), [])
+        self.touch(o)
+        done = self.world.once()
+        self.assertEqual((done.code, self.world.differences(modified=None)), (0, []), done)
+        # only what was refused came again, and the directory
+        self.assertLess(sum(r.sent for r in self.s3.requests() if r.op == "get"), o["size"])
+        self.s3.forget_requests()
+        self.world.once()
+        self.assertEqual(self.fetched(), [])
+
+    def test_one_more_try_after_days(self):
+        o = self.event
+        self.s3.behave("rot", op="get", key=o["key"], corrupt_at=100)
+        self.world.once()
+        for days in (1, 2, 4, 8, 16, 32):
+            with self.subTest(days):
+                row = self.world.objects()[o["key"]]
+                self.assertAlmostEqual(row["next_try"], time.time() + days * 86400, delta=120)
+                self.s3.forget_requests()
+                self.assertEqual(self.world.once().code, 0)
+                self.assertEqual(self.fetched(), [])
+                self.meddle("UPDATE object SET next_try = ? WHERE key = ?", int(time.time()) - 1, o["key"])
+                done = self.world.once()
+                self.assertEqual((done.code, self.state(o)[0], len(set(self.fetched()))), (1, "REJECTED", 1), done)
+                self.assertEqual(len(done.events("rejected")), 1, done)
+        self.assertEqual(self.world.objects()[o["key"]]["next_try"], 0)
+
+    def test_a_signal_leaves_it(self):
+        o = self.event
+        self.s3.behave("rot", op="get", key=o["key"], corrupt_at=100)
+        self.world.once()
+        with Daemon(self.world) as d:
+            d.synced()
+            self.s3.forget_requests()
+            d.poll()
+            d.turned()
+            self.assertEqual((self.fetched(), self.state(o)[0]), ([], "REJECTED"))
+            # and a daemon that runs takes it up by itself when the day has come
+            self.s3_is_well()
+            self.meddle("UPDATE object SET next_try = ? WHERE key = ?", int(time.time()) - 1, o["key"])
+            d.poll()
+            d.wait("staged", lambda: d.states().get(o["key"]) == "PUBLISHED")
 
 
 class LedgerError(Case):

@@ -208,6 +208,83 @@ static void last_key_of_a_prefix(void **state)
         assert_string_equal(key, "");
 }
 
+static struct ledger_object list_at(
+        struct fixture *f, const char *key, int64_t last_modified, enum listed want)
+{
+        struct ledger_object o = an_object(key, "\"1\"");
+        enum listed got;
+        o.last_modified = last_modified;
+        assert_int_equal(ledger_listed(f->l, &o, 0, &got, NULL), 0);
+        assert_int_equal(got, want);
+        return o;
+}
+
+static void what_was_refused_and_is_written_anew(void **state)
+{
+        struct fixture *f = *state;
+        struct ledger_object o = list(f, "k", "\"1\"", 1, LISTED_NEW);
+        int64_t then = o.last_modified;
+        o.cause = CAUSE_ETAG;
+        o.attempts = 5;
+        o.refusals = 7;
+        o.next_try = then + 500;
+        assert_int_equal(ledger_enter(f->l, &o, OBJECT_REJECTED, NULL), 0);
+        assert_int_equal(list_at(f, "k", then, LISTED_SAME).state, OBJECT_REJECTED);
+        assert_int_equal(list_at(f, "k", then - 1, LISTED_SAME).state, OBJECT_REJECTED);
+        o = list_at(f, "k", then + 1, LISTED_REPLACED);
+        assert_int_equal(o.state, OBJECT_NEW);
+        assert_int_equal(o.cause, CAUSE_NONE);
+        assert_int_equal(o.attempts + o.refusals, 0);
+        assert_int_equal(o.next_try, 0);
+        assert_int_equal(ledger_enter(f->l, &o, OBJECT_FORGOTTEN, NULL), 0);
+        assert_int_equal(list_at(f, "k", then + 2, LISTED_SAME).state, OBJECT_FORGOTTEN);
+}
+
+static void an_archive_with_members_that_were_refused(void **state)
+{
+        struct fixture *f = *state;
+        for (unsigned refused = 0; refused < 2; refused++) {
+                const char *key = refused ? "refused.zip" : "whole.zip";
+                struct ledger_object o = list(f, key, "\"1\"", 1, LISTED_NEW);
+                struct ledger_member good = a_member(o.id, "a", 1, 1), bad = a_member(o.id, "b", 2, 1);
+                bad.state = refused ? OBJECT_REJECTED : OBJECT_PUBLISHED;
+                assert_int_equal(ledger_member_save(f->l, &good, NULL), 0);
+                assert_int_equal(ledger_member_save(f->l, &bad, NULL), 0);
+                o.is_zip = true;
+                publish(f, &o);
+                struct ledger_object again =
+                        list_at(f, key, o.last_modified + 9, refused ? LISTED_REPLACED : LISTED_SAME);
+                assert_int_equal(again.state, refused ? OBJECT_NEW : OBJECT_PUBLISHED);
+                assert_int_equal(again.last_modified, o.last_modified + (refused ? 9 : 0));
+                assert_string_equal(again.staged_etag, "\"1\""); /* what is staged stays */
+        }
+}
+
+static void one_more_try_when_its_time_has_come(void **state)
+{
+        struct fixture *f = *state;
+        static const int64_t next[] = {0, 100, 101};
+        static const char *const keys[] = {"never", "now", "later"};
+        for (size_t i = 0; i < ELEMENTSOF(next); i++) {
+                struct ledger_object o = list(f, keys[i], "\"1\"", 1, LISTED_NEW);
+                o.next_try = next[i];
+                o.attempts = 1;
+                o.refusals = 5;
+                assert_int_equal(ledger_enter(f->l, &o, OBJECT_REJECTED, NULL), 0);
+        }
+        struct ledger_object o = list(f, "waits", "\"1\"", 1, LISTED_NEW);
+        o.next_try = 50;
+        assert_int_equal(ledger_enter(f->l, &o, OBJECT_RETRY, NULL), 0);
+        assert_int_equal(ledger_reconsider(f->l, 100, NULL), 0);
+        assert_int_equal(state_of(f, "never"), OBJECT_REJECTED);
+        assert_int_equal(state_of(f, "later"), OBJECT_REJECTED);
+        assert_int_equal(state_of(f, "waits"), OBJECT_RETRY);
+        assert_int_equal(ledger_find(f->l, "edx-course-data", "now", &o, NULL), 0);
+        assert_int_equal(o.state, OBJECT_NEW);
+        assert_int_equal(o.attempts, 0);
+        assert_int_equal(o.refusals, 5); /* the next refusal is the sixth */
+}
+
 /* A prefix that begins another organisation's keys, or those of another category, is not about them. */
 static void a_prefix_is_not_an_organisation(void **state)
 {
@@ -251,6 +328,9 @@ int main(void)
                 T(generation_zero_marks_nothing),
                 cmocka_unit_test(prefix_ends),
                 T(last_key_of_a_prefix),
+                T(what_was_refused_and_is_written_anew),
+                T(an_archive_with_members_that_were_refused),
+                T(one_more_try_when_its_time_has_come),
                 T(a_prefix_is_not_an_organisation),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -167,6 +167,9 @@ void queue_plan(struct queue *q)
                 q->progress.due_bytes += j->o.size;
         }
         record_open(q->d);
+        struct error e = {};
+        if (ledger_reconsider(q->d->ledger, plan.now, &e) < 0)
+                record_trouble(q->d, &e);
         bool again = q->look_at_all && !snapshot_widen(q->d);
         consider_all(&plan, BIT(CATEGORY_DATABASE));
         consider_all(&plan, BIT(CATEGORY_EVENTS));
