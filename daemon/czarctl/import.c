@@ -22,6 +22,7 @@
 #include "scratch.h"
 #include "str.h"
 #include "table.h"
+#include "textfile.h"
 
 int prepare_import_credentials(struct ctl *c)
 {
@@ -42,12 +43,37 @@ int prepare_import_credentials(struct ctl *c)
 
 /* --- decrypting --- */
 
-static bool is_encrypted(int fd)
+/* What edX mailed, or its text as an admin saved it: behind a mark, in UTF-16, with the mail in front. */
+static int read_input(struct ctl *c, struct secret *ret, struct error *e)
 {
-        char p[32];
-        ssize_t n = pread(fd, p, sizeof(p), 0);
-        return n > 0 && ((unsigned char)p[0] >= 0x80 || (n >= 15 && memcmp(p, "-----BEGIN PGP ", 15) == 0)) &&
-               !(n >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0);
+        int r = secret_read_all(c->input_fd, LIMIT_CREDENTIALS_FILE, ret);
+        return r < 0 ? error_set(e, CAUSE_INTERNAL, -r, "%s: %s", c->argv[0],
+                               r == -EFBIG ? "too large for a file of credentials" : strerror(-r))
+                     : 0;
+}
+
+/* The message in it as a file in memory. A descriptor, -ENOENT: it is not encrypted, or -errno. */
+static int message_in(const struct secret *input)
+{
+        static const char begin[] = "-----BEGIN PGP MESSAGE", end[] = "-----END PGP MESSAGE-----";
+        _cleanup_secret_ struct secret text = {};
+        if (secret_alloc(input->len, &text) < 0)
+                return -ENOMEM;
+        memcpy(text.p, input->p, input->len);
+        text.len = textfile_to_utf8(text.p, input->len);
+        const char *at = memmem(text.p, text.len, begin, strlen(begin));
+        bool binary = text.len > 0 && ((unsigned char)text.p[0] & 0x80) && text.len == input->len;
+        if (!at && !binary)
+                return -ENOENT;
+        const char *from = at ? at : text.p, *stop = text.p + text.len;
+        const char *last = at ? memmem(at, (size_t)(stop - at), end, strlen(end)) : NULL;
+        if (last)
+                stop = last + strlen(end);
+        _cleanup_close_ int fd = memfd_create("message", MFD_CLOEXEC);
+        int r = fd < 0 ? -errno : write_all(fd, from, (size_t)(stop - from));
+        if (r == 0 && last)
+                r = write_all(fd, "\n", 1);
+        return r < 0 ? r : take_fd(&fd);
 }
 
 static int open_worker(struct ctl *c, struct decrypt *d, struct error *e)
@@ -72,17 +98,25 @@ static int with_text(struct error *e, const char *file, const char *advice)
 
 static int get_csv(struct ctl *c, struct secret *ret, struct error *e)
 {
-        if (!is_encrypted(c->input_fd)) {
-                int r = secret_read_all(c->input_fd, LIMIT_CREDENTIALS_FILE, ret);
-                return r < 0 ? error_set(e, CAUSE_INTERNAL, -r, "%s: %s", c->argv[0], strerror(-r)) : 0;
+        _cleanup_secret_ struct secret input = {};
+        int r = read_input(c, &input, e);
+        if (r < 0)
+                return r;
+        _cleanup_close_ int message = message_in(&input);
+        if (message == -ENOENT) {
+                *ret = input;
+                input = (struct secret){};
+                return 0;
         }
+        if (message < 0)
+                return error_set(e, CAUSE_INTERNAL, -message, "memory file: %s", strerror(-message));
         struct decrypt d = {.helper = HELPER_NONE};
-        int r = open_worker(c, &d, e);
+        r = open_worker(c, &d, e);
         if (r < 0 && e->cause == CAUSE_PASSPHRASE && !strchr(e->text, ';'))
                 return with_text(e, "", "; store the right one: czarctl import-key FILE");
         if (r < 0)
                 return r;
-        r = decrypt_message(&d, c->input_fd, ret, e);
+        r = decrypt_message(&d, message, ret, e);
         decrypt_close(&d);
         return r < 0 ? with_text(e, c->argv[0], "; is this the file that edX mailed, encrypted to this key?")
                      : 0;

@@ -13,6 +13,11 @@ static unsigned unit_at(const char *p, bool big)
         return big ? (unsigned)u[0] << 8 | u[1] : (unsigned)u[1] << 8 | u[0];
 }
 
+static bool is_printable(char c)
+{
+        return c >= 0x20 && c < 0x7f;
+}
+
 static size_t from_utf16(char *p, size_t n, size_t at, bool big)
 {
         char *to = p;
@@ -41,9 +46,9 @@ size_t textfile_to_utf8(char *p, size_t n)
         if (n >= 2 && memcmp(p, "\xfe\xff", 2) == 0)
                 return from_utf16(p, n, 2, true);
         /* no mark: two printable characters with a zero before or behind each */
-        if (n >= 4 && !p[1] && !p[3] && p[0] >= ' ' && p[2] >= ' ')
+        if (n >= 4 && !p[1] && !p[3] && is_printable(p[0]) && is_printable(p[2]))
                 return from_utf16(p, n, 0, false);
-        if (n >= 4 && !p[0] && !p[2] && p[1] >= ' ' && p[3] >= ' ')
+        if (n >= 4 && !p[0] && !p[2] && is_printable(p[1]) && is_printable(p[3]))
                 return from_utf16(p, n, 0, true);
         return n;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A small CSV reader (RFC 4180) that works in place, in the locked memory that the file was read into: no
- * copy of the secret is left anywhere else. */
+ * copy of the secret is left anywhere else. Separators are commas, semicolons or tabs, as the header line has
+ * them. */
 #include "credentials.h"
 
 #include <ctype.h>
@@ -11,6 +12,7 @@
 #include "fsx.h"
 #include "limits.h"
 #include "str.h"
+#include "textfile.h"
 
 enum column { COLUMN_ID, COLUMN_SECRET, COLUMN_TOKEN, COLUMN_MAX };
 
@@ -34,6 +36,7 @@ struct reader {
         char *p;
         const char *line_start;
         unsigned line; /* from 1 */
+        char separator;
         struct error *e;
 };
 
@@ -79,19 +82,19 @@ static int read_field(struct reader *r, char **ret, bool *more)
                 if (*in++ != '"')
                         return bad(r->e, line, column, "a quoted value without an end");
         } else {
-                while (*in && !strchr(",\r\n\"", *in))
+                while (*in && *in != r->separator && !strchr("\r\n\"", *in))
                         *out++ = *in++;
         }
-        while (*in == ' ' || *in == '\t')
+        while (*in != r->separator && (*in == ' ' || *in == '\t'))
                 in++;
         char stop = *in;
-        if (stop && !strchr(",\r\n", stop))
-                return bad(r->e, r->line, column_at(r, in), "neither a comma nor the end of the line");
+        if (stop && stop != r->separator && !strchr("\r\n", stop))
+                return bad(r->e, r->line, column_at(r, in), "neither a separator nor the end of the line");
         in += stop != 0;
         if (stop == '\r' && *in == '\n')
                 in++;
         *out = 0;
-        *more = stop == ',';
+        *more = stop && stop == r->separator;
         if (stop && !*more)
                 new_line(r, in);
         r->p = in;
@@ -165,8 +168,34 @@ static char *clean_value(char *s)
         return s;
 }
 
+/* Spreadsheets write semicolons where a comma is part of numbers, or tabs; some say so in a line before. */
+static void find_separator(struct reader *r)
+{
+        static const char known[] = ",;\t";
+        size_t seen[sizeof(known)] = {}, best = 0;
+        const char *rest = str_after(r->p, "sep=");
+        r->separator = ',';
+        if (rest && *rest && strchr(known, *rest) && rest[1] && strchr("\r\n", rest[1])) {
+                r->separator = *rest;
+                r->p += strlen("sep=") + 1;
+                return;
+        }
+        const char *p = r->p + strspn(r->p, "\r\n");
+        bool quoted = false;
+        for (; *p && (quoted || !strchr("\r\n", *p)); p++) {
+                const char *at = quoted ? NULL : strchr(known, *p);
+                quoted ^= *p == '"';
+                if (at)
+                        seen[at - known]++;
+        }
+        for (size_t i = 1; known[i]; i++)
+                if (seen[i] > seen[best])
+                        best = i;
+        r->separator = known[best];
+}
+
 /* index[COLUMN] = position in the line, or SIZE_MAX. */
-static int read_header(struct reader *r, size_t index[COLUMN_MAX])
+static int read_header(struct reader *r, size_t index[COLUMN_MAX], size_t *ret_columns)
 {
         struct line l;
         for (int c = 0; c < COLUMN_MAX; c++)
@@ -185,6 +214,7 @@ static int read_header(struct reader *r, size_t index[COLUMN_MAX])
         if (index[COLUMN_ID] == SIZE_MAX || index[COLUMN_SECRET] == SIZE_MAX)
                 return bad(r->e, l.line, 1,
                         "the header line must name \"Access Key Id\" and \"Secret Access Key\"");
+        *ret_columns = l.n;
         return 0;
 }
 
@@ -205,7 +235,7 @@ static bool is_key_id(const char *s)
         if (n == 0 || n >= sizeof((struct credentials){}.access_key_id))
                 return false;
         for (size_t i = 0; i < n; i++)
-                if (!isalnum((unsigned char)s[i]) && !strchr("_.-", s[i]))
+                if (!isalnum((unsigned char)s[i]) && !strchr("_.:-", s[i]) /* Swift has TENANT:USER */)
                         return false;
         return true;
 }
@@ -244,13 +274,16 @@ static int take_values(
 
 int credentials_parse(struct secret *csv, struct credentials *ret, struct error *e)
 {
-        size_t index[COLUMN_MAX];
+        size_t index[COLUMN_MAX], columns = 0;
         struct line l, second;
+        size_t n = textfile_to_utf8(csv->p, csv->len);
+        explicit_bzero(csv->p + n, csv->len - n);
+        csv->len = n;
         if (strlen(csv->p) != csv->len)
                 return error_set(e, CAUSE_NO_CREDENTIALS, EINVAL, "the file is not text");
-        char *start = csv->p + (str_after(csv->p, "\xef\xbb\xbf") ? 3 : 0);
-        struct reader r = {.p = start, .line_start = start, .line = 1, .e = e};
-        int err = read_header(&r, index);
+        struct reader r = {.p = csv->p, .line_start = csv->p, .line = 1, .e = e};
+        find_separator(&r);
+        int err = read_header(&r, index, &columns);
         if (err < 0)
                 return err;
         err = next_line(&r, &l);
@@ -260,6 +293,12 @@ int credentials_parse(struct secret *csv, struct credentials *ret, struct error 
         if (err != -ENODATA)
                 return err < 0 ? err
                                : bad(e, second.line, 1, "another key; leave only the one that is to be used");
+        for (size_t i = columns; i < l.n; i++)
+                if (l.field[i][strspn(l.field[i], " \t")])
+                        return bad(e, l.line, l.column[i],
+                                "more values than the header line has columns; a value with a comma in it, "
+                                "such as a "
+                                "name, must stand in quotes");
         return take_values(&l, index, ret, e);
 }
 

@@ -951,6 +951,36 @@ class StartTest(unittest.TestCase):
         self.ctl("import-credentials", w.folder / "unknown", "--force")
         self.assertTrue((w.folder / "credentials").exists())
 
+    def test_credentials_as_people_save_them(self):
+        """By a spreadsheet, by an editor, as a mail with the message in it."""
+        w = self.world
+        good = (w.package / "credentials.csv").read_text()
+        stored = w.folder / "credentials"
+        w.config["openpgp"] = {"homedir": w.package / "gnupg"}
+        fpr = w.facts["fingerprint"] if "fingerprint" in w.facts else None
+        run = ["gpg", "--homedir", w.package / "gnupg", "--batch", "--quiet", "--lock-never", "--trust-model", "always"]
+        if not fpr:
+            listed = subprocess.run([*run, "--with-colons", "--list-secret-keys"], capture_output=True, text=True, check=True)
+            fpr = next(line.split(":")[9] for line in listed.stdout.splitlines() if line.startswith("fpr"))
+        armored = subprocess.run([*run, "--armor", "-r", fpr, "--encrypt"], input=good.encode(), capture_output=True,
+                                 check=True).stdout
+        mail = b"Dear data czar,\n\nhere are your keys.\n\n" + armored + b"\nBest regards\n"
+        for name, data in (("utf16", good.encode("utf-16")), ("semicolons", good.replace(",", ";").encode()),
+                           ("tabs", good.replace(",", "\t").encode()), ("armored", armored), ("mail", mail),
+                           ("mark", b"\xef\xbb\xbf" + armored), ("armored-utf16", armored.decode().encode("utf-16"))):
+            with self.subTest(name):
+                path = w.folder / name
+                path.write_bytes(data)
+                self.assertIn("listing works", self.ctl("import-credentials", path).out)
+                self.assertTrue(stored.exists())
+                stored.unlink()
+        header, values = good.splitlines()[:2]
+        path = w.folder / "comma"
+        path.write_text(f"{header}\nDoe, J,{values.split(',', 1)[1]}\n")
+        said = self.ctl("import-credentials", path, code=3).err
+        self.assertIn("must stand in quotes", said)
+        self.assertFalse(stored.exists())
+
     def test_import_key(self):
         w = self.world
         secret = w.folder / "secret.asc"

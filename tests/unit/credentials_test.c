@@ -38,6 +38,10 @@ static void what_edx_sends_in_all_its_forms(void **state)
                 "\n\naws_access_key_id,aws_secret_access_key\n,\n" ID "," SECRET,
                 "Access Key Id,Secret Access Key,Console login link\n" ID "," SECRET ",https://x/?a=1\n",
                 "User Name,Access Key Id,Secret Access Key\r\"n\"," ID "," SECRET "\r",
+                "User Name;Access key ID;Secret access key\n\"Doe; J\";" ID ";" SECRET "\n",
+                "User Name\tAccess key ID\tSecret access key\nDoe, J\t" ID "\t" SECRET "\n",
+                "sep=;\r\nUser Name;Access key ID;Secret access key\r\nx;" ID ";" SECRET "\r\n",
+                "Access key ID,Secret access key,\n" ID "," SECRET ",,\n",
         };
         for (size_t i = 0; i < ELEMENTSOF(good); i++) {
                 _cleanup_credentials_ struct credentials c = {};
@@ -48,6 +52,57 @@ static void what_edx_sends_in_all_its_forms(void **state)
                 assert_int_equal(c.secret_key.len, strlen(SECRET));
                 assert_int_equal(c.session_token.len, 0);
         }
+}
+
+static void other_encodings_are_read(void **state)
+{
+        (void)state;
+        static const char csv[] = "User Name,Access Key Id,Secret Access Key\r\nn," ID "," SECRET "\r\n";
+        for (int big = 0; big < 2; big++) {
+                _cleanup_credentials_ struct credentials c = {};
+                _cleanup_secret_ struct secret s = {};
+                struct error e = {};
+                assert_int_equal(secret_alloc(2 + 2 * strlen(csv), &s), 0);
+                memcpy(s.p, big ? "\xfe\xff" : "\xff\xfe", 2);
+                for (size_t i = 0; csv[i]; i++)
+                        s.p[2 + 2 * i + (size_t)big] = csv[i];
+                s.len = 2 + 2 * strlen(csv);
+                assert_int_equal(credentials_parse(&s, &c, &e), 0);
+                assert_string_equal(c.access_key_id, ID);
+                assert_string_equal(c.secret_key.p, SECRET);
+        }
+}
+
+static void a_fault_is_named(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *csv, *says;
+        } rows[] = {
+                {"User Name,Access key ID,Secret access key\nDoe, J," ID "," SECRET "\n",
+                        "line 2, column 29: more values than the header line has columns"},
+                {"User Name;Access key ID;Secret access key\nDoe; J;" ID ";" SECRET "\n",
+                        "must stand in quotes"},
+                {"User Name Access key ID Secret access key\nx " ID " " SECRET "\n", "must name"},
+        };
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                _cleanup_credentials_ struct credentials c = {};
+                struct error e = {};
+                assert_int_equal(parse(rows[i].csv, &c, &e), -EINVAL);
+                if (!strstr(e.text, rows[i].says))
+                        print_error("%s\n", e.text);
+                assert_non_null(strstr(e.text, rows[i].says));
+                assert_null(strstr(e.text, ID));
+        }
+}
+
+static void a_key_id_of_swift(void **state)
+{
+        (void)state;
+        _cleanup_credentials_ struct credentials c = {};
+        struct error e = {};
+        assert_int_equal(parse("Access Key Id,Secret Access Key\ntenant:user," SECRET "\n", &c, &e), 0);
+        assert_string_equal(c.access_key_id, "tenant:user");
 }
 
 static void a_session_token(void **state)
@@ -137,6 +192,9 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_edx_sends_in_all_its_forms),
+                cmocka_unit_test(other_encodings_are_read),
+                cmocka_unit_test(a_fault_is_named),
+                cmocka_unit_test(a_key_id_of_swift),
                 cmocka_unit_test(a_session_token),
                 cmocka_unit_test(bad_files_are_refused_without_quoting_them),
                 cmocka_unit_test(a_file_must_be_private_unless_trusted),
