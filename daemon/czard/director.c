@@ -72,7 +72,7 @@ unsigned director_workers(const struct config *c)
 static void note_keys(struct director *d, const struct proto_ready *ready)
 {
         struct error e = {};
-        record_open(d);
+        record_open(d->record);
         /* Pools come one by one: the first begins anew. */
         int r = d->pools_ready == 0 ? ledger_keys_clear(d->ledger, &e) : 0;
         for (size_t i = 0; r == 0 && i < ready->n_keys; i++) {
@@ -83,7 +83,7 @@ static void note_keys(struct director *d, const struct proto_ready *ready)
                 r = ledger_key_add(d->ledger, &k, &e);
         }
         if (r < 0)
-                record_trouble(d, &e);
+                record_trouble(d->record, &e);
 }
 
 static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *ready)
@@ -205,7 +205,7 @@ static void resync_all(struct director *d)
         if (!d->ready)
                 return; /* the first poll of all is to come */
         record_unblock_buckets(d->record);
-        record_open(d);
+        record_open(d->record);
         int r = ledger_ids(d->ledger, &f, &ids, &n, &e);
         for (size_t i = 0; r >= 0 && i < n; i++) {
                 struct ledger_object o;
@@ -217,7 +217,7 @@ static void resync_all(struct director *d)
                         r = ledger_save(d->ledger, &o, &e);
         }
         if (r < 0)
-                record_trouble(d, &e);
+                record_trouble(d->record, &e);
         if (director_open_pools(d, &e) < 0)
                 pauses_enter(d->pauses, PAUSE_KEY, e.cause, e.text);
         else
@@ -260,15 +260,35 @@ static void react_to_requests(struct director *d)
         resync_all(d);
 }
 
+static void react_to_record(struct director *d)
+{
+        struct ledger_object o;
+        int64_t id, at = record_take_retry(d->record);
+        if (record_take_renew(d->record))
+                fetcher_renew(d->fetcher);
+        while (record_take_relist(d->record, &id))
+                if (ledger_get(d->ledger, id, &o, NULL) >= 0)
+                        poll_object(d->poll, &o);
+        if (at != 0)
+                queue_retry_at(d->queue, at);
+}
+
+/* Takes what happened below and reacts. */
+static void react(struct director *d)
+{
+        for (int number; d->signals && (number = signals_take(d->signals)) != 0;)
+                react_to_signal(d, number);
+        if (d->stopped)
+                return;
+        react_to_requests(d);
+        react_to_record(d);
+        react_to_pauses(d);
+}
+
 static void on_turn(uv_prepare_t *turn)
 {
         struct director *d = turn->data;
-        for (int number; d->signals && (number = signals_take(d->signals)) != 0;)
-                react_to_signal(d, number);
-        if (!d->stopped) {
-                react_to_requests(d);
-                react_to_pauses(d);
-        }
+        react(d);
         record_flush(d->record);
 }
 
@@ -314,6 +334,7 @@ static void start_gets(struct director *d)
 static void on_check(uv_timer_t *timer)
 {
         struct director *d = timer->data;
+        react(d);
         if (is_over(d))
                 d->stopping = true;
         if (d->stopping)
@@ -374,9 +395,12 @@ static int open_all(struct director *d, struct error *e)
         if (r < 0)
                 return r;
         d->pauses = pauses_new(d->staging, d->staging_id);
-        r = d->pauses ? record_new(d, &d->record) : -ENOMEM;
-        if (d->pauses)
+        d->record = d->pauses ? record_new(d->ledger, d->audit, d->pauses, d->options.once) : NULL;
+        r = d->record ? 0 : -ENOMEM;
+        if (r == 0) {
                 pauses_configure(d->pauses, &d->config->staging);
+                record_configure(d->record, d->config);
+        }
         if (r >= 0)
                 r = queue_new(d, &d->queue);
         if (r >= 0)
@@ -463,7 +487,7 @@ int director_run(struct director *d)
         uv_unref((uv_handle_t *)&d->turn);
         uv_run(&d->loop, UV_RUN_DEFAULT);
         record_flush(d->record);
-        if (pauses_ever(d->pauses))
+        if (pauses_ever(d->pauses) || record_is_incomplete(d->record))
                 director_status(d, STATUS_INCOMPLETE);
         if (d->options.once)
                 judge(d);

@@ -94,6 +94,7 @@ void director_reload(struct director *d)
         free(d->packages);
         d->packages = packages;
         pauses_configure(d->pauses, &fresh->staging);
+        record_configure(d->record, fresh);
         d->request_env->config = fresh;
         journal_level(fresh->log_level);
         for (size_t i = 0; i < d->n_pools; i++)
@@ -101,7 +102,7 @@ void director_reload(struct director *d)
         if (director_open_pools(d, &e) < 0)
                 pauses_enter(d->pauses, PAUSE_KEY, e.cause, e.text);
         fetcher_renew(d->fetcher);
-        record_new_credentials(d);
+        record_new_credentials(d->record);
         queue_look_at_all(d->queue);
         poll_restart(d->poll);
         config_free(old);

@@ -291,7 +291,7 @@ static int reconcile_one(struct director *d, int64_t id, struct error *e)
         if (r < 0)
                 return r;
         if (o.state == OBJECT_FETCHING || o.state == OBJECT_DECRYPTING) {
-                record_enter(d, &o, OBJECT_NEW);
+                record_enter(d->record, &o, OBJECT_NEW);
         } else if (o.state == OBJECT_RETRY && d->options.once) {
                 o.attempts = 0;
                 o.next_try = 0;
@@ -330,7 +330,7 @@ int startup_reconcile(struct director *d, struct error *e)
         int r = staging_sweep(d->staging, keep_partial, d, e);
         if (r >= 0)
                 r = ledger_ids(d->ledger, &f, &ids, &n, e);
-        record_open(d);
+        record_open(d->record);
         for (size_t i = 0; r >= 0 && i < n; i++)
                 r = reconcile_one(d, ids[i], e);
         record_flush(d->record);

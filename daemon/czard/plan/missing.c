@@ -117,7 +117,7 @@ static bool look_at(struct missing *m, int64_t id, unsigned *left)
         else if (!snapshot_wrong(m, &o, left, &wrong))
                 return false;
         if (wrong)
-                record_missing(d, &o, wrong);
+                record_missing(d->record, &o, wrong);
         return true;
 }
 

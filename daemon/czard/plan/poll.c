@@ -103,9 +103,9 @@ static void take_object(struct listing *l, const struct proto_object *from)
         o.size = from->size;
         o.last_modified = from->last_modified;
         p->listed++;
-        record_open(p->d);
+        record_open(p->d->record);
         if (ledger_listed(p->d->ledger, &o, p->generation, &what, &e) < 0) {
-                record_trouble(p->d, &e);
+                record_trouble(p->d->record, &e);
                 return;
         }
         if (what != LISTED_SAME) {
@@ -140,10 +140,11 @@ static void listing_failed(struct listing *l, const struct proto_done *done)
         struct director *d = l->poll->d;
         enum cause cause = done->outcome.cause;
         if (cause == CAUSE_SKEW && done->skew_sec != 0)
-                record_skew(d, done->skew_sec);
+                record_skew(d->record, done->skew_sec);
         bool no_entry = cause_remedy(cause) == REMEDY_CREDENTIALS;
         if (no_entry)
-                record_credentials_refused(d, cause, l->bucket, done->access_key_id, done->outcome.detail);
+                record_credentials_refused(
+                        d->record, cause, l->bucket, done->access_key_id, done->outcome.detail);
         bool worth_it = cause_remedy(cause) == REMEDY_RETRY && cause != CAUSE_SKEW &&
                         done->retry_after_usec <= LIST_WAIT_USEC;
         if (worth_it && ++l->tries < LIST_TRIES && !l->poll->stopped) {
@@ -176,13 +177,13 @@ static void judge_lost(const struct listing *l)
         struct error e = {};
         int r = ledger_find(d->ledger, l->bucket, l->prefix, &o, &e);
         if (r < 0 && r != -ENOENT)
-                record_trouble(d, &e);
+                record_trouble(d->record, &e);
         if (r < 0 || o.state != OBJECT_RETRY || o.cause != CAUSE_GONE || queue_busy(d->queue, o.id))
                 return;
         if (l->found)
-                record_lost(d, &o);
+                record_lost(d->record, &o);
         else
-                record_gone(d, &o);
+                record_gone(d->record, &o);
 }
 
 static void on_done(void *arg, const struct proto_done *done)
@@ -197,16 +198,16 @@ static void on_done(void *arg, const struct proto_done *done)
         }
         if (l->one_object)
                 judge_lost(l);
-        if (l->whole && record_losses(p->d) == p->losses) {
+        if (l->whole && record_losses(p->d->record) == p->losses) {
                 struct error e = {};
                 uint64_t gone = 0;
-                record_open(p->d);
+                record_open(p->d->record);
                 const struct ledger_listing of = {.bucket = l->bucket,
                         .prefix = l->prefix,
                         .org = l->package->spec.org,
                         .category = l->category};
                 if (ledger_mark_gone(p->d->ledger, &of, p->generation, &gone, &e) < 0)
-                        record_trouble(p->d, &e);
+                        record_trouble(p->d->record, &e);
                 else if (gone > 0)
                         journal_event(EVENT_NOTE, &(struct journal_fields){.bucket = l->bucket},
                                 "%llu objects below s3://%s/%s are not there any more; what is staged stays",
@@ -249,7 +250,7 @@ static int add_listing(const struct listing_spec *spec, void *arg)
 {
         const struct package_listings *of = arg;
         struct poll *p = of->poll;
-        if (record_bucket_blocked(p->d, spec->bucket)) {
+        if (record_bucket_blocked(p->d->record, spec->bucket)) {
                 p->complete = false;
                 return 0;
         }
@@ -277,7 +278,7 @@ static void finish_poll(struct poll *p)
         uint64_t now = now_usec(CLOCK_BOOTTIME), took = now - p->started_usec;
         struct error e = {};
         /* Nothing is started from rows that may yet be undone. */
-        bool lost = record_flush(d->record) < 0 || record_losses(d) != p->losses;
+        bool lost = record_flush(d->record) < 0 || record_losses(d->record) != p->losses;
         if (lost) {
                 p->complete = false;
                 p->due_full |= p->full;
@@ -287,15 +288,15 @@ static void finish_poll(struct poll *p)
                 p->due_full = false;
         }
         if (!p->complete)
-                director_status(d, STATUS_INCOMPLETE);
-        record_open(d);
+                record_incomplete(d->record);
+        record_open(d->record);
         char generation[32], when[21];
         snprintf(generation, sizeof(generation), "%lld", (long long)p->generation);
         if (ledger_meta_set(d->ledger, "generation", generation, &e) < 0 ||
                 ledger_meta_set(d->ledger, p->complete ? "last-poll" : "last-poll-incomplete",
                         time_format((int64_t)time(NULL), when), &e) < 0)
-                record_trouble(d, &e);
-        record_took(d, "poll", took);
+                record_trouble(d->record, &e);
+        record_took(d->record, "poll", took);
         char bytes[32];
         journal_event(EVENT_POLL_DONE,
                 &(struct journal_fields){.size = &p->fresh_bytes, .duration_usec = &took},
@@ -329,7 +330,7 @@ void poll_now(struct poll *p, bool full)
         director_may_start(p->d);
         if (p->running > 0)
                 return; /* a pause ended, and with it a full one began */
-        p->losses = record_losses(p->d);
+        p->losses = record_losses(p->d->record);
         p->again_full = false;
         p->full = full || p->due_full;
         p->complete = true;

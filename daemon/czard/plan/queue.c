@@ -18,10 +18,8 @@
 #include "wants.h"
 
 #define PAUSE_LOOK_MSEC (60 * 1000)
-#define ONCE_TRIES 5
 /* No delay is longer than an hour: what waits for longer was written down by a clock that was wrong. */
 #define WAIT_MOST_SEC (2 * 3600)
-#define ONCE_WAIT_SEC 61 /* a minute, rounded up when it was written down */
 
 struct ids {
         int64_t *v;
@@ -89,12 +87,6 @@ static int add(struct ids *ids, int64_t id)
         return 0;
 }
 
-bool queue_tries_again(const struct director *d, const struct ledger_object *o)
-{
-        return !d->options.once ||
-               (o->attempts < ONCE_TRIES && o->next_try <= (int64_t)time(NULL) + ONCE_WAIT_SEC);
-}
-
 /* One object that may be due. IGNORED ones are looked at too: a filter may have been widened. */
 static void consider(struct plan *plan, int64_t id)
 {
@@ -108,24 +100,26 @@ static void consider(struct plan *plan, int64_t id)
         if (!is_wanted(d, &o, plan->now, &why, &unsafe)) {
                 if (o.state != OBJECT_IGNORED) {
                         snprintf(o.detail, sizeof(o.detail), "%s", why);
-                        record_enter(d, &o, OBJECT_IGNORED);
+                        record_enter(d->record, &o, OBJECT_IGNORED);
                 }
                 return;
         }
         if (o.state == OBJECT_IGNORED) {
                 o.detail[0] = 0;
-                record_enter(d, &o, OBJECT_NEW);
+                record_enter(d->record, &o, OBJECT_NEW);
         }
         if (unsafe.cause != CAUSE_NONE) {
-                record_failed(d, &o, unsafe.cause, unsafe.text, 0);
+                record_failed(d->record, &o, unsafe.cause, unsafe.text, 0);
                 return;
         }
         if (o.state == OBJECT_RETRY && o.next_try > plan->now && o.next_try <= plan->now + WAIT_MOST_SEC) {
-                if (queue_tries_again(d, &o) && (plan->next_retry == 0 || o.next_try < plan->next_retry))
+                if (record_tries_again(d->record, &o) &&
+                        (plan->next_retry == 0 || o.next_try < plan->next_retry))
                         plan->next_retry = o.next_try;
                 return;
         }
-        if ((o.state == OBJECT_RETRY && !queue_tries_again(d, &o)) || record_bucket_blocked(d, o.bucket))
+        if ((o.state == OBJECT_RETRY && !record_tries_again(d->record, &o)) ||
+                record_bucket_blocked(d->record, o.bucket))
                 return;
         if (add(o.is_zip ? plan->archives : plan->files, id) < 0)
                 return;
@@ -166,10 +160,10 @@ void queue_plan(struct queue *q)
                 q->progress.due++;
                 q->progress.due_bytes += j->o.size;
         }
-        record_open(q->d);
+        record_open(q->d->record);
         struct error e = {};
         if (ledger_reconsider(q->d->ledger, plan.now, &e) < 0)
-                record_trouble(q->d, &e);
+                record_trouble(q->d->record, &e);
         bool again = q->look_at_all && !snapshot_widen(q->d);
         consider_all(&plan, BIT(CATEGORY_DATABASE));
         consider_all(&plan, BIT(CATEGORY_EVENTS));
@@ -229,7 +223,7 @@ static bool is_due(struct director *d, struct ledger_object *o)
         enum beyond b = beyond(d, o);
         if (b == BEYOND_YES) {
                 snprintf(o->detail, sizeof(o->detail), "%s", why_beyond);
-                record_enter(d, o, OBJECT_IGNORED);
+                record_enter(d->record, o, OBJECT_IGNORED);
         }
         return b != BEYOND_YES && b != BEYOND_WAITS;
 }
@@ -239,8 +233,8 @@ static void start(struct queue *q, int64_t id, unsigned *running)
         struct director *d = q->d;
         struct ledger_object o;
         if (queue_busy(q, id) || ledger_get(d->ledger, id, &o, NULL) < 0 ||
-                (o.state != OBJECT_NEW && o.state != OBJECT_RETRY) || record_bucket_blocked(d, o.bucket) ||
-                !is_due(d, &o))
+                (o.state != OBJECT_NEW && o.state != OBJECT_RETRY) ||
+                record_bucket_blocked(d->record, o.bucket) || !is_due(d, &o))
                 return;
         struct job *j = o.is_zip ? snapshot_new(d, &o) : transfer_new(d, &o);
         if (!j)

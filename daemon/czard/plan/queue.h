@@ -25,9 +25,6 @@ void queue_plan(struct queue *q);
 /* The next plan looks at IGNORED objects too: a filter may have been widened, or what hid them may be gone.
  */
 void queue_look_at_all(struct queue *q);
-/* Is there another try of this object in RETRY? Not with --once after the last one, or when it is to wait for
- * longer than such a run does. */
-bool queue_tries_again(const struct director *d, const struct ledger_object *o);
 /* Someone recorded a RETRY for then (seconds): plan again at that time. */
 void queue_retry_at(struct queue *q, int64_t when);
 /* Look at the pauses now and then until they are gone. */

@@ -50,7 +50,7 @@ static int widen(struct director *d, int64_t id, struct error *e)
         if (r >= 0 && !l.wanted)
                 r = ledger_members(d->ledger, id, on_member, &l, e);
         if (r >= 0 && l.wanted)
-                record_enter(d, &o, OBJECT_NEW);
+                record_enter(d->record, &o, OBJECT_NEW);
         return r;
 }
 
@@ -72,6 +72,6 @@ bool snapshot_widen(struct director *d)
         if (r >= 0 && !in_work)
                 r = ledger_meta_set(d->ledger, FACT, d->config->sha256, &e);
         if (r < 0)
-                record_trouble(d, &e);
+                record_trouble(d->record, &e);
         return !in_work;
 }

@@ -25,9 +25,9 @@ void leftover_note(struct director *d, const struct ledger_object *o, const char
         say(path, why);
         snprintf(l.path, sizeof(l.path), "%s", path);
         snprintf(l.keep_as, sizeof(l.keep_as), "%s", keep_as);
-        record_open(d);
+        record_open(d->record);
         if (ledger_leftover_add(d->ledger, &l, &e) < 0)
-                record_trouble(d, &e);
+                record_trouble(d->record, &e);
 }
 
 static int is_at(struct ledger_object *o, void *arg)
@@ -42,7 +42,7 @@ void leftover_clear(struct director *d)
         char after[sizeof(l.path)] = "";
         struct error e = {};
         int r;
-        record_open(d);
+        record_open(d->record);
         while ((r = ledger_leftover_next(d->ledger, after, &l, &e)) == 1) {
                 struct error why = {};
                 memcpy(after, l.path, sizeof(after));
@@ -56,6 +56,6 @@ void leftover_clear(struct director *d)
                         break;
         }
         if (r < 0)
-                record_trouble(d, &e);
+                record_trouble(d->record, &e);
         (void)record_flush(d->record);
 }

@@ -13,12 +13,12 @@
 #include "cleanup.h"
 #include "ledger_facts.h"
 #include "outcome.h"
-#include "poll.h"
-#include "queue.h"
 #include "retry.h"
 #include "str.h"
 #include "timespan.h"
 
+#define ONCE_TRIES 5
+#define ONCE_WAIT_SEC 61 /* a minute, rounded up when it was written down */
 #define BLOCK_USEC (1 * USEC_PER_HOUR)
 #define REPEAT_USEC (1 * USEC_PER_DAY) /* credentials-refused is said again */
 #define RETRY_QUIET_USEC (1 * USEC_PER_MINUTE)
@@ -31,7 +31,11 @@ struct bucket_block {
 };
 
 struct record {
-        struct director *d;
+        struct ledger *ledger;
+        struct audit *audit;
+        struct pauses *pauses;
+        const struct config *config;
+        bool once, incomplete;
         enum { TURN_CLOSED, TURN_PASSING, TURN_OPEN } turn;
         unsigned losses;
         bool failed; /* something of this turn could not be written: none of it counts */
@@ -41,16 +45,24 @@ struct record {
         struct {
                 uint64_t said_usec, suppressed;
         } retry[CAUSE_MAX]; /* `retry` entries are rate-limited by cause */
+        /* What somebody above is to do, until it is taken. */
+        int64_t retry_at; /* seconds, 0: nothing */
+        bool renew_fetcher;
+        int64_t *relist; /* ids */
+        size_t n_relist;
 };
 
-int record_new(struct director *d, struct record **ret)
+struct record *record_new(struct ledger *ledger, struct audit *audit, struct pauses *pauses, bool once)
 {
         struct record *r = calloc(1, sizeof(*r));
-        if (!r)
-                return -ENOMEM;
-        r->d = d;
-        *ret = r;
-        return 0;
+        if (r)
+                *r = (struct record){.ledger = ledger, .audit = audit, .pauses = pauses, .once = once};
+        return r;
+}
+
+void record_configure(struct record *r, const struct config *config)
+{
+        r->config = config;
 }
 
 struct record *record_free(struct record *r)
@@ -63,34 +75,87 @@ struct record *record_free(struct record *r)
                 r->blocks = b->next;
                 free(b);
         }
+        free(r->relist);
         free(r);
         return NULL;
 }
 
-/* Rows left in a working state are put back to NEW when the pause ends. */
-void record_trouble(struct director *d, const struct error *e)
+void record_incomplete(struct record *r)
 {
-        d->record->failed = true;
-        pauses_enter(d->pauses, PAUSE_STATE, e->cause == CAUSE_NONE ? CAUSE_IO : e->cause, e->text);
+        r->incomplete = true;
 }
 
-static void open_turn(struct director *d, bool passing)
+bool record_is_incomplete(const struct record *r)
 {
-        struct record *r = d->record;
+        return r->incomplete;
+}
+
+int64_t record_take_retry(struct record *r)
+{
+        int64_t at = r->retry_at;
+        r->retry_at = 0;
+        return at;
+}
+
+bool record_take_renew(struct record *r)
+{
+        bool renew = r->renew_fetcher;
+        r->renew_fetcher = false;
+        return renew;
+}
+
+bool record_take_relist(struct record *r, int64_t *ret)
+{
+        if (r->n_relist == 0)
+                return false;
+        *ret = r->relist[--r->n_relist];
+        return true;
+}
+
+bool record_tries_again(const struct record *r, const struct ledger_object *o)
+{
+        return !r->once || (o->attempts < ONCE_TRIES && o->next_try <= (int64_t)time(NULL) + ONCE_WAIT_SEC);
+}
+
+static void retry_at(struct record *r, int64_t when)
+{
+        if (r->retry_at == 0 || when < r->retry_at)
+                r->retry_at = when;
+}
+
+/* Without memory for it, the next full listing tells. */
+static void relist(struct record *r, int64_t id)
+{
+        int64_t *v = realloc(r->relist, (r->n_relist + 1) * sizeof(*v));
+        if (!v)
+                return;
+        r->relist = v;
+        r->relist[r->n_relist++] = id;
+}
+
+/* Rows left in a working state are put back to NEW when the pause ends. */
+void record_trouble(struct record *r, const struct error *e)
+{
+        r->failed = true;
+        pauses_enter(r->pauses, PAUSE_STATE, e->cause == CAUSE_NONE ? CAUSE_IO : e->cause, e->text);
+}
+
+static void open_turn(struct record *r, bool passing)
+{
         struct error e = {};
         if (r->turn == TURN_OPEN || (r->turn == TURN_PASSING && passing))
                 return;
         if (r->turn == TURN_PASSING)
                 (void)record_flush(r); /* trouble is told there */
-        if ((passing ? ledger_begin_passing(d->ledger, &e) : ledger_begin(d->ledger, &e)) < 0)
-                record_trouble(d, &e);
+        if ((passing ? ledger_begin_passing(r->ledger, &e) : ledger_begin(r->ledger, &e)) < 0)
+                record_trouble(r, &e);
         else
                 r->turn = passing ? TURN_PASSING : TURN_OPEN;
 }
 
-void record_open(struct director *d)
+void record_open(struct record *r)
 {
-        open_turn(d, false);
+        open_turn(r, false);
 }
 
 int record_flush(struct record *r)
@@ -98,54 +163,54 @@ int record_flush(struct record *r)
         struct error e = {};
         int err = r->failed ? -EIO : 0;
         if (r->turn != TURN_CLOSED && !r->failed) {
-                err = audit_sync(r->d->audit, &e);
+                err = audit_sync(r->audit, &e);
                 if (err == 0)
-                        err = ledger_commit(r->d->ledger, &e);
+                        err = ledger_commit(r->ledger, &e);
                 if (err < 0)
-                        record_trouble(r->d, &e);
+                        record_trouble(r, &e);
         }
         if (r->turn != TURN_CLOSED && err < 0)
-                ledger_rollback(r->d->ledger); /* never newer than the audit, and never left open */
+                ledger_rollback(r->ledger); /* never newer than the audit, and never left open */
         r->losses += err < 0;
         r->turn = TURN_CLOSED;
         r->failed = false;
         return err;
 }
 
-void record_audit(struct director *d, const struct audit_entry *entry)
+void record_audit(struct record *r, const struct audit_entry *entry)
 {
         struct error e = {};
-        if (audit_append(d->audit, entry, &e) < 0)
-                record_trouble(d, &e);
+        if (audit_append(r->audit, entry, &e) < 0)
+                record_trouble(r, &e);
 }
 
-static void save(struct director *d, const struct ledger_object *o)
+static void save(struct record *r, const struct ledger_object *o)
 {
         struct error e = {};
-        record_open(d);
-        int r = ledger_save(d->ledger, o, &e);
-        if (r < 0 && r != -ENOENT)
-                record_trouble(d, &e);
+        record_open(r);
+        int err = ledger_save(r->ledger, o, &e);
+        if (err < 0 && err != -ENOENT)
+                record_trouble(r, &e);
 }
 
-void record_enter(struct director *d, struct ledger_object *o, enum object_state next)
+void record_enter(struct record *r, struct ledger_object *o, enum object_state next)
 {
         struct error e = {};
         /* Working states are begun anew after a crash of any kind: the disk is not waited for. */
-        open_turn(d, next == OBJECT_FETCHING || next == OBJECT_DECRYPTING);
-        int r = ledger_enter(d->ledger, o, next, &e);
-        if (r == 0)
+        open_turn(r, next == OBJECT_FETCHING || next == OBJECT_DECRYPTING);
+        int err = ledger_enter(r->ledger, o, next, &e);
+        if (err == 0)
                 return;
         /* -ENOENT: its row went with a turn that was undone; it is listed again. What is under way goes on
          * in any case, only the ledger is behind. */
         o->state = next;
-        if (r != -ENOENT)
-                record_trouble(d, &e);
+        if (err != -ENOENT)
+                record_trouble(r, &e);
 }
 
-unsigned record_losses(const struct director *d)
+unsigned record_losses(const struct record *r)
 {
-        return d->record->losses;
+        return r->losses;
 }
 
 struct journal_fields object_fields(const struct ledger_object *o)
@@ -181,9 +246,9 @@ static struct audit_entry audit_of(const char *event, const struct ledger_object
         };
 }
 
-static const char *group_of(const struct director *d, const struct ledger_object *o)
+static const char *group_of(const struct record *r, const struct ledger_object *o)
 {
-        const struct config_package *p = director_package(d, o->org);
+        const struct config_package *p = config_find_package(r->config, o->org);
         return p ? config_group(p, o->category) : NULL;
 }
 
@@ -195,40 +260,40 @@ static int on_left_out(struct ledger_member *m, void *arg)
 }
 
 /* What the other spelling of its key had staged there is a replaced version now. */
-static void take_place(struct director *d, const struct ledger_object *o)
+static void take_place(struct record *r, const struct ledger_object *o)
 {
         struct error e = {};
         struct ledger_object other;
-        int r = ledger_other_staged(d->ledger, o, o->path, &other, &e);
-        if (r == 0)
-                r = ledger_give_way(d->ledger, &other, &e);
-        if (r < 0 && r != -ENOENT)
-                record_trouble(d, &e);
+        int err = ledger_other_staged(r->ledger, o, o->path, &other, &e);
+        if (err == 0)
+                err = ledger_give_way(r->ledger, &other, &e);
+        if (err < 0 && err != -ENOENT)
+                record_trouble(r, &e);
 }
 
-void record_took(struct director *d, const char *what, uint64_t usec)
+void record_took(struct record *r, const char *what, uint64_t usec)
 {
-        record_open(d);
-        ledger_set_took(d->ledger, what, usec, NULL);
+        record_open(r);
+        ledger_set_took(r->ledger, what, usec, NULL);
 }
 
-int record_published(struct director *d, struct ledger_object *o, bool replaced, uint64_t duration_usec)
+int record_published(struct record *r, struct ledger_object *o, bool replaced, uint64_t duration_usec)
 {
-        d->record->key_failures = 0;
+        r->key_failures = 0;
         struct audit_entry a = audit_of(replaced ? "replaced" : "published", o);
         a.path = o->path;
         a.size = o->plain_size;
         a.sha256 = o->has_sha256 ? o->sha256 : NULL;
-        a.group = group_of(d, o);
+        a.group = group_of(r, o);
         a.fingerprint = *o->fingerprint ? o->fingerprint : NULL;
         a.checks = o->checks;
         struct error e = {};
-        if (o->is_zip && ledger_members(d->ledger, o->id, on_left_out, &a.left_out, &e) < 0)
-                record_trouble(d, &e);
-        record_audit(d, &a);
-        if (audit_sync(d->audit, &e) < 0)
-                record_trouble(d, &e);
-        if (d->record->failed)
+        if (o->is_zip && ledger_members(r->ledger, o->id, on_left_out, &a.left_out, &e) < 0)
+                record_trouble(r, &e);
+        record_audit(r, &a);
+        if (audit_sync(r->audit, &e) < 0)
+                record_trouble(r, &e);
+        if (r->failed)
                 return -EIO; /* what the record does not tell has not arrived: it is fetched again */
 
         o->cause = CAUSE_NONE;
@@ -237,11 +302,11 @@ int record_published(struct director *d, struct ledger_object *o, bool replaced,
         o->refusals = 0;
         o->published_at = (int64_t)time(NULL);
         snprintf(o->staged_etag, sizeof(o->staged_etag), "%s", o->etag);
-        record_enter(d, o, OBJECT_PUBLISHED);
-        if (o->category == CATEGORY_DATABASE && o->is_zip && beyond_learn_staged(d->ledger, o, &e) < 0)
-                record_trouble(d, &e);
-        take_place(d, o);
-        record_took(d, category_name(o->category), duration_usec);
+        record_enter(r, o, OBJECT_PUBLISHED);
+        if (o->category == CATEGORY_DATABASE && o->is_zip && beyond_learn_staged(r->ledger, o, &e) < 0)
+                record_trouble(r, &e);
+        take_place(r, o);
+        record_took(r, category_name(o->category), duration_usec);
 
         char hex[SHA256_HEX] = "", checks[256];
         if (o->has_sha256)
@@ -259,7 +324,7 @@ int record_published(struct director *d, struct ledger_object *o, bool replaced,
         return 0;
 }
 
-void record_member(struct director *d, const struct ledger_object *o, const struct ledger_member *m)
+void record_member(struct record *r, const struct ledger_object *o, const struct ledger_member *m)
 {
         struct audit_entry a = audit_of(m->state == OBJECT_REJECTED ? "member-rejected" : "member", o);
         _cleanup_free_ char *path = str_printf("%s/%s", o->path, m->path);
@@ -267,20 +332,20 @@ void record_member(struct director *d, const struct ledger_object *o, const stru
         a.path = m->state == OBJECT_PUBLISHED ? path : NULL;
         a.size = m->plain_size;
         a.sha256 = m->has_sha256 ? m->sha256 : NULL;
-        a.group = group_of(d, o);
+        a.group = group_of(r, o);
         a.object_size = m->size;
         a.checks = m->checks;
         a.cause = m->cause != CAUSE_NONE ? cause_name(m->cause) : NULL;
-        record_audit(d, &a);
+        record_audit(r, &a);
 }
 
-void record_missing(struct director *d, struct ledger_object *o, const char *why)
+void record_missing(struct record *r, struct ledger_object *o, const char *why)
 {
         struct audit_entry a = audit_of("missing", o);
         a.path = o->path;
         a.reason = why;
-        record_audit(d, &a);
-        record_enter(d, o, OBJECT_MISSING);
+        record_audit(r, &a);
+        record_enter(r, o, OBJECT_MISSING);
         struct journal_fields f = object_fields(o);
         f.path = o->path;
         journal_event(EVENT_MISSING, &f,
@@ -291,16 +356,15 @@ void record_missing(struct director *d, struct ledger_object *o, const char *why
 
 /* --- failures --- */
 
-static void say_retry(struct director *d, const struct ledger_object *o, uint64_t delay_usec)
+static void say_retry(struct record *r, const struct ledger_object *o, uint64_t delay_usec)
 {
-        struct record *r = d->record;
         uint64_t now = now_usec(CLOCK_MONOTONIC);
         if (r->retry[o->cause].said_usec != 0 && now < r->retry[o->cause].said_usec + RETRY_QUIET_USEC) {
                 r->retry[o->cause].suppressed++;
                 return;
         }
         char span[64];
-        bool again = queue_tries_again(d, o);
+        bool again = record_tries_again(r, o);
         uint64_t suppressed = r->retry[o->cause].suppressed;
         struct journal_fields f = object_fields(o);
         f.cause = o->cause;
@@ -313,19 +377,19 @@ static void say_retry(struct director *d, const struct ledger_object *o, uint64_
         r->retry[o->cause].suppressed = 0;
 }
 
-void record_wait(struct director *d, struct ledger_object *o, enum cause cause, const char *detail,
-        uint64_t delay_usec)
+void record_wait(
+        struct record *r, struct ledger_object *o, enum cause cause, const char *detail, uint64_t delay_usec)
 {
         o->cause = cause;
         snprintf(o->detail, sizeof(o->detail), "%s", detail);
-        director_status(d, STATUS_INCOMPLETE);
-        if (d->options.once) {
-                record_enter(d, o, OBJECT_NEW); /* not in this run any more */
+        r->incomplete = true;
+        if (r->once) {
+                record_enter(r, o, OBJECT_NEW); /* not in this run any more */
                 return;
         }
         o->next_try = (int64_t)((now_usec(CLOCK_REALTIME) + delay_usec + USEC_PER_SEC - 1) / USEC_PER_SEC);
-        record_enter(d, o, OBJECT_RETRY);
-        queue_retry_at(d->queue, o->next_try);
+        record_enter(r, o, OBJECT_RETRY);
+        retry_at(r, o->next_try);
 }
 
 static void say_rejected(const struct ledger_object *o, const struct outcome_decision *out)
@@ -339,15 +403,15 @@ static void say_rejected(const struct ledger_object *o, const struct outcome_dec
                 out->at ? timespan_format(out->delay_usec, span, sizeof(span)) : "", cause_advice(o->cause));
 }
 
-static void audit_rejected(struct director *d, const struct ledger_object *o)
+static void audit_rejected(struct record *r, const struct ledger_object *o)
 {
         struct audit_entry a = audit_of("rejected", o);
         a.cause = cause_name(o->cause);
         a.reason = o->detail;
-        record_audit(d, &a);
+        record_audit(r, &a);
 }
 
-static void do_also(struct director *d, const struct ledger_object *o, unsigned also)
+static void do_also(struct record *r, const struct ledger_object *o, unsigned also)
 {
         static const struct {
                 enum outcome_also bit;
@@ -355,62 +419,62 @@ static void do_also(struct director *d, const struct ledger_object *o, unsigned 
         } pauses[] = {{OUTCOME_PAUSE_KEY, PAUSE_KEY}, {OUTCOME_PAUSE_SPACE, PAUSE_SPACE},
                 {OUTCOME_PAUSE_STAGING, PAUSE_STAGING}};
         if (also & OUTCOME_RELIST)
-                poll_object(d->poll, o);
+                relist(r, o->id);
         if (also & OUTCOME_BLOCK_BUCKET)
-                record_credentials_refused(d, o->cause, o->bucket, "", o->detail);
+                record_credentials_refused(r, o->cause, o->bucket, "", o->detail);
         for (size_t i = 0; i < ELEMENTSOF(pauses); i++)
                 if (also & pauses[i].bit)
-                        pauses_enter(d->pauses, pauses[i].pause, o->cause, o->detail);
+                        pauses_enter(r->pauses, pauses[i].pause, o->cause, o->detail);
 }
 
-void record_failed(struct director *d, struct ledger_object *o, enum cause cause, const char *detail,
+void record_failed(struct record *r, struct ledger_object *o, enum cause cause, const char *detail,
         uint64_t retry_after_usec)
 {
         const struct outcome_case c = {
                 .cause = cause,
                 .tries = o->attempts,
                 .refusals = o->refusals,
-                .keys = d->record->key_failures,
-                .once = d->options.once,
+                .keys = r->key_failures,
+                .once = r->once,
                 .now_usec = now_usec(CLOCK_REALTIME),
                 .retry_after_usec = retry_after_usec,
                 .random = retry_random(),
         };
         struct outcome_decision out = outcome_of(&c);
-        d->record->key_failures += cause_remedy(cause) == REMEDY_STOP_KEY;
+        r->key_failures += cause_remedy(cause) == REMEDY_STOP_KEY;
         o->cause = out.forget ? CAUSE_NONE : cause;
         snprintf(o->detail, sizeof(o->detail), "%s", out.forget ? "" : detail);
         o->attempts = out.tries;
         o->refusals = out.refusals;
         o->next_try = out.at;
         if (out.next == OBJECT_REJECTED) {
-                audit_rejected(d, o);
-                director_status(d, STATUS_INCOMPLETE);
+                audit_rejected(r, o);
+                r->incomplete = true;
         }
-        record_enter(d, o, out.next);
+        record_enter(r, o, out.next);
         if (out.next == OBJECT_REJECTED)
                 say_rejected(o, &out);
         else if (out.next == OBJECT_RETRY && cause != CAUSE_GONE) /* of that the listing tells more */
-                say_retry(d, o, out.delay_usec);
-        if (out.next == OBJECT_RETRY && queue_tries_again(d, o))
-                queue_retry_at(d->queue, o->next_try);
-        do_also(d, o, out.also);
+                say_retry(r, o, out.delay_usec);
+        if (out.next == OBJECT_RETRY && record_tries_again(r, o))
+                retry_at(r, o->next_try);
+        do_also(r, o, out.also);
 }
 
-void record_gone(struct director *d, struct ledger_object *o)
+void record_gone(struct record *r, struct ledger_object *o)
 {
         o->next_try = 0;
-        record_enter(d, o, OBJECT_GONE);
+        record_enter(r, o, OBJECT_GONE);
         journal_event(EVENT_NOTE, &(struct journal_fields){.object = o->key, .cause = CAUSE_GONE},
                 "%s is not there any more; what is staged stays", o->key);
 }
 
-void record_lost(struct director *d, struct ledger_object *o)
+void record_lost(struct record *r, struct ledger_object *o)
 {
         int64_t now = (int64_t)time(NULL);
         o->cause = CAUSE_LOST;
-        save(d, o);
-        say_retry(d, o, (uint64_t)MAX(o->next_try - now, 0) * USEC_PER_SEC);
+        save(r, o);
+        say_retry(r, o, (uint64_t)MAX(o->next_try - now, 0) * USEC_PER_SEC);
 }
 
 /* --- buckets whose credentials were refused --- */
@@ -424,11 +488,10 @@ static struct bucket_block *block_of(const struct record *r, const char *bucket)
 }
 
 void record_credentials_refused(
-        struct director *d, enum cause cause, const char *bucket, const char *key_id, const char *detail)
+        struct record *r, enum cause cause, const char *bucket, const char *key_id, const char *detail)
 {
-        struct record *r = d->record;
         uint64_t now = now_usec(CLOCK_MONOTONIC);
-        director_status(d, STATUS_INCOMPLETE);
+        r->incomplete = true;
         struct bucket_block *b = block_of(r, bucket);
         if (!b) {
                 b = calloc(1, sizeof(*b));
@@ -440,7 +503,7 @@ void record_credentials_refused(
         }
         /* The next czard-fetch reads the file as it is then. */
         if ((outcome_of(&(struct outcome_case){.cause = cause}).also & OUTCOME_RENEW) && now >= b->until_usec)
-                fetcher_renew(d->fetcher);
+                r->renew_fetcher = true;
         b->until_usec = now + BLOCK_USEC;
         if (b->said_usec != 0 && now < b->said_usec + REPEAT_USEC)
                 return;
@@ -453,9 +516,9 @@ void record_credentials_refused(
                 *key_id ? " " : "", key_id, bucket, detail, cause_advice(cause));
 }
 
-bool record_bucket_blocked(const struct director *d, const char *bucket)
+bool record_bucket_blocked(const struct record *r, const char *bucket)
 {
-        const struct bucket_block *b = block_of(d->record, bucket);
+        const struct bucket_block *b = block_of(r, bucket);
         return b && now_usec(CLOCK_MONOTONIC) < b->until_usec;
 }
 
@@ -465,16 +528,15 @@ void record_unblock_buckets(struct record *r)
                 b->until_usec = 0;
 }
 
-void record_new_credentials(struct director *d)
+void record_new_credentials(struct record *r)
 {
-        record_unblock_buckets(d->record);
-        for (struct bucket_block *b = d->record->blocks; b; b = b->next)
+        record_unblock_buckets(r);
+        for (struct bucket_block *b = r->blocks; b; b = b->next)
                 b->said_usec = 0;
 }
 
-void record_skew(struct director *d, int64_t sec)
+void record_skew(struct record *r, int64_t sec)
 {
-        struct record *r = d->record;
         uint64_t now = now_usec(CLOCK_MONOTONIC);
         if (r->skew_said_usec != 0 && now < r->skew_said_usec + SKEW_QUIET_USEC)
                 return;
@@ -484,9 +546,8 @@ void record_skew(struct director *d, int64_t sec)
                 sec > 0 ? "behind" : "ahead of", cause_advice(CAUSE_SKEW));
 }
 
-void record_key_expired(struct director *d, const char *fingerprint)
+void record_key_expired(struct record *r, const char *fingerprint)
 {
-        struct record *r = d->record;
         uint64_t now = now_usec(CLOCK_MONOTONIC);
         if (r->expired_said_usec != 0 && now < r->expired_said_usec + REPEAT_USEC)
                 return;

@@ -4,59 +4,83 @@
  */
 #pragma once
 
-#include "director.h"
+#include "audit.h"
+#include "config.h"
+#include "journal.h"
+#include "ledger.h"
+#include "pauses.h"
 
-int record_new(struct director *d, struct record **ret);
+struct record;
+
+/* All borrowed for ever. once: czard --once. NULL: out of memory. */
+struct record *record_new(struct ledger *ledger, struct audit *audit, struct pauses *pauses, bool once);
+/* The configuration in force; borrowed until the next call. */
+void record_configure(struct record *r, const struct config *config);
 struct record *record_free(struct record *r);
 /* Makes all that was recorded durable. Called before the loop sleeps. When something could not be written,
  * nothing of this turn counts: the ledger is as it was before, fetching pauses, and it returns -errno. */
 int record_flush(struct record *r);
 /* How often a turn was undone: what was written to the ledger since it was last asked may be lost. */
-unsigned record_losses(const struct director *d);
+unsigned record_losses(const struct record *r);
 /* Opens the turn's transaction if it is not. Everyone who writes to the ledger calls this first. */
-void record_open(struct director *d);
+void record_open(struct record *r);
 
 /* Our own state cannot be written, or read: this turn does not count, and nothing new is started until it
  * can.
  */
-void record_trouble(struct director *d, const struct error *e);
+void record_trouble(struct record *r, const struct error *e);
 
 /* The journal fields of an object; texts borrowed from o. */
 struct journal_fields object_fields(const struct ledger_object *o);
 
 /* Changes the state, in the ledger only. */
-void record_enter(struct director *d, struct ledger_object *o, enum object_state next);
+void record_enter(struct record *r, struct ledger_object *o, enum object_state next);
 /* For metrics: how long the last poll, or the last object of a category (by its name), took. Nothing
  * else goes by it. */
-void record_took(struct director *d, const char *what, uint64_t usec);
+void record_took(struct record *r, const char *what, uint64_t usec);
 /* o is staged (path, plain_size, sha256, checks, fingerprint filled). -errno: that could not be recorded. */
-int record_published(struct director *d, struct ledger_object *o, bool replaced, uint64_t duration_usec);
+int record_published(struct record *r, struct ledger_object *o, bool replaced, uint64_t duration_usec);
 /* An object could not be finished: what outcome_of() says (RETRY, REJECTED, a pause, ...). */
-void record_failed(struct director *d, struct ledger_object *o, enum cause cause, const char *detail,
+void record_failed(struct record *r, struct ledger_object *o, enum cause cause, const char *detail,
         uint64_t retry_after_usec);
 /* Not a failure: the object waits, with this cause, and is looked at again after delay_usec (with --once: in
  * the next run). The caller says so. */
-void record_wait(struct director *d, struct ledger_object *o, enum cause cause, const char *detail,
-        uint64_t delay_usec);
+void record_wait(
+        struct record *r, struct ledger_object *o, enum cause cause, const char *detail, uint64_t delay_usec);
 /* S3 had no answer but 404 for o, which waits (RETRY), and it was listed again: it is not there any more. */
-void record_gone(struct director *d, struct ledger_object *o);
+void record_gone(struct record *r, struct ledger_object *o);
 /* ... or it is listed still, and stays in RETRY. */
-void record_lost(struct director *d, struct ledger_object *o);
-void record_missing(struct director *d, struct ledger_object *o, const char *why);
+void record_lost(struct record *r, struct ledger_object *o);
+void record_missing(struct record *r, struct ledger_object *o, const char *why);
 /* One member, in audit and debug journal. */
-void record_member(struct director *d, const struct ledger_object *o, const struct ledger_member *m);
+void record_member(struct record *r, const struct ledger_object *o, const struct ledger_member *m);
 /* Appends to the audit; trouble there pauses. */
-void record_audit(struct director *d, const struct audit_entry *entry);
+void record_audit(struct record *r, const struct audit_entry *entry);
 
 /* When a bucket's credentials were refused: until when it is left alone (microseconds of CLOCK_MONOTONIC; 0:
  * not). */
 void record_credentials_refused(
-        struct director *d, enum cause cause, const char *bucket, const char *key_id, const char *detail);
-bool record_bucket_blocked(const struct director *d, const char *bucket);
+        struct record *r, enum cause cause, const char *bucket, const char *key_id, const char *detail);
+bool record_bucket_blocked(const struct record *r, const char *bucket);
 void record_unblock_buckets(struct record *r);
 /* After a reload: the credentials may be others, and another refusal is news. */
-void record_new_credentials(struct director *d);
+void record_new_credentials(struct record *r);
 /* A key that has expired but decrypts; at most once a day. */
-void record_key_expired(struct director *d, const char *fingerprint);
+void record_key_expired(struct record *r, const char *fingerprint);
 /* A server clock that is off, at most once an hour. */
-void record_skew(struct director *d, int64_t sec);
+void record_skew(struct record *r, int64_t sec);
+
+/* Something that was due in this run did not get there: exit status 1 of --once. */
+void record_incomplete(struct record *r);
+bool record_is_incomplete(const struct record *r);
+/* Is there another try of this object in RETRY? Not with --once after the last one, or when it is to wait for
+ * longer than such a run does. */
+bool record_tries_again(const struct record *r, const struct ledger_object *o);
+
+/* What follows from what was recorded, for whoever stands above; each is told once.
+ * When the next object in RETRY is due (seconds), 0: none was recorded since. */
+int64_t record_take_retry(struct record *r);
+/* The next czard-fetch is to read the credentials anew. */
+bool record_take_renew(struct record *r);
+/* An object whose key is to be listed again; false: none. */
+bool record_take_relist(struct record *r, int64_t *ret);

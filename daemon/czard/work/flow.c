@@ -93,10 +93,10 @@ static void on_done(void *arg, const struct proto_done *done)
         f->bytes = done->bytes;
         f->checks = done->checks;
         if (f->done_cause == CAUSE_SKEW && done->skew_sec != 0)
-                record_skew(f->d, done->skew_sec);
+                record_skew(f->d->record, done->skew_sec);
         if (cause_remedy(f->done_cause) == REMEDY_CREDENTIALS)
                 record_credentials_refused(
-                        f->d, f->done_cause, f->bucket, done->access_key_id, done->outcome.detail);
+                        f->d->record, f->done_cause, f->bucket, done->access_key_id, done->outcome.detail);
         if (f->done_cause != CAUSE_NONE && f->claim.waiting) {
                 /* No worker has seen it: there is no verdict to wait for. */
                 pool_withdraw(f->pool, &f->claim);

@@ -60,7 +60,7 @@ static void wait_for_room(struct director *d, struct ledger_object *o, unsigned 
         char text[256], size[2][32];
         bool first = !shortage_get(d, o, &said) || said.pid != getpid();
         snprintf(now.etag, sizeof(now.etag), "%s", o->etag);
-        record_open(d);
+        record_open(d->record);
         ledger_set_shortage(d->ledger, o->id, &now, NULL);
         snprintf(text, sizeof(text), "it needs about %s, and %s are free above min_free",
                 size_format(need, size[0], sizeof(size[0])),
@@ -72,7 +72,7 @@ static void wait_for_room(struct director *d, struct ledger_object *o, unsigned 
                 journal_event(EVENT_PAUSED, &f, "%s is not started: %s; it is started once there is room; %s",
                         o->key, text, cause_advice(CAUSE_SPACE));
         }
-        record_wait(d, o, CAUSE_SPACE, text, ROOM_LOOK_USEC);
+        record_wait(d->record, o, CAUSE_SPACE, text, ROOM_LOOK_USEC);
 }
 
 bool room_still_short(struct director *d, struct ledger_object *o)
@@ -99,7 +99,7 @@ bool room_for(struct snapshot *s)
         if (shortage_get(d, o, &before)) {
                 struct journal_fields f = object_fields(o);
                 journal_event(EVENT_RESUMED, &f, "%s is started: there is room now", o->key);
-                record_open(d);
+                record_open(d->record);
                 ledger_set_shortage(d->ledger, o->id, NULL, NULL);
         }
         return true;

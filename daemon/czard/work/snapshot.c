@@ -35,7 +35,7 @@ void snapshot_fail(struct snapshot *s, enum cause cause, const char *detail)
         /* An attempt that brought something in does not count against the object. */
         if (s->progress)
                 s->job.o.attempts = s->job.o.refusals = 0;
-        record_failed(s->job.d, &s->job.o, cause, detail, s->retry_after_usec);
+        record_failed(s->job.d->record, &s->job.o, cause, detail, s->retry_after_usec);
         snapshot_finish(s);
 }
 
@@ -96,9 +96,9 @@ static void learn_courses(struct snapshot *s)
         struct error e = {};
         if (s->job.o.category != CATEGORY_DATABASE || snapshot_courses(s, &courses) < 0)
                 return;
-        record_open(d);
+        record_open(d->record);
         if (beyond_learn(d->ledger, &s->job.o, &courses, &e) < 0)
-                record_trouble(d, &e);
+                record_trouble(d->record, &e);
 }
 
 /* One beyond keep_snapshots was begun only to see whether it has the last copy of a course. In doubt it has.
@@ -112,7 +112,7 @@ static bool is_due(struct snapshot *s)
         if (beyond != BEYOND_YES)
                 return true;
         snprintf(o->detail, sizeof(o->detail), "older than keep_snapshots, and newer ones have its courses");
-        record_enter(s->job.d, o, OBJECT_IGNORED);
+        record_enter(s->job.d->record, o, OBJECT_IGNORED);
         return false;
 }
 
@@ -141,7 +141,7 @@ static void on_ended(void *arg, enum cause cause, const char *detail)
         } else if (snapshot_classify(s, &e) < 0) {
                 snapshot_fail(s, e.cause, e.text);
         } else {
-                record_enter(s->job.d, &s->job.o, OBJECT_DECRYPTING);
+                record_enter(s->job.d->record, &s->job.o, OBJECT_DECRYPTING);
                 s->state = SNAPSHOT_PREPARING;
                 snapshot_prepare(s);
         }
@@ -178,7 +178,7 @@ static bool cancel(struct job *j)
         if (s->state == SNAPSHOT_DIRECTORY)
                 flow_cancel(&s->directory);
         snapshot_cancel_runs(s);
-        record_failed(j->d, &j->o, CAUSE_CANCELLED, "stopped", 0);
+        record_failed(j->d->record, &j->o, CAUSE_CANCELLED, "stopped", 0);
         free_snapshot(s);
         return true;
 }
@@ -212,7 +212,7 @@ void snapshot_start(struct job *j)
         struct error e = {};
         struct ledger_object other, *there = NULL; /* what has its place now */
         const struct config_package *p = director_package(j->d, o->org);
-        record_enter(j->d, o, OBJECT_FETCHING);
+        record_enter(j->d->record, o, OBJECT_FETCHING);
         if (room_still_short(j->d, o)) {
                 snapshot_finish(s);
                 return;

@@ -175,7 +175,7 @@ static void on_prepared(uv_work_t *work, int status)
         (void)status;
         s->working = false;
         if (s->cancelled) {
-                record_failed(s->job.d, &s->job.o, CAUSE_CANCELLED, "stopped", 0);
+                record_failed(s->job.d->record, &s->job.o, CAUSE_CANCELLED, "stopped", 0);
                 snapshot_finish(s);
                 return;
         }

@@ -103,9 +103,9 @@ void snapshot_save_member(struct snapshot *s, const struct member *m, const stru
         struct director *d = s->job.d;
         struct ledger_member row;
         struct error e = {};
-        record_open(d);
+        record_open(d->record);
         if (snapshot_row(s, m, f, &row, &e) < 0 || ledger_member_save(d->ledger, &row, &e) < 0)
-                record_trouble(d, &e);
+                record_trouble(d->record, &e);
 }
 
 void snapshot_reject_member(
@@ -117,7 +117,7 @@ void snapshot_reject_member(
         m->cause = cause;
         snapshot_detail_put(s, m, f, detail);
         s->n_rejected++;
-        director_status(d, STATUS_INCOMPLETE);
+        record_incomplete(d->record);
         snapshot_save_member(s, m, f);
         struct journal_fields fields = object_fields(&s->job.o);
         fields.member = str_visible(f->name, name, sizeof(name));

@@ -131,7 +131,7 @@ static int each_member(struct snapshot *s, member_fn *each)
                         continue;
                 _cleanup_free_ struct facts *f = snapshot_facts(s, m, &e);
                 if (!f || each(s, m, f, &e) < 0) {
-                        record_trouble(s->job.d, &e);
+                        record_trouble(s->job.d->record, &e);
                         return -EIO;
                 }
         }
@@ -150,9 +150,9 @@ static int record_members(struct snapshot *s)
 {
         struct director *d = s->job.d;
         struct error e = {};
-        record_open(d);
+        record_open(d->record);
         if (ledger_members_delete(d->ledger, s->job.o.id, &e) < 0) {
-                record_trouble(d, &e);
+                record_trouble(d->record, &e);
                 return -EIO;
         }
         return each_member(s, save_one);
@@ -167,7 +167,7 @@ static int audit_one(struct snapshot *s, const struct member *m, const struct fa
         int r = snapshot_row(s, m, f, &row, e);
         if (r < 0)
                 return r;
-        record_member(s->job.d, &s->job.o, &row);
+        record_member(s->job.d->record, &s->job.o, &row);
         if (m->step == MEMBER_STAGED)
                 say_member(s, f->name, &row, m->linked);
         if (m->step == MEMBER_STAGED && m->failed_at_source)
@@ -197,7 +197,8 @@ static void on_published(uv_work_t *work, int status)
                 r = each_member(s, audit_one);
         if (r >= 0) {
                 room_learn(s);
-                r = record_published(d, o, s->replaces, now_usec(CLOCK_MONOTONIC) - s->job.started_usec);
+                r = record_published(
+                        d->record, o, s->replaces, now_usec(CLOCK_MONOTONIC) - s->job.started_usec);
         }
         if (record_flush(d->record) < 0 || r < 0) {
                 /* It has its name, but nobody has noted it: the next attempt does, without fetching it again.
@@ -261,7 +262,7 @@ void snapshot_move_latest(struct director *d, const char *org, enum category c)
                 r = streq(now, date) ? 0 : staging_latest(d->staging, dir, date, &e);
         }
         if (r < 0 && r != -ENOENT) /* a folder that is not there is MISSING, and told as that */
-                director_status(d, STATUS_INCOMPLETE);
+                record_incomplete(d->record);
         if (r < 0)
                 journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .cause = e.cause},
                         "latest of %s/%s: %s", org, category_name(c), e.text);

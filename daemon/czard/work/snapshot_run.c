@@ -160,7 +160,7 @@ static void stage(struct run *r, struct taken *t, const struct proto_verdict *v)
         if (*v->fingerprint)
                 snprintf(s->job.o.fingerprint, sizeof(s->job.o.fingerprint), "%s", v->fingerprint);
         if (v->warnings & WARN_KEY_EXPIRED)
-                record_key_expired(s->job.d, v->fingerprint);
+                record_key_expired(s->job.d->record, v->fingerprint);
         int err = link_member(s, t, &e);
         if (err >= 0)
                 err = snapshot_facts_put(s, m, f, &e);

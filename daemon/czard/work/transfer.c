@@ -48,7 +48,7 @@ static void finish(struct transfer *t)
 
 static void fail(struct transfer *t, enum cause cause, const char *detail)
 {
-        record_failed(t->job.d, &t->job.o, cause, detail, t->flow.retry_after_usec);
+        record_failed(t->job.d->record, &t->job.o, cause, detail, t->flow.retry_after_usec);
         finish(t);
 }
 
@@ -80,7 +80,7 @@ static void on_published(uv_work_t *work, int status)
         }
         if (t->remove_error.cause != CAUSE_NONE)
                 leftover_note(d, &t->job.o, t->old_path, t->keep_as, &t->remove_error);
-        record_published(d, &t->job.o, t->replaces, now_usec(CLOCK_MONOTONIC) - t->job.started_usec);
+        record_published(d->record, &t->job.o, t->replaces, now_usec(CLOCK_MONOTONIC) - t->job.started_usec);
         finish(t);
 }
 
@@ -109,7 +109,7 @@ static int on_granted(void *arg, struct error *e)
         t->out_fd = staging_create(t->job.d->staging, e);
         if (t->out_fd < 0)
                 return t->out_fd;
-        record_enter(t->job.d, &t->job.o, OBJECT_DECRYPTING);
+        record_enter(t->job.d->record, &t->job.o, OBJECT_DECRYPTING);
         struct message m = {
                 .type = PROTO_FILE,
                 .file = {.size = t->job.o.size, .format = (uint8_t)t->format},
@@ -134,7 +134,7 @@ static void on_message(void *arg, struct message *m)
         o->has_sha256 = true;
         snprintf(o->fingerprint, sizeof(o->fingerprint), "%s", v->fingerprint);
         if (v->warnings & WARN_KEY_EXPIRED)
-                record_key_expired(t->job.d, v->fingerprint);
+                record_key_expired(t->job.d->record, v->fingerprint);
         flow_judge(&t->flow, v->outcome.cause, v->outcome.detail);
 }
 
@@ -158,7 +158,7 @@ static bool cancel(struct job *j)
         if (t->publishing)
                 return false; /* on_published() records how it ended */
         flow_cancel(&t->flow);
-        record_failed(j->d, &j->o, CAUSE_CANCELLED, "stopped", 0);
+        record_failed(j->d->record, &j->o, CAUSE_CANCELLED, "stopped", 0);
         transfer_free(t);
         return true;
 }
@@ -185,7 +185,7 @@ void transfer_start(struct job *j)
         struct transfer *t = container_of(j, struct transfer, job);
         struct ledger_object *o = &j->o;
         struct error e = {};
-        record_enter(j->d, o, OBJECT_FETCHING);
+        record_enter(j->d->record, o, OBJECT_FETCHING);
         o->checks = 0;
         struct proto_get get = {.bucket = o->bucket,
                 .key = o->key,
