@@ -25,7 +25,9 @@ enum kind { U8, U16, U32, U64, I64, STR, BYTES, REPEAT };
 struct field {
         enum kind kind;
         size_t offset;
-        uint64_t max; /* numbers: greatest value; STR: most bytes; BYTES: exact size; REPEAT: most elements */
+        /* Numbers: greatest value, of signed ones either side of 0; STR: most bytes; BYTES: exact size;
+         * REPEAT: most elements. */
+        uint64_t max;
         const struct field *elements; /* REPEAT: the fields of one, ended by offset SIZE_MAX */
         size_t element_size, count_offset;
 };
@@ -48,12 +50,13 @@ struct field {
 #define LIMIT_DETAIL 511
 #define LIMIT_PATH 4095
 #define LIMIT_KEY_LIST 8192
+#define LIMIT_SECONDS (INT64_C(1) << 40) /* the year 9999 and more, and no overflow in microseconds */
 
 static const struct field object_fields[] = {
         F(STR, struct proto_object, key, LIMIT_S3_KEY),
         F(STR, struct proto_object, etag, LIMIT_ETAG),
         F(U64, struct proto_object, size, INT64_MAX),
-        F(I64, struct proto_object, last_modified, INT64_MAX),
+        F(I64, struct proto_object, last_modified, LIMIT_SECONDS),
         END,
 };
 
@@ -61,8 +64,8 @@ static const struct field key_fields[] = {
         F(STR, struct proto_key, fingerprint, 64),
         F(STR, struct proto_key, user_id, 1024),
         F(STR, struct proto_key, key_ids, 1024),
-        F(I64, struct proto_key, created, INT64_MAX),
-        F(I64, struct proto_key, expires, INT64_MAX),
+        F(I64, struct proto_key, created, LIMIT_SECONDS),
+        F(I64, struct proto_key, expires, LIMIT_SECONDS),
         END,
 };
 
@@ -117,7 +120,7 @@ static const struct field done_fields[] = {
         F(U32, struct proto_done, requests, UINT32_MAX),
         F(U64, struct proto_done, bytes, INT64_MAX),
         F(U64, struct proto_done, retry_after_usec, UINT64_MAX),
-        F(I64, struct proto_done, skew_sec, INT64_MAX),
+        F(I64, struct proto_done, skew_sec, LIMIT_SECONDS),
         F(U32, struct proto_done, checks, UINT32_MAX),
         F(STR, struct proto_done, access_key_id, 128),
         F(STR, struct proto_done, new_etag, LIMIT_ETAG),
@@ -168,7 +171,7 @@ static const struct field verdict_fields[] = {
         OUTCOME(struct proto_verdict),
         F(U32, struct proto_verdict, member, PROTO_RUN_MAX - 1),
         F(U32, struct proto_verdict, checks, UINT32_MAX),
-        F(U32, struct proto_verdict, warnings, UINT32_MAX),
+        F(U32, struct proto_verdict, warnings, WARN_ALL),
         F(U64, struct proto_verdict, plain_size, INT64_MAX),
         F(U64, struct proto_verdict, cipher_size, INT64_MAX),
         F(BYTES, struct proto_verdict, sha256, SHA256_SIZE),
@@ -458,6 +461,11 @@ static void get_repeat(struct reader *r, const struct field *f, void *body)
         *(size_t *)(void *)((char *)body + f->count_offset) = n;
 }
 
+static bool is_within(int64_t v, int64_t max)
+{
+        return -max <= v && v <= max;
+}
+
 static void take_fields(struct reader *r, const struct field *f, void *body)
 {
         for (; f->offset != SIZE_MAX && !r->bad; f++) {
@@ -472,7 +480,7 @@ static void take_fields(struct reader *r, const struct field *f, void *body)
                         get_repeat(r, f, body);
                 } else {
                         uint64_t v = get_number(r, width(f->kind));
-                        if (f->kind != I64 && v > f->max)
+                        if (f->kind == I64 ? !is_within((int64_t)v, (int64_t)f->max) : v > f->max)
                                 r->bad = true;
                         store(f->kind, at, v);
                 }

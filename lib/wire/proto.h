@@ -152,6 +152,7 @@ enum verdict_warning {
         WARN_ARMOR = BIT(1),         /* ASCII armor */
         WARN_SIGNATURE = BIT(2),     /* a signature that could not be checked (optional policy) */
         WARN_NOT_ENCRYPTED = BIT(3), /* a member without .gpg was passed through as it is */
+        WARN_ALL = BIT(4) - 1,
 };
 struct proto_verdict {
         struct outcome outcome;
@@ -193,7 +194,7 @@ struct proto_progress {
  * -1). */
 struct message {
         enum proto_type type;
-        uint32_t id; /* of the request; answers carry it back */
+        uint32_t id; /* each request has one of its own; its answers carry it back, see answers.h */
         union {
                 struct proto_hello hello;
                 struct proto_list list;

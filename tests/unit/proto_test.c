@@ -85,6 +85,33 @@ static void bounds_hold_on_both_sides(void **state)
         free(p);
 }
 
+static int decode_skew(int64_t skew)
+{
+        struct message m = {.type = PROTO_DONE, .done = {.skew_sec = skew}}, got;
+        void *p;
+        size_t n;
+        assert_int_equal(proto_encode(&m, &p, &n), 0);
+        int r = proto_decode(p, n, &got, NULL);
+        free(p);
+        if (r == 0) {
+                assert_int_equal(got.done.skew_sec, skew);
+                message_done(&got);
+        }
+        return r;
+}
+
+static void signed_numbers_have_bounds_on_both_sides(void **state)
+{
+        (void)state;
+        const int64_t most = INT64_C(1) << 40;
+        assert_int_equal(decode_skew(most), 0);
+        assert_int_equal(decode_skew(-most), 0);
+        assert_int_equal(decode_skew(most + 1), -EPROTO);
+        assert_int_equal(decode_skew(-most - 1), -EPROTO);
+        assert_int_equal(decode_skew(INT64_MIN), -EPROTO);
+        assert_int_equal(decode_skew(INT64_MAX), -EPROTO);
+}
+
 static void a_long_detail_is_cut_not_refused(void **state)
 {
         (void)state;
@@ -156,6 +183,7 @@ int main(void)
                 cmocka_unit_test(numbers_strings_and_elements_arrive_as_sent),
                 cmocka_unit_test(every_cut_of_a_message_is_refused),
                 cmocka_unit_test(bounds_hold_on_both_sides),
+                cmocka_unit_test(signed_numbers_have_bounds_on_both_sides),
                 cmocka_unit_test(a_long_detail_is_cut_not_refused),
                 cmocka_unit_test(descriptors_travel_and_are_counted),
                 cmocka_unit_test(sizes_tell_what_fits),
