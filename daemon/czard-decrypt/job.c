@@ -117,7 +117,10 @@ int worker_file(struct worker *w, struct message *m)
         v.cipher_size = in.bytes;
         v.outcome.cause = e.cause;
         output_finish(&out, &v);
-        m->fds[0] = close_fd(m->fds[0]); /* before the verdict: nobody shall write to it any more */
+        /* Before the verdict: nobody shall write to the pipe any more, and czard makes sure that we cannot
+         * write to the file. */
+        m->fds[0] = close_fd(m->fds[0]);
+        m->fds[1] = close_fd(m->fds[1]);
         int r = send_verdict(w, &v, &e);
         free(pgp);
         return r;

@@ -87,8 +87,9 @@ static void run_member(struct member *member, const struct archive_entry *entry,
         }
 }
 
+/* Closes *fd: once it has the verdict czard makes sure that we cannot write to the file any more. */
 static int do_member(
-        struct worker *w, uint32_t index, const struct archive_entry *entry, int fd, struct pgp_verdict *pgp)
+        struct worker *w, uint32_t index, const struct archive_entry *entry, int *fd, struct pgp_verdict *pgp)
 {
         struct member member = {.w = w};
         struct proto_verdict v = {.member = index};
@@ -96,7 +97,7 @@ static int do_member(
         _cleanup_output_ struct output out = {};
         *pgp = (struct pgp_verdict){};
         worker_tidy(w);
-        if (output_open(&out, fd, &e) == 0)
+        if (output_open(&out, *fd, &e) == 0)
                 run_member(&member, entry, &out, &v, pgp, &e);
         v.cipher_size = member.bytes;
         v.outcome.cause = e.cause;
@@ -104,6 +105,7 @@ static int do_member(
         if (cause_remedy(e.cause) != REMEDY_PAUSE)
                 archive_member_skip(w->stream, entry);
         output_finish(&out, &v);
+        *fd = close_fd(*fd);
         return send_verdict(w, &v, &e);
 }
 
@@ -130,10 +132,7 @@ int worker_members(struct worker *w, struct message *m)
         _cleanup_free_ struct pgp_verdict *pgp = malloc(sizeof(*pgp));
         if (!pgp)
                 return -ENOMEM;
-        for (size_t i = 0; r == 0 && i < m->members.n; i++) {
-                int *fd = &m->fds[first + i];
-                r = do_member(w, (uint32_t)i, &m->members.entries[i], *fd, pgp);
-                *fd = close_fd(*fd);
-        }
+        for (size_t i = 0; r == 0 && i < m->members.n; i++)
+                r = do_member(w, (uint32_t)i, &m->members.entries[i], &m->fds[first + i], pgp);
         return r;
 }

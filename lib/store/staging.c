@@ -8,7 +8,7 @@
 #include "staging.h"
 
 #include <fcntl.h>
-
+#include <inttypes.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -267,6 +267,60 @@ int staging_create(struct staging *s, struct error *e)
 {
         int fd = openat(s->root_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
         return fd >= 0 ? fd : staging_fail(errno, "making a file", s->path, e);
+}
+
+int staging_create_handed(struct staging *s, int *ret_writable, struct error *e)
+{
+        _cleanup_close_ int writable = staging_create(s, e);
+        if (writable < 0)
+                return writable;
+        char self[32];
+        snprintf(self, sizeof(self), "/proc/self/fd/%d", writable);
+        int fd = open(self, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return staging_fail(errno, "opening a file anew for reading", s->path, e);
+        *ret_writable = take_fd(&writable);
+        return fd;
+}
+
+/* A lease for reading is not to be had while anybody has the file open for writing. It is given back at once.
+ * 0 or -errno, -EAGAIN: somebody has. */
+static int try_lease(int fd)
+{
+        if (fcntl(fd, F_SETLEASE, F_RDLCK) < 0)
+                return -errno;
+        return fcntl(fd, F_SETLEASE, F_UNLCK) < 0 ? -errno : 0;
+}
+
+int staging_try_leases(struct staging *s, struct error *e)
+{
+        int writable = -1;
+        _cleanup_close_ int fd = staging_create_handed(s, &writable, e);
+        if (fd < 0)
+                return fd;
+        int r = try_lease(fd);
+        close_fd(writable);
+        if (r == -EAGAIN)
+                r = try_lease(fd);
+        else if (r == 0)
+                r = -EOPNOTSUPP; /* one was given though the file can be written to */
+        s->leases = r == 0;
+        return r < 0 ? error_set(e, CAUSE_STAGING, -r, "leases on files (fcntl F_SETLEASE): %s", strerror(-r))
+                     : 0;
+}
+
+int staging_check_written(const struct staging *s, int fd, uint64_t size, struct error *e)
+{
+        struct stat st;
+        if (fstat(fd, &st) < 0)
+                return staging_fail(errno, "looking", "a file without a name", e);
+        if ((uint64_t)st.st_size != size)
+                return error_set(e, CAUSE_HELPER, EPROTO,
+                        "told of %" PRIu64 " bytes, but the file has %" PRIu64, size, (uint64_t)st.st_size);
+        int r = s->leases ? try_lease(fd) : 0;
+        if (r == -EAGAIN)
+                return error_set(e, CAUSE_HELPER, EPROTO, "told of a file that can still be written to");
+        return r < 0 ? staging_fail(-r, "taking a lease on", "a file without a name", e) : 0;
 }
 
 int staging_set_attr(int fd, mode_t mode, const struct staging_attr *attr, const char *path, struct error *e)

@@ -42,6 +42,16 @@ enum encrypted staging_encrypted(const struct staging *s, char *detail, size_t s
 
 /* An unnamed file, open for reading and writing, mode 0600. A descriptor or -errno. */
 int staging_create(struct staging *s, struct error *e);
+/* One that somebody else is to write: returns a descriptor that cannot write, for staging_check_written() and
+ * to give the file its name, and in *ret_writable the one to hand over; the caller closes both. Or -errno. */
+int staging_create_handed(struct staging *s, int *ret_writable, struct error *e);
+/* It is said to be written: has it that size, and can nobody write to it any more (a lease for reading is had
+ * and given back)? 0; -EPROTO: no, whoever was to write it broke its word; or another -errno: it cannot be
+ * told now. */
+int staging_check_written(const struct staging *s, int fd, uint64_t size, struct error *e);
+/* Tries leases on a file there; where they do not work staging_check_written() looks at the size alone. 0, or
+ * -errno and why they do not. */
+int staging_try_leases(struct staging *s, struct error *e);
 
 /* How a file or folder is shown. */
 struct staging_attr {

@@ -9,6 +9,7 @@ struct staging {
         char *path;
         int root_fd;
         mode_t file_mode, dir_mode;
+        bool leases; /* staging_try_leases() found that they work */
 };
 
 #define STAGING_DEPTH 32 /* folders below the root that a walk goes down */

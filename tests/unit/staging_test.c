@@ -8,6 +8,7 @@
 #include <grp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "fault.h"
@@ -471,6 +472,38 @@ static void a_folder_that_cannot_be_written(void **state)
         assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* What a worker is to write: the descriptor that stays here cannot write, names it all the same, and tells
+ * whether it is as the worker says. */
+static void a_file_that_is_handed_over(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = {};
+        assert_int_equal(staging_try_leases(f->s, &e), 0);
+        int writable = -1;
+        _cleanup_close_ int fd = staging_create_handed(f->s, &writable, &e);
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, "x", 1), -1);
+        assert_int_equal(write_all(writable, "12345", 5), 0);
+        assert_int_equal(staging_check_written(f->s, fd, 5, &e), -EPROTO); /* it is still open */
+        assert_non_null(strstr(e.text, "written to"));
+        int other = dup(writable);
+        close_fd(writable);
+        assert_int_equal(staging_check_written(f->s, fd, 5, &e), -EPROTO);
+        char *map = mmap(NULL, 5, PROT_READ | PROT_WRITE, MAP_SHARED, other, 0);
+        assert_true(map != MAP_FAILED);
+        close_fd(other);
+        assert_int_equal(staging_check_written(f->s, fd, 5, &e), -EPROTO);
+        assert_int_equal(munmap(map, 5), 0);
+        assert_int_equal(staging_check_written(f->s, fd, 4, &e), -EPROTO);
+        assert_non_null(strstr(e.text, "4 bytes, but the file has 5"));
+        assert_int_equal(e.cause, CAUSE_HELPER);
+        assert_int_equal(staging_check_written(f->s, fd, 5, &e), 0);
+        assert_int_equal(fcntl(fd, F_GETLEASE), F_UNLCK); /* it was given back */
+        assert_int_equal(staging_publish(f->s, fd, "d/f", &plain, NULL, &e), 0);
+        assert_content(f, "d/f", "12345");
+        assert_int_equal(stat_of(f, "d/f").st_mode & 07777, 0440);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -478,6 +511,7 @@ int main(void)
                 T(a_file_appears_with_its_attributes),
                 T(what_is_retired_is_kept_or_goes),
                 T(a_time_that_is_left),
+                T(a_file_that_is_handed_over),
                 T(groups_are_set_on_what_is_new),
                 T(a_group_we_are_not_in),
                 T(replacing),
