@@ -101,6 +101,7 @@ int main(int argc, char **argv)
         process_harden();
         signals_block();
         signal(SIGPIPE, SIG_IGN);
+        signal(SIGIO, SIG_IGN); /* of a lease that somebody breaks */
         journal_open();
         struct director d;
         int status = director_open(&d, &options) < 0 ? d.status : director_run(&d);

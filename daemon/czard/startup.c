@@ -120,6 +120,18 @@ static int check_identity(struct director *d, const char *known, struct error *e
         return ledger_meta_set(d->ledger, "staging-id", d->staging_id, e);
 }
 
+/* Without leases czard still compares sizes. */
+static void try_leases(struct director *d)
+{
+        struct error e = {};
+        if (staging_try_leases(d->staging, &e) < 0)
+                journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .cause = e.cause},
+                        "%s: %s: czard cannot make sure that a finished file is not written to any more, and "
+                        "goes "
+                        "on without; see MITIGATIONS in czard(8)",
+                        d->config->staging.path, e.text);
+}
+
 int startup_staging(struct director *d, struct error *e)
 {
         const struct config_staging *s = &d->config->staging;
@@ -134,6 +146,8 @@ int startup_staging(struct director *d, struct error *e)
                 r = check_identity(d, known, e);
         if (r >= 0)
                 r = check_device(d, e);
+        if (r >= 0)
+                try_leases(d);
         return r;
 }
 

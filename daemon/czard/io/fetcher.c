@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "answers.h"
 #include "cleanup.h"
 #include "helper.h"
 #include "journal.h"
@@ -25,13 +26,14 @@ struct connection {
         struct helper *helper;   /* as a child, or */
         struct channel *channel; /* as a unit of its own */
         unsigned running;
-        bool draining;
-        uint64_t heard_usec; /* of the loop's clock */
+        bool draining, greeted; /* greeted: HELLO came, which is said once, and first */
+        uint64_t heard_usec;    /* of the loop's clock */
         struct connection *next;
 };
 
 struct request {
         uint32_t id;
+        enum request_kind kind;
         struct connection *connection; /* NULL: it failed before it was sent; done is to come */
         struct error failed;
         fetch_listed_fn *listed;
@@ -108,28 +110,34 @@ static void close_if_drained(struct connection *c)
 
 static void give_up(struct connection *c, const char *why);
 
-static void on_message(void *arg, struct message *m)
+static void on_hello(struct connection *c, const struct proto_hello *hello)
 {
-        struct connection *c = arg;
-        struct fetcher *f = c->fetcher;
-        c->heard_usec = loop_usec(f);
-        if (m->type == PROTO_PROGRESS)
-                return;
-        if (m->type == PROTO_HELLO) {
-                if (!str_empty(m->hello.credentials_source))
-                        journal_event(EVENT_NOTE, NULL, "czard-fetch: %s", m->hello.credentials_source);
-                if (!str_empty(m->hello.warning))
-                        journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING},
-                                "czard-fetch: %s", m->hello.warning);
+        if (c->greeted) {
+                give_up(c, "said hello twice");
                 return;
         }
+        c->greeted = true;
+        if (!str_empty(hello->credentials_source))
+                journal_event(EVENT_NOTE, NULL, "czard-fetch: %s", hello->credentials_source);
+        if (!str_empty(hello->warning))
+                journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING},
+                        "czard-fetch: %s", hello->warning);
+}
+
+/* It may be given up: c is freed then. */
+static void on_answer(struct connection *c, struct message *m)
+{
+        struct fetcher *f = c->fetcher;
+        struct error e = {};
         struct request **at = find(f, m->id);
-        if (!at || (*at)->connection != c)
-                return;
-        if (m->type == PROTO_LISTED && (*at)->listed) {
+        if (!c->greeted || !at || (*at)->connection != c) {
+                give_up(c, "sent an answer without being asked");
+        } else if (answer_check((*at)->kind, m, &e) < 0) {
+                give_up(c, e.text);
+        } else if (m->type == PROTO_LISTED) {
                 if ((*at)->done)
                         (*at)->listed((*at)->arg, &m->listed);
-        } else if (m->type == PROTO_DONE) {
+        } else {
                 /* A name that does not resolve: perhaps resolv.conf is another file now, which its sandbox
                  * does not know. Where a new one is no help, not one after the other is made. */
                 if (m->done.outcome.cause == CAUSE_DNS &&
@@ -137,9 +145,17 @@ static void on_message(void *arg, struct message *m)
                         c->draining = true;
                 finish(f, at, &m->done);
                 close_if_drained(c);
-        } else {
-                give_up(c, "sent an unexpected message");
         }
+}
+
+static void on_message(void *arg, struct message *m)
+{
+        struct connection *c = arg;
+        c->heard_usec = loop_usec(c->fetcher);
+        if (m->type == PROTO_HELLO)
+                on_hello(c, &m->hello);
+        else if (m->type != PROTO_PROGRESS)
+                on_answer(c, m);
 }
 
 static void on_gone(void *arg, const struct error *e)
@@ -262,8 +278,12 @@ static uint32_t request(
                 return 0;
         if (++f->last_id == 0)
                 f->last_id = 1;
-        *r = (struct request){
-                .id = f->last_id, .listed = listed, .done = done, .arg = arg, .next = f->requests};
+        *r = (struct request){.id = f->last_id,
+                .kind = request_kind_of(m),
+                .listed = listed,
+                .done = done,
+                .arg = arg,
+                .next = f->requests};
         f->requests = r;
         f->running++;
         m->id = r->id;

@@ -40,7 +40,10 @@ static void on_channel_closed(void *arg, const struct error *e)
         h->channel = channel_free(h->channel);
         /* A helper without a channel is of no use, whatever it still does. */
         if (!h->exited) {
-                if (h->how.cause == CAUSE_NONE)
+                if (e->err == EPROTO)
+                        error_set(&h->how, CAUSE_HELPER, EPROTO, "broke the protocol (%.400s): killed",
+                                e->text);
+                else if (h->how.cause == CAUSE_NONE)
                         h->how = *e;
                 helper_kill(h);
         }
@@ -72,7 +75,9 @@ static void on_process_exit(uv_process_t *process, int64_t status, int signal)
         h->exited = true;
         /* What it left behind in its group (gpg) must not outlive it. */
         kill(-process->pid, SIGKILL);
-        if (signal != 0)
+        if (h->how.err == EPROTO)
+                ; /* we killed it for that */
+        else if (signal != 0)
                 error_set(&h->how, CAUSE_HELPER, EIO, "ended by signal %d", signal);
         else if (status != 0 || h->how.cause == CAUSE_NONE)
                 error_set(&h->how, CAUSE_HELPER, EIO, "exited with status %d", (int)status);

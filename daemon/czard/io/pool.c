@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* czard-decrypt workers. The first one takes the key out of the admin's GnuPG home into a home of its own on
  * the runtime file system; later ones copy that prepared home. A worker is STARTING until its READY, then
- * IDLE or BUSY with one owner. One that says nothing for SILENCE_USEC while it should work is killed with its
- * process group; its owner is told, and the next claim starts another. */
+ * IDLE or BUSY with one owner; an IDLE one owes no answer. One that says nothing for SILENCE_USEC while it
+ * should work, or something that is no answer to what it was asked, is killed with its process group. From
+ * then on it is not heard any more; once it is reaped its owner is told, and the next claim starts another.
+ */
 #include "pool.h"
 
 #include <errno.h>
@@ -12,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "answers.h"
 #include "cleanup.h"
 #include "helper.h"
 #include "journal.h"
@@ -32,6 +35,8 @@ struct worker {
         struct pool *pool;
         struct helper *helper;
         enum worker_state state;
+        struct owed owed;
+        struct error broken; /* why it was killed; cause NONE: it was not */
         uint64_t heard_usec;
         unsigned settings; /* pool->settings it was set up with */
         char home[PATH_MAX];
@@ -53,6 +58,7 @@ struct pool {
         char template[PATH_MAX]; /* the prepared home, "" before the first READY */
         unsigned n, serial, first_tries, failed_starts;
         unsigned settings; /* counts pool_reconfigure() */
+        uint32_t last_id;  /* of a request, to any of the workers */
         uint64_t last_death_usec;
         struct worker *workers;
         struct claim *claims;
@@ -90,7 +96,8 @@ static void worker_free(struct worker *w)
         p->n--;
         /* An idle one ends by itself, and its gpg-agent with it. Its home is removed here, unless it is the
          * one that the others are copied from. */
-        w->helper = w->state == WORKER_IDLE ? helper_retire(w->helper) : helper_free(w->helper);
+        bool well = w->state == WORKER_IDLE && w->broken.cause == CAUSE_NONE;
+        w->helper = well ? helper_retire(w->helper) : helper_free(w->helper);
         if (!streq(w->home, p->template))
                 remove_home(w->home);
         free(w);
@@ -178,20 +185,29 @@ static void on_ready(struct worker *w, const struct proto_ready *ready)
         serve_claims(p);
 }
 
+void worker_break(struct worker *w, const char *why)
+{
+        if (w->broken.cause != CAUSE_NONE)
+                return;
+        error_set(&w->broken, CAUSE_HELPER, EPROTO, "%s: killed", why);
+        journal_event(EVENT_HELPER_KILLED, &(struct journal_fields){.cause = CAUSE_HELPER},
+                "%s %s; its job is tried again", w->pool->program, w->broken.text);
+        helper_kill(w->helper);
+}
+
 static void on_message(void *arg, struct message *m)
 {
         struct worker *w = arg;
+        struct error e = {};
+        if (w->broken.cause != CAUSE_NONE)
+                return;
         w->heard_usec = uv_now(w->pool->loop) * USEC_PER_MSEC;
-        if (w->state == WORKER_STARTING && m->type == PROTO_READY) {
+        if (owed_take(&w->owed, m, &e) < 0)
+                worker_break(w, e.text);
+        else if (m->type == PROTO_READY)
                 on_ready(w, &m->ready);
-        } else if (w->state == WORKER_BUSY && m->type != PROTO_READY) {
-                if (m->type != PROTO_PROGRESS || w->on_message)
-                        w->on_message(w->arg, m, NULL);
-        } else if (m->type != PROTO_PROGRESS) {
-                journal_event(EVENT_HELPER_KILLED, NULL, "%s sent an unexpected message of type %u",
-                        w->pool->program, m->type);
-                helper_kill(w->helper);
-        }
+        else if (w->on_message)
+                w->on_message(w->arg, m, NULL);
 }
 
 static void on_gone(void *arg, const struct error *e)
@@ -201,16 +217,18 @@ static void on_gone(void *arg, const struct error *e)
         worker_message_fn *owner = w->state == WORKER_BUSY ? w->on_message : NULL;
         void *owner_arg = w->arg;
         bool starting = w->state == WORKER_STARTING;
-        journal_event(EVENT_HELPER_DIED, &(struct journal_fields){.cause = CAUSE_HELPER},
-                "%s %s; its job is tried again", p->program, e->text);
+        if (w->broken.cause == CAUSE_NONE)
+                journal_event(EVENT_HELPER_DIED, &(struct journal_fields){.cause = CAUSE_HELPER},
+                        "%s %s; its job is tried again", p->program, e->text);
         struct error failed;
-        error_set(&failed, CAUSE_HELPER, EIO, "%s %s", p->program, e->text);
+        error_set(&failed, CAUSE_HELPER, EIO, "%s %s", p->program,
+                w->broken.cause == CAUSE_NONE ? e->text : w->broken.text);
         p->last_death_usec = uv_now(p->loop) * USEC_PER_MSEC;
         worker_free(w);
         if (owner)
                 owner(owner_arg, NULL, &failed);
         if (starting)
-                count_failed_start(p, e->text);
+                count_failed_start(p, failed.text + strlen(p->program) + 1);
         if (starting && p->ready && !first_tries_again(p, CAUSE_HELPER)) {
                 pool_ready_fn *tell = p->ready;
                 p->ready = NULL;
@@ -247,7 +265,7 @@ static int send_setup(struct worker *w)
                 m.fds[0] = fd;
                 m.n_fds = 1;
         }
-        return helper_send(w->helper, &m);
+        return worker_send(w, &m);
 }
 
 static int make_home(struct worker *w, struct error *e)
@@ -302,7 +320,7 @@ static void grant(struct pool *p, struct worker *w)
 static struct worker *idle_worker(struct pool *p)
 {
         for (struct worker *w = p->workers; w; w = w->next)
-                if (w->state == WORKER_IDLE)
+                if (w->state == WORKER_IDLE && w->broken.cause == CAUSE_NONE)
                         return w;
         return NULL;
 }
@@ -354,13 +372,8 @@ static void on_tick(uv_timer_t *timer)
                 if (w->state == WORKER_IDLE)
                         continue;
                 active = true;
-                if (now > w->heard_usec + SILENCE_USEC) {
-                        journal_event(EVENT_HELPER_KILLED, &(struct journal_fields){.cause = CAUSE_HELPER},
-                                "%s said nothing for %u s: killed; its job is tried again", p->program,
-                                (unsigned)(SILENCE_USEC / USEC_PER_SEC));
-                        helper_kill(w->helper);
-                        w->heard_usec = now;
-                }
+                if (now > w->heard_usec + SILENCE_USEC)
+                        worker_break(w, "said nothing for a minute");
         }
         serve_claims(p);
         if (!active && !p->claims)
@@ -397,9 +410,20 @@ void pool_withdraw(struct pool *p, struct claim *c)
         c->waiting = false;
 }
 
-int worker_send(struct worker *w, const struct message *m)
+int worker_send(struct worker *w, struct message *m)
 {
-        return helper_send(w->helper, m);
+        struct pool *p = w->pool;
+        if (w->broken.cause != CAUSE_NONE)
+                return -EPIPE;
+        if (w->owed.n == OWED_MAX)
+                return -ENOBUFS;
+        m->id = ++p->last_id != 0 ? p->last_id : ++p->last_id;
+        int r = helper_send(w->helper, m);
+        if (r >= 0)
+                owed_add(&w->owed, m);
+        else if (r == -EPIPE)
+                worker_break(w, "does not read its channel");
+        return r;
 }
 
 void worker_release(struct worker *w)
@@ -407,8 +431,10 @@ void worker_release(struct worker *w)
         struct pool *p = w->pool;
         w->on_message = NULL;
         w->arg = NULL;
-        set_state(w, WORKER_IDLE);
-        if (p->keyless || is_outdated(w))
+        bool well = w->owed.n == 0 && w->broken.cause == CAUSE_NONE;
+        if (well)
+                set_state(w, WORKER_IDLE);
+        if (!well || p->keyless || is_outdated(w))
                 worker_free(w);
         serve_claims(p);
 }

@@ -51,9 +51,16 @@ struct claim {
 void pool_claim(struct pool *p, struct claim *c);
 void pool_withdraw(struct pool *p, struct claim *c);
 
-int worker_send(struct worker *w, const struct message *m);
-/* Back to the pool, idle. */
+/* Sends a request and gives it an id of its own. The worker must answer it before anything that is sent
+ * later, as lib/wire/answers.h has it; one that does not is killed, and on_message is told of its end as of
+ * any other. 0 or -errno: it has got nothing of it. */
+int worker_send(struct worker *w, struct message *m);
+/* Back to the pool, idle; but one that still owes an answer, or broke its word, is killed. Nothing is called
+ * for it any more. */
 void worker_release(struct worker *w);
+/* It broke its word: "czard-decrypt {why}" or "czard-index {why}". It is killed, none of its messages counts
+ * any more, and once it is reaped on_message is told so. */
+void worker_break(struct worker *w, const char *why);
 /* Kills one whose job is not wanted any more; nothing is called for it. */
 void worker_discard(struct worker *w);
 

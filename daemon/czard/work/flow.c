@@ -133,8 +133,7 @@ static void on_granted(void *arg, struct worker *w)
         if (r >= 0)
                 return;
         f->worker = NULL;
-        /* What it has got of the job nobody knows. */
-        worker_discard(w);
+        worker_release(w);
         set_verdict(f, e.cause == CAUSE_NONE ? CAUSE_HELPER : e.cause, e.text);
         conclude(f);
 }
@@ -180,6 +179,11 @@ void flow_judge(struct flow *f, enum cause cause, const char *detail)
         if (w)
                 worker_release(w);
         conclude(f);
+}
+
+void flow_break(struct flow *f, const char *why)
+{
+        worker_break(f->worker, why);
 }
 
 void flow_cancel(struct flow *f)

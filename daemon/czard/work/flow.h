@@ -12,9 +12,9 @@ enum flow_rank { RANK_ARCHIVE, RANK_EVENTS, RANK_OTHER };
 
 struct flow_ops {
         /* A worker is yours (flow->worker): send it its job with flow->pipe_fd (borrowed). -errno and e: it
-         * could not be given, the flow ends. */
+         * has got nothing of it, the flow ends. */
         int (*granted)(void *arg, struct error *e);
-        /* The worker says something; when its job is over call flow_judge(). */
+        /* The worker answers; when it has answered everything call flow_judge(). */
         void (*message)(void *arg, struct message *m);
         /* Both ended; the worker has been released. Comes once, from the loop. */
         void (*ended)(void *arg, enum cause cause, const char *detail);
@@ -45,8 +45,12 @@ struct flow {
 /* Claims a worker; the GET starts when there is a slot for it. 0, or -errno and e: nothing was started. */
 int flow_start(struct flow *f, struct director *d, struct pool *pool, const struct flow_ops *ops, void *arg,
         const struct proto_get *get, enum flow_rank rank, struct error *e);
-/* The worker's job is over, with this verdict: it goes back to the pool. */
+/* The worker's job is over, with this verdict: it goes back to the pool. (One that owes an answer does not:
+ * it is killed.) */
 void flow_judge(struct flow *f, enum cause cause, const char *detail);
+/* The worker broke its word: "czard-decrypt {why}" or "czard-index {why}". It is killed, and once it is
+ * reaped the flow ends with CAUSE_HELPER. */
+void flow_break(struct flow *f, const char *why);
 /* Drops both sides; `ended` does not come. */
 void flow_cancel(struct flow *f);
 /* A slot is given to it: sends its GET. From the loop. */

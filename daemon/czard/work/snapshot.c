@@ -3,6 +3,7 @@
  * looked at (PREPARING), wanted members come in runs of neighbours (RUNS), the folder is published
  * (PUBLISHING). The archive itself never touches a disk. A failure keeps the partial folder; the next attempt
  * goes on at the members that are missing. */
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "beyond.h"
@@ -66,25 +67,39 @@ static int on_granted(void *arg, struct error *e)
         return r < 0 ? error_set(e, CAUSE_HELPER, -r, "czard-index does not take jobs: %s", strerror(-r)) : 0;
 }
 
+/* What the worker told of the directory cannot be so. */
+static int check_directory(const struct snapshot *s, const struct proto_directory_done *done, struct error *e)
+{
+        if (done->outcome.cause != CAUSE_NONE || done->need_start != 0)
+                return 0;
+        if (done->count != s->n_members)
+                return error_set(
+                        e, CAUSE_HELPER, EPROTO, "told %zu members of %" PRIu64, s->n_members, done->count);
+        if (done->offset > s->job.o.size)
+                return error_set(
+                        e, CAUSE_HELPER, EPROTO, "told of a directory behind the end of its archive");
+        return 0;
+}
+
 static void on_message(void *arg, struct message *m)
 {
         struct snapshot *s = arg;
-        struct error e = {};
-        if (m->type == PROTO_ENTRIES) {
-                if (s->work_error.cause == CAUSE_NONE)
-                        snapshot_take_entries(s, &m->entries, &s->work_error);
+        const struct proto_directory_done *done = &m->directory_done;
+        struct error *e = &s->work_error;
+        int r = 0;
+        if (m->type == PROTO_ENTRIES)
+                r = e->cause == CAUSE_NONE ? snapshot_take_entries(s, &m->entries, e) : 0;
+        else if (e->cause == CAUSE_NONE)
+                r = check_directory(s, done, e);
+        if (r == -EPROTO) {
+                flow_break(&s->directory, e->text);
         } else if (m->type == PROTO_DIRECTORY_DONE) {
-                s->directory_done.need_start = m->directory_done.need_start;
-                s->directory_done.offset = m->directory_done.offset;
-                e.cause = m->directory_done.outcome.cause;
-                if (e.cause != CAUSE_NONE)
-                        snprintf(e.text, sizeof(e.text), "%s", m->directory_done.outcome.detail);
-                else if (s->work_error.cause != CAUSE_NONE)
-                        e = s->work_error;
-                else if (m->directory_done.need_start == 0 && m->directory_done.count != s->n_members)
-                        error_set(&e, CAUSE_HELPER, EPROTO, "czard-index told %zu of its members",
-                                s->n_members);
-                flow_judge(&s->directory, e.cause, e.text);
+                s->directory_done.need_start = done->need_start;
+                s->directory_done.offset = done->offset;
+                if (done->outcome.cause != CAUSE_NONE)
+                        flow_judge(&s->directory, done->outcome.cause, done->outcome.detail);
+                else
+                        flow_judge(&s->directory, e->cause, e->text);
         }
 }
 

@@ -20,7 +20,7 @@ int snapshot_take_entries(struct snapshot *s, const struct proto_entries *page, 
         if (page->n == 0)
                 return 0;
         if (s->max_members && s->n_members + page->n > s->max_members)
-                return error_set(e, CAUSE_HELPER, EPROTO, "czard-index told more members than max_members");
+                return error_set(e, CAUSE_HELPER, EPROTO, "told of more members than max_members");
         struct member *v = reallocarray(s->members, s->n_members + page->n, sizeof(*v));
         if (!v)
                 return error_set(
@@ -41,8 +41,6 @@ int snapshot_take_entries(struct snapshot *s, const struct proto_entries *page, 
 
 int snapshot_place_members(struct snapshot *s, struct error *e)
 {
-        if (s->directory_done.offset > s->job.o.size)
-                return error_set(e, CAUSE_HELPER, EPROTO, "czard-index told a directory behind the end");
         return archive_divide(s->members, s->n_members, sizeof(*s->members), s->directory_done.offset, e);
 }
 

@@ -28,7 +28,7 @@
 struct taken {
         struct member *member;
         struct facts *facts; /* from when it is sent until nothing is to be done with it */
-        int fd;              /* the unnamed file */
+        int fd;              /* the unnamed file; we cannot write to it */
         bool judged;
         enum cause cause; /* a bad verdict, until the GET is known to be good */
         char *detail;
@@ -41,7 +41,9 @@ struct run {
         struct taken *v;
         size_t n, sent, judged, saved;
         uint64_t saved_usec;
-        struct taken *stopped; /* the member for which a disk failed or had no room: nothing more is sent */
+        /* A disk failed or had no room, or something could not be sent: nothing more is sent, and the run
+         * ends with this once what was sent is answered. */
+        struct error stopped;
         struct run *next;
 };
 
@@ -79,53 +81,80 @@ static void run_free(struct run *r)
 
 /* --- batches --- */
 
+/* What the worker gets of a batch, and what is closed again once it has it. */
+struct batch {
+        struct message m;
+        struct archive_entry entries[MEMBERS_A_BATCH];
+        int writable[MEMBERS_A_BATCH];
+        size_t n; /* of writable */
+};
+
+static void batch_done(struct batch *b)
+{
+        for (size_t i = 0; i < b->n; i++)
+                close_fd(b->writable[i]);
+}
+
+static int batch_add(struct batch *b, struct run *r, struct taken *t, struct error *e)
+{
+        t->fd = staging_create_handed(r->s->job.d->staging, &b->writable[b->n], e);
+        if (t->fd < 0)
+                return t->fd;
+        b->m.fds[b->m.n_fds++] = b->writable[b->n++];
+        t->facts = snapshot_facts(r->s, t->member, e);
+        if (!t->facts)
+                return -EIO;
+        b->entries[b->m.members.n++] = snapshot_entry(t->member, t->facts);
+        return 0;
+}
+
 static int send_batch(struct run *r, struct error *e)
 {
-        struct archive_entry entries[MEMBERS_A_BATCH];
-        struct message m = {.type = PROTO_MEMBERS,
-                .members = {.position = r->position, .new_stream = r->sent == 0, .entries = entries}};
+        _cleanup_(batch_done) struct batch b = {
+                .m = {.type = PROTO_MEMBERS,
+                        .members = {.position = r->position, .new_stream = r->sent == 0}}};
         size_t end = MIN(r->n, r->sent + MEMBERS_A_BATCH);
+        b.m.members.entries = b.entries;
         if (r->sent == 0)
-                m.fds[m.n_fds++] = r->flow.pipe_fd;
+                b.m.fds[b.m.n_fds++] = r->flow.pipe_fd;
         for (size_t i = r->sent; i < end; i++) {
-                struct taken *t = &r->v[i];
-                t->fd = staging_create(r->s->job.d->staging, e);
-                if (t->fd < 0)
-                        return t->fd;
-                t->facts = snapshot_facts(r->s, t->member, e);
-                if (!t->facts)
-                        return -EIO;
-                entries[m.members.n++] = snapshot_entry(t->member, t->facts);
-                m.fds[m.n_fds++] = t->fd;
+                int err = batch_add(&b, r, &r->v[i], e);
+                if (err < 0)
+                        return err;
         }
-        int err = worker_send(r->flow.worker, &m);
+        int err = worker_send(r->flow.worker, &b.m);
         if (err < 0)
                 return error_set(
                         e, CAUSE_HELPER, -err, "czard-decrypt does not take jobs: %s", strerror(-err));
         r->sent = end;
-        journal_debug("%zu members of %s are with a worker", m.members.n, r->s->job.o.key);
+        journal_debug("%zu members of %s are with a worker", b.m.members.n, r->s->job.o.key);
         return 0;
 }
 
 /* Two batches are under way, so that the worker never waits for the next. Before one more is sent, the rows
  * of the one before are durable. */
-static int feed(struct run *r, struct error *e)
+static void feed(struct run *r)
 {
-        while (!r->stopped && r->sent < r->n && r->sent - r->judged <= MEMBERS_A_WORKER - MEMBERS_A_BATCH) {
+        while (r->stopped.cause == CAUSE_NONE && r->sent < r->n &&
+                r->sent - r->judged <= MEMBERS_A_WORKER - MEMBERS_A_BATCH) {
                 if (r->saved < r->judged) {
                         save_staged(r);
                         record_flush(r->s->job.d->record);
                 }
-                int err = send_batch(r, e);
-                if (err < 0)
-                        return err;
+                struct error e = {};
+                if (send_batch(r, &e) < 0)
+                        r->stopped = e;
         }
-        return 0;
 }
 
 static int on_granted(void *arg, struct error *e)
 {
-        return feed(arg, e);
+        struct run *r = arg;
+        feed(r);
+        if (r->sent > 0)
+                return 0;
+        *e = r->stopped;
+        return -EIO;
 }
 
 /* --- verdicts --- */
@@ -148,12 +177,19 @@ static int link_member(struct snapshot *s, struct taken *t, struct error *e)
         return t->member->linked ? 0 : snapshot_add(s->dir, parsed.path, t->fd, e);
 }
 
-static void stage(struct run *r, struct taken *t, const struct proto_verdict *v)
+/* 0, also when it could not be staged, which is kept for the end; or -EPROTO and e: the worker broke its
+ * word. */
+static int stage(struct run *r, struct taken *t, const struct proto_verdict *v, struct error *ret_e)
 {
         struct snapshot *s = r->s;
         struct member *m = t->member;
         struct facts *f = t->facts;
         struct error e = {};
+        int err = staging_check_written(s->job.d->staging, t->fd, v->plain_size, &e);
+        if (err == -EPROTO) {
+                *ret_e = e;
+                return err;
+        }
         f->plain_size = (int64_t)v->plain_size;
         f->checks = v->checks | CHECK_ONE_ETAG;
         memcpy(f->sha256, v->sha256, sizeof(f->sha256));
@@ -161,51 +197,49 @@ static void stage(struct run *r, struct taken *t, const struct proto_verdict *v)
                 snprintf(s->job.o.fingerprint, sizeof(s->job.o.fingerprint), "%s", v->fingerprint);
         if (v->warnings & WARN_KEY_EXPIRED)
                 record_key_expired(s->job.d->record, v->fingerprint);
-        int err = link_member(s, t, &e);
+        if (err >= 0)
+                err = link_member(s, t, &e);
         if (err >= 0)
                 err = snapshot_facts_put(s, m, f, &e);
         /* Names of members that are in each other's way were refused before: this is somebody else's file. */
         if (err < 0) {
                 t->cause = e.cause;
                 t->detail = strdup(e.text);
-                return;
+                return 0;
         }
         m->has_sha256 = true;
         m->cause = CAUSE_NONE;
         snapshot_count_staged(s, m, f);
         s->progress = true;
+        return 0;
 }
 
 static void on_message(void *arg, struct message *msg)
 {
         struct run *r = arg;
         struct error e = {};
-        if (msg->type != PROTO_VERDICT)
-                return;
-        if (r->judged >= r->sent) {
-                flow_judge(&r->flow, CAUSE_HELPER, "czard-decrypt judged a member that it was not given");
-                return;
-        }
         const struct proto_verdict *v = &msg->verdict;
-        struct taken *t = &r->v[r->judged++];
-        t->judged = true;
-        if (v->outcome.cause == CAUSE_NONE) {
-                stage(r, t, v);
-        } else {
+        struct taken *t = &r->v[r->judged];
+        if (v->outcome.cause != CAUSE_NONE) {
                 t->cause = v->outcome.cause;
                 t->detail = strdup(v->outcome.detail);
+        } else if (stage(r, t, v, &e) < 0) {
+                flow_break(&r->flow, e.text);
+                return;
         }
+        t->judged = true;
+        r->judged++;
         t->fd = close_fd(t->fd);
-        if (cause_remedy(t->cause) == REMEDY_PAUSE || t->cause == CAUSE_IO)
-                r->stopped = t;
+        if (r->stopped.cause == CAUSE_NONE &&
+                (cause_remedy(t->cause) == REMEDY_PAUSE || t->cause == CAUSE_IO))
+                error_set(&r->stopped, t->cause, EIO, "%s", t->detail ? t->detail : "");
         if (now_usec(CLOCK_MONOTONIC) > r->saved_usec + SAVE_USEC)
                 save_staged(r);
+        feed(r);
         if (r->judged == r->n)
                 flow_judge(&r->flow, CAUSE_NONE, "");
-        else if (r->stopped && r->judged == r->sent)
-                flow_judge(&r->flow, r->stopped->cause, r->stopped->detail ? r->stopped->detail : "");
-        else if (feed(r, &e) < 0)
-                flow_judge(&r->flow, e.cause, e.text);
+        else if (r->judged == r->sent)
+                flow_judge(&r->flow, r->stopped.cause, r->stopped.text);
 }
 
 /* --- the end of a run --- */

@@ -8,6 +8,7 @@
  *                └─ else: record_failed()
  *
  * The file has no name before both czard-fetch and the worker have said that it is right. */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "cleanup.h"
@@ -26,7 +27,13 @@ struct transfer {
         struct staging_top top;
         enum proto_format format;
         bool keep_replaced, replaces;
-        int out_fd; /* the unnamed file */
+        int out_fd; /* the unnamed file; we cannot write to it */
+        /* What is known of it. The object has what is known of the file that has its name, until this one has
+         * it. */
+        uint32_t checks;
+        uint64_t plain_size;
+        uint8_t sha256[SHA256_SIZE];
+        char fingerprint[sizeof(((struct ledger_object *)NULL)->fingerprint)];
 
         bool publishing;
         uv_work_t work;
@@ -80,7 +87,13 @@ static void on_published(uv_work_t *work, int status)
         }
         if (t->remove_error.cause != CAUSE_NONE)
                 leftover_note(d, &t->job.o, t->old_path, t->keep_as, &t->remove_error);
-        record_published(d->record, &t->job.o, t->replaces, now_usec(CLOCK_MONOTONIC) - t->job.started_usec);
+        struct ledger_object *o = &t->job.o;
+        o->checks = t->checks | t->flow.checks;
+        o->plain_size = (int64_t)t->plain_size;
+        memcpy(o->sha256, t->sha256, sizeof(o->sha256));
+        o->has_sha256 = true;
+        memcpy(o->fingerprint, t->fingerprint, sizeof(o->fingerprint));
+        record_published(d->record, o, t->replaces, now_usec(CLOCK_MONOTONIC) - t->job.started_usec);
         finish(t);
 }
 
@@ -106,14 +119,15 @@ static void publish(struct transfer *t)
 static int on_granted(void *arg, struct error *e)
 {
         struct transfer *t = arg;
-        t->out_fd = staging_create(t->job.d->staging, e);
+        _cleanup_close_ int writable = -1;
+        t->out_fd = staging_create_handed(t->job.d->staging, &writable, e);
         if (t->out_fd < 0)
                 return t->out_fd;
         record_enter(t->job.d->record, &t->job.o, OBJECT_DECRYPTING);
         struct message m = {
                 .type = PROTO_FILE,
                 .file = {.size = t->job.o.size, .format = (uint8_t)t->format},
-                .fds = {t->flow.pipe_fd, t->out_fd},
+                .fds = {t->flow.pipe_fd, writable},
                 .n_fds = 2,
         };
         int r = worker_send(t->flow.worker, &m);
@@ -124,24 +138,29 @@ static int on_granted(void *arg, struct error *e)
 static void on_message(void *arg, struct message *m)
 {
         struct transfer *t = arg;
-        struct ledger_object *o = &t->job.o;
-        if (m->type != PROTO_VERDICT)
-                return;
+        struct error e = {};
         const struct proto_verdict *v = &m->verdict;
-        o->checks |= v->checks;
-        o->plain_size = (int64_t)v->plain_size;
-        memcpy(o->sha256, v->sha256, sizeof(o->sha256));
-        o->has_sha256 = true;
-        snprintf(o->fingerprint, sizeof(o->fingerprint), "%s", v->fingerprint);
+        if (v->outcome.cause != CAUSE_NONE) {
+                flow_judge(&t->flow, v->outcome.cause, v->outcome.detail);
+                return;
+        }
+        int r = staging_check_written(t->job.d->staging, t->out_fd, v->plain_size, &e);
+        if (r == -EPROTO) {
+                flow_break(&t->flow, e.text);
+                return;
+        }
+        t->checks = v->checks;
+        t->plain_size = v->plain_size;
+        memcpy(t->sha256, v->sha256, sizeof(t->sha256));
+        snprintf(t->fingerprint, sizeof(t->fingerprint), "%s", v->fingerprint);
         if (v->warnings & WARN_KEY_EXPIRED)
                 record_key_expired(t->job.d->record, v->fingerprint);
-        flow_judge(&t->flow, v->outcome.cause, v->outcome.detail);
+        flow_judge(&t->flow, e.cause, e.text);
 }
 
 static void on_ended(void *arg, enum cause cause, const char *detail)
 {
         struct transfer *t = arg;
-        t->job.o.checks |= t->flow.checks;
         if (cause == CAUSE_NONE)
                 publish(t);
         else
@@ -186,7 +205,6 @@ void transfer_start(struct job *j)
         struct ledger_object *o = &j->o;
         struct error e = {};
         record_enter(j->d->record, o, OBJECT_FETCHING);
-        o->checks = 0;
         struct proto_get get = {.bucket = o->bucket,
                 .key = o->key,
                 .etag = o->etag,

@@ -11,6 +11,9 @@
  *   DISK_FAULT_LAST     up to the n-th; default: that one alone; 0: for ever
  *   DISK_FAULT_ERRNO    0: the program is killed
  *   DISK_FAULT_OFF      a file; while it is there nothing fails
+ *   DISK_FAULT_ALL      not empty: calls that change nothing are meant as well: opening and looking at what
+ * is below the roots, reading it by position, fcntl(2); and, where "/calls" is one of the roots, pipe2(2) and
+ * messages that carry descriptors
  *
  * A site is the call and the innermost functions of the program itself (not of its libraries) that led to it,
  * as offsets, so that it is the same in each run of the same program. */
@@ -28,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -46,7 +50,7 @@ struct log {
         char text[];
 };
 
-static bool active;
+static bool active, all;
 static char roots[8192], site[64], off_file[4096];
 static unsigned long nth, last;
 static int fault_errno;
@@ -99,6 +103,7 @@ __attribute__((constructor)) static void set_up(void)
         copy(roots, sizeof(roots), "DISK_FAULT_ROOTS");
         copy(site, sizeof(site), "DISK_FAULT_SITE");
         copy(off_file, sizeof(off_file), "DISK_FAULT_OFF");
+        all = number("DISK_FAULT_ALL", 0) != 0;
         nth = number("DISK_FAULT_NTH", 0);
         last = number("DISK_FAULT_LAST", nth);
         fault_errno = (int)number("DISK_FAULT_ERRNO", 0);
@@ -251,7 +256,7 @@ static void *real(const char *name)
 
 static bool makes(int flags)
 {
-        return (flags & (O_CREAT | O_TRUNC)) || (flags & O_TMPFILE) == O_TMPFILE;
+        return all || (flags & (O_CREAT | O_TRUNC)) || (flags & O_TMPFILE) == O_TMPFILE;
 }
 
 EXPORT int open(const char *path, int flags, ...)
@@ -311,6 +316,36 @@ EXPORT int sync_file_range(int fd, off64_t from, off64_t n, unsigned flags)
 EXPORT int syncfs(int fd)
 {
         return fails_fd("syncfs", fd) ? -1 : REAL(syncfs)(fd);
+}
+
+EXPORT ssize_t pread64(int fd, void *p, size_t n, off64_t at)
+{
+        return all && fails_fd("pread", fd) ? -1 : REAL(pread64)(fd, p, n, at);
+}
+
+EXPORT int fstat64(int fd, struct stat64 *st)
+{
+        return all && fails_fd("fstat", fd) ? -1 : REAL(fstat64)(fd, st);
+}
+
+EXPORT int fcntl64(int fd, int what, ...)
+{
+        va_list args;
+        va_start(args, what);
+        void *arg = va_arg(args, void *);
+        va_end(args);
+        return all && fails_fd("fcntl", fd) ? -1 : REAL(fcntl64)(fd, what, arg);
+}
+
+EXPORT int pipe2(int fds[2], int flags)
+{
+        return all && fails("pipe2", "/calls") ? -1 : REAL(pipe2)(fds, flags);
+}
+
+EXPORT ssize_t sendmsg(int sock, const struct msghdr *m, int flags)
+{
+        bool fds = all && m->msg_controllen > 0;
+        return fds && fails("sendmsg", "/calls") ? -1 : REAL(sendmsg)(sock, m, flags);
 }
 
 EXPORT int fchmod(int fd, mode_t mode)
@@ -381,4 +416,4 @@ EXPORT int renameat2(int from, const char *old, int to, const char *path, unsign
 /* --- to the children --- */
 
 const char *const handed_on[] = {"LD_PRELOAD", "DISK_FAULT_PROGRAM", "DISK_FAULT_ROOTS", "DISK_FAULT_LOG",
-        "DISK_FAULT_SITE", "DISK_FAULT_NTH", "DISK_FAULT_LAST", "DISK_FAULT_ERRNO", NULL};
+        "DISK_FAULT_SITE", "DISK_FAULT_NTH", "DISK_FAULT_LAST", "DISK_FAULT_ERRNO", "DISK_FAULT_ALL", NULL};
