@@ -15,6 +15,7 @@
 #include <sys/un.h>
 
 #include "control_msg.h"
+#include "history.h"
 #include "table.h"
 
 #define PATIENCE_MSEC (10 * 60 * 1000) /* between two messages: czard says something every second */
@@ -193,6 +194,10 @@ static int do_offline(struct ctl *c, struct ask_spec *spec, struct error *e)
                 r = audit_open(c->state_fd, &h.audit, e);
         if (r >= 0)
                 r = ledger_open(c->config->state_dir, &h.ledger, e);
+        if (r >= 0)
+                r = history_open(h.ledger, h.audit, c->state_fd, c->config->limits.max_name, e);
+        if (r == 1)
+                fprintf(stderr, "czarctl: warning: %s\n", e->text);
         if (r >= 0 && spec->need_staging)
                 r = staging_open(s->path, s->file_mode, s->dir_mode, &h.staging, e);
         if (r >= 0) {

@@ -16,6 +16,10 @@ static const char *const columns[] = {"time", "seq", "event", "org", "category",
         "mtime", "config_sha256"};
 #define FIELD_SIZE 4200
 
+/* What a member's line leaves to the "members" line before it. */
+static const char *const shared[] = {
+        "org", "category", "site", "date", "bucket", "key", "etag", "group", "mtime"};
+
 struct show {
         struct ctl *c;
         const char *since, *until;
@@ -23,7 +27,33 @@ struct show {
         struct table *table;
         struct strbuf json;
         uint64_t n;
+        char of_members[ELEMENTSOF(shared)][FIELD_SIZE]; /* of the "members" line above, "" none */
 };
+
+/* The field, of a member also as it was said once for all of them. */
+static bool show_field(
+        const struct show *s, const char *line, size_t len, const char *name, char ret[FIELD_SIZE])
+{
+        if (audit_field(line, len, name, ret, FIELD_SIZE) == 0)
+                return true;
+        ret[0] = 0;
+        for (size_t i = 0; i < ELEMENTSOF(shared); i++)
+                if (streq(shared[i], name))
+                        memcpy(ret, s->of_members[i], FIELD_SIZE);
+        return *ret;
+}
+
+static void note_members(struct show *s, const char *line, size_t len)
+{
+        char event[64] = "";
+        (void)audit_field(line, len, "event", event, sizeof(event));
+        bool head = streq(event, "members");
+        if (streq(event, "member") || streq(event, "member-rejected"))
+                return;
+        for (size_t i = 0; i < ELEMENTSOF(shared); i++)
+                if (!head || audit_field(line, len, shared[i], s->of_members[i], FIELD_SIZE) < 0)
+                        s->of_members[i][0] = 0;
+}
 
 static void csv_field(const char *s)
 {
@@ -43,13 +73,13 @@ static void csv_field(const char *s)
         putchar('"');
 }
 
-static void csv_line(const char *line, size_t len)
+static void csv_line(const struct show *s, const char *line, size_t len)
 {
         char value[FIELD_SIZE];
         for (size_t i = 0; i < ELEMENTSOF(columns); i++) {
                 if (i)
                         putchar(',');
-                if (audit_field(line, len, columns[i], value, sizeof(value)) == 0)
+                if (show_field(s, line, len, columns[i], value))
                         csv_field(value);
         }
         fputs("\r\n", stdout);
@@ -61,8 +91,7 @@ static void table_line(struct show *s, const char *line, size_t len)
         char v[ELEMENTSOF(shown)][FIELD_SIZE], time[64] = "", when[40];
         int64_t sec = 0;
         for (size_t i = 0; i < ELEMENTSOF(shown); i++)
-                if (audit_field(line, len, shown[i], v[i], sizeof(v[i])) < 0)
-                        v[i][0] = 0;
+                show_field(s, line, len, shown[i], v[i]);
         if (audit_field(line, len, "time", time, sizeof(time)) < 0 || time_parse_rfc3339(time, &sec) < 0)
                 sec = 0;
         table_cell(s->table, DIM, "%s", local_time(sec, when));
@@ -78,6 +107,7 @@ static int on_line(const char *line, size_t len, uint64_t number, void *arg)
         struct show *s = arg;
         char time[64];
         (void)number;
+        note_members(s, line, len);
         /* RFC 3339 in UTC compares as text. */
         if (audit_field(line, len, "time", time, sizeof(time)) < 0)
                 return 0;
@@ -85,7 +115,7 @@ static int on_line(const char *line, size_t len, uint64_t number, void *arg)
                 return 0;
         s->n++;
         if (s->csv)
-                csv_line(line, len);
+                csv_line(s, line, len);
         else if (s->c->json)
                 strbuf_printf(&s->json, "%s\n%.*s", s->n > 1 ? "," : "", (int)len, line);
         else

@@ -13,6 +13,7 @@
 #include "control.h"
 #include "cpus.h"
 #include "flow.h"
+#include "history.h"
 #include "ledger_facts.h"
 #include "leftover.h"
 #include "missing.h"
@@ -436,7 +437,7 @@ void director_audit(struct director *d, const char *event)
                 .size = -1,
                 .mtime = -1,
                 .uid = -1};
-        if (audit_append(d->audit, &a, &e) < 0 || audit_sync(d->audit, &e) < 0)
+        if (audit_append(d->audit, &a, &e) < 0 || history_sync(d->ledger, d->audit, &e) < 0)
                 journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_ERR, .cause = e.cause},
                         "audit.jsonl: %s", e.text);
 }

@@ -12,6 +12,7 @@
 #include "cleanup.h"
 #include "director.h"
 #include "fsx.h"
+#include "history.h"
 #include "limits.h"
 #include "rebuild.h"
 #include "record.h"
@@ -68,7 +69,14 @@ int startup_state(struct director *d, struct error *e)
                 journal_audit_head(audit_durable_head(d->audit));
         if (r >= 0)
                 r = rebuild_open_ledger(d, e);
-        return r;
+        if (r >= 0)
+                r = history_open(d->ledger, d->audit, d->state_fd, d->config->limits.max_name, e);
+        if (r == 1)
+                journal_event(EVENT_AUDIT_CUT, &(struct journal_fields){.cause = e->cause},
+                        "%s; czard goes on, and the record says so from here on: compare it with the head "
+                        "that was kept elsewhere (czarctl verify --audit --head)",
+                        e->text);
+        return MIN(r, 0);
 }
 
 /* --- staging --- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* state_dir/audit.jsonl: append-only, one JSON object a line, each with the SHA-256 of the line before
- * (without its newline; 64 zeros for the first). It is never rebuilt. A last line without newline was never
- * acknowledged (a crash in mid-write) and is cut off when the file is opened. */
+ * (without its newline; 64 zeros for the first). It is never rebuilt. A file that was moved to audit-*.jsonl
+ * beside it is continued: numbers and hashes go on. */
 #pragma once
 
 #include <stdbool.h>
@@ -37,12 +37,26 @@ struct audit_entry {
         uint64_t left_out;      /* members of an archive that a filter left out */
 };
 
-/* Opens or creates the file (0640) in dir_fd, cuts a torn last line, and reads sequence and head. 0 or
- * -errno. */
+/* Opens or creates the file (0640) in dir_fd, and reads sequence and head. What a crash left at its end is
+ * passed over, and cut off by the first append. 0 or -errno. */
 int audit_open(int dir_fd, struct audit **ret, struct error *e);
+/* The last line. */
+void audit_tail(const struct audit *a, struct audit_tail *ret);
+/* Before the first append: is the line that the ledger remembers (seq 0: none) still there? -EBADMSG and a
+ * text: lines at the end were cut off, or the record was written anew. */
+int audit_check_tail(struct audit *a, const struct audit_tail *known, struct error *e);
 /* Appends one line (time and sequence are added). Not durable before audit_sync(). After an error nothing of
  * the line stays in the file. 0 or -errno. */
 int audit_append(struct audit *a, const struct audit_entry *entry, struct error *e);
+/* Where the record stands, and back to there: what was appended since is no more, unless it was made durable
+ * in between. */
+struct audit_mark {
+        off_t size;
+        struct audit_tail tail;
+        bool synced;
+};
+struct audit_mark audit_mark(const struct audit *a);
+void audit_take_back(struct audit *a, const struct audit_mark *mark);
 /* Is there room for some lines more? 0 or -errno. */
 int audit_probe(struct audit *a, struct error *e);
 /* fdatasync, unless nothing was appended since the last one. 0 or -errno. */
@@ -54,11 +68,15 @@ const char *audit_head(const struct audit *a);
 const char *audit_durable_head(const struct audit *a);
 struct audit *audit_free(struct audit *a);
 
-/* Walks the whole file. head: NULL, or a hash that some line must have (then lines after it are fine).
- * 0: the chain holds. -EBADMSG: e says at which line it breaks, or that head was not found. */
-int audit_verify(int dir_fd, const char *head, uint64_t *ret_lines, struct error *e);
+/* Walks the whole record. head: NULL, or a hash that some line must have (then lines after it are fine).
+ * known: NULL, or what the ledger remembers, read before this. 0: the chain holds, *ret_lines is the number
+ * of its last line. -EBADMSG: e says at which line it breaks, that head was not found, or what was cut off.
+ */
+int audit_verify(
+        int dir_fd, const char *head, const struct audit_tail *known, uint64_t *ret_lines, struct error *e);
 
-/* Calls each for every whole line in order; a non-zero return ends the walk and is returned. The line is
+/* Calls each for every whole line in order, also of the files that were moved to audit-*.jsonl, counted from
+ * 1; a non-zero return ends the walk and is returned. The line is
  * NUL-terminated without its newline. */
 typedef int audit_line_fn(const char *line, size_t len, uint64_t number, void *arg);
 int audit_each(int dir_fd, audit_line_fn *each, void *arg, struct error *e);

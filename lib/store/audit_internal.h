@@ -5,8 +5,11 @@
 #include "audit.h"
 
 #define AUDIT_FILE "audit.jsonl"
+#define AUDIT_ARCHIVED "audit-" /* what the name of a file that was moved away begins with */
 #define AUDIT_LINE_MAX                                                                                       \
         65536 /* bytes: a key, a member and a path with every byte escaped need a third of it */
+
+bool audit_is_archived(const char *name);
 
 struct audit_seal {
         uint64_t seq;

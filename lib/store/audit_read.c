@@ -3,13 +3,20 @@
  * here: somebody may have altered it. */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "audit_internal.h"
 #include "cleanup.h"
+#include "fsx.h"
 #include "str.h"
 
 #define HEX_LEN (SHA256_HEX - 1)
+
+bool audit_is_archived(const char *name)
+{
+        return str_after(name, AUDIT_ARCHIVED) && str_ends(name, ".jsonl");
+}
 
 /* ,"prev":"HEX"} at the end of every line */
 static const char prev_key[] = ",\"prev\":\"";
@@ -63,18 +70,18 @@ int audit_seal_read(const char *line, size_t len, struct audit_seal *ret)
         return 0;
 }
 
-static int open_lines(int dir_fd, FILE **ret, struct error *e)
+static int open_lines(int dir_fd, const char *name, FILE **ret, struct error *e)
 {
         _cleanup_close_ int fd =
-                openat(dir_fd, AUDIT_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+                openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         struct stat st;
         if (fd < 0 || fstat(fd, &st) < 0)
-                return error_set(e, cause_from_errno(errno), errno, AUDIT_FILE ": %s", strerror(errno));
+                return error_set(e, cause_from_errno(errno), errno, "%s: %s", name, strerror(errno));
         if (!S_ISREG(st.st_mode))
-                return error_set(e, CAUSE_UNSAFE_MODE, EINVAL, AUDIT_FILE " is no file");
+                return error_set(e, CAUSE_UNSAFE_MODE, EINVAL, "%s is no file", name);
         FILE *f = fdopen(fd, "r");
         if (!f)
-                return error_set(e, CAUSE_IO, errno, AUDIT_FILE ": %s", strerror(errno));
+                return error_set(e, CAUSE_IO, errno, "%s: %s", name, strerror(errno));
         (void)take_fd(&fd);
         *ret = f;
         return 0;
@@ -98,36 +105,93 @@ static int next_line(FILE *f, char *buf, size_t *ret_len)
         return ferror(f) ? -EIO : 0;
 }
 
-static int walk(int dir_fd, audit_line_fn *each, void *arg, struct error *e)
+/* A file of the record, and the number of its first line. */
+struct part {
+        char *name;
+        uint64_t first;
+};
+struct parts {
+        struct part *v;
+        size_t n;
+};
+
+static void parts_done(struct parts *p)
+{
+        for (size_t i = 0; i < p->n; i++)
+                free(p->v[i].name);
+        free(p->v);
+}
+
+static int by_first(const void *a, const void *b)
+{
+        const struct part *x = a, *y = b;
+        return x->first < y->first ? -1 : x->first > y->first;
+}
+
+/* What was moved away, in order; then the file of today, which must be there. */
+static int find_parts(int dir_fd, char *buf, struct parts *ret, struct error *e)
+{
+        _cleanup_(strv_done) struct strv names = {};
+        int r = list_dir_at(dir_fd, ".", &names);
+        if (r < 0)
+                return error_set(e, cause_from_errno(-r), -r, "looking for " AUDIT_FILE ": %s", strerror(-r));
+        ret->v = calloc(names.n + 1, sizeof(*ret->v));
+        if (!ret->v)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        for (size_t i = 0; i < names.n; i++) {
+                _cleanup_fclose_ FILE *f = NULL;
+                struct audit_seal seal;
+                size_t len;
+                if (!audit_is_archived(names.v[i]))
+                        continue;
+                r = open_lines(dir_fd, names.v[i], &f, e);
+                if (r < 0)
+                        return r;
+                if (next_line(f, buf, &len) != 1 || audit_seal_read(buf, len, &seal) < 0)
+                        return error_set(
+                                e, CAUSE_IO, EBADMSG, "%s does not begin with a line of czard's", names.v[i]);
+                ret->v[ret->n++] = (struct part){.name = take_ptr(&names.v[i]), .first = seal.seq};
+        }
+        qsort(ret->v, ret->n, sizeof(*ret->v), by_first);
+        ret->v[ret->n].name = strdup(AUDIT_FILE);
+        return ret->v[ret->n++].name ? 0 : error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+}
+
+static int walk_part(int dir_fd, const char *name, char *buf, uint64_t *number, audit_line_fn *each,
+        void *arg, struct error *e)
 {
         _cleanup_fclose_ FILE *f = NULL;
-        int r = open_lines(dir_fd, &f, e);
-        if (r < 0)
-                return r;
-        _cleanup_free_ char *buf = malloc(AUDIT_LINE_MAX + 2);
-        if (!buf)
-                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         size_t len = 0;
-        uint64_t number = 1;
-        for (; (r = next_line(f, buf, &len)) == 1; number++) {
-                r = each(buf, len, number, arg);
+        int r = open_lines(dir_fd, name, &f, e);
+        for (; r >= 0 && (r = next_line(f, buf, &len)) == 1; ++*number) {
+                r = each(buf, len, *number, arg);
                 if (r != 0)
                         return r;
         }
         if (r == -EBADMSG)
                 return error_set(
-                        e, CAUSE_IO, EBADMSG, AUDIT_FILE " line %" PRIu64 ": too long, altered", number);
-        return r < 0 ? error_set(e, CAUSE_IO, -r, AUDIT_FILE ": %s", strerror(-r)) : 0;
+                        e, CAUSE_IO, EBADMSG, "%s line %" PRIu64 ": too long, altered", name, *number);
+        return r < 0 && f ? error_set(e, CAUSE_IO, -r, "%s: %s", name, strerror(-r)) : r;
 }
 
 int audit_each(int dir_fd, audit_line_fn *each, void *arg, struct error *e)
 {
-        return walk(dir_fd, each, arg, e);
+        _cleanup_free_ char *buf = malloc(AUDIT_LINE_MAX + 2);
+        _cleanup_(parts_done) struct parts parts = {};
+        uint64_t number = 1;
+        int r = buf ? find_parts(dir_fd, buf, &parts, e) : error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        for (size_t i = 0; r == 0 && i < parts.n; i++)
+                r = walk_part(dir_fd, parts.v[i].name, buf, &number, each, arg, e);
+        return r;
 }
 
 struct verify {
         const char *head; /* looked for, or NULL */
+        const struct audit_tail *known;
+        uint64_t skipped; /* lines before the first: they were moved elsewhere */
+        uint64_t cut;     /* the line that says that lines were cut off, 0: there is none */
         bool found;
+        bool is_other; /* the line that is known has another hash */
         uint64_t lines;
         char prev[SHA256_HEX];
         struct error *e;
@@ -143,6 +207,16 @@ static int verify_line(const char *line, size_t len, uint64_t number, void *arg)
         if (r < 0)
                 return error_set(v->e, CAUSE_IO, EBADMSG,
                         AUDIT_FILE " line %" PRIu64 ": altered, it is no line of czard's", number);
+        char event[64];
+        bool named = audit_field(line, len, "event", event, sizeof(event)) == 0;
+        if (number == 1 && seal.seq > 1 && named && streq(event, "continued")) {
+                v->skipped = seal.seq - 1;
+                memcpy(v->prev, seal.prev, sizeof(v->prev));
+                v->found |= v->head && streq(v->head, seal.prev);
+        }
+        number += v->skipped;
+        if (named && streq(event, "audit-cut"))
+                v->cut = number;
         if (!streq(seal.prev, v->prev))
                 return error_set(v->e, CAUSE_IO, EBADMSG,
                         AUDIT_FILE " line %" PRIu64
@@ -155,16 +229,19 @@ static int verify_line(const char *line, size_t len, uint64_t number, void *arg)
                         seal.seq);
         memcpy(v->prev, seal.own, sizeof(v->prev));
         v->found |= v->head && streq(v->head, seal.own);
-        v->lines++;
+        v->lines = number;
+        v->is_other |= number == v->known->seq && !streq(seal.own, v->known->head);
         return 0;
 }
 
-int audit_verify(int dir_fd, const char *head, uint64_t *ret_lines, struct error *e)
+int audit_verify(
+        int dir_fd, const char *head, const struct audit_tail *known, uint64_t *ret_lines, struct error *e)
 {
-        struct verify v = {.head = head, .e = e};
+        static const struct audit_tail none = {};
+        struct verify v = {.head = head, .known = known ? known : &none, .e = e};
         memset(v.prev, '0', HEX_LEN);
         v.found = head && streq(head, v.prev); /* before the first line */
-        int r = walk(dir_fd, verify_line, &v, e);
+        int r = audit_each(dir_fd, verify_line, &v, e);
         if (r < 0)
                 return r;
         if (head && !v.found)
@@ -173,6 +250,22 @@ int audit_verify(int dir_fd, const char *head, uint64_t *ret_lines, struct error
                                    " lines): no line has the hash %.64s: lines at its end were cut "
                                    "off, or all of it was written anew",
                         v.lines, head);
+        if (v.is_other)
+                return error_set(e, CAUSE_IO, EBADMSG,
+                        AUDIT_FILE " line %" PRIu64
+                                   " is not the one that the ledger remembers (%.64s): the record was "
+                                   "written anew",
+                        v.known->seq, v.known->head);
+        if (v.lines < v.known->seq)
+                return error_set(e, CAUSE_IO, EBADMSG,
+                        AUDIT_FILE " ends with line %" PRIu64 ", but the ledger remembers line %" PRIu64
+                                   " (%.64s): lines at its end were cut off",
+                        v.lines, v.known->seq, v.known->head);
+        if (v.cut)
+                return error_set(e, CAUSE_IO, EBADMSG,
+                        AUDIT_FILE " line %" PRIu64
+                                   ": czard found that lines before it had been cut off: see its reason",
+                        v.cut);
         *ret_lines = v.lines;
         return 0;
 }

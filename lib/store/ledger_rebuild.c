@@ -29,6 +29,7 @@ struct span {
 struct rebuild {
         struct ledger *l;
         size_t max_name;
+        uint64_t after; /* lines up to this number are in the ledger already */
         struct ledger_rebuilt count;
         struct error *e;
         /* member lines since the last line of another kind or object */
@@ -324,6 +325,8 @@ static int on_object(struct rebuild *b, struct line *l, enum event event, uint64
                 r = set_span(b, &o, is_batch_of(b, &said) ? b->batch_first : number, number);
         else if (r == 0 && event == FORGOTTEN)
                 r = set_span(b, &o, number, number);
+        if (r == 0 && event == FORGOTTEN)
+                r = ledger_members_delete(b->l, o.id, b->e);
         return r;
 }
 
@@ -358,13 +361,16 @@ static int on_fact(struct rebuild *b, struct line *l, const char *event)
 
 /* --- the two walks --- */
 
-static void on_batch(struct rebuild *b, struct line *l, uint64_t number)
+/* head: of which object the members are that follow. Each of them said it itself once. */
+static void on_batch(struct rebuild *b, struct line *l, uint64_t number, bool head)
 {
         struct ledger_object said;
-        field(l, "bucket", said.bucket, sizeof(said.bucket));
+        if (!field(l, "bucket", said.bucket, sizeof(said.bucket)) && !head)
+                return;
+        number += head;
         field(l, "key", said.key, sizeof(said.key));
         field(l, "etag", said.etag, sizeof(said.etag));
-        if (is_batch_of(b, &said))
+        if (!head && is_batch_of(b, &said))
                 return;
         b->batch_first = number;
         memcpy(b->batch_bucket, said.bucket, sizeof(b->batch_bucket));
@@ -378,10 +384,13 @@ static int first_walk(const char *p, size_t len, uint64_t number, void *arg)
         struct line l = {.p = p, .len = len};
         char event[64];
         int r = 0;
+        if (b->after && field_number(&l, "seq", 0) <= (int64_t)b->after)
+                return 0;
         b->count.lines++;
         bool known = field(&l, "event", event, sizeof(event));
-        if (known && (streq(event, "member") || streq(event, "member-rejected"))) {
-                on_batch(b, &l, number);
+        bool head = known && streq(event, "members");
+        if (head || (known && (streq(event, "member") || streq(event, "member-rejected")))) {
+                on_batch(b, &l, number, head);
                 return 0;
         }
         enum event what = event_of(event);
@@ -452,6 +461,8 @@ static int second_walk(const char *p, size_t len, uint64_t number, void *arg)
                 return 0;
         if (b->o.id != span->object_id) {
                 int r = ledger_get(b->l, span->object_id, &b->o, b->e);
+                if (r == 0)
+                        r = ledger_members_delete(b->l, span->object_id, b->e);
                 if (r < 0)
                         return r;
         }
@@ -469,7 +480,13 @@ static int learn_courses(struct ledger_object *o, void *arg)
 int ledger_rebuild(
         struct ledger *l, int state_fd, size_t max_name, struct ledger_rebuilt *ret, struct error *e)
 {
-        struct rebuild b = {.l = l, .max_name = max_name, .e = e};
+        return ledger_catch_up(l, state_fd, 0, max_name, ret, e);
+}
+
+int ledger_catch_up(struct ledger *l, int state_fd, uint64_t after, size_t max_name,
+        struct ledger_rebuilt *ret, struct error *e)
+{
+        struct rebuild b = {.l = l, .after = after, .max_name = max_name, .e = e};
         int r = ledger_begin(l, e);
         if (r < 0)
                 return r;

@@ -23,3 +23,7 @@ struct ledger_rebuilt {
  * names of members. 0 or -errno; then the ledger is as it was. */
 int ledger_rebuild(
         struct ledger *l, int state_fd, size_t max_name, struct ledger_rebuilt *ret, struct error *e);
+/* After a crash: does to the ledger what the lines after that number tell, which became durable before the
+ * ledger's rows. */
+int ledger_catch_up(struct ledger *l, int state_fd, uint64_t after, size_t max_name,
+        struct ledger_rebuilt *ret, struct error *e);

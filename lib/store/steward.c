@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "fsx.h"
+#include "history.h"
 #include "latest.h"
 #include "ledger_facts.h"
 #include "limits.h"
@@ -23,18 +24,9 @@
 
 struct audit_entry steward_entry(const struct steward *s, const char *event, const struct ledger_object *o)
 {
-        struct audit_entry a = {.event = event, .size = -1, .mtime = -1, .uid = s->uid, .reason = s->reason};
-        if (!o)
-                return a;
-        a.bucket = o->bucket;
-        a.key = o->key;
-        a.etag = o->etag;
-        a.category = category_name(o->category);
-        a.org = o->org;
-        a.site = *o->site ? o->site : NULL;
-        a.date = *o->date ? o->date : NULL;
-        a.mtime = o->last_modified;
-        a.object_size = o->size;
+        struct audit_entry a = history_entry(event, o);
+        a.uid = s->uid;
+        a.reason = s->reason;
         return a;
 }
 
@@ -49,7 +41,7 @@ void steward_tell(const struct steward *s, const char *what, const struct ledger
 int steward_record(const struct steward *s, const struct audit_entry *entry, struct error *e)
 {
         int r = audit_append(s->audit, entry, e);
-        return r < 0 ? r : audit_sync(s->audit, e);
+        return r < 0 ? r : history_sync(s->ledger, s->audit, e);
 }
 
 int steward_enter(const struct steward *s, struct ledger_object *o, enum object_state next, struct error *e)
@@ -190,7 +182,7 @@ int steward_resync(const struct steward *s, char *const *patterns, size_t n, uin
         for (size_t i = 0; r == 0 && i < n_ids; i++)
                 r = resync_one(s, ids[i], ret_n, e);
         if (r == 0)
-                r = audit_sync(s->audit, e);
+                r = history_sync(s->ledger, s->audit, e);
         if (r == 0)
                 return ledger_commit(s->ledger, e);
         ledger_rollback(s->ledger);

@@ -231,6 +231,54 @@ class GroupsTest(unittest.TestCase):
                 self.assertEqual(self.check(w), [])
 
 
+class AuditTest(unittest.TestCase):
+    def verify(self, w):
+        return subprocess.run([program("czarctl"), "--config", str(w.ini()), "verify", "--audit"], env=w.environment(),
+                              capture_output=True, text=True)
+
+    def test_a_cut_tail_is_found(self):
+        with World(with_tls=False, days=1, weeks=1, courses=1, rdx=0) as w, S3d(w.package, w.facts) as s3:
+            w.use(s3.endpoint, tls_endpoint=False)
+            self.assertEqual(w.once().code, 0)
+            whole = (w.state / "audit.jsonl").read_bytes()
+            self.assertEqual(self.verify(w).returncode, 0)
+            # half a line that nobody was told of, as a crash leaves it
+            (w.state / "audit.jsonl").write_bytes(whole + b'{"time":"2024-')
+            self.assertEqual(self.verify(w).returncode, 0)
+            done = w.once()
+            self.assertEqual((done.code, done.events("audit-cut")), (0, []), done)
+            whole = (w.state / "audit.jsonl").read_bytes()
+            for cut in (whole[:-1], whole[:whole[:-1].rindex(b"\n") + 1], whole[:-400], b""):
+                (w.state / "audit.jsonl").write_bytes(cut)
+                said = self.verify(w)
+                self.assertEqual(said.returncode, 1, said)
+                self.assertIn("cut off", said.stdout)
+            done = w.once()
+            self.assertEqual(len(done.events("audit-cut")), 1, done)
+            self.assertEqual(done.events("audit-cut")[0].level, "err")
+            said = self.verify(w)
+            self.assertEqual(said.returncode, 1, said)
+            self.assertEqual(w.once().events("audit-cut"), [])
+
+    def test_a_record_that_was_moved_away_is_continued(self):
+        with World(with_tls=False, days=1, weeks=1, courses=1, rdx=0) as w, S3d(w.package, w.facts) as s3:
+            w.use(s3.endpoint, tls_endpoint=False)
+            self.assertEqual(w.once().code, 0)
+            before = w.objects()
+            (w.state / "audit.jsonl").rename(w.state / "audit-2024.jsonl")
+            done = w.once()
+            self.assertEqual((done.code, done.events("audit-cut")), (0, []), done)
+            said = self.verify(w)
+            self.assertEqual(said.returncode, 0, said)
+            # a lost ledger is rebuilt from both
+            for f in w.state.glob("ledger.db*"):
+                f.unlink()
+            done = w.once()
+            self.assertEqual(done.code, 0, done)
+            self.assertEqual({k: o["state"] for k, o in w.objects().items()}, {k: o["state"] for k, o in before.items()})
+            self.assertEqual(done.events("published"), [])
+
+
 class PassphraseTest(unittest.TestCase):
     def test_key_with_a_passphrase(self):
         secret = "corréct horse; battery # staple"

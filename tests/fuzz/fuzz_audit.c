@@ -45,15 +45,15 @@ static void go_on(void)
         struct audit *a = NULL;
         struct audit_entry entry = {.event = "start", .size = -1, .mtime = -1, .uid = -1};
         uint64_t before = 0, lines = 0;
-        bool held = audit_verify(dir_fd, NULL, &before, NULL) == 0;
+        bool held = audit_verify(dir_fd, NULL, NULL, &before, NULL) == 0;
         (void)audit_each(dir_fd, count, &lines, NULL);
         if (audit_open(dir_fd, &a, NULL) < 0)
                 return;
         int r = audit_append(a, &entry, NULL);
         assert(r == 0);
         if (held) {
-                r = audit_verify(dir_fd, audit_head(a), &lines, NULL);
-                assert(r == 0 && lines == before + 1);
+                r = audit_verify(dir_fd, audit_head(a), NULL, &lines, NULL);
+                assert(r == 0 && lines <= before + 1); /* members without their publication are cut off */
         }
         audit_free(a);
 }

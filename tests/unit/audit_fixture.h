@@ -80,5 +80,5 @@ static inline int reopen(struct fixture *f, struct error *e)
 static inline int verify(struct fixture *f, const char *head, uint64_t *lines)
 {
         struct error e = {};
-        return audit_verify(f->fd, head, lines, &e);
+        return audit_verify(f->fd, head, NULL, lines, &e);
 }

@@ -161,9 +161,150 @@ static void a_torn_line_is_cut(void **state)
         overwrite(f, "{\"time\":\"torn in the very first lin");
         assert_int_equal(reopen(f, NULL), 0);
         assert_string_equal(audit_head(f->a), ZEROS);
-        struct stat st;
-        assert_int_equal(fstatat(f->fd, AUDIT_FILE, &st, 0), 0);
-        assert_int_equal(st.st_size, 0);
+        append(f, "start");
+        uint64_t lines = 0;
+        assert_int_equal(verify(f, NULL, &lines), 0);
+        assert_int_equal(lines, 1);
+}
+
+/* Members are only there with their publication. What was acknowledged before them stays. */
+static void members_without_a_publication_are_cut(void **state)
+{
+        struct fixture *f = *state;
+        uint64_t lines = 0;
+        append(f, "start");
+        append(f, "members");
+        append(f, "member");
+        append(f, "published");
+        append(f, "members");
+        append(f, "member");
+        append(f, "member-rejected");
+        assert_int_equal(reopen(f, NULL), 0);
+        struct audit_tail tail;
+        audit_tail(f->a, &tail);
+        assert_int_equal(tail.seq, 4);
+        append(f, "start");
+        assert_int_equal(verify(f, audit_head(f->a), &lines), 0);
+        assert_int_equal(lines, 5);
+        /* also when there is nothing before them, and when a last line is torn */
+        overwrite(f, "");
+        assert_int_equal(reopen(f, NULL), 0);
+        append(f, "members");
+        append(f, "member");
+        _cleanup_free_ char *text = content(f);
+        text[strlen(text) - 5] = 0;
+        overwrite(f, text);
+        assert_int_equal(reopen(f, NULL), 0);
+        assert_string_equal(audit_head(f->a), ZEROS);
+        append(f, "start");
+        assert_int_equal(verify(f, audit_head(f->a), &lines), 0);
+        assert_int_equal(lines, 1);
+        /* an older czard wrote no head before its members: they may have been acknowledged */
+        append(f, "member");
+        append(f, "member");
+        assert_int_equal(reopen(f, NULL), 0);
+        audit_tail(f->a, &tail);
+        assert_int_equal(tail.seq, 3);
+}
+
+static void what_was_not_durable_is_taken_back(void **state)
+{
+        struct fixture *f = *state;
+        uint64_t lines = 0;
+        append(f, "start");
+        assert_int_equal(audit_sync(f->a, NULL), 0);
+        struct audit_mark mark = audit_mark(f->a);
+        append(f, "members");
+        append(f, "member");
+        audit_take_back(f->a, &mark);
+        append(f, "other");
+        assert_int_equal(verify(f, audit_head(f->a), &lines), 0);
+        assert_int_equal(lines, 2);
+        mark = audit_mark(f->a);
+        append(f, "published");
+        assert_int_equal(audit_sync(f->a, NULL), 0);
+        audit_take_back(f->a, &mark); /* it is durable: it stays */
+        assert_int_equal(verify(f, audit_head(f->a), &lines), 0);
+        assert_int_equal(lines, 3);
+}
+
+/* A crash tears what nobody remembers; what is remembered and not there was cut by somebody. */
+static void a_cut_tail_is_told_from_a_torn_one(void **state)
+{
+        struct fixture *f = *state;
+        struct audit_tail known, none = {};
+        struct error e = {};
+        uint64_t lines = 0;
+        for (int i = 0; i < 5; i++)
+                append(f, "a line");
+        audit_tail(f->a, &known);
+        append(f, "not remembered");
+        assert_int_equal(audit_check_tail(f->a, &known, &e), 0);
+        assert_int_equal(audit_check_tail(f->a, &none, &e), 0);
+        _cleanup_free_ char *text = content(f);
+        size_t whole = strlen(text), ends[6], n = 0;
+        for (size_t i = 0; i < whole; i++)
+                if (text[i] == '\n')
+                        ends[n++] = i + 1;
+        for (size_t k = 0; k <= whole; k += k > ends[4] - 3 && k < ends[4] + 3 ? 1 : 13) {
+                _cleanup_free_ char *part = strndup(text, k);
+                overwrite(f, part);
+                assert_int_equal(reopen(f, NULL), 0);
+                bool cut = k < ends[4];
+                assert_int_equal(audit_check_tail(f->a, &known, &e), cut ? -EBADMSG : 0);
+                assert_int_equal(audit_verify(f->fd, NULL, &known, &lines, &e), cut ? -EBADMSG : 0);
+                struct stat st; /* it is not cut further before somebody was told */
+                assert_int_equal(fstatat(f->fd, AUDIT_FILE, &st, 0), 0);
+                assert_int_equal(st.st_size, k);
+        }
+        /* as many lines, but others */
+        overwrite(f, "");
+        assert_int_equal(reopen(f, NULL), 0);
+        for (int i = 0; i < 7; i++)
+                append(f, "forged");
+        assert_int_equal(audit_check_tail(f->a, &known, &e), -EBADMSG);
+        assert_non_null(strstr(e.text, "anew"));
+        assert_int_equal(audit_verify(f->fd, NULL, &known, &lines, &e), -EBADMSG);
+}
+
+/* The file was moved away: numbers and hashes go on, and the whole of it can be read and verified. */
+static void a_file_that_was_moved_is_continued(void **state)
+{
+        struct fixture *f = *state;
+        struct audit_tail known;
+        struct error e = {};
+        uint64_t lines = 0;
+        append(f, "one");
+        append(f, "two");
+        audit_tail(f->a, &known);
+        assert_int_equal(renameat(f->fd, AUDIT_FILE, f->fd, "audit-2024.jsonl"), 0);
+        assert_int_equal(reopen(f, NULL), 0);
+        assert_int_equal(audit_check_tail(f->a, &known, &e), 0);
+        append(f, "four");
+        assert_int_equal(audit_check_tail(f->a, &known, &e), 0);
+        _cleanup_free_ char *text = content(f);
+        assert_non_null(strstr(text, "\"seq\":3,\"event\":\"continued\",\"path\":\"audit-2024.jsonl\""));
+        assert_int_equal(verify(f, known.head, &lines), 0);
+        assert_int_equal(lines, 4);
+        audit_tail(f->a, &known);
+        /* and once more; then the first one goes to an archive elsewhere */
+        assert_int_equal(renameat(f->fd, AUDIT_FILE, f->fd, "audit-2025.jsonl"), 0);
+        assert_int_equal(reopen(f, NULL), 0);
+        append(f, "six");
+        assert_int_equal(verify(f, known.head, &lines), 0);
+        assert_int_equal(lines, 6);
+        assert_int_equal(unlinkat(f->fd, "audit-2024.jsonl", 0), 0);
+        assert_int_equal(verify(f, known.head, &lines), 0);
+        assert_int_equal(lines, 6);
+        /* without it the record may not simply begin later */
+        assert_int_equal(unlinkat(f->fd, "audit-2025.jsonl", 0), 0);
+        assert_int_equal(verify(f, NULL, &lines), 0);
+        overwrite(f, strchr(text, '\n') + 1);
+        assert_int_equal(verify(f, NULL, &lines), -EBADMSG);
+        /* removed, not moved */
+        assert_int_equal(unlinkat(f->fd, AUDIT_FILE, 0), 0);
+        assert_int_equal(reopen(f, NULL), 0);
+        assert_int_equal(audit_check_tail(f->a, &known, &e), -EBADMSG);
 }
 
 static void strange_ends_are_refused(void **state)
@@ -291,6 +432,10 @@ int main(void)
                 T(the_durable_head_follows_what_is_synced),
                 T(the_disk_is_waited_for_only_when_there_is_something_new),
                 T(a_torn_line_is_cut),
+                T(members_without_a_publication_are_cut),
+                T(what_was_not_durable_is_taken_back),
+                T(a_cut_tail_is_told_from_a_torn_one),
+                T(a_file_that_was_moved_is_continued),
                 T(strange_ends_are_refused),
                 T(a_full_disk_leaves_no_half_line),
                 T(looking_for_room_changes_nothing),

@@ -259,7 +259,7 @@ static void test_forget_file(void **state)
         assert_string_equal(after.path, "");
         assert_string_equal(after.staged_etag, "");
         assert_false(after.has_sha256);
-        assert_int_equal(audit_verify(f->state_fd, audit_head(f->audit), &(uint64_t){0}, &e), 0);
+        assert_int_equal(audit_verify(f->state_fd, audit_head(f->audit), NULL, &(uint64_t){0}, &e), 0);
         /* a later version stays away too */
         enum listed what;
         strcpy(after.etag, "\"another\"");

@@ -49,7 +49,7 @@ static int rebuild(struct director *d, struct error *e)
         struct error broken = {};
         char text[700];
         uint64_t lines;
-        if (audit_verify(d->state_fd, NULL, &lines, &broken) == -EBADMSG) {
+        if (audit_verify(d->state_fd, NULL, NULL, &lines, &broken) == -EBADMSG) {
                 snprintf(text, sizeof(text), "%s; the ledger is rebuilt from it all the same", broken.text);
                 note(LOG_ERR, broken.cause, text);
         }

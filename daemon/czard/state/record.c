@@ -11,6 +11,7 @@
 
 #include "beyond.h"
 #include "cleanup.h"
+#include "history.h"
 #include "ledger_facts.h"
 #include "outcome.h"
 #include "retry.h"
@@ -38,7 +39,9 @@ struct record {
         bool once, incomplete;
         enum { TURN_CLOSED, TURN_PASSING, TURN_OPEN } turn;
         unsigned losses;
-        bool failed; /* something of this turn could not be written: none of it counts */
+        bool failed;               /* something of this turn could not be written: none of it counts */
+        struct audit_mark members; /* before the lines of the archive that is being recorded */
+        bool has_members;
         struct bucket_block *blocks;
         uint64_t skew_said_usec, expired_said_usec;
         unsigned key_failures; /* in a row */
@@ -163,7 +166,7 @@ int record_flush(struct record *r)
         struct error e = {};
         int err = r->failed ? -EIO : 0;
         if (r->turn != TURN_CLOSED && !r->failed) {
-                err = audit_sync(r->audit, &e);
+                err = history_sync(r->ledger, r->audit, &e);
                 if (err == 0)
                         err = ledger_commit(r->ledger, &e);
                 if (err < 0)
@@ -228,24 +231,6 @@ struct journal_fields object_fields(const struct ledger_object *o)
         };
 }
 
-static struct audit_entry audit_of(const char *event, const struct ledger_object *o)
-{
-        return (struct audit_entry){
-                .event = event,
-                .bucket = o->bucket,
-                .key = o->key,
-                .etag = o->etag,
-                .category = category_name(o->category),
-                .org = o->org,
-                .site = *o->site ? o->site : NULL,
-                .date = *o->date ? o->date : NULL,
-                .size = -1,
-                .mtime = o->last_modified,
-                .uid = -1,
-                .object_size = o->size,
-        };
-}
-
 static const char *group_of(const struct record *r, const struct ledger_object *o)
 {
         const struct config_package *p = config_find_package(r->config, o->org);
@@ -280,7 +265,7 @@ void record_took(struct record *r, const char *what, uint64_t usec)
 int record_published(struct record *r, struct ledger_object *o, bool replaced, uint64_t duration_usec)
 {
         r->key_failures = 0;
-        struct audit_entry a = audit_of(replaced ? "replaced" : "published", o);
+        struct audit_entry a = history_entry(replaced ? "replaced" : "published", o);
         a.path = o->path;
         a.size = o->plain_size;
         a.sha256 = o->has_sha256 ? o->sha256 : NULL;
@@ -290,11 +275,15 @@ int record_published(struct record *r, struct ledger_object *o, bool replaced, u
         struct error e = {};
         if (o->is_zip && ledger_members(r->ledger, o->id, on_left_out, &a.left_out, &e) < 0)
                 record_trouble(r, &e);
+        const struct audit_mark before = r->has_members ? r->members : audit_mark(r->audit);
         record_audit(r, &a);
         if (audit_sync(r->audit, &e) < 0)
                 record_trouble(r, &e);
-        if (r->failed)
+        r->has_members = false;
+        if (r->failed) {
+                audit_take_back(r->audit, &before);
                 return -EIO; /* what the record does not tell has not arrived: it is fetched again */
+        }
 
         o->cause = CAUSE_NONE;
         o->detail[0] = 0;
@@ -324,15 +313,32 @@ int record_published(struct record *r, struct ledger_object *o, bool replaced, u
         return 0;
 }
 
+void record_members(struct record *r, const struct ledger_object *o)
+{
+        struct audit_entry a = history_entry("members", o);
+        r->members = audit_mark(r->audit);
+        r->has_members = true;
+        a.group = group_of(r, o);
+        record_audit(r, &a);
+}
+
+void record_no_members(struct record *r)
+{
+        if (r->has_members)
+                audit_take_back(r->audit, &r->members);
+        r->has_members = false;
+}
+
 void record_member(struct record *r, const struct ledger_object *o, const struct ledger_member *m)
 {
-        struct audit_entry a = audit_of(m->state == OBJECT_REJECTED ? "member-rejected" : "member", o);
+        /* Of which object the "members" line says. */
+        struct audit_entry a =
+                history_entry(m->state == OBJECT_REJECTED ? "member-rejected" : "member", NULL);
         _cleanup_free_ char *path = str_printf("%s/%s", o->path, m->path);
         a.member = m->name;
         a.path = m->state == OBJECT_PUBLISHED ? path : NULL;
         a.size = m->plain_size;
         a.sha256 = m->has_sha256 ? m->sha256 : NULL;
-        a.group = group_of(r, o);
         a.object_size = m->size;
         a.checks = m->checks;
         a.cause = m->cause != CAUSE_NONE ? cause_name(m->cause) : NULL;
@@ -341,7 +347,7 @@ void record_member(struct record *r, const struct ledger_object *o, const struct
 
 void record_missing(struct record *r, struct ledger_object *o, const char *why)
 {
-        struct audit_entry a = audit_of("missing", o);
+        struct audit_entry a = history_entry("missing", o);
         a.path = o->path;
         a.reason = why;
         record_audit(r, &a);
@@ -405,7 +411,7 @@ static void say_rejected(const struct ledger_object *o, const struct outcome_dec
 
 static void audit_rejected(struct record *r, const struct ledger_object *o)
 {
-        struct audit_entry a = audit_of("rejected", o);
+        struct audit_entry a = history_entry("rejected", o);
         a.cause = cause_name(o->cause);
         a.reason = o->detail;
         record_audit(r, &a);

@@ -52,6 +52,10 @@ void record_gone(struct record *r, struct ledger_object *o);
 /* ... or it is listed still, and stays in RETRY. */
 void record_lost(struct record *r, struct ledger_object *o);
 void record_missing(struct record *r, struct ledger_object *o, const char *why);
+/* The members of o follow, each by record_member(), then record_published(): only together do they count. If
+ * that is not to come: record_no_members(). */
+void record_members(struct record *r, const struct ledger_object *o);
+void record_no_members(struct record *r);
 /* One member, in audit and debug journal. */
 void record_member(struct record *r, const struct ledger_object *o, const struct ledger_member *m);
 /* Appends to the audit; trouble there pauses. */

@@ -146,7 +146,7 @@ static int save_one(struct snapshot *s, const struct member *m, const struct fac
 }
 
 /* The rows are written anew: members of a replaced archive that this one does not have must go. */
-static int record_members(struct snapshot *s)
+static int save_members(struct snapshot *s)
 {
         struct director *d = s->job.d;
         struct error e = {};
@@ -192,9 +192,13 @@ static void on_published(uv_work_t *work, int status)
         o->has_sha256 = false;
         o->checks |= CHECK_ZIP | CHECK_ONE_ETAG | s->staged_checks;
         o->attempts = 0;
-        int r = record_members(s);
-        if (r >= 0)
+        int r = save_members(s);
+        if (r >= 0) {
+                record_members(d->record, o);
                 r = each_member(s, audit_one);
+        }
+        if (r < 0)
+                record_no_members(d->record);
         if (r >= 0) {
                 room_learn(s);
                 r = record_published(
