@@ -235,7 +235,7 @@ TABLE = [
     Row("paused by an admin, latest pinned", delete_all, prepare=pin_and_pause, code=1, told={"note"}, same=False,
         look=lambda p: p.check("facts", {k: v for k, v in facts(p).items() if k != "staging-id"},
                                {"paused": "moving the disk",
-                                f"latest:{p.org}:database": p.base.find("database")["date"]})),
+                                (p.org, 1): p.base.find("database")["date"]})),
     Row("and a file is not there any more", delete_all, change=remove_one, told={"note", "missing"}, same=False,
         look=is_missing),
     Row("and members were left out", delete_all, before=few_tables, same=False, look=all_tables),
