@@ -3,9 +3,11 @@
 """How many GETs run at once: never more than max_transfers, as many where round trips are long, and never a standstill
 between files that have a connection and archives that have a worker."""
 
+import datetime
 import gzip
 import os
 import random
+import statistics
 import unittest
 
 from czardtest import main, package
@@ -13,16 +15,6 @@ from czardtest.zips import Archives, course
 
 WEEK = "2024-07-07"
 MIB = 1 << 20
-
-
-def most_at_once(requests):
-    """The greatest number of GETs that the server answered at one time."""
-    changes = sorted([(float(r.more["began"]), 1) for r in requests] + [(float(r.more["ended"]), -1) for r in requests])
-    now = most = 0
-    for _, change in changes:
-        now += change
-        most = max(most, now)
-    return most
 
 
 class Slots(unittest.TestCase):
@@ -38,7 +30,7 @@ class Slots(unittest.TestCase):
         """n daily files whose messages have about `size` bytes. Returns {staged path: plaintext}."""
         a, expected = self.a, {}
         for i in range(n):
-            name = f"{a.org}-edx-events-2024-{1 + i // 28:02d}-{1 + i % 28:02d}.log.gz"
+            name = f"{a.org}-edx-events-{datetime.date(2024, 1, 1) + datetime.timedelta(i)}.log.gz"
             expected[f"{a.org}/events/edx/2024/{name}"] = gzip.compress(self.rng.randbytes(size), 0)
         for (path, data), message in zip(expected.items(), a.encrypt(expected, "--compress-algo", "none").values()):
             (self.events / f"{os.path.basename(path)}.gpg").write_bytes(message)
@@ -64,12 +56,31 @@ class StandstillTest(Slots):
         self.check_events(expected)
         self.assertEqual(a.staged(WEEK), members)
         self.assertEqual(done.events("retry"), [])
+        self.assertLessEqual(max(r.at_once for r in a.gets()), max_transfers)
 
     def test_2_workers_4_transfers(self):
         self.standstill(2, 4)
 
     def test_4_workers_8_transfers(self):
         self.standstill(4, 8)
+
+
+class RoundTripTest(Slots):
+    """Small files far away: it is the round trip that takes the time, and one worker is enough for many of them."""
+
+    def test_small_files(self):
+        a, n, transfers = self.a, 120, 8
+        expected = self.put_events(n, 600)
+        a.s3.behave("far", op="get", delay=50)
+        a.world.config["daemon"].update(workers=1, log_level="info")
+        a.world.config["s3"]["max_transfers"] = transfers
+        done = a.world.once()
+        self.assertEqual(done.code, 0, done)
+        self.check_events(expected)
+        at_once = [r.at_once for r in a.gets()]
+        self.assertLessEqual(max(at_once), transfers)
+        # As the first ones come and the last ones go there are fewer.
+        self.assertGreaterEqual(statistics.mean(at_once), transfers / 2, at_once)
 
 
 if __name__ == "__main__":

@@ -157,11 +157,23 @@ static uintptr_t connection_number(const struct request *q)
                 ->socket_context;
 }
 
+static unsigned gets_under_way;
+
+void request_count(struct request *q)
+{
+        if (q->op == OP_GET)
+                q->at_once = __atomic_add_fetch(&gets_under_way, 1, __ATOMIC_RELAXED);
+}
+
 void request_log(struct request *q)
 {
-        if (q->logged || q->server->log_fd < 0 || !q->method)
+        if (q->logged || !q->method)
                 return;
         q->logged = true;
+        if (q->at_once)
+                __atomic_sub_fetch(&gets_under_way, 1, __ATOMIC_RELAXED);
+        if (q->server->log_fd < 0)
+                return;
         struct text t;
         text_open(&t);
         fputs(q->method, t.f);
@@ -177,6 +189,8 @@ void request_log(struct request *q)
         log_word(t.f, "continued", request_param(q, "continuation-token") ? "yes" : NULL);
         log_word(t.f, "access_key", q->who ? q->who->access : NULL);
         fprintf(t.f, " connection=%" PRIuPTR, connection_number(q));
+        if (q->at_once)
+                fprintf(t.f, " at_once=%u", q->at_once);
         fputc('\n', t.f);
         _cleanup_free_ char *line = text_close(&t);
         if (write(q->server->log_fd, line, t.n) != (ssize_t)t.n)

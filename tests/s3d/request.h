@@ -59,6 +59,7 @@ struct request {
         const char *code;
         int status;
         uint64_t sent;
+        unsigned at_once; /* GETs under way when this one came, itself included; 0: no GET */
         bool logged;
 };
 
@@ -84,9 +85,12 @@ enum MHD_Result reply_text(struct request *q, int status, const char *content_ty
 /* Queues q->reply, as its behaviour changes it. */
 enum MHD_Result reply_send(struct request *q);
 time_t request_now(const struct request *q);
-/* One line, once: METHOD bucket key op range status bytes code=... behaviour=... if_match=... connection=N.
- * Requests with the same N came on one connection; the first is 1. */
+/* One line, once: METHOD bucket key op range status bytes code=... behaviour=... if_match=... connection=N
+ * at_once=M. Requests with the same N came on one connection; the first is 1. M of a GET: how many were under
+ * way when it came, itself included. */
 void request_log(struct request *q);
+/* From here to its line it is under way. */
+void request_count(struct request *q);
 
 /* body.c: a response that sends q->reply's bytes with the faults of q->behaviour. Takes the content. */
 struct MHD_Response *body_response(struct request *q);

@@ -220,6 +220,7 @@ static enum MHD_Result handle(struct request *q, int parsed)
 {
         enum MHD_Result result = MHD_NO;
         _cleanup_free_ char *problem = NULL;
+        request_count(q);
         if (parsed < 0)
                 return reply_error(q, 400, "InvalidURI", "Couldn't parse the specified URI.", NULL);
         if (find_behaviour(q, &problem) < 0) {

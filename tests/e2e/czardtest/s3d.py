@@ -26,6 +26,11 @@ class Request:
         """The number of the TCP connection that it came on."""
         return int(self.more["connection"])
 
+    @property
+    def at_once(self):
+        """How many GETs were under way when this one came, itself included."""
+        return int(self.more.get("at_once", 0))
+
     def __repr__(self):
         return f"{self.op} {self.bucket}/{self.key} {self.range} {self.status} {self.sent} {self.more}"
 
