@@ -3,7 +3,21 @@
 # (config/deb/postinst says what it does), and removing it never touches staged data.
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME czard)
-set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
+# One package a release, of which the later one's is the newer: 0.1.0~deb12u1 < 0.1.0~deb13u1 < 0.1.0, which is what
+# testing and unstable get.
+set(version ${PROJECT_VERSION})
+set(suite unstable)
+if(EXISTS /etc/os-release)
+  file(STRINGS /etc/os-release os_release)
+  foreach(line ${os_release})
+    if(line MATCHES "^VERSION_ID=\"?([0-9]+)")
+      set(version "${PROJECT_VERSION}~deb${CMAKE_MATCH_1}u1")
+    elseif(line MATCHES "^VERSION_CODENAME=\"?([a-z]+)")
+      set(suite ${CMAKE_MATCH_1})
+    endif()
+  endforeach()
+endif()
+set(CPACK_PACKAGE_VERSION ${version})
 set(CPACK_PACKAGE_VENDOR czard)
 set(CPACK_PACKAGE_CONTACT "The czard developers <czard@example.org>")
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
@@ -27,7 +41,7 @@ set(CPACK_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXE
 set(CPACK_STRIP_FILES ON)
 
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
-set(CPACK_DEBIAN_PACKAGE_DEPENDS "gnupg, gpg, gpg-agent, gpgconf, procps, systemd (>= 252)")
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "gpg, gpg-agent, gpgconf, procps, systemd (>= 252)")
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "ca-certificates")
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS "bash-completion")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
@@ -36,8 +50,9 @@ set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${deb}/postinst ${deb}/prerm ${deb}/postr
 
 # What Debian wants in every package's documentation.
 set(changelog ${CMAKE_CURRENT_BINARY_DIR}/changelog.gz)
-add_custom_command(OUTPUT ${changelog} COMMAND ${GZIP} -9nc ${deb}/changelog > ${changelog}
-                   DEPENDS ${deb}/changelog VERBATIM)
+configure_file(${deb}/changelog ${CMAKE_CURRENT_BINARY_DIR}/changelog.txt @ONLY)
+add_custom_command(OUTPUT ${changelog} COMMAND ${GZIP} -9nc ${CMAKE_CURRENT_BINARY_DIR}/changelog.txt > ${changelog}
+                   DEPENDS ${CMAKE_CURRENT_BINARY_DIR}/changelog.txt VERBATIM)
 add_custom_target(changelog ALL DEPENDS ${changelog})
 install(FILES ${changelog} ${deb}/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR})
 if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/README.md)

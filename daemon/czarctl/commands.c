@@ -177,6 +177,11 @@ const struct command commands[] = {
                 .flags = {{"html", "FILE", "where it goes (needed)"}},
                 .prepare = prepare_report,
                 .run = run_report},
+        {.name = "demo",
+                .arguments = "",
+                .summary = "czard at work on a small data package of its own, in a folder below /tmp",
+                .run = run_demo,
+                .alone = true},
         {},
 };
 

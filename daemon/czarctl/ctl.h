@@ -44,6 +44,7 @@ struct command {
         /* Works also when czard.ini is not whole yet: uses what of it can be read. All others complain less:
          * they use state_dir, socket and [staging] of a broken one and say so. */
         bool early;
+        bool alone;  /* needs no configuration and no owner */
         bool asks;   /* changes state: by czard when it runs, see ask.h */
         bool writes; /* changes something else; as with `asks` the configuration must be whole */
 };

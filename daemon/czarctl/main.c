@@ -16,6 +16,8 @@
 static int run(struct ctl *c)
 {
         struct error e = {};
+        if (c->command->alone)
+                return c->command->run(c);
         int status = ctl_load_config(c);
         if (status == 0 && (c->command->asks || c->command->writes))
                 status = ctl_refuse_partial(c);

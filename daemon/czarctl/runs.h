@@ -40,3 +40,4 @@ int run_import_credentials(struct ctl *c);
 /* report.c */
 int prepare_report(struct ctl *c);
 int run_report(struct ctl *c);
+int run_demo(struct ctl *c);

@@ -19,7 +19,7 @@ import unittest
 from pathlib import Path
 
 from czardtest import keys, main
-from czardtest.run import World, children, is_sanitized, program
+from czardtest.run import World, children, copy_programs, is_sanitized, program
 from czardtest.s3d import S3d
 
 PASSPHRASE = "velvet-otter 42 in the attic"
@@ -165,6 +165,7 @@ class KeyMemoryTest(unittest.TestCase):
         self.s3 = self.enterContext(S3d(self.w.package, self.w.facts))
         self.w.use(self.s3.endpoint, tls_endpoint=False)
         self.w.config["daemon"]["poll_interval"] = "1h"
+        self.w.build = copy_programs(self.w.folder / "build")
         subprocess.run(["chown", "-R", f"{UID}:{UID}", self.w.folder], check=True)
         os.chmod(self.w.folder, 0o755)
         self.czard = self.w.start(wrapper=("setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"))

@@ -475,6 +475,46 @@ class FirstSteps(Case):
         self.assertEqual(check.returncode, 0, check.stdout)
 
 
+class Backup(Case):
+    """What czard(8) says of backups and of a new server, command by command."""
+
+    def commands(self, title):
+        section = re.search(rf"^\.Ss {title}\n(.*?)^\.S[sh] ", read(TOP + "/config/man/czard.8"), re.M | re.S)[1]
+        return re.findall(r"^# ((?:.*\\e\n)*.*)$", section, re.M)
+
+    def test_a_new_server_goes_on_where_the_old_one_was(self):
+        old = self.boot()
+        old.sync()
+        for command in self.commands("Backup"):
+            old.ok("sh", "-c", command.replace("\\e\n", "\\\n"))
+        staged = old.staged()
+        folder = tempfile.mkdtemp(prefix="czard-backup-")
+        self.addCleanup(shutil.rmtree, folder)
+        old.ok("tar", "-C", "/", "-cpf", "/root/staging.tar", "srv/czard")
+        for name in ("czard.tar", "staging.tar"):
+            with open(f"{folder}/{name}", "wb") as f:
+                f.write(old.get(f"/root/{name}"))
+
+        new = self.boot(configured=False)
+        new._serve()
+        for name in ("czard.tar", "staging.tar"):
+            new.copy(f"{folder}/{name}", f"/root/{name}")
+        new.ok("tar", "-C", "/", "-xpf", "/root/staging.tar")
+        *restore, start = self.commands("Restoring, or a new server")
+        self.assertIn("systemctl enable --now czard", start)
+        for command in restore:
+            new.ok("sh", "-c", command)
+        self.assertFalse(os.path.exists(new.path("/var/lib/czard/ledger.db")))
+        ini = new.get("/etc/czard/czard.ini").decode()
+        new.put("/etc/czard/czard.ini", re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{new.port}", ini))
+        new.ok("sh", "-c", start)
+        new.until_event("poll-done", timeout=60)
+        self.assertEqual(new.journal(CZARD_EVENT="published"), [], "nothing is fetched again")
+        self.assertEqual(new.staged(), staged)
+        for words in (("verify",), ("verify", "--audit"), ("check",)):
+            new.ok("czarctl", *words, timeout=120)
+
+
 class Reload(Case):
     def test_good(self):
         m = self.boot()
@@ -799,7 +839,10 @@ class Package(Case):
         self.assertIn("[package universityx]", m.get("/etc/czard/czard.ini").decode())
         self.assertEqual(m.staged(), before)
 
-        m.ok("dpkg", "-r", "czard")
+        said = m.ok("dpkg", "-r", "czard")
+        self.assertIn("disabled", said)
+        self.assertRegex(said, "left as they are: /etc/czard .*/etc/credstore/czard.s3 /var/lib/czard /srv/czard\n")
+        self.assertEqual(m.ok("find", "/etc/systemd/system", "-name", "*czard*"), "", "no link to a unit that is gone")
         self.assertEqual(m.run("systemctl", "is-active", "czard", "czard-fetch", "czard-fetch.socket").stdout.split(),
                          ["inactive"] * 3)
         self.assertTrue(os.path.exists(m.path("/etc/czard/czard.ini")))
@@ -824,8 +867,23 @@ class Package(Case):
         self.assertEqual(m.journal(after=c, CZARD_EVENT="published"), [])
         self.assertEqual(m.staged(), before)
 
+    def test_needs_only_what_the_daemon_needs(self):
+        fields = subprocess.run(["dpkg-deb", "-f", Made.get().deb, "Depends", "Version"], capture_output=True, text=True).stdout
+        for name in ("dirmngr", "gpgsm", "gnupg", "python3", "libmicrohttpd12", "libcmocka0"):
+            self.assertNotRegex(fields, rf"\b{name}\b")
+        release = re.search(r'^VERSION_ID="?(\d+)', read("/etc/os-release"), re.M)
+        self.assertRegex(fields, rf"Version: [0-9.]+{f'~deb{release[1]}u1' if release else ''}\n")
+
     def test_an_unused_package_leaves_nothing(self):
         m = self.boot(configured=False)
+        # something to try, in one command: as czard's user, in a folder of its own
+        said = m.ok("czarctl", "demo", timeout=120)
+        self.assertIn("published universityx/database/", said)
+        self.assertIn("published: 0", said)
+        self.assertIn("All is well", said)
+        folder = re.search(r"rm -rf (/tmp/czard-demo\.\w+)", said)[1]
+        self.assertEqual(m.ok("stat", "-c", "%U %a", folder).strip(), "czard 700")
+        m.ok("rm", "-rf", folder)
         m.ok("dpkg", "-P", "czard")
         self.assertEqual(m.ok("sh", "-c", "ls -d /etc/czard /srv/czard /var/lib/czard /run/czard* 2>/dev/null || true"), "")
 

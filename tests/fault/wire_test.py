@@ -181,7 +181,7 @@ def below_an_expired_one(p):
     tls.run(["openssl", "req", "-new", "-key", folder / "ca.key", "-subj", "/CN=czard test intermediate", "-out", request])
     (folder / "ca.ext").write_text("basicConstraints=critical,CA:TRUE\n")
     tls.run(["openssl", "x509", "-req", "-in", request, "-CA", authority.ca, "-CAkey", authority.folder / "ca.key", "-CAserial",
-             folder / "serial", "-CAcreateserial", "-days", "-1", "-extfile", folder / "ca.ext", "-out", below.ca])
+             folder / "serial", "-CAcreateserial", *tls.over(), "-extfile", folder / "ca.ext", "-out", below.ca])
     certificate, key, _ = below.server()
     chain = folder / "chain.pem"
     chain.write_bytes(certificate.read_bytes() + below.ca.read_bytes())

@@ -47,6 +47,18 @@ def program(name, build=None):
     raise FileNotFoundError(f"{name} is not built in {build}; set CZARD_BUILD")
 
 
+def copy_programs(folder, build=None):
+    """A build folder that every user can reach, with the programs alone: a clone may lie below a home that nobody else
+    may enter."""
+    source = build or build_folder()
+    for file in source.glob("daemon/*/*"):
+        if file.is_file() and os.access(file, os.X_OK):
+            to = Path(folder) / file.relative_to(source)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, to)
+    return Path(folder)
+
+
 def is_sanitized(build=None):
     cache = (build or build_folder()) / "CMakeCache.txt"
     return cache.exists() and "CZARD_SANITIZE:BOOL=ON" in cache.read_text()

@@ -1,12 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """A certificate authority for loopback, with good and bad server certificates, by openssl."""
 
+import subprocess
 from pathlib import Path
 
 from .keys import run
 
 # OpenSSL does not take *.localhost: a wildcard needs two labels behind it
 HOSTS = ("localhost", "edx-course-data.localhost", "course-data.localhost")
+
+
+def over():
+    """Options of openssl x509 for a validity that has ended. Up to 3.3 only a negative number of days does it, which 3.5
+    refuses."""
+    said = subprocess.run(["openssl", "x509", "-help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False).stdout
+    if b"-not_after" in said:
+        return ["-not_before", "20200101000000Z", "-not_after", "20200131000000Z"]
+    return ["-days", "-1"]
 
 
 class Authority:
@@ -31,8 +41,7 @@ class Authority:
         run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
              "-subj", f"/CN={name}", "-keyout", key, "-out", request])
         issuer = ["-signkey", key] if self_signed else ["-CA", self.ca, "-CAkey", self._key, "-CAcreateserial"]
-        # openssl x509 cannot date back; a validity that ended is made by -days with a negative number
-        run(["openssl", "x509", "-req", "-in", request, *issuer, "-days", "-1" if expired else "20",
+        run(["openssl", "x509", "-req", "-in", request, *issuer, *(over() if expired else ["-days", "20"]),
              "-extfile", extensions, "-out", certificate])
         both = self.folder / f"{name}.pem"
         both.write_bytes(certificate.read_bytes() + key.read_bytes())
