@@ -64,7 +64,8 @@ struct pool {
         struct claim *claims;
         pool_ready_fn *ready;
         void *arg;
-        uv_timer_t tick;
+        uv_timer_t tick, serve;
+        unsigned open_handles;
 };
 
 static void serve_claims(struct pool *p);
@@ -342,8 +343,9 @@ static unsigned n_wanted(const struct pool *p)
         return first || claims <= starting ? 0 : MIN(claims - starting, room);
 }
 
-static void serve_claims(struct pool *p)
+static void on_serve(uv_timer_t *timer)
 {
+        struct pool *p = timer->data;
         grant_idle(p);
         uint64_t now = uv_now(p->loop) * USEC_PER_MSEC;
         if (p->last_death_usec != 0 && now < p->last_death_usec + RESTART_USEC)
@@ -359,6 +361,13 @@ static void serve_claims(struct pool *p)
         }
         if (p->keyless)
                 grant_idle(p);
+}
+
+/* In the next turn of the loop: who is granted a worker may fail at once, and nobody is to fail within
+ * another's call. */
+static void serve_claims(struct pool *p)
+{
+        uv_timer_start(&p->serve, on_serve, 0, 0);
 }
 
 /* Kills the silent, and gives claims another chance after a death. Runs only while something could need it.
@@ -481,6 +490,14 @@ void pool_reconfigure(struct pool *p, const struct config *config, unsigned work
         serve_claims(p);
 }
 
+static void init_timers(struct pool *p)
+{
+        uv_timer_init(p->loop, &p->tick);
+        uv_timer_init(p->loop, &p->serve);
+        p->tick.data = p->serve.data = p;
+        p->open_handles = 2;
+}
+
 int pool_new(uv_loop_t *loop, const struct pool_spec *spec, pool_ready_fn *ready, void *arg,
         struct pool **ret, struct error *e)
 {
@@ -491,8 +508,7 @@ int pool_new(uv_loop_t *loop, const struct pool_spec *spec, pool_ready_fn *ready
                 .loop = loop, .program = "czard-decrypt", .spec = *spec, .ready = ready, .arg = arg};
         p->homedir = strdup(spec->homedir);
         take_settings(p, spec->config);
-        uv_timer_init(loop, &p->tick);
-        p->tick.data = p;
+        init_timers(p);
         int r = spec->passphrase_file ? secret_load_line(spec->passphrase_file, LIMIT_PASSPHRASE, false,
                                                 &p->own_passphrase, e)
                                       : 0;
@@ -515,15 +531,16 @@ int pool_new_index(uv_loop_t *loop, unsigned workers, struct pool **ret)
                 return -ENOMEM;
         *p = (struct pool){
                 .loop = loop, .program = "czard-index", .keyless = true, .spec = {.workers = workers}};
-        uv_timer_init(loop, &p->tick);
-        p->tick.data = p;
+        init_timers(p);
         *ret = p;
         return 0;
 }
 
-static void on_tick_closed(uv_handle_t *h)
+static void on_timer_closed(uv_handle_t *h)
 {
-        free(h->data);
+        struct pool *p = h->data;
+        if (--p->open_handles == 0)
+                free(p);
 }
 
 struct pool *pool_free(struct pool *p)
@@ -537,7 +554,8 @@ struct pool *pool_free(struct pool *p)
         free(p->homedir);
         free(p->signers);
         p->homedir = p->signers = NULL;
-        uv_close((uv_handle_t *)&p->tick, on_tick_closed);
+        uv_close((uv_handle_t *)&p->tick, on_timer_closed);
+        uv_close((uv_handle_t *)&p->serve, on_timer_closed);
         return NULL;
 }
 

@@ -37,9 +37,9 @@ struct pool *pool_free(struct pool *p);
  * yours. */
 typedef void worker_message_fn(void *arg, struct message *m, const struct error *e);
 
-/* Waits for a worker. granted may be called before pool_claim() returns. When no worker comes up at all
- * on_message is called with m NULL instead. The claim is the caller's memory and stays valid until granted or
- * withdrawn. */
+/* Waits for a worker. granted is called from the loop, never before pool_claim() returns. When no worker
+ * comes up at all on_message is called with m NULL instead. The claim is the caller's memory and stays valid
+ * until granted or withdrawn. */
 struct claim {
         void (*granted)(void *arg, struct worker *w);
         worker_message_fn *on_message; /* of the worker while it is yours */
