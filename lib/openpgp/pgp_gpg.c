@@ -41,12 +41,17 @@ static int make_pipe(int ret[2])
         int p[2];
         if (pipe2(p, O_CLOEXEC) < 0)
                 return -errno;
+        int r = 0;
         for (size_t i = 0; i < 2; i++) {
                 ret[i] = fcntl(p[i], F_DUPFD_CLOEXEC, OURS);
-                int r = ret[i] < 0 ? -errno : 0;
+                if (ret[i] < 0 && r == 0)
+                        r = -errno;
                 close_fd(p[i]);
-                if (r < 0)
-                        return r;
+        }
+        if (r < 0) {
+                ret[0] = close_fd(ret[0]);
+                ret[1] = close_fd(ret[1]);
+                return r;
         }
         (void)fcntl(ret[0], F_SETPIPE_SZ, PIPE_BYTES); /* best effort: there is a quota */
         return 0;
