@@ -131,7 +131,7 @@ static int pool_for(
                 return error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");
         d->pools = pools;
         struct pool_spec spec = {.run_dir = d->run_dir,
-                .number = (unsigned)d->n_pools,
+                .number = d->pools_made,
                 .homedir = homedir,
                 .config = d->config,
                 .passphrase = &d->passphrase,
@@ -140,7 +140,35 @@ static int pool_for(
         int r = pool_new(&d->loop, &spec, on_pool_ready, d, ret, e);
         if (r >= 0)
                 d->pools[d->n_pools++] = *ret;
+        d->pools_made++;
         return r;
+}
+
+static bool has_package(const struct director *d, const struct pool *pool)
+{
+        for (size_t i = 0; i < d->config->n_packages; i++)
+                if (d->packages[i].pool == pool)
+                        return true;
+        return false;
+}
+
+/* A key whose packages went is not kept: its workers end, and their homes with it. What they did for such a
+ * package could not be published. */
+static void drop_unused_pools(struct director *d)
+{
+        size_t kept = 0;
+        if (!d->pools_changed || !d->ready)
+                return;
+        d->pools_changed = false;
+        for (size_t i = 0; i < d->n_pools; i++) {
+                if (has_package(d, d->pools[i])) {
+                        d->pools[kept++] = d->pools[i];
+                        continue;
+                }
+                queue_cancel_pool(d->queue, d->pools[i]);
+                pool_free(d->pools[i]);
+        }
+        d->n_pools = kept;
 }
 
 int director_open_pools(struct director *d, struct error *e)
@@ -150,6 +178,8 @@ int director_open_pools(struct director *d, struct error *e)
                 if (r < 0)
                         return r;
         }
+        d->pools_changed = true;
+        director_check(d);
         return 0;
 }
 
@@ -336,6 +366,7 @@ static void on_check(uv_timer_t *timer)
 {
         struct director *d = timer->data;
         react(d);
+        drop_unused_pools(d);
         if (is_over(d))
                 d->stopping = true;
         if (d->stopping)

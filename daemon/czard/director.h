@@ -59,6 +59,8 @@ struct director {
         struct slot *slots;  /* of all flows; those that wait are looked at once a turn of the loop */
         struct pool **pools; /* one for each GnuPG home */
         size_t n_pools, pools_ready;
+        unsigned pools_made; /* numbers them: homes of one that went are not another's */
+        bool pools_changed;  /* some may be without a package now */
         struct pool *index; /* the processes that read directories of archives */
 
         struct poll *poll;

@@ -388,6 +388,34 @@ class Reload(Case):
         self.config["daemon"]["state_dir"] = self.world.folder / "elsewhere"
         self.assertRegex(d.reload().message, r"state_dir needs a restart")
 
+    def test_the_key_of_a_package_that_went_goes_too(self):
+        """Another data czar's: its worker ends, and the copy of its key is removed, also while one of its files is in work."""
+        w, key = self.world, self.events[0]["key"]
+        home = w.folder / f"second{w.generation}"
+        shutil.copytree(w.package / "gnupg", home, ignore=shutil.ignore_patterns("S.*"))
+        home.chmod(0o700)
+        mine = dict(w.package_section)
+        w.config[f"package {w.org}"].update(homedir=home, categories="events", sites="edx")
+        w.config["package second"] = {"events": "s3://edx-course-data/second", "categories": "events", "sites": "edx"}
+        self.slow(key, self.events[0]["size"] // 8)
+        d = self.daemon()
+        self.under_way(d, key)
+        homes = {p.name for p in w.run_folder.glob("*/w*-*")}
+        self.assertEqual({name.split("-")[0] for name in homes}, {"w0", "w1"})
+        d.wait("a worker has it", lambda: w.objects()[key]["state"] == "DECRYPTING")
+        del w.config[f"package {w.org}"]
+        d.reload()
+        d.wait("its homes are gone", lambda: {p.name.split("-")[0] for p in w.run_folder.glob("*/w*-*")} == {"w1"})
+        d.wait("its workers are gone", lambda: not d.helpers("czard-decrypt") and not d.zombies())
+        self.assertFalse((w.staging / self.events[0]["path"]).exists())
+        # It comes back: under a number of its own.
+        for file in self.s3.behaviours.iterdir():
+            file.unlink()
+        w.config[f"package {w.org}"] = {**mine, "homedir": home}
+        d.reload()
+        d.wait("it is staged", (w.staging / self.events[0]["path"]).exists)
+        self.assertEqual({p.name.split("-")[0] for p in w.run_folder.glob("*/w*-*")}, {"w1", "w2"})
+
     def test_new_credentials_while_a_transfer_runs(self):
         running, later = self.events[0], self.events[1]
         held = self.held(running["key"], later["key"])

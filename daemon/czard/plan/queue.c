@@ -298,11 +298,11 @@ void queue_job_done(struct queue *q, struct job *j)
         director_check(q->d);
 }
 
-/* One that is not leaving yet, taken out of the list; NULL: none. */
-static struct job *take_staying(struct queue *q)
+/* One (of that pool, or NULL: of any) that is not leaving yet, taken out of the list; NULL: none. */
+static struct job *take_staying(struct queue *q, const struct pool *pool)
 {
         for (struct job **at = &q->jobs; *at; at = &(*at)->next)
-                if (!(*at)->leaving) {
+                if (!(*at)->leaving && (!pool || (*at)->pool == pool)) {
                         struct job *j = *at;
                         *at = j->next;
                         return j;
@@ -312,9 +312,9 @@ static struct job *take_staying(struct queue *q)
 
 /* A worker that is given up may go to another job, and that may end by it: the list is looked at anew each
  * time. */
-void queue_cancel_all(struct queue *q)
+static void cancel_jobs(struct queue *q, const struct pool *pool)
 {
-        for (struct job *j; (j = take_staying(q));) {
+        for (struct job *j; (j = take_staying(q, pool));) {
                 unsigned *running = j->o.is_zip ? &q->archives_running : &q->files_running;
                 j->leaving = true;
                 if (j->cancel(j)) {
@@ -324,6 +324,16 @@ void queue_cancel_all(struct queue *q)
                         q->jobs = j;
                 }
         }
+}
+
+void queue_cancel_pool(struct queue *q, const struct pool *pool)
+{
+        cancel_jobs(q, pool);
+}
+
+void queue_cancel_all(struct queue *q)
+{
+        cancel_jobs(q, NULL);
         uv_timer_stop(&q->retry);
         q->retry_at = 0;
         if (q->d->stopping)

@@ -8,6 +8,7 @@
 struct job {
         struct director *d;
         struct ledger_object o;
+        struct pool *pool;     /* whose key opens it */
         uint64_t started_usec; /* CLOCK_MONOTONIC */
         /* Drops what runs; the object goes back to NEW. True: it has freed itself. False: a thread still
          * works for it; it calls queue_job_done() when that has ended, and until then its object is busy. */
@@ -35,6 +36,8 @@ int queue_recover(struct queue *q);
 void queue_job_done(struct queue *q, struct job *j);
 /* Cancels every job. */
 void queue_cancel_all(struct queue *q);
+/* Cancels the jobs of that pool: none uses it any more. */
+void queue_cancel_pool(struct queue *q, const struct pool *pool);
 /* While held nothing is started. Counts. */
 void queue_hold(struct queue *q);
 void queue_release(struct queue *q);

@@ -206,7 +206,7 @@ struct job *snapshot_new(struct director *d, const struct ledger_object *o)
                 return NULL;
         const struct config_staging *c = &d->config->staging;
         s->job.cancel = cancel;
-        s->pool = context->pool;
+        s->job.pool = context->pool;
         s->attr = (struct staging_attr){.gid = context->gid[o->category], .mtime = o->last_modified};
         s->org = context->top;
         s->max_name = d->config->limits.max_name;

@@ -65,7 +65,6 @@ struct run;
 struct snapshot {
         struct job job;
         enum snapshot_state state;
-        struct pool *pool;
         struct staging_attr attr;
         struct staging_top org;
         char top[128]; /* the folder expected in the archive; "" any */

@@ -317,7 +317,7 @@ struct choice {
  */
 static bool choose(const struct snapshot *s, struct choice *ret)
 {
-        unsigned workers = pool_size(s->pool);
+        unsigned workers = pool_size(s->job.pool);
         uint64_t most_bytes = s->wanted_bytes / (RUN_SHARE * workers);
         size_t most = s->n_wanted / (RUN_SHARE * workers);
         most = MIN(MAX(most, (size_t)MEMBERS_A_WORKER), (size_t)RUN_MEMBERS_MOST);
@@ -368,7 +368,7 @@ static int start_run(struct snapshot *s, const struct choice *c, struct error *e
                 .offset = r->position,
                 .length = end_of(&s->members[c->last]) - r->position,
                 .size = o->size};
-        int err = flow_start(&r->flow, s->job.d, s->pool, &run_ops, r, &get, RANK_ARCHIVE, e);
+        int err = flow_start(&r->flow, s->job.d, s->job.pool, &run_ops, r, &get, RANK_ARCHIVE, e);
         if (err < 0) {
                 for (size_t i = 0; i < r->n; i++)
                         want_again(s, r->v[i].member);
@@ -380,7 +380,7 @@ static int start_run(struct snapshot *s, const struct choice *c, struct error *e
 void snapshot_start_runs(struct snapshot *s)
 {
         /* One more than there are workers: its first bytes are in the pipe when a worker is free. */
-        unsigned most = (unsigned)MIN(pool_size(s->pool) + 1, s->job.d->config->s3.max_transfers);
+        unsigned most = (unsigned)MIN(pool_size(s->job.pool) + 1, s->job.d->config->s3.max_transfers);
         struct choice c;
         while (s->n_runs < most && s->cause == CAUSE_NONE && pauses_now(s->job.d->pauses) == 0 &&
                 choose(s, &c)) {

@@ -189,6 +189,7 @@ struct job *transfer_new(struct director *d, const struct ledger_object *o)
         if (!t)
                 return NULL;
         t->job.cancel = cancel;
+        t->job.pool = context->pool;
         t->out_fd = -1;
         t->attr = (struct staging_attr){.gid = context->gid[o->category], .mtime = o->last_modified};
         t->top = context->top;
@@ -211,7 +212,7 @@ void transfer_start(struct job *j)
                 .length = o->size,
                 .size = o->size,
                 .whole = 1};
-        if (flow_start(&t->flow, j->d, director_context(j->d, o->org)->pool, &flow_ops, t, &get,
+        if (flow_start(&t->flow, j->d, j->pool, &flow_ops, t, &get,
                     o->category == CATEGORY_EVENTS ? RANK_EVENTS : RANK_OTHER, &e) < 0)
                 fail(t, e.cause, e.text);
 }
