@@ -24,6 +24,7 @@
 #include "record.h"
 #include "signals.h"
 #include "slots.h"
+#include "snapshot.h"
 #include "steward.h"
 #include "str.h"
 #include "timespan.h"
@@ -192,7 +193,8 @@ static void look_at_state(struct director *d)
         struct error e = {};
         if (!(pauses_now(d->pauses) & BIT(PAUSE_STATE)))
                 return;
-        rebuild_if_damaged(d);
+        if (!d->stopping && rebuild_is_needed(d->config, d->ledger, &e) < 0)
+                director_fail(d, &e);
         if (d->stopping || record_flush(d->record) < 0 || audit_probe(d->audit, &e) < 0 ||
                 audit_sync(d->audit, &e) < 0 || ledger_begin(d->ledger, &e) < 0)
                 return;
@@ -220,7 +222,7 @@ static void react_to_pauses(struct director *d)
         unsigned ended = pauses_take_ended(d->pauses);
         if (ended)
                 queue_plan(d->queue);
-        if ((ended & BIT(PAUSE_STATE)) && !d->options.once)
+        if ((ended & BIT(PAUSE_STATE)) && !d->options.once && d->ready)
                 poll_now(d->poll, true);
         if (pauses_now(d->pauses))
                 queue_watch_pause(d->queue);
@@ -253,6 +255,7 @@ static void resync_all(struct director *d)
                 pauses_enter(d->pauses, PAUSE_KEY, e.cause, e.text);
         else
                 pauses_leave(d->pauses, PAUSE_KEY);
+        director_may_start(d);
         poll_now(d->poll, true);
 }
 
@@ -304,6 +307,33 @@ static void react_to_record(struct director *d)
                 queue_retry_at(d->queue, at);
 }
 
+static void react_to_poll(struct director *d)
+{
+        struct poll_ended ended;
+        if (!poll_take_ended(d->poll, &ended))
+                return;
+        if (ended.poll)
+                director_may_start(d); /* a pause may be over */
+        if (ended.poll && !d->options.once)
+                watch_look(d->watch, d->config);
+        if (ended.full) {
+                queue_look_at_all(d->queue);
+                missing_look(d->missing);
+        }
+        if (ended.plan)
+                queue_plan(d->queue);
+        director_check(d);
+}
+
+static void react_to_missing(struct director *d)
+{
+        if (!missing_take_ended(d->missing))
+                return;
+        if (!(pauses_now(d->pauses) & BIT(PAUSE_STAGING)))
+                snapshot_move_all_latest(d);
+        director_check(d);
+}
+
 /* Takes what happened below and reacts. */
 static void react(struct director *d)
 {
@@ -312,6 +342,8 @@ static void react(struct director *d)
         if (d->stopped)
                 return;
         react_to_requests(d);
+        react_to_poll(d);
+        react_to_missing(d);
         react_to_record(d);
         react_to_pauses(d);
 }
@@ -409,6 +441,33 @@ static int open_control(struct director *d, struct error *e)
         return control_new(&d->loop, d->config->socket, d->run_dir, d->request_env, &d->control, e);
 }
 
+static int open_poll(struct director *d)
+{
+        struct poll_spec spec = {.loop = &d->loop,
+                .ledger = d->ledger,
+                .record = d->record,
+                .pauses = d->pauses,
+                .fetcher = d->fetcher,
+                .queue = d->queue};
+        int r = poll_new(&spec, &d->poll);
+        if (r >= 0)
+                poll_configure(d->poll, d->config);
+        return r;
+}
+
+static int open_watch(struct director *d)
+{
+        struct missing_spec spec = {.loop = &d->loop,
+                .ledger = d->ledger,
+                .staging = d->staging,
+                .record = d->record,
+                .queue = d->queue,
+                .pauses = d->pauses};
+        d->watch = watch_new(d->ledger);
+        d->missing = missing_new(&spec);
+        return d->watch && d->missing ? 0 : -ENOMEM;
+}
+
 static int open_all(struct director *d, struct error *e)
 {
         int (*const steps[])(struct director *, struct error *) = {
@@ -436,9 +495,9 @@ static int open_all(struct director *d, struct error *e)
         if (r >= 0)
                 r = queue_new(d, &d->queue);
         if (r >= 0)
-                r = poll_new(d, &d->poll);
-        if (r >= 0)
                 r = fetcher_new(&d->loop, &spec, &d->fetcher);
+        if (r >= 0)
+                r = open_poll(d);
         if (r >= 0)
                 r = pool_new_index(&d->loop, INDEX_PROCESSES, &d->index);
         if (r >= 0)
@@ -446,14 +505,12 @@ static int open_all(struct director *d, struct error *e)
         if (r >= 0)
                 r = notify_new(d, &d->notify);
         if (r >= 0)
-                r = watch_new(d, &d->watch);
-        if (r >= 0)
-                r = missing_new(d, &d->missing);
+                r = open_watch(d);
         if (r < 0)
                 return error_set(e, CAUSE_INTERNAL, -r, "cannot start: %s", strerror(-r));
         r = startup_reconcile(d, e);
         if (r >= 0)
-                leftover_clear(d);
+                leftover_clear(d->record, d->ledger, d->staging);
         if (r >= 0)
                 r = open_control(d, e);
         return r < 0 ? r : director_open_pools(d, e);

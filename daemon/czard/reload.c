@@ -104,6 +104,7 @@ void director_reload(struct director *d)
         fetcher_renew(d->fetcher);
         record_new_credentials(d->record);
         queue_look_at_all(d->queue);
+        poll_configure(d->poll, fresh);
         poll_restart(d->poll);
         config_free(old);
         director_audit(d, "reload");

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "habit.h"
+#include "journal.h"
 #include "ledger_report.h"
 #include "str.h"
 #include "timespan.h"
@@ -26,7 +27,7 @@ struct watched_key {
 };
 
 struct watch {
-        struct director *d;
+        struct ledger *ledger;
         struct watched_key keys[KEYS_MOST];
         size_t n_keys;
         int64_t looked; /* day since the epoch; 0: not yet */
@@ -85,29 +86,29 @@ static void say_late(struct watch *w, const struct habit_series *s, const struct
                 hint);
 }
 
-static void look_for_late(struct watch *w, int today)
+static void look_for_late(struct watch *w, const struct config *config, int today)
 {
         _cleanup_habit_ struct habit h = {};
         _cleanup_habit_gaps_ struct habit_gaps gaps = {};
         struct error e = {};
-        if (report_habit(w->d->ledger, &h, &e) < 0 || habit_find_gaps(&h, today, &gaps) < 0)
+        if (report_habit(w->ledger, &h, &e) < 0 || habit_find_gaps(&h, today, &gaps) < 0)
                 return; /* tomorrow again; a ledger that cannot be read is said elsewhere */
         for (size_t i = 0; i < gaps.n; i++) {
                 const struct habit_series *s = &h.series[gaps.v[i].series];
-                if (gaps.v[i].open && wants_series(w->d->config, s->org, s->category, s->site))
+                if (gaps.v[i].open && wants_series(config, s->org, s->category, s->site))
                         say_late(w, s, &gaps.v[i], today);
         }
 }
 
-void watch_look(struct watch *w)
+void watch_look(struct watch *w, const struct config *config)
 {
         int64_t today = (int64_t)time(NULL) / DAY;
-        if (w->d->options.once || today == w->looked)
+        if (today == w->looked)
                 return;
         w->looked = today;
         for (size_t i = 0; i < w->n_keys; i++)
                 look_at_key(&w->keys[i]);
-        look_for_late(w, (int)today);
+        look_for_late(w, config, (int)today);
 }
 
 void watch_keys(struct watch *w, const struct proto_ready *ready)
@@ -130,14 +131,12 @@ void watch_keys(struct watch *w, const struct proto_ready *ready)
         }
 }
 
-int watch_new(struct director *d, struct watch **ret)
+struct watch *watch_new(struct ledger *ledger)
 {
         struct watch *w = calloc(1, sizeof(*w));
-        if (!w)
-                return -ENOMEM;
-        w->d = d;
-        *ret = w;
-        return 0;
+        if (w)
+                w->ledger = ledger;
+        return w;
 }
 
 struct watch *watch_free(struct watch *w)

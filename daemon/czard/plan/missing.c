@@ -7,15 +7,13 @@
 #include <stdlib.h>
 
 #include "cleanup.h"
-#include "queue.h"
-#include "record.h"
-#include "snapshot.h"
 #include "str.h"
 
 #define LOOKS_A_TURN 200 /* at files: a snapshot has thousands */
 
 struct missing {
-        struct director *d;
+        struct missing_spec on;
+        bool ended;
         int64_t *ids;
         size_t n, next;
         char member[sizeof(
@@ -59,7 +57,7 @@ static int on_member(struct ledger_member *m, void *arg)
         uint64_t size;
         int64_t mtime;
         bool is_dir;
-        int r = path ? staging_stat(l->m->d->staging, path, &size, &mtime, &is_dir) : 0;
+        int r = path ? staging_stat(l->m->on.staging, path, &size, &mtime, &is_dir) : 0;
         if (r == -ENOENT)
                 l->wrong = "missing a member";
         else if (path && (r < 0 || is_dir || size != (uint64_t)m->plain_size))
@@ -73,13 +71,13 @@ static bool snapshot_wrong(struct missing *m, const struct ledger_object *o, uns
         uint64_t size;
         int64_t mtime;
         bool is_dir;
-        int r = staging_stat(m->d->staging, o->path, &size, &mtime, &is_dir);
+        int r = staging_stat(m->on.staging, o->path, &size, &mtime, &is_dir);
         if (r < 0 || !is_dir) {
                 *ret = r == -ENOENT ? "missing" : "altered";
                 return true;
         }
         struct look l = {.m = m, .o = o, .left = left};
-        ledger_members_from(m->d->ledger, o->id, m->member, on_member, &l, NULL);
+        ledger_members_from(m->on.ledger, o->id, m->member, on_member, &l, NULL);
         *ret = l.wrong;
         return !l.more;
 }
@@ -92,32 +90,32 @@ static int on_claim(struct ledger_object *other, void *arg)
 
 /* The other spelling of an opt-in key is on its way to the same folder. After a crash that may hold the new
  * files already, with no record of it; whose it is shows once the other is through. */
-static bool is_claimed(struct director *d, struct ledger_object *o)
+static bool is_claimed(struct ledger *ledger, struct ledger_object *o)
 {
         struct ledger_filter f = {.states = OBJECT_STATES_DUE,
                 .categories = BIT(CATEGORY_EMAIL_OPT_IN),
                 .org = o->org,
                 .since = o->date,
                 .until = o->date};
-        return o->category == CATEGORY_EMAIL_OPT_IN && ledger_each(d->ledger, &f, on_claim, o, NULL) != 0;
+        return o->category == CATEGORY_EMAIL_OPT_IN && ledger_each(ledger, &f, on_claim, o, NULL) != 0;
 }
 
 /* True: done with it. */
 static bool look_at(struct missing *m, int64_t id, unsigned *left)
 {
-        struct director *d = m->d;
+        const struct missing_spec *on = &m->on;
         struct ledger_object o;
         const char *wrong = NULL;
-        if (ledger_get(d->ledger, id, &o, NULL) < 0 || o.state != OBJECT_PUBLISHED ||
-                queue_busy(d->queue, id) || is_claimed(d, &o))
+        if (ledger_get(on->ledger, id, &o, NULL) < 0 || o.state != OBJECT_PUBLISHED ||
+                queue_busy(on->queue, id) || is_claimed(on->ledger, &o))
                 return true;
         (*left)--;
         if (!o.is_zip)
-                wrong = file_wrong(d->staging, o.path, o.plain_size, o.last_modified);
+                wrong = file_wrong(on->staging, o.path, o.plain_size, o.last_modified);
         else if (!snapshot_wrong(m, &o, left, &wrong))
                 return false;
         if (wrong)
-                record_missing(d->record, &o, wrong);
+                record_missing(on->record, &o, wrong);
         return true;
 }
 
@@ -130,22 +128,20 @@ static void on_turn(uv_timer_t *timer)
                         m->next++;
                         *m->member = 0;
                 }
-        if (m->next < m->n && !(pauses_now(m->d->pauses) & BIT(PAUSE_STAGING))) {
+        if (m->next < m->n && !(pauses_now(m->on.pauses) & BIT(PAUSE_STAGING))) {
                 uv_timer_start(&m->turn, on_turn, 0, 0);
                 return;
         }
         free(take_ptr(&m->ids));
         m->n = m->next = 0;
-        if (!(pauses_now(m->d->pauses) & BIT(PAUSE_STAGING)))
-                snapshot_move_all_latest(m->d);
-        director_check(m->d);
+        m->ended = true;
 }
 
 void missing_look(struct missing *m)
 {
         struct ledger_filter f = {.states = BIT(OBJECT_PUBLISHED)};
-        if (m->ids || m->d->stopping || (pauses_now(m->d->pauses) & BIT(PAUSE_STAGING)) ||
-                ledger_ids(m->d->ledger, &f, &m->ids, &m->n, NULL) < 0)
+        if (m->ids || (pauses_now(m->on.pauses) & BIT(PAUSE_STAGING)) ||
+                ledger_ids(m->on.ledger, &f, &m->ids, &m->n, NULL) < 0)
                 return;
         m->next = 0;
         *m->member = 0;
@@ -157,16 +153,22 @@ bool missing_running(const struct missing *m)
         return m->ids != NULL;
 }
 
-int missing_new(struct director *d, struct missing **ret)
+bool missing_take_ended(struct missing *m)
+{
+        bool ended = m->ended;
+        m->ended = false;
+        return ended;
+}
+
+struct missing *missing_new(const struct missing_spec *spec)
 {
         struct missing *m = calloc(1, sizeof(*m));
         if (!m)
-                return -ENOMEM;
-        m->d = d;
-        uv_timer_init(&d->loop, &m->turn);
+                return NULL;
+        m->on = *spec;
+        uv_timer_init(spec->loop, &m->turn);
         m->turn.data = m;
-        *ret = m;
-        return 0;
+        return m;
 }
 
 static void on_closed(uv_handle_t *h)

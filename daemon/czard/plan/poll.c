@@ -10,14 +10,11 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "journal.h"
 #include "listings.h"
-#include "missing.h"
-#include "queue.h"
-#include "record.h"
 #include "retry.h"
 #include "str.h"
 #include "timespan.h"
-#include "watch.h"
 
 #define LIST_TRIES 5
 /* A server that wants us to wait for longer gets its wish at the next poll: the other listings shall not wait
@@ -42,7 +39,10 @@ struct listing {
 };
 
 struct poll {
-        struct director *d;
+        struct poll_spec on;
+        const struct config *config;
+        bool begun, has_ended;
+        struct poll_ended ended;
         struct listing *listings; /* of the poll that runs, and of single objects */
         unsigned running;         /* of the poll */
         bool full, again, again_full, complete, stopped;
@@ -73,7 +73,7 @@ static void listing_free(struct listing *l)
                         break;
                 }
         if (l->request)
-                fetcher_forget(l->poll->d->fetcher, l->request);
+                fetcher_forget(l->poll->on.fetcher, l->request);
         uv_close((uv_handle_t *)&l->again, on_again_closed);
 }
 
@@ -83,8 +83,7 @@ static void listing_ended(struct listing *l)
         bool part = !l->one_object;
         listing_free(l);
         if (!part) {
-                queue_plan(p->d->queue);
-                director_check(p->d);
+                p->has_ended = p->ended.plan = true;
         } else if (--p->running == 0) {
                 finish_poll(p);
         }
@@ -103,9 +102,9 @@ static void take_object(struct listing *l, const struct proto_object *from)
         o.size = from->size;
         o.last_modified = from->last_modified;
         p->listed++;
-        record_open(p->d->record);
-        if (ledger_listed(p->d->ledger, &o, p->generation, &what, &e) < 0) {
-                record_trouble(p->d->record, &e);
+        record_open(p->on.record);
+        if (ledger_listed(p->on.ledger, &o, p->generation, &what, &e) < 0) {
+                record_trouble(p->on.record, &e);
                 return;
         }
         if (what != LISTED_SAME) {
@@ -137,14 +136,14 @@ static void on_again(uv_timer_t *timer)
 
 static void listing_failed(struct listing *l, const struct proto_done *done)
 {
-        struct director *d = l->poll->d;
+        struct poll_spec *on = &l->poll->on;
         enum cause cause = done->outcome.cause;
         if (cause == CAUSE_SKEW && done->skew_sec != 0)
-                record_skew(d->record, done->skew_sec);
+                record_skew(on->record, done->skew_sec);
         bool no_entry = cause_remedy(cause) == REMEDY_CREDENTIALS;
         if (no_entry)
                 record_credentials_refused(
-                        d->record, cause, l->bucket, done->access_key_id, done->outcome.detail);
+                        on->record, cause, l->bucket, done->access_key_id, done->outcome.detail);
         bool worth_it = cause_remedy(cause) == REMEDY_RETRY && cause != CAUSE_SKEW &&
                         done->retry_after_usec <= LIST_WAIT_USEC;
         if (worth_it && ++l->tries < LIST_TRIES && !l->poll->stopped) {
@@ -172,18 +171,18 @@ static void listing_failed(struct listing *l, const struct proto_done *done)
 /* A GET of it was answered with 404. What waits still, after it was listed, is not another version. */
 static void judge_lost(const struct listing *l)
 {
-        struct director *d = l->poll->d;
+        struct poll_spec *on = &l->poll->on;
         struct ledger_object o;
         struct error e = {};
-        int r = ledger_find(d->ledger, l->bucket, l->prefix, &o, &e);
+        int r = ledger_find(on->ledger, l->bucket, l->prefix, &o, &e);
         if (r < 0 && r != -ENOENT)
-                record_trouble(d->record, &e);
-        if (r < 0 || o.state != OBJECT_RETRY || o.cause != CAUSE_GONE || queue_busy(d->queue, o.id))
+                record_trouble(on->record, &e);
+        if (r < 0 || o.state != OBJECT_RETRY || o.cause != CAUSE_GONE || queue_busy(on->queue, o.id))
                 return;
         if (l->found)
-                record_lost(d->record, &o);
+                record_lost(on->record, &o);
         else
-                record_gone(d->record, &o);
+                record_gone(on->record, &o);
 }
 
 static void on_done(void *arg, const struct proto_done *done)
@@ -198,16 +197,16 @@ static void on_done(void *arg, const struct proto_done *done)
         }
         if (l->one_object)
                 judge_lost(l);
-        if (l->whole && record_losses(p->d->record) == p->losses) {
+        if (l->whole && record_losses(p->on.record) == p->losses) {
                 struct error e = {};
                 uint64_t gone = 0;
-                record_open(p->d->record);
+                record_open(p->on.record);
                 const struct ledger_listing of = {.bucket = l->bucket,
                         .prefix = l->prefix,
                         .org = l->package->spec.org,
                         .category = l->category};
-                if (ledger_mark_gone(p->d->ledger, &of, p->generation, &gone, &e) < 0)
-                        record_trouble(p->d->record, &e);
+                if (ledger_mark_gone(p->on.ledger, &of, p->generation, &gone, &e) < 0)
+                        record_trouble(p->on.record, &e);
                 else if (gone > 0)
                         journal_event(EVENT_NOTE, &(struct journal_fields){.bucket = l->bucket},
                                 "%llu objects below s3://%s/%s are not there any more; what is staged stays",
@@ -219,7 +218,7 @@ static void on_done(void *arg, const struct proto_done *done)
 static void send_list(struct listing *l)
 {
         struct proto_list list = {.bucket = l->bucket, .prefix = l->prefix, .start_after = l->start_after};
-        l->request = fetcher_list(l->poll->d->fetcher, &list, on_listed, on_done, l);
+        l->request = fetcher_list(l->poll->on.fetcher, &list, on_listed, on_done, l);
         if (l->request == 0)
                 uv_timer_start(&l->again, on_again, MEMORY_WAIT_MSEC, 0);
 }
@@ -233,7 +232,7 @@ static struct listing *listing_new(struct poll *p, const struct config_package *
         *l = (struct listing){.poll = p, .package = package, .category = category, .next = p->listings};
         snprintf(l->bucket, sizeof(l->bucket), "%s", bucket);
         snprintf(l->prefix, sizeof(l->prefix), "%s", prefix);
-        uv_timer_init(&p->d->loop, &l->again);
+        uv_timer_init(p->on.loop, &l->again);
         l->again.data = l;
         p->listings = l;
         return l;
@@ -250,7 +249,7 @@ static int add_listing(const struct listing_spec *spec, void *arg)
 {
         const struct package_listings *of = arg;
         struct poll *p = of->poll;
-        if (record_bucket_blocked(p->d->record, spec->bucket)) {
+        if (record_bucket_blocked(p->on.record, spec->bucket)) {
                 p->complete = false;
                 return 0;
         }
@@ -266,7 +265,7 @@ static int add_listing(const struct listing_spec *spec, void *arg)
 static void add_package(struct poll *p, const struct config_package *package)
 {
         struct package_listings of = {p, package};
-        if (listings_each(p->d->ledger, package, p->full, (int64_t)time(NULL), add_listing, &of) < 0)
+        if (listings_each(p->on.ledger, package, p->full, (int64_t)time(NULL), add_listing, &of) < 0)
                 p->complete = false;
 }
 
@@ -274,11 +273,11 @@ static void add_package(struct poll *p, const struct config_package *package)
 
 static void finish_poll(struct poll *p)
 {
-        struct director *d = p->d;
+        struct poll_spec *on = &p->on;
         uint64_t now = now_usec(CLOCK_BOOTTIME), took = now - p->started_usec;
         struct error e = {};
         /* Nothing is started from rows that may yet be undone. */
-        bool lost = record_flush(d->record) < 0 || record_losses(d->record) != p->losses;
+        bool lost = record_flush(on->record) < 0 || record_losses(on->record) != p->losses;
         if (lost) {
                 p->complete = false;
                 p->due_full |= p->full;
@@ -288,15 +287,15 @@ static void finish_poll(struct poll *p)
                 p->due_full = false;
         }
         if (!p->complete)
-                record_incomplete(d->record);
-        record_open(d->record);
+                record_incomplete(on->record);
+        record_open(on->record);
         char generation[32], when[21];
         snprintf(generation, sizeof(generation), "%lld", (long long)p->generation);
-        if (ledger_meta_set(d->ledger, "generation", generation, &e) < 0 ||
-                ledger_meta_set(d->ledger, p->complete ? "last-poll" : "last-poll-incomplete",
+        if (ledger_meta_set(on->ledger, "generation", generation, &e) < 0 ||
+                ledger_meta_set(on->ledger, p->complete ? "last-poll" : "last-poll-incomplete",
                         time_format((int64_t)time(NULL), when), &e) < 0)
-                record_trouble(d->record, &e);
-        record_took(d->record, "poll", took);
+                record_trouble(on->record, &e);
+        record_took(on->record, "poll", took);
         char bytes[32];
         journal_event(EVENT_POLL_DONE,
                 &(struct journal_fields){.size = &p->fresh_bytes, .duration_usec = &took},
@@ -304,33 +303,37 @@ static void finish_poll(struct poll *p)
                 (unsigned long long)p->requests, (unsigned long long)p->listed, (unsigned long long)p->fresh,
                 size_format(p->fresh_bytes, bytes, sizeof(bytes)),
                 p->complete ? "" : "; some listings failed");
-        watch_look(d->watch);
-        if (p->full && !lost) {
-                queue_look_at_all(d->queue);
-                missing_look(d->missing);
-        }
-        if (!lost)
-                queue_plan(d->queue);
+        p->has_ended = p->ended.poll = true;
+        p->ended.full |= p->full && !lost;
+        p->ended.plan |= !lost;
         if (p->again && !p->stopped) {
                 p->again = false;
                 poll_now(p, p->again_full);
         }
-        director_check(d);
+}
+
+bool poll_take_ended(struct poll *p, struct poll_ended *ret)
+{
+        if (!p->has_ended)
+                return false;
+        *ret = p->ended;
+        p->has_ended = false;
+        p->ended = (struct poll_ended){};
+        return true;
 }
 
 void poll_now(struct poll *p, bool full)
 {
-        if (p->stopped || !p->d->ready)
+        if (p->stopped)
                 return;
+        p->begun = true;
         if (p->running > 0) {
                 p->again = true;
                 p->again_full |= full;
                 return;
         }
-        director_may_start(p->d);
-        if (p->running > 0)
-                return; /* a pause ended, and with it a full one began */
-        p->losses = record_losses(p->d->record);
+        pauses_look_at_staging(p->on.pauses);
+        p->losses = record_losses(p->on.record);
         p->again_full = false;
         p->full = full || p->due_full;
         p->complete = true;
@@ -338,8 +341,8 @@ void poll_now(struct poll *p, bool full)
         p->started_usec = now_usec(CLOCK_BOOTTIME);
         p->requests = p->listed = p->fresh = p->fresh_bytes = 0;
         p->running = 1; /* held until all are started */
-        for (size_t i = 0; i < p->d->config->n_packages; i++)
-                add_package(p, &p->d->config->packages[i]);
+        for (size_t i = 0; i < p->config->n_packages; i++)
+                add_package(p, &p->config->packages[i]);
         for (struct listing *l = p->listings; l; l = l->next)
                 if (!l->one_object && !l->request)
                         send_list(l);
@@ -363,8 +366,8 @@ static void on_timer(uv_poll_t *timer, int status, int events)
         (void)events;
         if (read(p->timer_fd, &expirations, sizeof(expirations)) < 0)
                 return; /* armed anew since */
-        uint64_t now = now_usec(CLOCK_BOOTTIME), interval = p->d->config->poll_interval_usec;
-        bool full = now >= p->last_full_usec + p->d->config->full_list_interval_usec;
+        uint64_t now = now_usec(CLOCK_BOOTTIME), interval = p->config->poll_interval_usec;
+        bool full = now >= p->last_full_usec + p->config->full_list_interval_usec;
         uint64_t spread = interval / 10;
         arm(p, interval - spread + (spread ? retry_random() % (2 * spread) : 0));
         poll_now(p, full);
@@ -372,6 +375,7 @@ static void on_timer(uv_poll_t *timer, int status, int events)
 
 void poll_schedule(struct poll *p)
 {
+        p->begun = true;
         arm(p, 0);
         uv_poll_start(&p->timer, UV_READABLE, on_timer);
 }
@@ -390,7 +394,7 @@ void poll_restart(struct poll *p)
         if (p->next_usec != 0)
                 poll_schedule(p); /* with the new interval */
         p->due_full = true;
-        if (p->next_usec == 0)
+        if (p->next_usec == 0 && p->begun)
                 poll_now(p, true);
 }
 
@@ -399,6 +403,11 @@ void poll_stop(struct poll *p)
         p->stopped = true;
         uv_poll_stop(&p->timer);
         drop_listings(p);
+}
+
+void poll_configure(struct poll *p, const struct config *config)
+{
+        p->config = config;
 }
 
 bool poll_running(const struct poll *p)
@@ -421,7 +430,7 @@ int64_t poll_next(const struct poll *p)
 
 void poll_object(struct poll *p, const struct ledger_object *o)
 {
-        const struct config_package *package = director_package(p->d, o->org);
+        const struct config_package *package = config_find_package(p->config, o->org);
         for (struct listing *l = p->listings; l; l = l->next)
                 if (l->one_object && streq(l->bucket, o->bucket) && streq(l->prefix, o->key))
                         return;
@@ -433,22 +442,22 @@ void poll_object(struct poll *p, const struct ledger_object *o)
         send_list(l);
 }
 
-int poll_new(struct director *d, struct poll **ret)
+int poll_new(const struct poll_spec *spec, struct poll **ret)
 {
         struct poll *p = calloc(1, sizeof(*p));
         if (!p)
                 return -ENOMEM;
-        *p = (struct poll){.d = d, .due_full = true}; /* the first poll of a run is a full one */
+        *p = (struct poll){.on = *spec, .due_full = true}; /* the first poll of a run is a full one */
         char generation[32] = "";
         struct error e = {};
-        int r = ledger_meta_get(d->ledger, "generation", generation, sizeof(generation), &e);
+        int r = ledger_meta_get(spec->ledger, "generation", generation, sizeof(generation), &e);
         if (r < 0) {
                 free(p);
                 return r;
         }
         p->generation = atoll(generation);
         p->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
-        r = p->timer_fd < 0 ? -errno : uv_poll_init(&d->loop, &p->timer, p->timer_fd);
+        r = p->timer_fd < 0 ? -errno : uv_poll_init(spec->loop, &p->timer, p->timer_fd);
         if (r < 0) {
                 close_fd(p->timer_fd);
                 free(p);

@@ -2,9 +2,29 @@
 /* Finding out what is there: one LIST for every prefix that could have changed, into the ledger. */
 #pragma once
 
-#include "director.h"
+#include <uv.h>
 
-int poll_new(struct director *d, struct poll **ret);
+#include "config.h"
+#include "fetcher.h"
+#include "ledger.h"
+#include "pauses.h"
+#include "queue.h"
+#include "record.h"
+
+struct poll;
+
+/* All borrowed for ever. */
+struct poll_spec {
+        uv_loop_t *loop;
+        struct ledger *ledger;
+        struct record *record;
+        struct pauses *pauses;
+        struct fetcher *fetcher;
+        struct queue *queue; /* asked which objects are in work */
+};
+int poll_new(const struct poll_spec *spec, struct poll **ret);
+/* The configuration in force; borrowed until the next call, and followed by poll_restart(). */
+void poll_configure(struct poll *p, const struct config *config);
 struct poll *poll_free(struct poll *p);
 
 /* Polls now; when a poll runs already, again right after it. full: list everything and compare. */
@@ -22,3 +42,12 @@ bool poll_was_complete(const struct poll *p);
 int64_t poll_next(const struct poll *p);
 /* Lists just this key again: it was replaced while it was read, or a GET says that it is not there. */
 void poll_object(struct poll *p, const struct ledger_object *o);
+
+/* What listings that ended since it was last asked lead to. */
+struct poll_ended {
+        bool poll; /* a whole poll ended, or only listings of single objects */
+        bool full; /* it listed everything, and nothing of it was lost */
+        bool plan; /* objects may be due */
+};
+/* False: none ended. */
+bool poll_take_ended(struct poll *p, struct poll_ended *ret);

@@ -7,7 +7,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "journal.h"
 #include "ledger_rebuild.h"
+#include "staging.h"
 #include "str.h"
 #include "timespan.h"
 
@@ -17,43 +19,43 @@ static void note(int priority, enum cause cause, const char *text)
 }
 
 /* 0, -EUCLEAN when it is damaged, -errno. */
-static int open_checked(struct director *d, struct error *e)
+static int open_checked(const char *state_dir, struct ledger **ret, struct error *e)
 {
-        int r = ledger_open(d->config->state_dir, &d->ledger, e);
+        int r = ledger_open(state_dir, ret, e);
         if (r < 0)
                 return r;
-        r = ledger_check(d->ledger, e);
+        r = ledger_check(*ret, e);
         if (r < 0)
-                d->ledger = ledger_free(d->ledger);
+                *ret = ledger_free(*ret);
         return r;
 }
 
-static int set_aside(struct director *d, const struct error *why, struct error *e)
+static int set_aside(const char *state_dir, const struct error *why, struct error *e)
 {
         char text[700];
         snprintf(text, sizeof(text),
                 "the ledger is damaged (%s): it is moved away and rebuilt from audit.jsonl", why->text);
         note(LOG_WARNING, CAUSE_IO, text);
-        return ledger_set_aside(d->config->state_dir, e);
+        return ledger_set_aside(state_dir, e);
 }
 
-static bool has_entries(const struct director *d)
+static bool has_entries(const struct audit *audit)
 {
-        const char *head = audit_head(d->audit);
+        const char *head = audit_head(audit);
         return head[strspn(head, "0")] != 0;
 }
 
-static int rebuild(struct director *d, struct error *e)
+static int rebuild(struct ledger *ledger, int state_fd, uint64_t max_name, struct error *e)
 {
         struct ledger_rebuilt done;
         struct error broken = {};
         char text[700];
         uint64_t lines;
-        if (audit_verify(d->state_fd, NULL, NULL, &lines, &broken) == -EBADMSG) {
+        if (audit_verify(state_fd, NULL, NULL, &lines, &broken) == -EBADMSG) {
                 snprintf(text, sizeof(text), "%s; the ledger is rebuilt from it all the same", broken.text);
                 note(LOG_ERR, broken.cause, text);
         }
-        int r = ledger_rebuild(d->ledger, d->state_fd, d->config->limits.max_name, &done, e);
+        int r = ledger_rebuild(ledger, state_fd, max_name, &done, e);
         if (r < 0)
                 return error_prefix(e, "rebuilding the ledger");
         snprintf(text, sizeof(text),
@@ -65,32 +67,32 @@ static int rebuild(struct director *d, struct error *e)
         return 0;
 }
 
-int rebuild_open_ledger(struct director *d, struct error *e)
+int rebuild_open_ledger(const struct config *config, int state_fd, const struct audit *audit,
+        struct ledger **ret, struct error *e)
 {
         struct error damage = {};
         char id[STAGING_ID_SIZE];
-        int r = open_checked(d, &damage);
+        int r = open_checked(config->state_dir, ret, &damage);
         if (r == -EUCLEAN) {
-                r = set_aside(d, &damage, e);
+                r = set_aside(config->state_dir, &damage, e);
                 if (r == 0)
-                        r = open_checked(d, e);
+                        r = open_checked(config->state_dir, ret, e);
         } else if (r < 0 && e) {
                 *e = damage;
         }
         if (r == 0)
-                r = ledger_meta_get(d->ledger, "staging-id", id, sizeof(id), e);
-        return r < 0 || *id || !has_entries(d) ? r : rebuild(d, e);
+                r = ledger_meta_get(*ret, "staging-id", id, sizeof(id), e);
+        return r < 0 || *id || !has_entries(audit) ? r : rebuild(*ret, state_fd, config->limits.max_name, e);
 }
 
-void rebuild_if_damaged(struct director *d)
+int rebuild_is_needed(const struct config *config, struct ledger *ledger, struct error *e)
 {
-        struct error e = {}, moved = {};
-        if (d->stopping || ledger_check(d->ledger, &e) != -EUCLEAN)
-                return;
+        if (ledger_check(ledger, e) != -EUCLEAN)
+                return 0;
         /* The connection keeps the file it has open; nothing is written to it any more that counts. */
-        if (ledger_set_aside(d->config->state_dir, &moved) < 0)
-                director_fail(d, &moved);
-        error_set(&e, CAUSE_IO, EUCLEAN,
+        if (ledger_set_aside(config->state_dir, e) < 0)
+                return -EUCLEAN;
+        error_set(e, CAUSE_IO, EUCLEAN,
                 "the ledger is damaged and was moved away: it is rebuilt at the next start");
-        director_fail(d, &e);
+        return -EUCLEAN;
 }

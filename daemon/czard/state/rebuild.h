@@ -2,11 +2,14 @@
 /* Opening the ledger, whatever happened to it. */
 #pragma once
 
-#include "director.h"
+#include "audit.h"
+#include "config.h"
+#include "ledger.h"
 
-/* Opens d->ledger. A damaged one is moved away; one that is new while the audit record has entries is rebuilt
- * from them. d->audit is open. 0 or -errno. */
-int rebuild_open_ledger(struct director *d, struct error *e);
-/* While czard runs: is the ledger damaged? Then it is moved away and czard stops with status 3, so that the
- * next start rebuilds it. */
-void rebuild_if_damaged(struct director *d);
+/* Opens the ledger below state_dir (config, state_fd). A damaged one is moved away; one that is new while the
+ * audit record has entries is rebuilt from them. 0 and *ret, or -errno. */
+int rebuild_open_ledger(const struct config *config, int state_fd, const struct audit *audit,
+        struct ledger **ret, struct error *e);
+/* While czard runs: is the ledger damaged? Then it is moved away, and czard has to stop, so that the next
+ * start rebuilds it: -EUCLEAN and the text. */
+int rebuild_is_needed(const struct config *config, struct ledger *ledger, struct error *e);

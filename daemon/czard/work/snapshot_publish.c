@@ -187,7 +187,7 @@ static void on_published(uv_work_t *work, int status)
                 return;
         }
         if (s->remove_error.cause != CAUSE_NONE)
-                leftover_note(d, o, s->old_path, s->keep_as, &s->remove_error);
+                leftover_note(d->record, d->ledger, o, s->old_path, s->keep_as, &s->remove_error);
         o->plain_size = (int64_t)s->plain_bytes;
         o->has_sha256 = false;
         o->checks |= CHECK_ZIP | CHECK_ONE_ETAG | s->staged_checks;

@@ -86,7 +86,7 @@ static void on_published(uv_work_t *work, int status)
                 return;
         }
         if (t->remove_error.cause != CAUSE_NONE)
-                leftover_note(d, &t->job.o, t->old_path, t->keep_as, &t->remove_error);
+                leftover_note(d->record, d->ledger, &t->job.o, t->old_path, t->keep_as, &t->remove_error);
         struct ledger_object *o = &t->job.o;
         o->checks = t->checks | t->flow.checks;
         o->plain_size = (int64_t)t->plain_size;
