@@ -136,7 +136,7 @@ static void try_leases(struct director *d)
                 journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .cause = e.cause},
                         "%s: %s: czard cannot make sure that a finished file is not written to any more, and "
                         "goes "
-                        "on without; see MITIGATIONS in czard(8)",
+                        "on without; see FOR THE AUDITOR in czard(8)",
                         d->config->staging.path, e.text);
 }
 

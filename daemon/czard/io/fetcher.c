@@ -158,13 +158,10 @@ static void on_message(void *arg, struct message *m)
                 on_answer(c, m);
 }
 
-static void on_gone(void *arg, const struct error *e)
+/* Its requests fail, and it is freed. */
+static void drop(struct connection *c, const struct error *e)
 {
-        struct connection *c = arg;
         struct fetcher *f = c->fetcher;
-        if (!c->draining || c->running > 0)
-                journal_event(EVENT_HELPER_DIED, &(struct journal_fields){.cause = CAUSE_HELPER},
-                        "czard-fetch %s; what it was doing is tried again", e->text);
         struct error failed;
         error_set(&failed, CAUSE_HELPER, EIO, "czard-fetch %s", e->text);
         /* Callbacks may start new requests: these get a connection of their own, never this one. */
@@ -180,6 +177,15 @@ static void on_gone(void *arg, const struct error *e)
         connection_free(c);
 }
 
+static void on_gone(void *arg, const struct error *e)
+{
+        struct connection *c = arg;
+        if (!c->draining || c->running > 0)
+                journal_event(EVENT_HELPER_DIED, &(struct journal_fields){.cause = CAUSE_HELPER},
+                        "czard-fetch %s; what it was doing is tried again", e->text);
+        drop(c, e);
+}
+
 /* As a child it is killed; as a unit it is left, and the service manager's watchdog sees to it. */
 static void give_up(struct connection *c, const char *why)
 {
@@ -187,7 +193,7 @@ static void give_up(struct connection *c, const char *why)
         error_set(&e, CAUSE_HELPER, EIO, "%s", why);
         journal_event(EVENT_HELPER_KILLED, &(struct journal_fields){.cause = CAUSE_HELPER},
                 "czard-fetch %s: given up; what it was doing is tried again", why);
-        on_gone(c, &e);
+        drop(c, &e);
 }
 
 static int connect_unit(struct connection *c, struct error *e)

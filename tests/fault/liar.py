@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Stands in place of a helper: starts the real one, hands messages and descriptors on, and tells one lie, once. What lie is
+in the file "lie" beside it: {"real": PATH, "type": which of its messages, "nth": the how manieth, "do": what, ...}."""
+
+import array
+import json
+import os
+import select
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+VERDICT, DONE, READY, PROGRESS, FILE, MEMBERS, GET = 12, 6, 8, 15, 9, 11, 3
+MESSAGE_MAX = 128 * 1024
+HERE = Path(sys.argv[0]).parent
+
+
+def receive(sock):
+    data, control, _, _ = sock.recvmsg(MESSAGE_MAX, socket.CMSG_SPACE(65 * 4))
+    fds = array.array("i")
+    for level, kind, value in control:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(value[:len(value) - len(value) % 4])
+    return data, list(fds)
+
+
+def send(sock, data, fds=()):
+    sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else [])
+
+
+def kind(data):
+    return struct.unpack_from("<H", data, 2)[0]
+
+
+def behind_outcome(data):
+    """Where the fields behind cause and detail begin."""
+    return 8 + 4 + 4 + struct.unpack_from("<I", data, 12)[0] + 1
+
+
+def patch(data, form, at, value):
+    out = bytearray(data)
+    struct.pack_into(form, out, at, value(struct.unpack_from(form, data, at)[0]))
+    return bytes(out)
+
+
+def checks_at(data):
+    return behind_outcome(data) + (4 if kind(data) == VERDICT else 4 + 4 + 8 + 8 + 8)
+
+
+class Liar:
+    def __init__(self):
+        self.lie = json.loads((HERE / "lie").read_text())
+        self.czard = socket.socket(fileno=os.dup(3))
+        self.real, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for s in (self.real, theirs):
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * MESSAGE_MAX)
+        self.child = subprocess.Popen([self.lie["real"], *sys.argv[1:]], pass_fds=(3,), stdin=subprocess.DEVNULL,
+                                      preexec_fn=lambda: os.dup2(theirs.fileno(), 3))
+        theirs.close()
+        self.seen, self.kept, self.last_get = 0, None, 0
+
+    def is_time(self):
+        """Once in the life of the test, whichever process it is."""
+        self.seen += 1
+        if self.seen < self.lie["nth"]:
+            return False
+        try:
+            os.close(os.open(HERE / "told", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            return True
+        except FileExistsError:
+            return False
+
+    def from_czard(self):
+        data, fds = receive(self.czard)
+        if not data:
+            return False
+        if self.lie["do"] == "keep" and kind(data) == self.lie["type"] and self.is_time():
+            self.kept = os.dup(fds[-1])
+        send(self.real, data, fds)
+        if self.lie["do"] == "early" and kind(data) == self.lie["type"] and self.is_time():
+            send(self.czard, struct.pack("<HHI", 1, VERDICT, struct.unpack_from("<I", data, 4)[0]) + struct.pack("<IIB", 0, 0, 0)
+                 + struct.pack("<IIIQQ", 0, 1 << 6, 0, 0, 0) + bytes(32) + struct.pack("<IBIB", 0, 0, 0, 0))
+        for fd in fds:
+            os.close(fd)
+        return True
+
+    def from_real(self):
+        data, _ = receive(self.real)
+        if not data:
+            return False
+        if kind(data) == self.lie["type"] and self.lie["do"] not in ("keep", "early") and self.is_time():
+            for changed in getattr(self, self.lie["do"])(data):
+                send(self.czard, changed)
+        else:
+            send(self.czard, data)
+        if self.kept is not None and kind(data) == VERDICT and not self.lie.get("silent"):
+            try:
+                os.lseek(self.kept, 0, os.SEEK_SET)
+                os.write(self.kept, b"not what was proven")
+            except OSError:
+                pass
+        return True
+
+    # -- lies: what is sent in place of the message --
+    def id(self, data):
+        return [patch(data, "<I", 4, lambda v: v + self.lie["by"])]
+
+    def member(self, data):
+        return [patch(data, "<I", behind_outcome(data), lambda v: v + 1)]
+
+    def size(self, data):
+        return [patch(data, "<Q", behind_outcome(data) + 12, lambda v: v + self.lie["by"])]
+
+    def number(self, data):
+        """One of the numbers behind the outcome."""
+        return [patch(data, "<Q", behind_outcome(data) + self.lie["at"], lambda v: v + self.lie["by"])]
+
+    def checks(self, data):
+        return [patch(data, "<I", checks_at(data), lambda v: v | self.lie["bits"])]
+
+    def cause(self, data):
+        return [patch(data, "<I", 8, lambda _: self.lie["cause"])]
+
+    def twice(self, data):
+        return [data, data]
+
+    def idle(self, data):
+        """Something behind it that nobody asked for."""
+        return [data, struct.pack("<HHIQ", 1, PROGRESS, struct.unpack_from("<I", data, 4)[0], 0)]
+
+    def page(self, data):
+        """A page of a listing in answer to a GET."""
+        return [struct.pack("<HHII", 1, 5, struct.unpack_from("<I", data, 4)[0], 0)]
+
+    def run(self):
+        sources = {self.czard: self.from_czard, self.real: self.from_real}
+        while all(sources[s]() for s in select.select(list(sources), [], [])[0]):
+            pass
+        self.real.close()
+        self.child.wait()
+
+
+Liar().run()
