@@ -2,10 +2,14 @@
 /* The choice is made from the ledger alone, newest snapshot first: nothing in it depends on what runs. */
 #include "latest.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "ledger_facts.h"
 #include "ledger_internal.h"
+#include "str.h"
 
 /* ?1 org, ?2 category, ?3 PUBLISHED, ?4 GONE. Staged snapshots, the newest first, each with the two before.
  */
@@ -101,4 +105,28 @@ int latest_choose(
         *ret_pinned = *pin;
         snprintf(ret, 11, "%s", *pin ? pin : date);
         return 0;
+}
+
+int latest_move(struct ledger *l, struct staging *s, const char *org, enum category c, struct error *e)
+{
+        char date[11], now[NAME_MAX + 1];
+        bool pinned;
+        int r = latest_choose(l, org, c, date, &pinned, e);
+        _cleanup_free_ char *dir = str_printf("%s/%s", org, category_name(c));
+        if (r < 0 || !dir)
+                return r < 0 ? r : error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        staging_read_latest(s, dir, now, sizeof(now));
+        if (streq(now, date))
+                return 0;
+        if (*date)
+                return staging_latest(s, dir, date, e);
+        /* None is to be chosen: a link to what is still there stays. */
+        _cleanup_free_ char *target = str_printf("%s/%s", dir, now);
+        uint64_t size;
+        int64_t mtime;
+        bool is_dir;
+        if (!target)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        return staging_stat(s, target, &size, &mtime, &is_dir) == -ENOENT ? staging_latest(s, dir, NULL, e)
+                                                                          : 0;
 }

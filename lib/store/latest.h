@@ -3,9 +3,13 @@
 #pragma once
 
 #include "ledger.h"
+#include "staging.h"
 
 /* The pinned date, else the greatest date whose staged snapshot has no rejected member and lost no course
  * that was still alive (a course whose tables did not change any more may leave); "" when there is none. 0 or
  * -errno. */
 int latest_choose(
         struct ledger *l, const char *org, enum category c, char ret[11], bool *ret_pinned, struct error *e);
+/* Points the link to it. Where there is none, a link to what is not there any more is taken away. 0 or -errno
+ * (-ENOENT: the folder it would stand in is not there). */
+int latest_move(struct ledger *l, struct staging *s, const char *org, enum category c, struct error *e);

@@ -252,6 +252,11 @@ int ledger_leftover_remove(struct ledger *l, const char *path, struct error *e)
         return WRITE(l, e, "DELETE FROM leftover WHERE path = ?1", "t", path);
 }
 
+int ledger_leftovers_delete(struct ledger *l, int64_t object_id, struct error *e)
+{
+        return WRITE(l, e, "DELETE FROM leftover WHERE object_id = ?1", "i", object_id);
+}
+
 int ledger_leftover_next(struct ledger *l, const char *after, struct ledger_leftover *ret, struct error *e)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;

@@ -58,6 +58,8 @@ struct ledger_leftover {
 };
 int ledger_leftover_add(struct ledger *l, const struct ledger_leftover *leftover, struct error *e);
 int ledger_leftover_remove(struct ledger *l, const char *path, struct error *e);
+/* Those of the object. */
+int ledger_leftovers_delete(struct ledger *l, int64_t object_id, struct error *e);
 /* The first one by path after `after` ("" from the start). 1, 0: there is none, or -errno. */
 int ledger_leftover_next(struct ledger *l, const char *after, struct ledger_leftover *ret, struct error *e);
 

@@ -22,12 +22,13 @@
 
 /* --- shared --- */
 
-struct audit_entry steward_entry(const struct steward *s, const char *event, const struct ledger_object *o)
+struct history steward_history(const struct steward *s)
 {
-        struct audit_entry a = history_entry(event, o);
-        a.uid = s->uid;
-        a.reason = s->reason;
-        return a;
+        return (struct history){.ledger = s->ledger,
+                .audit = s->audit,
+                .config = s->config,
+                .uid = s->uid,
+                .reason = s->reason};
 }
 
 void steward_tell(const struct steward *s, const char *what, const struct ledger_object *o, const char *path,
@@ -36,19 +37,6 @@ void steward_tell(const struct steward *s, const char *what, const struct ledger
         struct steward_note note = {.what = what, .object = o, .path = path, .text = text, .bytes = bytes};
         if (s->note)
                 s->note(s->arg, &note);
-}
-
-int steward_record(const struct steward *s, const struct audit_entry *entry, struct error *e)
-{
-        int r = audit_append(s->audit, entry, e);
-        return r < 0 ? r : history_sync(s->ledger, s->audit, e);
-}
-
-int steward_enter(const struct steward *s, struct ledger_object *o, enum object_state next, struct error *e)
-{
-        if (!object_may_enter(o->state, next))
-                return error_set(e, CAUSE_INTERNAL, EBUSY, "%s is %s", o->key, object_state_name(o->state));
-        return ledger_enter(s->ledger, o, next, e);
 }
 
 bool steward_is_busy(const struct steward *s, const struct ledger_object *o)
@@ -158,10 +146,13 @@ static int resync_one(const struct steward *s, int64_t id, uint64_t *n, struct e
         o.next_try = 0;
         o.cause = CAUSE_NONE;
         o.detail[0] = 0;
-        struct audit_entry a = steward_entry(s, "resync", &o);
+        if (!object_may_enter(o.state, OBJECT_NEW))
+                return error_set(e, CAUSE_INTERNAL, EBUSY, "%s is %s", o.key, object_state_name(o.state));
+        const struct history h = steward_history(s);
+        struct audit_entry a = history_entry(&h, "resync", &o);
         r = audit_append(s->audit, &a, e);
         if (r == 0)
-                r = steward_enter(s, &o, OBJECT_NEW, e);
+                r = ledger_enter(s->ledger, &o, OBJECT_NEW, e);
         if (r == 0) {
                 (*n)++;
                 steward_tell(s, "resync", &o, "", "", (int64_t)o.size);
@@ -220,19 +211,23 @@ static const char *why_of(enum keep_kind kind)
 static int prune_object(
         const struct steward *s, struct ledger_object *o, const struct keep_item *item, struct error *e)
 {
-        struct audit_entry a = steward_entry(s, "pruned", o);
-        uint8_t sha256[SHA256_SIZE];
-        memcpy(sha256, o->sha256, sizeof(sha256));
-        a.path = item->path;
-        a.sha256 = o->has_sha256 ? sha256 : NULL;
-        a.size = o->plain_size;
+        const struct history h = steward_history(s);
         int r = staging_remove(s->staging, item->path, e);
         if (r == 0)
-                r = steward_record(s, &a, e);
-        o->path[0] = o->staged_etag[0] = 0;
+                r = history_removed(&h, o, OBJECT_PRUNED, item->path, e);
+        return r < 0 || !o->is_zip ? r : latest_move(s->ledger, s->staging, o->org, o->category, e);
+}
+
+/* A replaced version, which is not in the ledger. */
+static int prune_replaced(const struct steward *s, const struct keep_item *item, struct error *e)
+{
+        const struct history h = steward_history(s);
+        struct audit_entry a = history_entry(&h, "pruned", NULL);
+        a.path = item->path;
+        int r = staging_remove(s->staging, item->path, e);
         if (r == 0)
-                r = steward_enter(s, o, OBJECT_PRUNED, e);
-        return r < 0 || !o->is_zip ? r : steward_move_latest(s, o->org, o->category, e);
+                r = history_begin(&h, &a, e);
+        return r < 0 ? r : history_end(&h, 0, e);
 }
 
 int steward_prune(const struct steward *s, const struct keep_item *item, bool apply, struct error *e)
@@ -240,12 +235,7 @@ int steward_prune(const struct steward *s, const struct keep_item *item, bool ap
         struct ledger_object o;
         int r = 0;
         if (item->object_id == 0) {
-                struct audit_entry a = steward_entry(s, "pruned", NULL);
-                a.path = item->path;
-                if (apply)
-                        r = staging_remove(s->staging, item->path, e);
-                if (apply && r == 0)
-                        r = steward_record(s, &a, e);
+                r = apply ? prune_replaced(s, item, e) : 0;
         } else {
                 r = ledger_get(s->ledger, item->object_id, &o, e);
                 if (r == 0 && (steward_is_busy(s, &o) || !object_may_enter(o.state, OBJECT_PRUNED))) {
@@ -262,20 +252,6 @@ int steward_prune(const struct steward *s, const struct keep_item *item, bool ap
 }
 
 /* --- latest --- */
-
-int steward_move_latest(const struct steward *s, const char *org, enum category c, struct error *e)
-{
-        char date[11], now[64];
-        bool pinned;
-        int r = latest_choose(s->ledger, org, c, date, &pinned, e);
-        _cleanup_free_ char *dir = str_printf("%s/%s", org, category_name(c));
-        if (r < 0 || !dir)
-                return r < 0 ? r : error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        staging_read_latest(s->staging, dir, now, sizeof(now));
-        if (streq(now, date))
-                return 0;
-        return staging_latest(s->staging, dir, *date ? date : NULL, e);
-}
 
 static int is_staged(struct ledger_object *o, void *arg)
 {
@@ -297,15 +273,16 @@ int steward_latest(
         if (r == 0 && date && !found)
                 return error_set(e, CAUSE_GONE, ENOENT, "no %s snapshot of %s with the date %s is staged",
                         category_name(c), org, date);
-        struct audit_entry a = steward_entry(s, "latest", NULL);
+        const struct history h = steward_history(s);
+        struct audit_entry a = history_entry(&h, "latest", NULL);
         a.org = org;
         a.category = category_name(c);
         a.date = date;
         if (r == 0)
-                r = steward_record(s, &a, e);
+                r = history_begin(&h, &a, e);
         if (r == 0)
-                r = ledger_set_pin(s->ledger, org, c, date ? date : "", e);
-        return r < 0 ? r : steward_move_latest(s, org, c, e);
+                r = history_end(&h, ledger_set_pin(s->ledger, org, c, date ? date : "", e), e);
+        return r < 0 ? r : latest_move(s->ledger, s->staging, org, c, e);
 }
 
 /* --- pause --- */
@@ -317,8 +294,9 @@ int steward_paused(struct ledger *l, char *ret, size_t size, struct error *e)
 
 int steward_pause(const struct steward *s, const char *text, struct error *e)
 {
-        struct audit_entry a = steward_entry(s, text ? "pause" : "unpause", NULL);
+        const struct history h = steward_history(s);
+        struct audit_entry a = history_entry(&h, text ? "pause" : "unpause", NULL);
         a.reason = text ? text : s->reason;
-        int r = steward_record(s, &a, e);
-        return r < 0 ? r : ledger_meta_set(s->ledger, PAUSE_FACT, text ? text : "", e);
+        int r = history_begin(&h, &a, e);
+        return r < 0 ? r : history_end(&h, ledger_meta_set(s->ledger, PAUSE_FACT, text ? text : "", e), e);
 }

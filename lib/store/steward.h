@@ -55,8 +55,6 @@ int steward_prune(const struct steward *s, const struct keep_item *item, bool ap
 /* Pins (date) or frees (NULL) `latest` of the organisation's snapshots of that category, and moves it. */
 int steward_latest(
         const struct steward *s, const char *org, enum category c, const char *date, struct error *e);
-/* Points `latest` to what latest_choose() says. */
-int steward_move_latest(const struct steward *s, const char *org, enum category c, struct error *e);
 /* The admin's pause, kept over restarts. text NULL: unpause. */
 int steward_pause(const struct steward *s, const char *text, struct error *e);
 /* The text of the pause in force, "" when there is none. */

@@ -106,44 +106,23 @@ static int look_at_file(struct adopt *a, struct ledger_object *o, const char *pa
 
 static int take(struct adopt *a, struct ledger_object *o, const char *path, const char *text)
 {
-        const struct steward *s = a->s;
-        struct audit_entry entry = steward_entry(s, "adopted", o);
-        entry.path = path;
-        entry.sha256 = o->has_sha256 && !o->is_zip ? o->sha256 : NULL;
-        entry.size = o->plain_size;
-        entry.checks = o->checks;
-        int r = steward_record(s, &entry, a->e);
+        const struct history h = steward_history(a->s);
         snprintf(o->path, sizeof(o->path), "%s", path);
-        memcpy(o->staged_etag, o->etag, sizeof(o->staged_etag));
-        o->cause = CAUSE_NONE;
-        o->detail[0] = 0;
-        if (o->published_at == 0)
-                o->published_at = (int64_t)time(NULL);
-        if (r == 0)
-                r = o->state == OBJECT_PUBLISHED ? ledger_save(s->ledger, o, a->e)
-                                                 : ledger_enter(s->ledger, o, OBJECT_PUBLISHED, a->e);
+        int r = history_staged(&h, "adopted", o, NULL, a->e);
         if (r == 0) {
                 a->count.adopted++;
-                steward_tell(s, "adopted", o, path, text, o->plain_size);
+                steward_tell(a->s, "adopted", o, path, text, o->plain_size);
         }
         return r;
 }
 
 static int miss(struct adopt *a, struct ledger_object *o, const char *path, const char *text)
 {
-        const struct steward *s = a->s;
-        struct audit_entry entry = steward_entry(s, "missing", o);
-        int r = 0;
-        entry.path = path;
-        entry.reason = text;
+        const struct history h = steward_history(a->s);
         a->count.missing++;
-        if (o->state == OBJECT_PUBLISHED) {
-                r = steward_record(s, &entry, a->e);
-                if (r == 0)
-                        r = ledger_enter(s->ledger, o, OBJECT_MISSING, a->e);
-        }
+        int r = o->state == OBJECT_PUBLISHED ? history_missing(&h, o, text, a->e) : 0;
         if (r == 0)
-                steward_tell(s, "missing", o, path, text, o->plain_size);
+                steward_tell(a->s, "missing", o, path, text, o->plain_size);
         return r;
 }
 
@@ -187,11 +166,12 @@ static int adopt_id(const struct steward *s, struct error *e)
         int r = staging_read_id(s->staging, id, e);
         if (r == 0 && !*id)
                 r = staging_adopt_id(s->staging, id, e);
-        struct audit_entry a = steward_entry(s, "adopt", NULL);
+        const struct history h = steward_history(s);
+        struct audit_entry a = history_entry(&h, "adopt", NULL);
         a.staging_id = id;
         if (r == 0)
-                r = steward_record(s, &a, e);
-        return r < 0 ? r : ledger_meta_set(s->ledger, "staging-id", id, e);
+                r = history_begin(&h, &a, e);
+        return r < 0 ? r : history_end(&h, ledger_meta_set(s->ledger, "staging-id", id, e), e);
 }
 
 int steward_adopt(const struct steward *s, bool trust, struct steward_adopted *ret, struct error *e)

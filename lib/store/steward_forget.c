@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "latest.h"
 #include "ledger_facts.h"
 #include "place.h"
 #include "steward_internal.h"
@@ -151,8 +152,7 @@ static int remove_copies(const struct steward *s, const struct ledger_object *o,
 }
 
 /* What is left where it was staged before. The paths stay in the ledger until it is FORGOTTEN. */
-static int remove_leftovers(
-        const struct steward *s, const struct ledger_object *o, bool from_disk, struct error *e)
+static int remove_leftovers(const struct steward *s, const struct ledger_object *o, struct error *e)
 {
         struct ledger_leftover l = {};
         char after[sizeof(l.path)] = "";
@@ -161,9 +161,8 @@ static int remove_leftovers(
                 memcpy(after, l.path, sizeof(after));
                 if (l.object_id != o->id)
                         continue;
-                r = from_disk ? remove_path(s, o, l.path, "left at another path", -1, e)
-                              : ledger_leftover_remove(s->ledger, l.path, e);
-                if (r == 0 && from_disk)
+                r = remove_path(s, o, l.path, "left at another path", -1, e);
+                if (r == 0)
                         r = remove_replaced(s, o, l.path, e);
                 if (r < 0)
                         return r;
@@ -171,34 +170,10 @@ static int remove_leftovers(
         return r;
 }
 
-/* The ledger's part: the key stays, and nothing else. */
-static int enter_forgotten(const struct steward *s, struct ledger_object *o, struct error *e)
-{
-        o->path[0] = o->staged_etag[0] = o->detail[0] = o->fingerprint[0] = 0;
-        o->has_sha256 = false;
-        o->plain_size = -1;
-        o->checks = 0;
-        o->cause = CAUSE_NONE;
-        int r = ledger_begin(s->ledger, e);
-        if (r < 0)
-                return r;
-        r = ledger_members_delete(s->ledger, o->id, e);
-        if (r == 0)
-                r = remove_leftovers(s, o, false, e);
-        if (r == 0)
-                r = ledger_set_courses(s->ledger, o->id, "", &(struct strv){}, e);
-        if (r == 0)
-                r = steward_enter(s, o, OBJECT_FORGOTTEN, e);
-        if (r == 0)
-                return ledger_commit(s->ledger, e);
-        ledger_rollback(s->ledger);
-        return r;
-}
-
 int steward_forget(const struct steward *s, int64_t id, struct error *e)
 {
         struct ledger_object o;
-        char path[512];
+        char path[512] = "";
         int r = ledger_get(s->ledger, id, &o, e);
         if (r < 0)
                 return r;
@@ -209,25 +184,18 @@ int steward_forget(const struct steward *s, int64_t id, struct error *e)
                 steward_tell(s, "skipped", &o, "", "was forgotten before", -1);
                 return 0;
         }
-        struct audit_entry a = steward_entry(s, "forgotten", &o);
-        uint8_t sha256[SHA256_SIZE];
-        memcpy(sha256, o.sha256, sizeof(sha256));
-        a.sha256 = o.has_sha256 ? sha256 : NULL;
-        a.size = o.plain_size;
+        const struct history h = steward_history(s);
         snprintf(path, sizeof(path), "%s", o.path);
         if (!*path)
                 (void)place_of(
                         s->config, &o, s->config && s->config->staging.events_format == EVENTS_PLAIN, path);
-        a.path = *path ? path : NULL;
         r = remove_copies(s, &o, e);
         if (r == 0)
-                r = remove_leftovers(s, &o, true, e);
+                r = remove_leftovers(s, &o, e);
         if (r == 0)
-                r = steward_record(s, &a, e);
-        if (r == 0)
-                r = enter_forgotten(s, &o, e);
+                r = history_removed(&h, &o, OBJECT_FORGOTTEN, path, e);
         if (r < 0)
                 return r;
         steward_tell(s, "forgotten", &o, "", "", -1);
-        return o.is_zip ? steward_move_latest(s, o.org, o.category, e) : 0;
+        return o.is_zip ? latest_move(s->ledger, s->staging, o.org, o.category, e) : 0;
 }

@@ -8,6 +8,8 @@
 #include "ledger_facts.h"
 #include "ledger_fixture.h"
 
+static const struct history czard = {.uid = -1};
+
 struct place {
         struct fixture *f;
         struct audit *a;
@@ -47,7 +49,7 @@ static void the_ledger_catches_up(void **state)
         struct error e = {};
         open_place(&p, *state);
         struct ledger_object o = list(p.f, "universityx-2024-07-07.zip", "\"1\"", 1, LISTED_NEW), now;
-        say(&p, history_entry("start", NULL));
+        say(&p, history_entry(&czard, "start", NULL));
         assert_int_equal(history_sync(p.f->l, p.a, &e), 0);
         o.category = CATEGORY_DATABASE;
         o.is_zip = true;
@@ -59,20 +61,20 @@ static void the_ledger_catches_up(void **state)
         assert_int_equal(ledger_member_save(p.f->l, &old, &e), 0);
 
         uint8_t sha256[SHA256_SIZE] = {1, 2, 3};
-        struct audit_entry a = history_entry("members", &o);
+        struct audit_entry a = history_entry(&czard, "members", &o);
         say(&p, a);
         for (int i = 0; i < 3; i++) {
                 char name[64], path[128];
                 snprintf(name, sizeof(name), "universityx-2024-07-07/m%d.sql.gpg", i);
                 snprintf(path, sizeof(path), "universityx/database/2024-07-07/m%d.sql", i);
-                a = history_entry("member", NULL);
+                a = history_entry(&czard, "member", NULL);
                 a.member = name;
                 a.path = path;
                 a.sha256 = sha256;
                 a.size = 10;
                 say(&p, a);
         }
-        a = history_entry("published", &o);
+        a = history_entry(&czard, "published", &o);
         a.path = "universityx/database/2024-07-07";
         a.size = 30;
         say(&p, a);
@@ -102,8 +104,8 @@ static void a_cut_record_says_so_from_then_on(void **state)
         struct error e = {};
         uint64_t lines;
         open_place(&p, *state);
-        say(&p, history_entry("start", NULL));
-        say(&p, history_entry("stop", NULL));
+        say(&p, history_entry(&czard, "start", NULL));
+        say(&p, history_entry(&czard, "stop", NULL));
         assert_int_equal(history_sync(p.f->l, p.a, &e), 0);
         struct audit_tail known;
         audit_tail(p.a, &known);

@@ -231,29 +231,9 @@ struct journal_fields object_fields(const struct ledger_object *o)
         };
 }
 
-static const char *group_of(const struct record *r, const struct ledger_object *o)
+static struct history history_of(const struct record *r)
 {
-        const struct config_package *p = config_find_package(r->config, o->org);
-        return p ? config_group(p, o->category) : NULL;
-}
-
-static int on_left_out(struct ledger_member *m, void *arg)
-{
-        uint64_t *n = arg;
-        *n += m->state == OBJECT_IGNORED && *m->path;
-        return 0;
-}
-
-/* What the other spelling of its key had staged there is a replaced version now. */
-static void take_place(struct record *r, const struct ledger_object *o)
-{
-        struct error e = {};
-        struct ledger_object other;
-        int err = ledger_other_staged(r->ledger, o, o->path, &other, &e);
-        if (err == 0)
-                err = ledger_give_way(r->ledger, &other, &e);
-        if (err < 0 && err != -ENOENT)
-                record_trouble(r, &e);
+        return (struct history){.ledger = r->ledger, .audit = r->audit, .config = r->config, .uid = -1};
 }
 
 void record_took(struct record *r, const char *what, uint64_t usec)
@@ -264,37 +244,22 @@ void record_took(struct record *r, const char *what, uint64_t usec)
 
 int record_published(struct record *r, struct ledger_object *o, bool replaced, uint64_t duration_usec)
 {
-        r->key_failures = 0;
-        struct audit_entry a = history_entry(replaced ? "replaced" : "published", o);
-        a.path = o->path;
-        a.size = o->plain_size;
-        a.sha256 = o->has_sha256 ? o->sha256 : NULL;
-        a.group = group_of(r, o);
-        a.fingerprint = *o->fingerprint ? o->fingerprint : NULL;
-        a.checks = o->checks;
+        const struct history h = history_of(r);
         struct error e = {};
-        if (o->is_zip && ledger_members(r->ledger, o->id, on_left_out, &a.left_out, &e) < 0)
-                record_trouble(r, &e);
-        const struct audit_mark before = r->has_members ? r->members : audit_mark(r->audit);
-        record_audit(r, &a);
-        if (audit_sync(r->audit, &e) < 0)
-                record_trouble(r, &e);
-        r->has_members = false;
+        r->key_failures = 0;
+        record_open(r);
+        /* What the record does not tell has not arrived: it is fetched again. */
         if (r->failed) {
-                audit_take_back(r->audit, &before);
-                return -EIO; /* what the record does not tell has not arrived: it is fetched again */
+                record_no_members(r);
+                return -EIO;
         }
-
-        o->cause = CAUSE_NONE;
-        o->detail[0] = 0;
-        o->next_try = 0;
-        o->refusals = 0;
-        o->published_at = (int64_t)time(NULL);
-        snprintf(o->staged_etag, sizeof(o->staged_etag), "%s", o->etag);
-        record_enter(r, o, OBJECT_PUBLISHED);
-        if (o->category == CATEGORY_DATABASE && o->is_zip && beyond_learn_staged(r->ledger, o, &e) < 0)
+        int err = history_staged(
+                &h, replaced ? "replaced" : "published", o, r->has_members ? &r->members : NULL, &e);
+        r->has_members = false;
+        if (err < 0) {
                 record_trouble(r, &e);
-        take_place(r, o);
+                return -EIO;
+        }
         record_took(r, category_name(o->category), duration_usec);
 
         char hex[SHA256_HEX] = "", checks[256];
@@ -315,11 +280,12 @@ int record_published(struct record *r, struct ledger_object *o, bool replaced, u
 
 void record_members(struct record *r, const struct ledger_object *o)
 {
-        struct audit_entry a = history_entry("members", o);
+        const struct history h = history_of(r);
+        struct error e = {};
         r->members = audit_mark(r->audit);
         r->has_members = true;
-        a.group = group_of(r, o);
-        record_audit(r, &a);
+        if (history_members(&h, o, &e) < 0)
+                record_trouble(r, &e);
 }
 
 void record_no_members(struct record *r)
@@ -331,27 +297,21 @@ void record_no_members(struct record *r)
 
 void record_member(struct record *r, const struct ledger_object *o, const struct ledger_member *m)
 {
-        /* Of which object the "members" line says. */
-        struct audit_entry a =
-                history_entry(m->state == OBJECT_REJECTED ? "member-rejected" : "member", NULL);
-        _cleanup_free_ char *path = str_printf("%s/%s", o->path, m->path);
-        a.member = m->name;
-        a.path = m->state == OBJECT_PUBLISHED ? path : NULL;
-        a.size = m->plain_size;
-        a.sha256 = m->has_sha256 ? m->sha256 : NULL;
-        a.object_size = m->size;
-        a.checks = m->checks;
-        a.cause = m->cause != CAUSE_NONE ? cause_name(m->cause) : NULL;
-        record_audit(r, &a);
+        const struct history h = history_of(r);
+        struct error e = {};
+        if (history_member(&h, o, m, &e) < 0)
+                record_trouble(r, &e);
 }
 
 void record_missing(struct record *r, struct ledger_object *o, const char *why)
 {
-        struct audit_entry a = history_entry("missing", o);
-        a.path = o->path;
-        a.reason = why;
-        record_audit(r, &a);
-        record_enter(r, o, OBJECT_MISSING);
+        const struct history h = history_of(r);
+        struct error e = {};
+        record_open(r);
+        if (history_missing(&h, o, why, &e) < 0) {
+                record_trouble(r, &e); /* the next look says it */
+                return;
+        }
         struct journal_fields f = object_fields(o);
         f.path = o->path;
         journal_event(EVENT_MISSING, &f,
@@ -411,10 +371,10 @@ static void say_rejected(const struct ledger_object *o, const struct outcome_dec
 
 static void audit_rejected(struct record *r, const struct ledger_object *o)
 {
-        struct audit_entry a = history_entry("rejected", o);
-        a.cause = cause_name(o->cause);
-        a.reason = o->detail;
-        record_audit(r, &a);
+        const struct history h = history_of(r);
+        struct error e = {};
+        if (history_rejected(&h, o, &e) < 0)
+                record_trouble(r, &e);
 }
 
 static void do_also(struct record *r, const struct ledger_object *o, unsigned also)

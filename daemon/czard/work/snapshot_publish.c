@@ -257,14 +257,7 @@ void snapshot_publish_all(struct snapshot *s)
 void snapshot_move_latest(struct director *d, const char *org, enum category c)
 {
         struct error e = {};
-        char date[11], now[16];
-        bool pinned;
-        _cleanup_free_ char *dir = str_printf("%s/%s", org, category_name(c));
-        int r = dir ? latest_choose(d->ledger, org, c, date, &pinned, &e) : -ENOMEM;
-        if (r >= 0 && *date) {
-                staging_read_latest(d->staging, dir, now, sizeof(now));
-                r = streq(now, date) ? 0 : staging_latest(d->staging, dir, date, &e);
-        }
+        int r = latest_move(d->ledger, d->staging, org, c, &e);
         if (r < 0 && r != -ENOENT) /* a folder that is not there is MISSING, and told as that */
                 record_incomplete(d->record);
         if (r < 0)
