@@ -27,7 +27,7 @@ static const struct {
         {"AccessDenied", CAUSE_DENIED},
         {"AllAccessDisabled", CAUSE_DENIED},
         {"AccountProblem", CAUSE_DENIED},
-        {"InvalidObjectState", CAUSE_DENIED}, /* archived: must be restored by its owner */
+        {"InvalidObjectState", CAUSE_ARCHIVED},
         {"NoSuchKey", CAUSE_GONE},
         {"NoSuchVersion", CAUSE_GONE},
         {"NoSuchBucket", CAUSE_NO_BUCKET},
@@ -69,9 +69,22 @@ static enum cause cause_of_status(unsigned status, bool is_s3)
         }
 }
 
-static enum cause cause_of(const struct answer_input *in, const char *code)
+/* The object's bytes are encrypted at S3 with a key that must not, or cannot, be used for us. KMS has codes
+ * of its own; where it is the permission, and with SSE-C, only the message tells. Source: AWS, API reference,
+ * "Error responses"; user guide, "Protecting data with server-side encryption". */
+static bool is_server_key(const struct s3xml_error *xml)
 {
+        return str_after(xml->code, "KMS.") ||
+               (streq(xml->code, "AccessDenied") && strstr(xml->message, "kms:")) ||
+               (streq(xml->code, "InvalidRequest") && strstr(xml->message, "Server Side Encryption"));
+}
+
+static enum cause cause_of(const struct answer_input *in, const struct s3xml_error *xml)
+{
+        const char *code = xml->code;
         enum cause cause = cause_of_status(in->status, *code);
+        if (is_server_key(xml))
+                return CAUSE_SERVER_KEY;
         for (size_t i = 0; i < ELEMENTSOF(codes); i++)
                 if (streq(code, codes[i].code))
                         cause = codes[i].cause;
@@ -123,8 +136,10 @@ void answer_read(const struct answer_input *in, struct answer *ret)
         *ret = (struct answer){};
         if (in->body_len > 0)
                 (void)s3xml_error(in->body, in->body_len, &xml); /* else it stays empty */
-        ret->cause = cause_of(in, xml.code);
+        ret->cause = cause_of(in, &xml);
         ret->skew_sec = skew_of(in, &xml);
+        ret->bad_signature = streq(xml.code, "SignatureDoesNotMatch");
+        snprintf(ret->host, sizeof(ret->host), "%s", xml.host);
         if (in->retry_after && httpval_retry_after(in->retry_after, in->now_sec, &ret->retry_after_usec) < 0)
                 ret->retry_after_usec = 0;
         snprintf(ret->region, sizeof(ret->region), "%s", region_hint(in, &xml));

@@ -25,6 +25,8 @@ struct answer {
         char text[400];                   /* "403 AccessDenied: message", printable */
         uint64_t retry_after_usec;        /* 0: not told */
         int64_t skew_sec;                 /* server minus ours; 0: not told or small */
+        bool bad_signature;               /* SignatureDoesNotMatch */
+        char host[256];                   /* with it: the Host that S3 got, "" when it does not say */
         char region[HTTPVAL_REGION_SIZE]; /* the bucket is in that region: sign for it; "" else */
 };
 

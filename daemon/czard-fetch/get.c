@@ -157,13 +157,14 @@ static int check_partial(const struct get *g, const struct transfer *t, struct e
         struct httpval_range r;
         const char *v = http_header(t, "Content-Range");
         if (http_status(t) != 206)
-                return error_set(
-                        e, CAUSE_PROTOCOL, EPROTO, "asked for a range, got status %u", http_status(t));
+                return error_set(e, CAUSE_PROTOCOL, EPROTO,
+                        "asked for a range, got status %u: a proxy that drops Range?", http_status(t));
         if (!v || httpval_content_range(v, &r) < 0 || !r.satisfied)
                 return error_set(e, CAUSE_PROTOCOL, EPROTO, "a partial answer without a Content-Range");
-        if (r.has_total && r.total != g->size)
-                return error_set(e, CAUSE_SIZE, EPROTO,
-                        "the object has %" PRIu64 " bytes, listed were %" PRIu64, r.total, g->size);
+        if (r.has_total && r.total != g->size) /* with the ETag that was listed: one of the two is a lie */
+                return error_set(e, CAUSE_PROTOCOL, EPROTO,
+                        "a Content-Range of %" PRIu64 " bytes, listed were %" PRIu64 " with the same ETag",
+                        r.total, g->size);
         if (r.first != g->offset + g->pos || r.last != g->offset + g->length - 1)
                 return error_set(e, CAUSE_PROTOCOL, EPROTO, "another range than asked for");
         return 0;

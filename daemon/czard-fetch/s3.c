@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <time.h>
 
 #include "answer.h"
@@ -28,6 +29,7 @@ struct s3 {
         const struct config_s3 *config;
         struct bucket_region *regions; /* where it is not the configured one */
         size_t n_regions;
+        char *accepted; /* id of the last access key whose signature S3 took; NULL: none yet */
 };
 
 struct s3_call {
@@ -176,6 +178,36 @@ static bool follow_region(struct s3_call *c, const char *region)
         return remember_region(c->s3, c->request.bucket, region) == 0 && send_request(c) == 0;
 }
 
+static void remember_accepted(struct s3 *s, const char *access_key_id)
+{
+        if (s->accepted && streq(s->accepted, access_key_id))
+                return;
+        free(s->accepted);
+        s->accepted = strdup(access_key_id); /* NULL: a hint less */
+}
+
+/* A signature that does not fit is mostly a wrong secret. But when S3 took another one of the same key, or
+ * says that it got another Host than was sent, the request was changed on its way. */
+static void judge_signature(const struct s3_call *c, const struct answer *answer, struct error *e)
+{
+        const struct s3 *s = c->s3;
+        const char *id = c->request.credentials->access_key_id;
+        char shown[300];
+        _cleanup_place_ struct place place = {};
+        if (!answer->bad_signature)
+                return;
+        bool known = *answer->host && place_find(s->config, region_of(s, c->request.bucket),
+                                              c->request.bucket, c->request.key, &place) == 0;
+        if (known && strcasecmp(answer->host, place.host.s) != 0)
+                error_set(e, CAUSE_PROXY, EIO,
+                        "%s; S3 got the Host \"%s\" where \"%s\" was sent: a proxy on the way changes it",
+                        answer->text, str_visible(answer->host, shown, sizeof(shown)), place.host.s);
+        else if (s->accepted && streq(s->accepted, id))
+                error_set(e, CAUSE_PROXY, EIO,
+                        "%s; S3 took the same key before: something on the way, a proxy, changes requests",
+                        answer->text);
+}
+
 static void on_done(void *arg, const struct transfer *t, const struct http_result *result)
 {
         struct s3_call *c = arg;
@@ -192,6 +224,9 @@ static void on_done(void *arg, const struct transfer *t, const struct http_resul
                         if (follow_region(c, answer.region))
                                 return;
                         error_set(&r.error, answer.cause, EIO, "%s", answer.text);
+                        judge_signature(c, &answer, &r.error);
+                } else {
+                        remember_accepted(c->s3, c->request.credentials->access_key_id);
                 }
         }
         finish(c, &r);
@@ -265,6 +300,9 @@ static int sign_and_start(struct s3_call *c, const struct place *place)
         add_header(&h, "x-amz-content-sha256", SIGV4_EMPTY_SHA256);
         add_header(&h, "x-amz-security-token", q->credentials->session_token.p);
         add_header(&h, "x-amz-checksum-mode", q->checksums ? "ENABLED" : NULL);
+        /* Only these must be signed. A proxy that drops one of the others, as caches do, would make a wrong
+         * signature of it; so it is the answer that gives it away (check_partial(), check_etag()). */
+        size_t n_signed = h.n;
         add_header(&h, "If-Match", q->if_match);
         add_header(&h, "Range", q->range);
         const struct sigv4_request sign = {
@@ -273,7 +311,7 @@ static int sign_and_start(struct s3_call *c, const struct place *place)
                 .query = q->query,
                 .n_query = q->n_query,
                 .headers = h.pair,
-                .n_headers = h.n,
+                .n_headers = n_signed,
                 .payload_sha256 = SIGV4_EMPTY_SHA256,
                 .region = region_of(c->s3, q->bucket),
                 .service = "s3",
@@ -347,8 +385,10 @@ int s3_new(struct http *http, const struct config_s3 *config, struct s3 **ret)
 
 struct s3 *s3_free(struct s3 *s)
 {
-        if (s)
+        if (s) {
                 free(s->regions);
+                free(s->accepted);
+        }
         free(s);
         return NULL;
 }

@@ -30,7 +30,7 @@ enum remedy {
         X(TIMEOUT, "timeout", RETRY, "check the network between this machine and S3")                        \
         X(DNS, "dns", RETRY, "check name resolution and [s3] endpoint")                                      \
         X(TLS, "tls", RETRY, "check the server's certificate, [s3] ca_file and this machine's clock")        \
-        X(PROXY, "proxy", RETRY, "check [s3] proxy")                                                         \
+        X(PROXY, "proxy", RETRY, "check [s3] proxy, and what else is between here and [s3] endpoint")        \
         X(SERVER, "server-error", RETRY, "S3 has a fault; czard tries again by itself")                      \
         X(THROTTLED, "throttled", RETRY, "S3 asks for fewer requests; czard slows down by itself")           \
         X(SKEW, "clock-skew", RETRY, "set this machine's clock (timedatectl)")                               \
@@ -40,6 +40,11 @@ enum remedy {
                 "correct that file, or import the one that edX sent: czarctl import-credentials")            \
         X(DENIED, "access-denied", DENIED,                                                                   \
                 "check the prefix in the package section; ask edX what the key may read")                    \
+        X(ARCHIVED, "archived", DENIED,                                                                      \
+                "it lies in an archive of S3: ask edX to restore it; czard tries it hourly")                 \
+        X(SERVER_KEY, "server-side-key", DENIED,                                                             \
+                "S3 cannot decrypt it for us: ask edX to upload it again without KMS or SSE-C; czard tries " \
+                "it hourly")                                                                                 \
         X(NO_BUCKET, "no-such-bucket", DENIED,                                                               \
                 "there is no such bucket: correct its name in the package section, or [s3] endpoint")        \
         X(GONE, "gone", GONE, "czard lists it again to see whether it is there; what is staged stays")       \

@@ -309,6 +309,16 @@ void s3xml_page_done(struct s3xml_page *p)
 
 /* --- an error --- */
 
+/* The line "host:VALUE" of a canonical request. */
+static void take_host(const char *canonical, struct s3xml_error *e)
+{
+        const char *line = strstr(canonical, "\nhost:");
+        if (!line)
+                return;
+        line += strlen("\nhost:");
+        snprintf(e->host, sizeof(e->host), "%.*s", (int)MIN(strcspn(line, "\n"), sizeof(e->host) - 1), line);
+}
+
 static int error_leaf(struct reader *r, void *arg)
 {
         struct s3xml_error *e = arg;
@@ -318,6 +328,8 @@ static int error_leaf(struct reader *r, void *arg)
                 snprintf(e->message, sizeof(e->message), "%s", r->text);
         else if (at(r, NULL, "Region"))
                 snprintf(e->region, sizeof(e->region), "%s", r->text);
+        else if (at(r, NULL, "CanonicalRequest"))
+                take_host(r->text, e);
         else if (at(r, NULL, "ServerTime"))
                 snprintf(e->server_time, sizeof(e->server_time), "%s", r->text);
         return 0;

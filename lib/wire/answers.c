@@ -13,7 +13,8 @@
 #define CAUSES_OF_REQUESTS                                                                                   \
         (CAUSES_OF_HELPERS | C(NETWORK) | C(TIMEOUT) | C(DNS) | C(TLS) | C(PROXY) | C(SERVER) |              \
                 C(THROTTLED) | C(SKEW) | C(CREDENTIALS) | C(NO_CREDENTIALS) | C(UNSAFE_MODE) | C(DENIED) |   \
-                C(NO_BUCKET) | C(GONE) | C(REPLACED) | C(PROTOCOL) | C(TRUNCATED) | C(SIZE) | C(CANCELLED))
+                C(ARCHIVED) | C(SERVER_KEY) | C(NO_BUCKET) | C(GONE) | C(REPLACED) | C(PROTOCOL) |           \
+                C(TRUNCATED) | C(SIZE) | C(CANCELLED))
 #define CAUSES_OF_KEYS (C(NO_KEY) | C(PASSPHRASE) | C(NOT_FOR_US))
 #define CAUSES_OF_FILES (C(SPACE) | C(STAGING) | C(IO))
 #define CAUSES_OF_MESSAGES                                                                                   \

@@ -3,11 +3,14 @@
 """What becomes of an object when a listing or an answer is not what one would wish: which state, which cause, what is
 said, and what is tried again."""
 
+import http.client
+import http.server
 import json
 import os
 import shutil
 import sqlite3
 import subprocess
+import threading
 import time
 import unittest
 
@@ -163,6 +166,105 @@ class Lost(Case):
             d.wait("staged", lambda: d.states().get(self.event["key"]) == "PUBLISHED", timeout=60)
 
 
+class Relay:
+    """A proxy in front of S3 that changes requests: drop, headers that it does not pass on; host, what it says instead."""
+
+    def __init__(self, port, drop=(), host=None):
+        relay = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                headers = {k: v for k, v in self.headers.items() if k.lower() not in relay.drop}
+                if relay.host:
+                    headers["Host"] = relay.host
+                s3 = http.client.HTTPConnection("localhost", port)
+                s3.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+                for name, value in headers.items():
+                    s3.putheader(name, value)
+                s3.endheaders()
+                answer = s3.getresponse()
+                data = answer.read()
+                self.send_response_only(answer.status)
+                for name, value in answer.getheaders():
+                    if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                        self.send_header(name, value)
+                length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(data))
+                self.send_header("Content-Length", length or "0")
+                self.end_headers()
+                self.wfile.write(data)
+                s3.close()
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        self.drop, self.host = drop, host
+        self.server = http.server.ThreadingHTTPServer(("localhost", 0), Handler)
+        self.endpoint = f"http://localhost:{self.server.server_port}"
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Relays(Case):
+    def once(self, **how):
+        with Relay(self.s3.port, **how) as relay:
+            self.world.config["s3"]["endpoint"] = relay.endpoint
+            try:
+                return self.world.once()
+            finally:
+                self.world.config["s3"]["endpoint"] = self.s3.endpoint
+
+    def test_one_that_changes_nothing(self):
+        done = self.once()
+        self.assertEqual((done.code, self.world.differences()), (0, []), done)
+
+    def test_one_that_drops_if_match(self):
+        done = self.once(drop=["if-match"])
+        self.assertEqual((done.code, self.world.differences()), (0, []), done)
+
+    def test_one_that_drops_range(self):
+        done = self.once(drop=["range", "if-match"])
+        self.assertEqual(done.code, 1, done)
+        self.assertEqual(done.events("credentials-refused"), [], done)
+        self.assertEqual({self.state(o)[0] for o in self.of("events")}, {"PUBLISHED"}, done)
+        self.assertEqual(self.state(self.of("database")[0]), ("RETRY", "bad-answer"), done)
+        said = [e for e in done.events("retry") if e.fields["CZARD_OBJECT"] == self.of("database")[0]["key"]]
+        self.assertIn("proxy", said[0].message)
+
+    def test_one_that_drops_the_port(self):
+        done = self.once(host="localhost")
+        self.assertEqual(done.code, 1, done)
+        self.assertEqual(done.events("credentials-refused"), [], done)
+        said = done.events("retry")
+        self.assertEqual({e.fields["CZARD_CAUSE"] for e in said}, {"proxy"}, done)
+        self.assertIn('Host "localhost"', said[0].message)
+        self.assertNotIn("ask edX", said[0].message)
+
+    def test_a_signature_that_fails_after_others_were_taken(self):
+        self.s3.behave("refused", op="get", status=403, code="SignatureDoesNotMatch")
+        done = self.world.once()
+        self.assertEqual(done.code, 1, done)
+        self.assertEqual(done.events("credentials-refused"), [], done)
+        self.assertEqual({self.state(o) for o in self.of("events")}, {("RETRY", "proxy")}, done)
+
+    def test_a_wrong_secret_is_told_as_that(self):
+        file = self.world.folder / "wrong.csv"
+        file.write_text("User Name,Access Key Id,Secret Access Key\nczar," + self.world.facts["access_key_id"] + ",wrong\n")
+        file.chmod(0o400)
+        self.world.config["s3"]["credentials"] = file
+        done = self.world.once()
+        self.assertEqual({e.fields["CZARD_CAUSE"] for e in done.events("credentials-refused")}, {"credentials"}, done)
+
+
 class Proxy(Case):
     """Answers with a status that S3 has too, but without S3's word for it."""
 
@@ -179,6 +281,37 @@ class Proxy(Case):
                 said = [e for e in done.events("retry") if e.fields["CZARD_CAUSE"] == "bad-answer"]
                 self.assertTrue(said and "proxy" in said[0].message, done)
                 self.assertEqual((self.state(o)[0], self.state(archive)[0]), ("PUBLISHED", "PUBLISHED"))
+
+
+class LockedAway(Case):
+    """S3 has the object and may not, or cannot, give it: of that object only, and by its owner's doing."""
+    ANSWERS = [
+        ("archived", 403, "InvalidObjectState", "The operation is not valid for the object's storage class"),
+        ("server-side-key", 400, "KMS.DisabledException", "arn:aws:kms:us-east-1:1:key/x is disabled."),
+        ("server-side-key", 403, "AccessDenied", "User: arn:aws:iam::1:user/czar is not authorized to perform: kms:Decrypt"),
+        ("server-side-key", 400, "InvalidRequest", "The object was stored using a form of Server Side Encryption. The correct "
+         "parameters must be provided to retrieve the object."),
+        ("access-denied", 403, "AccessDenied", "Access Denied"),
+    ]
+
+    def test_that_object_only_and_hourly(self):
+        event, archive = self.of("events")[0], self.of("database")[0]
+        for cause, status, code, message in self.ANSWERS:
+            for o in (event, archive):
+                with self.subTest(code=code, key=o["key"]):
+                    self.world.fresh()
+                    self.s3.forget_requests()
+                    self.s3.behave("locked", op="get", key=o["key"], status=status, code=code, message=message)
+                    done = self.world.once()
+                    self.assertEqual((done.code, *self.state(o)), (1, "RETRY", cause), done)
+                    self.assertEqual(self.fetched().count(o["key"]), 1, "not within seconds")
+                    row = self.world.objects()[o["key"]]
+                    self.assertAlmostEqual(row["next_try"], time.time() + 3600, delta=60)
+                    others = {key: r["state"] for key, r in self.world.objects().items() if key != o["key"]}
+                    self.assertLessEqual(set(others.values()), {"PUBLISHED", "IGNORED"}, done)
+                    (said,) = done.events("retry")
+                    self.assertEqual((said.level, said.fields["CZARD_OBJECT"]), ("warning", o["key"]))
+                    self.assertIn("ask edX", said.message)
 
 
 class Repaired(Case):

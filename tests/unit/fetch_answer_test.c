@@ -13,6 +13,13 @@
 #define NOW 1445412480 /* Wed, 21 Oct 2015 07:28:00 GMT */
 #define XML(code) "<?xml version=\"1.0\"?><Error><Code>" code "</Code><Message>m</Message></Error>"
 
+#define DENIED_BY_KMS                                                                                        \
+        "<Error><Code>AccessDenied</Code><Message>User: arn:aws:iam::1:user/czar is not authorized to "      \
+        "perform: kms:Decrypt on the resource associated with this ciphertext</Message></Error>"
+#define SSE_C                                                                                                \
+        "<Error><Code>InvalidRequest</Code><Message>The object was stored using a form of Server Side "      \
+        "Encryption. The correct parameters must be provided to retrieve the object.</Message></Error>"
+
 static struct answer read_answer(unsigned status, const char *body)
 {
         struct answer a;
@@ -37,6 +44,13 @@ static void causes(void **state)
                 {400, XML("InvalidToken"), CAUSE_CREDENTIALS},
                 {403, XML("AccessDenied"), CAUSE_DENIED},
                 {403, XML("SomethingNew"), CAUSE_DENIED},
+                {403, XML("InvalidObjectState"), CAUSE_ARCHIVED},
+                {400, XML("KMS.DisabledException"), CAUSE_SERVER_KEY},
+                {400, XML("KMS.KMSInvalidStateException"), CAUSE_SERVER_KEY},
+                {400, XML("KMS.NotFoundException"), CAUSE_SERVER_KEY},
+                {403, DENIED_BY_KMS, CAUSE_SERVER_KEY},
+                {400, SSE_C, CAUSE_SERVER_KEY},
+                {400, XML("InvalidRequest"), CAUSE_PROTOCOL},
                 {403, NULL, CAUSE_DENIED},
                 {403, "", CAUSE_DENIED},
                 {403, "<html>", CAUSE_DENIED},

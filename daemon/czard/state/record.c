@@ -336,9 +336,10 @@ static void say_retry(struct record *r, const struct ledger_object *o, uint64_t 
         f.cause = o->cause;
         f.attempt = o->attempts;
         f.suppressed = &suppressed;
-        journal_event(EVENT_RETRY, &f, "%s: %s; %s%s", o->key, o->detail,
+        const char *advice = cause_advice(o->cause);
+        journal_event(EVENT_RETRY, &f, "%s: %s; %s%s%s%s", o->key, o->detail,
                 again ? "tried again in " : "not tried again in this run",
-                again ? timespan_format(delay_usec, span, sizeof(span)) : "");
+                again ? timespan_format(delay_usec, span, sizeof(span)) : "", *advice ? "; " : "", advice);
         r->retry[o->cause].said_usec = now;
         r->retry[o->cause].suppressed = 0;
 }
