@@ -75,7 +75,7 @@ static int add_ledger_due(struct plan *p)
 static int take_object(struct plan *p, const struct listing *l, const struct proto_object *from)
 {
         struct ledger_object o, known = {};
-        if (listings_object(&l->package->spec, l->category, l->bucket, from->key, &o) < 0)
+        if (!*from->etag || listings_object(&l->package->spec, l->category, l->bucket, from->key, &o) < 0)
                 return 0;
         if (p->c->ledger && ledger_find(p->c->ledger, l->bucket, from->key, &known, NULL) == 0) {
                 /* The same one: then the ledger has said already whether it is due. */

@@ -112,7 +112,7 @@ static int on_page(void *arg, const struct s3xml_page *page)
                 return -ENOMEM;
         for (size_t i = 0; i < page->n; i++) {
                 const struct s3xml_object *o = &page->objects[i];
-                const struct proto_object p = {o->key, o->etag, o->size, o->last_modified};
+                const struct proto_object p = {o->key, o->etag ? o->etag : "", o->size, o->last_modified};
                 size_t size = proto_object_size(&p);
                 if (bytes + size > LISTED_BYTES) {
                         m.listed.objects = objects;

@@ -94,6 +94,9 @@ static int on_head(void *arg, const struct transfer *t, struct error *e)
 {
         (void)arg;
         unsigned status = http_status(t);
+        if (http_header(t, "Content-Encoding"))
+                return error_set(e, CAUSE_PROTOCOL, EPROTO,
+                        "a listing with a Content-Encoding, for which nobody asked: a proxy that packs?");
         return status == 200 ? 0 : error_set(e, CAUSE_PROTOCOL, EPROTO, "a listing with status %u", status);
 }
 

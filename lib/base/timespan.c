@@ -343,6 +343,21 @@ static int clock_parse(const char *s)
         return h * 3600 + m * 60 + sec;
 }
 
+/* "Z", "+HH:MM" or "-HH:MM" and nothing behind it. */
+static int offset_parse(const char *s, int *ret_sec)
+{
+        *ret_sec = 0;
+        if (s[0] == 'Z')
+                return s[1] ? -EINVAL : 0;
+        if ((s[0] != '+' && s[0] != '-') || strnlen(s, 7) != 6 || s[3] != ':')
+                return -EINVAL;
+        int hours = digits(s + 1, 2), minutes = digits(s + 4, 2);
+        if (hours < 0 || hours > 23 || minutes < 0 || minutes > 59)
+                return -EINVAL;
+        *ret_sec = (hours * 3600 + minutes * 60) * (s[0] == '-' ? -1 : 1);
+        return 0;
+}
+
 int time_parse_rfc3339(const char *s, int64_t *ret_sec)
 {
         int days;
@@ -358,9 +373,10 @@ int time_parse_rfc3339(const char *s, int64_t *ret_sec)
                 while (is_digit(*s))
                         s++;
         }
-        if (s[0] != 'Z' || s[1])
+        int offset;
+        if (offset_parse(s, &offset) < 0)
                 return -EINVAL;
-        *ret_sec = days * INT64_C(86400) + clock;
+        *ret_sec = days * INT64_C(86400) + clock - offset;
         return 0;
 }
 

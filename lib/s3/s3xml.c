@@ -124,6 +124,8 @@ static bool at(const struct reader *r, const char *parent, const char *name)
 /* --- a page of a listing --- */
 
 enum field { FIELD_KEY = BIT(0), FIELD_SIZE = BIT(1), FIELD_ETAG = BIT(2), FIELD_MODIFIED = BIT(3) };
+#define FIELDS_NEEDED                                                                                        \
+        (FIELD_KEY | FIELD_SIZE) /* without the others an entry cannot be used, but the rest can */
 #define FIELDS_ALL (FIELD_KEY | FIELD_SIZE | FIELD_ETAG | FIELD_MODIFIED)
 
 struct s3xml_list {
@@ -163,9 +165,13 @@ static void object_done(struct s3xml_object *o)
 static int add_object(struct s3xml_list *l)
 {
         struct s3xml_page *page = &l->page;
-        if (l->fields != FIELDS_ALL)
-                return error_set(&l->reader.error, CAUSE_PROTOCOL, EBADMSG,
-                        "bad XML: an object without key, size, ETag or date");
+        if ((l->fields & FIELDS_NEEDED) != FIELDS_NEEDED)
+                return error_set(
+                        &l->reader.error, CAUSE_PROTOCOL, EBADMSG, "bad XML: an object without key or size");
+        if (l->fields != FIELDS_ALL) {
+                free(l->object.etag);
+                l->object.etag = NULL;
+        }
         if (page->n == LIMIT_LIST_PAGE_KEYS)
                 return error_set(&l->reader.error, CAUSE_PROTOCOL, EBADMSG, "bad XML: more keys than asked");
         if (!page->objects)
@@ -178,6 +184,12 @@ static int add_object(struct s3xml_list *l)
         return 0;
 }
 
+/* With its quotes, or without: but not nothing. */
+static bool is_etag(const struct reader *r)
+{
+        return r->len > 0 && r->len <= LIMIT_ETAG && !streq(r->text, "\"\"");
+}
+
 static int object_field(struct s3xml_list *l)
 {
         struct reader *r = &l->reader;
@@ -186,19 +198,18 @@ static int object_field(struct s3xml_list *l)
                 return set_text(r, &l->object.key);
         }
         if (at(r, "Contents", "ETag")) {
-                l->fields |= FIELD_ETAG;
-                return r->len == 0 || r->len > LIMIT_ETAG ? bad_value(r, "ETag")
-                                                          : set_text(r, &l->object.etag);
+                if (is_etag(r))
+                        l->fields |= FIELD_ETAG;
+                return set_text(r, &l->object.etag);
         }
         if (at(r, "Contents", "Size")) {
                 l->fields |= FIELD_SIZE;
                 return parse_u64(r->text, INT64_MAX, &l->object.size) < 0 ? bad_value(r, "Size") : 0;
         }
         if (at(r, "Contents", "LastModified")) {
-                l->fields |= FIELD_MODIFIED;
-                return time_parse_rfc3339(r->text, &l->object.last_modified) < 0
-                               ? bad_value(r, "LastModified")
-                               : 0;
+                if (time_parse_rfc3339(r->text, &l->object.last_modified) == 0)
+                        l->fields |= FIELD_MODIFIED;
+                return 0;
         }
         return 0;
 }

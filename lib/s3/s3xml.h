@@ -10,7 +10,8 @@
 #include "error.h"
 
 struct s3xml_object {
-        char *key, *etag; /* the key decoded; the ETag with its quotes */
+        char *key,
+                *etag; /* the key decoded; the ETag with its quotes, NULL: it, or the date, cannot be read */
         uint64_t size;
         int64_t last_modified; /* seconds */
 };

@@ -96,6 +96,9 @@ enum listed { LISTED_SAME, LISTED_NEW, LISTED_REPLACED };
  * PUBLISHED (LISTED_SAME), else NEW (LISTED_NEW). o is filled with the row as it is afterwards. */
 int ledger_listed(
         struct ledger *l, struct ledger_object *o, int64_t generation, enum listed *ret, struct error *e);
+/* It was listed, but what is there cannot be told: a known object is marked as seen in `generation`. */
+int ledger_still_there(
+        struct ledger *l, const char *bucket, const char *key, int64_t generation, struct error *e);
 /* The objects that one listing is of. A prefix alone does not say: "mitx-" also begins the keys of mitx-pro.
  */
 struct ledger_listing {

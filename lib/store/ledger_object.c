@@ -287,6 +287,14 @@ int ledger_listed(
         return r;
 }
 
+int ledger_still_there(
+        struct ledger *l, const char *bucket, const char *key, int64_t generation, struct error *e)
+{
+        struct ledger_object known;
+        int r = ledger_find(l, bucket, key, &known, e);
+        return r == -ENOENT ? 0 : r < 0 ? r : mark_seen(l, known.id, generation, e);
+}
+
 int ledger_reconsider(struct ledger *l, int64_t now, struct error *e)
 {
         _cleanup_reset_ sqlite3_stmt *s = NULL;

@@ -3,6 +3,7 @@
 """What becomes of an object when a listing or an answer is not what one would wish: which state, which cause, what is
 said, and what is tried again."""
 
+import hashlib
 import http.client
 import http.server
 import json
@@ -396,6 +397,68 @@ class Repaired(Case):
             self.meddle("UPDATE object SET next_try = ? WHERE key = ?", int(time.time()) - 1, o["key"])
             d.poll()
             d.wait("staged", lambda: d.states().get(o["key"]) == "PUBLISHED")
+
+
+class OddListing(Case):
+    """A listing of which one entry, or all, is not as S3 writes it."""
+
+    def listing(self, objects, **odd):
+        """What S3 says of them; odd: what is said instead in the first entry."""
+        entries = []
+        for n, o in enumerate(objects):
+            md5 = hashlib.md5((self.buckets / o["bucket"] / o["key"]).read_bytes()).hexdigest()
+            fields = {"Key": o["key"], "ETag": f'"{md5}"', "Size": o["size"], "LastModified":
+                      time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(o["last_modified"])), **(odd if n == 0 else {})}
+            entries.append("".join(f"<{k}>{v}</{k}>" for k, v in fields.items()))
+        pages = self.s3.behaviours / "pages"
+        pages.mkdir(exist_ok=True)
+        (pages / "list.xml").write_text("<ListBucketResult><IsTruncated>false</IsTruncated>"
+                                        + "".join(f"<Contents>{e}</Contents>" for e in entries) + "</ListBucketResult>")
+        self.s3.behave("list", op="list", key="*edx/events*", status=200, body="pages/list.xml", content_type="application/xml")
+
+    def test_a_date_with_an_offset(self):
+        o = self.of("events")[0]
+        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(o["last_modified"]))
+        self.listing(self.of("events"), LastModified=when + "+00:00")
+        done = self.world.once()
+        self.assertEqual((done.code, self.world.differences()), (0, []), done)
+
+    def test_one_entry_that_cannot_be_read(self):
+        events = self.of("events")
+        bad, good = events[0], events[1:]
+        for field, value in (("ETag", ""), ("ETag", '""'), ("LastModified", "yesterday")):
+            with self.subTest(field, value=value):
+                self.world.fresh()
+                self.listing(events, **{field: value})
+                done = self.world.once()
+                self.assertEqual(done.code, 1, done)
+                self.assertEqual({self.state(o)[0] for o in good}, {"PUBLISHED"}, done)
+                self.assertNotIn(bad["key"], self.world.objects())
+                said = [e for e in done.events("note") if e.fields.get("CZARD_OBJECT") == bad["key"]]
+                self.assertEqual([e.level for e in said], ["warning"], done)
+                # the next listing is as it should be, and the one after it odd again: it is not gone
+                (self.s3.behaviours / "list").unlink()
+                self.assertEqual(self.world.once().code, 0)
+                self.listing(events, **{field: value})
+                done = self.world.once()
+                self.assertEqual((done.code, self.state(bad)[0]), (1, "PUBLISHED"), done)
+                (self.s3.behaviours / "list").unlink()
+
+    def test_one_that_comes_packed(self):
+        self.s3.behave("packed", op="list", key="*events*", header="Content-Encoding: gzip")
+        done = self.world.once()
+        self.assertEqual(done.code, 1, done)
+        said = [e for e in done.events("retry") if e.fields["CZARD_CAUSE"] == "bad-answer"]
+        self.assertIn("proxy that packs", said[0].message)
+        self.assertEqual(self.state(self.of("database")[0])[0], "PUBLISHED", done)
+
+    def test_a_total_that_is_wrong(self):
+        """The ETag is right, so the archive is: only what was said of its size is not."""
+        o = self.of("database")[0]
+        self.s3.behave("total", op="get", key=o["key"], range="yes", range_total=o["size"] + 1, count=3)
+        done = self.world.once()
+        self.assertEqual((done.code, self.world.differences()), (0, []), done)
+        self.assertIn("bad-answer", [e.fields["CZARD_CAUSE"] for e in done.events("retry")], done)
 
 
 class LedgerError(Case):

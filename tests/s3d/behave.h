@@ -37,6 +37,7 @@
  *   checksum=wrong         other x-amz-checksum headers
  *   ignore_if_match=1      If-Match is not looked at
  *   full_for_range=1       Range is ignored: 200 and the whole object
+ *   range_total=N          a 206 says that the object has N bytes
  *   shift_range=N          a 206 whose range begins N bytes later than asked (may be negative)
  *
  * And in the body. AT is bytes of this body, N% of it, or "last": one byte before its end.
@@ -76,7 +77,8 @@ struct behaviour {
         enum tristate range, part;
         uint64_t after, count;
         /* what happens */
-        uint64_t delay_msec, status, redirect_status, extra, drip, seconds, body_repeat, corrupt_at;
+        uint64_t delay_msec, status, redirect_status, extra, drip, seconds, body_repeat, corrupt_at,
+                range_total;
         int64_t date_skew, shift_range;
         char *code, *message, *retry_after, *redirect_region, *location, *content_type, *etag;
         char *body, *body_head, *body_tail, *replace_with;

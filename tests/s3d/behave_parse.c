@@ -51,6 +51,7 @@ static const struct field {
         FIELD(ignore_if_match, SWITCH),
         FIELD(full_for_range, SWITCH),
         FIELD(shift_range, SIGNED),
+        FIELD(range_total, NUMBER),
         FIELD(reset_at, AMOUNT),
         FIELD(truncate_at, AMOUNT),
         FIELD(framing, FRAMING),

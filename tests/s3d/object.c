@@ -149,7 +149,8 @@ static void object_headers(struct request *q, const struct object *o, const stru
                 q, "Content-Type", "%s", o->meta.content_type ? o->meta.content_type : "binary/octet-stream");
         if (s->partial)
                 reply_header(q, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, s->start,
-                        s->start + s->length - 1, o->size);
+                        s->start + s->length - 1,
+                        q->behaviour && q->behaviour->range_total ? q->behaviour->range_total : o->size);
         /* "This value is only returned if you specify partNumber in your request and the object was uploaded
          * as a multipart upload." */
         if (s->is_part && o->parts)

@@ -94,6 +94,30 @@ static void a_key_with_nul_is_left_out(void **state)
         s3xml_page_done(&p);
 }
 
+/* One entry without an ETag or date costs that entry. */
+static void an_entry_that_cannot_be_used(void **state)
+{
+        (void)state;
+        static const char *const odd[] = {"<ETag></ETag><LastModified>2024-07-08T05:12:09Z</LastModified>",
+                "<ETag>\"\"</ETag><LastModified>2024-07-08T05:12:09Z</LastModified>",
+                "<LastModified>2024-07-08T05:12:09Z</LastModified>", "<ETag>1</ETag>",
+                "<ETag>1</ETag><LastModified>yesterday</LastModified>"};
+        for (size_t i = 0; i < ELEMENTSOF(odd); i++) {
+                struct s3xml_page p = {};
+                char xml[2048];
+                snprintf(xml, sizeof(xml),
+                        LIST(OBJECT("a") "<Contents><Key>b</Key>%s<Size>1</Size></Contents>" OBJECT("c")),
+                        odd[i]);
+                assert_int_equal(parse(xml, 4096, &p, NULL), 0);
+                assert_int_equal(p.n, 3);
+                assert_non_null(p.objects[0].etag);
+                assert_string_equal(p.objects[1].key, "b");
+                assert_null(p.objects[1].etag);
+                assert_non_null(p.objects[2].etag);
+                s3xml_page_done(&p);
+        }
+}
+
 static void hostile_pages_are_refused(void **state)
 {
         (void)state;
@@ -107,8 +131,8 @@ static void hostile_pages_are_refused(void **state)
                 LIST("<Contents><Key>a</Key></Contents>"),
                 LIST("<Contents><Key>a</Key><Size>-1</Size></Contents>"),
                 LIST("<Contents><Size>99999999999999999999</Size></Contents>"),
-                LIST("<Contents><LastModified>yesterday</LastModified></Contents>"),
-                LIST("<Contents><ETag></ETag></Contents>"),
+                LIST("<Contents><Key>a</Key><ETag>1</ETag></Contents>"),
+                LIST("<Contents><Size>1</Size><ETag>1</ETag></Contents>"),
                 LIST("<IsTruncated>maybe</IsTruncated>"),
                 LIST("<EncodingType>base64</EncodingType>"),
                 LIST("<NextContinuationToken></NextContinuationToken>"),
@@ -220,6 +244,7 @@ int main(void)
                 cmocka_unit_test(keys_are_decoded_only_when_announced_wherever_that_stands),
                 cmocka_unit_test(an_empty_page),
                 cmocka_unit_test(a_key_with_nul_is_left_out),
+                cmocka_unit_test(an_entry_that_cannot_be_used),
                 cmocka_unit_test(hostile_pages_are_refused),
                 cmocka_unit_test(limits),
                 cmocka_unit_test(errors),

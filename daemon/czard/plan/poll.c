@@ -29,9 +29,10 @@ struct listing {
         const struct config_package *package; /* in force: a new one drops the listing (poll_restart()) */
         enum category category;
         char bucket[64], prefix[1025], start_after[1025];
-        bool whole;      /* everything below prefix: what is not listed is gone */
-        bool one_object; /* poll_object(): not part of a poll */
-        bool found;      /* of one object: it is there */
+        bool whole;          /* everything below prefix: what is not listed is gone */
+        bool one_object;     /* poll_object(): not part of a poll */
+        bool found;          /* of one object: it is there */
+        uint64_t unreadable; /* entries without an ETag or date */
         unsigned tries;
         uint32_t request;
         uv_timer_t again;
@@ -89,6 +90,27 @@ static void listing_ended(struct listing *l)
         }
 }
 
+/* Without an ETag nobody knows what it is; but it is there. */
+static void take_unreadable(struct listing *l, const char *key)
+{
+        const struct poll *p = l->poll;
+        struct error e = {};
+        if (ledger_still_there(p->on.ledger, l->bucket, key, p->generation, &e) < 0)
+                record_trouble(p->on.record, &e);
+        record_incomplete(p->on.record);
+        if (l->unreadable++ == 0)
+                journal_event(EVENT_NOTE,
+                        &(struct journal_fields){.priority = LOG_WARNING,
+                                .org = l->package->spec.org,
+                                .category = category_name(l->category),
+                                .bucket = l->bucket,
+                                .object = key,
+                                .cause = CAUSE_PROTOCOL},
+                        "s3://%s/%s is listed without an ETag or a date that can be read; it is left alone "
+                        "until it has them, the others go on; %s",
+                        l->bucket, key, cause_advice(CAUSE_PROTOCOL));
+}
+
 static void take_object(struct listing *l, const struct proto_object *from)
 {
         struct poll *p = l->poll;
@@ -98,11 +120,15 @@ static void take_object(struct listing *l, const struct proto_object *from)
         /* one that is ours, but unsafe, the queue rejects */
         if (listings_object(&l->package->spec, l->category, l->bucket, from->key, &o) == -ENOENT)
                 return;
+        p->listed++;
+        record_open(p->on.record);
+        if (!*from->etag) {
+                take_unreadable(l, from->key);
+                return;
+        }
         snprintf(o.etag, sizeof(o.etag), "%s", from->etag);
         o.size = from->size;
         o.last_modified = from->last_modified;
-        p->listed++;
-        record_open(p->on.record);
         if (ledger_listed(p->on.ledger, &o, p->generation, &what, &e) < 0) {
                 record_trouble(p->on.record, &e);
                 return;
