@@ -113,7 +113,10 @@ static int copy_key_files(int from, int to, struct error *e)
 /* Key rings; and the secret one of GnuPG before 2.1, which gpg converts by itself unless it did so before. */
 static int copy_rings(int from, int to, struct error *e)
 {
-        int r = copy_file(from, to, "pubring.kbx", 0, LIMIT_KEYRING, e);
+        int r = home_from_keyboxd(from, to, e);
+        if (r != 0)
+                return MIN(r, 0);
+        r = copy_file(from, to, "pubring.kbx", 0, LIMIT_KEYRING, e);
         if (r >= 0)
                 r = copy_file(from, to, "pubring.gpg", 0, LIMIT_KEYRING, e);
         if (r >= 0)

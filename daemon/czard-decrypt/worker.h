@@ -42,6 +42,10 @@ void worker_tidy(struct worker *w);
 /* home.c: fills the empty folder home with our configuration and the keys of source. */
 int home_prepare(const char *home, const char *source, bool verify, struct error *e);
 
+/* keyboxd.c: when the home `from` keeps its public keys with keyboxd, they go into the key ring of `to`. 1 done, 0 it
+ * does not, -errno. */
+int home_from_keyboxd(int from, int to, struct error *e);
+
 /* setup.c: a fresh agent that knows the passphrase. arg is the struct worker. 0 or -errno. */
 int worker_revive(void *arg);
 

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,7 +182,8 @@ static void other_shapes_of_messages(void **state)
                 "R='-r maker@x.org -r open@x.org'; $G $R -o armor.gpg -a -e plain; "
                 "$G -R maker@x.org -R open@x.org -o hidden.gpg -e plain; $G $R -z 0 -o raw.gpg -e plain; "
                 "$G $R --compress-algo bzip2 -o bzip2.gpg -e plain; "
-                "$G $R --passphrase x -o both.gpg -c -e plain; $G $R --passphrase x -a -o armor-both.gpg -c -e plain; "
+                "$G $R --passphrase x -o both.gpg -c -e plain; $G $R --passphrase x -a -o armor-both.gpg -c "
+                "-e plain; "
                 "sed '$d' armor.gpg > armor-cut.gpg; (cat armor.gpg; echo more) > armor-more.gpg; "
                 "cat armor.gpg armor.gpg > armor-twice.gpg; cat plain | $G $R -o - -e > stream.gpg");
         start(&d, "open");
@@ -328,6 +330,51 @@ static void unsafe_homes_are_refused(void **state)
                      "chmod 644 wide2/private-keys-v1.d/*.key");
         assert_int_equal(setup_cause("wide", NULL), CAUSE_UNSAFE_MODE);
         assert_int_equal(setup_cause("wide2", NULL), CAUSE_UNSAFE_MODE);
+}
+
+/* As keyboxd of GnuPG 2.4 makes it, with a key ring of before that has no key. */
+static void make_keyboxd_home(void)
+{
+        char path[64];
+        size_t n;
+        sqlite3 *db = NULL;
+        sqlite3_stmt *s = NULL;
+        gpg_run(&fx, "mkdir -m 700 keyboxd; mkdir keyboxd/public-keys.d; echo '  use-keyboxd # since 2.4' > "
+                     "keyboxd/common.conf; "
+                     "cp -r open/private-keys-v1.d keyboxd; cp maker.pub keyboxd/pubring.gpg");
+        char *p = gpg_read(&fx, "open.pub", &n);
+        snprintf(path, sizeof(path), "%s/keyboxd/public-keys.d/pubring.db", fx.dir);
+        assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+        assert_int_equal(sqlite3_exec(db,
+                                 "CREATE TABLE pubkey (ubid BLOB NOT NULL PRIMARY KEY, type INTEGER NOT "
+                                 "NULL, ephemeral "
+                                 "INTEGER NOT NULL DEFAULT 0, revoked INTEGER NOT NULL DEFAULT 0, keyblob "
+                                 "BLOB NOT NULL); "
+                                 "INSERT INTO pubkey VALUES (x'02', 2, 0, 0, x'3000')",
+                                 NULL, NULL, NULL),
+                SQLITE_OK);
+        assert_int_equal(
+                sqlite3_prepare_v2(db, "INSERT INTO pubkey VALUES (x'01', 1, 0, 0, ?)", -1, &s, NULL),
+                SQLITE_OK);
+        sqlite3_bind_blob(s, 1, p, (int)n, SQLITE_STATIC);
+        assert_int_equal(sqlite3_step(s), SQLITE_DONE);
+        sqlite3_finalize(s);
+        sqlite3_close(db);
+        free(p);
+}
+
+static void keys_in_keyboxd(void **state)
+{
+        (void)state;
+        struct driver d;
+        make_keyboxd_home();
+        gpg_run(&fx, "$G -r open@x.org -a -o keyboxd.gpg -e plain");
+        start(&d, "keyboxd");
+        expect_plain(&d, "keyboxd.gpg", WARN_ARMOR, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+        driver_stop(&d);
+        gpg_run(&fx, "cp -r keyboxd broken; echo x > broken/public-keys.d/pubring.db");
+        assert_int_equal(setup_cause("broken", NULL), CAUSE_NO_KEY);
+        gpg_run(&fx, "rm -r broken");
 }
 
 static void expired_key_still_decrypts(void **state)
@@ -522,6 +569,7 @@ int main(void)
                 cmocka_unit_test(passphrases),
                 cmocka_unit_test(long_passphrases),
                 cmocka_unit_test(unsafe_homes_are_refused),
+                cmocka_unit_test(keys_in_keyboxd),
                 cmocka_unit_test(expired_key_still_decrypts),
                 cmocka_unit_test(elliptic_curve_key),
                 cmocka_unit_test(agent_dies),
