@@ -13,7 +13,8 @@ from pathlib import Path
 
 GPG = ["gpg", "--batch", "--no-tty", "--quiet", "--lock-never", "--no-random-seed-file", "--trust-model", "always"]
 # As edX's exporter does it: AES-256 in CFB with MDC, compressed, not signed, no file name inside.
-ENCRYPT = ["--cipher-algo", "AES256", "--set-filename", ""]
+# -z: gpg 2.4 leaves out the compression of what is compressed already, unless it is told a level.
+ENCRYPT = ["--cipher-algo", "AES256", "--set-filename", "", "-z", "6"]
 MASTER = "master@edx.example"
 
 PARAMETERS = """Key-Type: RSA
