@@ -58,11 +58,31 @@ static int take_lock(struct director *d, struct error *e)
         return 0;
 }
 
+/* SQLite's temporary files have a name for a moment only; what a crash left of them in this moment goes. */
+static void sweep_spill_files(int state_fd)
+{
+        int fd = openat(state_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_closedir_ DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+        if (!dir)
+                close_fd(fd);
+        for (struct dirent *entry; dir && (entry = readdir(dir));)
+                if (str_after(entry->d_name, "etilqs_"))
+                        (void)unlinkat(state_fd, entry->d_name, 0);
+}
+
+static int set_spill_folder(struct director *d, struct error *e)
+{
+        sweep_spill_files(d->state_fd);
+        return members_set_folder(d->config->state_dir, e);
+}
+
 int startup_state(struct director *d, struct error *e)
 {
         int r = open_state_dir(d, e);
         if (r >= 0)
                 r = take_lock(d, e);
+        if (r >= 0)
+                r = set_spill_folder(d, e);
         if (r >= 0)
                 r = audit_open(d->state_fd, &d->audit, e);
         if (r >= 0)

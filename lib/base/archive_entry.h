@@ -20,11 +20,3 @@ struct archive_entry {
         uint32_t crc, mode; /* mode: st_mode of a UNIX entry, 0 otherwise */
         uint16_t method, flags;
 };
-
-/* Bytes that the member's local header, name and data need. */
-uint64_t archive_least(const struct archive_entry *entry);
-/* v: n elements of that size, each of which begins with a struct archive_place, whose extent is what the
- * member needs at least. Puts them in the order of their offsets and sets the extents, the last one's to end
- * at `end`, where the directory is. 0, or -EBADMSG with CAUSE_BAD_ZIP: members overlap, or one lies behind
- * the directory; then the extents are of no use. */
-int archive_divide(void *v, size_t n, size_t size, uint64_t end, struct error *e);

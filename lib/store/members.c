@@ -13,7 +13,7 @@
 #include "str.h"
 
 #define CACHE_KIB 4096 /* of memory for each database; what is more goes to the disk */
-#define TRY_BYTES (2 * CACHE_KIB * KIB)
+#define TRY_BYTES (CACHE_KIB * KIB + MIB)
 #define MEMBER_DEPTH 8 /* folders; an archive of edX has one, ora/ */
 #define FILE_TYPE(mode) ((mode)&0170000)
 #define FILE_REGULAR 0100000
@@ -30,8 +30,10 @@ static const char schema[] =
         "detail TEXT NOT NULL, plain_size INTEGER NOT NULL DEFAULT -1, sha256 BLOB, "
         "checks INTEGER NOT NULL DEFAULT 0, run INTEGER NOT NULL DEFAULT 0) STRICT;";
 
-/* Made once all rows are there. */
+/* Made once all rows are there. By name, so that the walk that records an archive needs no room for sorting.
+ */
 static const char indices[] =
+        "CREATE INDEX member_name ON member (name);"
         "CREATE INDEX member_wanted ON member (\"offset\") WHERE step = 0;"    /* MEMBER_WANTED */
         "CREATE INDEX member_run ON member (run, \"offset\") WHERE step = 1;"; /* MEMBER_TAKEN */
 _Static_assert(MEMBER_WANTED == 0 && MEMBER_TAKEN == 1 && MEMBER_STAGED == 2 && MEMBER_REJECTED == 3 &&
@@ -444,6 +446,11 @@ int members_complete(struct members *m, uint64_t end, bool folds_case, struct er
                      : refuse_when(m,
                                "SELECT NOT EXISTS (SELECT 1 FROM member WHERE step <> 4 OR path <> '')", 0,
                                "it has no members", e);
+}
+
+int members_settle(struct members *m, struct error *e)
+{
+        return sqlite3_db_cacheflush(m->db) == SQLITE_OK ? 0 : members_fail(m, "writing", e);
 }
 
 int members_courses(struct members *m, struct strv *ret, struct error *e)

@@ -75,6 +75,8 @@ int members_add(struct members *m, const struct archive_entry *entry, const stru
  * each other's way are refused (folds_case: also when their paths differ in case alone), and each gets its
  * extent. 0; -EBADMSG with CAUSE_BAD_ZIP: they do not fit into the archive, or there are none; or -errno. */
 int members_complete(struct members *m, uint64_t end, bool folds_case, struct error *e);
+/* Writes what is in memory only: the walks by name and by path that follow need no room on the disk. */
+int members_settle(struct members *m, struct error *e);
 /* Adds the courses that it has, each once, failed exports left out. */
 int members_courses(struct members *m, struct strv *ret, struct error *e);
 /* Takes over hash, size and checks that the ledger has of members of that object, which may be staged
@@ -96,6 +98,7 @@ int members_sums(struct members *m, struct members_sums *ret, struct error *e);
 
 /* --- walks --- */
 
+#define MEMBERS_LARGE_BYTES (32 * MIB)
 /* Not 0 ends the walk and is returned. It may write the row that it is told of. */
 typedef int member_fn(const struct member *m, void *arg, struct error *e);
 enum members_list {
@@ -103,6 +106,7 @@ enum members_list {
         MEMBERS_BY_PATH,     /* STAGED */
         MEMBERS_REJECTED,    /* by name */
         MEMBERS_KNOWN,       /* by members_take_known(), not STAGED yet; in no order */
+        MEMBERS_LARGE,       /* STAGED with more than MEMBERS_LARGE_BYTES, in no order */
         MEMBERS_UNENCRYPTED, /* STAGED without integrity protection, by name */
         MEMBERS_LIST_MAX
 };

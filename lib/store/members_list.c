@@ -6,14 +6,16 @@
 /* 2: STAGED, 3: REJECTED, 4: IGNORED */
 #define SELECT "SELECT " MEMBERS_COLUMNS " FROM member WHERE "
 static const char *const lists[MEMBERS_LIST_MAX] = {
-        [MEMBERS_BY_NAME] = SELECT "step <> 4 OR path <> '' ORDER BY name",
+        [MEMBERS_BY_NAME] = "SELECT " MEMBERS_COLUMNS " FROM member INDEXED BY member_name "
+                            "WHERE step <> 4 OR path <> '' ORDER BY name",
         [MEMBERS_BY_PATH] = SELECT "step = 2 ORDER BY path",
         [MEMBERS_REJECTED] = SELECT "step = 3 ORDER BY name",
         [MEMBERS_KNOWN] = SELECT "sha256 IS NOT NULL AND step <> 2",
+        [MEMBERS_LARGE] = SELECT "step = 2 AND plain_size > 33554432",
         /* 64: CHECK_INTEGRITY */
         [MEMBERS_UNENCRYPTED] = SELECT "step = 2 AND NOT checks & 64 ORDER BY name",
 };
-_Static_assert(CHECK_INTEGRITY == 64, "the number that stands in SQL");
+_Static_assert(CHECK_INTEGRITY == 64 && MEMBERS_LARGE_BYTES == 33554432, "the numbers that stand in SQL");
 
 int members_each(struct members *m, enum members_list list, member_fn *each, void *arg, struct error *e)
 {

@@ -33,6 +33,8 @@ int staging_make_id(struct staging *s, char ret[STAGING_ID_SIZE], struct error *
 /* Writes .czard-id whatever else is there: adopt. */
 int staging_adopt_id(struct staging *s, char ret[STAGING_ID_SIZE], struct error *e);
 
+/* Are two names that differ only in case one file there? */
+bool staging_folds_case(const struct staging *s);
 /* Bytes free for us on the file system. */
 int staging_free_bytes(const struct staging *s, uint64_t *ret, struct error *e);
 
@@ -119,18 +121,22 @@ bool snapshot_has(const struct snapshot_dir *d, const char *name, uint64_t size)
 /* One durability barrier (syncfs) for all that was added since the last. */
 int snapshot_sync(struct snapshot_dir *d, struct error *e);
 
-/* A member that is to stand in the folder, or was rejected. */
+/* A member that is to stand in the folder, or was rejected. Borrowed for the call. */
 struct snapshot_sum {
-        struct strbuf name; /* get() adds it to what is empty */
-        bool staged;
-        uint8_t sha256[SHA256_SIZE]; /* of a staged one */
-        const char *cause;           /* of a rejected one, for REJECTED */
+        const char *name;      /* its path below the folder; of a rejected one, its name in the archive */
+        const uint8_t *sha256; /* of one that is to stand there */
+        const char *cause;     /* of a rejected one, for REJECTED */
 };
-/* The members by number, told one by one and several times, so that nobody needs them all in memory. */
+/* 0, or -errno, which ends the walk. */
+typedef int snapshot_sum_fn(void *arg, const struct snapshot_sum *sum, struct error *e);
+/* The members, told one by one and several times, so that nobody needs them all in memory. In the thread that
+ * publishes. */
 struct snapshot_list {
-        size_t n;
-        /* 1; 0: there is none of that number; or -errno and e. In the thread that publishes. */
-        int (*get)(void *arg, size_t i, struct snapshot_sum *ret, struct error *e);
+        /* All that are to stand there, or all that were rejected, sorted by the bytes of their names. 0 or
+         * -errno. */
+        int (*each)(void *arg, bool rejected, snapshot_sum_fn *each, void *each_arg, struct error *e);
+        /* Is one of that path to stand there? 1, 0 or -errno. */
+        int (*has)(void *arg, const char *path, struct error *e);
         void *arg;
 };
 /* Removes what is in the folder but not in list, writes SHA256SUMS (and REJECTED when there is one)

@@ -108,3 +108,11 @@ int staging_free_bytes(const struct staging *s, uint64_t *ret, struct error *e)
         *ret = (uint64_t)v.f_bavail * v.f_frsize;
         return 0;
 }
+
+bool staging_folds_case(const struct staging *s)
+{
+        struct stat st, other;
+        return fstatat(s->root_fd, STAGING_ID_FILE, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+               fstatat(s->root_fd, STAGING_ID_FILE_UPPER, &other, AT_SYMLINK_NOFOLLOW) == 0 &&
+               st.st_dev == other.st_dev && st.st_ino == other.st_ino;
+}

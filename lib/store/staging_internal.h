@@ -14,6 +14,7 @@ struct staging {
 
 #define STAGING_DEPTH 32 /* folders below the root that a walk goes down */
 #define STAGING_ID_FILE ".czard-id"
+#define STAGING_ID_FILE_UPPER ".CZARD-ID" /* the same file where the file system folds case */
 
 /* A hidden name of our own, new each time, for what has no name yet or none any more. */
 #define STAGING_HIDDEN ".czard-tmp-"

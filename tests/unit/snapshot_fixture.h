@@ -48,24 +48,48 @@ struct sum {
         const char *cause;
 };
 
-static inline int get_sum(void *arg, size_t i, struct snapshot_sum *ret, struct error *e)
+struct sums {
+        struct sum *v;
+        size_t n;
+};
+
+static inline int compare_sums(const void *a, const void *b)
 {
-        const struct sum *sum = (const struct sum *)arg + i;
-        if (!sum->name)
-                return 0;
-        if (streq(sum->name, "unreadable"))
-                return error_set(e, CAUSE_IO, EIO, "cannot read");
-        strbuf_add(&ret->name, sum->name);
-        ret->staged = sum->sha256 != NULL;
-        ret->cause = sum->cause;
-        if (sum->sha256)
-                memcpy(ret->sha256, sum->sha256, SHA256_SIZE);
-        return 1;
+        return strcmp(((const struct sum *)a)->name, ((const struct sum *)b)->name);
+}
+
+static inline int each_sum(void *arg, bool rejected, snapshot_sum_fn *each, void *each_arg, struct error *e)
+{
+        struct sums *sums = arg;
+        qsort(sums->v, sums->n, sizeof(*sums->v), compare_sums);
+        int r = 0;
+        for (size_t i = 0; r == 0 && i < sums->n; i++) {
+                const struct sum *s = &sums->v[i];
+                if (streq(s->name, "unreadable"))
+                        return error_set(e, CAUSE_IO, EIO, "cannot read");
+                if (!s->sha256 == rejected)
+                        r = each(each_arg,
+                                &(struct snapshot_sum){
+                                        .name = s->name, .sha256 = s->sha256, .cause = s->cause},
+                                e);
+        }
+        return r;
+}
+
+static inline int has_sum(void *arg, const char *path, struct error *e)
+{
+        const struct sums *sums = arg;
+        (void)e;
+        for (size_t i = 0; i < sums->n; i++)
+                if (sums->v[i].sha256 && streq(sums->v[i].name, path))
+                        return 1;
+        return 0;
 }
 
 static inline int publish_all(
-        struct snapshot_dir *d, struct sum *sums, size_t n, const char *keep_as, struct error *e)
+        struct snapshot_dir *d, struct sum *v, size_t n, const char *keep_as, struct error *e)
 {
-        struct snapshot_list list = {.n = n, .get = get_sum, .arg = sums};
+        struct sums sums = {.v = v, .n = n};
+        struct snapshot_list list = {.each = each_sum, .has = has_sum, .arg = &sums};
         return snapshot_publish(d, &list, keep_as, e);
 }

@@ -18,6 +18,7 @@
 #include "fsx.h"
 #include "secret.h"
 #include "worker_driver.h"
+#include "zip_extents.h"
 
 static void spawn(struct driver *d, const char *program)
 {
@@ -167,17 +168,6 @@ void driver_file(struct driver *d, const char *name, enum proto_format format, s
         driver_file_sized(d, name, len, format, ret);
 }
 
-/* What the director does with a whole directory, which ends at end. */
-static enum cause set_extents(struct listing *l, uint64_t end)
-{
-        struct error e = {};
-        for (size_t i = 0; i < l->n; i++) {
-                assert_int_equal(l->e[i].place.extent, 0);
-                l->e[i].place.extent = archive_least(&l->e[i]);
-        }
-        return archive_divide(l->e, l->n, sizeof(*l->e), end, &e) < 0 ? e.cause : CAUSE_NONE;
-}
-
 void driver_ask_directory(struct driver *d, const char *zip, uint64_t start, uint64_t end, uint64_t size)
 {
         struct message m = {.type = PROTO_DIRECTORY,
@@ -218,7 +208,8 @@ enum cause driver_directory(struct driver *d, const char *zip, uint64_t start, s
         if (done->outcome.cause != CAUSE_NONE)
                 return (enum cause)done->outcome.cause;
         assert_int_equal(done->count, ret->n);
-        return set_extents(ret, done->offset);
+        struct error e = {};
+        return zip_extents(ret->e, ret->n, done->offset, &e) < 0 ? e.cause : CAUSE_NONE;
 }
 
 void listing_done(struct listing *l)

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "zip_extents.h"
+
 enum { BIT_MAX = 5000 }; /* bytes that the source gives at a time */
 
 struct source {
@@ -73,11 +75,7 @@ int zip_list(const void *tail, uint64_t start, uint64_t size, size_t memory,
 
 int zip_list_extents(struct zip_list *l, struct error *e)
 {
-        for (size_t i = 0; i < l->n; i++) {
-                assert(l->entries[i].place.extent == 0);
-                l->entries[i].place.extent = archive_least(&l->entries[i]);
-        }
-        return archive_divide(l->entries, l->n, sizeof(*l->entries), l->offset, e);
+        return l->n ? zip_extents(l->entries, l->n, l->offset, e) : 0;
 }
 
 void zip_list_done(struct zip_list *l)

@@ -31,9 +31,9 @@ static double expected_bytes(const struct snapshot *s)
         /* How much larger members become, in percent: as last time, or as those that are staged already, if
          * that is more. */
         const struct ledger_growth g = growth(s);
-        double seen = s->staged_size ? (double)s->plain_bytes * 100 / (double)s->staged_size : 0;
+        double seen = s->sums.staged_size ? (double)s->sums.plain_bytes * 100 / (double)s->sums.staged_size : 0;
         double expected =
-                (double)s->wanted_size / 100 * MAX(g.expansion ? (double)g.expansion : FIRST_EXPANSION, seen);
+                (double)s->sums.wanted_size / 100 * MAX(g.expansion ? (double)g.expansion : FIRST_EXPANSION, seen);
         if (s->deduplicate && g.new_share)
                 expected = expected / 100 * (double)g.new_share;
         return expected / 100 * SLACK;
@@ -107,12 +107,12 @@ bool room_for(struct snapshot *s)
 
 void room_learn(const struct snapshot *s)
 {
-        if (s->staged_size == 0 || s->plain_bytes == 0)
+        if (s->sums.staged_size == 0 || s->sums.plain_bytes == 0)
                 return;
-        double plain = (double)s->plain_bytes;
+        double plain = (double)s->sums.plain_bytes;
         const struct ledger_growth g = {
-                .expansion = (uint64_t)(plain * 100 / (double)s->staged_size) + 1,
-                .new_share = (uint64_t)((plain - (double)s->linked_bytes) * 100 / plain) + 1,
+                .expansion = (uint64_t)(plain * 100 / (double)s->sums.staged_size) + 1,
+                .new_share = (uint64_t)((plain - (double)s->sums.linked_bytes) * 100 / plain) + 1,
         };
         ledger_set_growth(s->job.d->ledger, s->job.o.org, s->job.o.category, &g, NULL);
 }

@@ -3,6 +3,7 @@
  * looked at (PREPARING), wanted members come in runs of neighbours (RUNS), the folder is published
  * (PUBLISHING). The archive itself never touches a disk. A failure keeps the partial folder; the next attempt
  * goes on at the members that are missing. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -20,8 +21,9 @@
 
 static void free_snapshot(struct snapshot *s)
 {
-        snapshot_members_free(s);
+        s->members = members_free(s->members);
         s->dir = snapshot_free(s->dir);
+        snapshot_change_done(&s->change);
         free(s);
 }
 
@@ -67,14 +69,14 @@ static int on_granted(void *arg, struct error *e)
         return r < 0 ? error_set(e, CAUSE_HELPER, -r, "czard-index does not take jobs: %s", strerror(-r)) : 0;
 }
 
-/* What the worker told of the directory cannot be so. */
+/* What czard-index told of the directory cannot be so. */
 static int check_directory(const struct snapshot *s, const struct proto_directory_done *done, struct error *e)
 {
         if (done->outcome.cause != CAUSE_NONE || done->need_start != 0)
                 return 0;
-        if (done->count != s->n_members)
-                return error_set(
-                        e, CAUSE_HELPER, EPROTO, "told %zu members of %" PRIu64, s->n_members, done->count);
+        if (done->count != s->n_told)
+                return error_set(e, CAUSE_HELPER, EPROTO, "told %" PRIu64 " members of %" PRIu64, s->n_told,
+                        done->count);
         if (done->offset > s->job.o.size)
                 return error_set(
                         e, CAUSE_HELPER, EPROTO, "told of a directory behind the end of its archive");
@@ -109,7 +111,7 @@ static void learn_courses(struct snapshot *s)
         struct director *d = s->job.d;
         _cleanup_(strv_done) struct strv courses = {};
         struct error e = {};
-        if (s->job.o.category != CATEGORY_DATABASE || snapshot_courses(s, &courses) < 0)
+        if (s->job.o.category != CATEGORY_DATABASE || members_courses(s->members, &courses, &e) < 0)
                 return;
         record_open(d->record);
         if (beyond_learn(d->ledger, &s->job.o, &courses, &e) < 0)
@@ -131,6 +133,20 @@ static bool is_due(struct snapshot *s)
         return false;
 }
 
+static int complete_members(struct snapshot *s, struct error *e)
+{
+        return members_complete(
+                s->members, s->directory_done.offset, staging_folds_case(s->job.d->staging), e);
+}
+
+/* What was told before it was known where the directory begins does not count. */
+static int begin_members(struct snapshot *s, struct error *e)
+{
+        int r = s->members ? 0 : members_open(s->job.d->ledger, &s->members, e);
+        s->n_told = 0;
+        return r < 0 ? r : members_begin(s->members, e);
+}
+
 static void get_directory(struct snapshot *s);
 
 static void on_ended(void *arg, enum cause cause, const char *detail)
@@ -149,11 +165,11 @@ static void on_ended(void *arg, enum cause cause, const char *detail)
                 s->second_read = true;
                 s->window_start = s->directory_done.need_start;
                 get_directory(s);
-        } else if (snapshot_place_members(s, &e) < 0) {
+        } else if (complete_members(s, &e) < 0) {
                 snapshot_fail(s, e.cause, e.text);
         } else if (!is_due(s)) {
                 snapshot_finish(s);
-        } else if (snapshot_classify(s, &e) < 0) {
+        } else if (snapshot_tell_refused(s, &e) < 0) {
                 snapshot_fail(s, e.cause, e.text);
         } else {
                 record_enter(s->job.d->record, &s->job.o, OBJECT_DECRYPTING);
@@ -176,9 +192,8 @@ static void get_directory(struct snapshot *s)
                 .length = o->size - s->window_start,
                 .size = o->size};
         s->directory_done = (struct proto_directory_done){};
-        snapshot_members_free(s); /* what was told before it was known where the directory begins */
-        if (flow_start(&s->directory, s->job.d, s->job.d->index, &directory_ops, s, &get, RANK_ARCHIVE, &e) <
-                0)
+        if (begin_members(s, &e) < 0 || flow_start(&s->directory, s->job.d, s->job.d->index, &directory_ops,
+                                                s, &get, RANK_ARCHIVE, &e) < 0)
                 snapshot_fail(s, e.cause, e.text);
 }
 

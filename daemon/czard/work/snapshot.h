@@ -2,20 +2,21 @@
 /* One archive of members, inside czard: what the snapshot_*.c files share.
  *
  *   snapshot.c          life: directory -> prepare -> runs -> publish
- *   snapshot_facts.c    what of each member is not in memory
- *   snapshot_members.c  from the archive's directory to members: wanted, ignored, rejected, already there
+ *   snapshot_members.c  from the archive's directory to members: wanted, ignored, rejected
  *   snapshot_run.c      a run of wanted neighbours: one GET, one worker, batches of members
  *   snapshot_known.c    members that earlier attempts staged are taken over
  *   snapshot_publish.c  the folder, its record, what changed, `latest`
- */
+ *
+ * The members themselves are rows of a temporary database (lib/store/members.h). */
 #pragma once
 
 #include <stdatomic.h>
 
 #include "flow.h"
+#include "members.h"
 #include "place.h"
 #include "queue.h"
-#include "shelf.h"
+#include "snapshot_change.h"
 
 /* Members that a worker may hold at once, and how many are sent in one message: two batches keep it busy. */
 #define MEMBERS_A_WORKER PROTO_RUN_MAX
@@ -23,40 +24,9 @@
 /* A member of a range has no ETag to tell a broken transfer from a broken file: it is fetched twice before it
  * is rejected. */
 #define MEMBER_TRIES 2
-
-/* Up to this size an equal file is compared and linked between two turns of the loop. */
-#define SHARED_AT_ONCE ((int64_t)(32 * MIB))
-
-enum member_step { MEMBER_WANTED, MEMBER_TAKEN, MEMBER_STAGED, MEMBER_REJECTED, MEMBER_IGNORED };
-
-/* What of a member is in memory: there may be very many. */
-struct member {
-        struct archive_place place;
-        uint64_t facts_at; /* on the shelf */
-        uint16_t name_len;
-        enum member_step step : 8;
-        enum cause cause : 8;
-        unsigned tries : 8;
-        unsigned named : 1; /* it has a path below the snapshot's folder: its name was not refused */
-        unsigned deep : 1;  /* in a folder there */
-        unsigned failed_at_source : 1;
-        unsigned linked : 1;     /* shares its storage with an earlier snapshot's */
-        unsigned filtered : 1;   /* not wanted any more, but published */
-        unsigned has_sha256 : 1; /* its facts have; and plain_size and checks */
-        unsigned twin : 1;       /* its path is another's too */
-};
-
-/* What of a member lies on the shelf, as it lies there. */
-struct facts {
-        uint64_t packed, size;
-        int64_t plain_size;
-        uint64_t detail_at; /* on the shelf as well */
-        uint32_t crc, mode, checks;
-        uint16_t method, flags, detail_len;
-        uint8_t sha256[SHA256_SIZE];
-        char name[];
-};
-#define SNAPSHOT_DETAIL 512
+/* So often in one attempt at an archive: what czard-decrypt says of members decides no more requests than
+ * these. */
+#define AGAIN_MOST 16
 
 enum snapshot_state { SNAPSHOT_DIRECTORY, SNAPSHOT_PREPARING, SNAPSHOT_RUNS, SNAPSHOT_PUBLISHING };
 
@@ -76,22 +46,22 @@ struct snapshot {
         bool second_read; /* of a longer directory: there is no third */
         struct proto_directory_done directory_done;
 
-        struct shelf *shelf;
-        struct member *members; /* once all are there: in the order of their offsets */
-        size_t n_members, n_staged, n_rejected;
-        /* Of what was WANTED before the runs: bytes in the archive, and unpacked, of the encrypted members.
-         */
-        uint64_t wanted_bytes, wanted_size;
-        uint64_t staged_size, plain_bytes; /* of the staged ones, before and after decryption */
-        uint64_t linked_bytes;             /* of plain_bytes */
-        struct share *shares;              /* to be linked when it is published */
-        uint32_t staged_checks;            /* of any of them */
-        size_t n_wanted, next;             /* next: where the next run begins to look */
-        bool progress;                     /* something was staged by this attempt */
+        struct members *members; /* in PREPARING and PUBLISHING the thread's */
+        uint64_t n_told;         /* by czard-index */
+        /* Before the directory, before the runs (how much is wanted), and again once it is published. */
+        struct members_sums sums;
+        size_t n_staged, n_rejected; /* so far */
+        unsigned n_again;            /* members that were fetched once more */
+        struct share *shares;        /* to be linked when it is published */
+        bool progress;               /* something was staged by this attempt */
+
+        int64_t before; /* the staged snapshot that this one is compared with when it is published; 0: none */
+        struct snapshot_change change;
 
         struct snapshot_dir *dir;
         struct run *runs;
         unsigned n_runs;
+        int64_t run_id; /* of the last one that was begun */
         /* The first run that failed: no more are started, and the snapshot fails once the others have ended.
          */
         enum cause cause;
@@ -115,49 +85,20 @@ void snapshot_fail(struct snapshot *s, enum cause cause, const char *detail);
 /* Ends the job, whose end is recorded already: s is freed. */
 void snapshot_finish(struct snapshot *s);
 
-/* snapshot_facts.c. Only the loop adds and puts. When that cannot be done, s->cause says that this attempt is
- * to fail. */
-int snapshot_facts_add(
-        struct snapshot *s, const struct archive_entry *entry, struct member *m, struct error *e);
-/* The caller frees it; NULL and e: it cannot be had. */
-struct facts *snapshot_facts(const struct snapshot *s, const struct member *m, struct error *e);
-/* All but the name. */
-int snapshot_facts_put(struct snapshot *s, const struct member *m, const struct facts *f, struct error *e);
-/* Why it was rejected. Puts f too. */
-void snapshot_detail_put(struct snapshot *s, const struct member *m, struct facts *f, const char *detail);
-/* "" when there is none. */
-int snapshot_detail(
-        const struct snapshot *s, const struct facts *f, char ret[SNAPSHOT_DETAIL], struct error *e);
-/* As czard-decrypt is told of it; its name is that of f. */
-struct archive_entry snapshot_entry(const struct member *m, const struct facts *f);
-/* What its name says, as package_parse_member() has it. */
-int snapshot_parse(
-        const struct snapshot *s, const struct facts *f, struct package_member *ret, struct error *e);
-
 /* snapshot_members.c */
-/* Adds a page of the archive's directory, in any order. 0 or -errno: the worker broke its word (more than
- * max_members), there is no memory, or our state cannot be written. */
+/* Adds a page of the archive's directory, in any order. 0 or -errno: czard-index broke its word (more than
+ * max_members), or our state cannot be written. */
 int snapshot_take_entries(struct snapshot *s, const struct proto_entries *page, struct error *e);
-/* All entries are there: puts them in order. 0, or -errno: they do not fit into the archive. */
-int snapshot_place_members(struct snapshot *s, struct error *e);
-/* Each becomes WANTED, IGNORED or REJECTED, and the sums for the progress are made. 0 or -errno. */
-int snapshot_classify(struct snapshot *s, struct error *e);
-/* Adds the courses that it has, failed exports left out; doubles are possible. 0 or -errno. */
-int snapshot_courses(const struct snapshot *s, struct strv *ret);
-/* REJECTED, in the ledger and in the journal. */
-void snapshot_reject_member(
-        struct snapshot *s, struct member *m, struct facts *f, enum cause cause, const char *detail);
-/* n_wanted, wanted_bytes and wanted_size: it is one of them; it is not any more. */
-void snapshot_count_wanted(struct snapshot *s, const struct member *m, const struct facts *f);
-void snapshot_discount_wanted(struct snapshot *s, const struct member *m, const struct facts *f);
-/* It is there, with the hash of f: counts it. */
-void snapshot_count_staged(struct snapshot *s, struct member *m, const struct facts *f);
-/* What the ledger is to have of it, as it is now. 0 or -errno. */
-int snapshot_row(const struct snapshot *s, const struct member *m, const struct facts *f,
-        struct ledger_member *ret, struct error *e);
+/* Those that their names (or their likes) keep out are told: in the ledger and in the journal. 0 or -errno.
+ */
+int snapshot_tell_refused(struct snapshot *s, struct error *e);
+/* It is REJECTED, for its cause and detail: in the ledger and in the journal. */
+void snapshot_rejected(struct snapshot *s, const struct member *m);
 /* Its row in the ledger. */
-void snapshot_save_member(struct snapshot *s, const struct member *m, const struct facts *f);
-void snapshot_members_free(struct snapshot *s);
+void snapshot_save_member(struct snapshot *s, const struct member *m);
+/* This attempt fails once what is under way has ended. The first cause counts. (Where it is the disk of
+ * state_dir that is full, the ledger finds that out by itself, and pauses.) */
+void snapshot_trouble(struct snapshot *s, enum cause cause, const char *detail);
 
 /* snapshot_known.c */
 /* Looks, in a thread, at what earlier attempts staged; then calls snapshot_step(). */

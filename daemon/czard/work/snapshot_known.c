@@ -7,109 +7,21 @@
 
 #include "cleanup.h"
 #include "digest.h"
-#include "lookup.h"
 #include "record.h"
 #include "room.h"
 #include "str.h"
 
 #define READ_SIZE (256 * 1024)
 
-struct known {
-        struct snapshot *s;
-        struct lookup *names; /* of the wanted or ignored ones; NULL: not asked for yet */
-        struct error *e;
-};
-
-static bool may_be_known(const struct member *m)
-{
-        return m->named && m->step != MEMBER_REJECTED;
-}
-
-/* For the first row: most archives are new, and have none. */
-static int look_up_names(struct known *k)
-{
-        struct snapshot *s = k->s;
-        size_t n = 0;
-        for (size_t i = 0; i < s->n_members; i++)
-                n += may_be_known(&s->members[i]);
-        if (lookup_new(n, &k->names) < 0)
-                return error_set(k->e, CAUSE_LIMIT, ENOMEM, "out of memory for its members");
-        for (size_t i = 0; i < s->n_members; i++) {
-                if (!may_be_known(&s->members[i]))
-                        continue;
-                _cleanup_free_ struct facts *f = snapshot_facts(s, &s->members[i], k->e);
-                if (!f)
-                        return -EIO;
-                lookup_add(k->names, f->name, i);
-        }
-        lookup_sort(k->names);
-        return 0;
-}
-
-/* The member of that row. 1, 0: there is none, or -errno. */
-static int find(struct known *k, const struct ledger_member *row, struct member **ret_m, struct facts **ret_f)
-{
-        struct snapshot *s = k->s;
-        struct package_member parsed;
-        const struct lookup_entry *entry = lookup_first(k->names, row->name);
-        for (; entry; entry = lookup_next(k->names, entry)) {
-                struct member *m = &s->members[entry->number];
-                _cleanup_free_ struct facts *f = snapshot_facts(s, m, k->e);
-                if (!f)
-                        return -EIO;
-                if (!streq(f->name, row->name))
-                        continue;
-                if (snapshot_parse(s, f, &parsed, NULL) < 0 || !streq(row->path, parsed.path))
-                        return 0;
-                *ret_m = m;
-                *ret_f = take_ptr(&f);
-                return 1;
-        }
-        return 0;
-}
-
-static int on_known(struct ledger_member *row, void *arg)
-{
-        struct known *k = arg;
-        const struct ledger_object *o = &k->s->job.o;
-        struct member *m = NULL;
-        _cleanup_free_ struct facts *f = NULL;
-        if (row->state != OBJECT_PUBLISHED || !row->has_sha256)
-                return 0;
-        int r = k->names ? 0 : look_up_names(k);
-        if (r >= 0)
-                r = find(k, row, &m, &f);
-        if (r <= 0)
-                return r;
-        if (m->step == MEMBER_IGNORED) {
-                if (!streq(o->staged_etag, o->etag))
-                        return 0;
-                m->filtered = true; /* narrowing a filter deletes nothing */
-        }
-        memcpy(f->sha256, row->sha256, sizeof(f->sha256));
-        f->plain_size = row->plain_size;
-        f->checks = row->checks;
-        m->has_sha256 = true;
-        return snapshot_facts_put(k->s, m, f, k->e);
-}
-
-static int read_known(struct snapshot *s, struct error *e)
-{
-        struct known known = {.s = s, .e = e};
-        int r = ledger_members(s->job.d->ledger, s->job.o.id, on_known, &known, e);
-        lookup_free(known.names);
-        return r;
-}
-
-static bool has_hash(const struct snapshot *s, const char *path, const struct facts *f, struct digest *digest,
-        void *buffer)
+static bool has_hash(const struct snapshot *s, const char *path, const struct member *m,
+        struct digest *digest, void *buffer)
 {
         uint8_t sum[DIGEST_MAX];
         uint64_t size;
         int64_t mtime;
         bool is_dir;
         if (staging_stat(s->job.d->staging, path, &size, &mtime, &is_dir) < 0 ||
-                size != (uint64_t)f->plain_size)
+                size != (uint64_t)m->plain_size)
                 return false;
         _cleanup_close_ int fd = staging_open_file(s->job.d->staging, path);
         if (fd < 0)
@@ -118,55 +30,72 @@ static bool has_hash(const struct snapshot *s, const char *path, const struct fa
         while ((n = read(fd, buffer, READ_SIZE)) > 0)
                 digest_update(digest, buffer, (size_t)n);
         digest_final(digest, sum);
-        return n == 0 && memcmp(sum, f->sha256, SHA256_SIZE) == 0;
+        return n == 0 && memcmp(sum, m->sha256, SHA256_SIZE) == 0;
 }
 
 /* A member counts as there when its file, in the partial folder or in the published one of the same archive,
  * still has the hash of the ledger: sizes alone do not tell what a power loss left. And when it is of the
  * group and mode that files are to have now. */
 static bool is_there(
-        struct snapshot *s, const struct facts *f, const char *partial, struct digest *digest, void *buffer)
+        struct snapshot *s, const struct member *m, const char *partial, struct digest *digest, void *buffer)
 {
         const struct ledger_object *o = &s->job.o;
-        uint64_t size = (uint64_t)f->plain_size;
-        struct package_member parsed;
-        if (snapshot_parse(s, f, &parsed, NULL) < 0)
-                return false;
-        _cleanup_free_ char *in_partial = str_printf("%s/%s", partial, parsed.path);
-        _cleanup_free_ char *published = str_printf("%s/%s", o->path, parsed.path);
+        uint64_t size = (uint64_t)m->plain_size;
+        _cleanup_free_ char *in_partial = str_printf("%s/%s", partial, m->path);
+        _cleanup_free_ char *published = str_printf("%s/%s", o->path, m->path);
         if (!in_partial || !published)
                 return false;
-        if (snapshot_has(s->dir, parsed.path, size) && has_hash(s, in_partial, f, digest, buffer))
+        if (snapshot_has(s->dir, m->path, size) && has_hash(s, in_partial, m, digest, buffer))
                 return true;
         return streq(o->staged_etag, o->etag) &&
-               snapshot_add_link(s->dir, parsed.path, published, f->sha256, size, NULL) >= 0;
+               snapshot_add_link(s->dir, m->path, published, m->sha256, size, NULL) >= 0;
 }
 
-static void take_over(
-        struct snapshot *s, struct member *m, const char *partial, struct digest *digest, void *buffer)
+/* The thread's look at what is known. */
+struct look {
+        struct snapshot *s;
+        char *partial;
+        void *buffer;
+        struct digest *digest;
+};
+
+static void look_done(struct look *l)
 {
-        _cleanup_free_ struct facts *f = snapshot_facts(s, m, NULL);
-        if (!f || !is_there(s, f, partial, digest, buffer))
-                return;
-        snapshot_count_staged(s, m, f);
-        if (!m->filtered)
-                snapshot_discount_wanted(s, m, f);
+        free(l->partial);
+        free(l->buffer);
+        digest_free(l->digest);
+}
+
+static int take_over(const struct member *m, void *arg, struct error *e)
+{
+        struct look *l = arg;
+        if (l->s->cancelled || !is_there(l->s, m, l->partial, l->digest, l->buffer))
+                return 0;
+        l->s->n_staged++;
+        return members_staged(l->s->members, m, e);
+}
+
+static int look(struct snapshot *s, struct error *e)
+{
+        const char *path = s->job.o.path, *slash = strrchr(path, '/');
+        _cleanup_(look_done) struct look l = {.s = s,
+                .partial = str_printf("%.*s.%s.partial", (int)(slash + 1 - path), path, slash + 1),
+                .buffer = malloc(READ_SIZE)};
+        if (!l.partial || !l.buffer || digest_new(DIGEST_SHA256, &l.digest) < 0)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        bool same = streq(s->job.o.staged_etag, s->job.o.etag);
+        int r = members_take_known(s->members, s->job.o.id, same, e);
+        if (r >= 0)
+                r = members_each(s->members, MEMBERS_KNOWN, take_over, &l, e);
+        if (r >= 0)
+                r = members_drop_known(s->members, e);
+        return r < 0 ? r : members_sums(s->members, &s->sums, e);
 }
 
 static void prepare_in_thread(uv_work_t *work)
 {
         struct snapshot *s = work->data;
-        _cleanup_free_ char *partial = snapshot_partial_path(s->job.o.path);
-        _cleanup_free_ void *buffer = malloc(READ_SIZE);
-        struct digest *digest = NULL;
-        bool can = partial && buffer && digest_new(DIGEST_SHA256, &digest) >= 0;
-        for (size_t i = 0; i < s->n_members; i++) {
-                struct member *m = &s->members[i];
-                if (m->has_sha256 && can && !s->cancelled)
-                        take_over(s, m, partial, digest, buffer);
-                m->has_sha256 = m->step == MEMBER_STAGED;
-        }
-        digest_free(digest);
+        look(s, &s->work_error);
 }
 
 static void on_prepared(uv_work_t *work, int status)
@@ -177,6 +106,10 @@ static void on_prepared(uv_work_t *work, int status)
         if (s->cancelled) {
                 record_failed(s->job.d->record, &s->job.o, CAUSE_CANCELLED, "stopped", 0);
                 snapshot_finish(s);
+                return;
+        }
+        if (s->work_error.cause != CAUSE_NONE) {
+                snapshot_fail(s, s->work_error.cause, s->work_error.text);
                 return;
         }
         if (!room_for(s)) {
@@ -190,9 +123,7 @@ static void on_prepared(uv_work_t *work, int status)
 void snapshot_prepare(struct snapshot *s)
 {
         struct error e = {};
-        int r = read_known(s, &e);
-        if (r >= 0)
-                r = staging_make_top(s->job.d->staging, s->job.o.path, &s->org, &e);
+        int r = staging_make_top(s->job.d->staging, s->job.o.path, &s->org, &e);
         if (r >= 0)
                 r = snapshot_begin(s->job.d->staging, s->job.o.path, s->job.o.etag, &s->attr, &s->dir, &e);
         if (r == -EALREADY) {

@@ -13,22 +13,35 @@
 #include "str.h"
 #include "timespan.h"
 
-static int get_sum(void *arg, size_t i, struct snapshot_sum *ret, struct error *e)
+#define FIRST_NAME 512
+
+/* --- what stands in the folder --- */
+
+struct list_walk {
+        snapshot_sum_fn *each;
+        void *arg;
+};
+
+static int list_one(const struct member *m, void *arg, struct error *e)
 {
-        const struct snapshot *s = arg;
-        const struct member *m = &s->members[i];
-        struct package_member parsed;
-        ret->staged = m->step == MEMBER_STAGED;
-        if (!ret->staged && m->step != MEMBER_REJECTED)
-                return 0;
-        _cleanup_free_ struct facts *f = snapshot_facts(s, m, e);
-        int r = !f ? -EIO : ret->staged ? snapshot_parse(s, f, &parsed, e) : 0;
-        if (r < 0)
-                return r;
-        strbuf_add(&ret->name, ret->staged ? parsed.path : f->name);
-        memcpy(ret->sha256, f->sha256, sizeof(ret->sha256));
-        ret->cause = cause_name(m->cause);
-        return 1;
+        struct list_walk *w = arg;
+        const struct snapshot_sum sum = {.name = m->step == MEMBER_STAGED ? m->path : m->name,
+                .sha256 = m->sha256,
+                .cause = cause_name(m->cause)};
+        return w->each(w->arg, &sum, e);
+}
+
+static int list_each(void *arg, bool rejected, snapshot_sum_fn *each, void *each_arg, struct error *e)
+{
+        struct snapshot *s = arg;
+        struct list_walk w = {.each = each, .arg = each_arg};
+        return members_each(s->members, rejected ? MEMBERS_REJECTED : MEMBERS_BY_PATH, list_one, &w, e);
+}
+
+static int list_has(void *arg, const char *path, struct error *e)
+{
+        struct snapshot *s = arg;
+        return members_has_path(s->members, path, e);
 }
 
 /* --- what shares its storage --- */
@@ -36,143 +49,170 @@ static int get_sum(void *arg, size_t i, struct snapshot_sum *ret, struct error *
 /* A large member, and a staged file that had the same bytes when it was staged. */
 struct share {
         struct share *next;
-        struct member *member;
-        uint64_t size;
-        uint8_t sha256[SHA256_SIZE];
-        char name[512], same[1024]; /* below the folder; below the root */
+        struct member member; /* without its name */
+        char same[1024];      /* below the root */
 };
+
+static int find_share(const struct member *m, void *arg, struct error *e)
+{
+        struct snapshot *s = arg;
+        char same[1024];
+        (void)e;
+        if (m->linked || ledger_find_plaintext(s->job.d->ledger, s->job.o.org, s->job.o.category, m->sha256,
+                                 m->plain_size, same, NULL) < 0)
+                return 0;
+        struct share *share = calloc(1, sizeof(*share));
+        if (!share)
+                return 0;
+        *share = (struct share){.next = s->shares, .member = *m};
+        share->member.name = NULL;
+        memcpy(share->same, same, sizeof(share->same));
+        s->shares = share;
+        return 0;
+}
 
 /* What cannot be found out is not shared. */
 static void find_shares(struct snapshot *s)
 {
-        for (size_t i = 0; s->deduplicate && i < s->n_members; i++) {
-                struct member *m = &s->members[i];
-                struct package_member parsed;
-                char same[1024];
-                _cleanup_free_ struct facts *f =
-                        m->step == MEMBER_STAGED && !m->linked ? snapshot_facts(s, m, NULL) : NULL;
-                if (!f || f->plain_size <= SHARED_AT_ONCE || snapshot_parse(s, f, &parsed, NULL) < 0 ||
-                        ledger_find_plaintext(s->job.d->ledger, s->job.o.org, s->job.o.category, f->sha256,
-                                f->plain_size, same, NULL) < 0)
-                        continue;
-                struct share *share = calloc(1, sizeof(*share));
-                if (!share)
-                        return;
-                *share = (struct share){.next = s->shares, .member = m, .size = (uint64_t)f->plain_size};
-                memcpy(share->sha256, f->sha256, sizeof(share->sha256));
-                snprintf(share->name, sizeof(share->name), "%s", parsed.path);
-                snprintf(share->same, sizeof(share->same), "%s", same);
-                s->shares = share;
-        }
+        if (s->deduplicate)
+                members_each(s->members, MEMBERS_LARGE, find_share, s, NULL);
 }
 
-static void link_shares(struct snapshot *s)
+static int link_shares(struct snapshot *s, struct error *e)
 {
+        int r = 0;
         for (struct share *next, *share = s->shares; share; share = next) {
+                struct member *m = &share->member;
                 next = share->next;
-                if (snapshot_add_link(s->dir, share->name, share->same, share->sha256, share->size, NULL) >=
-                        0) {
-                        share->member->linked = true;
-                        s->linked_bytes += share->size;
-                }
+                m->linked = r >= 0 && snapshot_add_link(s->dir, m->path, share->same, m->sha256,
+                                              (uint64_t)m->plain_size, NULL) >= 0;
+                if (m->linked)
+                        r = members_staged(s->members, m, e);
                 free(share);
         }
         s->shares = NULL;
+        return r;
 }
 
 static void publish_in_thread(uv_work_t *work)
 {
         struct snapshot *s = work->data;
-        link_shares(s);
-        struct snapshot_list list = {.n = s->n_members, .get = get_sum, .arg = s};
+        struct error *e = &s->work_error;
+        struct snapshot_list list = {.each = list_each, .has = list_has, .arg = s};
         bool moved = *s->old_path && !streq(s->old_path, s->job.o.path);
         const char *keep_as = *s->keep_as ? s->keep_as : NULL;
-        if (snapshot_publish(s->dir, &list, moved ? NULL : keep_as, &s->work_error) >= 0 && moved)
+        int r = link_shares(s, e);
+        if (r >= 0)
+                r = members_sums(s->members, &s->sums, e);
+        if (r >= 0 && s->before)
+                snapshot_compare(&s->change, s->members, s->before);
+        if (r >= 0)
+                r = members_settle(s->members, e); /* while this attempt can still fail as a whole */
+        if (r >= 0)
+                r = snapshot_publish(s->dir, &list, moved ? NULL : keep_as, e);
+        if (r >= 0 && moved)
                 staging_retire(s->job.d->staging, s->old_path, keep_as, &s->remove_error);
 }
 
-static void say_member(
-        const struct snapshot *s, const char *name, const struct ledger_member *row, bool linked)
+/* --- what is recorded and said of each --- */
+
+static void say_member(const struct snapshot *s, const struct member *m)
 {
         char hex[SHA256_HEX];
-        uint64_t plain = (uint64_t)row->plain_size;
+        uint64_t plain = (uint64_t)m->plain_size;
         struct journal_fields f = object_fields(&s->job.o);
-        hex_encode(row->sha256, sizeof(row->sha256), hex);
+        hex_encode(m->sha256, sizeof(m->sha256), hex);
         f.priority = LOG_DEBUG;
-        f.member = name;
-        f.path = row->path;
+        f.member = m->name;
+        f.path = m->path;
         f.plain_size = &plain;
         f.sha256 = hex;
-        journal_event(EVENT_PUBLISHED, &f, "published %s/%s%s", s->job.o.path, row->path,
-                linked ? ", which shares its storage" : "");
+        journal_event(EVENT_PUBLISHED, &f, "published %s/%s%s", s->job.o.path, m->path,
+                m->linked ? ", which shares its storage" : "");
 }
 
 /* edX's export of that table failed: worth a warning, not a failure. */
-static void say_failed_at_source(const struct snapshot *s, const char *name, const struct ledger_member *row)
+static void say_failed_at_source(const struct snapshot *s, const struct member *m)
 {
         struct journal_fields f = object_fields(&s->job.o);
-        f.member = name;
-        f.course = *row->course ? row->course : NULL;
-        f.table = *row->table ? row->table : NULL;
+        f.member = m->name;
+        f.course = *m->course ? m->course : NULL;
+        f.table = *m->table ? m->table : NULL;
         journal_event(EVENT_MEMBER_FAILED, &f,
-                "edX could not export table %s of %s for %s; the member holds its error text", row->table,
-                row->course, s->job.o.date);
+                "edX could not export table %s of %s for %s; the member holds its error text", m->table,
+                m->course, s->job.o.date);
 }
 
-typedef int member_fn(struct snapshot *s, const struct member *m, const struct facts *f, struct error *e);
-
-/* Of each member but folders, until one fails: then nothing of the archive is recorded. 0 or -errno. */
-static int each_member(struct snapshot *s, member_fn *each)
+static int save_one(const struct member *m, void *arg, struct error *e)
 {
-        struct error e = {};
-        for (size_t i = 0; i < s->n_members; i++) {
-                const struct member *m = &s->members[i];
-                if (m->step == MEMBER_IGNORED && !m->named)
-                        continue;
-                _cleanup_free_ struct facts *f = snapshot_facts(s, m, &e);
-                if (!f || each(s, m, f, &e) < 0) {
-                        record_trouble(s->job.d->record, &e);
-                        return -EIO;
-                }
-        }
+        struct snapshot *s = arg;
+        struct ledger_member row;
+        member_to_ledger(m, s->job.o.id, &row);
+        return ledger_member_save(s->job.d->ledger, &row, e);
+}
+
+/* Its line in the audit, and what is to be said of it. */
+static int audit_one(const struct member *m, void *arg, struct error *e)
+{
+        struct snapshot *s = arg;
+        struct ledger_member row;
+        (void)e;
+        if (m->step != MEMBER_STAGED && m->step != MEMBER_REJECTED)
+                return 0;
+        member_to_ledger(m, s->job.o.id, &row);
+        record_member(s->job.d->record, &s->job.o, &row);
+        if (m->step == MEMBER_STAGED)
+                say_member(s, m);
+        if (m->step == MEMBER_STAGED && m->failed_at_source)
+                say_failed_at_source(s, m);
         return 0;
 }
 
-static int save_one(struct snapshot *s, const struct member *m, const struct facts *f, struct error *e)
-{
-        struct ledger_member row;
-        int r = snapshot_row(s, m, f, &row, e);
-        return r < 0 ? r : ledger_member_save(s->job.d->ledger, &row, e);
-}
-
-/* The rows are written anew: members of a replaced archive that this one does not have must go. */
+/* All of them or none. The rows are written anew: members of a replaced archive that this one does not have
+ * must go. */
 static int save_members(struct snapshot *s)
 {
         struct director *d = s->job.d;
         struct error e = {};
         record_open(d->record);
-        if (ledger_members_delete(d->ledger, s->job.o.id, &e) < 0) {
-                record_trouble(d->record, &e);
-                return -EIO;
+        int r = ledger_members_delete(d->ledger, s->job.o.id, &e);
+        if (r >= 0)
+                r = members_each(s->members, MEMBERS_BY_NAME, save_one, s, &e);
+        if (r >= 0) {
+                record_members(d->record, &s->job.o);
+                r = members_each(s->members, MEMBERS_BY_NAME, audit_one, s, &e);
         }
-        return each_member(s, save_one);
+        if (r >= 0)
+                return 0;
+        record_trouble(d->record, &e);
+        record_no_members(d->record);
+        return r;
 }
 
-/* Its line in the audit, and what is to be said of it. */
-static int audit_one(struct snapshot *s, const struct member *m, const struct facts *f, struct error *e)
+static int first_name(const struct member *m, void *arg, struct error *e)
 {
-        struct ledger_member row;
-        if (m->step != MEMBER_STAGED && m->step != MEMBER_REJECTED)
-                return 0;
-        int r = snapshot_row(s, m, f, &row, e);
-        if (r < 0)
-                return r;
-        record_member(s->job.d->record, &s->job.o, &row);
-        if (m->step == MEMBER_STAGED)
-                say_member(s, f->name, &row, m->linked);
-        if (m->step == MEMBER_STAGED && m->failed_at_source)
-                say_failed_at_source(s, f->name, &row);
-        return 0;
+        (void)e;
+        str_visible(m->name, arg, FIRST_NAME);
+        return 1;
+}
+
+/* Nothing vouches for these but TLS, If-Match and the CRC-32 of the zip. */
+static void say_not_encrypted(struct snapshot *s)
+{
+        struct journal_fields f = object_fields(&s->job.o);
+        char name[FIRST_NAME] = "";
+        if (s->sums.not_encrypted == 0)
+                return;
+        members_each(s->members, MEMBERS_UNENCRYPTED, first_name, name, NULL);
+        f.priority = LOG_WARNING;
+        f.path = s->job.o.path;
+        f.member = name;
+        journal_event(EVENT_NOTE, &f,
+                "%llu of %llu members of %s are not encrypted (%s%s): they are staged as they are, and "
+                "nothing "
+                "proves who wrote them; tell edX",
+                (unsigned long long)s->sums.not_encrypted, (unsigned long long)s->sums.n[MEMBER_STAGED],
+                s->job.o.key, name, s->sums.not_encrypted > 1 ? ", ..." : "");
 }
 
 static void on_published(uv_work_t *work, int status)
@@ -188,17 +228,11 @@ static void on_published(uv_work_t *work, int status)
         }
         if (s->remove_error.cause != CAUSE_NONE)
                 leftover_note(d->record, d->ledger, o, s->old_path, s->keep_as, &s->remove_error);
-        o->plain_size = (int64_t)s->plain_bytes;
+        o->plain_size = (int64_t)s->sums.plain_bytes;
         o->has_sha256 = false;
-        o->checks |= CHECK_ZIP | CHECK_ONE_ETAG | s->staged_checks;
+        o->checks |= CHECK_ZIP | CHECK_ONE_ETAG | s->sums.checks;
         o->attempts = 0;
         int r = save_members(s);
-        if (r >= 0) {
-                record_members(d->record, o);
-                r = each_member(s, audit_one);
-        }
-        if (r < 0)
-                record_no_members(d->record);
         if (r >= 0) {
                 room_learn(s);
                 r = record_published(
@@ -216,10 +250,17 @@ static void on_published(uv_work_t *work, int status)
                 journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .path = o->path},
                         "%s is incomplete: %zu of %zu members rejected, see its REJECTED file", o->path,
                         s->n_rejected, s->n_rejected + s->n_staged);
-        snapshot_members_free(s);
-        snapshot_say_change(d, o);
+        say_not_encrypted(s);
+        snapshot_say_change(&s->change, o);
         snapshot_move_latest(d, o->org, o->category);
         snapshot_finish(s);
+}
+
+static int last_cause(const struct member *m, void *arg, struct error *e)
+{
+        (void)e;
+        *(enum cause *)arg = m->cause;
+        return 0;
 }
 
 /* Nothing is shown of an archive that is to be complete or not there. */
@@ -228,9 +269,7 @@ static bool is_held(struct snapshot *s)
         if (s->n_rejected == 0 || !s->hold_incomplete)
                 return false;
         enum cause cause = CAUSE_BAD_ZIP;
-        for (size_t i = 0; i < s->n_members; i++)
-                if (s->members[i].step == MEMBER_REJECTED)
-                        cause = s->members[i].cause;
+        members_each(s->members, MEMBERS_REJECTED, last_cause, &cause, NULL);
         char detail[128];
         snprintf(
                 detail, sizeof(detail), "%zu members rejected, and incomplete_snapshots=hold", s->n_rejected);
@@ -246,6 +285,7 @@ void snapshot_publish_all(struct snapshot *s)
         if (streq(o->staged_etag, o->etag))
                 *s->keep_as = 0; /* the same version, made anew */
         find_shares(s);
+        s->before = snapshot_before(s->job.d->ledger, o);
         s->state = SNAPSHOT_PUBLISHING;
         s->working = true;
         s->work.data = s;

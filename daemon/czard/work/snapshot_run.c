@@ -17,7 +17,7 @@
 #define RUN_SHARE 4
 #define RUN_BYTES_LEAST (1 * MIB)
 #define RUN_BYTES_MOST (256 * MIB)
-#define RUN_MEMBERS_MOST 2048 /* 40 bytes each: memory for a run is bounded, whatever the archive has */
+#define RUN_MEMBERS_MOST 2048
 /* Unwanted bytes between two wanted members that are fetched rather than a request more: as long as they are
  * under 1 % of the run. */
 #define GAP_MOST (64 * KIB)
@@ -25,37 +25,51 @@
 /* Rows of members are written together, one fsync for all; but what took long is not left unwritten. */
 #define SAVE_USEC (250 * USEC_PER_MSEC)
 
+/* A member that the worker has, or that is judged and not yet in the ledger. */
 struct taken {
-        struct member *member;
-        struct facts *facts; /* from when it is sent until nothing is to be done with it */
-        int fd;              /* the unnamed file; we cannot write to it */
-        bool judged;
-        enum cause cause; /* a bad verdict, until the GET is known to be good */
-        char *detail;
+        struct member m; /* name NULL: the place is free */
+        int fd;          /* the unnamed file, to which we cannot write; -1: none */
+        bool staged;
 };
 
+/* Members are counted in the order of their offsets: n in all, of which `sent` went to the worker, which
+ * judged `judged`, whose rows were written up to `saved`. Number i has the place i % MEMBERS_A_WORKER. */
 struct run {
         struct snapshot *s;
         struct flow flow;
-        uint64_t position;
-        struct taken *v;
+        int64_t id;
+        uint64_t position; /* in the archive, of the stream's first byte */
+        uint64_t next;     /* no member that is not yet sent lies before */
         size_t n, sent, judged, saved;
         uint64_t saved_usec;
         /* A disk failed or had no room, or something could not be sent: nothing more is sent, and the run
          * ends with this once what was sent is answered. */
         struct error stopped;
-        struct run *next;
+        struct taken v[MEMBERS_A_WORKER];
+        struct run *older;
 };
+_Static_assert(MEMBERS_A_WORKER == 2 * MEMBERS_A_BATCH, "a batch lies in one piece");
+
+static struct taken *taken_at(struct run *r, size_t i)
+{
+        return &r->v[i % MEMBERS_A_WORKER];
+}
+
+static void taken_done(struct taken *t)
+{
+        t->fd = close_fd(t->fd);
+        member_done(&t->m);
+        t->staged = false;
+}
 
 /* The rows of what was staged since. */
 static void save_staged(struct run *r)
 {
         for (; r->saved < r->judged; r->saved++) {
-                struct taken *t = &r->v[r->saved];
-                if (t->member->step != MEMBER_STAGED)
-                        continue;
-                snapshot_save_member(r->s, t->member, t->facts);
-                free(take_ptr(&t->facts));
+                struct taken *t = taken_at(r, r->saved);
+                if (t->staged)
+                        snapshot_save_member(r->s, &t->m);
+                taken_done(t);
         }
         r->saved_usec = now_usec(CLOCK_MONOTONIC);
 }
@@ -64,18 +78,14 @@ static void save_staged(struct run *r)
 static void run_free(struct run *r)
 {
         save_staged(r);
-        for (struct run **at = &r->s->runs; *at; at = &(*at)->next)
+        for (struct run **at = &r->s->runs; *at; at = &(*at)->older)
                 if (*at == r) {
-                        *at = r->next;
+                        *at = r->older;
                         break;
                 }
         r->s->n_runs--;
-        for (size_t i = 0; i < r->n; i++) {
-                close_fd(r->v[i].fd);
-                free(r->v[i].facts);
-                free(r->v[i].detail);
-        }
-        free(r->v);
+        for (size_t i = 0; i < MEMBERS_A_WORKER; i++)
+                taken_done(&r->v[i]);
         free(r);
 }
 
@@ -101,11 +111,21 @@ static int batch_add(struct batch *b, struct run *r, struct taken *t, struct err
         if (t->fd < 0)
                 return t->fd;
         b->m.fds[b->m.n_fds++] = b->writable[b->n++];
-        t->facts = snapshot_facts(r->s, t->member, e);
-        if (!t->facts)
-                return -EIO;
-        b->entries[b->m.members.n++] = snapshot_entry(t->member, t->facts);
+        b->entries[b->m.members.n++] = t->m.entry;
+        r->next = t->m.entry.place.offset + 1;
         return 0;
+}
+
+/* The next members of the run, into their places. 0 or -errno. */
+static int take_members(struct run *r, size_t n, struct error *e)
+{
+        struct member v[MEMBERS_A_BATCH];
+        int got = members_batch(r->s->members, r->id, r->next, v, n, e);
+        for (int i = 0; i < got; i++)
+                taken_at(r, r->sent + (size_t)i)->m = v[i];
+        if (got >= 0 && (size_t)got < n)
+                return error_set(e, CAUSE_INTERNAL, ENOENT, "members of a run are gone");
+        return MIN(got, 0);
 }
 
 static int send_batch(struct run *r, struct error *e)
@@ -117,12 +137,12 @@ static int send_batch(struct run *r, struct error *e)
         b.m.members.entries = b.entries;
         if (r->sent == 0)
                 b.m.fds[b.m.n_fds++] = r->flow.pipe_fd;
-        for (size_t i = r->sent; i < end; i++) {
-                int err = batch_add(&b, r, &r->v[i], e);
-                if (err < 0)
-                        return err;
-        }
-        int err = worker_send(r->flow.worker, &b.m);
+        int err = take_members(r, end - r->sent, e);
+        for (size_t i = r->sent; err >= 0 && i < end; i++)
+                err = batch_add(&b, r, taken_at(r, i), e);
+        if (err < 0)
+                return err;
+        err = worker_send(r->flow.worker, &b.m);
         if (err < 0)
                 return error_set(
                         e, CAUSE_HELPER, -err, "czard-decrypt does not take jobs: %s", strerror(-err));
@@ -163,53 +183,57 @@ static int on_granted(void *arg, struct error *e)
  * long to compare, is looked at in a thread when all is published. */
 static int link_member(struct snapshot *s, struct taken *t, struct error *e)
 {
-        const struct facts *f = t->facts;
-        struct package_member parsed;
+        struct member *m = &t->m;
         char same[1024];
-        int r = snapshot_parse(s, f, &parsed, e);
-        if (r < 0)
-                return r;
-        t->member->linked =
-                s->deduplicate && f->plain_size > 0 && f->plain_size <= SHARED_AT_ONCE &&
-                ledger_find_plaintext(s->job.d->ledger, s->job.o.org, s->job.o.category, f->sha256,
-                        f->plain_size, same, NULL) >= 0 &&
-                snapshot_add_link(s->dir, parsed.path, same, f->sha256, (uint64_t)f->plain_size, NULL) >= 0;
-        return t->member->linked ? 0 : snapshot_add(s->dir, parsed.path, t->fd, e);
+        m->linked = s->deduplicate && m->plain_size > 0 && m->plain_size <= (int64_t)MEMBERS_LARGE_BYTES &&
+                    ledger_find_plaintext(s->job.d->ledger, s->job.o.org, s->job.o.category, m->sha256,
+                            m->plain_size, same, NULL) >= 0 &&
+                    snapshot_add_link(s->dir, m->path, same, m->sha256, (uint64_t)m->plain_size, NULL) >= 0;
+        return m->linked ? 0 : snapshot_add(s->dir, m->path, t->fd, e);
 }
 
-/* 0, also when it could not be staged, which is kept for the end; or -EPROTO and e: the worker broke its
- * word. */
+/* A bad verdict, or a good one of what cannot be staged: kept until the GET is known to be good. */
+static void note_bad(struct run *r, const struct taken *t, enum cause cause, const char *detail)
+{
+        struct error e = {};
+        if (members_judged(r->s->members, t->m.number, cause, detail, &e) < 0)
+                snapshot_trouble(r->s, e.cause, e.text);
+        if (r->stopped.cause == CAUSE_NONE && (cause_remedy(cause) == REMEDY_PAUSE || cause == CAUSE_IO))
+                error_set(&r->stopped, cause, EIO, "%s", detail);
+}
+
+/* A good verdict. 0, also when it could not be staged, which is kept for the end; or -EPROTO and e: the
+ * worker broke its word. */
 static int stage(struct run *r, struct taken *t, const struct proto_verdict *v, struct error *ret_e)
 {
         struct snapshot *s = r->s;
-        struct member *m = t->member;
-        struct facts *f = t->facts;
+        struct member *m = &t->m;
         struct error e = {};
         int err = staging_check_written(s->job.d->staging, t->fd, v->plain_size, &e);
         if (err == -EPROTO) {
                 *ret_e = e;
                 return err;
         }
-        f->plain_size = (int64_t)v->plain_size;
-        f->checks = v->checks | CHECK_ONE_ETAG;
-        memcpy(f->sha256, v->sha256, sizeof(f->sha256));
+        m->step = MEMBER_STAGED;
+        m->plain_size = (int64_t)v->plain_size;
+        m->checks = v->checks | CHECK_ONE_ETAG;
+        m->has_sha256 = true;
+        memcpy(m->sha256, v->sha256, sizeof(m->sha256));
         if (*v->fingerprint)
                 snprintf(s->job.o.fingerprint, sizeof(s->job.o.fingerprint), "%s", v->fingerprint);
         if (v->warnings & WARN_KEY_EXPIRED)
                 record_key_expired(s->job.d->record, v->fingerprint);
         if (err >= 0)
                 err = link_member(s, t, &e);
-        if (err >= 0)
-                err = snapshot_facts_put(s, m, f, &e);
         /* Names of members that are in each other's way were refused before: this is somebody else's file. */
         if (err < 0) {
-                t->cause = e.cause;
-                t->detail = strdup(e.text);
+                note_bad(r, t, e.cause, e.text);
                 return 0;
         }
-        m->has_sha256 = true;
-        m->cause = CAUSE_NONE;
-        snapshot_count_staged(s, m, f);
+        if (members_staged(s->members, m, &e) < 0)
+                snapshot_trouble(s, e.cause, e.text);
+        t->staged = true;
+        s->n_staged++;
         s->progress = true;
         return 0;
 }
@@ -219,20 +243,15 @@ static void on_message(void *arg, struct message *msg)
         struct run *r = arg;
         struct error e = {};
         const struct proto_verdict *v = &msg->verdict;
-        struct taken *t = &r->v[r->judged];
+        struct taken *t = taken_at(r, r->judged);
         if (v->outcome.cause != CAUSE_NONE) {
-                t->cause = v->outcome.cause;
-                t->detail = strdup(v->outcome.detail);
+                note_bad(r, t, v->outcome.cause, v->outcome.detail);
         } else if (stage(r, t, v, &e) < 0) {
                 flow_break(&r->flow, e.text);
                 return;
         }
-        t->judged = true;
         r->judged++;
         t->fd = close_fd(t->fd);
-        if (r->stopped.cause == CAUSE_NONE &&
-                (cause_remedy(t->cause) == REMEDY_PAUSE || t->cause == CAUSE_IO))
-                error_set(&r->stopped, t->cause, EIO, "%s", t->detail ? t->detail : "");
         if (now_usec(CLOCK_MONOTONIC) > r->saved_usec + SAVE_USEC)
                 save_staged(r);
         feed(r);
@@ -244,36 +263,47 @@ static void on_message(void *arg, struct message *msg)
 
 /* --- the end of a run --- */
 
-static void want_again(struct snapshot *s, struct member *m)
+/* The GET was good, so what the worker said of the member is true of the member. */
+static int judge(struct snapshot *s, struct member *m, struct error *e)
 {
-        m->step = MEMBER_WANTED;
-        size_t i = (size_t)(m - s->members);
-        s->next = MIN(s->next, i);
+        enum remedy remedy = cause_remedy(m->cause);
+        bool of_member = remedy == REMEDY_REJECT || remedy == REMEDY_LIMITED ||
+                         (remedy == REMEDY_STOP_KEY && s->n_staged > 0);
+        m->tries++;
+        /* Not one could be decrypted: then it is the key that is wrong, not the member. */
+        if (!of_member) {
+                snapshot_trouble(s, m->cause, m->detail);
+                return members_again(s->members, m, e);
+        }
+        if (m->tries < MEMBER_TRIES && m->cause != CAUSE_LIMIT && m->cause != CAUSE_ZIP_FORM &&
+                s->n_again < AGAIN_MOST) {
+                s->n_again++;
+                return members_again(s->members, m, e);
+        }
+        m->step = MEMBER_REJECTED;
+        if (remedy == REMEDY_STOP_KEY)
+                m->cause = CAUSE_NOT_FOR_US;
+        int r = members_reject(s->members, m, e);
+        if (r >= 0)
+                snapshot_rejected(s, m);
+        return r;
 }
 
-/* The GET was good, so what the worker said of the member is true of the member. */
-static void judge(struct snapshot *s, struct taken *t)
+static void end_run(struct run *r, bool good)
 {
-        struct member *m = t->member;
-        enum remedy remedy = cause_remedy(t->cause);
-        m->tries++;
-        if (remedy != REMEDY_REJECT && remedy != REMEDY_LIMITED && remedy != REMEDY_STOP_KEY) {
-                if (s->cause == CAUSE_NONE) {
-                        s->cause = t->cause;
-                        snprintf(s->detail, sizeof(s->detail), "%s", t->detail ? t->detail : "");
-                }
-                want_again(s, m);
-        } else if (remedy == REMEDY_STOP_KEY && s->n_staged == 0) {
-                /* Not one could be decrypted: it is the key that is wrong, not the member. */
-                s->cause = t->cause;
-                snprintf(s->detail, sizeof(s->detail), "%s", t->detail ? t->detail : "");
-                want_again(s, m);
-        } else if (m->tries < MEMBER_TRIES && t->cause != CAUSE_LIMIT) {
-                want_again(s, m);
-        } else {
-                snapshot_reject_member(s, m, t->facts,
-                        remedy == REMEDY_STOP_KEY ? CAUSE_NOT_FOR_US : t->cause, t->detail ? t->detail : "");
+        struct snapshot *s = r->s;
+        struct error e = {};
+        int err = good ? 1 : 0;
+        while (err > 0) {
+                _cleanup_member_ struct member m = {};
+                err = members_next_judged(s->members, r->id, &m, &e);
+                if (err > 0 && judge(s, &m, &e) < 0)
+                        err = -EIO;
         }
+        if (err >= 0)
+                err = members_release(s->members, r->id, &e);
+        if (err < 0)
+                snapshot_trouble(s, e.cause, e.text);
 }
 
 static void on_ended(void *arg, enum cause cause, const char *detail)
@@ -281,20 +311,11 @@ static void on_ended(void *arg, enum cause cause, const char *detail)
         struct run *r = arg;
         struct snapshot *s = r->s;
         if (cause != CAUSE_NONE && s->cause == CAUSE_NONE) {
-                s->cause = cause;
-                snprintf(s->detail, sizeof(s->detail), "%s", detail);
+                snapshot_trouble(s, cause, detail);
                 s->retry_after_usec = r->flow.retry_after_usec;
         }
         s->job.o.checks |= r->flow.checks;
-        for (size_t i = 0; i < r->n; i++) {
-                struct taken *t = &r->v[i];
-                if (t->member->step != MEMBER_TAKEN)
-                        continue;
-                if (cause == CAUSE_NONE && t->judged)
-                        judge(s, t);
-                else
-                        want_again(s, t->member);
-        }
+        end_run(r, cause == CAUSE_NONE);
         run_free(r);
         snapshot_step(s);
 }
@@ -303,77 +324,56 @@ static const struct flow_ops run_ops = {.granted = on_granted, .message = on_mes
 
 /* --- choosing the members of a run --- */
 
-static uint64_t end_of(const struct member *m)
+static struct members_limits limits_of(const struct snapshot *s)
 {
-        return m->place.offset + m->place.extent;
+        unsigned shares = RUN_SHARE * pool_size(s->job.pool);
+        uint64_t members = MAX(s->sums.n[MEMBER_WANTED] / shares, (uint64_t)MEMBERS_A_WORKER);
+        uint64_t bytes = MAX(s->sums.wanted_bytes / shares, RUN_BYTES_LEAST);
+        return (struct members_limits){.members = (size_t)MIN(members, (uint64_t)RUN_MEMBERS_MOST),
+                .bytes = MIN(bytes, RUN_BYTES_MOST),
+                .gap = GAP_MOST,
+                .waste = WASTE_SHARE};
 }
 
-struct choice {
-        size_t first, last, n;
-        uint64_t bytes, waste;
-};
-
-/* The next wanted member and those that follow it closely. A member that failed before gets a run of its own.
- */
-static bool choose(const struct snapshot *s, struct choice *ret)
-{
-        unsigned workers = pool_size(s->job.pool);
-        uint64_t most_bytes = s->wanted_bytes / (RUN_SHARE * workers);
-        size_t most = s->n_wanted / (RUN_SHARE * workers);
-        most = MIN(MAX(most, (size_t)MEMBERS_A_WORKER), (size_t)RUN_MEMBERS_MOST);
-        most_bytes = MIN(MAX(most_bytes, RUN_BYTES_LEAST), RUN_BYTES_MOST);
-        size_t i = s->next;
-        while (i < s->n_members && s->members[i].step != MEMBER_WANTED)
-                i++;
-        if (i == s->n_members)
-                return false;
-        *ret = (struct choice){.first = i, .last = i, .n = 1, .bytes = s->members[i].place.extent};
-        for (size_t k = i + 1; k < s->n_members && s->members[i].tries == 0; k++) {
-                const struct member *m = &s->members[k];
-                if (m->step != MEMBER_WANTED)
-                        continue;
-                uint64_t gap = m->place.offset - end_of(&s->members[ret->last]);
-                if (m->tries > 0 || ret->n >= most || ret->bytes + m->place.extent > most_bytes ||
-                        gap > GAP_MOST || ret->waste + gap > ret->bytes / WASTE_SHARE)
-                        break;
-                ret->waste += gap;
-                ret->bytes += gap + m->place.extent;
-                ret->last = k;
-                ret->n++;
-        }
-        return true;
-}
-
-static int start_run(struct snapshot *s, const struct choice *c, struct error *e)
+static struct run *run_new(struct snapshot *s)
 {
         struct run *r = calloc(1, sizeof(*r));
-        struct taken *v = r ? calloc(c->n, sizeof(*v)) : NULL;
-        if (!v) {
-                free(r);
-                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        }
-        *r = (struct run){.s = s, .v = v, .position = s->members[c->first].place.offset, .next = s->runs};
+        if (!r)
+                return NULL;
+        r->s = s;
+        r->id = ++s->run_id;
+        for (size_t i = 0; i < MEMBERS_A_WORKER; i++)
+                r->v[i].fd = -1;
+        r->older = s->runs;
         s->runs = r;
         s->n_runs++;
-        for (size_t i = c->first; i <= c->last; i++)
-                if (s->members[i].step == MEMBER_WANTED) {
-                        s->members[i].step = MEMBER_TAKEN;
-                        v[r->n++] = (struct taken){.member = &s->members[i], .fd = -1};
-                }
-        s->next = c->last + 1;
+        return r;
+}
+
+/* 1; 0: nothing is wanted; or -errno. */
+static int start_run(struct snapshot *s, struct error *e)
+{
+        const struct members_limits limits = limits_of(s);
         const struct ledger_object *o = &s->job.o;
+        struct run *r = run_new(s);
+        if (!r)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        struct members_run run = {.id = r->id};
+        int err = members_take_run(s->members, &limits, &run, e);
+        r->position = run.offset;
+        r->n = run.n;
         struct proto_get get = {.bucket = o->bucket,
                 .key = o->key,
                 .etag = o->etag,
-                .offset = r->position,
-                .length = end_of(&s->members[c->last]) - r->position,
+                .offset = run.offset,
+                .length = run.length,
                 .size = o->size};
-        int err = flow_start(&r->flow, s->job.d, s->job.pool, &run_ops, r, &get, RANK_ARCHIVE, e);
-        if (err < 0) {
-                for (size_t i = 0; i < r->n; i++)
-                        want_again(s, r->v[i].member);
-                run_free(r);
+        if (err > 0 && flow_start(&r->flow, s->job.d, s->job.pool, &run_ops, r, &get, RANK_ARCHIVE, e) < 0) {
+                end_run(r, false);
+                err = -EIO;
         }
+        if (err <= 0)
+                run_free(r);
         return err;
 }
 
@@ -381,22 +381,17 @@ void snapshot_start_runs(struct snapshot *s)
 {
         /* One more than there are workers: its first bytes are in the pipe when a worker is free. */
         unsigned most = (unsigned)MIN(pool_size(s->job.pool) + 1, s->job.d->config->s3.max_transfers);
-        struct choice c;
         while (s->n_runs < most && s->cause == CAUSE_NONE && pauses_now(s->job.d->pauses) == 0 &&
-                choose(s, &c)) {
+                members_any_wanted(s->members)) {
                 struct error e = {};
                 if (!director_may_start(s->job.d))
                         break;
-                if (start_run(s, &c, &e) < 0) {
-                        s->cause = e.cause;
-                        snprintf(s->detail, sizeof(s->detail), "%s", e.text);
-                }
+                if (start_run(s, &e) < 0)
+                        snapshot_trouble(s, e.cause, e.text);
         }
-        if (s->n_runs == 0 && s->cause == CAUSE_NONE && choose(s, &c)) {
-                /* Paused in the middle: the rest comes when the pause is over. */
-                s->cause = CAUSE_CANCELLED;
-                snprintf(s->detail, sizeof(s->detail), "paused");
-        }
+        /* Paused in the middle: the rest comes when the pause is over. */
+        if (s->n_runs == 0 && s->cause == CAUSE_NONE && members_any_wanted(s->members))
+                snapshot_trouble(s, CAUSE_CANCELLED, "paused");
 }
 
 void snapshot_cancel_runs(struct snapshot *s)
