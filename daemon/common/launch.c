@@ -11,7 +11,7 @@
 #include "str.h"
 
 static const char *const passed_on[] = {"PATH", "TZ", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY",
-        "RUNTIME_DIRECTORY", "ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS"};
+        "RUNTIME_DIRECTORY", "CZARD_TESTING", "ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS"};
 
 int launch_find(const char *name, char *ret, size_t size)
 {

@@ -7,6 +7,7 @@
 
 #include "config_load.h"
 #include "name.h"
+#include "timespan.h"
 
 /* --- small helpers --- */
 
@@ -53,6 +54,21 @@ static bool is_below(const char *path, const char *folder)
         return rest && (*rest == 0 || *rest == '/' || streq(folder, "/"));
 }
 
+/* --- [daemon] --- */
+
+/* Each poll is a listing that edX pays for, and new files come daily. Tests, which cannot wait, say so. */
+static void check_daemon(struct loader *l)
+{
+        char span[32];
+        uint64_t usec = l->config->poll_interval_usec;
+        if (usec < USEC_PER_MINUTE && !getenv("CZARD_TESTING"))
+                loader_error(l, key_origin(l, GENERAL, "daemon", "poll_interval"), "daemon", "poll_interval",
+                        "%s is less than a minute (a number without a unit is seconds); expected a span such "
+                        "as "
+                        "15min",
+                        timespan_format(usec, span, sizeof(span)));
+}
+
 /* --- [s3] --- */
 
 static bool is_loopback(const char *host)
@@ -69,11 +85,38 @@ static bool is_loopback(const char *host)
                (inet_pton(AF_INET, name, &v4) == 1 && ntohl(v4.s_addr) >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET);
 }
 
+/* A bucket's name in front of the host, as the console of AWS shows it: czard puts it there by itself. */
+static void check_bucket_in_host(struct loader *l, struct origin at, const char *host)
+{
+        const struct config *c = l->config;
+        const char *aws = strstr(host, ".s3.");
+        if (!aws)
+                aws = strstr(host, ".s3-");
+        bool found = aws && strstr(aws, ".amazonaws.com");
+        for (size_t i = 0; !found && i < c->n_packages; i++)
+                for (enum category k = 0; !found && k < CATEGORY_MAX; k++) {
+                        const char *bucket = c->packages[i].spec.at[k].bucket;
+                        const char *rest = bucket ? str_after(host, bucket) : NULL;
+                        if (rest && *rest == '.') {
+                                aws = rest;
+                                found = true;
+                        }
+                }
+        if (found)
+                loader_error(l, at, "s3", "endpoint",
+                        "begins with the name of a bucket, which belongs in the package section; expected "
+                        "%.*s%s",
+                        (int)(host - c->s3.endpoint), c->s3.endpoint, aws + 1);
+}
+
 static void check_s3(struct loader *l)
 {
         struct config_s3 *s3 = &l->config->s3;
         if (s3->addressing == ADDRESSING_AUTO)
                 s3->addressing = s3->endpoint ? ADDRESSING_PATH : ADDRESSING_VIRTUAL;
+        const char *any = s3->endpoint ? strstr(s3->endpoint, "://") : NULL;
+        if (any)
+                check_bucket_in_host(l, key_origin(l, GENERAL, "s3", "endpoint"), any + strlen("://"));
         const char *host = s3->endpoint ? str_after(s3->endpoint, "http://") : NULL;
         if (!host || is_loopback(host))
                 return;
@@ -234,6 +277,31 @@ static void check_passphrase(struct loader *l, size_t i, const char *section)
         }
 }
 
+/* What config/czard.ini shows; with all of it left as it is nothing of anybody's is ever found. */
+static void check_example(struct loader *l, size_t i, const char *section)
+{
+        static const char org[] = "universityx";
+        static const struct {
+                const char *bucket, *prefix;
+        } at[CATEGORY_MAX] = {[CATEGORY_EVENTS] = {"edx-course-data", "universityx/"},
+                [CATEGORY_DATABASE] = {"course-data", "universityx-"},
+                [CATEGORY_EMAIL_OPT_IN] = {"course-data", "email-opt-in/"},
+                [CATEGORY_RDX] = {"edx-course-data", "universityx/"}};
+        const struct package_spec *spec = &l->config->packages[i].spec;
+        if (!spec->org || !streq(spec->org, org))
+                return;
+        for (enum category c = 0; c < CATEGORY_MAX; c++) {
+                const struct s3_location *has = &spec->at[c];
+                if ((spec->categories & BIT(c)) && has->bucket &&
+                        (!streq(has->bucket, at[c].bucket) ||
+                                !streq(has->prefix ? has->prefix : "", at[c].prefix)))
+                        return;
+        }
+        loader_warning(l, l->scopes[i + 1].at, section, "",
+                "organisation and prefixes are still those of the example; put in your own, as edX named "
+                "them");
+}
+
 static void check_packages(struct loader *l)
 {
         struct config *c = l->config;
@@ -245,6 +313,7 @@ static void check_packages(struct loader *l)
                 name_fill(section, sizeof(section), "package %s", c->packages[i].name);
                 check_org(l, i, section);
                 check_locations(l, i, section);
+                check_example(l, i, section);
                 check_outside_staging(l, key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, "homedir"), section,
                         "homedir", c->packages[i].homedir, "the secret key");
                 check_outside_staging(l, key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, "credentials"), section,
@@ -258,6 +327,7 @@ static void check_packages(struct loader *l)
 
 void loader_check(struct loader *l)
 {
+        check_daemon(l);
         check_s3(l);
         check_openpgp(l);
         check_staging(l);

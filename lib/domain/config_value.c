@@ -351,17 +351,53 @@ static int set_location(struct s3_location *to, const char *text, struct error *
 
 /* --- lists --- */
 
+/* A pattern that can match nothing, because of what course and table names are made of (member.c). expected:
+ * how to write it. */
+static int check_pattern(const struct config_key *k, const char *word, struct error *e)
+{
+        static const char *const extensions[] = {
+                ".sql", ".mongo", ".json", ".csv", ".xml", ".tar.gz", ".gz", ".zip", ".gpg"};
+        char right[LIMIT_MEMBER_NAME + 1], expected[LIMIT_MEMBER_NAME + 160];
+        bool courses = streq(k->name, "courses");
+        bool excludes = *word == '!';
+        const char *p = word + excludes;
+        size_t n = 0;
+        if (courses && !strchr(p, '[') && strpbrk(p, "/:+@")) {
+                const char *colon = strchr(p, ':'); /* course-v1:, ccx-v1: */
+                for (p = colon ? colon + 1 : p; *p && n + 1 < sizeof(right); p++)
+                        right[n++] = strchr("/:+@", *p) ? '-' : *p;
+                right[n] = 0;
+                snprintf(expected, sizeof(expected),
+                        "the course as in the names of files, Org-Course-Run: %s%s", excludes ? "!" : "",
+                        right);
+                return bad_value(k, e, word, expected);
+        }
+        for (size_t i = 0; i < ELEMENTSOF(extensions); i++)
+                if (str_ends(p, extensions[i])) {
+                        snprintf(expected, sizeof(expected), "%s without the extension: %.*s",
+                                courses ? "a course, Org-Course-Run, not a file, and" : "the table's name",
+                                (int)(strlen(word) - strlen(extensions[i])), word);
+                        return bad_value(k, e, word, expected);
+                }
+        return 0;
+}
+
 static int check_word(const struct config_key *k, const char *word, struct error *e)
 {
         size_t n = strlen(word);
         switch (k->type) {
         case CONFIG_SITES:
+                if (streq(word, "prod") || streq(word, "prod-edge") || streq(word, "production") ||
+                        streq(word, "stage"))
+                        return bad_value(k, e, word,
+                                "a site as in the keys of event files, edx or edge (prod is part of the "
+                                "names of tables)");
                 if (name_is_lower_token(word) && n < sizeof(((struct package_item *)NULL)->site))
                         return 0;
                 return bad_value(k, e, word, "the sites as in the keys, in lower case: edx edge");
         case CONFIG_PATTERNS:
                 if (n <= LIMIT_MEMBER_NAME && !streq(word, "!"))
-                        return 0;
+                        return check_pattern(k, word, e);
                 return bad(k, e, "a pattern that matches nothing",
                         "patterns such as UniversityX-CS101-* !*-ccx-*");
         case CONFIG_FINGERPRINTS:

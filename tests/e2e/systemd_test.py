@@ -130,6 +130,9 @@ class Machine(Booted):
         self.ok("chown", "-R", "czard:czard", "/var/lib/czard/gnupg")
         self.ok("chmod", "0700", "/var/lib/czard/gnupg")
         self.put("/etc/credstore/czard.s3", read(self.package + "/credentials.csv"), 0o400)
+        for unit in ("czard", "czard-fetch"):  # polls may be seconds apart
+            self.put(f"/etc/systemd/system/{unit}.service.d/testing.conf", "[Service]\nEnvironment=CZARD_TESTING=1\n")
+        self.ok("systemctl", "daemon-reload")
         self.configure()
 
     def configure(self, poll="1h", level="info", path="/srv/czard", staging="", package=""):

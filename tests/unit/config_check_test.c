@@ -131,6 +131,64 @@ static void warnings(void **state)
         config_free(c);
 }
 
+static void polls_are_minutes_apart(void **state)
+{
+        (void)state;
+        expect_error("[daemon]\npoll_interval = 15\n" STAGING PACKAGE, 2,
+                "[daemon] poll_interval: 15s is less than a minute (a number without a unit is seconds); "
+                "expected");
+        expect_error("[daemon]\npoll_interval = 1s\n" STAGING PACKAGE, 2, "such as 15min");
+        expect_error("[daemon]\npoll_interval = 59s\n" STAGING PACKAGE, 2, "less than a minute");
+        config_free(load_good("[daemon]\npoll_interval = 1min\n" STAGING PACKAGE));
+        config_free(load_good("[daemon]\npoll_interval = 60\n" STAGING PACKAGE));
+}
+
+static void no_bucket_in_the_endpoint(void **state)
+{
+        (void)state;
+        expect_error("[s3]\nendpoint = https://data-bucket.s3.example.org\n" STAGING PACKAGE, 2,
+                "[s3] endpoint: begins with the name of a bucket, which belongs in the package section; "
+                "expected "
+                "https://s3.example.org");
+        expect_error("[s3]\nendpoint = https://other.s3.amazonaws.com\n" STAGING PACKAGE, 2,
+                "expected https://s3.amazonaws.com");
+        expect_error("[s3]\nendpoint = https://other.s3.eu-west-1.amazonaws.com\n" STAGING PACKAGE, 2,
+                "expected https://s3.eu-west-1.amazonaws.com");
+        static const char *const good[] = {"https://s3.amazonaws.com", "https://s3.eu-west-1.amazonaws.com",
+                "https://s3.example.org", "https://data-bucketeer.example.org",
+                "https://minio.s3.example.org:9000"};
+        char text[512];
+        for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+                snprintf(text, sizeof(text), "[s3]\nendpoint = %s\n" STAGING PACKAGE, good[i]);
+                config_free(load_good(text));
+        }
+}
+
+static void patterns_that_can_match_nothing(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *line, *says;
+        } bad[] = {
+                {"courses = course-v1:UniversityX+CS1+2024", "Org-Course-Run: UniversityX-CS1-2024"},
+                {"courses = !course-v1:UniversityX+CS1+2024", "Org-Course-Run: !UniversityX-CS1-2024"},
+                {"courses = UniversityX/CS1/2024", "Org-Course-Run: UniversityX-CS1-2024"},
+                {"courses = ccx-v1:UniversityX+CS1+2024+ccx@7", "UniversityX-CS1-2024-ccx-7"},
+                {"courses = UniversityX-CS1-2024-auth_user-prod-analytics.sql", "not a file"},
+                {"tables = auth_user.sql", "without the extension: auth_user"},
+                {"tables = *.mongo", "without the extension: *"},
+        };
+        char text[1024];
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                snprintf(text, sizeof(text), STAGING PACKAGE "%s\n", bad[i].line);
+                expect_error(text, 8, bad[i].says);
+        }
+        config_free(load_good(
+                STAGING PACKAGE "courses = UniversityX-* UnivHSX-CS50.1x-2023_T1 !*-ccx-[0-9]*\ntables = "
+                                "auth_* ora/assessment_* forum course_structure\n"));
+        expect_error(STAGING PACKAGE "sites = prod\n", 8, "edx or edge");
+}
+
 static void a_passphrase_belongs_to_a_homedir(void **state)
 {
         (void)state;
@@ -273,6 +331,9 @@ int main(void)
                 cmocka_unit_test(secrets_stay_out_of_staging),
                 cmocka_unit_test(locations_are_checked),
                 cmocka_unit_test(warnings),
+                cmocka_unit_test(polls_are_minutes_apart),
+                cmocka_unit_test(no_bucket_in_the_endpoint),
+                cmocka_unit_test(patterns_that_can_match_nothing),
                 cmocka_unit_test(a_passphrase_belongs_to_a_homedir),
                 cmocka_unit_test(credentials_and_homedir_are_inherited),
                 cmocka_unit_test(groups),
