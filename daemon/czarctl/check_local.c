@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,9 +132,11 @@ static void check_staging(struct checkup *k)
         struct error e = {};
         const char *path = k->c->config->staging.path;
         if (access(path, F_OK) < 0 && errno == ENOENT) {
-                check_add(k, "staging", BAD,
-                        "make the folder for the user czard, mode 0750, on an encrypted disk",
-                        "%s is not there", path);
+                _cleanup_free_ char *fix =
+                        str_printf("mount its disk, which should be encrypted; or, when it was never "
+                                   "there: install -d -o czard -g czard -m 0750 '%s'",
+                                path);
+                check_add(k, "staging", BAD, fix, "%s is not there", path);
                 return;
         }
         if (!check_mode(k, "staging", path, O_DIRECTORY, 007))
@@ -182,26 +185,27 @@ static void check_group(struct checkup *k, const char *name)
         } else if (is_member(g) || unit_has_group(name)) {
                 check_add(k, "group", FINE, "", "czard may give files to group %s", name);
         } else {
-                _cleanup_free_ char *fix =
-                        str_printf("usermod -aG %s czard, then systemctl restart czard", name);
+                const struct passwd *pw = getpwuid(geteuid()); /* after we became the owner of state_dir */
+                _cleanup_free_ char *fix = str_printf("usermod -aG %s %s, then systemctl restart czard", name,
+                        pw && pw->pw_uid != 0 ? pw->pw_name : "czard");
                 check_add(k, "group", BAD, fix, "czard is not in group %s", name);
         }
 }
 
 /* Can the members of that group get through the folder? What is not there yet is made so that they can. */
-static void check_way(struct checkup *k, const char *path, const char *name)
+static void check_way(struct checkup *k, const char *path, const char *name, bool several)
 {
         const struct group *g = getgrnam(name);
         _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (!g || fd < 0 || staging_lets_through(fd, g->gr_gid))
                 return;
-        _cleanup_free_ char *fix = str_printf("chgrp %s '%s'; where it must let several groups through: "
-                                              "setfacl -m g:%s:x '%s'",
-                name, path, name, path);
+        /* chgrp would take it from a group that is named as well */
+        _cleanup_free_ char *fix = several ? str_printf("setfacl -m g:%s:x '%s'", name, path)
+                                           : str_printf("chgrp %s '%s'", name, path);
         check_add(k, "group", BAD, fix, "members of group %s cannot get through %s", name, path);
 }
 
-static void check_ways(struct checkup *k, const struct config_package *p)
+static void check_ways(struct checkup *k, const struct config_package *p, bool several)
 {
         const char *root = k->c->config->staging.path;
         struct strv seen = {};
@@ -211,8 +215,8 @@ static void check_ways(struct checkup *k, const struct config_package *p)
                 if (!org || !name || !(p->spec.categories & BIT(cat)) || strv_has(&seen, name))
                         continue;
                 strv_add(&seen, name);
-                check_way(k, root, name);
-                check_way(k, org, name);
+                check_way(k, root, name, several);
+                check_way(k, org, name, several);
         }
         strv_done(&seen);
 }
@@ -230,7 +234,7 @@ static void check_groups(struct checkup *k)
                         check_group(k, name);
                 }
         for (size_t i = 0; i < c->n_packages; i++)
-                check_ways(k, &c->packages[i]);
+                check_ways(k, &c->packages[i], seen.n > 1);
         if (seen.n == 0)
                 check_add(k, "group", NOTICE, "set [staging] group to the researchers' group",
                         "no group: only root and the user of czard can read what is staged");

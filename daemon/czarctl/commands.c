@@ -81,7 +81,7 @@ const struct command commands[] = {
         {.name = "forget",
                 .arguments = "s3://BUCKET/KEY | PATTERN ...",
                 .summary = "delete every staged copy, and keep it away until resync names it",
-                .flags = {{"reason", "TEXT", "why; stays in the audit record (needed)"}},
+                .flags = {{"reason", "TEXT", "why; stays in the audit record", .needed = true}},
                 .examples = "  czarctl forget '*-events-2024-07-01.log.gz.gpg' --reason 'request 17'\n",
                 .least = 1,
                 .most = -1,
@@ -174,7 +174,7 @@ const struct command commands[] = {
         {.name = "report",
                 .arguments = "",
                 .summary = "one page to look at, in one file; holds no learner data",
-                .flags = {{"html", "FILE", "where it goes (needed)"}},
+                .flags = {{"html", "FILE", "where it goes", .needed = true}},
                 .prepare = prepare_report,
                 .run = run_report},
         {.name = "demo",
@@ -202,7 +202,8 @@ void usage_all(FILE *f)
         for (const struct command *c = commands; c->name; c++)
                 fprintf(f, "  %-19s %s\n", c->name, c->summary);
         fputs("\n"
-              "  czarctl COMMAND --help says more. Exit status: 0 answered, 1 something must be looked\n"
+              "  czarctl COMMAND --help, or czarctl help COMMAND, says more. Exit status: 0 answered, 1 "
+              "something must be looked\n"
               "  at (status, check, verify, gaps --fail, resync --wait), 2 usage, 3 cannot answer.\n"
               "  See czarctl(1).\n",
                 f);

@@ -167,7 +167,11 @@ int ctl_open_state(struct ctl *c, struct error *e)
                 return 0;
         int err = errno;
         return error_set(e, CAUSE_INTERNAL, err, "cannot open state_dir %s: %s%s", c->config->state_dir,
-                strerror(err), err == EACCES ? " (run czarctl as root or as the user of czard)" : "");
+                strerror(err),
+                err == EACCES
+                        ? " (run czarctl as root or as the user of czard; members of czard-admin may change "
+                          "things, such as pause, but not look)"
+                        : "");
 }
 
 int ctl_open_ledger(struct ctl *c)
@@ -186,7 +190,9 @@ int ctl_open_ledger(struct ctl *c)
         r = ledger_open_readonly(c->config->state_dir, &c->ledger, &e);
         if (r < 0 && e.err == EACCES)
                 error_set(&e, CAUSE_INTERNAL, EACCES,
-                        "cannot read the ledger in %s (run czarctl as root or as the user of czard)",
+                        "cannot read the ledger in %s (run czarctl as root or as the user of czard; members "
+                        "of "
+                        "czard-admin may change things, such as pause, but not look)",
                         c->config->state_dir);
         return r < 0 ? ctl_fail(c, &e) : 0;
 }

@@ -27,6 +27,7 @@ enum ctl_exit { CTL_WELL = 0, CTL_FOUND = 1, CTL_USAGE = 2, CTL_CANNOT = 3 };
 /* An option of a command. value NULL: a switch. */
 struct flag {
         const char *name, *value, *help;
+        bool needed;
 };
 
 struct ctl;

@@ -12,8 +12,9 @@ void usage_command(const struct command *c, FILE *f)
 {
         fprintf(f, "usage: czarctl %s", c->name);
         for (size_t i = 0; i < FLAGS_MOST && c->flags[i].name; i++)
-                fprintf(f, " [--%s%s%s]", c->flags[i].name, c->flags[i].value ? " " : "",
-                        c->flags[i].value ? c->flags[i].value : "");
+                fprintf(f, " %s--%s%s%s%s", c->flags[i].needed ? "" : "[", c->flags[i].name,
+                        c->flags[i].value ? " " : "", c->flags[i].value ? c->flags[i].value : "",
+                        c->flags[i].needed ? "" : "]");
         fprintf(f, "%s%s\n\n  %s\n", *c->arguments ? " " : "", c->arguments, c->summary);
         for (size_t i = 0; i < FLAGS_MOST && c->flags[i].name; i++) {
                 char head[64];

@@ -51,6 +51,11 @@ static int parse_first(struct ctl *c, int argc, char **argv)
                 }
         if (c->version || optind >= argc)
                 return 0;
+        if (streq(argv[optind], "help")) {
+                c->help = true;
+                if (++optind == argc)
+                        return 0;
+        }
         c->command = command_find(argv[optind]);
         if (c->command)
                 return 0;

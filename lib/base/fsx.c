@@ -211,6 +211,27 @@ int replace_file_at(int dir_fd, const char *name, const void *p, size_t n, mode_
         return fsync(dir) < 0 ? -errno : 0;
 }
 
+/* Who started us may be the wrong one, and the owner right: a file is only to be given to us when it lies in
+ * a folder of ours. */
+static int foreign_owner(const struct stat *st, const char *path, const char *shown, struct error *e)
+{
+        unsigned owner = st->st_uid, us = geteuid();
+        unsigned mode = st->st_mode & 07777;
+        const char *slash = strrchr(path, '/');
+        struct stat folder;
+        _cleanup_free_ char *dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : NULL;
+        bool ours = us != 0 && !S_ISDIR(st->st_mode) && dir && stat(dir, &folder) == 0 && folder.st_uid == us;
+        if (ours)
+                return error_set(e, CAUSE_UNSAFE_MODE, EPERM,
+                        "%s (mode %04o) belongs to uid %u, neither to root nor to us: chown %u '%s'", shown,
+                        mode, owner, us, shown);
+        return error_set(e, CAUSE_UNSAFE_MODE, EPERM,
+                "%s (mode %04o) belongs to uid %u, neither to root nor to us (uid %u); start this as that "
+                "user: "
+                "runuser -u \"$(id -nu %u)\" -- COMMAND",
+                shown, mode, owner, us, owner);
+}
+
 int check_owner_mode(int fd, const char *path, mode_t forbidden, struct error *e)
 {
         struct stat st;
@@ -220,9 +241,7 @@ int check_owner_mode(int fd, const char *path, mode_t forbidden, struct error *e
                 return error_set(e, CAUSE_UNSAFE_MODE, EPERM, "%s: %s", shown, strerror(errno));
         mode_t mode = st.st_mode & 07777;
         if (st.st_uid != 0 && st.st_uid != geteuid())
-                return error_set(e, CAUSE_UNSAFE_MODE, EPERM,
-                        "%s (mode %04o) belongs to uid %u, neither to root nor to us: chown %u '%s'", shown,
-                        mode, st.st_uid, geteuid(), shown);
+                return foreign_owner(&st, path, shown, e);
         if (mode & forbidden)
                 return error_set(e, CAUSE_UNSAFE_MODE, EPERM,
                         "%s (owner uid %u) has mode %04o, which lets others in: chmod %04o '%s'", shown,

@@ -32,7 +32,7 @@ struct strv;
 int list_dir_at(int dir_fd, const char *path, struct strv *ret);
 
 /* "unsafe" as interface.md defines it: another owner than root or us, or mode & forbidden. 0 or -EPERM with a
- * text that names path, owner, mode and the command that mends it. */
+ * text that names path, owner, mode and what mends it. */
 int check_owner_mode(int fd, const char *path, mode_t forbidden, struct error *e);
 
 int fd_nonblock(int fd, int on);

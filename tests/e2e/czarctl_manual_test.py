@@ -46,7 +46,7 @@ class Manual(unittest.TestCase):
         self.flags = {}
         for command in self.commands:
             usage = czarctl(command, "--help").split("\n")[0]
-            self.flags[command] = dict(re.findall(r"\[--([a-z-]+)( \S+?)?\]", usage))
+            self.flags[command] = dict(re.findall(r"[ \[]--([a-z-]+)( [A-Z][A-Z,.]*)?", usage))
 
     def test_every_command(self):
         self.assertEqual(set(manual_items()), set(self.commands))

@@ -145,6 +145,12 @@ class StoppedTest(Base):
             self.assertIn(said, answer.err + answer.out, args)
         for command in ("status", "import-credentials", "resync"):
             self.assertIn(f"usage: czarctl {command}", self.ctl(command, "--help").out)
+            self.assertEqual(self.ctl("help", command).out, self.ctl(command, "--help").out)
+        self.assertEqual(self.ctl("help").out, self.ctl("--help").out)
+        self.assertIn("did you mean 'status'", self.ctl("help", "statsu", code=2).err)
+        # what is needed stands without brackets
+        self.assertIn("forget --reason TEXT s3://", self.ctl("help", "forget").out)
+        self.assertIn("report --html FILE", self.ctl("help", "report").out)
         self.assertIn("cannot", self.ctl("status", code=3, config="/nonexistent/czard.ini").err)
 
     def test_status(self):
@@ -656,6 +662,23 @@ class StoppedTest(Base):
         w.state.chmod(0o750)
         self.assertEqual([c["name"] for c in bad], ["state"])
         self.assertIn("chmod", bad[0]["detail"] + str(bad[0]["fix"]))
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can give files away")
+    def test_no_advice_gives_the_service_away(self):
+        """Started by the wrong user, nothing says that the folders be given to him."""
+        w, service, other = self.world, 64123, 64124
+        w.folder.chmod(0o755)
+        folders = [w.state, *w.state.iterdir(), w.staging]
+        for path in folders:
+            os.chown(path, service, other)
+        self.addCleanup(lambda: [os.chown(path, 0, 0) for path in folders])
+        done = w.once()
+        self.assertEqual(done.code, 3, done)
+        self.assertIn("runuser", done.stderr)
+        said = czarctl(w, "check", below=["setpriv", f"--reuid={other}", f"--regid={other}", "--clear-groups"])
+        self.assertEqual(said.code, 1, said)
+        for text in (done.stderr, said.out, said.err):
+            self.assertNotIn("chown", text)
 
     @unittest.skipUnless(os.geteuid() == 0, "only root can become another user")
     def test_becomes_the_owner(self):

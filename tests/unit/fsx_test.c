@@ -396,7 +396,38 @@ static void a_foreign_owner_is_named_with_its_cure(void **state)
         assert_int_equal(e.cause, CAUSE_UNSAFE_MODE);
         assert_non_null(strstr(e.text, "12345"));
         assert_non_null(strstr(e.text, "0600"));
-        assert_non_null(strstr(e.text, "chown 0 '/etc/f'"));
+        assert_null(strstr(e.text, "chown"));
+        assert_non_null(strstr(e.text, "runuser -u \"$(id -nu 12345)\" -- "));
+}
+
+/* To give a service's folders to whoever looks, or to root, would break the service. */
+static void an_owner_is_changed_only_within_our_own_folder(void **state)
+{
+        struct place *p = *state;
+        if (geteuid() != 0)
+                skip();
+        char path[64];
+        snprintf(path, sizeof(path), "/proc/self/fd/%d/f", p->fd);
+        put(p->fd, "f", "");
+        assert_int_equal(fchmodat(p->fd, ".", 0755, 0), 0);
+        assert_int_equal(fchownat(p->fd, "f", 12345, (gid_t)-1, 0), 0);
+        assert_int_equal(fchownat(p->fd, ".", 54321, (gid_t)-1, 0), 0);
+        _cleanup_close_ int file = openat(p->fd, "f", O_RDONLY | O_CLOEXEC);
+        struct error mine = {}, other = {}, folder = {};
+        assert_int_equal(seteuid(54321), 0);
+        int a = check_owner_mode(file, path, 077, &mine);
+        assert_int_equal(seteuid(0), 0);
+        assert_int_equal(seteuid(12346), 0);
+        int b = check_owner_mode(file, path, 077, &other);
+        int c = check_owner_mode(p->fd, "/srv/czard", 077, &folder);
+        assert_int_equal(seteuid(0), 0);
+        assert_int_equal(fchownat(p->fd, ".", 0, (gid_t)-1, 0), 0);
+        assert_int_equal(a, -EPERM);
+        assert_non_null(strstr(mine.text, "chown 54321 '"));
+        assert_int_equal(b, -EPERM);
+        assert_null(strstr(other.text, "chown"));
+        assert_int_equal(c, -EPERM);
+        assert_null(strstr(folder.text, "chown"));
 }
 
 static void flags_go_on_and_off(void **state)
@@ -452,6 +483,7 @@ int main(void)
                 TEST(a_safe_file_passes),
                 TEST(an_unsafe_mode_is_named_with_its_cure),
                 TEST(a_foreign_owner_is_named_with_its_cure),
+                TEST(an_owner_is_changed_only_within_our_own_folder),
                 cmocka_unit_test(flags_go_on_and_off),
                 cmocka_unit_test(descriptors_are_closed_from_a_number_upwards),
         };
