@@ -185,7 +185,9 @@ static void check_group(struct checkup *k, const char *name)
         } else if (is_member(g) || unit_has_group(name)) {
                 check_add(k, "group", FINE, "", "czard may give files to group %s", name);
         } else {
-                const struct passwd *pw = getpwuid(geteuid()); /* after we became the owner of state_dir */
+                struct stat st;
+                const struct passwd *pw =
+                        stat(k->c->config->state_dir, &st) == 0 ? getpwuid(st.st_uid) : NULL;
                 _cleanup_free_ char *fix = str_printf("usermod -aG %s %s, then systemctl restart czard", name,
                         pw && pw->pw_uid != 0 ? pw->pw_name : "czard");
                 check_add(k, "group", BAD, fix, "czard is not in group %s", name);

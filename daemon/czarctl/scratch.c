@@ -166,6 +166,12 @@ static int start_remover(struct error *e)
         if (pipe2(fds, O_CLOEXEC) < 0)
                 return error_set(e, CAUSE_HELPER, errno, "pipe: %s", strerror(errno));
         fflush(NULL);
+        /* No signal before both are ready: in a terminal it reaches the whole group. */
+        sigset_t block, before_fork;
+        sigemptyset(&block);
+        for (size_t i = 0; i < ELEMENTSOF(ends); i++)
+                sigaddset(&block, ends[i]);
+        sigprocmask(SIG_BLOCK, &block, &before_fork);
         pid_t parent = getpid(), pid = fork();
         if (pid == 0) {
                 close_fd(fds[1]);
@@ -175,6 +181,7 @@ static int start_remover(struct error *e)
         close_fd(fds[0]);
         if (pid < 0) {
                 close_fd(fds[1]);
+                sigprocmask(SIG_SETMASK, &before_fork, NULL);
                 return error_set(e, CAUSE_HELPER, err, "fork: %s", strerror(err));
         }
         keep_open = fds[1];
@@ -183,6 +190,7 @@ static int start_remover(struct error *e)
         for (size_t i = 0; i < ELEMENTSOF(ends); i++)
                 if (sigaction(ends[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL)
                         sigaction(ends[i], &act, NULL);
+        sigprocmask(SIG_SETMASK, &before_fork, NULL);
         return 0;
 }
 

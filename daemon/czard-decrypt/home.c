@@ -3,7 +3,10 @@
  * and no agent is ever started on it. Nothing of the source's own configuration is taken over. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/vfs.h>
 
 #include "fsx.h"
 #include "str.h"
@@ -31,10 +34,7 @@ static const char gpg_conf[] = GPG_CONF;
 /* Without it a wrong signature ends gpg, whether anybody asked for signatures or not. */
 static const char gpg_conf_no_verify[] = GPG_CONF "skip-verify\n";
 
-/* The home is this worker's own and lies on tmpfs, so a costly S2K would protect nothing, yet be paid at
- * every single private-key operation. */
 static const char agent_conf[] = "quiet\n"
-                                 "s2k-count 1024\n"
                                  "allow-loopback-pinentry\n"
                                  "allow-preset-passphrase\n"
                                  "no-allow-external-cache\n"
@@ -43,6 +43,17 @@ static const char agent_conf[] = "quiet\n"
                                  "default-cache-ttl 34560000\n"
                                  "max-cache-ttl 34560000\n"
                                  "pinentry-program /bin/false\n";
+
+/* In memory, in a home of our own, a costly S2K would protect nothing, yet be paid at every single
+ * private-key operation. On a disk it is what protects the key after us: there the agent keeps the usual
+ * count. */
+static const char cheap_s2k[] = "s2k-count 1024\n";
+
+bool home_is_in_memory(const char *home)
+{
+        struct statfs fs;
+        return statfs(home, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
 
 static int copy_bytes(int in, int out, size_t max)
 {
@@ -134,6 +145,13 @@ static int write_file(int dir, const char *name, const char *text, struct error 
         return r < 0 ? error_set(e, cause_from_errno(-r), -r, "%s: %s", name, strerror(-r)) : 0;
 }
 
+static int write_agent_conf(int dir, bool in_memory, struct error *e)
+{
+        char text[sizeof(agent_conf) + sizeof(cheap_s2k)];
+        snprintf(text, sizeof(text), "%s%s", agent_conf, in_memory ? cheap_s2k : "");
+        return write_file(dir, "gpg-agent.conf", text, e);
+}
+
 static int open_folder(const char *path, mode_t forbidden, struct error *e)
 {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -157,7 +175,7 @@ int home_prepare(const char *home, const char *source, bool verify, struct error
         if (r == 0)
                 r = write_file(to, "gpg.conf", verify ? gpg_conf : gpg_conf_no_verify, e);
         if (r == 0)
-                r = write_file(to, "gpg-agent.conf", agent_conf, e);
+                r = write_agent_conf(to, home_is_in_memory(home), e);
         if (r < 0)
                 error_prefix(e, "%s", source);
         return r;

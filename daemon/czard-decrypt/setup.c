@@ -17,6 +17,11 @@
 #include "str.h"
 #include "worker.h"
 
+#define ON_DISK                                                                                              \
+        "the runtime folder is on a disk: the key keeps all its protection there, and what GnuPG has to "    \
+        "open "                                                                                              \
+        "takes longer"
+
 static const char search_path[] = "/usr/bin:/bin";
 
 /* gpg, gpgconf and gpg-agent get this environment and no other. TZ, because without one mktime(3) looks for
@@ -186,6 +191,7 @@ static int set_up(struct worker *w, const struct message *m, struct strbuf *warn
 {
         const struct proto_setup *s = &m->setup;
         char socket[PATH_MAX];
+        const bool in_memory = home_is_in_memory(s->home);
         struct pgp_options options = {
                 .engine = (enum pgp_engine)s->engine,
                 .signatures = (enum signature_policy)s->signatures,
@@ -215,7 +221,9 @@ static int set_up(struct worker *w, const struct message *m, struct strbuf *warn
                 r = pgp_open(w->home, &options, &w->pgp, e);
         strv_done(&options.signers);
         if (r == 0)
-                r = unlock_keys(w, s->import, warning, e);
+                r = unlock_keys(w, s->import && in_memory, warning, e);
+        if (r == 0 && !in_memory && w->passphrase.len > 0)
+                strbuf_printf(warning, "%s" ON_DISK, warning->len ? "; " : "");
         struct error slow = {};
         if (r == 0 && pgp_load_secret(w->pgp, w->home, &w->passphrase, &slow) < 0)
                 strbuf_printf(

@@ -41,6 +41,8 @@ void worker_tidy(struct worker *w);
 
 /* home.c: fills the empty folder home with our configuration and the keys of source. */
 int home_prepare(const char *home, const char *source, bool verify, struct error *e);
+/* tmpfs, or is it written to a disk? */
+bool home_is_in_memory(const char *home);
 
 /* keyboxd.c: when the home `from` keeps its public keys with keyboxd, they go into the key ring of `to`. 1 done, 0 it
  * does not, -errno. */

@@ -309,6 +309,7 @@ int startup_run_dir(struct director *d, struct error *e)
         snprintf(
                 d->run_dir, sizeof(d->run_dir), "%s/%llx", base, (unsigned long long)(st.st_ino ^ st.st_dev));
         pool_remove_homes(d->run_dir);
+        pool_sweep_czarctl(base);
         return make_private_dir(d->run_dir, FORBIDDEN_SECRET, e);
 }
 

@@ -85,7 +85,7 @@ enum remedy {
         X(CANCELLED, "cancelled", RETRY, "czard was stopped; it goes on at the next start")                  \
         X(CONFIG, "configuration", FATAL, "correct the configuration; czard --check-config")                 \
         X(LOCKED, "locked", FATAL, "another czard runs on this state_dir; use czarctl")                      \
-        X(UNSAFE_MODE, "unsafe-mode", FATAL, "correct owner and mode as the message says")                   \
+        X(UNSAFE_MODE, "unsafe-mode", FATAL, "do as the message says")                   \
         X(INTERNAL, "internal", RETRY, "this is a bug in czard; please report it")
 
 enum cause {

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -562,4 +563,18 @@ struct pool *pool_free(struct pool *p)
 void pool_remove_homes(const char *run_dir)
 {
         remove_home(run_dir);
+}
+
+void pool_sweep_czarctl(const char *runtime_dir)
+{
+        _cleanup_closedir_ DIR *d = opendir(runtime_dir);
+        for (const struct dirent *f; d && (f = readdir(d));) {
+                const char *rest = str_after(f->d_name, "ctl-");
+                long pid = rest ? atol(rest) : 0;
+                if (pid <= 0 || kill((pid_t)pid, 0) == 0 || errno != ESRCH)
+                        continue;
+                _cleanup_free_ char *path = str_printf("%s/%s", runtime_dir, f->d_name);
+                if (path)
+                        remove_home(path);
+        }
 }
