@@ -36,6 +36,7 @@
         X(CLOCK_SKEW, "clock-skew", LOG_WARNING, "6fab199a424c4c5786f7b7b32c3582fd")                         \
         X(HELPER_DIED, "helper-died", LOG_WARNING, "22f8de8454864cdc9568eca781dd16d3")                       \
         X(HELPER_KILLED, "helper-killed", LOG_WARNING, "567565f882a44bb5bf65e1e886845843")                   \
+        X(STALLED, "stalled", LOG_WARNING, "4592494c7fe2479586180990aaa2011d")                               \
         X(STATUS, "status", LOG_NOTICE, "01472526de754f10b4cc47cc9b079a38")                                  \
         X(AUDIT_CUT, "audit-cut", LOG_ERR, "3be123f4bd8e4f188f800453464b9f39")                               \
         X(FAILED, "failed", LOG_ERR, "e440818d65554f4ba36824f2c4918c11") /* cannot start or go on */         \

@@ -249,7 +249,7 @@ static void show(struct progress *p, uint64_t now)
 {
         char done[32], total[32], rate[32], left[64] = "";
         double seconds = (double)(now - p->began_usec) / USEC_PER_SEC;
-        uint64_t a_second = seconds > 0 ? (uint64_t)((double)p->done / seconds) : 0;
+        uint64_t a_second = seconds > 0 ? (uint64_t)((double)(p->done - p->began_at) / seconds) : 0;
         if (p->bytes) {
                 size_format(p->done, done, sizeof(done));
                 size_format(p->total, total, sizeof(total));
@@ -275,8 +275,10 @@ void progress_to(struct progress *p, uint64_t done)
 {
         uint64_t now = now_usec(CLOCK_MONOTONIC);
         p->done = done;
-        if (p->began_usec == 0)
+        if (p->began_usec == 0 || done < p->began_at) {
                 p->began_usec = now;
+                p->began_at = done;
+        }
         uint64_t renew = isatty(STDERR_FILENO) ? RENEW_TERMINAL_USEC : RENEW_FILE_USEC;
         if (p->quiet || now < p->began_usec + SHOW_AFTER_USEC || (p->shown && now < p->shown_usec + renew))
                 return;

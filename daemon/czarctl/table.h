@@ -37,7 +37,7 @@ struct progress {
         const char *what; /* "hashing" */
         bool bytes;       /* total and done count bytes */
         uint64_t total, done;
-        uint64_t began_usec, shown_usec;
+        uint64_t began_usec, began_at, shown_usec; /* began_at: done, then */
         bool shown, quiet;
 };
 void progress_to(struct progress *p, uint64_t done);

@@ -32,6 +32,7 @@ struct row {
         struct list *list; /* or */
         struct get *get;
         bool list_runs;
+        uint64_t told; /* bytes of the GET that czard knows of */
         TAILQ_ENTRY(row) entry;
 };
 
@@ -257,14 +258,30 @@ static void on_message(void *arg, struct message *m)
         start_due(d);
 }
 
+static void send_progress(struct desk *d, uint32_t id, uint64_t bytes)
+{
+        struct message m = {.type = PROTO_PROGRESS, .id = id, .progress = {.bytes = bytes}};
+        channel_send(d->channel, &m);
+}
+
 /* A czard-fetch with requests that says nothing is taken for stuck. Nothing is sent when there is nothing to
  * do. */
 static void on_beat(void *arg)
 {
         struct desk *d = arg;
-        struct message m = {.type = PROTO_PROGRESS};
-        if (!channel_is_full(d->channel))
-                channel_send(d->channel, &m);
+        struct row *row;
+        bool said = channel_is_full(d->channel); /* it will hear of us */
+        TAILQ_FOREACH(row, &d->rows, entry)
+        {
+                uint64_t bytes = row->get ? get_bytes(row->get) : 0;
+                if (bytes == row->told || channel_is_full(d->channel))
+                        continue;
+                row->told = bytes;
+                send_progress(d, row->id, bytes);
+                said = true;
+        }
+        if (!said)
+                send_progress(d, 0, 0);
         alarm_set(d->beat, BEAT_USEC);
 }
 

@@ -441,6 +441,11 @@ int get_new(uv_loop_t *loop, struct s3 *s3, const struct credentials *credential
         return 0;
 }
 
+uint64_t get_bytes(const struct get *g)
+{
+        return g->pos;
+}
+
 struct get *get_free(struct get *g)
 {
         if (!g)

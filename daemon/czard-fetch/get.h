@@ -18,5 +18,7 @@ typedef void get_done_fn(void *arg, const struct proto_done *done);
 int get_new(uv_loop_t *loop, struct s3 *s3, const struct credentials *credentials,
         const struct proto_get *spec, int pipe_fd, get_done_fn *done, void *arg, struct get **ret);
 void get_start(struct get *g);
+/* How many bytes of the range came. */
+uint64_t get_bytes(const struct get *g);
 /* Ends it; nothing is called any more. Returns NULL. */
 struct get *get_free(struct get *g);

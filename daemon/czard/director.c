@@ -25,6 +25,7 @@
 #include "signals.h"
 #include "slots.h"
 #include "snapshot.h"
+#include "stall.h"
 #include "steward.h"
 #include "str.h"
 #include "timespan.h"
@@ -374,6 +375,7 @@ static void stop_now(struct director *d)
         d->control = control_free(d->control);
         signals_leave(d->signals);
         d->notify = notify_free(d->notify);
+        d->stall = stall_free(d->stall);
         d->watch = watch_free(d->watch);
         d->missing = missing_free(d->missing);
         uv_close((uv_handle_t *)&d->check, NULL);
@@ -405,8 +407,11 @@ static void on_check(uv_timer_t *timer)
                 stop_now(d);
         else
                 notify_status(d->notify);
-        if (!d->stopped)
-                start_gets(d);
+        if (d->stopped)
+                return;
+        start_gets(d);
+        queue_mark(d->queue);
+        stall_watch(d->stall);
 }
 
 void director_check(struct director *d)
@@ -503,6 +508,8 @@ static int open_all(struct director *d, struct error *e)
         if (r >= 0)
                 r = signals_new(&d->loop, &d->signals);
         if (r >= 0)
+                r = stall_new(d, &d->stall);
+        if (r >= 0)
                 r = notify_new(d, &d->notify);
         if (r >= 0)
                 r = open_watch(d);
@@ -597,6 +604,7 @@ void director_close(struct director *d)
                 d->control = control_free(d->control);
                 d->signals = signals_free(d->signals);
                 d->notify = notify_free(d->notify);
+                d->stall = stall_free(d->stall);
                 d->watch = watch_free(d->watch);
                 d->missing = missing_free(d->missing);
                 d->poll = poll_free(d->poll);

@@ -77,7 +77,9 @@ struct director {
         uv_timer_t check;  /* director_check(): what to do is decided in the next turn of the loop */
         uv_prepare_t turn; /* before the loop sleeps: what follows from what happened */
 
-        uint64_t moved_usec; /* CLOCK_MONOTONIC: when a helper last said something, or a file was published */
+        _Atomic uint64_t moved_usec; /* CLOCK_MONOTONIC: when something was last got on with (plan/stall.h);
+                                        threads write it too */
+        struct stall *stall;
 
         bool loop_open, ready, asked_to_stop, stopping, stopped;
         int status; /* exit status so far: the greatest */

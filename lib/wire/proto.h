@@ -185,7 +185,8 @@ struct proto_split_done {
         uint8_t source_sha256[SHA256_SIZE], sums_sha256[SHA256_SIZE]; /* of the file; of SHA256SUMS */
 };
 /* Once a second while there is work: a helper that says nothing for long is taken for stuck. bytes: moved by
- * the job at hand (not of czard-fetch). */
+ * the job at hand. czard-fetch: of the GET with that id, when there are more than it told before; id 0: it is
+ * only alive. */
 struct proto_progress {
         uint64_t bytes;
 };

@@ -7,10 +7,13 @@ import datetime
 import gzip
 import os
 import random
+import signal
 import statistics
+import time
 import unittest
 
 from czardtest import main, package
+from czardtest.daemon import Daemon
 from czardtest.zips import Archives, course
 
 WEEK = "2024-07-07"
@@ -81,6 +84,49 @@ class RoundTripTest(Slots):
         self.assertLessEqual(max(at_once), transfers)
         # As the first ones come and the last ones go there are fewer.
         self.assertGreaterEqual(statistics.mean(at_once), transfers / 2, at_once)
+
+
+class StallTest(Slots):
+    """Helpers that live and get nowhere. A stall is told after ten times stall_timeout, at least half a minute."""
+
+    def setUp(self):
+        super().setUp()
+        self.expected = self.put_events(1, 100_000)
+        self.a.world.package_section["categories"] = "events"
+        self.a.world.config["s3"]["stall_timeout"] = "1s"
+        self.a.world.config["daemon"]["workers"] = 1
+
+    def stop_one(self, name):
+        """Stops the helper in the midst of the file; what is said of it, once the file is there."""
+        self.a.s3.behave("slow", op="get", drip=20_000, count=1)
+        with Daemon(self.a.world) as d:
+            d.wait("half of it", lambda: any(r.op == "list" for r in self.a.s3.requests()) and "FETCHING" in d.states().values()
+                   or "DECRYPTING" in d.states().values())
+            time.sleep(1)
+            pid = d.helpers(name)[0]
+            os.kill(pid, signal.SIGSTOP)
+            began = time.monotonic()
+            stalled = d.until("stalled", timeout=60)
+            self.assertGreater(time.monotonic() - began, 25)
+            d.until("published", timeout=60)
+            self.check_events(self.expected)
+            self.assertNotIn(pid, d.helpers(name))
+            self.assertEqual(len(d.events("stalled")), 1)
+            self.assertTrue(d.events("helper-killed"))
+            self.assertEqual(d.stop()[0], 0)
+        return stalled
+
+    def test_worker_that_does_not_get_on(self):
+        """czard-fetch says every second that it is alive; that is no news."""
+        stalled = self.stop_one("czard-decrypt")
+        self.assertEqual(stalled.level, "warning")
+        self.assertIn("1 object under way", stalled.message)
+        self.assertIn("1 helper at work", stalled.message)
+
+    def test_fetch_that_does_not_get_on(self):
+        """The worker says every second that it waits."""
+        stalled = self.stop_one("czard-fetch")
+        self.assertIn("1 GET running", stalled.message)
 
 
 if __name__ == "__main__":

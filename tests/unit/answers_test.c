@@ -100,8 +100,8 @@ static void answers_of_each_request(void **state)
                 unsigned answers;
         } rows[] = {
                 {&list, BIT(PROTO_LISTED) | BIT(PROTO_DONE)},
-                {&get, BIT(PROTO_DONE)},
-                {&range, BIT(PROTO_DONE)},
+                {&get, BIT(PROTO_DONE) | BIT(PROTO_PROGRESS)},
+                {&range, BIT(PROTO_DONE) | BIT(PROTO_PROGRESS)},
                 {&setup, BIT(PROTO_READY) | BIT(PROTO_PROGRESS)},
                 {&opaque, BIT(PROTO_VERDICT) | BIT(PROTO_PROGRESS)},
                 {&gzip, BIT(PROTO_VERDICT) | BIT(PROTO_PROGRESS)},

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sd_notify. The watchdog is fed by a timer of the loop, so a loop that does not turn is noticed, and only
- * while work moves or there is none. A silent worker is killed by pool.c and a silent server given up by
- * czard-fetch long before that. */
+ * while work moves or there is none. What stands still is freed by plan/stall.c long before that. */
 #include "notify.h"
 
 #include <stdlib.h>
@@ -9,10 +8,10 @@
 
 #include "poll.h"
 #include "queue.h"
+#include "stall.h"
 #include "str.h"
 #include "timespan.h"
 
-#define STANDSTILL_USEC (10 * USEC_PER_MINUTE)
 #define STOP_USEC (60 * USEC_PER_SEC) /* a large file may be on its way to the disk */
 
 struct notify {
@@ -25,9 +24,7 @@ struct notify {
 static void on_watchdog(uv_timer_t *timer)
 {
         struct notify *n = timer->data;
-        struct queue_progress p;
-        queue_progress(n->d->queue, &p);
-        if (p.running == 0 || now_usec(CLOCK_MONOTONIC) < n->d->moved_usec + STANDSTILL_USEC)
+        if (!stall_is_hopeless(n->d->stall))
                 sd_notify(0, "WATCHDOG=1");
 }
 
@@ -85,16 +82,15 @@ void notify_reloading(struct notify *n)
 /* ", 3.2 MiB/s, 5min left" once there is something to tell by. */
 static void add_rate(const struct queue_progress *p, struct strbuf *text)
 {
-        uint64_t took = p->since_usec ? now_usec(CLOCK_MONOTONIC) - p->since_usec : 0;
-        if (p->running == 0 || p->done_bytes == 0 || took < USEC_PER_SEC)
-                return;
-        uint64_t rate = p->done_bytes / (took / USEC_PER_SEC);
         char size[32], span[64];
-        strbuf_printf(text, ", %s/s", size_format(rate, size, sizeof(size)));
-        if (rate > 0 && p->due_bytes > p->done_bytes)
+        if (p->running == 0 || p->rate == 0)
+                return;
+        strbuf_printf(text, ", %s/s", size_format(p->rate, size, sizeof(size)));
+        if (p->due_bytes > p->done_bytes)
                 strbuf_printf(text, ", %s left",
                         timespan_format(
-                                (p->due_bytes - p->done_bytes) / rate * USEC_PER_SEC, span, sizeof(span)));
+                                (p->due_bytes - p->done_bytes) / p->rate * USEC_PER_SEC + USEC_PER_SEC, span,
+                                sizeof(span)));
 }
 
 void notify_text(const struct director *d, char *ret, size_t size)

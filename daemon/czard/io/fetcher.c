@@ -36,8 +36,9 @@ struct request {
         enum request_kind kind;
         struct connection *connection; /* NULL: it failed before it was sent; done is to come */
         struct error failed;
-        fetch_listed_fn *listed;
-        fetch_done_fn *done; /* NULL: forgotten */
+        fetch_listed_fn *listed;     /* of a LIST */
+        fetch_progress_fn *progress; /* of a GET */
+        fetch_done_fn *done;         /* NULL: forgotten */
         void *arg;
         struct request *next;
 };
@@ -134,6 +135,9 @@ static void on_answer(struct connection *c, struct message *m)
                 give_up(c, "sent an answer without being asked");
         } else if (answer_check((*at)->kind, m, &e) < 0) {
                 give_up(c, e.text);
+        } else if (m->type == PROTO_PROGRESS) {
+                if ((*at)->done)
+                        (*at)->progress((*at)->arg, m->progress.bytes);
         } else if (m->type == PROTO_LISTED) {
                 if ((*at)->done)
                         (*at)->listed((*at)->arg, &m->listed);
@@ -154,7 +158,7 @@ static void on_message(void *arg, struct message *m)
         c->heard_usec = loop_usec(c->fetcher);
         if (m->type == PROTO_HELLO)
                 on_hello(c, &m->hello);
-        else if (m->type != PROTO_PROGRESS)
+        else if (m->type != PROTO_PROGRESS || m->id != 0) /* id 0: only that it is alive */
                 on_answer(c, m);
 }
 
@@ -276,20 +280,18 @@ static void on_deliver(uv_timer_t *timer)
         }
 }
 
-static uint32_t request(
-        struct fetcher *f, struct message *m, fetch_listed_fn *listed, fetch_done_fn *done, void *arg)
+/* like: its callbacks, which are copied. */
+static uint32_t request(struct fetcher *f, struct message *m, const struct request *like)
 {
         struct request *r = calloc(1, sizeof(*r));
         if (!r)
                 return 0;
         if (++f->last_id == 0)
                 f->last_id = 1;
-        *r = (struct request){.id = f->last_id,
-                .kind = request_kind_of(m),
-                .listed = listed,
-                .done = done,
-                .arg = arg,
-                .next = f->requests};
+        *r = *like;
+        r->id = f->last_id;
+        r->kind = request_kind_of(m);
+        r->next = f->requests;
         f->requests = r;
         f->running++;
         m->id = r->id;
@@ -314,14 +316,14 @@ uint32_t fetcher_list(struct fetcher *f, const struct proto_list *list, fetch_li
         fetch_done_fn *done, void *arg)
 {
         struct message m = {.type = PROTO_LIST, .list = *list};
-        return request(f, &m, listed, done, arg);
+        return request(f, &m, &(struct request){.listed = listed, .done = done, .arg = arg});
 }
 
-uint32_t fetcher_get(
-        struct fetcher *f, const struct proto_get *get, int pipe_fd, fetch_done_fn *done, void *arg)
+uint32_t fetcher_get(struct fetcher *f, const struct proto_get *get, int pipe_fd, fetch_progress_fn *progress,
+        fetch_done_fn *done, void *arg)
 {
         struct message m = {.type = PROTO_GET, .get = *get, .fds = {pipe_fd}, .n_fds = 1};
-        return request(f, &m, NULL, done, arg);
+        return request(f, &m, &(struct request){.progress = progress, .done = done, .arg = arg});
 }
 
 void fetcher_cancel(struct fetcher *f, uint32_t id)
@@ -353,6 +355,19 @@ void fetcher_renew(struct fetcher *f)
                 close_if_drained(c);
         }
         f->last_start_usec = 0;
+}
+
+/* Callbacks may start another one: that does not drain. */
+void fetcher_break(struct fetcher *f, const char *why)
+{
+        for (struct connection *c = f->connections; c; c = c->next)
+                c->draining = true;
+        for (struct connection *c = f->connections; c;) {
+                bool broken = c->draining && c->running > 0;
+                if (broken)
+                        give_up(c, why);
+                c = broken ? f->connections : c->next;
+        }
 }
 
 unsigned fetcher_running(const struct fetcher *f)

@@ -21,10 +21,22 @@
 /* No delay is longer than an hour: what waits for longer was written down by a clock that was wrong. */
 #define WAIT_MOST_SEC (2 * 3600)
 
+struct due {
+        int64_t id;
+        uint64_t size;
+};
+
 struct ids {
-        int64_t *v;
+        struct due *v;
         size_t n, next;
 };
+
+/* How much had come, and when. */
+struct mark {
+        uint64_t usec, bytes; /* CLOCK_MONOTONIC; 0: none */
+};
+/* The rate is told from the last one or two of these. */
+#define MARK_USEC (10 * USEC_PER_SEC)
 
 struct queue {
         struct director *d;
@@ -34,7 +46,8 @@ struct queue {
         int64_t retry_at; /* seconds, 0: none */
         bool look_at_all; /* the next plan looks at IGNORED objects too */
         bool pumping, pump_again;
-        struct queue_progress progress;
+        uint64_t done, done_bytes; /* since the queue was last empty */
+        struct mark marks[2];      /* the older one first */
         uv_timer_t retry, watch;
         unsigned open_handles;
 };
@@ -75,15 +88,15 @@ struct plan {
         int64_t next_retry;
 };
 
-static int add(struct ids *ids, int64_t id)
+static int add(struct ids *ids, int64_t id, uint64_t size)
 {
         if (ids->n % 256 == 0) {
-                int64_t *v = realloc(ids->v, (ids->n + 256) * sizeof(*v));
+                struct due *v = realloc(ids->v, (ids->n + 256) * sizeof(*v));
                 if (!v)
                         return -ENOMEM;
                 ids->v = v;
         }
-        ids->v[ids->n++] = id;
+        ids->v[ids->n++] = (struct due){id, size};
         return 0;
 }
 
@@ -121,10 +134,7 @@ static void consider(struct plan *plan, int64_t id)
         if ((o.state == OBJECT_RETRY && !record_tries_again(d->record, &o)) ||
                 record_bucket_blocked(d->record, o.bucket))
                 return;
-        if (add(o.is_zip ? plan->archives : plan->files, id) < 0)
-                return;
-        q->progress.due++;
-        q->progress.due_bytes += o.size;
+        (void)add(o.is_zip ? plan->archives : plan->files, id, o.size); /* no memory: the next plan has it */
 }
 
 static void consider_all(struct plan *plan, unsigned categories)
@@ -152,13 +162,9 @@ void queue_plan(struct queue *q)
         free(q->archives.v);
         free(q->files.v);
         q->archives = q->files = (struct ids){};
-        if (!q->jobs)
-                q->progress = (struct queue_progress){};
-        q->progress.due = q->progress.done;
-        q->progress.due_bytes = q->progress.done_bytes;
-        for (struct job *j = q->jobs; j; j = j->next) {
-                q->progress.due++;
-                q->progress.due_bytes += j->o.size;
+        if (!q->jobs) {
+                q->done = q->done_bytes = 0;
+                q->marks[0] = q->marks[1] = (struct mark){};
         }
         record_open(q->d->record);
         struct error e = {};
@@ -241,12 +247,11 @@ static void start(struct queue *q, int64_t id, unsigned *running)
                 return;
         j->d = d;
         j->o = o;
+        j->due_bytes = o.size;
         j->started_usec = now_usec(CLOCK_MONOTONIC);
         j->next = q->jobs;
         q->jobs = j;
         d->moved_usec = j->started_usec;
-        if (q->progress.since_usec == 0)
-                q->progress.since_usec = j->started_usec;
         (*running)++;
         if (o.is_zip)
                 snapshot_start(j);
@@ -270,9 +275,9 @@ static void pump(struct queue *q)
                 q->pump_again = false;
                 while (q->archives.next < q->archives.n && q->archives_running < 1 &&
                         pauses_now(d->pauses) == 0)
-                        start(q, q->archives.v[q->archives.next++], &q->archives_running);
+                        start(q, q->archives.v[q->archives.next++].id, &q->archives_running);
                 while (q->files.next < q->files.n && q->files_running < files && pauses_now(d->pauses) == 0)
-                        start(q, q->files.v[q->files.next++], &q->files_running);
+                        start(q, q->files.v[q->files.next++].id, &q->files_running);
         }
         q->pumping = false;
 }
@@ -289,8 +294,8 @@ void queue_job_done(struct queue *q, struct job *j)
         else
                 q->files_running--;
         q->d->moved_usec = now_usec(CLOCK_MONOTONIC);
-        q->progress.done++;
-        q->progress.done_bytes += j->o.size;
+        q->done++;
+        q->done_bytes += MIN(j->came_bytes, j->due_bytes);
         if (j->o.is_zip && q->look_at_all && !q->d->stopping)
                 queue_plan(q); /* a filter was widened while the archive was in work */
         else
@@ -388,10 +393,54 @@ int queue_recover(struct queue *q)
         return r;
 }
 
+static void add_waiting(const struct ids *ids, struct queue_progress *p)
+{
+        for (size_t i = ids->next; i < ids->n; i++) {
+                p->due++;
+                p->due_bytes += ids->v[i].size;
+        }
+}
+
+static uint64_t came(const struct queue *q)
+{
+        uint64_t bytes = q->done_bytes;
+        for (const struct job *j = q->jobs; j; j = j->next)
+                bytes += MIN(j->came_bytes, j->due_bytes);
+        return bytes;
+}
+
+void queue_mark(struct queue *q)
+{
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        struct mark *last = &q->marks[1];
+        if (q->jobs && (last->usec == 0 || now - last->usec > MARK_USEC)) {
+                q->marks[0] = last->usec == 0 ? (struct mark){now, came(q)} : *last;
+                *last = (struct mark){now, came(q)};
+        }
+}
+
+static uint64_t rate(const struct queue *q, uint64_t bytes)
+{
+        const struct mark *m = &q->marks[0];
+        uint64_t took = m->usec == 0 ? 0 : now_usec(CLOCK_MONOTONIC) - m->usec;
+        if (took < USEC_PER_SEC || bytes < m->bytes)
+                return 0;
+        return (uint64_t)((double)(bytes - m->bytes) * USEC_PER_SEC / (double)took);
+}
+
 void queue_progress(const struct queue *q, struct queue_progress *ret)
 {
-        *ret = q->progress;
-        ret->running = q->files_running + q->archives_running;
+        struct queue_progress p = {.done = q->done, .due = q->done, .due_bytes = q->done_bytes};
+        add_waiting(&q->archives, &p);
+        add_waiting(&q->files, &p);
+        for (const struct job *j = q->jobs; j; j = j->next) {
+                p.due++;
+                p.due_bytes += j->due_bytes;
+        }
+        p.done_bytes = came(q);
+        p.rate = rate(q, p.done_bytes);
+        p.running = q->files_running + q->archives_running;
+        *ret = p;
 }
 
 int queue_new(struct director *d, struct queue **ret)

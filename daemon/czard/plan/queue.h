@@ -10,6 +10,8 @@ struct job {
         struct ledger_object o;
         struct pool *pool;     /* whose key opens it */
         uint64_t started_usec; /* CLOCK_MONOTONIC */
+        uint64_t due_bytes;    /* what is to come: the object's size, of an archive what is wanted of it */
+        uint64_t came_bytes;   /* of them; more when something is fetched again */
         /* Drops what runs; the object goes back to NEW. True: it has freed itself. False: a thread still
          * works for it; it calls queue_job_done() when that has ended, and until then its object is busy. */
         bool (*cancel)(struct job *j);
@@ -48,11 +50,13 @@ bool queue_has_archive(const struct queue *q);
 bool queue_idle(const struct queue *q);
 
 struct queue_progress {
-        uint64_t due, done; /* objects since the queue was last empty */
-        uint64_t due_bytes, done_bytes;
-        uint64_t since_usec; /* CLOCK_MONOTONIC, 0: nothing was started yet */
+        uint64_t due, done;             /* objects since the queue was last empty */
+        uint64_t due_bytes, done_bytes; /* done: that came, also of objects under way */
+        uint64_t rate;                  /* bytes a second, lately */
         unsigned running;
 };
+/* A turn of the loop: what the rate is told from. */
+void queue_mark(struct queue *q);
 void queue_progress(const struct queue *q, struct queue_progress *ret);
 
 /* transfer.c, snapshot.c: start working on j->o. The job is linked into the queue already. NULL when out of

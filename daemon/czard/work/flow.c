@@ -79,18 +79,33 @@ static void set_verdict(struct flow *f, enum cause cause, const char *detail)
         director_check(f->d);
 }
 
+static void moved(struct flow *f)
+{
+        f->d->moved_usec = now_usec(CLOCK_MONOTONIC);
+        director_check(f->d);
+}
+
+static void on_progress(void *arg, uint64_t bytes)
+{
+        struct flow *f = arg;
+        if (bytes <= f->bytes)
+                return;
+        f->ops->came(f->arg, bytes - f->bytes);
+        f->bytes = bytes;
+        moved(f);
+}
+
 static void on_done(void *arg, const struct proto_done *done)
 {
         struct flow *f = arg;
-        f->d->moved_usec = now_usec(CLOCK_MONOTONIC);
+        on_progress(f, done->bytes);
+        moved(f);
         f->get = 0;
         f->slot.get = GET_ENDED;
-        director_check(f->d);
         f->have_done = true;
         f->done_cause = done->outcome.cause;
         snprintf(f->done_detail, sizeof(f->done_detail), "%s", done->outcome.detail);
         f->retry_after_usec = done->retry_after_usec;
-        f->bytes = done->bytes;
         f->checks = done->checks;
         if (f->done_cause == CAUSE_SKEW && done->skew_sec != 0)
                 record_skew(f->d->record, done->skew_sec);
@@ -109,10 +124,15 @@ static void on_done(void *arg, const struct proto_done *done)
 static void on_worker(void *arg, struct message *m, const struct error *e)
 {
         struct flow *f = arg;
-        f->d->moved_usec = now_usec(CLOCK_MONOTONIC);
+        if (m && m->type == PROTO_PROGRESS) {
+                if (m->progress.bytes != f->read) /* that it is alive is no news */
+                        moved(f);
+                f->read = m->progress.bytes;
+                return;
+        }
+        moved(f);
         if (m) {
-                if (m->type != PROTO_PROGRESS)
-                        f->ops->message(f->arg, m);
+                f->ops->message(f->arg, m);
                 return;
         }
         f->worker = NULL;
@@ -163,7 +183,7 @@ int flow_start(struct flow *f, struct director *d, struct pool *pool, const stru
 void flow_start_get(struct flow *f)
 {
         f->slot.get = GET_RUNS;
-        f->get = fetcher_get(f->d->fetcher, &f->request, f->write_fd, on_done, f);
+        f->get = fetcher_get(f->d->fetcher, &f->request, f->write_fd, on_progress, on_done, f);
         f->write_fd = close_fd(f->write_fd);
         if (f->get == 0)
                 on_done(f, &(struct proto_done){.outcome = {.cause = CAUSE_HELPER, .detail = "out of memory"},

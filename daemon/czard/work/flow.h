@@ -16,6 +16,8 @@ struct flow_ops {
         int (*granted)(void *arg, struct error *e);
         /* The worker answers; when it has answered everything call flow_judge(). */
         void (*message)(void *arg, struct message *m);
+        /* So many more bytes came. */
+        void (*came)(void *arg, uint64_t bytes);
         /* Both ended; the worker has been released. Comes once, from the loop. */
         void (*ended)(void *arg, enum cause cause, const char *detail);
 };
@@ -37,8 +39,9 @@ struct flow {
         bool have_done, have_verdict;
         enum cause done_cause, verdict_cause;
         char done_detail[512], verdict_detail[512];
-        uint64_t retry_after_usec, bytes;
-        uint32_t checks; /* what czard-fetch could check */
+        uint64_t retry_after_usec;
+        uint64_t bytes, read; /* that came; that its worker told last */
+        uint32_t checks;      /* what czard-fetch could check */
         char bucket[64];
 };
 

@@ -178,8 +178,14 @@ static void on_ended(void *arg, enum cause cause, const char *detail)
         }
 }
 
+static void on_came(void *arg, uint64_t bytes)
+{
+        struct snapshot *s = arg;
+        s->job.came_bytes += bytes;
+}
+
 static const struct flow_ops directory_ops = {
-        .granted = on_granted, .message = on_message, .ended = on_ended};
+        .granted = on_granted, .message = on_message, .came = on_came, .ended = on_ended};
 
 static void get_directory(struct snapshot *s)
 {

@@ -10,6 +10,7 @@
 #include "record.h"
 #include "room.h"
 #include "str.h"
+#include "timespan.h"
 
 #define READ_SIZE (256 * 1024)
 
@@ -69,6 +70,7 @@ static void look_done(struct look *l)
 static int take_over(const struct member *m, void *arg, struct error *e)
 {
         struct look *l = arg;
+        l->s->job.d->moved_usec = now_usec(CLOCK_MONOTONIC);
         if (l->s->cancelled || !is_there(l->s, m, l->partial, l->digest, l->buffer))
                 return 0;
         l->s->n_staged++;
@@ -116,6 +118,7 @@ static void on_prepared(uv_work_t *work, int status)
                 snapshot_finish(s);
                 return;
         }
+        s->job.due_bytes = s->job.came_bytes + s->sums.wanted_bytes;
         s->state = SNAPSHOT_RUNS;
         snapshot_step(s);
 }

@@ -320,7 +320,14 @@ static void on_ended(void *arg, enum cause cause, const char *detail)
         snapshot_step(s);
 }
 
-static const struct flow_ops run_ops = {.granted = on_granted, .message = on_message, .ended = on_ended};
+static void on_came(void *arg, uint64_t bytes)
+{
+        struct run *r = arg;
+        r->s->job.came_bytes += bytes;
+}
+
+static const struct flow_ops run_ops = {
+        .granted = on_granted, .message = on_message, .came = on_came, .ended = on_ended};
 
 /* --- choosing the members of a run --- */
 

@@ -167,7 +167,14 @@ static void on_ended(void *arg, enum cause cause, const char *detail)
                 fail(t, cause, detail);
 }
 
-static const struct flow_ops flow_ops = {.granted = on_granted, .message = on_message, .ended = on_ended};
+static void on_came(void *arg, uint64_t bytes)
+{
+        struct transfer *t = arg;
+        t->job.came_bytes += bytes;
+}
+
+static const struct flow_ops flow_ops = {
+        .granted = on_granted, .message = on_message, .came = on_came, .ended = on_ended};
 
 /* --- life --- */
 
