@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Real processes: scripts of the shell, put where a helper is looked for. */
+#include "helper.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NAME "scripted-helper"
+
+struct fixture {
+        uv_loop_t loop;
+        char file[PATH_MAX + 64];
+        struct helper *helper;
+        unsigned messages, gone;
+        char how[512];
+};
+
+static void on_message(void *arg, struct message *m)
+{
+        struct fixture *f = arg;
+        (void)m;
+        f->messages++;
+}
+
+static void on_gone(void *arg, const struct error *e)
+{
+        struct fixture *f = arg;
+        f->gone++;
+        snprintf(f->how, sizeof(f->how), "%s", e->text);
+        f->helper = helper_free(f->helper);
+}
+
+static int setup(void **state)
+{
+        struct fixture *f = calloc(1, sizeof(*f));
+        char self[PATH_MAX];
+        ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+        assert_true(n > 0);
+        self[n] = 0;
+        *strrchr(self, '/') = 0;
+        snprintf(f->file, sizeof(f->file), "%s/../" NAME, self);
+        assert_true(mkdir(f->file, 0755) == 0 || errno == EEXIST);
+        strcat(f->file, "/" NAME);
+        assert_int_equal(uv_loop_init(&f->loop), 0);
+        *state = f;
+        return 0;
+}
+
+static int teardown(void **state)
+{
+        struct fixture *f = *state;
+        helper_free(f->helper);
+        uv_run(&f->loop, UV_RUN_DEFAULT);
+        assert_int_equal(uv_loop_close(&f->loop), 0);
+        unlink(f->file);
+        *strrchr(f->file, '/') = 0;
+        rmdir(f->file);
+        free(f);
+        return 0;
+}
+
+static void start(struct fixture *f, const char *script)
+{
+        struct error e = {};
+        FILE *file = fopen(f->file, "w");
+        assert_non_null(file);
+        fprintf(file, "#!/bin/sh\n%s\n", script);
+        assert_int_equal(fclose(file), 0);
+        assert_int_equal(chmod(f->file, 0755), 0);
+        if (helper_start(&f->loop, NAME, NULL, on_message, on_gone, f, &f->helper, &e) < 0)
+                fail_msg("%s", e.text);
+}
+
+static void one_that_ends(void **state)
+{
+        struct fixture *f = *state;
+        start(f, "exit 7");
+        uv_run(&f->loop, UV_RUN_DEFAULT);
+        assert_int_equal(f->gone, 1);
+        assert_string_equal(f->how, "exited with status 7");
+}
+
+/* PROGRESS of 16 bytes, and it ends at once: what it said comes before its end. */
+static void its_last_word_is_heard(void **state)
+{
+        struct fixture *f = *state;
+        start(f, "printf '\\001\\000\\017\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000' "
+                 ">&3");
+        uv_run(&f->loop, UV_RUN_DEFAULT);
+        assert_int_equal(f->messages, 1);
+        assert_int_equal(f->gone, 1);
+}
+
+/* What is no message: it is killed with all that it has started, and told of only then. */
+static void what_is_no_message(void **state)
+{
+        struct fixture *f = *state;
+        char pid_file[PATH_MAX + 96], script[PATH_MAX + 256];
+        snprintf(pid_file, sizeof(pid_file), "%s.pid", f->file);
+        snprintf(
+                script, sizeof(script), "sleep 1000 & echo $! > '%s'; printf 'nonsense' >&3; wait", pid_file);
+        start(f, script);
+        uv_run(&f->loop, UV_RUN_DEFAULT);
+        assert_int_equal(f->gone, 1);
+        assert_int_equal(f->messages, 0);
+        assert_non_null(strstr(f->how, "broke the protocol"));
+        assert_non_null(strstr(f->how, "killed"));
+        FILE *file = fopen(pid_file, "r");
+        int pid = 0;
+        assert_non_null(file);
+        assert_int_equal(fscanf(file, "%d", &pid), 1);
+        fclose(file);
+        unlink(pid_file);
+        char path[64], state_letter = 'Z';
+        snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+        for (unsigned i = 0; i < 200; i++) { /* who has lost its parent is reaped by another */
+                file = fopen(path, "r");
+                if (!file)
+                        return;
+                assert_int_equal(fscanf(file, "%*d %*s %c", &state_letter), 1);
+                fclose(file);
+                if (state_letter == 'Z')
+                        return;
+                usleep(10000);
+        }
+        fail_msg("its child still runs");
+}
+
+static void one_that_closes_its_channel(void **state)
+{
+        struct fixture *f = *state;
+        start(f, "exec 3>&-; exec sleep 1000");
+        uv_run(&f->loop, UV_RUN_DEFAULT);
+        assert_int_equal(f->gone, 1);
+        assert_string_equal(f->how, "ended by signal 9");
+}
+
+static void one_that_is_freed_is_not_told_of(void **state)
+{
+        struct fixture *f = *state;
+        start(f, "exec sleep 1000");
+        f->helper = helper_free(f->helper);
+        uv_run(&f->loop, UV_RUN_DEFAULT); /* ends once it is reaped */
+        assert_int_equal(f->gone, 0);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+        const struct CMUnitTest tests[] = {
+                T(one_that_ends),
+                T(its_last_word_is_heard),
+                T(what_is_no_message),
+                T(one_that_closes_its_channel),
+                T(one_that_is_freed_is_not_told_of),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "scripted_helper.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "fsx.h"
+
+struct helper {
+        struct channel *channel;
+        helper_gone_fn *on_gone;
+        channel_message_fn *on_message;
+        void *arg;
+        struct scripted *script;
+};
+
+struct scripted scripted[SCRIPTED_MAX];
+size_t n_scripted;
+
+static void on_message(void *arg, struct message *m)
+{
+        struct helper *h = arg;
+        h->on_message(h->arg, m);
+}
+
+static void on_closed(void *arg, const struct error *e)
+{
+        struct helper *h = arg;
+        h->channel = channel_free(h->channel);
+        h->script->gone = true;
+        h->on_gone(h->arg, e);
+}
+
+int helper_start(uv_loop_t *loop, const char *name, const char *const *args, channel_message_fn *message,
+        helper_gone_fn *gone, void *arg, struct helper **ret, struct error *e)
+{
+        (void)name;
+        (void)args;
+        (void)e;
+        int pair[2];
+        struct helper *h = calloc(1, sizeof(*h));
+        assert_non_null(h);
+        assert_true(n_scripted < SCRIPTED_MAX);
+        assert_int_equal(proto_pair(pair), 0);
+        assert_true(fd_nonblock(pair[1], 1) >= 0);
+        *h = (struct helper){
+                .on_gone = gone, .on_message = message, .arg = arg, .script = &scripted[n_scripted]};
+        scripted[n_scripted++] = (struct scripted){.helper = h, .sock = pair[1]};
+        assert_int_equal(channel_new(loop, pair[0], on_message, on_closed, h, &h->channel), 0);
+        *ret = h;
+        return 0;
+}
+
+int helper_send(struct helper *h, const struct message *m)
+{
+        return h->channel ? channel_send(h->channel, m) : -EPIPE;
+}
+
+void helper_kill(struct helper *h)
+{
+        h->script->killed = true; /* script_reap() makes it true */
+}
+
+struct helper *helper_retire(struct helper *h)
+{
+        h->script->retired = true;
+        return helper_free(h);
+}
+
+struct helper *helper_free(struct helper *h)
+{
+        if (!h)
+                return NULL;
+        h->script->killed |= !h->script->retired && !h->script->gone;
+        h->script->helper = NULL;
+        h->channel = channel_free(h->channel);
+        free(h);
+        return NULL;
+}
+
+void script_reset(void)
+{
+        for (size_t i = 0; i < n_scripted; i++) {
+                assert_null(scripted[i].helper);
+                message_done(&scripted[i].last);
+                close_fd(scripted[i].sock);
+        }
+        n_scripted = 0;
+}
+
+void script_receive(struct scripted *s, enum proto_type type)
+{
+        struct error e = {};
+        message_done(&s->last);
+        s->last = (struct message){};
+        if (proto_recv(s->sock, &s->last, &e) < 0)
+                fail_msg("nothing came, %d was expected: %s", type, e.text);
+        assert_int_equal(s->last.type, type);
+}
+
+void script_receive_none(struct scripted *s)
+{
+        struct message m = {};
+        assert_int_equal(proto_recv(s->sock, &m, NULL), -EAGAIN);
+}
+
+void script_turn(uv_loop_t *loop)
+{
+        for (unsigned i = 0; i < 4; i++)
+                uv_run(loop, UV_RUN_NOWAIT);
+}
+
+void script_send(uv_loop_t *loop, struct scripted *s, struct message m, uint32_t id)
+{
+        m.id = id;
+        assert_int_equal(proto_send(s->sock, &m), 0);
+        script_turn(loop);
+}
+
+void script_reap(uv_loop_t *loop, struct scripted *s)
+{
+        s->sock = close_fd(s->sock);
+        script_turn(loop);
+}
