@@ -13,6 +13,7 @@
 #include "decrypt.h"
 #include "fetch.h"
 #include "fsx.h"
+#include "key_features.h"
 #include "keyring.h"
 #include "limits.h"
 #include "passphrase.h"
@@ -122,8 +123,15 @@ static void check_home(struct checkup *k, const struct key_home *h)
                         r < 0 ? e.text : "there is no secret key in ", r < 0 ? "" : h->dir);
                 return;
         }
-        for (size_t i = 0; i < ring.n; i++)
+        for (size_t i = 0; i < ring.n; i++) {
+                const char *fpr = ring.keys[i].fact.fingerprint;
+                char advice[PATH_MAX * 2 + 512];
                 check_expiry(k, &ring.keys[i].fact);
+                if (key_asks_for_newer(h->dir, fpr))
+                        check_add(k, "key", NOTICE, key_features_advice(h->dir, fpr, advice, sizeof(advice)),
+                                "%s asks its senders for encryption that GnuPG cannot read (SEIPD version 2)",
+                                fpr);
+        }
         check_passphrase(k, h, &ring);
 }
 

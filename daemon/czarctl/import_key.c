@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 
 #include "decrypt.h"
 #include "fsx.h"
+#include "key_features.h"
 #include "keys.h"
 #include "limits.h"
 #include "owner.h"
@@ -263,8 +265,9 @@ static int verify(struct import *m, struct error *e)
                 const struct keyring_key *k = keyring_find(&ring, m->wanted.v[i]);
                 if (!k || (m->secret.n > 0 && keyring_can_decrypt(k) != SECRET_FILE))
                         return error_set(e, CAUSE_INTERNAL, EIO,
-                                "gpg did not import the key %s into %s; try gpg --homedir %s --import %s",
-                                m->wanted.v[i], m->home.dir, m->home.dir, m->c->argv[0]);
+                                "gpg did not import the key %s into %s; gpg --show-keys says what is in the "
+                                "file",
+                                m->wanted.v[i], m->home.dir);
                 if (i == 0) {
                         snprintf(m->user_id, sizeof(m->user_id), "%s", k->fact.user_id);
                         m->expires = k->fact.expires;
@@ -290,6 +293,14 @@ static int say_imported(struct import *m)
                         : m->known       ? " is there already and can be used"
                                          : " is imported and can be used",
                         expired ? "; it expired " : "", expired ? ago(m->expires, when) : "");
+        for (size_t i = 0; i < m->wanted.n; i++)
+                if (key_asks_for_newer(m->home.dir, m->wanted.v[i])) {
+                        char advice[PATH_MAX * 2 + 512];
+                        printf("Warning: %s asks its senders for encryption that GnuPG cannot read (SEIPD "
+                               "version 2);\n%s\n",
+                                m->wanted.v[i],
+                                key_features_advice(m->home.dir, m->wanted.v[i], advice, sizeof(advice)));
+                }
         if (expired)
                 puts("czarctl key extend, then send the new public key (czarctl key export) to edX");
         return 0;

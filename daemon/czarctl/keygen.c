@@ -169,9 +169,10 @@ static int check_new(const char *home, struct error *e)
                 return error_set(e, CAUSE_INTERNAL, EEXIST,
                         "%s has secret keys already whose public keys gpg does not find there, and a key is "
                         "never "
-                        "replaced: import the public keys (gpg --homedir %s --import FILE), or set another "
+                        "replaced; czarctl import-key with a copy of the key brings its public part back, or "
+                        "set another "
                         "homedir",
-                        home, home);
+                        home);
         return error_set(e, CAUSE_INTERNAL, EEXIST,
                 "%s has a key already (%s %s), and a key is never replaced; its expiry can be extended: "
                 "czarctl key "

@@ -69,7 +69,7 @@ enum remedy {
                 "refused: the message could have been altered; ask edX to export it again")                  \
         X(BAD_MDC, "bad-integrity", REJECT,                                                                  \
                 "the message was altered or damaged; ask edX to export it again")                            \
-        X(BAD_PGP, "bad-message", REJECT, "not a whole OpenPGP message; ask edX to export it again")         \
+        X(BAD_PGP, "bad-message", REJECT, "if czarctl check warns about the key mend that first; then ask edX to export it again")         \
         X(SIGNATURE, "bad-signature", REJECT, "check [openpgp] signatures and signers")                      \
         X(BAD_GZIP, "bad-gzip", REJECT, "the decrypted file is not whole; ask edX to export it again")       \
         X(BAD_ZIP, "bad-zip", REJECT, "the archive is damaged; ask edX to export it again")                  \

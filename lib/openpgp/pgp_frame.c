@@ -5,6 +5,7 @@
  */
 #include "pgp_frame.h"
 
+#include <openssl/evp.h>
 #include <string.h>
 
 #include "macro.h"
@@ -38,13 +39,31 @@ static void skip_packet(struct frame *f, const uint8_t **p, const uint8_t *end)
         size_t n = (size_t)(end - *p);
         if (f->packet.state == READER_TAG && !packet_begins(f, **p))
                 return;
-        packet_reader_body(&f->packet, p, &n, &body);
+        if (packet_reader_body(&f->packet, p, &n, &body) > 0 && !f->begun) {
+                f->begun = true;
+                f->newer |= (f->tag == PACKET_PKESK && *body == 6) || (f->tag == PACKET_SEIPD && *body == 2);
+        }
         if (f->packet.indefinite) {
                 f->state = FRAME_INDEFINITE;
         } else if (f->packet.state == READER_END) {
                 f->packet = (struct packet_reader){};
+                f->begun = false;
                 f->state = is_data(f->tag) ? FRAME_DONE : FRAME_PACKETS;
         }
+}
+
+/* The first packet tells: of RFC 9580 all are. */
+static void first_armor_line(struct frame *f)
+{
+        enum { CHARS = 12 };
+        uint8_t data[CHARS / 4 * 3];
+        struct frame inner = {.state = FRAME_PACKETS};
+        if (f->line_len < CHARS || EVP_DecodeBlock(data, (const uint8_t *)f->line, CHARS) != sizeof(data))
+                return;
+        const uint8_t *p = data;
+        while (p < data + sizeof(data) && inner.state == FRAME_PACKETS && !inner.begun)
+                skip_packet(&inner, &p, data + sizeof(data));
+        f->newer |= inner.newer;
 }
 
 static void on_line(struct frame *f)
@@ -52,6 +71,12 @@ static void on_line(struct frame *f)
         while (f->line_len && strchr(" \t\r", f->line[f->line_len - 1]))
                 f->line_len--;
         f->line[f->line_len] = 0;
+        if (f->state == FRAME_ARMOR && f->armor_part < ARMOR_DATA) {
+                if (f->armor_part == ARMOR_FIRST)
+                        first_armor_line(f);
+                if (f->armor_part != ARMOR_HEADERS || f->line_len == 0)
+                        f->armor_part++;
+        }
         if (f->state == FRAME_ARMOR_DONE) {
                 if (f->line_len)
                         f->state = FRAME_TRAILING;

@@ -3,6 +3,8 @@
  * message, whole, with nothing before and nothing after? Nothing is decrypted or kept. */
 #pragma once
 
+#include <stdbool.h>
+
 #include "openpgp.h"
 
 enum frame_state {
@@ -16,6 +18,13 @@ enum frame_state {
         FRAME_TRAILING,   /* something follows the message */
 };
 
+enum armor_part {
+        ARMOR_BEGIN,   /* the rest of the line that begins it */
+        ARMOR_HEADERS, /* up to an empty line */
+        ARMOR_FIRST,   /* the first line of data */
+        ARMOR_DATA,
+};
+
 struct frame {
         enum frame_state state;
         struct packet_reader packet; /* the one at hand */
@@ -23,12 +32,21 @@ struct frame {
         char line[80];               /* armor: the start of the line at hand */
         size_t line_len;
         uint64_t bytes;
+        bool begun; /* a byte of this packet's body was seen */
+        bool newer; /* a packet of RFC 9580: a session key of version 6, data of version 2 */
+        enum armor_part armor_part;
 };
 
 void frame_feed(struct frame *f, const void *p, size_t n);
 
 /* At the end of the stream: NULL when it was one whole message, else what is wrong with it. */
 const char *frame_fault(const struct frame *f);
+
+/* It is encrypted in the way of RFC 9580, which GnuPG does not read. */
+static inline bool frame_is_newer(const struct frame *f)
+{
+        return f->newer;
+}
 
 /* The encrypted data is an AEAD packet. */
 static inline bool frame_is_aead(const struct frame *f)

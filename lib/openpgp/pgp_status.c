@@ -348,6 +348,11 @@ void pgp_verdict(const struct pgp_status *s, const struct frame *f, const struct
                 ret->warnings |= PGP_WARN_ARMOR;
         if (f->bytes == 0 || f->state == FRAME_FOREIGN || f->state == FRAME_START)
                 error_set(&ret->error, CAUSE_BAD_PGP, EBADMSG, "%s", frame_fault(f));
+        else if (frame_is_newer(f))
+                error_set(&ret->error, CAUSE_BAD_PGP, EBADMSG,
+                        "encrypted in the way of RFC 9580 (SEIPD version 2), which GnuPG cannot read; the "
+                        "public key at the "
+                        "sender's asks for that: czarctl check says how to change it");
         else if (!s->key[0])
                 judge_no_session_key(s, f, policy, ret);
         else

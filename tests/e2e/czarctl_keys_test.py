@@ -13,6 +13,7 @@ import time
 import unittest
 from pathlib import Path
 
+from czardtest import features
 from czardtest.keys import cache_folder
 from czardtest.run import World
 from czarctl_test import czarctl
@@ -310,6 +311,39 @@ class ImportTest(Base):
         for name, code in (("B", 3), ("plain", 0)):
             self.import_key(name, code=code)
             self.assertEqual([p.name for p in self.world.run_folder.iterdir() if p.name.startswith("ctl-")], [])
+
+
+class ModernTest(Base):
+    """RFC 9580, which GnuPG does not read."""
+
+    def test_a_key_that_asks_for_it(self):
+        armored = self.keys / "plain.asc"
+        binary = subprocess.run(["gpg", "--dearmor"], input=armored.read_bytes(), capture_output=True, check=True).stdout
+        for bits, asks in ((0x01, False), (0x07, False), (0x09, True), (0x08, True)):
+            with self.subTest(bits):
+                shutil.rmtree(self.home, ignore_errors=True)
+                said = self.import_key(self.file("modern.gpg", features.with_features(binary, bits))).out
+                self.assertEqual("SEIPD version 2" in said, asks, said)
+                found = [c for c in self.finding("key") if "SEIPD version 2" in c["detail"]]
+                self.assertEqual(bool(found), asks)
+                self.gpg.stop()
+        # what it says works
+        self.assertTrue(found[0]["ok"])
+        self.assertIn("--quick-add-uid", found[0]["fix"])
+        fpr = self.fingerprint("plain")
+        self.gpg("--quick-add-uid", fpr, "Czar (edX) <czar@example.org>")
+        self.gpg("--quick-revoke-uid", fpr, "Czar plain <plain@example.org>")
+        self.gpg.stop()
+        self.assertFalse([c for c in self.finding("key") if "SEIPD version 2" in c["detail"]])
+
+    def test_a_message_of_it(self):
+        self.import_key("plain")
+        message = features.packet(1, b"\6" + bytes(40)) + features.packet(18, b"\2\x09\2\6" + os.urandom(200))
+        self.world.config["openpgp"]["passphrase_file"] = None
+        self.world.config["s3"]["credentials"] = self.top / "credentials"
+        said = self.ctl("import-credentials", self.file("message.gpg", message), code=3).err
+        self.assertIn("RFC 9580", said)
+        self.assertNotIn("no encrypted data", said)
 
 
 class HomedirTest(Base):

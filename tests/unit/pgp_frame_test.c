@@ -31,6 +31,39 @@ static const char *fault(const void *p, size_t n)
 
 #define FAULT(bytes) fault(bytes, sizeof(bytes) - 1)
 
+static bool newer(const void *p, size_t n)
+{
+        struct frame whole = {};
+        frame_feed(&whole, p, n);
+        for (size_t piece = 1; piece < 8; piece++) {
+                struct frame f = {};
+                for (size_t i = 0; i < n; i += piece)
+                        frame_feed(&f, (const char *)p + i, MIN(piece, n - i));
+                assert_int_equal(frame_is_newer(&f), frame_is_newer(&whole));
+        }
+        return frame_is_newer(&whole);
+}
+
+static void rfc_9580_is_known(void **state)
+{
+        (void)state;
+#define NEWER(bytes) newer(bytes, sizeof(bytes) - 1)
+        assert_true(NEWER("\xc1\x03\x06kk\xd2\x03\x02xx"));
+        assert_true(NEWER("\xd2\x03\x02xx"));
+        assert_true(NEWER("\xc1\x03\x06kk"));
+        assert_false(NEWER("\xc1\x03\x03kk\xd2\x03\x01xx"));
+        assert_false(NEWER("\xc1\x03\x03\x06\x06\xd2\x03\x01\x02\x02")); /* only the first byte counts */
+        assert_false(NEWER("\xc3\x03\x06kk\xd4\x03\x02xx"));
+        assert_false(NEWER(""));
+        /* c1 0d 06 ...; c1 0d 03 ... */
+        assert_true(NEWER("-----BEGIN PGP MESSAGE-----\n\nwQ0GAAAAAAAAAAAAAAAA\n"));
+        assert_true(NEWER(
+                "-----BEGIN PGP MESSAGE-----\r\nVersion: 1\r\nComment: x\r\n\r\nwQ0GAAAAAAAAAAAAAAAA\r\n"));
+        assert_false(NEWER("-----BEGIN PGP MESSAGE-----\n\nwQ0DAAAAAAAAAAAAAAAA\n"));
+        assert_false(NEWER("-----BEGIN PGP MESSAGE-----\n\nwQ0DAAAAAAAAAAAAAAAA\nwQ0GAAAAAAAAAAAAAAAA\n"));
+        assert_false(NEWER("-----BEGIN PGP MESSAGE-----\n\n????????????????????\n"));
+}
+
 static void whole_messages(void **state)
 {
         (void)state;
@@ -94,6 +127,7 @@ static void armor(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(rfc_9580_is_known),
                 cmocka_unit_test(whole_messages),
                 cmocka_unit_test(faulty_messages),
                 cmocka_unit_test(armor),
