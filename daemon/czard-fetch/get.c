@@ -33,7 +33,7 @@ enum get_state { GET_NEW, GET_PARTS, GET_BODY, GET_PAUSE, GET_FLUSH, GET_FINISHE
 
 static const unsigned edges[GET_STATE_MAX] _unused_ = {
         [GET_NEW] = BIT(GET_PARTS) | BIT(GET_BODY) | BIT(GET_FINISHED),
-        [GET_PARTS] = BIT(GET_BODY) | BIT(GET_FINISHED),
+        [GET_PARTS] = BIT(GET_PARTS) | BIT(GET_BODY) | BIT(GET_FINISHED),
         [GET_BODY] = BIT(GET_PAUSE) | BIT(GET_FLUSH) | BIT(GET_FINISHED),
         [GET_PAUSE] = BIT(GET_BODY) | BIT(GET_FINISHED),
         [GET_FLUSH] = BIT(GET_FINISHED),
@@ -55,7 +55,12 @@ struct get {
         struct heal heal;
         uint64_t pos, pos_at_start; /* of length; pos_at_start: when the running try began */
         char range[64];
-        uint64_t part_size; /* 0: not known */
+        uint64_t part_size;   /* 0: not known */
+        unsigned parts;       /* of the upload, as its ETag says */
+        unsigned part;        /* PARTS: the one that is asked for */
+        uint64_t part_length; /* ... and how long it is; 0: not told */
+        char part_text[16];
+        struct sigv4_pair part_query[1];
 
         const char *doubt; /* why the answer that runs may be somebody else's than S3's, or NULL */
         struct error error;
@@ -329,13 +334,13 @@ static int on_parts_head(void *arg, const struct transfer *t, struct error *e)
         uint64_t n = 0;
         const char *v = http_header(t, "Content-Range");
         bool is_part = http_status(t) == 206 && v && httpval_content_range(v, &r) == 0 && r.satisfied &&
-                       r.first == 0 && r.has_total && r.total == g->size;
+                       r.first == (g->part - 1) * g->part_size && r.has_total && r.total == g->size;
         if (is_part)
-                n = r.last + 1;
+                n = r.last + 1 - r.first;
         v = http_header(t, "x-amz-mp-parts-count");
         if (!is_part && v && (v = http_header(t, "Content-Length")) && httpval_u64(v, INT64_MAX, &n) < 0)
                 n = 0;
-        g->part_size = n < g->size ? n : 0;
+        g->part_length = n < g->size ? n : 0;
         return 0;
 }
 
@@ -345,12 +350,32 @@ static int on_parts_body(void *arg, const void *p, size_t n, struct error *e)
         return error_set(e, CAUSE_PROTOCOL, EPROTO, "a HEAD with a body");
 }
 
+static void ask_part(struct get *g, unsigned part);
+
+/* The first says how long they all are; of three or more the last says whether that is so: parts may be of
+ * different sizes. */
+static bool next_part(struct get *g)
+{
+        if (g->part == 1) {
+                g->part_size = g->part_length;
+                return g->part_size > 0 && g->parts > 2;
+        }
+        uint64_t before = (g->parts - 1) * g->part_size;
+        if (before >= g->size || g->part_length != g->size - before)
+                g->part_size = 0;
+        return false;
+}
+
 /* However it went, the GET follows: where it is refused too, its answer says more than that of a HEAD. */
 static void parts_done(void *arg, const struct s3_result *r)
 {
         struct get *g = arg;
         g->call = NULL;
         note(g, r);
+        if (next_part(g)) {
+                ask_part(g, g->parts);
+                return;
+        }
         int err = verify_new(g->etag, g->size, g->part_size, &g->verify);
         if (err < 0)
                 fail_errno(g, err);
@@ -358,20 +383,23 @@ static void parts_done(void *arg, const struct s3_result *r)
                 start_body(g);
 }
 
-static void start_parts(struct get *g)
+static void ask_part(struct get *g, unsigned part)
 {
         static const struct s3_ops ops = {
                 .on_head = on_parts_head, .on_body = on_parts_body, .on_done = parts_done};
-        static const struct sigv4_pair query[] = {{"partNumber", "1"}};
         enter(g, GET_PARTS);
+        g->part = part;
+        g->part_length = 0;
+        snprintf(g->part_text, sizeof(g->part_text), "%u", part);
+        g->part_query[0] = (struct sigv4_pair){"partNumber", g->part_text};
         const struct s3_request request = {
                 .credentials = g->credentials,
                 .bucket = g->bucket,
                 .key = g->key,
                 .head = true,
                 .if_match = g->etag,
-                .query = query,
-                .n_query = ELEMENTSOF(query),
+                .query = g->part_query,
+                .n_query = ELEMENTSOF(g->part_query),
                 .ops = &ops,
                 .arg = g,
         };
@@ -400,7 +428,8 @@ void get_start(struct get *g)
                 error_set(&e, CAUSE_PROTOCOL, EINVAL, "the listed ETag is none that If-Match could compare");
                 fail(g, &e);
         } else if (g->whole && etag.is_md5 && etag.parts > 1) {
-                start_parts(g);
+                g->parts = etag.parts;
+                ask_part(g, 1);
         } else {
                 if (g->whole)
                         r = verify_new(g->etag, g->size, 0, &g->verify);

@@ -17,7 +17,7 @@ int verify_new(const char *etag, uint64_t size, uint64_t part_size, struct verif
 
 /* The headers of the answer that begins the body; NULL where there was none. Each call starts the digests
  * again from nothing. */
-enum { VERIFY_CHECKSUMS = 4 };
+enum { VERIFY_CHECKSUMS = 5 };
 extern const char *const verify_checksum_header[VERIFY_CHECKSUMS];
 struct verify_headers {
         const char *encryption;                 /* x-amz-server-side-encryption */

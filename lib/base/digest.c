@@ -17,22 +17,23 @@
 #include "cleanup.h"
 #include "macro.h"
 
-/* Reflected polynomials: zlib's and gzip's CRC-32, and Castagnoli's of RFC 3720. */
-#define POLY_CRC32 0xedb88320U
-#define POLY_CRC32C 0x82f63b78U
+/* Reflected polynomials: zlib's and gzip's CRC-32, Castagnoli's of RFC 3720, and the one of S3's default. */
+#define POLY_CRC32 UINT64_C(0xedb88320)
+#define POLY_CRC32C UINT64_C(0x82f63b78)
+#define POLY_CRC64NVME UINT64_C(0x9a6c9329ac4bc9b5) /* of NVM Express */
 
 #define READ_SIZE 65536 /* less than malloc() takes from the kernel each time */
 
 struct digest {
         enum digest_kind kind;
         EVP_MD_CTX *evp; /* NULL: a CRC */
-        uint32_t crc;
-        uint32_t table[][256]; /* 8 of them with a CRC, none otherwise */
+        uint64_t crc;
+        uint64_t table[][256]; /* 8 of them with a CRC, none otherwise */
 };
 
 static const struct {
         uint8_t size;
-        uint32_t poly;
+        uint64_t poly;
         const EVP_MD *(*md)(void);
 } kinds[DIGEST_KIND_MAX] = {
         [DIGEST_MD5] = {.size = 16, .md = EVP_md5},
@@ -40,41 +41,51 @@ static const struct {
         [DIGEST_SHA256] = {.size = 32, .md = EVP_sha256},
         [DIGEST_CRC32] = {.size = 4, .poly = POLY_CRC32},
         [DIGEST_CRC32C] = {.size = 4, .poly = POLY_CRC32C},
+        [DIGEST_CRC64NVME] = {.size = 8, .poly = POLY_CRC64NVME},
 };
 
 DEFINE_CLEANUP(struct digest, digest, digest_free)
 
 /* table[k][b]: what byte b does to the register k bytes later. */
-static void crc_tables(uint32_t table[][256], uint32_t poly)
+static void crc_tables(uint64_t table[][256], uint64_t poly)
 {
-        for (uint32_t b = 0; b < 256; b++) {
-                uint32_t c = b;
+        for (uint64_t b = 0; b < 256; b++) {
+                uint64_t c = b;
                 for (unsigned bit = 0; bit < 8; bit++)
                         c = c & 1 ? c >> 1 ^ poly : c >> 1;
                 table[0][b] = c;
         }
         for (unsigned k = 1; k < 8; k++)
-                for (uint32_t b = 0; b < 256; b++)
+                for (unsigned b = 0; b < 256; b++)
                         table[k][b] = table[k - 1][b] >> 8 ^ table[0][table[k - 1][b] & 0xff];
 }
 
-static uint32_t load_le32(const uint8_t *p)
+static uint64_t load_le64(const uint8_t *p)
 {
-        return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+        uint64_t v = 0;
+        for (unsigned i = 0; i < 8; i++)
+                v |= (uint64_t)p[i] << (8 * i);
+        return v;
 }
 
-/* Slicing by 8 (Kounavis and Berry, 2005): eight look-ups that do not wait for one another. */
-static uint32_t crc_update(const uint32_t table[][256], uint32_t c, const uint8_t *p, size_t n)
+/* Slicing by 8 (Kounavis and Berry, 2005): eight look-ups that do not wait for one another. A register of 32
+ * bits is one of 64 whose upper half is empty. */
+static uint64_t crc_update(const uint64_t table[][256], uint64_t c, const uint8_t *p, size_t n)
 {
         for (; n >= 8; p += 8, n -= 8) {
-                uint32_t a = load_le32(p) ^ c, b = load_le32(p + 4);
-                c = table[7][a & 0xff] ^ table[6][a >> 8 & 0xff] ^ table[5][a >> 16 & 0xff] ^
-                    table[4][a >> 24] ^ table[3][b & 0xff] ^ table[2][b >> 8 & 0xff] ^
-                    table[1][b >> 16 & 0xff] ^ table[0][b >> 24];
+                uint64_t x = load_le64(p) ^ c;
+                c = table[7][x & 0xff] ^ table[6][x >> 8 & 0xff] ^ table[5][x >> 16 & 0xff] ^
+                    table[4][x >> 24 & 0xff] ^ table[3][x >> 32 & 0xff] ^ table[2][x >> 40 & 0xff] ^
+                    table[1][x >> 48 & 0xff] ^ table[0][x >> 56];
         }
         for (; n > 0; p++, n--)
                 c = c >> 8 ^ table[0][(c ^ *p) & 0xff];
         return c;
+}
+
+static uint64_t crc_begin(enum digest_kind kind)
+{
+        return UINT64_MAX >> (64 - 8 * kinds[kind].size);
 }
 
 int digest_new(enum digest_kind kind, struct digest **ret)
@@ -89,7 +100,7 @@ int digest_new(enum digest_kind kind, struct digest **ret)
         d->kind = kind;
         if (is_crc) {
                 crc_tables(d->table, kinds[kind].poly);
-                d->crc = UINT32_MAX;
+                d->crc = crc_begin(kind);
         } else {
                 d->evp = EVP_MD_CTX_new();
                 if (!d->evp)
@@ -116,7 +127,7 @@ void digest_update(struct digest *d, const void *p, size_t n)
         if (d->evp)
                 must(EVP_DigestUpdate(d->evp, p, n));
         else
-                d->crc = crc_update((const uint32_t(*)[256])d->table, d->crc, p, n);
+                d->crc = crc_update((const uint64_t(*)[256])d->table, d->crc, p, n);
 }
 
 void digest_final(struct digest *d, uint8_t *ret)
@@ -126,10 +137,10 @@ void digest_final(struct digest *d, uint8_t *ret)
                 must(EVP_DigestInit_ex(d->evp, NULL, NULL));
                 return;
         }
-        uint32_t c = ~d->crc;
-        for (unsigned i = 0; i < 4; i++)
-                ret[i] = (uint8_t)(c >> (24 - 8 * i));
-        d->crc = UINT32_MAX;
+        unsigned size = kinds[d->kind].size;
+        for (unsigned i = 0; i < size; i++)
+                ret[i] = (uint8_t)(~d->crc >> (8 * (size - 1 - i)));
+        d->crc = crc_begin(d->kind);
 }
 
 size_t digest_size(enum digest_kind kind)

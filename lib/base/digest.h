@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Running digests (OpenSSL EVP; CRC-32C by table), one struct for all. */
+/* Running digests (OpenSSL EVP; CRCs by table: no library of Debian 12 has CRC-64/NVME), one struct for all.
+ */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
-enum digest_kind { DIGEST_MD5, DIGEST_SHA1, DIGEST_SHA256, DIGEST_CRC32, DIGEST_CRC32C, DIGEST_KIND_MAX };
+enum digest_kind {
+        DIGEST_MD5,
+        DIGEST_SHA1,
+        DIGEST_SHA256,
+        DIGEST_CRC32,
+        DIGEST_CRC32C,
+        DIGEST_CRC64NVME,
+        DIGEST_KIND_MAX
+};
 
 #define DIGEST_MAX 32
 #define SHA256_SIZE 32

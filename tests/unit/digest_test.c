@@ -34,6 +34,8 @@ static void known_answers(void **state)
         once(DIGEST_SHA256, "abc", 3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         once(DIGEST_CRC32, "123456789", 9, "cbf43926");
         once(DIGEST_CRC32C, "123456789", 9, "e3069283");
+        once(DIGEST_CRC64NVME, "123456789", 9, "ae8b14860a799888");
+        once(DIGEST_CRC64NVME, "", 0, "0000000000000000");
         once(DIGEST_CRC32, "", 0, "00000000");
         once(DIGEST_CRC32C, "", 0, "00000000");
 }

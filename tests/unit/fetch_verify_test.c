@@ -122,6 +122,8 @@ static void checksums(void **state)
         } good[] = {
                 {"123456789", {.checksum = {"y/Q5Jg=="}}},
                 {"123456789", {.checksum = {NULL, "4waSgw=="}, .checksum_type = "FULL_OBJECT"}},
+                {"123456789", {.checksum = {[4] = "rosUhgp5mIg="}}},
+                {"123456789", {.checksum = {[4] = "rosUhgp5mIg="}, .checksum_type = "FULL_OBJECT"}},
                 {"abc", {.checksum = {NULL, NULL, "qZk+NkcGgWq6PiVxeFDCbJzQ2J0="}}},
                 {"abc", {.checksum = {NULL, NULL, NULL, "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0="}}},
         };
@@ -148,6 +150,50 @@ static void checksums(void **state)
         }
 }
 
+/* Checksums of the checksums of parts: "abc", "def", "g". */
+static void composite_checksums(void **state)
+{
+        (void)state;
+        static const struct verify_headers good[] = {
+                {.checksum = {"EojhaQ==-3"}, .checksum_type = "COMPOSITE"},
+                {.checksum = {NULL, NULL, NULL, "6o5/08Ympx17ang4QPRop+CVQg3Nw8ubuxpbJ0N0Cvw=-3"},
+                        .checksum_type = "COMPOSITE"},
+        };
+        const struct verify_headers kms = {.encryption = "aws:kms",
+                                            .checksum = {"EojhaQ==-3"},
+                                            .checksum_type = "COMPOSITE"},
+                                    other = {.checksum = {"EojhaQ==-2"}, .checksum_type = "COMPOSITE"};
+        uint32_t c;
+        for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+                assert_int_equal(check(PARTS_OF_3, 3, &good[i], "abcdefg", 7, 2, &c), CAUSE_NONE);
+                assert_int_equal(c, CHECK_ETAG | CHECK_CHECKSUM);
+                /* it cannot be told where the parts end */
+                assert_int_equal(check(PARTS_OF_3, 7, &good[i], "abcdefg", 7, 2, &c), CAUSE_NONE);
+                assert_int_equal(c, CHECK_NO_ETAG | CHECK_NO_CHECKSUM);
+        }
+        /* where the ETag is no digest the checksum is all there is */
+        assert_int_equal(check(PARTS_OF_3, 3, &kms, "abcdefg", 7, 2, &c), CAUSE_NONE);
+        assert_int_equal(c, CHECK_NO_ETAG | CHECK_CHECKSUM);
+        assert_int_equal(check(PARTS_OF_3, 3, &kms, "abcdefh", 7, 2, &c), CAUSE_CHECKSUM);
+        /* of another number of parts */
+        assert_int_equal(check(PARTS_OF_3, 3, &other, "abcdefg", 7, 2, &c), CAUSE_NONE);
+        assert_int_equal(c, CHECK_ETAG | CHECK_NO_CHECKSUM);
+}
+
+/* "abc", "d", "efg": the first part says three bytes, and that would make three parts too. */
+static void uneven_parts(void **state)
+{
+        (void)state;
+        static const char etag[] = "\"beebe576876d94e53bf4074352b5c706-3\"";
+        const struct verify_headers whole = {.checksum = {"MSpqpg=="}, .checksum_type = "FULL_OBJECT"};
+        uint32_t c;
+        assert_int_equal(check(etag, 3, &whole, "abcdefg", 7, 2, &c), CAUSE_NONE);
+        assert_int_equal(c, CHECK_NO_ETAG | CHECK_CHECKSUM);
+        assert_int_equal(check(etag, 3, &whole, "abcdefh", 7, 2, &c), CAUSE_CHECKSUM);
+        assert_int_equal(check(etag, 0, &none, "abcdefg", 7, 2, &c), CAUSE_NONE);
+        assert_int_equal(c, CHECK_NO_ETAG | CHECK_NO_CHECKSUM);
+}
+
 static void a_body_that_begins_again(void **state)
 {
         (void)state;
@@ -172,6 +218,8 @@ int main(void)
                 cmocka_unit_test(part_sizes_in_use_are_found),
                 cmocka_unit_test(encrypted_by_kms),
                 cmocka_unit_test(checksums),
+                cmocka_unit_test(composite_checksums),
+                cmocka_unit_test(uneven_parts),
                 cmocka_unit_test(a_body_that_begins_again),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
