@@ -6,10 +6,25 @@
 
 #include "decrypt.h"
 #include "fetch.h"
+#include "ledger_report.h"
 #include "passphrase.h"
 #include "runs.h"
 #include "str.h"
 #include "table.h"
+
+/* What is staged, but not whole. */
+static void check_members(struct checkup *k)
+{
+        struct error e = {};
+        uint64_t n = 0;
+        if (!k->c->ledger || report_rejected(k->c->ledger, 0, &n, &e) < 0)
+                return;
+        if (n > 0)
+                check_add(k, "members", BAD,
+                        "czarctl status says why and what helps; czarctl list --state REJECTED",
+                        "%llu member%s of staged snapshots rejected", (unsigned long long)n,
+                        n == 1 ? "" : "s");
+}
 
 int prepare_check(struct ctl *c)
 {
@@ -27,6 +42,7 @@ int run_check(struct ctl *c)
         check_local(&k);
         check_key(&k);
         check_remote(&k);
+        check_members(&k);
         check_units(&k);
         int status = 0;
         if (c->json) {

@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "check.h"
 #include "fsx.h"
+#include "limits.h"
 #include "run.h"
 #include "staging.h"
 #include "str.h"
@@ -51,12 +53,37 @@ static bool check_mode(struct checkup *k, const char *name, const char *path, in
         return true;
 }
 
+#define STATE_ROOM_LEAST (64 * MIB) /* ledger, audit record and what SQLite writes beside them */
+
+/* The ledger and the audit record must be writable, or nothing is started. */
+static void check_state_room(struct checkup *k, int state_fd)
+{
+        const char *path = k->c->config->state_dir;
+        struct statvfs v;
+        char have[32];
+        if (fstatvfs(state_fd, &v) < 0)
+                return;
+        uint64_t bytes = (uint64_t)v.f_bavail * v.f_frsize;
+        if (v.f_flag & ST_RDONLY)
+                check_add(k, "state room", BAD,
+                        "look at the kernel log (journalctl -k), then remount it read-write",
+                        "the file system of %s is read-only", path);
+        else if (v.f_files != 0 && v.f_favail == 0)
+                check_add(k, "state room", BAD, "remove files there (df -i)", "no inodes are left for %s",
+                        path);
+        else
+                check_add(k, "state room", bytes >= STATE_ROOM_LEAST ? FINE : BAD,
+                        bytes >= STATE_ROOM_LEAST ? "" : "make room on the file system of state_dir",
+                        "%s free for %s", bytes_text((int64_t)bytes, have), path);
+}
+
 static void check_state(struct checkup *k)
 {
         struct ctl *c = k->c;
         struct error e = {};
         if (!check_mode(k, "state", c->config->state_dir, O_DIRECTORY, 007) || ctl_open_state(c, &e) < 0)
                 return;
+        check_state_room(k, c->state_fd);
         if (faccessat(c->state_fd, "ledger.db", F_OK, 0) < 0) {
                 check_add(k, "ledger", NOTICE, "it is made when czard runs for the first time",
                         "no ledger yet");
@@ -118,6 +145,13 @@ static void check_space(struct checkup *k, const struct staging *s)
         char have[32], want[32];
         if (staging_free_bytes(s, &bytes, &e) < 0) {
                 check_add(k, "space", BAD, cause_advice(e.cause), "%s", e.text);
+                return;
+        }
+        uint64_t inodes;
+        if (staging_free_inodes(s, &inodes, &e) == 0 && inodes == 0) {
+                check_add(k, "space", BAD,
+                        "remove files there, or give it a file system with more inodes (df -i)",
+                        "%s free, but no inodes are left", bytes_text((int64_t)bytes, have));
                 return;
         }
         bool fine = bytes >= k->c->config->staging.min_free;

@@ -91,6 +91,14 @@ static void ask_live(struct ctl *c, struct facts *f)
         strv_done(&r);
 }
 
+/* Only the installed configuration is the unit's. */
+static bool is_enabled(const struct ctl *c)
+{
+        struct stat st;
+        return streq(c->config_path, CONFIG_DEFAULT_PATH) &&
+               lstat("/etc/systemd/system/multi-user.target.wants/czard.service", &st) == 0;
+}
+
 int facts_read(struct ctl *c, bool live, struct facts *ret)
 {
         struct facts f = {};
@@ -100,6 +108,10 @@ int facts_read(struct ctl *c, bool live, struct facts *ret)
         f.daemon = ctl_daemon_pid(c);
         f.last_poll = time_fact(c, "last-poll");
         f.last_poll_incomplete = time_fact(c, "last-poll-incomplete");
+        f.started_at = time_fact(c, "daemon-started");
+        f.stopped_at = time_fact(c, "daemon-stopped");
+        f.enabled = is_enabled(c);
+        ledger_meta_get(c->ledger, "pauses", f.last_pause, sizeof(f.last_pause), NULL);
         ledger_meta_get(c->ledger, "paused", f.paused, sizeof(f.paused), NULL);
         read_keys(c, &f);
         read_credentials(c, &f);

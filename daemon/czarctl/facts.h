@@ -14,6 +14,9 @@ struct facts {
         pid_t daemon;                            /* 0: does not run; -1: cannot tell */
         int64_t last_poll, last_poll_incomplete; /* seconds, 0: never */
         int64_t next_poll;                       /* 0: not known or none planned */
+        int64_t started_at, stopped_at;          /* of the daemon that ran last; 0: none, or not stopped */
+        bool enabled;                            /* czard.service is to be started at boot */
+        char last_pause[512];                    /* in which the last run is, or ended; "" none */
         char paused[512];                        /* by an admin; "" not */
         char pauses[512];                        /* all that czard names while it runs, "" none */
         uint64_t running, due, due_bytes;        /* of czard's queue */

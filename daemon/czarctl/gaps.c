@@ -3,44 +3,69 @@
 #include <stdio.h>
 
 #include "days.h"
+#include "ledger_report.h"
 #include "runs.h"
 #include "table.h"
 #include "timespan.h"
 
-static void show(struct ctl *c, const struct days *days, const struct facts *f, struct json *j)
+struct rows {
+        const struct ctl *c;
+        struct json *json;
+        struct table *table;
+        uint64_t n; /* rows of snapshots that are not whole */
+};
+
+static void add_row(struct rows *r, const char *org, enum category category, const char *site,
+        const char *from, const char *to, bool open, uint64_t missing, const char *hint)
 {
-        struct table *t = c->json ? NULL : table_new("ORG|CATEGORY|SITE|FROM|TO|>MISSING|HINT");
+        if (r->c->json) {
+                struct json *j = r->json;
+                json_open(j, NULL, '{');
+                json_str(j, "org", org);
+                json_str(j, "category", category_name(category));
+                json_str(j, "site", *site ? site : NULL);
+                json_str(j, "from", from);
+                json_str(j, "to", to);
+                json_u64(j, "missing", missing);
+                json_bool(j, "open", open);
+                json_str(j, "hint", *hint ? hint : NULL);
+                json_close(j, '}');
+                return;
+        }
+        table_cell(r->table, PLAIN, "%s", org);
+        table_cell(r->table, PLAIN, "%s", category_name(category));
+        table_cell(r->table, PLAIN, "%s", *site ? site : "-");
+        table_cell(r->table, PLAIN, "%s", from);
+        table_cell(r->table, open ? YELLOW : PLAIN, "%s%s", to, open ? " (until now)" : "");
+        table_cell(r->table, PLAIN, "%llu", (unsigned long long)missing);
+        table_cell(r->table, YELLOW, "%s", hint);
+}
+
+/* A snapshot that came, but without some of its members. */
+static int on_rejected(const struct report_row *row, void *arg)
+{
+        struct rows *r = arg;
+        char hint[160];
+        if (row->number[1] < 0 || row->number[1] >= CATEGORY_MAX)
+                return 0;
+        snprintf(hint, sizeof(hint), "members rejected (%s)", row->text[4]);
+        add_row(r, row->text[0], (enum category)row->number[1], "", row->text[3], row->text[3], false,
+                (uint64_t)row->number[5], hint);
+        r->n++;
+        return 0;
+}
+
+static int show(struct rows *r, const struct days *days, const struct facts *f, struct error *e)
+{
         for (size_t i = 0; i < days->gaps.n; i++) {
                 const struct habit_gap *g = &days->gaps.v[i];
                 const struct habit_series *s = &days->habit.series[g->series];
                 char from[11], to[11], hint[160];
-                date_format(g->from, from);
-                date_format(g->to, to);
                 days_hint(days, g, f, hint, sizeof(hint));
-                if (c->json) {
-                        json_open(j, NULL, '{');
-                        json_str(j, "org", s->org);
-                        json_str(j, "category", category_name(s->category));
-                        json_str(j, "site", *s->site ? s->site : NULL);
-                        json_str(j, "from", from);
-                        json_str(j, "to", to);
-                        json_u64(j, "missing", g->missing);
-                        json_bool(j, "open", g->open);
-                        json_str(j, "hint", *hint ? hint : NULL);
-                        json_close(j, '}');
-                        continue;
-                }
-                table_cell(t, PLAIN, "%s", s->org);
-                table_cell(t, PLAIN, "%s", category_name(s->category));
-                table_cell(t, PLAIN, "%s", *s->site ? s->site : "-");
-                table_cell(t, PLAIN, "%s", from);
-                table_cell(t, g->open ? YELLOW : PLAIN, "%s%s", to, g->open ? " (until now)" : "");
-                table_cell(t, PLAIN, "%u", g->missing);
-                table_cell(t, YELLOW, "%s", hint);
+                add_row(r, s->org, s->category, s->site, date_format(g->from, from), date_format(g->to, to),
+                        g->open, g->missing, hint);
         }
-        if (t && !table_print(t))
-                puts(days->habit.n > 0 ? "No gaps: nothing is missing, by the habit of each site."
-                                       : "No gaps can be told: nothing is known yet.");
+        return report_each(r->c->ledger, REPORT_MEMBERS_REJECTED, NULL, NULL, on_rejected, r, e);
 }
 
 int run_gaps(struct ctl *c)
@@ -58,10 +83,18 @@ int run_gaps(struct ctl *c)
                 answer_open(&j);
                 json_open(&j, "gaps", '[');
         }
-        show(c, &days, &f, &j);
+        struct rows rows = {.c = c,
+                .json = &j,
+                .table = c->json ? NULL : table_new("ORG|CATEGORY|SITE|FROM|TO|>MISSING|HINT")};
+        int r = show(&rows, &days, &f, &e);
+        if (rows.table && !table_print(rows.table))
+                puts(days.habit.n > 0 ? "No gaps: nothing is missing, by the habit of each site."
+                                      : "No gaps can be told: nothing is known yet.");
+        if (r < 0)
+                return ctl_fail(c, &e);
         if (c->json) {
                 json_close(&j, ']');
                 status = answer_print(&j);
         }
-        return status ? status : ctl_flag(c, "fail") && days.gaps.n > 0 ? CTL_FOUND : CTL_WELL;
+        return status ? status : ctl_flag(c, "fail") && days.gaps.n + rows.n > 0 ? CTL_FOUND : CTL_WELL;
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ledger_report.h"
 #include "objects.h"
 #include "runs.h"
 #include "str.h"
@@ -107,6 +108,7 @@ void object_row(struct table *t, const struct ledger_object *o)
 struct list {
         struct ctl *c;
         const char *member;
+        bool rejected; /* --state REJECTED: of objects that are staged, the members that were rejected */
         struct json json;
         struct table *table;
         /* of the object whose members are looked at */
@@ -116,6 +118,8 @@ struct list {
 
 static bool matches(const struct list *l, const struct ledger_member *m)
 {
+        if (l->rejected)
+                return m->state == OBJECT_REJECTED;
         return fnmatch(l->member, m->path, 0) == 0 || fnmatch(l->member, m->name, 0) == 0;
 }
 
@@ -130,6 +134,22 @@ static void open_object(struct list *l)
         json_open(&l->json, "members", '[');
 }
 
+/* In the table of objects. */
+static void member_row(struct list *l, const struct ledger_member *m)
+{
+        const struct ledger_object *o = l->object;
+        char size[32];
+        table_cell(l->table, colour_of(m->state), "%s", object_state_name(m->state));
+        table_cell(l->table, PLAIN, "%s", *o->date ? o->date : "-");
+        table_cell(l->table, PLAIN, "%s", o->org);
+        table_cell(l->table, PLAIN, "%s", category_name(o->category));
+        table_cell(l->table, PLAIN, "-");
+        table_cell(l->table, PLAIN, "%s", bytes_text((int64_t)m->size, size));
+        table_cell(l->table, PLAIN, "-");
+        table_cell(l->table, PLAIN, "%s/%s", o->path, *m->path ? m->path : m->name);
+        table_cell(l->table, RED, "%s", m->cause != CAUSE_NONE ? cause_name(m->cause) : "");
+}
+
 static int on_member(struct ledger_member *m, void *arg)
 {
         struct list *l = arg;
@@ -137,6 +157,10 @@ static int on_member(struct ledger_member *m, void *arg)
         if (!matches(l, m))
                 return 0;
         open_object(l);
+        if (!l->c->json && l->rejected) {
+                member_row(l, m);
+                return 0;
+        }
         if (!l->c->json) {
                 table_cell(l->table, colour_of(m->state), "%s", object_state_name(m->state));
                 table_cell(l->table, PLAIN, "%s", l->object->date);
@@ -186,6 +210,49 @@ static int on_object(struct ledger_object *o, void *arg)
                 json_close(&l->json, '}');
         }
         return r;
+}
+
+struct member_filter {
+        struct list *list;
+        const struct ledger_filter *filter;
+        int64_t last; /* object: the report has a row for each cause */
+        struct error *e;
+};
+
+static bool passes(const struct ledger_filter *f, const struct ledger_object *o)
+{
+        return (!f->org || streq(f->org, o->org)) && (!f->categories || f->categories & BIT(o->category)) &&
+               (!f->since || strcmp(o->date, f->since) >= 0) &&
+               (!f->until || strcmp(o->date, f->until) <= 0) && (!f->site || streq(f->site, o->site));
+}
+
+static int on_snapshot(const struct report_row *row, void *arg)
+{
+        struct member_filter *m = arg;
+        struct list *l = m->list;
+        struct ledger_object o;
+        if (row->number[6] == m->last)
+                return 0;
+        m->last = row->number[6];
+        int r = ledger_get(l->c->ledger, m->last, &o, m->e);
+        if (r < 0 || !passes(m->filter, &o))
+                return r;
+        l->object = &o;
+        l->opened = false;
+        r = ledger_members(l->c->ledger, o.id, on_member, l, m->e);
+        if (r == 0 && l->opened && l->c->json) {
+                json_close(&l->json, ']');
+                json_close(&l->json, '}');
+        }
+        return r;
+}
+
+/* Snapshots that are staged without some of their members: these are rejected, too. */
+static int add_rejected_members(struct list *l, const struct ledger_filter *f, struct error *e)
+{
+        struct member_filter m = {.list = l, .filter = f, .e = e};
+        l->rejected = true;
+        return report_each(l->c->ledger, REPORT_MEMBERS_REJECTED, NULL, NULL, on_snapshot, &m, e);
 }
 
 /* A list of states, separated by commas or blanks. */
@@ -248,6 +315,8 @@ int run_list(struct ctl *c)
                 l.table = l.member ? table_new("STATE|DATE|COURSE|TABLE|>PLAIN|PATH|CAUSE") : object_table();
         }
         int r = ledger_each(c->ledger, &f, on_object, &l, &e);
+        if (r >= 0 && !l.member && (f.states & BIT(OBJECT_REJECTED)))
+                r = add_rejected_members(&l, &f, &e);
         if (c->json) {
                 json_close(&l.json, ']');
                 status = r < 0 ? ctl_fail(c, &e) : answer_print(&l.json);

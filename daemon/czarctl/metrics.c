@@ -16,7 +16,7 @@
 #include "timespan.h"
 
 /* Families must not be mixed: each is collected in a text of its own. */
-enum family { OBJECTS, BYTES, PLAIN_BYTES, LAST_STAGED, NEWEST_DATE, FAMILIES };
+enum family { OBJECTS, BYTES, PLAIN_BYTES, LAST_STAGED, NEWEST_DATE, MEMBERS_REJECTED, FAMILIES };
 
 static const struct {
         const char *name, *help;
@@ -27,6 +27,8 @@ static const struct {
         [LAST_STAGED] = {"czard_last_success_timestamp_seconds", "When something was staged last."},
         [NEWEST_DATE] = {"czard_newest_date_timestamp_seconds",
                 "The greatest date of a staged file, at 00:00 UTC."},
+        [MEMBERS_REJECTED] = {"czard_members_rejected",
+                "Members that were rejected, of staged snapshots, by snapshot and cause."},
 };
 
 struct metrics {
@@ -81,6 +83,21 @@ static int on_last(const struct report_row *row, void *arg)
                 return 0;
         labels(&m->text[NEWEST_DATE], families[NEWEST_DATE].name, row);
         strbuf_printf(&m->text[NEWEST_DATE], "} %lld\n", (long long)day * 86400);
+        return 0;
+}
+
+static int on_members_rejected(const struct report_row *row, void *arg)
+{
+        struct metrics *m = arg;
+        struct strbuf *b = &m->text[MEMBERS_REJECTED];
+        if (row->number[1] < 0 || row->number[1] >= CATEGORY_MAX)
+                return 0;
+        labels(b, families[MEMBERS_REJECTED].name, row);
+        strbuf_add(b, ",");
+        label(b, "date", row->text[3]);
+        strbuf_add(b, ",");
+        label(b, "cause", row->text[4]);
+        strbuf_printf(b, "} %lld\n", (long long)row->number[5]);
         return 0;
 }
 
@@ -223,6 +240,8 @@ int run_metrics(struct ctl *c)
         int r = report_each(c->ledger, REPORT_COUNTS, NULL, NULL, on_count, &m, &e);
         if (r == 0)
                 r = report_each(c->ledger, REPORT_LAST, NULL, NULL, on_last, &m, &e);
+        if (r == 0)
+                r = report_each(c->ledger, REPORT_MEMBERS_REJECTED, NULL, NULL, on_members_rejected, &m, &e);
         if (r == 0)
                 r = days_read(c, &days, &e);
         _cleanup_strbuf_ struct strbuf b = {};

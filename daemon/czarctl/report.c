@@ -21,7 +21,7 @@
 #define KEY_WARN_SEC (60 * 86400)
 
 struct sums {
-        int64_t staged, due, rejected, missing, plain;
+        int64_t staged, due, rejected, members, missing, plain;
 };
 
 static int on_count(const struct report_row *row, void *arg)
@@ -51,6 +51,13 @@ static int on_count(const struct report_row *row, void *arg)
         case OBJECT_STATE_MAX:
                 break;
         }
+        return 0;
+}
+
+static int on_members(const struct report_row *row, void *arg)
+{
+        struct sums *s = arg;
+        s->members += row->number[5];
         return 0;
 }
 
@@ -103,6 +110,13 @@ static void say_problems(struct html_report *r, const struct sums *s)
                         s->rejected == 1 ? "it" : "they");
                 point(&r->b, text);
         }
+        if (s->members > 0) {
+                snprintf(text, sizeof(text), "%lld %s refused, see their REJECTED files",
+                        (long long)s->members,
+                        s->members == 1 ? "member of a staged snapshot was"
+                                        : "members of staged snapshots were");
+                point(&r->b, text);
+        }
         if (s->missing > 0) {
                 snprintf(text, sizeof(text), "%lld staged %s gone or altered", (long long)s->missing,
                         s->missing == 1 ? "file is" : "files are");
@@ -149,8 +163,8 @@ static void add_cards(struct html_report *r, const struct sums *s)
         card(&r->b, "", bytes_text(s->plain, text), "decrypted");
         snprintf(text, sizeof(text), "%lld", (long long)s->due);
         card(&r->b, "", text, "still to come");
-        snprintf(text, sizeof(text), "%lld", (long long)(s->rejected + s->missing));
-        card(&r->b, s->rejected + s->missing ? "bad" : "", text, "refused, gone or altered");
+        snprintf(text, sizeof(text), "%lld", (long long)(s->rejected + s->members + s->missing));
+        card(&r->b, s->rejected + s->members + s->missing ? "bad" : "", text, "refused, gone or altered");
         if (r->facts.last_poll)
                 snprintf(text, sizeof(text), "%.10s", local_time(r->facts.last_poll, when));
         card(&r->b, "", r->facts.last_poll ? text : "never", "edX last asked for new data");
@@ -272,6 +286,8 @@ static int make_page(struct html_report *r)
         int e = report_read_days(r);
         if (e == 0)
                 e = report_each(r->c->ledger, REPORT_COUNTS, NULL, NULL, on_count, &sums, r->e);
+        if (e == 0)
+                e = report_each(r->c->ledger, REPORT_MEMBERS_REJECTED, NULL, NULL, on_members, &sums, r->e);
         if (e < 0)
                 return e;
         page_open(&r->b, "edX data package", subtitle);

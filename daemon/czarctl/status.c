@@ -8,6 +8,7 @@
 
 #include "days.h"
 #include "facts.h"
+#include "latest.h"
 #include "ledger_report.h"
 #include "runs.h"
 #include "table.h"
@@ -32,6 +33,13 @@ struct problem {
         uint64_t n;
 };
 
+struct member_trouble {
+        char org[64], example[600];
+        enum category category;
+        enum cause cause;
+        uint64_t n;
+};
+
 struct status {
         struct ctl *c;
         struct facts facts;
@@ -39,6 +47,8 @@ struct status {
         size_t n_lines;
         struct problem problems[PROBLEMS_MOST];
         size_t n_problems;
+        struct member_trouble member_troubles[PROBLEMS_MOST];
+        size_t n_member_troubles;
         struct days days;
 };
 
@@ -118,6 +128,63 @@ static int on_trouble(const struct report_row *row, void *arg)
         return 0;
 }
 
+/* Snapshots are in order of their dates: the first of a cause is the newest. */
+static int on_member_trouble(const struct report_row *row, void *arg)
+{
+        struct status *s = arg;
+        enum cause cause = cause_from_name(row->text[4]);
+        enum category category = (enum category)row->number[1];
+        for (size_t i = 0; i < s->n_member_troubles; i++) {
+                struct member_trouble *t = &s->member_troubles[i];
+                if (t->cause == cause && t->category == category && streq(t->org, row->text[0])) {
+                        t->n += (uint64_t)row->number[5];
+                        return 0;
+                }
+        }
+        if (s->n_member_troubles == PROBLEMS_MOST)
+                return 0;
+        struct member_trouble *t = &s->member_troubles[s->n_member_troubles++];
+        *t = (struct member_trouble){.category = category, .cause = cause, .n = (uint64_t)row->number[5]};
+        snprintf(t->org, sizeof(t->org), "%s", row->text[0]);
+        snprintf(t->example, sizeof(t->example), "%s: %s (%s)", row->text[7], row->text[8], row->text[9]);
+        return 0;
+}
+
+static void judge_members(struct status *s)
+{
+        for (size_t i = 0; i < s->n_member_troubles; i++) {
+                const struct member_trouble *t = &s->member_troubles[i];
+                add_problem(s, "members-rejected", t->n, t->cause == CAUSE_MAX ? "" : cause_advice(t->cause),
+                        "%llu member%s of %s %s rejected (%s), for example of %s", (unsigned long long)t->n,
+                        t->n == 1 ? "" : "s", t->org, category_name(t->category),
+                        t->cause == CAUSE_MAX ? "unknown" : cause_name(t->cause), t->example);
+        }
+}
+
+/* A link that does not move any more is noticed by nobody who reads through it. */
+static int judge_latest(struct status *s, struct error *e)
+{
+        static const enum category categories[] = {CATEGORY_DATABASE, CATEGORY_EMAIL_OPT_IN};
+        for (size_t i = 0; i < s->c->config->n_packages; i++)
+                for (size_t k = 0; k < ELEMENTSOF(categories); k++) {
+                        const char *org = s->c->config->packages[i].spec.org;
+                        struct latest_state l;
+                        int r = latest_look(s->c->ledger, org, categories[k], &l, e);
+                        if (r < 0)
+                                return r;
+                        if (l.behind_days < LATEST_FROZEN_DAYS)
+                                continue;
+                        add_problem(s, "latest", 1,
+                                l.pinned ? "czarctl latest ORG auto, unless it is pinned on purpose"
+                                         : "czarctl list --state REJECTED, and what is said of members here; "
+                                           "czarctl latest ORG DATE sets it by hand",
+                                "latest of %s %s %s %s, %d days behind the newest snapshot (%s)", org,
+                                category_name(categories[k]), *l.date ? "stays at" : "points nowhere, and",
+                                *l.date ? l.date : "is", l.behind_days, l.newest);
+                }
+        return 0;
+}
+
 static void judge_polls(struct status *s)
 {
         const struct facts *f = &s->facts;
@@ -159,12 +226,35 @@ static void judge_key(struct status *s)
         }
 }
 
+/* A daemon that does not run any more, and one that should. */
+static void judge_daemon(struct status *s)
+{
+        const struct facts *f = &s->facts;
+        char when[40];
+        if (f->daemon != 0)
+                return;
+        if (f->stopped_at)
+                add_problem(s, "stopped", 1, "systemctl start czard", "czard was stopped %s",
+                        ago(f->stopped_at, when));
+        else if (f->started_at)
+                add_problem(s, "stopped", 1, "journalctl -u czard says why; then systemctl start czard",
+                        "czard, started %s, ended without a word", ago(f->started_at, when));
+        else if (f->enabled)
+                add_problem(s, "stopped", 1, "systemctl start czard",
+                        "czard.service is enabled, and does not run");
+}
+
 static void judge(struct status *s)
 {
+        judge_daemon(s);
         judge_polls(s);
         judge_key(s);
         if (*s->facts.paused)
                 add_problem(s, "paused", 1, "czarctl unpause", "paused by an admin: %s", s->facts.paused);
+        else if (*s->facts.last_pause && s->facts.daemon == 0)
+                add_problem(s, "paused", 1, "make it good, then: czard --once, or systemctl start czard",
+                        "the last run of czard ended in a pause (%s): what was due then is not staged",
+                        s->facts.last_pause);
         else if (*s->facts.pauses)
                 add_problem(s, "paused", 1, "czarctl check, or journalctl -u czard, says why",
                         "fetching pauses: %s", s->facts.pauses);
@@ -380,6 +470,13 @@ int run_status(struct ctl *c)
                         judge_days(s);
                 if (r == 0)
                         r = report_each(c->ledger, REPORT_TROUBLES, NULL, NULL, on_trouble, s, &e);
+                if (r == 0)
+                        r = report_each(
+                                c->ledger, REPORT_MEMBERS_REJECTED, NULL, NULL, on_member_trouble, s, &e);
+                if (r == 0)
+                        judge_members(s);
+                if (r == 0)
+                        r = judge_latest(s, &e);
                 status = r < 0           ? (e.cause ? ctl_fail(c, &e) : ctl_fail_text("out of memory"))
                          : s->n_problems ? CTL_FOUND
                                          : CTL_WELL;

@@ -295,6 +295,29 @@ static void react_to_requests(struct director *d)
         resync_all(d);
 }
 
+/* For czarctl, which may look when nothing runs any more: why nothing was started, and of a daemon, when it
+ * began and ended. What cannot be written is not: PAUSE_STATE says so. */
+static void note_pauses(struct director *d)
+{
+        char text[512];
+        pauses_text(d->pauses, text, sizeof(text));
+        if (streq(text, d->noted_pauses))
+                return;
+        snprintf(d->noted_pauses, sizeof(d->noted_pauses), "%s", text);
+        if (pauses_now(d->pauses) & BIT(PAUSE_STATE))
+                return;
+        record_open(d->record);
+        (void)ledger_meta_set(d->ledger, "pauses", text, NULL);
+}
+
+static void note_run(struct director *d, const char *started, const char *stopped)
+{
+        record_open(d->record);
+        (void)ledger_meta_set(d->ledger, "daemon-started", started, NULL);
+        (void)ledger_meta_set(d->ledger, "daemon-stopped", stopped, NULL);
+        (void)record_flush(d->record);
+}
+
 static void react_to_record(struct director *d)
 {
         struct ledger_object o;
@@ -347,6 +370,7 @@ static void react(struct director *d)
         react_to_missing(d);
         react_to_record(d);
         react_to_pauses(d);
+        note_pauses(d);
 }
 
 static void on_turn(uv_prepare_t *turn)
@@ -430,6 +454,7 @@ void director_stop(struct director *d)
 static int open_control(struct director *d, struct error *e)
 {
         char text[512] = "";
+        (void)ledger_meta_get(d->ledger, "pauses", d->noted_pauses, sizeof(d->noted_pauses), NULL);
         if (steward_paused(d->ledger, text, sizeof(text), e) >= 0 && *text)
                 pauses_enter(d->pauses, PAUSE_ADMIN, CAUSE_NONE, text);
         d->request_env = calloc(1, sizeof(*d->request_env));
@@ -563,6 +588,9 @@ int director_open(struct director *d, const struct options *options)
                 return r;
         }
         director_audit(d, "start");
+        char when[21];
+        if (!options->once)
+                note_run(d, time_format((int64_t)time(NULL), when), "");
         return 0;
 }
 
@@ -589,6 +617,13 @@ int director_run(struct director *d)
                 judge(d);
         else if (d->status == STATUS_INCOMPLETE)
                 d->status = STATUS_WELL; /* a daemon's troubles are in the journal, not in its exit status */
+        char when[21], started[32] = "";
+        if (!d->options.once) {
+                (void)ledger_meta_get(d->ledger, "daemon-started", started, sizeof(started), NULL);
+                note_run(d, started, time_format((int64_t)time(NULL), when));
+        } else if (d->status == STATUS_WELL) {
+                note_run(d, "", ""); /* whoever goes over to --once does not want to hear of the daemon */
+        }
         director_audit(d, "stop");
         journal_event(EVENT_STOPPED, NULL, "stopped");
         return d->status;

@@ -61,13 +61,14 @@ struct director {
         size_t n_pools, pools_ready;
         unsigned pools_made; /* numbers them: homes of one that went are not another's */
         bool pools_changed;  /* some may be without a package now */
-        struct pool *index; /* the processes that read directories of archives */
+        struct pool *index;  /* the processes that read directories of archives */
 
         struct poll *poll;
         struct queue *queue;
         struct record *record;
         struct signals *signals;
         struct pauses *pauses;
+        char noted_pauses[512]; /* as the ledger has it */
 
         struct control *control; /* NULL: it could not be had */
         struct request_env *request_env;

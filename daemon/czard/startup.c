@@ -24,12 +24,18 @@
 
 /* --- state folder --- */
 
+/* A disk that is full or read-only is no fault of the configuration. */
+static enum cause state_cause(int err)
+{
+        return err == EROFS || err == ENOSPC || err == EDQUOT || err == EIO ? CAUSE_IO : CAUSE_CONFIG;
+}
+
 static int open_state_dir(struct director *d, struct error *e)
 {
         const char *path = d->config->state_dir;
         if (mkdir(path, 0750) < 0 && errno != EEXIST)
                 return error_set(
-                        e, CAUSE_CONFIG, errno, "cannot make state_dir %s: %s", path, strerror(errno));
+                        e, state_cause(errno), errno, "cannot make state_dir %s: %s", path, strerror(errno));
         d->state_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (d->state_fd < 0)
                 return error_set(
@@ -41,8 +47,8 @@ static int take_lock(struct director *d, struct error *e)
 {
         d->lock_fd = openat(d->state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
         if (d->lock_fd < 0)
-                return error_set(e, CAUSE_CONFIG, errno, "cannot open %s/lock: %s", d->config->state_dir,
-                        strerror(errno));
+                return error_set(e, state_cause(errno), errno, "cannot open %s/lock: %s",
+                        d->config->state_dir, strerror(errno));
         char pid[32] = "";
         if (flock(d->lock_fd, LOCK_EX | LOCK_NB) < 0) {
                 ssize_t n = pread(d->lock_fd, pid, sizeof(pid) - 1, 0);
@@ -53,7 +59,7 @@ static int take_lock(struct director *d, struct error *e)
         }
         int n = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
         if (ftruncate(d->lock_fd, 0) < 0 || pwrite(d->lock_fd, pid, (size_t)n, 0) != n)
-                return error_set(e, cause_from_errno(errno), errno, "cannot write %s/lock: %s",
+                return error_set(e, state_cause(errno), errno, "cannot write %s/lock: %s",
                         d->config->state_dir, strerror(errno));
         return 0;
 }

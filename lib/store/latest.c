@@ -6,10 +6,12 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ledger_facts.h"
 #include "ledger_internal.h"
 #include "str.h"
+#include "timespan.h"
 
 /* ?1 org, ?2 category, ?3 PUBLISHED, ?4 GONE. Staged snapshots, the newest first, each with the two before.
  */
@@ -129,4 +131,44 @@ int latest_move(struct ledger *l, struct staging *s, const char *org, enum categ
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         return staging_stat(s, target, &size, &mtime, &is_dir) == -ENOENT ? staging_latest(s, dir, NULL, e)
                                                                           : 0;
+}
+
+/* The newest staged snapshot, and the oldest: behind which latest is that points nowhere. */
+static int ends(
+        struct ledger *l, const char *org, enum category c, char newest[11], char oldest[11], struct error *e)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        int64_t ids[3];
+        int r = prepare(l, staged_sql, &s, e);
+        if (r < 0)
+                return r;
+        struct ledger_bind b = {.s = s};
+        ledger_bind_text(&b, org);
+        ledger_bind_i64(&b, c);
+        ledger_bind_i64(&b, OBJECT_PUBLISHED);
+        ledger_bind_i64(&b, OBJECT_GONE);
+        if (b.err)
+                return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that");
+        newest[0] = oldest[0] = 0;
+        while ((r = next_staged(l, s, oldest, ids, e)) > 0)
+                if (!*newest)
+                        memcpy(newest, oldest, 11);
+        return r;
+}
+
+int latest_look(struct ledger *l, const char *org, enum category c, struct latest_state *ret, struct error *e)
+{
+        struct latest_state s = {};
+        char oldest[11];
+        int newest, at;
+        int r = latest_choose(l, org, c, s.date, &s.pinned, e);
+        if (r == 0)
+                r = ends(l, org, c, s.newest, oldest, e);
+        if (r < 0)
+                return r;
+        if (*s.newest && date_parse(s.newest, &newest) == 0 &&
+                date_parse(*s.date ? s.date : oldest, &at) == 0 && at < newest)
+                s.behind_days = newest - at;
+        *ret = s;
+        return 0;
 }

@@ -5,6 +5,18 @@
 #include "ledger.h"
 #include "staging.h"
 
+/* Two weekly snapshots that latest did not follow. */
+#define LATEST_FROZEN_DAYS 14
+
+struct latest_state {
+        char date[11], newest[11]; /* where it points, the newest staged snapshot; "" none */
+        bool pinned;
+        int behind_days; /* the newest is newer by that; 0 when it points there */
+};
+/* Where latest of that organisation and category is, against what is staged. 0 or -errno. */
+int latest_look(
+        struct ledger *l, const char *org, enum category c, struct latest_state *ret, struct error *e);
+
 /* The pinned date, else the greatest date whose staged snapshot has no rejected member and lost no course
  * that was still alive (a course whose tables did not change any more may leave); "" when there is none. 0 or
  * -errno. */

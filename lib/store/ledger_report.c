@@ -15,6 +15,8 @@
 /* REPORT_LAST names them all: an index on the state is only used for values. */
 _Static_assert(OBJECT_STATE_MAX == 11, "REPORT_LAST must name every state");
 
+_Static_assert(OBJECT_REJECTED == 5 && OBJECT_PUBLISHED == 3, "REPORT_MEMBERS_REJECTED and its index");
+
 static const enum object_state state_parameters[] = {OBJECT_NEW, OBJECT_FETCHING, OBJECT_DECRYPTING,
         OBJECT_PUBLISHED, OBJECT_RETRY, OBJECT_REJECTED, OBJECT_GONE, OBJECT_MISSING};
 #define FIRST_STATE_PARAMETER 3
@@ -37,6 +39,12 @@ static const char *const sql_text[REPORT_MAX] = {
                 STATES "SELECT o.state, o.cause, count(*), min(o.key), o.detail, o.next_try, o.org "
                        "FROM object o, s WHERE o.state IN (s.retry, s.rejected, s.missing) "
                        "GROUP BY o.state, o.cause, o.org ORDER BY o.state DESC, 3 DESC, o.cause",
+        /* the number stands in the text, or its index would not be used */
+        [REPORT_MEMBERS_REJECTED] = "SELECT o.org, o.category, '', o.date, m.cause, count(*), o.id, o.path, "
+                                    "min(m.name), m.detail "
+                                    "FROM member m JOIN object o ON o.id = m.object_id WHERE m.state = 5 "
+                                    "AND o.staged_etag <> '' AND o.state = 3 GROUP BY o.id, m.cause ORDER BY "
+                                    "o.date DESC, o.id, 5",
         [REPORT_DATES] = STATES "SELECT o.org, o.category, o.site, o.date, "
                                 "o.last_modified / 86400 - CAST(julianday(o.date) - 2440587.5 AS INTEGER), "
                                 "o.state <> s.gone OR o.staged_etag <> '', "
@@ -113,6 +121,27 @@ int report_each(struct ledger *l, enum report which, const char *first, const ch
                 read_row(s, &row);
                 r = each(&row, arg);
         }
+        return r;
+}
+
+struct rejected {
+        int64_t object_id;
+        uint64_t n;
+};
+
+static int on_rejected(const struct report_row *row, void *arg)
+{
+        struct rejected *r = arg;
+        if (r->object_id == 0 || r->object_id == row->number[6])
+                r->n += (uint64_t)row->number[5];
+        return 0;
+}
+
+int report_rejected(struct ledger *l, int64_t object_id, uint64_t *ret, struct error *e)
+{
+        struct rejected of = {.object_id = object_id};
+        int r = report_each(l, REPORT_MEMBERS_REJECTED, NULL, NULL, on_rejected, &of, e);
+        *ret = of.n;
         return r;
 }
 

@@ -14,6 +14,9 @@ enum report {
         REPORT_LAST,
         /* state, cause, how many, key of one, its detail, its next try, org: RETRY, REJECTED and MISSING */
         REPORT_TROUBLES,
+        /* org, category, site (""), date, cause, how many, object id, path, name of one, its detail: members
+         * that were rejected, of staged snapshots, by snapshot and cause, the newest first */
+        REPORT_MEMBERS_REJECTED,
         /* org, category, site, date, days from the date to the upload, is it at edX or staged, replaced,
          * state: every dated object, in this order */
         REPORT_DATES,
@@ -44,6 +47,9 @@ typedef int report_fn(const struct report_row *row, void *arg);
 /* Calls each for every row; a non-zero return ends it and is returned. Parameters are NULL or text. */
 int report_each(struct ledger *l, enum report which, const char *first, const char *second, report_fn *each,
         void *arg, struct error *e);
+
+/* How many members of staged snapshots were rejected; object_id 0: of all. 0 or -errno. */
+int report_rejected(struct ledger *l, int64_t object_id, uint64_t *ret, struct error *e);
 
 /* Adds every dated object that is at edX or staged. 0 or -errno. */
 int report_habit(struct ledger *l, struct habit *h, struct error *e);

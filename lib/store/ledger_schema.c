@@ -57,6 +57,8 @@ static const struct ledger_step steps[LEDGER_VERSION] = {
         {"CREATE TABLE audit_tail (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, "
          "head TEXT NOT NULL) STRICT;"
 
+         "CREATE INDEX member_rejected ON member (object_id) WHERE state = 5;"
+
          "CREATE TABLE archive (object_id INTEGER PRIMARY KEY REFERENCES object (id) ON DELETE CASCADE, "
          "courses_etag TEXT NOT NULL DEFAULT '', left_out INTEGER NOT NULL DEFAULT 0, "
          "short_etag TEXT NOT NULL DEFAULT '', short_bytes INTEGER NOT NULL DEFAULT 0, "

@@ -37,6 +37,8 @@ int staging_adopt_id(struct staging *s, char ret[STAGING_ID_SIZE], struct error 
 bool staging_folds_case(const struct staging *s);
 /* Bytes free for us on the file system. */
 int staging_free_bytes(const struct staging *s, uint64_t *ret, struct error *e);
+/* Files that can still be made; UINT64_MAX: the file system does not count them (btrfs). */
+int staging_free_inodes(const struct staging *s, uint64_t *ret, struct error *e);
 
 enum encrypted { ENCRYPTED_YES, ENCRYPTED_NO, ENCRYPTED_UNKNOWN };
 /* Is the device below a dm-crypt one (through LVM and partitions, by /sys)? detail names what was found. */

@@ -100,6 +100,15 @@ int staging_adopt_id(struct staging *s, char ret[STAGING_ID_SIZE], struct error 
         return write_id(s, ret, e);
 }
 
+int staging_free_inodes(const struct staging *s, uint64_t *ret, struct error *e)
+{
+        struct statvfs v;
+        if (fstatvfs(s->root_fd, &v) < 0)
+                return staging_fail(errno, "asking for free inodes", s->path, e);
+        *ret = v.f_files == 0 ? UINT64_MAX : (uint64_t)v.f_favail;
+        return 0;
+}
+
 int staging_free_bytes(const struct staging *s, uint64_t *ret, struct error *e)
 {
         struct statvfs v;

@@ -766,7 +766,7 @@ class RunningTest(Base):
         whole = path.read_bytes()
         self.addCleanup(path.write_bytes, whole)
         path.write_bytes(b"\0" * len(whole))
-        self.ctl("resync", "--wait")
+        self.assertIn("except 1 rejected object", self.ctl("resync", "--wait", code=1).out)
         self.assertIn("0 staged, 1 not", self.ctl("resync", "--wait", f"s3://course-data/{key}", code=1).out)
         self.ask("status", "status", code=1)
 

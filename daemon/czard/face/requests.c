@@ -10,6 +10,7 @@
 
 #include "cleanup.h"
 #include "journal.h"
+#include "ledger_report.h"
 #include "str.h"
 #include "timespan.h"
 
@@ -180,7 +181,9 @@ static void count_named(const struct control_job *j, size_t *open, size_t *faile
                 bool working =
                         o.state == OBJECT_NEW || o.state == OBJECT_FETCHING || o.state == OBJECT_DECRYPTING;
                 *open += working;
-                *failed += !working && o.state != OBJECT_PUBLISHED;
+                uint64_t members = 0;
+                (void)report_rejected(j->env->ledger, o.id, &members, NULL);
+                *failed += !working && (o.state != OBJECT_PUBLISHED || members > 0);
         }
 }
 
@@ -194,7 +197,7 @@ static void wait_named(struct control_job *j)
         if (open > 0)
                 snprintf(text, sizeof(text), "fetching pauses; %zu of %zu are still to come", open, j->n);
         else
-                snprintf(text, sizeof(text), "%zu staged, %zu not", j->n - failed, failed);
+                snprintf(text, sizeof(text), "%zu staged, %zu not, or not whole", j->n - failed, failed);
         end(j, open > 0 || failed > 0 ? STATUS_INCOMPLETE : STATUS_WELL, text);
 }
 
@@ -209,16 +212,26 @@ static void wait_all(struct control_job *j)
         if (v->resync_all || poll_running(v->poll) || q.running > 0 ||
                 (q.done < q.due && pauses_now(v->pauses) == 0))
                 return;
+        struct ledger_filter refused = {.states = BIT(OBJECT_REJECTED)};
+        uint64_t objects = 0, members = 0;
         ledger_count(v->ledger, &retries, &n, &bytes, NULL);
+        ledger_count(v->ledger, &refused, &objects, &bytes, NULL);
+        (void)report_rejected(v->ledger, 0, &members, NULL);
         bool complete = poll_was_complete(v->poll);
         if (pauses_now(v->pauses))
                 snprintf(text, sizeof(text), "listed; fetching pauses");
         else if (!complete || n > 0)
                 snprintf(text, sizeof(text), "%s; %llu to be tried again",
                         complete ? "listed" : "not every prefix could be listed", (unsigned long long)n);
+        else if (objects > 0 || members > 0)
+                snprintf(text, sizeof(text),
+                        "staged, except %llu rejected object%s and %llu rejected member%s",
+                        (unsigned long long)objects, objects == 1 ? "" : "s", (unsigned long long)members,
+                        members == 1 ? "" : "s");
         else
                 snprintf(text, sizeof(text), "everything that is there is staged");
-        end(j, pauses_now(v->pauses) || !complete || n > 0 ? STATUS_INCOMPLETE : STATUS_WELL, text);
+        bool well = pauses_now(v->pauses) == 0 && complete && n == 0 && objects == 0 && members == 0;
+        end(j, well ? STATUS_WELL : STATUS_INCOMPLETE, text);
 }
 
 /* --- pause --- */

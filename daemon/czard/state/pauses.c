@@ -2,6 +2,7 @@
 #include "pauses.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "journal.h"
@@ -22,6 +23,7 @@ struct pauses {
         const char *staging_id;
         const struct config_staging *config;
         unsigned now, ended;
+        char text[PAUSE_MAX][256]; /* why */
         bool ever;
         /* The disk was full with so little free: until there is more, or (CLOCK_BOOTTIME) a while has passed.
          */
@@ -76,17 +78,30 @@ static bool is_full(const struct pauses *s, uint64_t bytes)
         return bytes < s->full_until_bytes && now_usec(CLOCK_BOOTTIME) < s->full_until_usec;
 }
 
+/* What the table of causes says is of the staging volume, and of its bytes. */
+static const char *advice_for(const struct pauses *s, enum pause p, enum cause cause)
+{
+        uint64_t inodes;
+        if (cause != CAUSE_SPACE)
+                return cause_advice(cause);
+        if (p == PAUSE_STATE)
+                return "make room in state_dir";
+        if (staging_free_inodes(s->staging, &inodes, NULL) == 0 && inodes == 0)
+                return "no inodes are left: remove files there, or give it a file system with more of them "
+                       "(df -i); min_free is not the matter";
+        return cause_advice(cause);
+}
+
 void pauses_enter(struct pauses *s, enum pause p, enum cause cause, const char *text)
 {
         s->ever = true;
         if (s->now & BIT(p))
                 return;
         s->now |= BIT(p);
+        snprintf(s->text[p], sizeof(s->text[p]), "%s", text);
         if (p == PAUSE_SPACE)
                 remember_full(s);
-        /* what the table says is of the staging volume */
-        const char *advice =
-                p == PAUSE_STATE && cause == CAUSE_SPACE ? "make room in state_dir" : cause_advice(cause);
+        const char *advice = advice_for(s, p, cause);
         journal_event(EVENT_PAUSED,
                 &(struct journal_fields){.cause = cause, .priority = p == PAUSE_ADMIN ? LOG_NOTICE : 0},
                 "fetching pauses (%s): %s%s%s", names[p], text, *advice ? "; " : "", advice);
@@ -166,6 +181,16 @@ unsigned pauses_take_ended(struct pauses *s)
         unsigned ended = s->ended;
         s->ended = 0;
         return ended;
+}
+
+void pauses_text(const struct pauses *s, char *ret, size_t size)
+{
+        size_t n = 0;
+        *ret = 0;
+        for (enum pause p = 0; p < PAUSE_MAX && n < size; p++)
+                if (s->now & BIT(p))
+                        n += (size_t)snprintf(
+                                ret + n, size - n, "%s%s: %s", n ? "; " : "", names[p], s->text[p]);
 }
 
 bool pauses_ever(const struct pauses *s)

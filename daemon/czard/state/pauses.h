@@ -35,5 +35,7 @@ void pauses_look_at_staging(struct pauses *s);
 unsigned pauses_now(const struct pauses *s);
 /* Those that ended since it was last asked. */
 unsigned pauses_take_ended(struct pauses *s);
+/* "space: text; key: text" of those that last, into ret; "" none. */
+void pauses_text(const struct pauses *s, char *ret, size_t size);
 /* Was there any in this run? */
 bool pauses_ever(const struct pauses *s);

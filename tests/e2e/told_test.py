@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong is told by every command that an admin may look at: rejected members, a `latest` that does not move, a run
+that ended in a pause, a daemon that was stopped."""
+
+import unittest
+
+from czarctl_test import Base
+from czardtest import main
+from czardtest.daemon import Daemon
+
+
+class RejectedMembersTest(Base):
+    package_options = {"days": 3, "weeks": 1, "courses": 1, "poison": True}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.first = cls.world.once(timeout=120)
+        cls.rejected = [m["name"] for o in cls.world.facts["objects"] if "state" not in o for m in o.get("rejected", ())]
+        assert cls.rejected, cls.world.facts
+
+    def test_once(self):
+        self.assertEqual(self.first.code, 1, self.first)
+
+    def test_status(self):
+        answer = self.ctl("status", "--json", code=1)
+        told = [p for p in answer.json["problems"] if p["what"] == "members-rejected"]
+        self.assertEqual(sum(p["count"] for p in told), len(self.rejected), answer)
+        self.assertTrue(all(p["fix"] for p in told), told)
+        self.assertNotIn("All is well", self.ctl("status", code=1).out)
+
+    def test_list(self):
+        objects = self.ctl("list", "--state", "REJECTED", "--json").json["objects"]
+        members = [m for o in objects for m in o.get("members", ())]
+        self.assertEqual(len(members), len(self.rejected), members)
+        self.assertEqual({m["state"] for m in members}, {"REJECTED"})
+        table = self.ctl("list", "--state", "REJECTED").out
+        self.assertGreaterEqual(table.count("REJECTED"), len(members), table)
+
+    def test_metrics(self):
+        lines = [l for l in self.ctl("metrics").out.splitlines() if l.startswith("czard_members_rejected{")]
+        self.assertEqual(sum(int(l.split()[-1]) for l in lines), len(self.rejected), lines)
+
+    def test_gaps(self):
+        gaps = self.ctl("gaps", "--fail", "--json", code=1).json["gaps"]
+        told = [g for g in gaps if (g["hint"] or "").startswith("members rejected")]
+        self.assertEqual(sum(g["missing"] for g in told), len(self.rejected), gaps)
+
+    def test_check(self):
+        checks = self.ctl("check", "--json", code=None).json["checks"]
+        self.assertEqual([c["ok"] for c in checks if c["name"] == "members"], [False], checks)
+
+    def test_report(self):
+        page = self.world.folder / "report.html"
+        self.ctl("report", "--html", page)
+        told = f"{len(self.rejected)} members of staged snapshots were refused"
+        self.assertTrue(told in page.read_text(), told)
+
+    def test_resync_wait(self):
+        with Daemon(self.world) as d:
+            d.synced()
+            answer = self.ctl("resync", "--wait", code=1)
+            self.assertNotIn("everything that is there is staged", answer.out + answer.err)
+            self.assertIn(f"{len(self.rejected)} rejected members", answer.out + answer.err)
+
+
+class NotRunningTest(Base):
+    package_options = {"days": 3, "weeks": 1, "courses": 1}
+
+    def setUp(self):
+        self.world.fresh()
+
+    def problems(self):
+        return {p["what"]: p["text"] for p in self.ctl("status", "--json", code=None).json["problems"]}
+
+    def test_once_that_ended_in_a_pause(self):
+        """The reason is told until a run ends without it."""
+        self.world.config["staging"]["min_free"] = "1000000G"
+        try:
+            self.assertEqual(self.world.once().code, 1)
+        finally:
+            self.world.config["staging"]["min_free"] = "0"
+        self.assertIn("space: ", self.problems()["paused"])
+        self.assertEqual(self.world.once().code, 0)
+        self.assertNotIn("paused", self.problems())
+
+    def test_daemon_that_was_stopped(self):
+        with Daemon(self.world) as d:
+            d.synced()
+            self.assertNotIn("stopped", self.problems())
+            self.assertEqual(d.stop()[0], 0)
+        self.assertIn("was stopped", self.problems()["stopped"])
+        self.assertEqual(self.ctl("status", code=1).out.count("All is well"), 0)
+        self.assertEqual(self.world.once().code, 0)
+        self.assertNotIn("stopped", self.problems())
+
+    def test_daemon_that_was_killed(self):
+        with Daemon(self.world) as d:
+            d.synced()
+            d.child.kill()
+            d.child.wait()
+        self.assertIn("ended without a word", self.problems()["stopped"])
+
+
+class FrozenLatestTest(Base):
+    package_options = {"days": 2, "weeks": 4, "courses": 1}
+
+    def test_latest_that_stays(self):
+        """A pin that was forgotten; a rejected member of each week holds it in the same way."""
+        self.world.fresh()
+        self.assertEqual(self.world.once().code, 0)
+        org = self.world.org
+        dates = sorted(o["date"] for o in self.world.facts["objects"] if o["category"] == "database" and "state" not in o)
+        self.assertEqual(self.ctl("status", "--json", code=None).json["problems"][:0], [])
+        told = lambda: [p["text"] for p in self.ctl("status", "--json", code=None).json["problems"] if p["what"] == "latest"]
+        self.assertEqual(told(), [])
+        self.ctl("latest", org, dates[-2])
+        self.assertEqual(told(), [])
+        self.ctl("latest", org, dates[0])
+        self.assertEqual(len(told()), 1)
+        self.assertIn(dates[0], told()[0])
+        self.assertIn(dates[-1], told()[0])
+
+
+if __name__ == "__main__":
+    main()
