@@ -23,6 +23,8 @@
         X(REPLACED, "replaced", LOG_INFO, "fe70edf2333b44bb924e8efb88c472d6")                                \
         X(PRUNED, "pruned", LOG_INFO, "7e6bc8fc73c3490badc6108a68e0c745")                                    \
         X(FORGOTTEN, "forgotten", LOG_INFO, "e1a57797bd584dd9af30210a000bba5a")                              \
+        X(DAY_COMPLETE, "day-complete", LOG_INFO, "4b0d51c9a7de4e0f9d1c8a7745b26e3a")                        \
+        X(DAY_FAILED, "day-failed", LOG_WARNING, "d6a0c8d3f1b24cf6a4f1e9602b7c5d18")                         \
         X(MEMBER_FAILED, "member-failed-at-source", LOG_WARNING, "fdbb4565e6f741cab1ca52bc376ac5ee")         \
         X(RETRY, "retry", LOG_WARNING, "c934d4d976db4711ae4228633d8c444a")                                   \
         X(REJECTED, "rejected", LOG_ERR, "884aa5fb9c704ad1a3641830a5991118")                                 \

@@ -231,7 +231,7 @@ static int prune_offline(void *arg, const struct steward *s, struct error *e)
         _cleanup_keep_list_ struct keep_list list = {};
         int r = steward_refuse_paused(s, "prune", e);
         if (r == 0)
-                r = keep_plan(s->ledger, s->staging, &s->config->staging, (int64_t)time(NULL), &list, e);
+                r = keep_plan(s->ledger, s->staging, s->config, (int64_t)time(NULL), &list, e);
         for (size_t i = 0; r == 0 && i < list.n; i++)
                 r = steward_prune(s, &list.items[i], ch->apply, e);
         return r;
@@ -248,13 +248,14 @@ static int prune_show(struct ctl *c, struct changes *ch)
                 return r;
         r = staging_open_readonly(c->config->staging.path, &staging, &e);
         if (r >= 0)
-                r = keep_plan(c->ledger, staging, &c->config->staging, (int64_t)time(NULL), &list, &e);
+                r = keep_plan(c->ledger, staging, c->config, (int64_t)time(NULL), &list, &e);
         staging_free(staging);
         if (r < 0)
                 return ctl_fail(c, &e);
         static const char *const why[] = {[KEEP_EVENTS] = "keep_days",
                 [KEEP_SNAPSHOT] = "keep_snapshots",
-                [KEEP_REPLACED] = "keep_replaced"};
+                [KEEP_REPLACED] = "keep_replaced",
+                [KEEP_BY_COURSE] = "events_by_course is none"};
         for (size_t i = 0; i < list.n; i++) {
                 struct ledger_object o = {};
                 if (list.items[i].object_id)

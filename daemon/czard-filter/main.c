@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 #include "../journal.h"
 #include "cleanup.h"
@@ -20,11 +21,11 @@
 #include "split.h"
 
 #define DESCRIPTORS_MAX 64
+#define NICE 15        /* behind everything that brings files in */
 #define PAGE_FILES 256 /* names in a message */
 
 struct filter {
         struct service service;
-        bool done; /* the job of this process */
 
         struct proto_split_file page[PAGE_FILES];
         char names[PAGE_FILES][SPLIT_FILE_MAX];
@@ -92,9 +93,8 @@ static int split(struct filter *f, const struct message *m, struct split_totals 
 static int do_job(void *arg, struct message *m)
 {
         struct filter *f = arg;
-        if (m->type != PROTO_SPLIT || m->split.rule == EVENT_RULE_NONE || f->done)
+        if (m->type != PROTO_SPLIT || m->split.rule == EVENT_RULE_NONE)
                 return -EPROTO;
-        f->done = true;
         struct split_totals t = {};
         struct error e = {};
         if (split(f, m, &t, &e) == 0)
@@ -116,15 +116,18 @@ static int do_job(void *arg, struct message *m)
         };
         memcpy(answer.split_done.source_sha256, t.source_sha256, SHA256_SIZE);
         memcpy(answer.split_done.sums_sha256, t.sums_sha256, SHA256_SIZE);
-        return service_send(&f->service, &answer);
+        int r = service_send(&f->service, &answer);
+        (void)shutdown(f->service.channel, SHUT_RD); /* nothing more is taken: the process ends */
+        return r;
 }
 
-/* OpenSSL reads its configuration when it is first used, and cannot any more once we are locked in. */
+/* Splitting takes what time others leave. OpenSSL reads its configuration when it is first used, and cannot
+ * any more once we are locked in. */
 static int prepare(void)
 {
         const struct rlimit most = {.rlim_cur = DESCRIPTORS_MAX, .rlim_max = DESCRIPTORS_MAX};
         uint8_t unused[SHA256_SIZE];
-        if (setrlimit(RLIMIT_NOFILE, &most) < 0)
+        if (setrlimit(RLIMIT_NOFILE, &most) < 0 || setpriority(PRIO_PROCESS, 0, NICE) < 0)
                 return -errno;
         return digest_once(DIGEST_SHA256, "", 0, unused);
 }

@@ -25,6 +25,7 @@
 #include "signals.h"
 #include "slots.h"
 #include "snapshot.h"
+#include "splitting.h"
 #include "stall.h"
 #include "steward.h"
 #include "str.h"
@@ -370,6 +371,7 @@ static void react(struct director *d)
         react_to_missing(d);
         react_to_record(d);
         react_to_pauses(d);
+        splitting_turn(d->splitting);
         note_pauses(d);
 }
 
@@ -402,13 +404,14 @@ static void stop_now(struct director *d)
         d->stall = stall_free(d->stall);
         d->watch = watch_free(d->watch);
         d->missing = missing_free(d->missing);
+        d->splitting = splitting_free(d->splitting);
         uv_close((uv_handle_t *)&d->check, NULL);
 }
 
 static bool is_over(const struct director *d)
 {
         return d->options.once && d->ready && !poll_running(d->poll) && queue_idle(d->queue) &&
-               !missing_running(d->missing);
+               !missing_running(d->missing) && splitting_idle(d->splitting);
 }
 
 /* Sends the GETs that there are slots for. */
@@ -467,7 +470,9 @@ static int open_control(struct director *d, struct error *e)
                 .record = d->record,
                 .pauses = d->pauses,
                 .queue = d->queue,
-                .poll = d->poll};
+                .poll = d->poll,
+                .is_split = splitting_busy,
+                .split_arg = d->splitting};
         return control_new(&d->loop, d->config->socket, d->run_dir, d->request_env, &d->control, e);
 }
 
@@ -538,6 +543,8 @@ static int open_all(struct director *d, struct error *e)
                 r = notify_new(d, &d->notify);
         if (r >= 0)
                 r = open_watch(d);
+        if (r >= 0)
+                r = splitting_new(d, &d->splitting);
         if (r < 0)
                 return error_set(e, CAUSE_INTERNAL, -r, "cannot start: %s", strerror(-r));
         r = startup_reconcile(d, e);
@@ -642,6 +649,7 @@ void director_close(struct director *d)
                 d->stall = stall_free(d->stall);
                 d->watch = watch_free(d->watch);
                 d->missing = missing_free(d->missing);
+                d->splitting = splitting_free(d->splitting);
                 d->poll = poll_free(d->poll);
                 d->queue = queue_free(d->queue);
                 if (!uv_is_closing((uv_handle_t *)&d->check))

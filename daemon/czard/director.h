@@ -5,6 +5,7 @@
  *                     ├─ poll         LISTs every prefix, tells the ledger      ── fetcher ── czard-fetch
  *                     ├─ queue        which object next ─┬─ transfer  one file  ── pool ──── czard-decrypt
  *                     │                                  └─ snapshot  one archive of members
+ *                     ├─ splitting    which days are split by course ── split ── czard-filter
  *                     ├─ record       what happened: ledger + audit + journal, in one place
  *                     ├─ missing, watch  the ledger against the disk; keys that expire, files that are late
  *                     ├─ pauses       why nothing is started at the moment
@@ -35,6 +36,7 @@ struct options {
 /* What belongs to one package while this configuration is in force; same order as config->packages. */
 struct package_context {
         gid_t gid[CATEGORY_MAX]; /* (gid_t)-1: none */
+        gid_t by_course_gid;     /* of events by course; likewise */
         struct staging_top top;
         struct pool *pool; /* borrowed from director.pools */
 };
@@ -75,6 +77,7 @@ struct director {
         struct notify *notify;
         struct watch *watch;
         struct missing *missing;
+        struct splitting *splitting;
         uv_timer_t check;  /* director_check(): what to do is decided in the next turn of the loop */
         uv_prepare_t turn; /* before the loop sleeps: what follows from what happened */
 

@@ -13,6 +13,7 @@
 #include "queue.h"
 #include "record.h"
 #include "requests.h"
+#include "splitting.h"
 #include "str.h"
 
 static void swap(char **a, char **b)
@@ -105,6 +106,7 @@ void director_reload(struct director *d)
         record_new_credentials(d->record);
         queue_look_at_all(d->queue);
         poll_configure(d->poll, fresh);
+        splitting_look(d->splitting);
         poll_restart(d->poll);
         config_free(old);
         director_audit(d, "reload");

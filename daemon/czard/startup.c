@@ -218,8 +218,9 @@ static int resolve_group(const char *name, gid_t *ret, struct error *e)
 }
 
 /* Its folder is of the general group, where that is in use, else of the first; the others get through. */
-static struct staging_top top_of(const struct config_package *p, const gid_t gid[CATEGORY_MAX])
+static struct staging_top top_of(const struct config_package *p, const struct package_context *context)
 {
+        const gid_t *gid = context->gid;
         struct staging_top top = {.gid = (gid_t)-1};
         for (enum category k = 0; k < CATEGORY_MAX; k++) {
                 const char *name = config_group(p, k);
@@ -229,6 +230,8 @@ static struct staging_top top_of(const struct config_package *p, const gid_t gid
                         top.gid = gid[k];
                 top.through[top.n_through++] = gid[k];
         }
+        if (p->groups.by_course && p->events_by_course != EVENT_RULE_NONE)
+                top.through[top.n_through++] = context->by_course_gid;
         return top;
 }
 
@@ -238,13 +241,16 @@ int startup_groups(const struct config *c, struct package_context **ret, struct 
         if (!v)
                 return error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");
         for (size_t i = 0; i < c->n_packages; i++)
-                for (enum category k = 0; k < CATEGORY_MAX; k++) {
-                        int r = resolve_group(config_group(&c->packages[i], k), &v[i].gid[k], e);
+                for (enum category k = 0; k <= CATEGORY_MAX; k++) {
+                        bool by_course = k == CATEGORY_MAX;
+                        const char *name = by_course ? c->packages[i].groups.by_course
+                                                     : config_group(&c->packages[i], k);
+                        int r = resolve_group(name, by_course ? &v[i].by_course_gid : &v[i].gid[k], e);
                         if (r < 0)
                                 return r;
                 }
         for (size_t i = 0; i < c->n_packages; i++)
-                v[i].top = top_of(&c->packages[i], v[i].gid);
+                v[i].top = top_of(&c->packages[i], &v[i]);
         *ret = take_ptr(&v);
         return 0;
 }

@@ -345,8 +345,10 @@ struct config *config_free(struct config *c)
                 else
                         for (size_t j = 0; j < c->n_packages; j++)
                                 config_value_free(&config_keys[i], &c->packages[j]);
-        for (size_t j = 0; j < c->n_packages; j++)
+        for (size_t j = 0; j < c->n_packages; j++) {
                 free(c->packages[j].name);
+                free(c->packages[j].groups.by_course); /* no key of its own has it */
+        }
         free(c->packages);
         free(c->path);
         strv_done(&c->warnings);

@@ -9,6 +9,7 @@
 
 #include "checks.h"
 #include "error.h"
+#include "event_rule.h"
 #include "package.h"
 #include "str.h"
 
@@ -41,6 +42,7 @@ struct config_openpgp {
 
 struct config_groups {
         char *all, *category[CATEGORY_MAX]; /* group names, NULL: none given */
+        char *by_course;                    /* of events by course; of a package: resolved, too */
 };
 
 struct config_staging {
@@ -64,7 +66,8 @@ struct config_package {
         char *name; /* as in [package NAME] */
         struct package_spec spec;
         struct strv courses, tables; /* patterns as written, "!glob" excludes; empty means all */
-        int since;                   /* days since the epoch, INT_MIN: none */
+        enum event_rule events_by_course;
+        int since; /* days since the epoch, INT_MIN: none */
         /* Resolved: the package's own or the general one. */
         char *credentials, *homedir;
         char *passphrase_file; /* NULL: none */

@@ -239,6 +239,10 @@ static void inherit_groups(struct loader *l, size_t i, const char *section)
         struct config_groups *own = &l->config->packages[i].groups;
         const struct config_groups *general = &l->config->staging.groups;
         bool hidden = false;
+        /* likewise of events by course: an own group stands above the one that [staging] names for them */
+        inherit(l, &own->by_course,
+                own->category[CATEGORY_EVENTS] ? own->category[CATEGORY_EVENTS] : own->all);
+        inherit(l, &own->by_course, general->by_course);
         for (enum category c = 0; c < CATEGORY_MAX; c++) {
                 hidden |= own->all && !own->category[c] && general->category[c];
                 inherit(l, &own->category[c], own->all);
@@ -248,6 +252,7 @@ static void inherit_groups(struct loader *l, size_t i, const char *section)
         if (hidden)
                 loader_warning(l, key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, "group"), section, "group",
                         "takes the place of the groups that [staging] has for single categories");
+        inherit(l, &own->by_course, own->category[CATEGORY_EVENTS]);
         inherit(l, &own->all, general->all);
 }
 

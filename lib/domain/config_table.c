@@ -14,6 +14,8 @@ static const struct config_choice signatures[] = {
         {"none", SIGNATURES_NONE}, {"optional", SIGNATURES_OPTIONAL}, {"required", SIGNATURES_REQUIRED}, {}};
 static const struct config_choice engines[] = {{"auto", ENGINE_AUTO}, {"gnupg", ENGINE_GNUPG}, {}};
 static const struct config_choice formats[] = {{"gzip", EVENTS_GZIP}, {"plain", EVENTS_PLAIN}, {}};
+static const struct config_choice rules[] = {
+        {"none", EVENT_RULE_NONE}, {"edx", EVENT_RULE_EDX}, {"edx+url", EVENT_RULE_EDX_URL}, {}};
 static const struct config_choice devices[] = {
         {"require", DEVICE_REQUIRE}, {"warn", DEVICE_WARN}, {"ignore", DEVICE_IGNORE}, {}};
 static const struct config_choice incomplete[] = {
@@ -68,6 +70,7 @@ const struct config_key config_keys[] = {
         {ROW("staging", "email_opt_in_group", config, staging.groups.category[CATEGORY_EMAIL_OPT_IN]),
                 CONFIG_GROUP_NAME, .def = ""},
         {ROW("staging", "rdx_group", config, staging.groups.category[CATEGORY_RDX]), CONFIG_GROUP_NAME, .def = ""},
+        {ROW("staging", "by_course_group", config, staging.groups.by_course), CONFIG_GROUP_NAME, .def = "", RELOAD},
         {ROW("staging", "file_mode", config, staging.file_mode), CONFIG_FILE_MODE, .def = "0440"},
         {ROW("staging", "dir_mode", config, staging.dir_mode), CONFIG_DIR_MODE, .def = "0750"},
         {ROW("staging", "min_free", config, staging.min_free), CONFIG_SIZE, .def = "10G", RELOAD,
@@ -105,6 +108,8 @@ const struct config_key config_keys[] = {
         {ROW("package", "email_opt_in", config_package, spec.at[CATEGORY_EMAIL_OPT_IN]), CONFIG_LOCATION,
                 .def = "", RELOAD},
         {ROW("package", "rdx", config_package, spec.at[CATEGORY_RDX]), CONFIG_LOCATION, .def = "", RELOAD},
+        {ROW("package", "events_by_course", config_package, events_by_course), CONFIG_CHOICE, .def = "none", RELOAD,
+                .choices = rules},
         {ROW("package", "since", config_package, since), CONFIG_SINCE, .def = "", RELOAD},
         {ROW("package", "courses", config_package, courses), CONFIG_PATTERNS, .def = "", RELOAD},
         {ROW("package", "tables", config_package, tables), CONFIG_PATTERNS, .def = "", RELOAD},

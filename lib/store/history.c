@@ -240,3 +240,28 @@ int history_rejected(const struct history *h, const struct ledger_object *o, str
         a.reason = o->detail;
         return audit_append(h->audit, &a, e);
 }
+
+/* --- events by course --- */
+
+int history_day(const struct history *h, const struct ledger_object *o, const struct ledger_split *made,
+        struct error *e)
+{
+        const struct config_package *p = h->config ? config_find_package(h->config, o->org) : NULL;
+        struct audit_entry a = history_entry(h, "day-complete", o);
+        a.path = made->path;
+        a.sha256 = made->sums_sha256;
+        a.size = (int64_t)made->files_size;
+        a.group = p ? p->groups.by_course : NULL;
+        a.reason = event_rule_name(made->rule);
+        int r = history_begin(h, &a, e);
+        return r < 0 ? r : history_end(h, ledger_split_save(h->ledger, made, e), e);
+}
+
+int history_day_removed(
+        const struct history *h, const struct ledger_object *o, const char *path, struct error *e)
+{
+        struct audit_entry a = history_entry(h, "day-removed", o);
+        a.path = path;
+        int r = history_begin(h, &a, e);
+        return r < 0 ? r : history_end(h, ledger_split_delete(h->ledger, o->id, e), e);
+}

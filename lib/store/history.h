@@ -11,6 +11,7 @@
 #include "audit.h"
 #include "config.h"
 #include "ledger.h"
+#include "ledger_split.h"
 
 struct history {
         struct ledger *ledger;
@@ -49,5 +50,11 @@ int history_missing(const struct history *h, struct ledger_object *o, const char
 /* What was staged at path ("" not known) was removed: next is FORGOTTEN or PRUNED. */
 int history_removed(const struct history *h, struct ledger_object *o, enum object_state next,
         const char *path, struct error *e);
+/* The events of o are staged by course: made, which becomes its row. "day-complete". */
+int history_day(const struct history *h, const struct ledger_object *o, const struct ledger_split *made,
+        struct error *e);
+/* The day at path is not staged by course any more, though its file is. "day-removed". */
+int history_day_removed(
+        const struct history *h, const struct ledger_object *o, const char *path, struct error *e);
 /* It was refused (cause and detail filled): the line only, not durable. */
 int history_rejected(const struct history *h, const struct ledger_object *o, struct error *e);

@@ -10,6 +10,7 @@
 
 #include "fsx.h"
 #include "ledger_report.h"
+#include "ledger_split.h"
 #include "place.h"
 #include "str.h"
 #include "timespan.h"
@@ -19,6 +20,7 @@
 
 struct plan {
         struct ledger *l;
+        const struct config *config;
         const struct config_staging *c;
         int64_t now;
         struct keep_list list;
@@ -165,10 +167,24 @@ static int walk(struct plan *p, int at_fd, const char *dir, unsigned depth)
         return r;
 }
 
-int keep_plan(struct ledger *l, const struct staging *s, const struct config_staging *c, int64_t now,
+/* --- events by course --- */
+
+static int on_split(const struct ledger_split *row, void *arg)
+{
+        struct plan *p = arg;
+        char org[64];
+        snprintf(org, sizeof(org), "%.*s", (int)strcspn(row->path, "/"), row->path);
+        const struct config_package *package = config_find_package(p->config, org);
+        if (!*row->path || (package && package->events_by_course != EVENT_RULE_NONE))
+                return 0;
+        return add(&p->list, KEEP_BY_COURSE, row->object_id, row->path, (int64_t)row->files_size);
+}
+
+int keep_plan(struct ledger *l, const struct staging *s, const struct config *config, int64_t now,
         struct keep_list *ret, struct error *e)
 {
-        struct plan p = {.l = l, .c = c, .now = now, .e = e};
+        const struct config_staging *c = &config->staging;
+        struct plan p = {.l = l, .config = config, .c = c, .now = now, .e = e};
         int r = 0;
         if (c->keep_snapshots != CONFIG_ALL)
                 r = report_each(l, REPORT_SNAPSHOTS, NULL, NULL, on_snapshot, &p, e);
@@ -183,6 +199,8 @@ int keep_plan(struct ledger *l, const struct staging *s, const struct config_sta
                         error_set(e, cause_from_errno(-r), -r, "looking for replaced versions: %s",
                                 strerror(-r));
         }
+        if (r == 0)
+                r = ledger_splits(l, on_split, &p, e);
         if (r < 0) {
                 keep_list_done(&p.list);
                 return r;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the keep_ keys of the configuration let go. Decides only; steward.c removes. */
+/* What the keep_ keys of the configuration let go, and days by course that are not wanted any more. Decides
+ * only; steward.c removes. */
 #pragma once
 
 #include <stdbool.h>
@@ -9,7 +10,7 @@
 #include "ledger.h"
 #include "staging.h"
 
-enum keep_kind { KEEP_EVENTS, KEEP_SNAPSHOT, KEEP_REPLACED };
+enum keep_kind { KEEP_EVENTS, KEEP_SNAPSHOT, KEEP_REPLACED, KEEP_BY_COURSE };
 
 struct keep_item {
         enum keep_kind kind;
@@ -25,7 +26,7 @@ struct keep_list {
 };
 
 /* All that may go at `now` (seconds). staging NULL: replaced versions are not looked for. 0 or -errno. */
-int keep_plan(struct ledger *l, const struct staging *s, const struct config_staging *c, int64_t now,
+int keep_plan(struct ledger *l, const struct staging *s, const struct config *config, int64_t now,
         struct keep_list *ret, struct error *e);
 void keep_list_done(struct keep_list *list);
 #define _cleanup_keep_list_ _cleanup_(keep_list_done)

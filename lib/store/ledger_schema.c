@@ -116,6 +116,14 @@ static const struct ledger_step steps[LEDGER_VERSION] = {
          "DELETE FROM meta WHERE name GLOB 'courses:*' OR name GLOB 'left-out:*' OR name GLOB 'no-room:*' OR "
          "name GLOB 'expansion:*' OR name GLOB 'new-share:*' OR name GLOB 'latest:*' OR name GLOB 'took:*' "
          "OR name IN ('leftovers', 'keys');"},
+        /* events by course: ledger_split.h */
+        {"CREATE TABLE split (object_id INTEGER PRIMARY KEY REFERENCES object (id) ON DELETE CASCADE, "
+         "path TEXT NOT NULL, rule TEXT NOT NULL, source_sha256 BLOB, sums_sha256 BLOB, "
+         "lines_in INTEGER NOT NULL, lines_of_courses INTEGER NOT NULL, no_course INTEGER NOT NULL, "
+         "invalid INTEGER NOT NULL, unparsed INTEGER NOT NULL, courses INTEGER NOT NULL, "
+         "courses_left_out INTEGER NOT NULL, files_size INTEGER NOT NULL, "
+         "tried_rule TEXT NOT NULL, tried_sha256 BLOB, cause TEXT NOT NULL, detail TEXT NOT NULL, "
+         "attempts INTEGER NOT NULL, next_try INTEGER NOT NULL) STRICT;"},
 };
 
 DEFINE_CLEANUP(struct ledger, ledger, ledger_free)

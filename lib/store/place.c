@@ -32,6 +32,14 @@ bool place_other_format(const char *path, char ret[512])
         return true;
 }
 
+int place_by_course(const struct ledger_object *o, char ret[512])
+{
+        if (o->category != CATEGORY_EVENTS || !*o->site || strlen(o->date) != 10)
+                return -ENOENT;
+        snprintf(ret, 512, "%s/events-by-course/%s/%.4s/%s", o->org, o->site, o->date, o->date);
+        return 0;
+}
+
 /* What the names of its replaced versions begin with. */
 static const char *stem(const struct ledger_object *o, const char *path)
 {

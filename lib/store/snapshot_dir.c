@@ -413,17 +413,21 @@ static int appear(struct snapshot_dir *d, const char *keep_as, struct error *e)
         return r;
 }
 
+int snapshot_show(struct snapshot_dir *d, const char *keep_as, struct error *e)
+{
+        int r = staging_set_attr(d->fd, d->s->dir_mode, &d->attr, d->path, e);
+        if (r == 0)
+                r = snapshot_sync(d, e);
+        return r < 0 ? r : appear(d, keep_as, e);
+}
+
 int snapshot_publish(
         struct snapshot_dir *d, const struct snapshot_list *list, const char *keep_as, struct error *e)
 {
         int r = keep_as ? staging_check_path(keep_as, e) : 0;
         if (r == 0)
                 r = snapshot_write_sums(d, list, e);
-        if (r == 0)
-                r = staging_set_attr(d->fd, d->s->dir_mode, &d->attr, d->path, e);
-        if (r == 0)
-                r = snapshot_sync(d, e);
-        return r < 0 ? r : appear(d, keep_as, e);
+        return r < 0 ? r : snapshot_show(d, keep_as, e);
 }
 
 static int check_dir_and_date(const char *dir, const char *date, struct error *e)

@@ -160,6 +160,18 @@ struct snapshot_claim {
 int snapshot_claim(const struct staging *s, const char *path, struct snapshot_claim *ret, struct error *e);
 /* Removes what is being built for path, and the record of it. */
 int snapshot_discard(struct staging *s, const char *path, struct error *e);
+/* --- snapshot_made.c: a folder that another process has filled --- */
+/* The folder that is being built; borrowed. */
+int snapshot_fd(const struct snapshot_dir *d);
+struct snapshot_made {
+        const char *name;
+        uint64_t size;
+};
+/* As snapshot_publish(), but of what a process made there that has ended since: each is given its mode, group
+ * and time. v: by name. -EBADMSG with CAUSE_HELPER: something else is in the folder than regular files of one
+ * link, of ours, of exactly these names and sizes. */
+int snapshot_publish_made(struct snapshot_dir *d, const struct snapshot_made *v, size_t n, struct error *e);
+
 struct snapshot_dir *snapshot_free(struct snapshot_dir *d);
 /* The ledger could not record the publication: the next snapshot_begin() says -EALREADY. */
 void snapshot_keep_record(struct snapshot_dir *d);

@@ -182,6 +182,8 @@ int steward_adopt(const struct steward *s, bool trust, struct steward_adopted *r
         if (r == 0)
                 r = ledger_each(s->ledger, &f, on_object, &a, e);
         if (r == 0)
+                r = steward_adopt_by_course(s, e);
+        if (r == 0)
                 *ret = a.count;
         return r;
 }

@@ -142,6 +142,8 @@ static int remove_copies(const struct steward *s, const struct ledger_object *o,
                         "where copies of %s may be is not known: no [package] section has its key any more; "
                         "put that section back, then forget it again",
                         o->key);
+        if (r == 0)
+                r = steward_remove_by_course(s, o, "forgotten", "by course", e);
         for (size_t i = 0; r == 0 && i < places.n; i++) {
                 r = o->is_zip ? remove_folder(s, o, places.v[i], e)
                               : remove_path(s, o, places.v[i], "", o->plain_size, e);

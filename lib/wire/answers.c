@@ -42,6 +42,9 @@ static const struct {
                 CAUSES_OF_MESSAGES | C(BAD_GZIP)},
         [REQUEST_MEMBERS] = {BIT(PROTO_VERDICT) | BIT(PROTO_PROGRESS), CHECKS_OF_MESSAGES | CHECK_ZIP,
                 CAUSES_OF_MESSAGES | C(BAD_ZIP) | C(ZIP_FORM)},
+        /* czard-filter; CONFIG: this kernel does not let it lock itself in */
+        [REQUEST_SPLIT] = {BIT(PROTO_SPLIT_FILES) | BIT(PROTO_SPLIT_DONE) | BIT(PROTO_PROGRESS), 0,
+                CAUSES_OF_HELPERS | CAUSES_OF_FILES | C(BAD_GZIP) | C(LIMIT) | C(CONFIG)},
         /* czard-index */
         [REQUEST_DIRECTORY] = {BIT(PROTO_ENTRIES) | BIT(PROTO_DIRECTORY_DONE) | BIT(PROTO_PROGRESS), 0,
                 CAUSES_OF_HELPERS | C(TRUNCATED) | C(BAD_ZIP) | C(ZIP_FORM) | C(LIMIT)},
@@ -64,6 +67,8 @@ enum request_kind request_kind_of(const struct message *m)
                 return REQUEST_DIRECTORY;
         case PROTO_MEMBERS:
                 return REQUEST_MEMBERS;
+        case PROTO_SPLIT:
+                return REQUEST_SPLIT;
         default:
                 return REQUEST_NONE;
         }
@@ -80,6 +85,8 @@ static const struct outcome *outcome_of(const struct message *m)
                 return &m->verdict.outcome;
         case PROTO_DIRECTORY_DONE:
                 return &m->directory_done.outcome;
+        case PROTO_SPLIT_DONE:
+                return &m->split_done.outcome;
         default:
                 return NULL;
         }

@@ -16,6 +16,7 @@ enum request_kind {
         REQUEST_GZIP, /* FILE of another format */
         REQUEST_DIRECTORY,
         REQUEST_MEMBERS,
+        REQUEST_SPLIT,
         REQUEST_MAX
 };
 enum request_kind request_kind_of(const struct message *m);
@@ -24,8 +25,8 @@ enum request_kind request_kind_of(const struct message *m);
  * check or a cause that is not in the table. */
 int answer_check(enum request_kind kind, const struct message *answer, struct error *e);
 
-/* The answers that a czard-decrypt or czard-index still owes: it does one request after the other, and within
- * a request one member after the other. */
+/* The answers that a czard-decrypt, czard-index or czard-filter still owes: it does one request after the
+ * other, and within a request one member after the other. */
 #define OWED_MAX 4 /* requests */
 struct owed {
         struct {

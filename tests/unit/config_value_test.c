@@ -202,6 +202,13 @@ static void lists(void **state)
         assert_non_null(strstr(e.text, "did you mean \"email-opt-in\"?"));
 }
 
+static void rules(void **state)
+{
+        (void)state;
+        TAKEN("package", "events_by_course", "none", "edx", "edx+url");
+        REFUSED("package", "events_by_course", false, "", "yes", "url", "EDX", "edx url");
+}
+
 static void locations(void **state)
 {
         (void)state;
@@ -216,7 +223,7 @@ static void every_row_can_be_set_compared_and_freed(void **state)
         (void)state;
         static const char *const others[] = {"2h", "7", "1G", "no", "yes", "plain", "none", "gnupg", "0400",
                 "0700", "/elsewhere", "word", "rdx", "hold", "require", "debug", "path", "https://x",
-                "s3://other", "2024-01-01", "0123456789abcdef0123456789abcdef01234567"};
+                "edx+url", "s3://other", "2024-01-01", "0123456789abcdef0123456789abcdef01234567"};
         for (size_t i = 0; i < config_n_keys; i++) {
                 const struct config_key *k = &config_keys[i];
                 static union {
@@ -246,6 +253,7 @@ int main(void)
                 cmocka_unit_test(numbers),
                 cmocka_unit_test(modes),
                 cmocka_unit_test(words),
+                cmocka_unit_test(rules),
                 cmocka_unit_test(names),
                 cmocka_unit_test(paths),
                 cmocka_unit_test(urls),

@@ -509,7 +509,7 @@ static void test_keep_snapshots(void **state)
         add_staged(f, CATEGORY_DATABASE, "2024-06-30", "A");
         add_staged(f, CATEGORY_DATABASE, "2024-07-07", "A");
         f->config.staging.keep_snapshots = 2;
-        assert_int_equal(keep_plan(f->ledger, f->staging, &f->config.staging, NOW, &list, &e), 0);
+        assert_int_equal(keep_plan(f->ledger, f->staging, &f->config, NOW, &list, &e), 0);
         assert_int_equal(list.n, 1);
         assert_true(is_planned(
                 &list, "u/database/2024-06-09")); /* B and C are in newer ones that are kept for them */
@@ -528,7 +528,7 @@ static void test_keep_days(void **state)
         add_staged(f, CATEGORY_EVENTS, "2024-06-23", "x");
         add_staged(f, CATEGORY_DATABASE, "2020-01-05", "A");
         f->config.staging.keep_days_usec = 10 * USEC_PER_DAY;
-        assert_int_equal(keep_plan(f->ledger, f->staging, &f->config.staging, NOW, &list, &e), 0);
+        assert_int_equal(keep_plan(f->ledger, f->staging, &f->config, NOW, &list, &e), 0);
         assert_int_equal(list.n, 1);
         assert_string_equal(list.items[0].path, old.path);
         assert_int_equal(steward_prune(&f->s, &list.items[0], false, &e), 0);
@@ -551,7 +551,7 @@ static void test_keep_replaced(void **state)
         for (int days = 29; days <= 31; days += 2) {
                 _cleanup_keep_list_ struct keep_list list = {};
                 assert_int_equal(
-                        keep_plan(f->ledger, f->staging, &f->config.staging, now + days * 86400, &list, &e),
+                        keep_plan(f->ledger, f->staging, &f->config, now + days * 86400, &list, &e),
                         0);
                 assert_int_equal(list.n, days == 31 ? 2 : 0);
                 for (size_t i = 0; i < list.n; i++)

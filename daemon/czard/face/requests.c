@@ -82,7 +82,7 @@ static void end_failed(struct control_job *j, const struct error *e)
 static bool is_busy(void *arg, int64_t object_id)
 {
         const struct control_job *j = arg;
-        return queue_busy(j->env->queue, object_id);
+        return queue_busy(j->env->queue, object_id) || j->env->is_split(j->env->split_arg, object_id);
 }
 
 static void on_note(void *arg, const struct steward_note *n)
@@ -300,7 +300,7 @@ static void begin_prune(struct control_job *j)
         struct steward s = steward_of(j);
         int r = steward_refuse_paused(&s, "prune", &e);
         if (r == 0)
-                r = keep_plan(s.ledger, s.staging, &s.config->staging, (int64_t)time(NULL), &j->list, &e);
+                r = keep_plan(s.ledger, s.staging, s.config, (int64_t)time(NULL), &j->list, &e);
         j->n = j->list.n;
         if (r < 0) {
                 end_failed(j, &e);

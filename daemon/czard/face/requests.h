@@ -21,6 +21,8 @@ struct request_env {
         struct pauses *pauses;
         struct queue *queue;
         struct poll *poll;
+        bool (*is_split)(void *arg, int64_t object_id); /* is that day being split by course? */
+        void *split_arg;
         bool resync_all; /* set by a request; whoever does what SIGUSR1 does takes it back */
 };
 

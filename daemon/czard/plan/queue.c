@@ -356,6 +356,11 @@ void queue_release(struct queue *q)
                 pump(q);
 }
 
+bool queue_held(const struct queue *q)
+{
+        return q->held > 0;
+}
+
 bool queue_busy(const struct queue *q, int64_t object_id)
 {
         for (const struct job *j = q->jobs; j; j = j->next)

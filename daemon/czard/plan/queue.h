@@ -43,6 +43,8 @@ void queue_cancel_pool(struct queue *q, const struct pool *pool);
 /* While held nothing is started. Counts. */
 void queue_hold(struct queue *q);
 void queue_release(struct queue *q);
+/* queue_hold() is in force. */
+bool queue_held(const struct queue *q);
 bool queue_busy(const struct queue *q, int64_t object_id);
 /* Is there an archive among them? */
 bool queue_has_archive(const struct queue *q);

@@ -38,6 +38,7 @@ struct record {
         const struct config *config;
         bool once, incomplete;
         enum { TURN_CLOSED, TURN_PASSING, TURN_OPEN } turn;
+        uint64_t staged; /* objects, since the start */
         unsigned losses;
         bool failed;               /* something of this turn could not be written: none of it counts */
         struct audit_mark members; /* before the lines of the archive that is being recorded */
@@ -242,6 +243,11 @@ void record_took(struct record *r, const char *what, uint64_t usec)
         ledger_set_took(r->ledger, what, usec, NULL);
 }
 
+uint64_t record_staged(const struct record *r)
+{
+        return r->staged;
+}
+
 int record_published(struct record *r, struct ledger_object *o, bool replaced, uint64_t duration_usec)
 {
         const struct history h = history_of(r);
@@ -260,6 +266,7 @@ int record_published(struct record *r, struct ledger_object *o, bool replaced, u
                 record_trouble(r, &e);
                 return -EIO;
         }
+        r->staged++;
         record_took(r, category_name(o->category), duration_usec);
 
         char hex[SHA256_HEX] = "", checks[256];
@@ -318,6 +325,19 @@ void record_missing(struct record *r, struct ledger_object *o, const char *why)
                 "%s is %s; it is not fetched again by itself: put it back, or czarctl resync, adopt or "
                 "forget it",
                 o->path, why);
+}
+
+int record_day(struct record *r, const struct ledger_object *o, const struct ledger_split *made)
+{
+        const struct history h = history_of(r);
+        struct error e = {};
+        record_open(r);
+        if (r->failed)
+                return -EIO; /* it is split again */
+        int err = history_day(&h, o, made, &e);
+        if (err < 0)
+                record_trouble(r, &e);
+        return err;
 }
 
 /* --- failures --- */

@@ -8,6 +8,7 @@
 #include "config.h"
 #include "journal.h"
 #include "ledger.h"
+#include "ledger_split.h"
 #include "pauses.h"
 
 struct record;
@@ -38,6 +39,8 @@ void record_enter(struct record *r, struct ledger_object *o, enum object_state n
 /* For metrics: how long the last poll, or the last object of a category (by its name), took. Nothing
  * else goes by it. */
 void record_took(struct record *r, const char *what, uint64_t usec);
+/* How many objects were staged since the start. */
+uint64_t record_staged(const struct record *r);
 /* o is staged (path, plain_size, sha256, checks, fingerprint filled). -errno: that could not be recorded. */
 int record_published(struct record *r, struct ledger_object *o, bool replaced, uint64_t duration_usec);
 /* An object could not be finished: what outcome_of() says (RETRY, REJECTED, a pause, ...). */
@@ -52,6 +55,8 @@ void record_gone(struct record *r, struct ledger_object *o);
 /* ... or it is listed still, and stays in RETRY. */
 void record_lost(struct record *r, struct ledger_object *o);
 void record_missing(struct record *r, struct ledger_object *o, const char *why);
+/* The events of o, a staged file, are staged by course. -errno: that could not be recorded. */
+int record_day(struct record *r, const struct ledger_object *o, const struct ledger_split *made);
 /* The members of o follow, each by record_member(), then record_published(): only together do they count. If
  * that is not to come: record_no_members(). */
 void record_members(struct record *r, const struct ledger_object *o);

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Days go newest first, one at a time beside other work, one a core when there is none. A day whose folder
+ * could not be made is tried again when time may help, else not before its file or the rule is another one.
+ */
+#include "splitting.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "ledger_split.h"
+#include "poll.h"
+#include "queue.h"
+#include "record.h"
+#include "retry.h"
+#include "split.h"
+#include "str.h"
+#include "timespan.h"
+
+static const struct retry_policy retry_split = {.base_usec = (60 * USEC_PER_SEC), .cap_usec = USEC_PER_HOUR};
+
+struct splitting {
+        struct director *d;
+        struct splits *splits;
+        int64_t *due; /* ids */
+        size_t n, next;
+        bool look;
+        uint64_t staged; /* record_staged() when it was last looked at */
+        bool refused;    /* this machine cannot split: said, and not tried again in this run */
+        uv_timer_t retry;
+};
+
+void splitting_look(struct splitting *s)
+{
+        s->look = true;
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+        splitting_look(timer->data);
+}
+
+/* --- what is due --- */
+
+static int add_due(struct splitting *s, const int64_t *ids, size_t n)
+{
+        int64_t *v = reallocarray(s->due, s->n + n + 1, sizeof(*v));
+        if (!v)
+                return -ENOMEM;
+        s->due = v;
+        for (size_t i = 0; i < n; i++)
+                v[s->n++] = ids[i];
+        return 0;
+}
+
+static void ask_ledger(struct splitting *s)
+{
+        struct director *d = s->d;
+        int64_t now = (int64_t)time(NULL), next = 0;
+        s->look = false;
+        s->n = s->next = 0;
+        record_open(d->record);
+        for (size_t i = 0; i < d->config->n_packages; i++) {
+                const struct config_package *p = &d->config->packages[i];
+                _cleanup_free_ int64_t *ids = NULL;
+                size_t n = 0;
+                struct error e = {};
+                if (p->events_by_course == EVENT_RULE_NONE)
+                        continue;
+                if (ledger_splits_due(d->ledger, p->spec.org, p->events_by_course, now, &ids, &n, &next, &e) <
+                        0)
+                        record_trouble(d->record, &e);
+                else if (add_due(s, ids, n) < 0)
+                        return;
+        }
+        uv_timer_stop(&s->retry);
+        if (next > now && !d->options.once)
+                uv_timer_start(&s->retry, on_retry, (uint64_t)MIN(next - now, (int64_t)3600) * 1000, 0);
+}
+
+static void start_one(struct splitting *s, int64_t id)
+{
+        struct director *d = s->d;
+        struct split_job job = {};
+        if (splits_busy(s->splits, id) || queue_busy(d->queue, id) ||
+                ledger_get(d->ledger, id, &job.o, NULL) < 0 || job.o.state != OBJECT_PUBLISHED)
+                return;
+        const struct config_package *p = director_package(d, job.o.org);
+        const struct package_context *context = director_context(d, job.o.org);
+        if (!p || p->events_by_course == EVENT_RULE_NONE)
+                return;
+        job.rule = p->events_by_course;
+        job.attr = (struct staging_attr){.gid = context->by_course_gid, .mtime = job.o.last_modified};
+        job.top = context->top;
+        (void)splits_start(s->splits, &job);
+}
+
+static bool may_start(const struct splitting *s)
+{
+        const struct director *d = s->d;
+        size_t most = queue_idle(d->queue) && !poll_running(d->poll) ? director_workers(d->config) : 1;
+        return d->ready && !d->stopping && !s->refused && !queue_held(d->queue) &&
+               pauses_now(d->pauses) == 0 && splits_running(s->splits) < most;
+}
+
+/* --- what became of it --- */
+
+static struct journal_fields fields_of(const struct split_outcome *o)
+{
+        struct journal_fields f = object_fields(&o->job.o);
+        f.path = o->made.path;
+        f.duration_usec = &o->duration_usec;
+        return f;
+}
+
+static void say_done(const struct split_outcome *o)
+{
+        const struct ledger_split *m = &o->made;
+        char hex[SHA256_HEX];
+        struct journal_fields f = fields_of(o);
+        hex_encode(m->sums_sha256, SHA256_SIZE, hex);
+        f.sha256 = hex;
+        f.plain_size = &m->files_size;
+        journal_event(EVENT_DAY_COMPLETE, &f,
+                "%s %s: %" PRIu64 " courses; of %" PRIu64 " lines %" PRIu64 " of no course, %" PRIu64
+                " invalid, %" PRIu64 " unparsed",
+                o->replaced ? "replaced" : "split by course:", m->path, m->courses, m->lines_in, m->no_course,
+                m->invalid, m->unparsed);
+        if (m->courses_left_out == 0)
+                return;
+        f.priority = LOG_WARNING;
+        journal_event(EVENT_DAY_COMPLETE, &f,
+                "%s: %" PRIu64
+                " more courses than a day may have were left out, those with the fewest lines; "
+                "their lines are counted as invalid (learners can invent courses)",
+                m->path, m->courses_left_out);
+}
+
+static void save(struct director *d, const struct ledger_split *row)
+{
+        struct error e = {};
+        record_open(d->record);
+        if (ledger_split_save(d->ledger, row, &e) < 0)
+                record_trouble(d->record, &e);
+}
+
+static void note_done(struct splitting *s, const struct split_outcome *o)
+{
+        if (record_day(s->d->record, &o->job.o, &o->made) >= 0)
+                say_done(o);
+}
+
+/* Once it is known what stands there still. */
+static void note_failed(struct splitting *s, const struct split_outcome *o)
+{
+        struct director *d = s->d;
+        struct ledger_split row;
+        struct journal_fields f = fields_of(o);
+        f.cause = o->cause;
+        if (ledger_split_get(d->ledger, o->job.o.id, &row, NULL) < 0)
+                row = (struct ledger_split){.object_id = o->job.o.id, .rule = o->job.rule};
+        enum remedy remedy = cause_remedy(o->cause);
+        bool again = remedy == REMEDY_RETRY || remedy == REMEDY_PAUSE;
+        row.attempts = row.cause == CAUSE_NONE ? 1 : row.attempts + 1;
+        row.cause = o->cause;
+        snprintf(row.detail, sizeof(row.detail), "%s", o->detail);
+        row.tried_rule = o->job.rule;
+        memcpy(row.tried_sha256, o->job.o.sha256, SHA256_SIZE);
+        uint64_t delay = retry_delay_usec(&retry_split, row.attempts, 0, retry_random()) + USEC_PER_SEC;
+        row.next_try = again ? (int64_t)(time(NULL) + (time_t)(delay / USEC_PER_SEC)) : 0;
+        save(d, &row);
+        director_status(d, STATUS_INCOMPLETE);
+        if (o->cause == CAUSE_SPACE)
+                pauses_enter(d->pauses, PAUSE_SPACE, o->cause, o->detail);
+        f.attempt = row.attempts;
+        journal_event(EVENT_DAY_FAILED, &f, "%s was not split by course: %s; %s", o->job.o.path, o->detail,
+                again ? "tried again later" : "tried again when its file or events_by_course is another one");
+        if (!d->options.once) /* then in the next run */
+                splitting_look(s);
+}
+
+/* No kernel of this machine lets anybody split: nothing is noted, the days stay due. */
+static void note_refused(struct splitting *s, const struct split_outcome *o)
+{
+        if (!s->refused)
+                journal_event(EVENT_DAY_FAILED,
+                        &(struct journal_fields){.cause = o->cause, .priority = LOG_ERR},
+                        "events are not split by course: %s", o->detail);
+        s->refused = true;
+        director_status(s->d, STATUS_INCOMPLETE);
+}
+
+static void take_outcomes(struct splitting *s)
+{
+        struct split_outcome o;
+        while (splits_take(s->splits, &o)) {
+                s->d->moved_usec = now_usec(CLOCK_MONOTONIC);
+                if (o.cause == CAUSE_NONE)
+                        note_done(s, &o);
+                else if (cause_remedy(o.cause) == REMEDY_FATAL)
+                        note_refused(s, &o);
+                else
+                        note_failed(s, &o);
+                director_check(s->d);
+        }
+}
+
+void splitting_turn(struct splitting *s)
+{
+        take_outcomes(s);
+        if (s->staged != record_staged(s->d->record))
+                splitting_look(s);
+        s->staged = record_staged(s->d->record);
+        if (!may_start(s))
+                return;
+        if (s->look) {
+                ask_ledger(s);
+                director_check(s->d); /* --once may be over now */
+        }
+        if (s->next < s->n && !director_may_start(s->d))
+                return;
+        while (s->next < s->n && may_start(s))
+                start_one(s, s->due[s->next++]);
+}
+
+bool splitting_idle(const struct splitting *s)
+{
+        if (splits_running(s->splits) > 0)
+                return false;
+        if (pauses_now(s->d->pauses) != 0 || s->refused)
+                return true;
+        return !s->look && s->staged == record_staged(s->d->record) && s->next >= s->n;
+}
+
+bool splitting_busy(void *splitting, int64_t object_id)
+{
+        const struct splitting *s = splitting;
+        return splits_busy(s->splits, object_id);
+}
+
+int splitting_new(struct director *d, struct splitting **ret)
+{
+        struct splitting *s = calloc(1, sizeof(*s));
+        if (!s)
+                return -ENOMEM;
+        *s = (struct splitting){.d = d, .look = true};
+        int r = splits_new(&d->loop, d->staging, &s->splits);
+        if (r < 0) {
+                free(s);
+                return r;
+        }
+        uv_timer_init(&d->loop, &s->retry);
+        s->retry.data = s;
+        *ret = s;
+        return 0;
+}
+
+static void on_closed(uv_handle_t *h)
+{
+        free(h->data);
+}
+
+struct splitting *splitting_free(struct splitting *s)
+{
+        if (!s)
+                return NULL;
+        s->splits = splits_free(s->splits);
+        free(s->due);
+        s->due = NULL;
+        s->n = s->next = 0;
+        uv_close((uv_handle_t *)&s->retry, on_closed);
+        return NULL;
+}

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One day:
+ *
+ *   prepare (thread)   the hidden folder is made, empty
+ *     on_prepared      a czard-filter gets it and the staged file
+ *       on_message     what it made, then how it ended
+ *         on_gone      it is reaped: nobody writes there any more
+ *   publish (thread)   the folder is held against the answer, made durable, and has its name
+ *     on_published     the outcome
+ *
+ * A day that is not wanted any more (splits_free()) goes on to the next of these steps and ends there. */
+#include "split.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "answers.h"
+#include "cleanup.h"
+#include "helper.h"
+#include "limits.h"
+#include "place.h"
+#include "str.h"
+#include "timespan.h"
+
+/* czard-filter says every second how far it is; while it ends a day it may have many files to name. */
+#define SILENCE_MSEC (5 * 60 * 1000)
+
+struct day {
+        struct day *next;
+        struct splits *s; /* NULL: nobody waits for it */
+        struct staging *staging;
+        struct split_outcome out;
+        uint64_t started_usec;
+
+        int source_fd;
+        struct snapshot_dir *dir;
+        struct helper *helper;
+        uv_timer_t silence;
+        uv_work_t work;
+        struct error error;
+        bool over; /* it waits for splits_take() */
+
+        struct strbuf names; /* NUL-terminated, one behind the other */
+        struct snapshot_made *made;
+        size_t n, size;
+        struct owed owed;
+        bool done; /* SPLIT_DONE came */
+        uint8_t source_sha256[SHA256_SIZE];
+        uint64_t files;
+};
+
+struct splits {
+        uv_loop_t *loop;
+        struct staging *staging;
+        struct day *days;
+};
+
+static void day_free(struct day *d)
+{
+        close_fd(d->source_fd);
+        strbuf_done(&d->names);
+        free(d->made);
+        free(d);
+}
+
+static void on_timer_closed(uv_handle_t *h)
+{
+        day_free(h->data);
+}
+
+static void day_close(struct day *d)
+{
+        d->helper = helper_free(d->helper);
+        d->source_fd = close_fd(d->source_fd);
+        if (!uv_is_closing((uv_handle_t *)&d->silence))
+                uv_close((uv_handle_t *)&d->silence, on_timer_closed);
+}
+
+/* With d->error, or well. */
+static void day_end(struct day *d)
+{
+        d->dir = snapshot_free(d->dir);
+        d->helper = helper_free(d->helper);
+        uv_timer_stop(&d->silence);
+        if (!d->s) {
+                day_close(d);
+                return;
+        }
+        d->out.cause = d->error.cause;
+        snprintf(d->out.detail, sizeof(d->out.detail), "%s", d->error.cause ? d->error.text : "");
+        d->out.duration_usec = now_usec(CLOCK_MONOTONIC) - d->started_usec;
+        d->over = true;
+}
+
+static void day_fail(struct day *d, const struct error *e)
+{
+        if (d->error.cause == CAUSE_NONE)
+                d->error = *e;
+}
+
+/* --- publishing --- */
+
+static int check_answer(struct day *d, struct error *e)
+{
+        const struct ledger_split *m = &d->out.made;
+        if (d->n != d->files)
+                return error_set(e, CAUSE_HELPER, EBADMSG, "czard-filter named %zu files, not %" PRIu64, d->n,
+                        d->files);
+        if (m->lines_of_courses + m->no_course + m->invalid + m->unparsed != m->lines_in)
+                return error_set(e, CAUSE_HELPER, EBADMSG,
+                        "the lines do not add up: %" PRIu64 " in; %" PRIu64 " of courses, %" PRIu64
+                        " of none, %" PRIu64 " invalid, %" PRIu64 " unparsed",
+                        m->lines_in, m->lines_of_courses, m->no_course, m->invalid, m->unparsed);
+        if (memcmp(d->source_sha256, d->out.job.o.sha256, SHA256_SIZE) != 0)
+                return error_set(e, CAUSE_STAGING, ESTALE,
+                        "%s is not the file that was staged there: czarctl verify", d->out.job.o.path);
+        return 0;
+}
+
+static void publish(uv_work_t *work)
+{
+        struct day *d = work->data;
+        const char *name = d->names.s;
+        for (size_t i = 0; i < d->n; i++) {
+                d->made[i].name = name;
+                name += strlen(name) + 1;
+        }
+        if (check_answer(d, &d->error) == 0)
+                (void)snapshot_publish_made(d->dir, d->made, d->n, &d->error);
+}
+
+static void on_published(uv_work_t *work, int status)
+{
+        (void)status;
+        day_end(work->data);
+}
+
+/* --- czard-filter --- */
+
+static void on_gone(void *arg, const struct error *e)
+{
+        struct day *d = arg;
+        d->helper = helper_free(d->helper);
+        if (!d->done)
+                day_fail(d, e);
+        if (d->error.cause != CAUSE_NONE) {
+                day_end(d);
+                return;
+        }
+        uv_timer_stop(&d->silence);
+        d->work.data = d;
+        uv_queue_work(d->s->loop, &d->work, publish, on_published);
+}
+
+static void kill_filter(struct day *d, const char *why)
+{
+        struct error e = {};
+        error_set(&e, CAUSE_HELPER, EPROTO, "czard-filter %s", why);
+        day_fail(d, &e);
+        helper_kill(d->helper);
+}
+
+static void on_silence(uv_timer_t *timer)
+{
+        kill_filter(timer->data, "said nothing for 5 minutes, and was ended");
+}
+
+static bool is_plain_name(const char *name)
+{
+        for (const char *p = name; *p; p++)
+                if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~", *p))
+                        return false;
+        return *name && *name != '.' && *name != '-';
+}
+
+static int add_files(struct day *d, const struct proto_split_files *files)
+{
+        if (d->n + files->n > LIMIT_SPLIT_FILES)
+                return -E2BIG;
+        if (d->n + files->n > d->size) {
+                size_t size = MAX(2 * d->size, d->n + files->n);
+                struct snapshot_made *made = reallocarray(d->made, size, sizeof(*made));
+                if (!made)
+                        return -ENOMEM;
+                d->made = made;
+                d->size = size;
+        }
+        for (size_t i = 0; i < files->n; i++) {
+                if (!is_plain_name(files->files[i].name))
+                        return -EINVAL;
+                strbuf_add_n(&d->names, files->files[i].name, strlen(files->files[i].name) + 1);
+                d->made[d->n++] = (struct snapshot_made){.size = files->files[i].size};
+        }
+        return d->names.err;
+}
+
+static void on_done(struct day *d, const struct proto_split_done *m)
+{
+        struct ledger_split *to = &d->out.made;
+        d->done = true;
+        d->files = m->files;
+        to->lines_in = m->lines_in;
+        to->lines_of_courses = m->lines_of_courses;
+        to->no_course = m->no_course;
+        to->invalid = m->invalid;
+        to->unparsed = m->unparsed;
+        to->courses = m->courses;
+        to->courses_left_out = m->courses_left_out;
+        to->files_size = m->files_size;
+        memcpy(to->sums_sha256, m->sums_sha256, SHA256_SIZE);
+        memcpy(d->source_sha256, m->source_sha256, SHA256_SIZE);
+        if (m->outcome.cause == CAUSE_NONE)
+                return;
+        struct error e = {};
+        error_set(&e, m->outcome.cause, EIO, "%s", m->outcome.detail);
+        day_fail(d, &e);
+}
+
+/* It may say how far it is, then what it made, then that it is done; about this day, and nothing else. */
+static void on_message(void *arg, struct message *m)
+{
+        struct day *d = arg;
+        if (d->error.cause != CAUSE_NONE && !d->done)
+                return; /* it is being killed */
+        uv_timer_start(&d->silence, on_silence, SILENCE_MSEC, 0);
+        struct error e = {};
+        if (owed_take(&d->owed, m, &e) < 0)
+                kill_filter(d, e.text);
+        else if (m->type == PROTO_SPLIT_DONE)
+                on_done(d, &m->split_done);
+        else if (m->type == PROTO_SPLIT_FILES && add_files(d, &m->split_files) < 0)
+                kill_filter(d, "named files that cannot be");
+}
+
+static int start_filter(struct day *d, struct error *e)
+{
+        const struct ledger_object *o = &d->out.job.o;
+        int r = helper_start(d->s->loop, "czard-filter", NULL, on_message, on_gone, d, &d->helper, e);
+        if (r < 0)
+                return r;
+        struct message m = {.type = PROTO_SPLIT,
+                .id = (uint32_t)o->id,
+                .split = {.rule = (uint8_t)d->out.job.rule, .gzip = str_ends(o->path, ".gz")},
+                .fds = {d->source_fd, snapshot_fd(d->dir)},
+                .n_fds = 2};
+        r = owed_add(&d->owed, &m);
+        if (r == 0)
+                r = helper_send(d->helper, &m);
+        uv_timer_start(&d->silence, on_silence, SILENCE_MSEC, 0);
+        return r < 0 ? error_set(e, CAUSE_HELPER, -r, "czard-filter does not take jobs: %s", strerror(-r))
+                     : 0;
+}
+
+/* --- the folder --- */
+
+static int open_folder(struct day *d, struct error *e)
+{
+        const struct split_job *j = &d->out.job;
+        const char *path = d->out.made.path;
+        uint64_t size;
+        int64_t mtime;
+        bool is_dir;
+        char tag[SHA256_HEX];
+        hex_encode(j->o.sha256, SHA256_SIZE, tag);
+        d->source_fd = staging_open_file(d->staging, j->o.path);
+        if (d->source_fd < 0)
+                return error_set(
+                        e, CAUSE_STAGING, -d->source_fd, "%s: %s", j->o.path, strerror(-d->source_fd));
+        int r = staging_make_top(d->staging, path, &j->top, e);
+        /* what an earlier attempt left is of no use */
+        if (r >= 0)
+                r = snapshot_discard(d->staging, path, e);
+        if (r < 0)
+                return r;
+        d->out.replaced = staging_stat(d->staging, path, &size, &mtime, &is_dir) == 0;
+        return snapshot_begin(d->staging, path, tag, &j->attr, &d->dir, e);
+}
+
+static void prepare(uv_work_t *work)
+{
+        struct day *d = work->data;
+        (void)open_folder(d, &d->error);
+}
+
+static void on_prepared(uv_work_t *work, int status)
+{
+        struct day *d = work->data;
+        (void)status;
+        if (!d->s || d->error.cause != CAUSE_NONE || start_filter(d, &d->error) < 0)
+                day_end(d);
+}
+
+/* --- from outside --- */
+
+int splits_start(struct splits *s, const struct split_job *job)
+{
+        struct day *d = calloc(1, sizeof(*d));
+        if (!d)
+                return -ENOMEM;
+        *d = (struct day){
+                .s = s, .staging = s->staging, .source_fd = -1, .started_usec = now_usec(CLOCK_MONOTONIC)};
+        d->out.job = *job;
+        d->out.made = (struct ledger_split){.object_id = job->o.id, .rule = job->rule};
+        memcpy(d->out.made.source_sha256, job->o.sha256, SHA256_SIZE);
+        uv_timer_init(s->loop, &d->silence);
+        d->silence.data = d->work.data = d;
+        d->next = s->days;
+        s->days = d;
+        if (place_by_course(&job->o, d->out.made.path) < 0) {
+                error_set(&d->error, CAUSE_INTERNAL, EINVAL, "%s: events without a site and a date",
+                        job->o.key);
+                day_end(d);
+                return 0;
+        }
+        uv_queue_work(s->loop, &d->work, prepare, on_prepared);
+        return 0;
+}
+
+size_t splits_running(const struct splits *s)
+{
+        size_t n = 0;
+        for (const struct day *d = s->days; d; d = d->next)
+                n++;
+        return n;
+}
+
+bool splits_busy(const struct splits *s, int64_t object_id)
+{
+        for (const struct day *d = s->days; d; d = d->next)
+                if (d->out.job.o.id == object_id)
+                        return true;
+        return false;
+}
+
+bool splits_take(struct splits *s, struct split_outcome *ret)
+{
+        for (struct day **at = &s->days; *at; at = &(*at)->next)
+                if ((*at)->over) {
+                        struct day *d = *at;
+                        *at = d->next;
+                        *ret = d->out;
+                        day_close(d);
+                        return true;
+                }
+        return false;
+}
+
+int splits_new(uv_loop_t *loop, struct staging *staging, struct splits **ret)
+{
+        struct splits *s = calloc(1, sizeof(*s));
+        if (!s)
+                return -ENOMEM;
+        *s = (struct splits){.loop = loop, .staging = staging};
+        *ret = s;
+        return 0;
+}
+
+struct splits *splits_free(struct splits *s)
+{
+        if (!s)
+                return NULL;
+        for (struct day *d = s->days, *next; d; d = next) {
+                next = d->next;
+                d->s = NULL;
+                if (d->over || d->helper) {
+                        d->dir = snapshot_free(d->dir);
+                        day_close(d);
+                } /* else a thread is at it, and day_end() closes it */
+        }
+        free(s);
+        return NULL;
+}

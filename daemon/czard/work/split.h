@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Events by course: days that are being split, each by a czard-filter of its own. Knows neither what is due
+ * nor what becomes of it: whoever starts a day takes its outcome when it is over. */
+#pragma once
+
+#include <uv.h>
+
+#include "ledger_split.h"
+#include "staging.h"
+
+struct splits;
+
+struct split_job {
+        struct ledger_object o; /* its file of events is staged at o.path */
+        enum event_rule rule;
+        struct staging_attr attr;
+        struct staging_top top;
+};
+
+struct split_outcome {
+        struct split_job job;
+        enum cause cause; /* CAUSE_NONE: it is staged */
+        char detail[512];
+        bool replaced;            /* another folder stood there */
+        struct ledger_split made; /* the first part of it, when it is staged */
+        uint64_t duration_usec;
+};
+
+/* staging: borrowed for ever. 0 or -ENOMEM. */
+int splits_new(uv_loop_t *loop, struct staging *staging, struct splits **ret);
+/* Kills what runs; what is being published ends, but nobody is told. Returns NULL. */
+struct splits *splits_free(struct splits *s);
+
+/* 0, or -ENOMEM; how it ended is an outcome, never this. */
+int splits_start(struct splits *s, const struct split_job *job);
+size_t splits_running(const struct splits *s);
+bool splits_busy(const struct splits *s, int64_t object_id);
+/* The outcome of one that is over, each once; false: there is none. */
+bool splits_take(struct splits *s, struct split_outcome *ret);

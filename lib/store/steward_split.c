@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Events by course go with the file that they were made from. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "ledger_split.h"
+#include "place.h"
+#include "steward_internal.h"
+
+int steward_remove_by_course(const struct steward *s, const struct ledger_object *o, const char *what,
+        const char *why, struct error *e)
+{
+        char path[512];
+        uint64_t size;
+        int64_t mtime;
+        bool is_dir;
+        if (place_by_course(o, path) < 0)
+                return 0;
+        bool there = staging_stat(s->staging, path, &size, &mtime, &is_dir) == 0;
+        int r = there ? staging_remove(s->staging, path, e) : 0;
+        if (r == 0)
+                r = staging_remove_remains(s->staging, path, e);
+        if (r == 0)
+                r = snapshot_discard(s->staging, path, e);
+        if (r == 0)
+                r = ledger_split_delete(s->ledger, o->id, e);
+        if (r == 0 && there)
+                steward_tell(s, what, o, path, why, -1);
+        return r;
+}
+
+int steward_prune_by_course(
+        const struct steward *s, const struct ledger_object *o, const struct keep_item *item, struct error *e)
+{
+        const struct history h = steward_history(s);
+        int r = staging_remove(s->staging, item->path, e);
+        return r < 0 ? r : history_day_removed(&h, o, item->path, e);
+}
+
+/* Days whose folder is not there. */
+struct absent {
+        const struct steward *s;
+        int64_t *ids;
+        size_t n;
+};
+
+static int on_split(const struct ledger_split *row, void *arg)
+{
+        struct absent *a = arg;
+        uint64_t size;
+        int64_t mtime;
+        bool is_dir;
+        if (!*row->path || staging_stat(a->s->staging, row->path, &size, &mtime, &is_dir) == 0)
+                return 0;
+        int64_t *ids = reallocarray(a->ids, a->n + 1, sizeof(*ids));
+        if (!ids)
+                return -ENOMEM;
+        a->ids = ids;
+        ids[a->n++] = row->object_id;
+        return 0;
+}
+
+int steward_adopt_by_course(const struct steward *s, struct error *e)
+{
+        struct absent a = {.s = s};
+        int r = ledger_splits(s->ledger, on_split, &a, e);
+        for (size_t i = 0; r == 0 && i < a.n; i++)
+                r = ledger_split_delete(s->ledger, a.ids[i], e);
+        free(a.ids);
+        return r;
+}

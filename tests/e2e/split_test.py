@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Events by course, from the bucket to the folder: what is staged against the independent program, and what becomes of
+a day that is replaced, pruned, forgotten, or split later."""
+
+import gzip
+import json
+import os
+import stat
+import subprocess
+import unittest
+
+from czardtest import events, main, package, split
+from czardtest.run import check_sums, fingerprint, program
+from czardtest.zips import Archives
+
+
+class Split(unittest.TestCase):
+    def setUp(self):
+        self.a = a = self.enterContext(Archives())
+        a.fresh()
+        self.w = a.world
+        self.w.package_section.update(categories="events", sites="edx edge", events_by_course="edx")
+        self.buckets = self.w.package / "buckets" / package.EVENTS_BUCKET / a.org
+
+    def put(self, days):
+        """{(site, date): text} into the bucket."""
+        names = {f"{site} {date}": gzip.compress(text, 1) for (site, date), text in days.items()}
+        for name, message in self.a.encrypt(names).items():
+            site, date = name.split()
+            folder = self.buckets / site / "events" / date[:4]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{self.a.org}-{site}-events-{date}.log.gz.gpg").write_bytes(message)
+
+    def source(self, site, date, ending=".log.gz"):
+        return self.w.staging / self.a.org / "events" / site / date[:4] / f"{self.a.org}-{site}-events-{date}{ending}"
+
+    def folder(self, site, date):
+        return self.w.staging / self.a.org / "events-by-course" / site / date[:4] / date
+
+    def check(self, days, rule="edx", ending=".log.gz"):
+        """Each folder is exactly what its day must become, shown as all that is staged."""
+        for site, date in days:
+            folder, source = self.folder(site, date), self.source(site, date, ending)
+            files, others = split.compare(source, folder, rule)
+            self.assertEqual(stat.S_IMODE(folder.stat().st_mode), 0o750)
+            for path in folder.iterdir():
+                there = path.lstat()
+                self.assertEqual((stat.S_IMODE(there.st_mode), int(there.st_mtime), there.st_gid),
+                                 (0o440, int(source.stat().st_mtime), source.stat().st_gid), path)
+            if files:
+                self.assertEqual(check_sums(folder)[0], 0)
+        root = self.w.staging / self.a.org / "events-by-course"
+        there = {(p.parent.parent.name, p.name) for p in root.glob("*/*/*")}
+        self.assertEqual(there, set(days))
+
+    def once(self, code=0):
+        done = self.w.once()
+        self.assertEqual(done.code, code, done)
+        return done
+
+    def gets(self):
+        """How many objects were asked for since this was last called."""
+        n = len([r for r in self.a.s3.requests() if r.op == "get"])
+        self.a.s3.forget_requests()
+        return n
+
+    def czarctl(self, *args, code=0):
+        done = subprocess.run([program("czarctl"), "--config", self.w.ini(), *args], capture_output=True, text=True,
+                              env=self.w.environment(), check=False)
+        self.assertEqual(done.returncode, code, (done.stdout, done.stderr))
+        return done.stdout
+
+    def rows(self):
+        return self.w.ledger("SELECT split.* FROM split ORDER BY path")
+
+    def days(self, n, site="edx"):
+        return {(site, f"2024-03-{i + 1:02d}"): events.realistic(80, 6, seed=i) for i in range(n)}
+
+    def test_a_first_sync(self):
+        days = {**self.days(3), ("edge", "2024-03-02"): events.hostile(400, 5), ("edx", "2023-12-31"): b"",
+                ("edx", "2024-03-04"): b"{}\nx\n"}
+        self.put(days)
+        done = self.once()
+        self.check(days)
+        self.assertEqual(len(done.events("day-complete")), len(days))
+        lines, _ = self.w.audit()
+        told = {line["path"]: line for line in lines if line["event"] == "day-complete"}
+        self.assertEqual(set(told), {str(self.folder(*d).relative_to(self.w.staging)) for d in days})
+        self.assertEqual(len([line for line in lines if line["event"] == "day-complete"]), len(days))
+        for row in self.rows():
+            manifest = (self.w.staging / row["path"] / "MANIFEST.jsonl").read_text().splitlines()
+            last = json.loads(manifest[-1])
+            self.assertEqual((row["courses"], row["lines_in"], row["no_course"], row["invalid"], row["unparsed"], row["rule"],
+                              row["source_sha256"].hex()),
+                             (len(manifest) - 1, last["lines_in"], last["no_course"], last["invalid"], last["unparsed"], "edx",
+                              last["source_sha256"]))
+        before = fingerprint(self.w.staging)
+        self.assertEqual(self.once().events("day-complete"), [])
+        self.assertEqual(fingerprint(self.w.staging), before)
+
+    def test_plain_files(self):
+        days = self.days(2)
+        self.w.config["staging"]["events_format"] = "plain"
+        self.put(days)
+        self.once()
+        self.check(days, ending=".log")
+
+    def test_set_later(self):
+        """What is staged is split, newest first, without a GET; another rule splits again; none removes nothing."""
+        days = self.days(4) | {("edx", "2013-05-01"): b'{"event_source":"browser","page":"/courses/M/6/1T/"}\n'}
+        self.put(days)
+        self.w.package_section.pop("events_by_course")
+        self.once()
+        self.assertEqual(self.gets(), len(days))
+        self.assertFalse((self.w.staging / self.a.org / "events-by-course").exists())
+
+        self.w.package_section["events_by_course"] = "edx"
+        self.w.config["daemon"]["workers"] = 1
+        done = self.once()
+        self.assertEqual(self.gets(), 0)
+        self.check(days)
+        dates = [e.fields["CZARD_DATE"] for e in done.events("day-complete")]
+        self.assertEqual(dates, sorted(dates, reverse=True))
+
+        self.w.package_section["events_by_course"] = "edx+url"
+        self.once()
+        self.assertEqual(self.gets(), 0)
+        self.check(days, "edx+url")
+
+        self.w.package_section["events_by_course"] = "none"
+        before = fingerprint(self.w.staging)
+        self.once()
+        self.assertEqual(fingerprint(self.w.staging), before)
+        shown = self.czarctl("prune")
+        for day in days:
+            self.assertIn(str(self.folder(*day).relative_to(self.w.staging)), shown)
+        self.assertEqual(fingerprint(self.w.staging), before)
+        self.czarctl("prune", "--apply")
+        self.assertEqual(self.rows(), [])
+        self.assertFalse((self.w.staging / self.a.org / "events-by-course").exists())
+        self.assertTrue(all(self.source(*day).exists() for day in days))
+
+    def test_a_replaced_day(self):
+        days = self.days(2)
+        self.put(days)
+        self.once()
+        old = self.folder("edx", "2024-03-02").stat().st_ino
+        days["edx", "2024-03-02"] = events.realistic(50, 3, seed=99)
+        self.put({("edx", "2024-03-02"): days["edx", "2024-03-02"]})
+        done = self.once()
+        self.check(days)
+        self.assertNotEqual(self.folder("edx", "2024-03-02").stat().st_ino, old)
+        self.assertEqual(len(done.events("day-complete")), 1)
+
+    def test_pruned_and_forgotten_with_its_file(self):
+        days = self.days(2) | {("edge", "2024-03-01"): events.realistic(20, 2, seed=9)}
+        self.put(days)
+        self.once()
+        key = f"{self.a.org}/edge/events/2024/{self.a.org}-edge-events-2024-03-01.log.gz.gpg"
+        self.czarctl("forget", key, "--reason", "asked for")
+        self.assertFalse(self.folder("edge", "2024-03-01").exists())
+        self.assertFalse(self.source("edge", "2024-03-01").exists())
+        self.once()
+        del days["edge", "2024-03-01"]
+        self.check(days)
+
+        self.w.config["staging"]["keep_days"] = "30"
+        self.czarctl("prune", "--apply")
+        for day in days:
+            self.assertFalse(self.folder(*day).exists())
+            self.assertFalse(self.source(*day).exists())
+        self.assertEqual(self.rows(), [])
+
+    def test_what_a_crash_left(self):
+        """A half-built folder goes, one that was published but not noted is made again, and nothing is fetched."""
+        days = self.days(2)
+        self.put(days)
+        self.once()
+        self.gets()
+        folder = self.folder("edx", "2024-03-01")
+        half = folder.parent / ".2024-03-01.partial"
+        half.mkdir()
+        (half / "~0").write_text("half")
+        subprocess.run(["sqlite3", self.w.state / "ledger.db", "DELETE FROM split"], check=True)
+        self.once()
+        self.assertEqual(self.gets(), 0)
+        self.check(days)
+        self.assertEqual([p.name for p in folder.parent.iterdir() if p.name.startswith(".")], [])
+
+    def test_an_altered_file_is_not_split(self):
+        days = self.days(1)
+        self.put(days)
+        self.w.package_section.pop("events_by_course")
+        self.once()
+        source = self.source("edx", "2024-03-01")
+        data = gzip.compress(b"{}\n")
+        source.chmod(0o640)
+        mtime = source.stat().st_mtime
+        source.write_bytes(data)
+        os.utime(source, (mtime, mtime))
+        self.w.package_section["events_by_course"] = "edx"
+        done = self.w.once()
+        self.assertEqual(done.code, 1, done)
+        self.assertFalse(self.folder("edx", "2024-03-01").exists())
+
+
+if __name__ == "__main__":
+    main()
