@@ -206,7 +206,7 @@ static void rules(void **state)
 {
         (void)state;
         TAKEN("package", "events_by_course", "none", "edx", "edx+url");
-        REFUSED("package", "events_by_course", false, "", "yes", "url", "EDX", "edx url");
+        REFUSED("package", "events_by_course", true, "yes", "url", "EDX", "edx url");
 }
 
 static void locations(void **state)
