@@ -14,6 +14,7 @@
 #include "fsx.h"
 #include "limits.h"
 #include "run.h"
+#include "sandbox.h"
 #include "staging.h"
 #include "str.h"
 #include "table.h"
@@ -277,12 +278,30 @@ static void check_groups(struct checkup *k)
         strv_done(&seen);
 }
 
+/* Without Landlock nothing is split by course. */
+static void check_by_course(struct checkup *k)
+{
+        const struct config *c = k->c->config;
+        bool wanted = false;
+        for (size_t i = 0; i < c->n_packages; i++)
+                wanted |= c->packages[i].events_by_course != EVENT_RULE_NONE;
+        if (!wanted)
+                return;
+        if (sandbox_landlock_abi() > 0)
+                check_add(k, "by-course", FINE, NULL,
+                        "events can be split by course: this kernel has Landlock");
+        else
+                check_add(k, "by-course", BAD, "boot with landlock in lsm=, or set events_by_course = none",
+                        "events are not split by course: this kernel has no Landlock, or it is not enabled");
+}
+
 void check_local(struct checkup *k)
 {
         check_config(k);
         check_state(k);
         check_staging(k);
         check_groups(k);
+        check_by_course(k);
 }
 
 /* --- units --- */

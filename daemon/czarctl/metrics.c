@@ -8,6 +8,7 @@
 #include "facts.h"
 #include "ledger_facts.h"
 #include "ledger_report.h"
+#include "ledger_split.h"
 #include "owner.h"
 #include "runs.h"
 #include "staging.h"
@@ -85,6 +86,10 @@ static int on_last(const struct report_row *row, void *arg)
         strbuf_printf(&m->text[NEWEST_DATE], "} %lld\n", (long long)day * 86400);
         return 0;
 }
+
+struct by_course {
+        uint64_t days, failed, bytes;
+};
 
 static int on_members_rejected(const struct report_row *row, void *arg)
 {
@@ -188,6 +193,26 @@ static void add_durations(const struct ctl *c, struct strbuf *b)
         }
 }
 
+static int on_split(const struct ledger_split *row, void *arg)
+{
+        struct by_course *n = arg;
+        n->days += *row->path != 0;
+        n->failed += row->cause != CAUSE_NONE;
+        n->bytes += row->files_size;
+        return 0;
+}
+
+static void add_by_course(struct ctl *c, struct strbuf *b)
+{
+        struct by_course n = {};
+        if (ledger_splits(c->ledger, on_split, &n, NULL) < 0)
+                return;
+        gauge(b, "czard_days_by_course", "Days of events that are staged by course.", (int64_t)n.days);
+        gauge(b, "czard_days_by_course_failed", "Days of events that could not be split by course.",
+                (int64_t)n.failed);
+        gauge(b, "czard_by_course_bytes", "Bytes of the events that are staged by course.", (int64_t)n.bytes);
+}
+
 static void add_facts(struct ctl *c, struct strbuf *b, const struct facts *f)
 {
         struct staging *s = NULL;
@@ -214,6 +239,7 @@ static void add_facts(struct ctl *c, struct strbuf *b, const struct facts *f)
         staging_free(s);
         gauge(b, "czard_staging_min_free_bytes", "Below this fetching pauses.",
                 (int64_t)MIN(c->config->staging.min_free, (uint64_t)INT64_MAX));
+        add_by_course(c, b);
         head(b, "czard_build_info", "The version of czarctl.", "gauge");
         strbuf_add(b, "czard_build_info{version=\"" CZARD_VERSION "\"} 1\n");
 }

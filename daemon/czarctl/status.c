@@ -10,6 +10,7 @@
 #include "facts.h"
 #include "latest.h"
 #include "ledger_report.h"
+#include "ledger_split.h"
 #include "runs.h"
 #include "table.h"
 #include "timespan.h"
@@ -182,6 +183,33 @@ static int judge_latest(struct status *s, struct error *e)
                                 category_name(categories[k]), *l.date ? "stays at" : "points nowhere, and",
                                 *l.date ? l.date : "is", l.behind_days, l.newest);
                 }
+        return 0;
+}
+
+/* Days by course that could not be made. */
+struct failed_days {
+        uint64_t n;
+        struct ledger_split example;
+};
+
+static int on_split(const struct ledger_split *row, void *arg)
+{
+        struct failed_days *f = arg;
+        if (row->cause != CAUSE_NONE && f->n++ == 0)
+                f->example = *row;
+        return 0;
+}
+
+static int judge_splits(struct status *s, struct error *e)
+{
+        struct failed_days f = {};
+        struct ledger_object o;
+        int r = ledger_splits(s->c->ledger, on_split, &f, e);
+        if (r < 0 || f.n == 0 || ledger_get(s->c->ledger, f.example.object_id, &o, e) < 0)
+                return r;
+        add_problem(s, "by-course", f.n, cause_advice(f.example.cause),
+                "%llu day%s of events not split by course, for example %s: %s", (unsigned long long)f.n,
+                f.n == 1 ? "" : "s", o.path, f.example.detail);
         return 0;
 }
 
@@ -477,6 +505,8 @@ int run_status(struct ctl *c)
                         judge_members(s);
                 if (r == 0)
                         r = judge_latest(s, &e);
+                if (r == 0)
+                        r = judge_splits(s, &e);
                 status = r < 0           ? (e.cause ? ctl_fail(c, &e) : ctl_fail_text("out of memory"))
                          : s->n_problems ? CTL_FOUND
                                          : CTL_WELL;

@@ -9,13 +9,16 @@
 
 #include "audit.h"
 #include "digest.h"
+#include "fsx.h"
 #include "ledger_facts.h"
+#include "ledger_split.h"
 #include "runs.h"
 #include "staging.h"
 #include "str.h"
 #include "table.h"
 
 #define CHUNK (256 * 1024)
+#define SUMS_MOST (16 * MIB) /* of a day by course */
 #define SEEN_SLOTS                                                                                           \
         4096 /* a power of 2; a slot that is taken is overwritten: then a file is read once more             \
               */
@@ -167,6 +170,36 @@ static int on_object(struct ledger_object *o, void *arg)
         return ledger_members(v->c->ledger, o->id, on_member, v, v->e);
 }
 
+/* One line of a day's SHA256SUMS, whose own hash the ledger knows. */
+static void check_sum_line(struct verify *v, const char *folder, char *line)
+{
+        uint8_t sha256[SHA256_SIZE];
+        if (strlen(line) < SHA256_HEX + 1 ||
+                hex_decode((line[SHA256_HEX - 1] = 0, line), sha256, sizeof(sha256)) < 0)
+                return;
+        _cleanup_free_ char *path = str_printf("%s/%s", folder, line + SHA256_HEX + 1);
+        if (path)
+                check_file(v, path, sha256, -1);
+}
+
+static int on_split(const struct ledger_split *row, void *arg)
+{
+        struct verify *v = arg;
+        _cleanup_free_ char *sums = str_printf("%s/SHA256SUMS", row->path), *text = NULL;
+        if (!sums)
+                return -ENOMEM;
+        if (!*row->path || !is_part_wanted(v, row->path))
+                return 0;
+        check_file(v, sums, row->sums_sha256, -1);
+        _cleanup_close_ int fd = staging_open_file(v->staging, sums);
+        if (fd < 0 || read_file_fd(fd, SUMS_MOST, &text, NULL) < 0)
+                return 0; /* was told */
+        char *rest = text;
+        for (char *line; (line = strsep(&rest, "\n"));)
+                check_sum_line(v, row->path, line);
+        return 0;
+}
+
 static int count_bytes(struct ledger_object *o, void *arg)
 {
         struct verify *v = arg;
@@ -190,6 +223,8 @@ static int verify_staging(struct verify *v)
                 r = ledger_each(c->ledger, &f, count_bytes, v, &e);
         if (r >= 0)
                 r = ledger_each(c->ledger, &f, on_object, v, &e);
+        if (r >= 0)
+                r = ledger_splits(c->ledger, on_split, v, &e);
         progress_end(&v->progress);
         v->staging = staging_free(v->staging);
         return r < 0 ? ctl_fail(c, &e) : 0;

@@ -172,6 +172,35 @@ class Split(unittest.TestCase):
             self.assertFalse(self.source(*day).exists())
         self.assertEqual(self.rows(), [])
 
+    def test_czarctl_knows_of_it(self):
+        """verify reads the days' files, check says whether they can be made, metrics count them."""
+        self.put(self.days(2))
+        self.once()
+        self.czarctl("verify")
+        self.assertIn("czard_days_by_course 2\n", self.czarctl("metrics"))
+        folder = self.folder("edx", "2024-03-01")
+        file = next(folder.glob("*.log.gz"))
+        file.chmod(0o640)
+        file.write_bytes(file.read_bytes()[:-1])
+        self.assertIn(str(file.relative_to(self.w.staging)), self.czarctl("verify", code=1))
+        file.unlink()
+        self.assertIn("missing", self.czarctl("verify", str(folder), code=1))
+
+    def test_a_day_that_cannot_be_split_is_named(self):
+        days = self.days(2)
+        self.put(days)
+        self.w.package_section.pop("events_by_course")
+        self.once()
+        source = self.source("edx", "2024-03-01")
+        source.unlink()
+        self.w.package_section["events_by_course"] = "edx"
+        done = self.w.once()
+        self.assertEqual(done.code, 1, done)
+        self.assertEqual([e.fields["CZARD_DATE"] for e in done.events("day-failed")], ["2024-03-01"])
+        self.assertIn(str(source.relative_to(self.w.staging)), self.czarctl("status", code=1))
+        self.assertIn("czard_days_by_course_failed 1\n", self.czarctl("metrics"))
+        self.check({("edx", "2024-03-02"): b""})
+
     def test_what_a_crash_left(self):
         """A half-built folder goes, one that was published but not noted is made again, and nothing is fetched."""
         days = self.days(2)
