@@ -3,6 +3,7 @@
 #include "latest.h"
 
 #include <errno.h>
+#include <fnmatch.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,6 +108,72 @@ int latest_choose(
         *ret_pinned = *pin;
         snprintf(ret, 11, "%s", *pin ? pin : date);
         return 0;
+}
+
+/* --- patterns --- */
+
+static const char names_sql[] = "SELECT DISTINCT m.course, m.\"table\" FROM member m JOIN object o ON o.id = "
+                                "m.object_id WHERE o.org = ?1 AND "
+                                "o.category = ?2 AND o.date = ?3 AND o.is_zip AND o.staged_etag <> ''";
+
+struct hits {
+        const struct strv *patterns;
+        bool *hit;
+};
+
+static void match(struct hits *h, const char *name)
+{
+        for (size_t i = 0; h->hit && i < h->patterns->n; i++)
+                h->hit[i] = h->hit[i] || (*name && fnmatch(h->patterns->v[i], name, 0) == 0);
+}
+
+static int add_missed(const struct hits *h, const char *key, struct strv *ret)
+{
+        int r = 0;
+        for (size_t i = 0; r == 0 && i < h->patterns->n; i++) {
+                if (*h->patterns->v[i] == '!' || h->hit[i])
+                        continue;
+                _cleanup_free_ char *text = str_printf("%s %s", key, h->patterns->v[i]);
+                r = text ? strv_add(ret, text) : -ENOMEM;
+        }
+        return r;
+}
+
+int latest_unmatched(struct ledger *l, const struct config_package *p, enum category c, const char *date,
+        struct strv *ret, struct error *e)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        _cleanup_free_ bool *courses = calloc(p->courses.n + 1, sizeof(bool)),
+                            *tables = calloc(p->tables.n + 1, sizeof(bool));
+        struct hits by_course = {&p->courses, courses}, by_table = {&p->tables, tables};
+        char course[256], table[128];
+        if (!courses || !tables)
+                return error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");
+        int r = prepare(l, names_sql, &s, e);
+        if (r < 0)
+                return r;
+        struct ledger_bind b = {.s = s};
+        ledger_bind_text(&b, p->spec.org);
+        ledger_bind_i64(&b, c);
+        ledger_bind_text(&b, date);
+        if (b.err)
+                return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that");
+        bool any = false;
+        while ((r = ledger_step(l, s, "reading", e)) > 0) {
+                struct ledger_row row = {.s = s};
+                ledger_row_text(&row, course, sizeof(course));
+                ledger_row_text(&row, table, sizeof(table));
+                if (row.err)
+                        return error_set(e, CAUSE_IO, -row.err, "the ledger is damaged at a member");
+                match(&by_course, course);
+                match(&by_table, table);
+                any = true;
+        }
+        if (r == 0 && any)
+                r = add_missed(&by_course, "courses", ret);
+        if (r == 0 && any)
+                r = add_missed(&by_table, "tables", ret);
+        return r;
 }
 
 int latest_move(struct ledger *l, struct staging *s, const char *org, enum category c, struct error *e)

@@ -2,6 +2,7 @@
 /* Where the link "latest" of an organisation and category should point. */
 #pragma once
 
+#include "config.h"
 #include "ledger.h"
 #include "staging.h"
 
@@ -22,6 +23,11 @@ int latest_look(
  * -errno. */
 int latest_choose(
         struct ledger *l, const char *org, enum category c, char ret[11], bool *ret_pinned, struct error *e);
+/* The patterns of the filter that choose something (not "!...") and match nothing in that staged snapshot,
+ * neither what is staged of it nor what was left out; added to ret as "courses PATTERN" or "tables PATTERN".
+ * 0 or -errno. */
+int latest_unmatched(struct ledger *l, const struct config_package *p, enum category c, const char *date,
+        struct strv *ret, struct error *e);
 /* Points the link to it. Where there is none, a link to what is not there any more is taken away. 0 or -errno
  * (-ENOENT: the folder it would stand in is not there). */
 int latest_move(struct ledger *l, struct staging *s, const char *org, enum category c, struct error *e);

@@ -83,6 +83,25 @@ class FiltersTest(unittest.TestCase):
         found = self.once(courses="univhsx-*", categories="database")
         self.assertEqual({p for p in found if "UnivHSX" in p}, set())
 
+    def test_a_pattern_that_matches_nothing(self):
+        """It is told, and `latest` does not move; what is excluded need not be there."""
+        latest = self.world.staging / self.world.org / "database/latest"
+        for section in ({"courses": "universityx-*"}, {"tables": "auth_user no_such_table"}):
+            with self.subTest(section):
+                self.world.fresh()
+                latest = self.world.staging / self.world.org / "database/latest"
+                self.world.package_section.update(categories="database", **section)
+                done = self.world.once()
+                said = [e.message for e in done.entries if e.level == "warning" and "matches nothing" in e.message]
+                self.assertTrue(said, done)
+                self.assertIn(" ".join(section.values()).split()[-1], said[0])
+                self.assertFalse(latest.is_symlink())
+        # corrected
+        self.world.package_section.update(tables="auth_user !no_such_table")
+        done = self.world.once()
+        self.assertFalse([e for e in done.entries if "matches nothing" in e.message], done)
+        self.assertTrue(latest.is_symlink())
+
     def test_tables(self):
         found = self.once(tables="user_id_map ora/assessment_* forum course_structure", categories="database")
         kinds = ("-user_id_map-", "ora/", ".mongo", "-course_structure-")
