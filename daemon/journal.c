@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -40,6 +41,8 @@ static struct {
         const char *audit_head; /* NULL: none */
         int level;
         bool to_journal;
+        bool for_people;    /* stderr is a terminal at which somebody waits */
+        char progress[256]; /* what stands in the terminal's last line */
 } journal = {.level = LOG_INFO};
 
 /* fields[i] is NUL-terminated "NAME=VALUE" in buf; value[i] is how long "NAME=" is. */
@@ -73,6 +76,7 @@ void journal_open(void)
 {
         /* without the socket sd_journal_sendv() drops entries and says nothing */
         journal.to_journal = stderr_is_journal() && access("/run/systemd/journal/socket", W_OK) == 0;
+        journal.for_people = !journal.to_journal && getenv(JOURNAL_FOR_PEOPLE);
 }
 
 void journal_audit_head(const char *head)
@@ -201,10 +205,42 @@ static const char *level_name(int priority)
         return names[MIN(MAX(priority, LOG_ERR), LOG_DEBUG)];
 }
 
+/* Clears what stands in the last line of the terminal. */
+#define CLEAR_LINE "\r\033[K"
+
+/* Only what calls for attention has its level told; no fields. The progress stays below. */
+static void send_to_people(const struct entry *e, int priority)
+{
+        struct line l = {.n = 0};
+        const char *level = priority <= LOG_ERR ? "error: " : priority == LOG_WARNING ? "warning: " : "";
+        put(&l, CLEAR_LINE, strlen(CLEAR_LINE));
+        put(&l, level, strlen(level));
+        put(&l, e->fields[0].text + e->fields[0].name_len, e->fields[0].len - e->fields[0].name_len);
+        put(&l, "\n", 1);
+        put(&l, journal.progress, strlen(journal.progress));
+        (void)write_all(STDERR_FILENO, l.s, l.n);
+}
+
+void journal_progress(const char *text)
+{
+        struct winsize ws = {};
+        char line[sizeof(journal.progress) + sizeof(CLEAR_LINE)];
+        if (!journal.for_people)
+                return;
+        int width = ioctl(STDERR_FILENO, TIOCGWINSZ, &ws) == 0 && ws.ws_col > 1 ? ws.ws_col - 1 : 79;
+        snprintf(journal.progress, sizeof(journal.progress), "%.*s", width, text);
+        int n = snprintf(line, sizeof(line), CLEAR_LINE "%s", journal.progress);
+        (void)write_all(STDERR_FILENO, line, (size_t)n);
+}
+
 static void send_to_stderr(const struct entry *e, int priority)
 {
         struct line l = {.n = 0};
         const char *level = level_name(priority);
+        if (journal.for_people) {
+                send_to_people(e, priority);
+                return;
+        }
         put(&l, level, strlen(level));
         put(&l, " ", 1);
         for (size_t i = 0; i < e->n; i++) {

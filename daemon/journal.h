@@ -64,8 +64,12 @@ struct journal_fields {
         const char *access_key_id, *fingerprint;
 };
 
+/* Set in the environment of czard and its helpers: stderr is a terminal, lines are for people. */
+#define JOURNAL_FOR_PEOPLE "CZARD_FOR_PEOPLE"
 /* Chooses journal or stderr. */
 void journal_open(void);
+/* At a terminal: what stands below the lines from now on; "": nothing. Else nothing happens. */
+void journal_progress(const char *text);
 /* From now on each entry ends with this CZARD_AUDIT_HEAD, as it is then (borrowed); NULL or "": without. */
 void journal_audit_head(const char *head);
 /* Entries less urgent than this are dropped. */

@@ -7,11 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "journal.h"
 #include "macro.h"
 #include "str.h"
 
 static const char *const passed_on[] = {"PATH", "TZ", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY",
-        "RUNTIME_DIRECTORY", "CZARD_TESTING", "ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS"};
+        "RUNTIME_DIRECTORY", JOURNAL_FOR_PEOPLE, "CZARD_TESTING", "ASAN_OPTIONS", "LSAN_OPTIONS",
+        "UBSAN_OPTIONS"};
 
 int launch_find(const char *name, char *ret, size_t size)
 {

@@ -76,6 +76,8 @@ static void on_live(void *arg, const struct ask_row *row)
                 f->due = (uint64_t)row->bytes;
         else if (streq(row->what, "due-bytes"))
                 f->due_bytes = (uint64_t)row->bytes;
+        else if (streq(row->what, "rate"))
+                f->rate = (uint64_t)row->bytes;
         else if (streq(row->what, "pause"))
                 snprintf(f->pauses + strlen(f->pauses), sizeof(f->pauses) - strlen(f->pauses), "%s%s",
                         *f->pauses ? ", " : "", row->text);

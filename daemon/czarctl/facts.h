@@ -19,7 +19,7 @@ struct facts {
         char last_pause[512];                    /* in which the last run is, or ended; "" none */
         char paused[512];                        /* by an admin; "" not */
         char pauses[512];                        /* all that czard names while it runs, "" none */
-        uint64_t running, due, due_bytes;        /* of czard's queue */
+        uint64_t running, due, due_bytes, rate;  /* of czard's queue */
         bool live;                               /* the two lines above are from a running czard */
         struct fact_key keys[FACT_KEYS];
         size_t n_keys;

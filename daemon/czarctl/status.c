@@ -343,6 +343,11 @@ static void print_head(const struct status *s)
         if (f->live)
                 printf(", %llu of %llu due objects under way, %s to fetch", (unsigned long long)f->running,
                         (unsigned long long)f->due, bytes_text((int64_t)f->due_bytes, size));
+        if (f->live && f->running > 0 && f->rate > 0) {
+                printf(", %s/s", bytes_text((int64_t)f->rate, size));
+                printf(", %s left",
+                        timespan_format((f->due_bytes / f->rate + 1) * USEC_PER_SEC, when, sizeof(when)));
+        }
         printf("\npoll         last complete %s", ago(f->last_poll, when));
         if (f->next_poll)
                 printf(", next %s", ago(f->next_poll, when));
@@ -460,6 +465,7 @@ static int print_json(const struct status *s)
                 json_u64(&j, "under_way", f->running);
                 json_u64(&j, "due", f->due);
                 json_u64(&j, "due_bytes", f->due_bytes);
+                json_u64(&j, "bytes_a_second", f->rate);
         }
         json_close(&j, '}');
         json_packages(&j, s);

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "director.h"
 #include "secret.h"
@@ -14,13 +15,14 @@
 
 static void usage(FILE *f)
 {
-        fputs("usage: czard [--config FILE] [--once] [--check-config] [--fetch-socket PATH]\n"
-              "             [--version] [--help]\n"
+        fputs("usage: czard [--config FILE] [--once [--fields]] [--check-config]\n"
+              "             [--fetch-socket PATH] [--version] [--help]\n"
               "\n"
               "Keeps the staged copy of the edX data package up to date.\n"
               "\n"
               "  --config FILE        configuration (default " CONFIG_DEFAULT_PATH ")\n"
               "  --once               one complete poll, fetch all that is due, exit\n"
+              "  --fields             with --once on a terminal: lines with their fields, no progress\n"
               "  --check-config       read the configuration, say what is wrong with it, exit\n"
               "  --fetch-socket PATH  use the czard-fetch that listens there instead of starting one\n"
               "  --version, --help\n"
@@ -50,10 +52,11 @@ static int check_config(const char *path)
 
 int main(int argc, char **argv)
 {
-        enum { CONFIG = 'c', ONCE = 'o', CHECK = 'k', SOCKET = 's', VERSION = 'V', HELP = 'h' };
+        enum { CONFIG = 'c', ONCE = 'o', FIELDS = 'f', CHECK = 'k', SOCKET = 's', VERSION = 'V', HELP = 'h' };
         static const struct option long_options[] = {
                 {"config", required_argument, NULL, CONFIG},
                 {"once", no_argument, NULL, ONCE},
+                {"fields", no_argument, NULL, FIELDS},
                 {"check-config", no_argument, NULL, CHECK},
                 {"fetch-socket", required_argument, NULL, SOCKET},
                 {"version", no_argument, NULL, VERSION},
@@ -61,7 +64,7 @@ int main(int argc, char **argv)
                 {},
         };
         struct options options = {.config_path = CONFIG_DEFAULT_PATH};
-        bool check = false;
+        bool check = false, fields = false;
         for (int c; (c = getopt_long(argc, argv, "h", long_options, NULL)) >= 0;)
                 switch (c) {
                 case CONFIG:
@@ -69,6 +72,9 @@ int main(int argc, char **argv)
                         break;
                 case ONCE:
                         options.once = true;
+                        break;
+                case FIELDS:
+                        fields = true;
                         break;
                 case CHECK:
                         check = true;
@@ -102,6 +108,10 @@ int main(int argc, char **argv)
         signals_block();
         signal(SIGPIPE, SIG_IGN);
         signal(SIGIO, SIG_IGN); /* of a lease that somebody breaks */
+        if (options.once && !fields && isatty(STDERR_FILENO))
+                setenv(JOURNAL_FOR_PEOPLE, "1", 1);
+        else
+                unsetenv(JOURNAL_FOR_PEOPLE);
         journal_open();
         struct director d;
         int status = director_open(&d, &options) < 0 ? d.status : director_run(&d);

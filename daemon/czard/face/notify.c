@@ -70,6 +70,7 @@ void notify_ready(struct notify *n)
 void notify_stopping(struct notify *n)
 {
         (void)n;
+        journal_progress("");
         sd_notifyf(0, "STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC=%llu", (unsigned long long)STOP_USEC);
 }
 
@@ -133,4 +134,5 @@ void notify_status(struct notify *n)
         char text[512];
         notify_text(n->d, text, sizeof(text));
         sd_notifyf(0, "STATUS=%s", text);
+        journal_progress(text);
 }

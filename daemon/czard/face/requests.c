@@ -135,6 +135,7 @@ static void do_status(struct control_job *j)
         tell_row(j, "running", "", "", "", "", q.running);
         tell_row(j, "due", "", "", "", "", (int64_t)(q.due - MIN(q.done, q.due)));
         tell_row(j, "due-bytes", "", "", "", "", (int64_t)(q.due_bytes - MIN(q.done_bytes, q.due_bytes)));
+        tell_row(j, "rate", "", "", "", "", (int64_t)q.rate);
         for (enum pause p = 0; p < PAUSE_MAX; p++)
                 if (pauses_now(v->pauses) & BIT(p))
                         tell_row(j, "pause", "", "", "", pause_name(p), 0);

@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What tells how far czard is counts the bytes that arrive, not the objects that ended: STATUS=, czarctl status, and the
+line below czard --once on a terminal, which shows people's lines."""
+
+import gzip
+import os
+import pty
+import random
+import re
+import select
+import socket
+import subprocess
+import time
+import unittest
+
+from czardtest import main, package
+from czardtest.daemon import Daemon
+from czardtest.run import program
+from czardtest.zips import Archives
+
+SIZE = 300_000
+A_SECOND = 50_000
+COUNT = re.compile(r"0 of 1 objects, ([\d.]+) KiB of ([\d.]+) KiB, 1 under way, ([\d.]+) KiB/s, \S+ left")
+
+
+class ProgressTest(unittest.TestCase):
+    """One file that takes six seconds."""
+
+    def setUp(self):
+        self.a = a = self.enterContext(Archives())
+        a.fresh()
+        a.world.package_section.update(categories="events", sites="edx")
+        name = f"{a.org}-edx-events-2024-01-01.log.gz"
+        folder = a.world.package / "buckets" / package.EVENTS_BUCKET / a.org / "edx" / "events" / "2024"
+        folder.mkdir(parents=True)
+        message, = a.encrypt({name: gzip.compress(random.Random(1).randbytes(SIZE), 0)}, "--compress-algo", "none").values()
+        (folder / f"{name}.gpg").write_bytes(message)
+        a.s3.behave("slow", op="get", drip=A_SECOND)
+
+    def check_counts(self, texts):
+        counts = [tuple(map(float, found.groups())) for found in map(COUNT.search, texts) if found]
+        self.assertGreaterEqual(len(counts), 2, texts)
+        came = [c[0] for c in counts]
+        self.assertEqual(came, sorted(came))
+        self.assertLess(came[0], came[-1])
+        self.assertLess(came[-1], SIZE / 1024 + 2)
+        for _, _, rate in counts[1:]:
+            self.assertTrue(A_SECOND / 3 < rate * 1024 < A_SECOND * 3, counts)
+
+    def test_status(self):
+        path = self.a.world.folder / "notify"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.bind(str(path))
+            s.setblocking(False)
+            heard = []
+            with Daemon(self.a.world, environment=(f"NOTIFY_SOCKET={path}",)) as d:
+                end, left = time.monotonic() + 60, set()
+                while not d.events("published") and time.monotonic() < end:
+                    try:
+                        heard += [line[7:] for line in s.recv(4096).decode().splitlines() if line.startswith("STATUS=")]
+                    except BlockingIOError:
+                        time.sleep(0.05)
+                    if "DECRYPTING" in d.states().values() or "FETCHING" in d.states().values():
+                        left.add(self.due_bytes())
+                self.assertTrue(d.events("published"))
+        self.check_counts(heard)
+        self.assertGreater(len([n for n in left if n and n < SIZE]), 1, left)
+
+    def due_bytes(self):
+        done = subprocess.run([str(program("czarctl")), "--config", str(self.a.world.folder / "czard.ini"), "--json", "status"],
+                              capture_output=True, text=True, env=self.a.world.environment(), check=False)
+        found = re.search(r'"due_bytes":(\d+)', done.stdout)
+        return int(found[1]) if found else None
+
+    def at_a_terminal(self, *args):
+        """(exit status, all that it wrote)"""
+        world, out = self.a.world, b""
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.execve(program("czard"), ["czard", "--config", str(world.ini()), "--once", *args], world.environment())
+        while True:
+            select.select([fd], [], [], 60)
+            try:
+                data = os.read(fd, 65536)
+            except OSError:  # the other end is closed
+                break
+            out += data
+        os.close(fd)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), out.decode()
+
+    def test_terminal(self):
+        self.a.world.config["daemon"]["log_level"] = "info"
+        code, out = self.at_a_terminal()
+        self.assertEqual(code, 0, out)
+        self.assertNotRegex(out, r"[A-Z]+_[A-Z]+=")
+        pieces = re.split(r"\r\n|\r\x1b\[K", out)
+        self.check_counts(pieces)
+        self.assertTrue([p for p in pieces if p.startswith("published ")], pieces)
+        self.assertFalse(pieces[-1].strip(), "the progress is gone at the end")
+
+    def test_fields_at_a_terminal(self):
+        code, out = self.at_a_terminal("--fields")
+        self.assertEqual(code, 0, out)
+        self.assertIn("CZARD_EVENT=published", out)
+        self.assertNotIn("\x1b", out)
+
+
+if __name__ == "__main__":
+    main()
