@@ -29,7 +29,7 @@ struct s3 {
         const struct config_s3 *config;
         struct bucket_region *regions; /* where it is not the configured one */
         size_t n_regions;
-        char *accepted; /* id of the last access key whose signature S3 took; NULL: none yet */
+        char *accepted; /* "/BUCKET KEYID" lines: for which S3 took a signature; NULL: none yet */
 };
 
 struct s3_call {
@@ -178,12 +178,24 @@ static bool follow_region(struct s3_call *c, const char *region)
         return remember_region(c->s3, c->request.bucket, region) == 0 && send_request(c) == 0;
 }
 
-static void remember_accepted(struct s3 *s, const char *access_key_id)
+static bool is_accepted(const struct s3_call *c)
 {
-        if (s->accepted && streq(s->accepted, access_key_id))
+        _cleanup_free_ char *line =
+                str_printf("/%s %s\n", c->request.bucket, c->request.credentials->access_key_id);
+        return line && c->s3->accepted && strstr(c->s3->accepted, line);
+}
+
+static void remember_accepted(const struct s3_call *c)
+{
+        struct s3 *s = c->s3;
+        if (is_accepted(c))
                 return;
+        char *more = str_printf("%s/%s %s\n", s->accepted ? s->accepted : "", c->request.bucket,
+                c->request.credentials->access_key_id);
+        if (!more)
+                return; /* a hint less */
         free(s->accepted);
-        s->accepted = strdup(access_key_id); /* NULL: a hint less */
+        s->accepted = more;
 }
 
 /* A signature that does not fit is mostly a wrong secret. But when S3 took another one of the same key, or
@@ -191,7 +203,6 @@ static void remember_accepted(struct s3 *s, const char *access_key_id)
 static void judge_signature(const struct s3_call *c, const struct answer *answer, struct error *e)
 {
         const struct s3 *s = c->s3;
-        const char *id = c->request.credentials->access_key_id;
         char shown[300];
         _cleanup_place_ struct place place = {};
         if (!answer->bad_signature)
@@ -202,7 +213,7 @@ static void judge_signature(const struct s3_call *c, const struct answer *answer
                 error_set(e, CAUSE_PROXY, EIO,
                         "%s; S3 got the Host \"%s\" where \"%s\" was sent: a proxy on the way changes it",
                         answer->text, str_visible(answer->host, shown, sizeof(shown)), place.host.s);
-        else if (s->accepted && streq(s->accepted, id))
+        else if (is_accepted(c))
                 error_set(e, CAUSE_PROXY, EIO,
                         "%s; S3 took the same key before: something on the way, a proxy, changes requests",
                         answer->text);
@@ -226,7 +237,7 @@ static void on_done(void *arg, const struct transfer *t, const struct http_resul
                         error_set(&r.error, answer.cause, EIO, "%s", answer.text);
                         judge_signature(c, &answer, &r.error);
                 } else {
-                        remember_accepted(c->s3, c->request.credentials->access_key_id);
+                        remember_accepted(c);
                 }
         }
         finish(c, &r);
