@@ -5,9 +5,9 @@
 #include "str.h"
 
 #define COLUMNS                                                                                              \
-        "object_id, split.path, rule, source_sha256, sums_sha256, lines_in, lines_of_courses, no_course, "   \
-        "invalid, unparsed, courses, courses_left_out, files_size, tried_rule, tried_sha256, split.cause, "  \
-        "split.detail, split.attempts, split.next_try"
+        "object_id, path, rule, source_sha256, sums_sha256, lines_in, lines_of_courses, no_course, "         \
+        "invalid, unparsed, courses, courses_left_out, files_size, tried_rule, tried_sha256, cause, "        \
+        "detail, attempts, next_try"
 
 static int prepare(struct ledger *l, const char *sql, sqlite3_stmt **ret, struct error *e)
 {
@@ -169,37 +169,15 @@ int ledger_splits_due(struct ledger *l, const char *org, enum event_rule rule, i
         return collect(l, s, ret, ret_n, e);
 }
 
-static int walk(struct ledger *l, sqlite3_stmt *s, ledger_split_fn *each, void *arg, struct error *e)
-{
-        struct ledger_split v;
-        int r;
-        while ((r = ledger_step(l, s, "reading", e)) == 1) {
-                r = read_row(s, &v, e);
-                if (r == 0)
-                        r = each(&v, arg);
-                if (r != 0)
-                        return r;
-        }
-        return r;
-}
-
 int ledger_splits(struct ledger *l, ledger_split_fn *each, void *arg, struct error *e)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = prepare(l, "SELECT " COLUMNS " FROM split ORDER BY split.path, object_id", &s, e);
-        return r < 0 ? r : walk(l, s, each, arg, e);
-}
-
-int ledger_splits_of(struct ledger *l, const char *org, ledger_split_fn *each, void *arg, struct error *e)
-{
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = prepare(l,
-                "SELECT " COLUMNS " FROM split JOIN object ON object.id = object_id WHERE object.org = ?1 "
-                "ORDER BY split.path, object_id",
-                &s, e);
-        struct ledger_bind b = {.s = s};
-        if (r < 0)
-                return r;
-        ledger_bind_text(&b, org);
-        return walk(l, s, each, arg, e);
+        struct ledger_split v;
+        int r = prepare(l, "SELECT " COLUMNS " FROM split ORDER BY path, object_id", &s, e);
+        while (r == 0 && (r = ledger_step(l, s, "reading", e)) == 1) {
+                r = read_row(s, &v, e);
+                if (r == 0)
+                        r = each(&v, arg);
+        }
+        return r;
 }

@@ -38,5 +38,3 @@ int ledger_splits_due(struct ledger *l, const char *org, enum event_rule rule, i
 /* Those with a row, by path; a non-zero return ends the walk and is returned. */
 typedef int ledger_split_fn(const struct ledger_split *s, void *arg);
 int ledger_splits(struct ledger *l, ledger_split_fn *each, void *arg, struct error *e);
-/* The same of one organisation. */
-int ledger_splits_of(struct ledger *l, const char *org, ledger_split_fn *each, void *arg, struct error *e);

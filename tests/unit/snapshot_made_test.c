@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A folder that another process filled: what it named is shown, and nothing else ever is. */
+#include "snapshot_fixture.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+static void make_file(struct snapshot_dir *d, const char *name, const char *text)
+{
+        _cleanup_close_ int fd = openat(snapshot_fd(d), name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        assert_int_equal(write_all(fd, text, strlen(text)), 0);
+}
+
+static const struct snapshot_made three[] = {{"MANIFEST.jsonl", 3}, {"a.log.gz", 1}, {"b~0.log.gz", 2}};
+
+static struct snapshot_dir *begin_three(struct fixture *f)
+{
+        struct snapshot_dir *d = begin(f, "tag");
+        make_file(d, "b~0.log.gz", "22");
+        make_file(d, "a.log.gz", "1");
+        make_file(d, "MANIFEST.jsonl", "333");
+        return d;
+}
+
+static void as_announced(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = {};
+        struct stat st;
+        struct snapshot_dir *d = begin_three(f);
+        assert_int_equal(snapshot_publish_made(d, three, 3, &e), 0);
+        snapshot_free(d);
+        assert_content(f, PATH "/a.log.gz", "1");
+        assert_content(f, PATH "/b~0.log.gz", "22");
+        assert_int_equal(count_entries(f, PATH), 3);
+        assert_int_equal(fstatat(staging_root_fd(f->s), PATH "/a.log.gz", &st, 0), 0);
+        assert_int_equal(st.st_mode & 07777, 0440);
+        assert_false(is_there(f, PARTIAL));
+        assert_false(is_there(f, RECORD));
+        /* another one takes its place as a whole */
+        d = begin(f, "other");
+        make_file(d, "c.log.gz", "x");
+        assert_int_equal(snapshot_publish_made(d, &(struct snapshot_made){"c.log.gz", 1}, 1, &e), 0);
+        snapshot_free(d);
+        assert_content(f, PATH "/c.log.gz", "x");
+        assert_int_equal(count_entries(f, PATH), 1);
+        assert_false(is_there(f, PARTIAL));
+}
+
+static void an_empty_one(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = {};
+        struct snapshot_dir *d = begin(f, "tag");
+        assert_int_equal(snapshot_publish_made(d, NULL, 0, &e), 0);
+        snapshot_free(d);
+        assert_true(is_there(f, PATH));
+}
+
+static void assert_refused(struct fixture *f, struct snapshot_dir *d, const struct snapshot_made *v, size_t n)
+{
+        struct error e = {};
+        assert_int_equal(snapshot_publish_made(d, v, n, &e), -EBADMSG);
+        assert_int_equal(e.cause, CAUSE_HELPER);
+        snapshot_free(d);
+        assert_false(is_there(f, PATH));
+        assert_int_equal(snapshot_discard(f->s, PATH, &e), 0);
+}
+
+static void not_as_announced(void **state)
+{
+        struct fixture *f = *state;
+        const struct snapshot_made larger[] = {{"MANIFEST.jsonl", 3}, {"a.log.gz", 2}, {"b~0.log.gz", 2}};
+        const struct snapshot_made more[] = {
+                {"MANIFEST.jsonl", 3}, {"a.log.gz", 1}, {"b~0.log.gz", 2}, {"c.log.gz", 1}};
+        const struct snapshot_made unsorted[] = {{"a.log.gz", 1}, {"MANIFEST.jsonl", 3}, {"b~0.log.gz", 2}};
+        const struct snapshot_made twice[] = {{"a.log.gz", 1}, {"a.log.gz", 1}};
+        assert_refused(f, begin_three(f), larger, 3);
+        assert_refused(f, begin_three(f), three, 2);
+        assert_refused(f, begin_three(f), more, 4);
+        assert_refused(f, begin_three(f), unsorted, 3);
+        assert_refused(f, begin_three(f), twice, 2);
+}
+
+static void what_is_no_file_of_its_own(void **state)
+{
+        struct fixture *f = *state;
+        struct snapshot_dir *d = begin_three(f);
+        assert_int_equal(unlinkat(snapshot_fd(d), "a.log.gz", 0), 0);
+        assert_int_equal(symlinkat("b~0.log.gz", snapshot_fd(d), "a.log.gz"), 0);
+        assert_refused(f, d, three, 3);
+        d = begin_three(f);
+        assert_int_equal(unlinkat(snapshot_fd(d), "a.log.gz", 0), 0);
+        assert_int_equal(mkdirat(snapshot_fd(d), "a.log.gz", 0700), 0);
+        assert_refused(f, d, three, 3);
+        d = begin_three(f);
+        assert_int_equal(unlinkat(snapshot_fd(d), "a.log.gz", 0), 0);
+        assert_int_equal(mkfifoat(snapshot_fd(d), "a.log.gz", 0600), 0);
+        assert_refused(f, d, three, 3);
+        /* two names of one file: one of them may be elsewhere */
+        d = begin_three(f);
+        assert_int_equal(unlinkat(snapshot_fd(d), "a.log.gz", 0), 0);
+        assert_int_equal(linkat(snapshot_fd(d), "b~0.log.gz", snapshot_fd(d), "a.log.gz", 0), 0);
+        const struct snapshot_made linked[] = {{"MANIFEST.jsonl", 3}, {"a.log.gz", 2}, {"b~0.log.gz", 2}};
+        assert_refused(f, d, linked, 3);
+}
+
+static void names_that_lead_elsewhere(void **state)
+{
+        struct fixture *f = *state;
+        static const char *const names[] = {"../a", "a/b", ".a", "", "..", "/etc/passwd"};
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                assert_refused(f, begin(f, "tag"), &(struct snapshot_made){names[i], 1}, 1);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(as_announced, setup, teardown),
+                cmocka_unit_test_setup_teardown(an_empty_one, setup, teardown),
+                cmocka_unit_test_setup_teardown(not_as_announced, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_is_no_file_of_its_own, setup, teardown),
+                cmocka_unit_test_setup_teardown(names_that_lead_elsewhere, setup, teardown),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
