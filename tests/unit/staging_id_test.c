@@ -67,12 +67,30 @@ static void a_volume_that_was_unmounted_is_noticed(void **state)
         assert_string_equal(now, id);
 }
 
+/* Where it does, the id file has this other name too, as a link gives it here. Another file of that name is
+ * none. */
+static void a_file_system_that_folds_case(void **state)
+{
+        struct fixture *f = *state;
+        char id[STAGING_ID_SIZE];
+        struct error e = {};
+        assert_false(staging_folds_case(f->s)); /* there is no id yet */
+        assert_int_equal(staging_make_id(f->s, id, &e), 0);
+        assert_false(staging_folds_case(f->s));
+        publish(f, ".CZARD-ID", "x", NULL);
+        assert_false(staging_folds_case(f->s));
+        assert_int_equal(unlinkat(at(f), ".CZARD-ID", 0), 0);
+        assert_int_equal(linkat(at(f), ".czard-id", at(f), ".CZARD-ID", 0), 0);
+        assert_true(staging_folds_case(f->s));
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         const struct CMUnitTest tests[] = {
                 T(identity),
                 T(a_volume_that_was_unmounted_is_noticed),
+                T(a_file_system_that_folds_case),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

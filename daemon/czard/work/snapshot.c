@@ -133,10 +133,52 @@ static bool is_due(struct snapshot *s)
         return false;
 }
 
-static int complete_members(struct snapshot *s, struct error *e)
+/* --- in a thread, for there may be very many --- */
+
+bool snapshot_thread_ended(struct snapshot *s)
 {
-        return members_complete(
-                s->members, s->directory_done.offset, staging_folds_case(s->job.d->staging), e);
+        s->working = false;
+        if (s->cancelled) {
+                record_failed(s->job.d->record, &s->job.o, CAUSE_CANCELLED, "stopped", 0);
+                snapshot_finish(s);
+        } else if (s->work_error.cause != CAUSE_NONE) {
+                snapshot_fail(s, s->work_error.cause, s->work_error.text);
+        } else {
+                return true;
+        }
+        return false;
+}
+
+static void complete_in_thread(uv_work_t *work)
+{
+        struct snapshot *s = work->data;
+        members_complete(
+                s->members, s->directory_done.offset, staging_folds_case(s->job.d->staging), &s->work_error);
+}
+
+static void on_completed(uv_work_t *work, int status)
+{
+        struct snapshot *s = work->data;
+        struct error e = {};
+        (void)status;
+        if (!snapshot_thread_ended(s))
+                return;
+        if (!is_due(s)) {
+                snapshot_finish(s);
+        } else if (snapshot_tell_refused(s, &e) < 0) {
+                snapshot_fail(s, e.cause, e.text);
+        } else {
+                record_enter(s->job.d->record, &s->job.o, OBJECT_DECRYPTING);
+                s->state = SNAPSHOT_PREPARING;
+                snapshot_prepare(s);
+        }
+}
+
+void snapshot_in_thread(struct snapshot *s, uv_work_cb work, uv_after_work_cb done)
+{
+        s->working = true;
+        s->work.data = s;
+        uv_queue_work(&s->job.d->loop, &s->work, work, done);
 }
 
 /* What was told before it was known where the directory begins does not count. */
@@ -152,7 +194,6 @@ static void get_directory(struct snapshot *s);
 static void on_ended(void *arg, enum cause cause, const char *detail)
 {
         struct snapshot *s = arg;
-        struct error e = {};
         s->retry_after_usec = s->directory.retry_after_usec;
         s->job.o.checks |= s->directory.checks;
         if (cause != CAUSE_NONE) {
@@ -165,16 +206,8 @@ static void on_ended(void *arg, enum cause cause, const char *detail)
                 s->second_read = true;
                 s->window_start = s->directory_done.need_start;
                 get_directory(s);
-        } else if (complete_members(s, &e) < 0) {
-                snapshot_fail(s, e.cause, e.text);
-        } else if (!is_due(s)) {
-                snapshot_finish(s);
-        } else if (snapshot_tell_refused(s, &e) < 0) {
-                snapshot_fail(s, e.cause, e.text);
         } else {
-                record_enter(s->job.d->record, &s->job.o, OBJECT_DECRYPTING);
-                s->state = SNAPSHOT_PREPARING;
-                snapshot_prepare(s);
+                snapshot_in_thread(s, complete_in_thread, on_completed);
         }
 }
 

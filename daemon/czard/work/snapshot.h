@@ -46,7 +46,7 @@ struct snapshot {
         bool second_read; /* of a longer directory: there is no third */
         struct proto_directory_done directory_done;
 
-        struct members *members; /* in PREPARING and PUBLISHING the thread's */
+        struct members *members; /* while working the thread's */
         uint64_t n_told;         /* by czard-index */
         /* Before the directory, before the runs (how much is wanted), and again once it is published. */
         struct members_sums sums;
@@ -68,7 +68,7 @@ struct snapshot {
         char detail[512];
         uint64_t retry_after_usec;
 
-        uv_work_t work; /* PREPARING, PUBLISHING */
+        uv_work_t work; /* at the end of DIRECTORY, PREPARING, PUBLISHING */
         struct error work_error, remove_error;
         bool working, replaces;
         atomic_bool cancelled; /* the thread looks at it */
@@ -84,6 +84,11 @@ void snapshot_step(struct snapshot *s);
 void snapshot_fail(struct snapshot *s, enum cause cause, const char *detail);
 /* Ends the job, whose end is recorded already: s is freed. */
 void snapshot_finish(struct snapshot *s);
+
+/* Until done the members are the thread's. */
+void snapshot_in_thread(struct snapshot *s, uv_work_cb work, uv_after_work_cb done);
+/* First in done: true, go on; or it was cancelled meanwhile, or left a work_error: then s is freed. */
+bool snapshot_thread_ended(struct snapshot *s);
 
 /* snapshot_members.c */
 /* Adds a page of the archive's directory, in any order. 0 or -errno: czard-index broke its word (more than

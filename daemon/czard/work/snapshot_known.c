@@ -104,16 +104,8 @@ static void on_prepared(uv_work_t *work, int status)
 {
         struct snapshot *s = work->data;
         (void)status;
-        s->working = false;
-        if (s->cancelled) {
-                record_failed(s->job.d->record, &s->job.o, CAUSE_CANCELLED, "stopped", 0);
-                snapshot_finish(s);
+        if (!snapshot_thread_ended(s))
                 return;
-        }
-        if (s->work_error.cause != CAUSE_NONE) {
-                snapshot_fail(s, s->work_error.cause, s->work_error.text);
-                return;
-        }
         if (!room_for(s)) {
                 snapshot_finish(s);
                 return;
@@ -139,7 +131,5 @@ void snapshot_prepare(struct snapshot *s)
                 snapshot_fail(s, e.cause, e.text);
                 return;
         }
-        s->working = true;
-        s->work.data = s;
-        uv_queue_work(&s->job.d->loop, &s->work, prepare_in_thread, on_prepared);
+        snapshot_in_thread(s, prepare_in_thread, on_prepared);
 }

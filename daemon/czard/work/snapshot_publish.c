@@ -287,9 +287,7 @@ void snapshot_publish_all(struct snapshot *s)
         find_shares(s);
         s->before = snapshot_before(s->job.d->ledger, o);
         s->state = SNAPSHOT_PUBLISHING;
-        s->working = true;
-        s->work.data = s;
-        uv_queue_work(&s->job.d->loop, &s->work, publish_in_thread, on_published);
+        snapshot_in_thread(s, publish_in_thread, on_published);
 }
 
 /* --- latest --- */
