@@ -88,13 +88,13 @@ int startup_state(struct director *d, struct error *e)
         if (r >= 0)
                 r = take_lock(d, e);
         if (r >= 0)
-                r = set_spill_folder(d, e);
-        if (r >= 0)
                 r = audit_open(d->state_fd, &d->audit, e);
         if (r >= 0)
                 journal_audit_head(audit_durable_head(d->audit));
         if (r >= 0)
                 r = rebuild_open_ledger(d->config, d->state_fd, d->audit, &d->ledger, e);
+        if (r >= 0)
+                r = set_spill_folder(d, e);
         if (r >= 0)
                 r = history_open(d->ledger, d->audit, d->state_fd, d->config->limits.max_name, e);
         if (r == 1)

@@ -236,6 +236,8 @@ def verify_audit(path):
     """Walks the chain of audit.jsonl with nothing of czard's. Returns its objects; raises where it breaks."""
     head, field, objects = "0" * 64, None, []
     data = Path(path).read_bytes()
+    if not data:
+        return objects, head
     if not data.endswith(b"\n"):
         raise ValueError("the last line has no end")
     for number, line in enumerate(data[:-1].split(b"\n"), 1):
