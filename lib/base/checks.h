@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What was checked of an object or member, and what must be: shared by the helpers that check, the messages that say
- * so, and the ledger that keeps it. */
+/* What was checked of an object or member, and what must be: shared by the helpers that check, the messages
+ * that say so, and the ledger that keeps it. */
 #pragma once
 
 #include <stddef.h>

@@ -69,7 +69,8 @@ enum remedy {
                 "refused: the message could have been altered; ask edX to export it again")                  \
         X(BAD_MDC, "bad-integrity", REJECT,                                                                  \
                 "the message was altered or damaged; ask edX to export it again")                            \
-        X(BAD_PGP, "bad-message", REJECT, "if czarctl check warns about the key mend that first; then ask edX to export it again")         \
+        X(BAD_PGP, "bad-message", REJECT,                                                                    \
+                "if czarctl check warns about the key mend that first; then ask edX to export it again")     \
         X(SIGNATURE, "bad-signature", REJECT, "check [openpgp] signatures and signers")                      \
         X(BAD_GZIP, "bad-gzip", REJECT, "the decrypted file is not whole; ask edX to export it again")       \
         X(BAD_ZIP, "bad-zip", REJECT, "the archive is damaged; ask edX to export it again")                  \
@@ -85,7 +86,7 @@ enum remedy {
         X(CANCELLED, "cancelled", RETRY, "czard was stopped; it goes on at the next start")                  \
         X(CONFIG, "configuration", FATAL, "correct the configuration; czard --check-config")                 \
         X(LOCKED, "locked", FATAL, "another czard runs on this state_dir; use czarctl")                      \
-        X(UNSAFE_MODE, "unsafe-mode", FATAL, "do as the message says")                   \
+        X(UNSAFE_MODE, "unsafe-mode", FATAL, "do as the message says")                                       \
         X(INTERNAL, "internal", RETRY, "this is a bug in czard; please report it")
 
 enum cause {

@@ -551,8 +551,7 @@ static void test_keep_replaced(void **state)
         for (int days = 29; days <= 31; days += 2) {
                 _cleanup_keep_list_ struct keep_list list = {};
                 assert_int_equal(
-                        keep_plan(f->ledger, f->staging, &f->config, now + days * 86400, &list, &e),
-                        0);
+                        keep_plan(f->ledger, f->staging, &f->config, now + days * 86400, &list, &e), 0);
                 assert_int_equal(list.n, days == 31 ? 2 : 0);
                 for (size_t i = 0; i < list.n; i++)
                         assert_int_equal(steward_prune(&f->s, &list.items[i], true, &e), 0);

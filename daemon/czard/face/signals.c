@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "macro.h"
 
 struct signals {
         int fd; /* of signalfd(2) */

@@ -31,9 +31,10 @@ static double expected_bytes(const struct snapshot *s)
         /* How much larger members become, in percent: as last time, or as those that are staged already, if
          * that is more. */
         const struct ledger_growth g = growth(s);
-        double seen = s->sums.staged_size ? (double)s->sums.plain_bytes * 100 / (double)s->sums.staged_size : 0;
-        double expected =
-                (double)s->sums.wanted_size / 100 * MAX(g.expansion ? (double)g.expansion : FIRST_EXPANSION, seen);
+        double seen =
+                s->sums.staged_size ? (double)s->sums.plain_bytes * 100 / (double)s->sums.staged_size : 0;
+        double expected = (double)s->sums.wanted_size / 100 *
+                          MAX(g.expansion ? (double)g.expansion : FIRST_EXPANSION, seen);
         if (s->deduplicate && g.new_share)
                 expected = expected / 100 * (double)g.new_share;
         return expected / 100 * SLACK;
