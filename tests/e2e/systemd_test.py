@@ -27,7 +27,7 @@ from booted import Booted, Failed, why_not  # noqa: E402
 from czardtest import package  # noqa: E402
 
 BUILD = os.environ.get("CZARD_BUILD", "")
-EXPOSURE = {"czard.service": 1.2, "czard-fetch.service": 1.5}
+EXPOSURE = {"czard.service": 0.6, "czard-fetch.service": 1.2}
 ORG = "universityx"
 
 CONFIG = """
@@ -222,6 +222,9 @@ class Units(Case):
         m = self.boot(configured=False)
         for unit, most in EXPOSURE.items():
             self.assertLessEqual(m.exposure(unit), most, unit)
+            self.assertEqual(m.show(unit, "MemorySwapMax")["MemorySwapMax"], "0")
+        # no instance metadata; czard has no network at all
+        self.assertIn("169.254.0.0/16", m.show("czard-fetch.service", "IPAddressDeny")["IPAddressDeny"])
         verify = m.run("systemd-analyze", "verify", "--man=no", "czard.service", "czard-fetch.service", "czard-fetch.socket")
         self.assertEqual((verify.returncode, verify.stderr), (0, ""))
 
