@@ -10,6 +10,7 @@ What is expected is computed here from the documentation (hashlib, zlib, struct)
 import base64
 import binascii
 import concurrent.futures
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -517,7 +518,11 @@ class TlsTest(unittest.TestCase):
         server.behave("reset_at=100000\n")
         c, r = server.client(tls=good).start("GET", "course-data", "o")
         self.addCleanup(c.close)
-        self.assertEqual(b"".join(iter(lambda: r.read1(65536), b"")), data[:100000])  # ssl tells RST and end alike
+        body = b""
+        with contextlib.suppress(ssl.SSLEOFError, ConnectionResetError):  # or an end, by version
+            while chunk := r.read1(65536):
+                body += chunk
+        self.assertEqual(body, data[:100000])
         with socket.create_connection(("127.0.0.1", server.port)) as s:  # plain HTTP gets no answer
             s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             self.assertNotIn(b"HTTP/1", s.recv(100))
