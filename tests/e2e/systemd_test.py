@@ -884,7 +884,7 @@ class Package(Case):
         m = self.boot(configured=False)
         # something to try, in one command: as czard's user, in a folder of its own
         said = m.ok("czarctl", "demo", timeout=120)
-        self.assertIn("published universityx/database/", said)
+        self.assertIn("published demox/database/", said)
         self.assertIn("published: 0", said)
         self.assertIn("All is well", said)
         folder = re.search(r"rm -rf (/tmp/czard-demo\.\w+)", said)[1]
