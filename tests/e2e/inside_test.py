@@ -165,6 +165,19 @@ class InsideTest(unittest.TestCase):
             "read /etc/hosts": "EACCES", "read /dev/null": "EACCES", "list /usr/lib": "EACCES"}
         self.check("czard-index", want)
 
+    def test_filter(self):
+        """It has the file that it was handed, one hidden folder, and nothing else."""
+        self.world.package_section["events_by_course"] = "edx"
+        self.addCleanup(self.world.package_section.pop, "events_by_course")
+        no_socket = {f"socket {family} {kind}": "EAFNOSUPPORT"
+                     for family in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
+                     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)}
+        want = self.common() | no_socket | {
+            "child fork": "EPERM", "child clone": "EPERM", "exec /bin/sh": "EPERM", "exec /usr/bin/gpgconf": "EPERM",
+            "listen": "EAFNOSUPPORT", f"tcp {self.s3.port}": "EAFNOSUPPORT", "tcp 22": "EAFNOSUPPORT",
+            "read /etc/hosts": "EACCES", "read /dev/null": "EACCES", "list /usr/lib": "EACCES"}
+        self.check("czard-filter", want)
+
 
 if __name__ == "__main__":
     main()
