@@ -81,6 +81,18 @@ static void ask_ledger(struct splitting *s)
                 uv_timer_start(&s->retry, on_retry, (uint64_t)MIN(next - now, (int64_t)3600) * 1000, 0);
 }
 
+/* Since the ledger was asked it may have been split, or have failed. */
+static bool is_due_still(const struct director *d, const struct ledger_object *o, enum event_rule rule)
+{
+        struct ledger_split row;
+        if (ledger_split_get(d->ledger, o->id, &row, NULL) < 0)
+                return true;
+        bool done = *row.path && row.rule == rule && memcmp(row.source_sha256, o->sha256, SHA256_SIZE) == 0;
+        bool failed = row.cause != CAUSE_NONE && row.tried_rule == rule &&
+                      memcmp(row.tried_sha256, o->sha256, SHA256_SIZE) == 0;
+        return !done && (!failed || (row.next_try > 0 && row.next_try <= (int64_t)time(NULL)));
+}
+
 static void start_one(struct splitting *s, int64_t id)
 {
         struct director *d = s->d;
@@ -90,7 +102,7 @@ static void start_one(struct splitting *s, int64_t id)
                 return;
         const struct config_package *p = director_package(d, job.o.org);
         const struct package_context *context = director_context(d, job.o.org);
-        if (!p || p->events_by_course == EVENT_RULE_NONE)
+        if (!p || p->events_by_course == EVENT_RULE_NONE || !is_due_still(d, &job.o, p->events_by_course))
                 return;
         job.rule = p->events_by_course;
         job.attr = (struct staging_attr){.gid = context->by_course_gid, .mtime = job.o.last_modified};
