@@ -139,11 +139,13 @@ struct hand {
         struct ledger *ledger;
         struct audit *audit;
         struct staging *staging;
+        struct feed *feed;
         struct ask_spec *spec;
 };
 
 static void hand_done(struct hand *h)
 {
+        feed_free(h->feed);
         staging_free(h->staging);
         audit_free(h->audit);
         ledger_free(h->ledger);
@@ -200,11 +202,17 @@ static int do_offline(struct ctl *c, struct ask_spec *spec, struct error *e)
                 fprintf(stderr, "czarctl: warning: %s\n", e->text);
         if (r >= 0 && spec->need_staging)
                 r = staging_open(s->path, s->file_mode, s->dir_mode, &h.staging, e);
+        if (r >= 0 && h.staging)
+                r = feed_new(
+                        h.ledger, h.audit, h.staging, c->state_fd, c->config->limits.max_name, &h.feed, e);
+        if (r >= 0 && h.feed)
+                r = feed_check(h.feed, e);
         if (r >= 0) {
                 struct steward steward = {.ledger = h.ledger,
                         .audit = h.audit,
                         .staging = h.staging,
                         .config = c->config,
+                        .feed = h.feed,
                         .uid = c->caller,
                         .reason = control_value(spec->request, "reason"),
                         .note = on_note,

@@ -19,6 +19,7 @@ int run_list(struct ctl *c);
 int prepare_plan(struct ctl *c);
 int run_plan(struct ctl *c);
 int run_gaps(struct ctl *c);
+int run_changes(struct ctl *c); /* feed_show.c */
 int run_verify(struct ctl *c);
 int run_audit(struct ctl *c); /* audit_show.c */
 int prepare_backup(struct ctl *c);

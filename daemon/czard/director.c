@@ -464,6 +464,7 @@ static int open_control(struct director *d, struct error *e)
         if (!d->request_env)
                 return error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");
         *d->request_env = (struct request_env){.config = d->config,
+                .feed = d->feed,
                 .ledger = d->ledger,
                 .audit = d->audit,
                 .staging = d->staging,
@@ -503,6 +504,15 @@ static int open_watch(struct director *d)
         return d->watch && d->missing ? 0 : -ENOMEM;
 }
 
+/* What cannot be written now is written with the next event. */
+static void open_feed(struct director *d)
+{
+        struct error e = {};
+        if (feed_check(d->feed, &e) < 0)
+                journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .cause = e.cause},
+                        "the feed could not be brought up to date: %s", e.text);
+}
+
 static int open_all(struct director *d, struct error *e)
 {
         int (*const steps[])(struct director *, struct error *) = {
@@ -526,6 +536,12 @@ static int open_all(struct director *d, struct error *e)
         if (r == 0) {
                 pauses_configure(d->pauses, &d->config->staging);
                 record_configure(d->record, d->config);
+                r = feed_new(d->ledger, d->audit, d->staging, d->state_fd, d->config->limits.max_name,
+                        &d->feed, e);
+        }
+        if (r == 0) {
+                record_set_feed(d->record, d->feed);
+                open_feed(d);
         }
         if (r >= 0)
                 r = queue_new(d, &d->queue);
@@ -665,6 +681,7 @@ void director_close(struct director *d)
         free(d->request_env);
         free(d->pools);
         free(d->packages);
+        d->feed = feed_free(d->feed);
         d->staging = staging_free(d->staging);
         journal_audit_head(NULL);
         d->audit = audit_free(d->audit);

@@ -54,6 +54,7 @@ struct director {
         struct ledger *ledger;
         struct audit *audit;
         struct staging *staging;
+        struct feed *feed;
         char staging_id[STAGING_ID_SIZE];
         struct secret passphrase;
 

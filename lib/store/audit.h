@@ -81,6 +81,11 @@ int audit_verify(
 typedef int audit_line_fn(const char *line, size_t len, uint64_t number, void *arg);
 int audit_each(int dir_fd, audit_line_fn *each, void *arg, struct error *e);
 
+/* The lines from the one after *seq to `until`, each with its number; *seq becomes that of the last one.
+ * *offset: 0, or what the last call left there, which saves looking for the place. */
+int audit_each_after(int dir_fd, uint64_t *seq, uint64_t until, off_t *offset, audit_line_fn *each, void *arg,
+        struct error *e);
+
 /* The value of one member of a line, a string without its escapes or a number as it stands, into ret. 0,
  * -ENOENT (not in the line), -EBADMSG (no flat JSON object) or -ENOBUFS. */
 int audit_field(const char *line, size_t len, const char *name, char *ret, size_t size);

@@ -185,6 +185,77 @@ int audit_each(int dir_fd, audit_line_fn *each, void *arg, struct error *e)
         return r;
 }
 
+/* *offset is where the file's last line, of that number, ends; 0: its number is another. */
+static int look_at_end(FILE *f, char *buf, uint64_t seq, off_t *offset)
+{
+        struct stat st;
+        if (fstat(fileno(f), &st) < 0)
+                return -errno;
+        size_t n = (size_t)MIN(st.st_size, (off_t)AUDIT_LINE_MAX);
+        ssize_t got = pread(fileno(f), buf, n, st.st_size - (off_t)n);
+        if (got != (ssize_t)n)
+                return got < 0 ? -errno : -EIO;
+        const char *end = n ? memrchr(buf, '\n', n) : NULL;
+        const char *before = end > buf ? memrchr(buf, '\n', (size_t)(end - buf)) : NULL;
+        uint64_t last;
+        if (before && read_seq(before + 1, (size_t)(end - before - 1), &last) == 0 && last == seq)
+                *offset = st.st_size - (off_t)n + (end - buf) + 1;
+        return 0;
+}
+
+/* From *offset on. */
+static int follow_part(
+        FILE *f, char *buf, uint64_t *seq, uint64_t until, off_t *offset, audit_line_fn *each, void *arg)
+{
+        size_t len;
+        int r = fseeko(f, *offset, SEEK_SET) < 0 ? -errno : 1;
+        while (r == 1 && (r = next_line(f, buf, &len)) == 1) {
+                uint64_t number;
+                if (read_seq(buf, len, &number) < 0)
+                        return -EBADMSG;
+                if (number > until)
+                        return 0;
+                if (number > *seq) {
+                        r = each(buf, len, number, arg);
+                        if (r < 0)
+                                return r;
+                        *seq = number;
+                        r = 1;
+                }
+                *offset += (off_t)len + 1;
+        }
+        return r;
+}
+
+int audit_each_after(int dir_fd, uint64_t *seq, uint64_t until, off_t *offset, audit_line_fn *each, void *arg,
+        struct error *e)
+{
+        _cleanup_free_ char *buf = malloc(AUDIT_LINE_MAX + 2);
+        _cleanup_(parts_done) struct parts parts = {};
+        _cleanup_fclose_ FILE *f = NULL;
+        int r = buf ? open_lines(dir_fd, AUDIT_FILE, &f, e) : error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        if (r == 0 && *offset == 0)
+                r = look_at_end(f, buf, *seq, offset);
+        if (r == 0 && *offset == 0)
+                r = find_parts(dir_fd, buf, &parts, e);
+        for (size_t i = 0; r == 0 && i + 1 < parts.n; i++) {
+                _cleanup_fclose_ FILE *old = NULL;
+                off_t from = 0;
+                /* the next one begins at or before what is looked for */
+                if (i + 2 < parts.n && parts.v[i + 1].first <= *seq + 1)
+                        continue;
+                r = open_lines(dir_fd, parts.v[i].name, &old, e);
+                if (r == 0)
+                        r = follow_part(old, buf, seq, until, &from, each, arg);
+        }
+        if (r == 0)
+                r = follow_part(f, buf, seq, until, offset, each, arg);
+        if (r < 0 && e && e->cause == CAUSE_NONE)
+                error_set(e, CAUSE_IO, -r, AUDIT_FILE ": %s",
+                        r == -EBADMSG ? "a line is none of czard's" : strerror(-r));
+        return r;
+}
+
 struct verify {
         const char *head; /* looked for, or NULL */
         const struct audit_tail *known;

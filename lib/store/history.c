@@ -82,6 +82,8 @@ int history_begin(const struct history *h, const struct audit_entry *entry, stru
         r = audit_append(h->audit, entry, e);
         if (r == 0)
                 r = history_sync(h->ledger, h->audit, e);
+        if (r == 0 && h->feed)
+                r = feed_follow(h->feed, e);
         if (r < 0)
                 ledger_rollback(h->ledger);
         return r;

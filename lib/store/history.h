@@ -10,6 +10,7 @@
 
 #include "audit.h"
 #include "config.h"
+#include "feed.h"
 #include "ledger.h"
 #include "ledger_split.h"
 
@@ -19,6 +20,7 @@ struct history {
         const struct config *config; /* NULL: no groups are told */
         int64_t uid;                 /* of the admin who asked, -1: none did */
         const char *reason;          /* of that admin, NULL: none */
+        struct feed *feed;           /* NULL: it follows later */
 };
 
 /* Before the first line is appended: is the record as the ledger remembers it? What a crash kept from the

@@ -124,6 +124,17 @@ static const struct ledger_step steps[LEDGER_VERSION] = {
          "courses_left_out INTEGER NOT NULL, files_size INTEGER NOT NULL, "
          "tried_rule TEXT NOT NULL, tried_sha256 BLOB, cause TEXT NOT NULL, detail TEXT NOT NULL, "
          "attempts INTEGER NOT NULL, next_try INTEGER NOT NULL) STRICT;"},
+        /* feed.c says what these are */
+        {"CREATE TABLE feed (org TEXT NOT NULL PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+         "CREATE TABLE feed_position (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL) STRICT;"
+         "CREATE TABLE feed_object (bucket TEXT NOT NULL, key TEXT NOT NULL, path TEXT NOT NULL, sha256 "
+         "BLOB, "
+         "missing INTEGER NOT NULL, PRIMARY KEY (bucket, key)) STRICT, WITHOUT ROWID;"
+         "CREATE TABLE feed_member (kind INTEGER NOT NULL, org TEXT NOT NULL, category INTEGER NOT NULL, "
+         "path TEXT NOT NULL, sha256 BLOB NOT NULL, size INTEGER NOT NULL, course TEXT NOT NULL, "
+         "\"table\" TEXT NOT NULL, PRIMARY KEY (kind, org, category, path)) STRICT, WITHOUT ROWID;"
+         "CREATE TABLE feed_base (org TEXT NOT NULL, category INTEGER NOT NULL, date TEXT NOT NULL, "
+         "pin TEXT NOT NULL, PRIMARY KEY (org, category)) STRICT, WITHOUT ROWID;"},
 };
 
 DEFINE_CLEANUP(struct ledger, ledger, ledger_free)

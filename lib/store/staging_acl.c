@@ -3,6 +3,7 @@
  * define it: libacl, with an entry and a set of permissions allocated for each group, would take more lines
  * than this file has. */
 #include <endian.h>
+#include <errno.h>
 #include <linux/posix_acl.h>
 #include <linux/posix_acl_xattr.h>
 #include <stdlib.h>
@@ -56,6 +57,21 @@ int staging_let_through(int fd, mode_t mode, const struct staging_top *top)
                 return 0;
         /* a file system without lists: czarctl check tells what to do */
         return errno == EOPNOTSUPP ? 0 : -errno;
+}
+
+int staging_let_read(int fd, int dir_fd)
+{
+        struct acl acl;
+        ssize_t n = fgetxattr(dir_fd, ACL_NAME, &acl, sizeof(acl));
+        if (n < 0)
+                return errno == ENODATA || errno == EOPNOTSUPP ? 0 : -errno;
+        size_t n_entries = ((size_t)n - sizeof(acl.head)) / sizeof(*acl.entries);
+        for (size_t i = 0; i < n_entries; i++) {
+                uint16_t tag = le16toh(acl.entries[i].e_tag);
+                uint16_t perm = tag == ACL_USER_OBJ ? ACL_READ | ACL_WRITE : tag == ACL_OTHER ? 0 : ACL_READ;
+                acl.entries[i].e_perm = htole16(perm);
+        }
+        return fsetxattr(fd, ACL_NAME, &acl, (size_t)n, 0) < 0 && errno != EOPNOTSUPP ? -errno : 0;
 }
 
 /* What an access list gives to that group, or to the folder's own; -1: it says nothing of it. */

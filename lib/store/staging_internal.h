@@ -45,6 +45,8 @@ int staging_make_part(
         const struct staging *s, int at_fd, const char *part, gid_t gid, const struct staging_top *top);
 /* Adds the groups of top to those whom a folder of that mode lets through. */
 int staging_let_through(int fd, mode_t mode, const struct staging_top *top);
+/* Whoever may pass the folder may read the file: its access list is made from the folder's. */
+int staging_let_read(int fd, int dir_fd);
 /* The folder that path is in. */
 int staging_open_parent(
         const struct staging *s, int at_fd, const char *path, bool make, gid_t gid, struct error *e);

@@ -27,6 +27,7 @@ struct history steward_history(const struct steward *s)
         return (struct history){.ledger = s->ledger,
                 .audit = s->audit,
                 .config = s->config,
+                .feed = s->feed,
                 .uid = s->uid,
                 .reason = s->reason};
 }

@@ -11,6 +11,7 @@
 
 #include "audit.h"
 #include "config.h"
+#include "feed.h"
 #include "keep.h"
 #include "ledger.h"
 #include "staging.h"
@@ -29,6 +30,7 @@ struct steward {
         struct audit *audit;
         struct staging *staging; /* may be NULL: then nothing that touches it works */
         const struct config *config;
+        struct feed *feed;  /* NULL: it follows later */
         int64_t uid;        /* who asked */
         const char *reason; /* NULL: none given */
         /* Is it being worked on? czard's queue; NULL: nothing is. */

@@ -110,6 +110,7 @@ static struct steward steward_of(struct control_job *j)
                 .audit = j->env->audit,
                 .staging = j->env->staging,
                 .config = j->env->config,
+                .feed = j->env->feed,
                 .uid = j->uid,
                 .reason = control_value(&j->request, "reason"),
                 .is_busy = is_busy,

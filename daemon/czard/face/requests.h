@@ -17,6 +17,7 @@ struct request_env {
         struct ledger *ledger;
         struct audit *audit;
         struct staging *staging;
+        struct feed *feed;
         struct record *record;
         struct pauses *pauses;
         struct queue *queue;

@@ -35,6 +35,7 @@ struct record {
         struct ledger *ledger;
         struct audit *audit;
         struct pauses *pauses;
+        struct feed *feed; /* NULL: not yet */
         const struct config *config;
         bool once, incomplete;
         enum { TURN_CLOSED, TURN_PASSING, TURN_OPEN } turn;
@@ -67,6 +68,11 @@ struct record *record_new(struct ledger *ledger, struct audit *audit, struct pau
 void record_configure(struct record *r, const struct config *config)
 {
         r->config = config;
+}
+
+void record_set_feed(struct record *r, struct feed *feed)
+{
+        r->feed = feed;
 }
 
 struct record *record_free(struct record *r)
@@ -234,7 +240,8 @@ struct journal_fields object_fields(const struct ledger_object *o)
 
 static struct history history_of(const struct record *r)
 {
-        return (struct history){.ledger = r->ledger, .audit = r->audit, .config = r->config, .uid = -1};
+        return (struct history){
+                .ledger = r->ledger, .audit = r->audit, .config = r->config, .feed = r->feed, .uid = -1};
 }
 
 void record_took(struct record *r, const char *what, uint64_t usec)

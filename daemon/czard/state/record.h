@@ -6,6 +6,7 @@
 
 #include "audit.h"
 #include "config.h"
+#include "feed.h"
 #include "journal.h"
 #include "ledger.h"
 #include "ledger_split.h"
@@ -17,6 +18,8 @@ struct record;
 struct record *record_new(struct ledger *ledger, struct audit *audit, struct pauses *pauses, bool once);
 /* The configuration in force; borrowed until the next call. */
 void record_configure(struct record *r, const struct config *config);
+/* The feed follows what is recorded from now on; borrowed. */
+void record_set_feed(struct record *r, struct feed *feed);
 struct record *record_free(struct record *r);
 /* Makes all that was recorded durable. Called before the loop sleeps. When something could not be written,
  * nothing of this turn counts: the ledger is as it was before, fetching pauses, and it returns -errno. */

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The feed: ORG/CHANGES.jsonl in the staging directory, what changed there, for whoever uses the files.
+ *
+ * It is a function of the audit record and of nothing else: the record is read from the line after the last
+ * one that was followed, what is staged is kept in mind in tables of the ledger, and each event gives its
+ * lines. So it does not matter whether that happens right after the event, at the start after a crash, or
+ * years later because the file was lost: the lines are the same, with the same numbers. */
+#pragma once
+
+#include "audit.h"
+#include "ledger.h"
+#include "staging.h"
+
+#define FEED_FILE "CHANGES.jsonl"
+
+struct feed;
+
+/* All borrowed. max_name: [limits] max_name. Reads and writes nothing yet. */
+int feed_new(struct ledger *l, const struct audit *a, struct staging *s, int state_fd, size_t max_name,
+        struct feed **ret, struct error *e);
+/* Before the first feed_follow(): a feed that is not there any more, or ends before what it had, is made
+ * again from the whole audit record, and renamed into its place. What a crash tore is cut off. 0 or -errno.
+ */
+int feed_check(struct feed *f, struct error *e);
+/* Writes, durably, what the durable lines of the audit record say since the last time. Part of the caller's
+ * transaction; after an error the lines are written by the next call, or by that of the next start. */
+int feed_follow(struct feed *f, struct error *e);
+struct feed *feed_free(struct feed *f);

@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The feed: whoever reads it, and nothing else, knows the tree; over late, replaced, missing, restored, forgotten and pruned
+files, a lost ledger and a lost feed; and the same after all of these, with the same numbers."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+
+from czardtest import main
+from czardtest.run import World, program
+from czardtest.s3d import S3d
+
+
+class Consumer:
+    """Keeps what the lines say, as a loader would: path -> sha256."""
+
+    def __init__(self):
+        self.last, self.tree, self.snapshots = 0, {}, {}
+
+    def take(self, line):
+        c = json.loads(line)
+        assert c["seq"] == self.last + 1, (c["seq"], self.last)
+        self.last = c["seq"]
+        if c["category"] in ("database", "email-opt-in"):
+            self.take_of_snapshot(c)
+        elif c["op"] in ("published", "replaced", "restored"):
+            assert (c["op"] == "published") == (c["path"] not in self.tree), c
+            if c["op"] == "replaced":
+                assert c["was"] == self.tree[c["path"]][0], c
+            self.tree[c["path"]] = c["sha256"], True
+        elif c["op"] == "missing":
+            self.tree[c["path"]] = c["was"], False
+        else:
+            assert c["op"] == "removed", c
+            del self.tree[c["path"]]
+
+    def take_of_snapshot(self, c):
+        folder = "/".join(c["path"].split("/")[:3])
+        if c["op"] == "snapshot-complete":
+            base = self.snapshots.get(f"{folder.rpartition('/')[0]}/{c['base']}", {}) if c["base"] else {}
+            members = dict(base)
+            for path, sha256 in self.pending:
+                if sha256:
+                    members[path] = sha256
+                else:
+                    del members[path]
+            self.snapshots[folder] = members
+            self.pending = []
+        elif c["path"] == folder:
+            if c["op"] == "removed":
+                del self.snapshots[folder]
+        else:
+            self.pending.append((c["path"][len(folder) + 1:], c["sha256"] if c["op"] != "removed" else None))
+    pending = []
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class FeedTest(unittest.TestCase):
+    def setUp(self):
+        self.w = self.enterContext(World(with_tls=False, days=5, weeks=3, courses=2, sites="edx"))
+        self.s3 = self.enterContext(S3d(self.w.package, self.w.facts))
+        self.w.use(self.s3.endpoint, tls_endpoint=False)
+        self.file = self.w.staging / self.w.org / "CHANGES.jsonl"
+
+    def ctl(self, *args, code=0, **kwargs):
+        done = subprocess.run([program("czarctl"), "--config", str(self.w.ini()), *args], env=self.w.environment(),
+                              capture_output=True, text=True, timeout=60, **kwargs)
+        self.assertEqual(done.returncode, code, done)
+        return done.stdout
+
+    def once(self):
+        done = self.w.once()
+        self.assertEqual(done.code, 0, done)
+        return done
+
+    def check(self, consumer):
+        for line in self.ctl("changes", "--json", "--since", str(consumer.last), self.w.org).splitlines():
+            consumer.take(line)
+        self.assertEqual(consumer.pending, [])
+        want, have = {}, {}
+        for o in self.w.objects().values():
+            if not o["staged_etag"]:
+                continue
+            path = self.w.staging / o["path"]
+            if not o["is_zip"]:
+                want[o["path"]] = (sha256(path) if path.exists() else o["sha256"].hex(), o["state"] != "MISSING")
+            elif path.exists():
+                have[o["path"]] = {str(f.relative_to(path)): sha256(f) for f in path.rglob("*")
+                                   if f.is_file() and f.name not in ("SHA256SUMS", "REJECTED", "MANIFEST.jsonl")}
+        self.assertEqual(consumer.tree, want)
+        self.assertEqual(consumer.snapshots, have)
+
+    def test_a_life(self):
+        w, c = self.w, Consumer()
+        events = [o for o in w.facts["objects"] if o["category"] == "events"]
+        bucket = w.package / "buckets" / events[0]["bucket"]
+        late = bucket / events[1]["key"]
+        aside = w.folder / "aside"
+        shutil.move(late, aside)
+        self.once()
+        self.check(c)
+        self.assertGreater(c.last, 10)
+        shutil.move(aside, late)  # it comes late
+        shutil.copy(bucket / events[2]["key"], bucket / events[0]["key"])  # and one is written anew
+        self.once()
+        self.check(c)
+        gone = w.staging / events[0]["path"]
+        shutil.move(gone, aside)
+        w.once()
+        self.check(c)
+        shutil.copy2(aside, gone)
+        gone.chmod(0o440)
+        self.ctl("adopt")
+        self.check(c)
+        self.ctl("forget", f"*{events[2]['key'].rpartition('/')[2]}", "--reason", "request 17")
+        w.config["staging"]["keep_snapshots"] = "1"
+        self.ctl("prune", "--apply")
+        self.once()
+        self.check(c)
+        whole = self.file.read_bytes()
+        for f in w.state.glob("ledger.db*"):
+            f.unlink()
+        self.once()
+        self.assertEqual(self.file.read_bytes(), whole)
+        self.file.unlink()
+        self.once()
+        self.assertEqual(self.file.read_bytes(), whole)
+        self.check(c)
+        self.file.write_bytes(whole[:len(whole) // 3])
+        self.once()
+        self.assertEqual(self.file.read_bytes(), whole)
+
+    def test_since_and_follow(self):
+        w = self.w
+        self.ctl("changes", w.org, code=3)
+        self.ctl("changes", "--since", "x", w.org, code=2)
+        self.ctl("changes", "nobodyx", code=2)
+        events = [o for o in w.facts["objects"] if o["category"] == "events"]
+        late = w.package / "buckets" / events[0]["bucket"] / events[0]["key"]
+        aside = w.folder / "aside"
+        shutil.move(late, aside)
+        self.once()
+        lines = self.file.read_text().splitlines()
+        self.assertEqual(self.ctl("changes", "--json", w.org).splitlines(), lines)
+        self.assertEqual(self.ctl("changes", "--json").splitlines(), lines)
+        for since in (0, 1, len(lines) - 1, len(lines), len(lines) + 5):
+            self.assertEqual(self.ctl("changes", "--json", "--since", str(since), w.org).splitlines(), lines[since:])
+        self.assertEqual(len(self.ctl("changes", w.org).splitlines()), len(lines))
+        child = subprocess.Popen([program("czarctl"), "--config", str(w.ini()), "changes", "--json", "--follow", "--since",
+                                  str(len(lines))], env=w.environment(), stdout=subprocess.PIPE, text=True)
+        try:
+            time.sleep(0.3)
+            shutil.move(aside, late)
+            self.once()
+            self.assertEqual(json.loads(child.stdout.readline())["path"], events[0]["path"])
+            # made again: who follows goes on where it was
+            self.file.unlink()
+            shutil.copy(late.parent / events[1]["key"].rpartition("/")[2], late)
+            self.once()
+            said = json.loads(child.stdout.readline())
+            self.assertEqual((said["seq"], said["op"]), (len(lines) + 2, "replaced"))
+        finally:
+            child.send_signal(signal.SIGTERM)
+            child.wait()
+            child.stdout.close()
+
+    def test_by_halves(self):
+        """Many lines: --since finds its place without reading all."""
+        self.once()
+        line = json.loads(self.file.read_text().splitlines()[0])
+        with self.file.open("w") as f:
+            for seq in range(1, 20001):
+                f.write(json.dumps({**line, "seq": seq, "path": "x" * (seq % 300)}, separators=(",", ":")) + "\n")
+        for since in (0, 1, 9999, 13333, 19998, 19999, 20000):
+            said = self.ctl("changes", "--json", "--since", str(since), self.w.org).splitlines()
+            self.assertEqual([json.loads(s)["seq"] for s in said], list(range(since + 1, 20001)))
+
+    @unittest.skipIf(os.geteuid() != 0, "only root can be somebody else")
+    def test_for_the_readers(self):
+        self.w.config["staging"]["group"] = "daemon"
+        self.once()
+        self.assertEqual(self.file.stat().st_mode & 0o7777, 0o640)
+        self.assertEqual(self.file.group(), "daemon")
+
+
+if __name__ == "__main__":
+    main()

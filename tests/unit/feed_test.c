@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The feed against a life of events: what it says, and that it says the same after whatever went wrong. */
+#include "feed.h"
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <unistd.h>
+
+#include "fsx.h"
+#include "history.h"
+#include "ledger_fixture.h"
+#include "staging.h"
+
+struct place {
+        struct fixture *f;
+        char root[96];
+        int state_fd;
+        struct audit *a;
+        struct staging *s;
+        struct feed *feed;
+};
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+        (void)st;
+        (void)type;
+        (void)ftw;
+        return remove(path);
+}
+
+static void open_feed(struct place *p)
+{
+        struct error e = {};
+        assert_int_equal(feed_new(p->f->l, p->a, p->s, p->state_fd, 255, &p->feed, &e), 0);
+}
+
+static void open_place(struct place *p, struct fixture *f)
+{
+        struct error e = {};
+        *p = (struct place){.f = f, .state_fd = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+        snprintf(p->root, sizeof(p->root), "%s-staging", f->dir);
+        assert_int_equal(mkdir(p->root, 0750), 0);
+        assert_int_equal(staging_open(p->root, 0440, 0750, &p->s, &e), 0);
+        assert_int_equal(audit_open(p->state_fd, &p->a, NULL), 0);
+        open_feed(p);
+}
+
+static void close_place(struct place *p)
+{
+        p->feed = feed_free(p->feed);
+        p->a = audit_free(p->a);
+        p->s = staging_free(p->s);
+        close(p->state_fd);
+        nftw(p->root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static char *content(struct place *p)
+{
+        char *text = NULL;
+        size_t n;
+        _cleanup_free_ char *path = str_printf("%s/ux/" FEED_FILE, p->root);
+        if (read_file_at(AT_FDCWD, path, 1 << 20, &text, &n) < 0)
+                return strdup("");
+        return text;
+}
+
+static void overwrite(struct place *p, const char *text)
+{
+        _cleanup_free_ char *path = str_printf("%s/ux/" FEED_FILE, p->root);
+        _cleanup_close_ int fd = open(path, O_WRONLY | O_TRUNC);
+        assert_true(fd >= 0);
+        assert_int_equal(write_all(fd, text, strlen(text)), 0);
+}
+
+/* "op path base" of each line, the numbers checked. */
+static void assert_lines(struct place *p, const char *const *want, size_t n)
+{
+        _cleanup_free_ char *text = content(p);
+        size_t i = 0;
+        for (char *save = NULL, *line = strtok_r(text, "\n", &save); line;
+                line = strtok_r(NULL, "\n", &save), i++) {
+                char seq[24], op[32], path[256], base[32] = "", said[400];
+                size_t len = strlen(line);
+                assert_int_equal(audit_field(line, len, "seq", seq, sizeof(seq)), 0);
+                assert_int_equal(atoi(seq), i + 1);
+                assert_int_equal(audit_field(line, len, "op", op, sizeof(op)), 0);
+                assert_int_equal(audit_field(line, len, "path", path, sizeof(path)), 0);
+                bool has_base = audit_field(line, len, "base", base, sizeof(base)) == 0;
+                snprintf(said, sizeof(said), "%s %s%s%s", op, path, has_base ? " " : "", base);
+                if (i >= n || !streq(said, want[i]))
+                        fail_msg("line %zu: %s, not %s", i + 1, said, i < n ? want[i] : "none");
+        }
+        assert_int_equal(i, n);
+}
+
+static struct history history(struct place *p, bool live)
+{
+        return (struct history){.ledger = p->f->l, .audit = p->a, .uid = -1, .feed = live ? p->feed : NULL};
+}
+
+static struct ledger_object object(struct place *p, const char *key, enum category c, const char *date)
+{
+        struct ledger_object o = list(p->f, key, "\"1\"", 1, LISTED_NEW);
+        o.category = c;
+        o.is_zip = c == CATEGORY_DATABASE;
+        strcpy(o.org, "ux");
+        strcpy(o.site, o.is_zip ? "" : "edx");
+        strcpy(o.date, date);
+        snprintf(o.path, sizeof(o.path), o.is_zip ? "ux/database/%s" : "ux/events/edx/2024/%s.log.gz", date);
+        assert_int_equal(ledger_save(p->f->l, &o, NULL), 0);
+        return o;
+}
+
+static void stage_file(const struct history *h, struct ledger_object *o, uint8_t content_byte)
+{
+        struct error e = {};
+        o->has_sha256 = true;
+        memset(o->sha256, content_byte, sizeof(o->sha256));
+        o->plain_size = content_byte;
+        o->state = OBJECT_DECRYPTING;
+        if (history_staged(h, *o->staged_etag ? "replaced" : "published", o, NULL, &e) < 0)
+                fail_msg("%s", e.text);
+}
+
+/* members: "NAME=BYTE ...", "!NAME" was rejected */
+static void stage_snapshot(const struct history *h, struct ledger_object *o, const char *members)
+{
+        struct error e = {};
+        _cleanup_(strv_done) struct strv words = {};
+        assert_int_equal(strv_split(&words, members), 0);
+        struct audit_mark mark = audit_mark(h->audit);
+        assert_int_equal(history_members(h, o, &e), 0);
+        for (size_t i = 0; i < words.n; i++) {
+                const char *word = words.v[i];
+                struct ledger_member m = {.object_id = o->id, .state = OBJECT_PUBLISHED, .has_sha256 = true};
+                if (*word == '!') {
+                        m.state = OBJECT_REJECTED;
+                        word++;
+                }
+                size_t n = strcspn(word, "=");
+                snprintf(m.name, sizeof(m.name), "ux-%s/%.*s.sql.gpg", o->date, (int)n, word);
+                snprintf(m.path, sizeof(m.path), "%.*s.sql", (int)n, word);
+                memset(m.sha256, word[n] ? word[n + 1] : 0, sizeof(m.sha256));
+                assert_int_equal(history_member(h, o, &m, &e), 0);
+        }
+        o->state = OBJECT_DECRYPTING;
+        if (history_staged(h, *o->staged_etag ? "replaced" : "published", o, &mark, &e) < 0)
+                fail_msg("%s", e.text);
+}
+
+static const char *const life_lines[] = {
+        "published ux/events/edx/2024/2024-07-01.log.gz",
+        "published ux/database/2024-06-30/a.sql",
+        "published ux/database/2024-06-30/b.sql",
+        "snapshot-complete ux/database/2024-06-30 null",
+        "replaced ux/events/edx/2024/2024-07-01.log.gz",
+        "replaced ux/database/2024-07-07/a.sql",
+        "removed ux/database/2024-07-07/b.sql",
+        "published ux/database/2024-07-07/c.sql",
+        "snapshot-complete ux/database/2024-07-07 2024-06-30",
+        "missing ux/events/edx/2024/2024-07-01.log.gz",
+        "restored ux/events/edx/2024/2024-07-01.log.gz",
+        "replaced ux/database/2024-07-14/a.sql",
+        "snapshot-complete ux/database/2024-07-14 2024-07-07",
+        "published ux/database/2024-07-21/d.sql",
+        "snapshot-complete ux/database/2024-07-21 2024-07-07",
+        "removed ux/database/2024-06-30",
+        "removed ux/events/edx/2024/2024-07-01.log.gz",
+        "published ux/events/edx/2024/2024-07-02.log.gz",
+        "removed ux/events/edx/2024/2024-07-02.log.gz",
+        "published ux/events/edx/2024/2024-07-02.log",
+};
+
+static void live(struct place *p, const struct history *h)
+{
+        struct error e = {};
+        struct ledger_object day = object(p, "day", CATEGORY_EVENTS, "2024-07-01"),
+                             day2 = object(p, "day2", CATEGORY_EVENTS, "2024-07-02"),
+                             first = object(p, "a.zip", CATEGORY_DATABASE, "2024-06-30"),
+                             second = object(p, "b.zip", CATEGORY_DATABASE, "2024-07-07"),
+                             bad = object(p, "c.zip", CATEGORY_DATABASE, "2024-07-14"),
+                             third = object(p, "d.zip", CATEGORY_DATABASE, "2024-07-21");
+        stage_file(h, &day, 1);
+        stage_snapshot(h, &first, "a=1 b=1");
+        stage_file(h, &day, 2);
+        stage_file(h, &day, 2); /* the same once more: no line */
+        stage_snapshot(h, &second, "a=2 c=1");
+        day.state = OBJECT_PUBLISHED;
+        assert_int_equal(history_missing(h, &day, "missing", &e), 0);
+        assert_int_equal(history_staged(h, "adopted", &day, NULL, &e), 0);
+        stage_snapshot(h, &bad, "a=3 c=1 !x"); /* not whole: nobody is compared with it */
+        stage_snapshot(h, &third, "a=2 c=1 d=1");
+        first.state = day.state = OBJECT_PUBLISHED;
+        assert_int_equal(history_removed(h, &first, OBJECT_PRUNED, first.path, &e), 0);
+        assert_int_equal(history_removed(h, &day, OBJECT_FORGOTTEN, day.path, &e), 0);
+        stage_file(h, &day2, 3);
+        strcpy(day2.path, "ux/events/edx/2024/2024-07-02.log");
+        stage_file(h, &day2, 4);
+}
+
+static void a_life(void **state)
+{
+        struct place p;
+        struct error e = {};
+        open_place(&p, *state);
+        struct history h = history(&p, true);
+        live(&p, &h);
+        assert_lines(&p, life_lines, ELEMENTSOF(life_lines));
+        _cleanup_free_ char *whole = content(&p);
+        /* nothing new: nothing is written */
+        assert_int_equal(feed_follow(p.feed, &e), 0);
+        _cleanup_free_ char *again = content(&p);
+        assert_string_equal(again, whole);
+        close_place(&p);
+}
+
+/* All of it at once, as after an update, gives the same. */
+static void followed_later(void **state)
+{
+        struct place p;
+        struct error e = {};
+        open_place(&p, *state);
+        struct history h = history(&p, false);
+        live(&p, &h);
+        assert_int_equal(feed_check(p.feed, &e), 0);
+        assert_lines(&p, life_lines, ELEMENTSOF(life_lines));
+        close_place(&p);
+}
+
+/* Cut anywhere, also to nothing, or torn behind its end: the next start makes the same of it. */
+static void lost_or_cut(void **state)
+{
+        struct place p;
+        struct error e = {};
+        open_place(&p, *state);
+        struct history h = history(&p, true);
+        live(&p, &h);
+        _cleanup_free_ char *whole = content(&p);
+        size_t n = strlen(whole);
+        for (size_t k = 0; k <= n + 8; k += k + 40 < n ? 37 : 1) {
+                _cleanup_free_ char *text = str_printf("%.*s%s", (int)k, whole, k > n ? "{\"seq\":99" : "");
+                overwrite(&p, text);
+                feed_free(p.feed);
+                open_feed(&p);
+                assert_int_equal(feed_follow(p.feed, &e), 0);
+                _cleanup_free_ char *now = content(&p);
+                assert_string_equal(now, whole);
+        }
+        _cleanup_free_ char *path = str_printf("%s/ux/" FEED_FILE, p.root);
+        assert_int_equal(unlink(path), 0);
+        feed_free(p.feed);
+        open_feed(&p);
+        assert_int_equal(feed_follow(p.feed, &e), 0);
+        _cleanup_free_ char *now = content(&p);
+        assert_string_equal(now, whole);
+        struct stat st;
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0640);
+        close_place(&p);
+}
+
+/* A crash, or a ledger that gave up, came after the file was written and before the tables were: what is
+ * there already is not said again, and what comes has the next number. */
+static void the_tables_are_behind(void **state)
+{
+        struct place p;
+        struct error e = {};
+        open_place(&p, *state);
+        struct history h = history(&p, true);
+        struct ledger_object a = object(&p, "a", CATEGORY_EVENTS, "2024-07-01"),
+                             b = object(&p, "b", CATEGORY_EVENTS, "2024-07-02");
+        static const char *const want[] = {"published ux/events/edx/2024/2024-07-01.log.gz",
+                "published ux/events/edx/2024/2024-07-02.log.gz"};
+        assert_int_equal(ledger_begin(p.f->l, &e), 0);
+        stage_file(&h, &a, 1);
+        ledger_rollback(p.f->l);
+        assert_lines(&p, want, 1);
+        feed_free(p.feed);
+        open_feed(&p);
+        h.feed = p.feed;
+        assert_int_equal(feed_check(p.feed, &e), 0);
+        assert_lines(&p, want, 1);
+        stage_file(&h, &b, 1);
+        assert_lines(&p, want, 2);
+        close_place(&p);
+}
+
+/* What the czard before this feed wrote: members without a line before them. */
+static void a_record_of_the_version_before(void **state)
+{
+        struct place p;
+        struct error e = {};
+        open_place(&p, *state);
+        _cleanup_free_ char *data = NULL, *file = path_in(p.f, "audit.jsonl");
+        size_t n = 0;
+        p.feed = feed_free(p.feed);
+        p.a = audit_free(p.a);
+        assert_int_equal(read_file_at(AT_FDCWD, FIXTURES "/audit-v1.jsonl", 1 << 20, &data, &n), 0);
+        _cleanup_close_ int fd = open(file, O_WRONLY | O_TRUNC);
+        assert_int_equal(write_all(fd, data, n), 0);
+        assert_int_equal(audit_open(p.state_fd, &p.a, &e), 0);
+        open_feed(&p);
+        if (feed_check(p.feed, &e) < 0)
+                fail_msg("%s", e.text);
+        char *text = NULL;
+        _cleanup_free_ char *path = str_printf("%s/universityx/" FEED_FILE, p.root);
+        assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 20, &text, &n), 0);
+        size_t complete = 0, lines = 0;
+        for (const char *at = text; (at = strchr(at, '\n')); at++)
+                lines++;
+        for (const char *at = text; (at = strstr(at, "\"snapshot-complete\"")); at++)
+                complete++;
+        free(text);
+        /* four archives were published, one of them twice; each said its two or three tables of a course */
+        assert_int_equal(complete, 4);
+        assert_true(lines > complete);
+        close_place(&p);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(a_life, setup, teardown),
+                cmocka_unit_test_setup_teardown(followed_later, setup, teardown),
+                cmocka_unit_test_setup_teardown(lost_or_cut, setup, teardown),
+                cmocka_unit_test_setup_teardown(the_tables_are_behind, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_record_of_the_version_before, setup, teardown),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
