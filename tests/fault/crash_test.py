@@ -8,6 +8,7 @@ one where the call fails; then czard runs again, and everything must be as if no
 Each distinct call site once: killed there, and failed there with one of the errors in turn. CZARD_CRASH_FULL=1: every
 call of every site, killed and failed with each error."""
 
+import json
 import errno
 import os
 import shutil
@@ -215,6 +216,8 @@ class Row:
 def visible_is_whole(p):
     """Nothing is half there: each file that has its name is the old one or the new one."""
     trees = [p.folder / "expected", p.base.package / "expected"]
+    for feed in p.staging.glob("*/CHANGES.jsonl"):
+        check_numbers(p, "half way", feed)
     for name, st in tree(p.staging).items():
         parts = Path(name).parts
         if any(part.startswith(".") and part != ".replaced" for part in parts) or not os.path.isfile(p.staging / name):
@@ -225,6 +228,32 @@ def visible_is_whole(p):
 
 def is_hidden(name):
     return any(part.startswith(".") and part not in (".replaced", ".czard-id") for part in Path(name).parts)
+
+
+def check_numbers(p, when, feed):
+    """Whole lines, numbered without a hole or a repeat. A last line that is torn has no newline: nobody takes it."""
+    lines = [json.loads(line) for line in feed.read_bytes().split(b"\n")[:-1]]
+    p.check(f"{when}: numbers in the feed", [line["seq"] for line in lines], list(range(1, len(lines) + 1)))
+    return lines
+
+
+def check_feed(p, when):
+    """Numbers without a hole or a repeat; who follows it knows each file, and each folder that is there is complete."""
+    files, complete = {}, set()
+    for feed in p.staging.glob("*/CHANGES.jsonl"):
+        for line in check_numbers(p, when, feed):
+            if line["op"] == "snapshot-complete":
+                complete.add(line["path"])
+            elif line["category"] in ("events", "rdx"):
+                p.check(f"{when}: {line['path']} was known to the feed", line["path"] in files, line["op"] != "published")
+                if line["op"] == "replaced":
+                    p.check(f"{when}: what {line['path']} was", line["was"], files[line["path"]])
+                files[line["path"]] = line["sha256"]
+    for o in p.objects().values():
+        if o["path"] and o["is_zip"]:
+            p.check(f"{when}: the feed has {o['path']}", o["path"] in complete, True)
+        elif o["path"]:
+            p.check(f"{when}: {o['path']} in the feed", files.get(o["path"]), o["sha256"].hex())
 
 
 def whole(p, when, hidden=False):
@@ -251,6 +280,7 @@ def whole(p, when, hidden=False):
                                   ("audit hash", last.get(o["key"], {}).get("sha256"), o["sha256"] and o["sha256"].hex())]:
             p.check(f"{when}: {name} of {path}", got, wanted)
     p.check(f"{when}: objects with a path", set(with_path), set(p.base.etags))
+    check_feed(p, when)
     for key in (o["key"] for o in with_path.values() if o["is_zip"]):
         states = Counter(m["state"] for m in p.members(key).values())
         p.check(f"{when}: members of {key}", set(states), {"PUBLISHED"})
