@@ -40,6 +40,7 @@ struct feed {
         const struct audit *audit;
         int state_fd;
         size_t max_name;
+        uint64_t position;  /* as the tables had it after the last call */
         off_t audit_offset; /* of the line after the last that was followed; 0: to be looked for */
         bool remaking, checked;
         /* the organisation whose file is open */
@@ -743,24 +744,6 @@ static int save_position(struct feed *f, uint64_t seq)
         return r < 0 ? r : step_write(f, s, &b);
 }
 
-static int follow(struct feed *f)
-{
-        struct audit_tail last;
-        audit_tail(f->audit, &last);
-        uint64_t position, end;
-        int r = read_position(f, &position);
-        end = position;
-        if (r == 0)
-                r = audit_each_after(f->state_fd, &end, last.seq, &f->audit_offset, on_line, f, f->e);
-        if (r == 0 && *f->org)
-                r = flush(f, true);
-        if (r == 0)
-                r = save_seq(f);
-        if (r < 0 || end == position)
-                return r;
-        return save_position(f, end);
-}
-
 /* Nothing of this call counts: the next one begins where the tables say. */
 static void forget_progress(struct feed *f)
 {
@@ -768,6 +751,28 @@ static void forget_progress(struct feed *f)
         f->out.len = 0;
         f->fd = close_fd(f->fd);
         f->org[0] = 0;
+}
+
+static int follow(struct feed *f)
+{
+        struct audit_tail last;
+        audit_tail(f->audit, &last);
+        uint64_t position, end;
+        int r = read_position(f, &position);
+        /* The transaction that the last call was part of was undone. */
+        if (r == 0 && position != f->position)
+                forget_progress(f);
+        end = position;
+        if (r == 0)
+                r = audit_each_after(f->state_fd, &end, last.seq, &f->audit_offset, on_line, f, f->e);
+        if (r == 0 && *f->org)
+                r = flush(f, true);
+        if (r == 0)
+                r = save_seq(f);
+        if (r == 0 && end != position)
+                r = save_position(f, end);
+        f->position = end;
+        return r;
 }
 
 int feed_follow(struct feed *f, struct error *e)

@@ -275,6 +275,12 @@ static void the_tables_are_behind(void **state)
         stage_file(&h, &a, 1);
         ledger_rollback(p.f->l);
         assert_lines(&p, want, 1);
+        /* it goes on, and publishes the file once more */
+        a.staged_etag[0] = 0;
+        stage_file(&h, &a, 1);
+        assert_lines(&p, want, 1);
+        assert_int_equal(ledger_begin(p.f->l, &e), 0);
+        ledger_rollback(p.f->l);
         feed_free(p.feed);
         open_feed(&p);
         h.feed = p.feed;
