@@ -70,8 +70,6 @@ struct change {
         const char *time;
 };
 
-DEFINE_CLEANUP(struct feed, feed, feed_free)
-
 /* --- statements --- */
 
 static int prepare(struct feed *f, const char *sql, sqlite3_stmt **ret)
