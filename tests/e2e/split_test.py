@@ -3,9 +3,12 @@
 """Events by course, from the bucket to the folder: what is staged against the independent program, and what becomes of
 a day that is replaced, pruned, forgotten, or split later."""
 
+import contextlib
 import gzip
 import json
 import os
+import shutil
+import sqlite3
 import stat
 import subprocess
 import unittest
@@ -73,6 +76,10 @@ class Split(unittest.TestCase):
 
     def rows(self):
         return self.w.ledger("SELECT split.* FROM split ORDER BY path")
+
+    def forget_rows(self):
+        with contextlib.closing(sqlite3.connect(self.w.state / "ledger.db")) as db, db:
+            db.execute("DELETE FROM split")
 
     def days(self, n, site="edx"):
         return {(site, f"2024-03-{i + 1:02d}"): events.realistic(80, 6, seed=i) for i in range(n)}
@@ -211,7 +218,7 @@ class Split(unittest.TestCase):
         half = folder.parent / ".2024-03-01.partial"
         half.mkdir()
         (half / "~0").write_text("half")
-        subprocess.run(["sqlite3", self.w.state / "ledger.db", "DELETE FROM split"], check=True)
+        self.forget_rows()
         self.once()
         self.assertEqual(self.gets(), 0)
         self.check(days)
@@ -232,6 +239,84 @@ class Split(unittest.TestCase):
         done = self.w.once()
         self.assertEqual(done.code, 1, done)
         self.assertFalse(self.folder("edx", "2024-03-01").exists())
+
+
+LIAR = '''#!/usr/bin/env python3
+import array, os, socket, struct, sys
+if sys.argv[1:] == ["--version"]:
+    sys.exit(0)
+lie = open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "lie")).read()
+s = socket.socket(fileno=3)
+data, extra, _, _ = s.recvmsg(1 << 17, socket.CMSG_SPACE(64))
+fds = array.array("i", extra[0][2])
+version, _, number = struct.unpack_from("<HHI", data)
+import hashlib
+with os.fdopen(os.dup(fds[0]), "rb") as f:
+    f.seek(0)
+    source = hashlib.sha256(f.read()).digest()
+def make(name, text):
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=fds[1])
+    os.write(fd, text)
+    os.close(fd)
+def say(kind, body, number=number):
+    s.send(struct.pack("<HHI", version, kind, number) + body)
+def text(t):
+    return struct.pack("<I", len(t)) + t + b"\\0"
+make("SHA256SUMS", b"12345")
+name, size, lines = b"SHA256SUMS", 5, (3, 1, 1, 1, 0)
+if lie == "symlink":
+    os.unlink("SHA256SUMS", dir_fd=fds[1])
+    os.symlink("/etc/passwd", "SHA256SUMS", dir_fd=fds[1])
+if lie == "one more":
+    make("more", b"")
+if lie == "size":
+    size = 4
+if lie == "lines":
+    lines = (3, 1, 1, 2, 0)
+if lie == "source":
+    source = bytes(32)
+if lie == "name":
+    name = b"../SHA256SUMS"
+if lie == "id":
+    number += 1
+say(17, struct.pack("<I", 1) + text(name) + struct.pack("<Q", size), number)
+if lie == "cause":
+    say(18, struct.pack("<I", 7) + text(b"no") + struct.pack("<9Q", *lines, 0, 0, 1, 5) + source + bytes(32), number)
+elif lie == "kind":
+    say(6, b"", number)
+elif lie != "silence":
+    say(18, struct.pack("<I", 0) + text(b"") + struct.pack("<9Q", *lines, 0, 0, 1, 5) + source + bytes(32), number)
+'''
+
+
+class Lies(Split):
+    """A czard-filter that is in other hands: nothing of what it made is published, and the day is named."""
+
+    def test_lies(self):
+        self.put({("edx", "2024-03-01"): b"{}\nx\n{}\n"})
+        real, self.w.build = self.w.build, self.w.folder / "build"
+        for name in ("czard", "czard-fetch", "czard-decrypt", "czard-index", "czard-filter"):
+            folder = self.w.build / "daemon" / name
+            folder.mkdir(parents=True)
+            if name == "czard":
+                shutil.copy(program(name, real), folder / name)  # it looks for the others beside itself
+            elif name != "czard-filter":
+                (folder / name).symlink_to(program(name, real))
+        liar = folder / "czard-filter"
+        liar.write_text(LIAR)
+        liar.chmod(0o755)
+        for lie in ("truth", "symlink", "one more", "size", "lines", "source", "name", "id", "cause", "kind", "silence"):
+            with self.subTest(lie):
+                (folder / "lie").write_text(lie)
+                done = self.w.once()
+                there = self.folder("edx", "2024-03-01").exists()
+                self.assertEqual((done.code, there), (0, True) if lie == "truth" else (1, False), done)
+                self.assertEqual(len(done.events("day-failed")), 0 if lie == "truth" else 1, done)
+                self.w.package_section["events_by_course"] = "none"
+                if lie == "truth":
+                    self.czarctl("prune", "--apply")
+                self.forget_rows()
+                self.w.package_section["events_by_course"] = "edx"
 
 
 if __name__ == "__main__":
