@@ -18,7 +18,7 @@ from czardtest.run import check_sums, fingerprint, program
 from czardtest.zips import Archives
 
 
-class Split(unittest.TestCase):
+class Staged(unittest.TestCase):
     def setUp(self):
         self.a = a = self.enterContext(Archives())
         a.fresh()
@@ -84,6 +84,8 @@ class Split(unittest.TestCase):
     def days(self, n, site="edx"):
         return {(site, f"2024-03-{i + 1:02d}"): events.realistic(80, 6, seed=i) for i in range(n)}
 
+
+class Split(Staged):
     def test_a_first_sync(self):
         days = {**self.days(3), ("edge", "2024-03-02"): events.hostile(400, 5), ("edx", "2023-12-31"): b"",
                 ("edx", "2024-03-04"): b"{}\nx\n"}
@@ -289,7 +291,7 @@ elif lie != "silence":
 '''
 
 
-class Lies(Split):
+class Lies(Staged):
     """A czard-filter that is in other hands: nothing of what it made is published, and the day is named."""
 
     def test_lies(self):
