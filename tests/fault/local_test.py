@@ -8,10 +8,12 @@ row: what czard says, that nothing is fetched twice or lost or written elsewhere
 
 import gzip
 import os
+import re
 import signal
 import sqlite3
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from table import main  # first: it makes czardtest known
 
@@ -127,13 +129,15 @@ def next_year(p):
     sql(f"UPDATE object SET state = 4, cause = 'network', next_try = {then} WHERE key LIKE '%2024-07-08%'")(p)
 
 
+LEDGER_VERSION = re.search(r"LEDGER_VERSION (\d+)", (Path(__file__).parents[2] / "lib/store/ledger_internal.h").read_text())[1]
 BEFORE = [
-    Before("audit: a torn last line", lambda p: os.truncate(audit(p), audit(p).stat().st_size - 20), 0, set()),
-    Before("audit: no last newline", lambda p: os.truncate(audit(p), audit(p).stat().st_size - 1), 0, set()),
+    Before("audit: a torn line behind the last", lambda p: audit(p).open("a").write('{"time":"2024-07-'), 0, set()),
+    Before("audit: half of the last line", lambda p: os.truncate(audit(p), audit(p).stat().st_size - 20), 0, {"audit-cut io-error"}),
+    Before("audit: no last newline", lambda p: os.truncate(audit(p), audit(p).stat().st_size - 1), 0, {"audit-cut io-error"}),
     Before("audit: zeros behind", lambda p: os.truncate(audit(p), audit(p).stat().st_size + 4096), 0, set()),
     *[refuses(f"audit: {name}", away(audit, make), cause, back(audit)) for name, make, cause in (
         ("a folder", os.mkdir, "io-error"), ("a pipe", os.mkfifo, "unsafe-mode"), ("a link", elsewhere, "io-error"))],
-    refuses("ledger: of a newer version", sql("PRAGMA user_version = 99"), "configuration", sql("PRAGMA user_version = 1")),
+    refuses("ledger: of a newer version", sql("PRAGMA user_version = 99"), "configuration", sql(f"PRAGMA user_version = {LEDGER_VERSION}")),
     refuses("ledger: a folder", away(ledger, os.mkdir), "io-error", back(ledger)),
     refuses("ledger: a link", away(ledger, elsewhere), "io-error", back(ledger)),
     refuses("ledger: locked by another program", hold_lock, "io-error", lambda p: p.db.execute("ROLLBACK")),
