@@ -130,7 +130,10 @@ LISTS = [
         b"xmlns=", b"xmlns:s3="))),
     listing("no size", sub(OURS + rb")<Size>\d+</Size>", rb"\1")),
     listing("a size of 2^63", sub(OURS + rb"<Size>)\d+", rb"\g<1>9223372036854775808")),
-    listing("no such day", sub(OURS + rb"<LastModified>)[^<]*", rb"\g<1>2024-02-30T00:00:00.000Z")),
+    # That entry alone is left out, and told.
+    fine_list("no such day", sub(OURS + rb"<LastModified>)[^<]*", rb"\g<1>2024-02-30T00:00:00.000Z"), code=1, state=None,
+              told={"note bad-answer"}, unstaged=["universityx/events/edx/2024/universityx-edx-events-2024-07-08.log.gz"], gets=(0, 0),
+              heal_gets=(1, 1)),
     listing("half an escape in a key", sub(rb"</Contents>", b"</Contents><Contents><Key>universityx/edx/events/2024/x%2</Key><Size>1"
                                            b"</Size><ETag>x</ETag><LastModified>2024-07-08T00:00:00.000Z</LastModified></Contents>", 1)),
     fine_list("names of another bucket and prefix", sub(rb"<(Name|Prefix)>", rb"<\1>other")),
