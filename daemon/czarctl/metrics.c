@@ -207,8 +207,8 @@ static void add_by_course(struct ctl *c, struct strbuf *b)
         struct by_course n = {};
         if (ledger_splits(c->ledger, on_split, &n, NULL) < 0)
                 return;
-        gauge(b, "czard_days_by_course", "Days of events that are staged by course.", (int64_t)n.days);
-        gauge(b, "czard_days_by_course_failed", "Days of events that could not be split by course.",
+        gauge(b, "czard_by_course_folders", "Days of events that are staged by course.", (int64_t)n.days);
+        gauge(b, "czard_by_course_failed", "Days of events that could not be split by course.",
                 (int64_t)n.failed);
         gauge(b, "czard_by_course_bytes", "Bytes of the events that are staged by course.", (int64_t)n.bytes);
 }

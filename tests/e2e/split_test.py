@@ -186,7 +186,7 @@ class Split(Staged):
         self.put(self.days(2))
         self.once()
         self.czarctl("verify")
-        self.assertIn("czard_days_by_course 2\n", self.czarctl("metrics"))
+        self.assertIn("czard_by_course_folders 2\n", self.czarctl("metrics"))
         folder = self.folder("edx", "2024-03-01")
         file = next(folder.glob("*.log.gz"))
         file.chmod(0o640)
@@ -207,7 +207,7 @@ class Split(Staged):
         self.assertEqual(done.code, 1, done)
         self.assertEqual([e.fields["CZARD_DATE"] for e in done.events("day-failed")], ["2024-03-01"])
         self.assertIn(str(source.relative_to(self.w.staging)), self.czarctl("status", code=1))
-        self.assertIn("czard_days_by_course_failed 1\n", self.czarctl("metrics"))
+        self.assertIn("czard_by_course_failed 1\n", self.czarctl("metrics"))
         self.check({("edx", "2024-03-02"): b""})
 
     def test_what_a_crash_left(self):
