@@ -121,6 +121,11 @@ class FrozenLatestTest(Base):
         self.assertEqual(len(told()), 1)
         self.assertIn(dates[0], told()[0])
         self.assertIn(dates[-1], told()[0])
+        with Daemon(self.world) as d:
+            d.synced()
+            warned = [e.message for e in d.events("note") if e.message.startswith("latest of")]
+        self.assertEqual(len(warned), 1, warned)
+        self.assertIn(dates[0], warned[0])
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
 
 #include "habit.h"
 #include "journal.h"
+#include "latest.h"
 #include "ledger_report.h"
 #include "str.h"
 #include "timespan.h"
@@ -100,6 +101,29 @@ static void look_for_late(struct watch *w, const struct config *config, int toda
         }
 }
 
+/* --- latest --- */
+
+static void look_at_latest(struct watch *w, const struct config *config)
+{
+        static const enum category categories[] = {CATEGORY_DATABASE, CATEGORY_EMAIL_OPT_IN};
+        for (size_t i = 0; i < config->n_packages * ELEMENTSOF(categories); i++) {
+                const char *org = config->packages[i / ELEMENTSOF(categories)].spec.org;
+                enum category c = categories[i % ELEMENTSOF(categories)];
+                struct latest_state l;
+                if (latest_look(w->ledger, org, c, &l, NULL) < 0 || l.behind_days < LATEST_FROZEN_DAYS)
+                        continue;
+                journal_event(EVENT_NOTE,
+                        &(struct journal_fields){.priority = LOG_WARNING,
+                                .org = org,
+                                .category = category_name(c),
+                                .date = *l.date ? l.date : NULL},
+                        "latest of %s %s %s %s, %d days behind the newest snapshot (%s); czarctl status says "
+                        "why",
+                        org, category_name(c), *l.date ? (l.pinned ? "is pinned to" : "stays at") : "points",
+                        *l.date ? l.date : "nowhere", l.behind_days, l.newest);
+        }
+}
+
 void watch_look(struct watch *w, const struct config *config)
 {
         int64_t today = (int64_t)time(NULL) / DAY;
@@ -109,6 +133,7 @@ void watch_look(struct watch *w, const struct config *config)
         for (size_t i = 0; i < w->n_keys; i++)
                 look_at_key(&w->keys[i]);
         look_for_late(w, config, (int)today);
+        look_at_latest(w, config);
 }
 
 void watch_keys(struct watch *w, const struct proto_ready *ready)
