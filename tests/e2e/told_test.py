@@ -3,6 +3,8 @@
 """What is wrong is told by every command that an admin may look at: rejected members, a `latest` that does not move, a run
 that ended in a pause, a daemon that was stopped."""
 
+import contextlib
+import subprocess
 import unittest
 
 from czarctl_test import Base
@@ -126,6 +128,60 @@ class FrozenLatestTest(Base):
             warned = [e.message for e in d.events("note") if e.message.startswith("latest of")]
         self.assertEqual(len(warned), 1, warned)
         self.assertIn(dates[0], warned[0])
+
+
+class DiskTest(Base):
+    package_options = {"days": 3, "weeks": 1, "courses": 1}
+
+    def setUp(self):
+        self.world.fresh()
+
+    @contextlib.contextmanager
+    def disk(self, folder, options):
+        folder.mkdir(mode=0o750, exist_ok=True)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"mode=750,{options}", "none", folder], capture_output=True,
+                          check=False).returncode:
+            self.skipTest("nothing can be mounted here")
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", "-l", folder], check=True)
+
+    def bad(self, name):
+        return [c for c in self.ctl("check", "--json", code=1).json["checks"] if c["name"] == name and not c["ok"]]
+
+    def test_no_inodes(self):
+        """There is room, and no file can be made: min_free is not the matter."""
+        self.world.config["staging"]["min_free"] = "1"
+        with self.disk(self.world.staging, "size=64M,nr_inodes=9"):
+            run = self.world.once()
+            self.assertEqual(run.code, 1, run)
+            self.assertIn("no inodes are left", run.events("paused")[0].message)
+            self.assertNotIn("lower", run.events("paused")[0].message)
+            for n in range(9):
+                with contextlib.suppress(OSError):
+                    (self.world.staging / f"filler-{n}").touch()
+            [found] = self.bad("space")
+            self.assertIn("no inodes", found["detail"])
+            self.assertNotIn("min_free", found["fix"])
+
+    def test_state_dir_is_full(self):
+        with self.disk(self.world.state, "size=8M"):
+            self.assertEqual(self.world.once().code, 0)
+            [found] = self.bad("state room")
+            self.assertIn("free for", found["detail"])
+            self.assertIn("state_dir", found["fix"])
+
+    def test_state_dir_is_read_only(self):
+        with self.disk(self.world.state, "size=64M"):
+            self.assertEqual(self.world.once().code, 0)
+            subprocess.run(["mount", "-o", "remount,ro", self.world.state], check=True)
+            run = self.world.once()
+            self.assertEqual(run.code, 3, run)
+            said = run.events("failed")[0].message
+            self.assertIn("Read-only file system", said)
+            self.assertNotIn("correct the configuration", said)
+            self.assertIn("read-only", self.bad("state room")[0]["detail"])
 
 
 if __name__ == "__main__":
