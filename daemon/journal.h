@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the programs say: to the journal when $JOURNAL_STREAM names our stderr, else to stderr as
- * "LEVEL MESSAGE NAME=VALUE ...". The table of events is the one in interface.md; each MESSAGE_ID is
+ * "LEVEL MESSAGE NAME=VALUE ...". The table of events is in czard(8), JOURNAL, too; each MESSAGE_ID is
  * explained in systemd/czard.catalog. */
 #pragma once
 

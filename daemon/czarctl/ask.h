@@ -11,7 +11,7 @@ struct ask_row {
         int64_t bytes; /* -1: unknown */
 };
 struct ask_spec {
-        /* COMMAND NAME=VALUE ... -- ARGUMENT ..., see control.c */
+        /* COMMAND NAME=VALUE ... -- ARGUMENT ..., see lib/wire/control_msg.h */
         struct strv *request;
         void (*row)(void *arg, const struct ask_row *row);
         /* The same without czard. NULL: only a running czard can. need_staging: open the staging folder. */

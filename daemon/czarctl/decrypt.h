@@ -21,6 +21,6 @@ int decrypt_open(struct ctl *c, const char *homedir, const struct secret *passph
 int decrypt_ask(
         struct ctl *c, const char *homedir, struct secret *passphrase, struct decrypt *ret, struct error *e);
 void decrypt_close(struct decrypt *d);
-/* Decrypts the message in fd (from its beginning) into *ret. Its verdict is in *ret_verdict (texts not kept).
+/* Decrypts the message in fd (from its beginning) into *ret. 0, or -errno with the cause of its verdict in e.
  */
 int decrypt_message(struct decrypt *d, int fd, struct secret *ret, struct error *e);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What an HTTP answer of S3 that is not 2xx means: the error table of the design as one pure function.
+/* What an HTTP answer of S3 that is not 2xx means, as a cause of lib/base/error.h: one pure function.
  * Source: AWS, S3 API reference, "Error responses" and "REST error responses". */
 #pragma once
 

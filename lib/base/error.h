@@ -8,7 +8,7 @@
 
 #include "macro.h"
 
-/* What the director does about a cause. See the error table in error.c. */
+/* What the director does about a cause. Which cause has which: CAUSES below. */
 enum remedy {
         REMEDY_NONE,        /* nothing is wrong */
         REMEDY_RETRY,       /* back off and try again, for ever */
@@ -19,7 +19,7 @@ enum remedy {
         REMEDY_DENIED,      /* that prefix only; try at the next poll, an object hourly */
         REMEDY_STOP_KEY,    /* stop decrypting, nothing rejected */
         REMEDY_PAUSE,       /* no room or no staging: pause fetching, keep polling */
-        REMEDY_REJECT,      /* not tried again until the ETag changes or an admin asks */
+        REMEDY_REJECT,      /* not tried again until it is written anew or an admin asks */
         REMEDY_FATAL,       /* cannot go on: configuration, our own state */
 };
 

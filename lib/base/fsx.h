@@ -31,8 +31,8 @@ int replace_file_at(int dir_fd, const char *name, const void *p, size_t n, mode_
 struct strv;
 int list_dir_at(int dir_fd, const char *path, struct strv *ret);
 
-/* "unsafe" as interface.md defines it: another owner than root or us, or mode & forbidden. 0 or -EPERM with a
- * text that names path, owner, mode and what mends it. */
+/* Is it unsafe: of another owner than root or us, or mode & forbidden? 0 or -EPERM with a text that names
+ * path, owner, mode and what mends it. */
 int check_owner_mode(int fd, const char *path, mode_t forbidden, struct error *e);
 
 int fd_nonblock(int fd, int on);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The configuration: typed, validated, immutable once read. interface.md, "Configuration", is the contract;
- * config_table.c is its table as data. */
+/* The configuration: typed, validated, immutable once read. czard.ini(5) is the contract; config_table.c is
+ * its table as data. */
 #pragma once
 
 #include <stdbool.h>

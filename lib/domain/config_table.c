@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of interface.md, "Configuration", as data: one row a key. A new key is a row here, a field in
- * config.h, and a paragraph in config/czard.ini.full; nothing else. */
+/* The keys of czard.ini(5) as data: one row a key. A new key is a row here, a field in config.h, and a
+ * paragraph in config/czard.ini.full and in the manual; nothing else. */
 #include "config_table.h"
 
 #include <stdio.h>

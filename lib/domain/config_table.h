@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inside the configuration: its table as data (config_table.c) and what a value may be (config_value.c). Only
- * config.c and the tests look in here. */
+ * config*.c and the tests look in here. */
 #pragma once
 
 #include <stdbool.h>

@@ -23,7 +23,7 @@ enum object_state {
 /* Still to be staged: it waits for its turn, or is under way. */
 #define OBJECT_STATES_DUE                                                                                    \
         (BIT(OBJECT_NEW) | BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING) | BIT(OBJECT_RETRY))
-/* "NEW" ... as in interface.md */
+/* "NEW" ... as czarctl(1) lists them */
 const char *object_state_name(enum object_state s);
 enum object_state object_state_from_name(const char *s);
 /* Is the step from one state to the other in the table of edges? */

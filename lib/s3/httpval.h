@@ -22,7 +22,7 @@ int httpval_content_range(const char *s, struct httpval_range *ret);
 /* Date and the like. Seconds since the epoch. */
 int httpval_date(const char *s, int64_t *ret_sec);
 
-/* Retry-After: seconds or a date; one that has passed is 0. At most HTTPVAL_RETRY_AFTER_MAX. */
+/* Retry-After: seconds or a date; one that has passed is 0. At most HTTPVAL_RETRY_AFTER_MAX_SEC. */
 #define HTTPVAL_RETRY_AFTER_MAX_SEC 86400
 int httpval_retry_after(const char *s, int64_t now_sec, uint64_t *ret_usec);
 

@@ -76,8 +76,7 @@ int audit_verify(
         int dir_fd, const char *head, const struct audit_tail *known, uint64_t *ret_lines, struct error *e);
 
 /* Calls each for every whole line in order, also of the files that were moved to audit-*.jsonl, counted from
- * 1; a non-zero return ends the walk and is returned. The line is
- * NUL-terminated without its newline. */
+ * 1; a non-zero return ends the walk and is returned. The line is NUL-terminated without its newline. */
 typedef int audit_line_fn(const char *line, size_t len, uint64_t number, void *arg);
 int audit_each(int dir_fd, audit_line_fn *each, void *arg, struct error *e);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside the ledger: one connection with its prepared statements, and how rows are bound and read. Only the
- * ledger_*.c files and their tests include this. */
+/* Inside the ledger: one connection with its prepared statements, and how rows are bound and read. Only
+ * ledger_*.c, members*.c, feed.c, latest.c and the tests include this. */
 #pragma once
 
 #include <sqlite3.h>

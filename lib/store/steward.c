@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The admin's changes but adopt. Each object is a transaction of its own: an interrupted command has done the
+/* What the steward_*.c files share, and the admin's changes that touch no file but the link: resync, latest,
+ * pause. Each object is a transaction of its own: an interrupted command has done the
  * objects it has noted and no other. */
 #include "steward.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A socket of lib/proto under libuv. It owns the socket and the poll handle; who owns the channel decides
- * what a closed one means. Messages go on to fetcher.c, pool.c or control.c. */
+/* A socket of lib/wire/proto.h under libuv. It owns the socket and the poll handle; who owns the channel
+ * decides what a closed one means. Messages go on to fetcher.c, pool.c or control.c. */
 #include "channel.h"
 
 #include <errno.h>

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* czard-decrypt workers. The first one takes the key out of the admin's GnuPG home into a home of its own on
- * the runtime file system; later ones copy that prepared home. A worker is STARTING until its READY, then
- * IDLE or BUSY with one owner; an IDLE one owes no answer. One that says nothing for SILENCE_USEC while it
- * should work, or something that is no answer to what it was asked, is killed with its process group. From
- * then on it is not heard any more; once it is reaped its owner is told, and the next claim starts another.
+/* Workers: czard-decrypt, and czard-index, which has no key to take. The first czard-decrypt takes the key
+ * out of the admin's GnuPG home into a home of its own on the runtime file system; later ones copy that
+ * prepared home. A worker is STARTING until its READY, then IDLE or BUSY with one owner; an IDLE one owes no
+ * answer. One that says nothing for SILENCE_USEC while it should work, or something that is no answer to what
+ * it was asked, is killed with its process group. From then on it is not heard any more; once it is reaped
+ * its owner is told, and the next claim starts another.
  */
 #include "pool.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What happened to an object. Order: first the audit line, durable, then the ledger row, then the journal
- * entry, so that a journal entry never speaks of what a crash could take back, and a ledger row is never
- * newer than the audit it could be rebuilt from. */
+/* What happened to an object. Order: first the audit line, durable, then the ledger row (both by
+ * lib/store/history.c), then the journal entry, so that a journal entry never speaks of what a crash could
+ * take back, and a ledger row is never newer than the audit it could be rebuilt from. */
 #include "record.h"
 
 #include <errno.h>

@@ -119,7 +119,7 @@ void snapshot_cancel_runs(struct snapshot *s);
 /* Gives the folder its name, in a thread, then records it and ends the job; or holds an incomplete one back
  * (incomplete_snapshots=hold), which ends it at once. */
 void snapshot_publish_all(struct snapshot *s);
-/* `latest` of that organisation and category, by the rule in interface.md. */
+/* `latest` of that organisation and category, by the rule in lib/store/latest.h. */
 void snapshot_move_latest(struct director *d, const char *org, enum category c);
 /* Of all of them: a crash, or a disk that failed, may have come between a snapshot and the link to it. */
 void snapshot_move_all_latest(struct director *d);
