@@ -9,7 +9,7 @@
 #include "digest.h"
 #include "snapshot_fixture.h"
 
-/* Sums and rejections as sha256sum reads and interface.md has them. */
+/* Sums as sha256sum reads them, and rejections. */
 static void sums_are_what_sha256sum_accepts(void **state)
 {
         struct fixture *f = *state;

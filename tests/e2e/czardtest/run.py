@@ -385,7 +385,7 @@ class World:
             db.close()
 
     def objects(self):
-        """{key: row of the ledger}, with the state's name as in interface.md."""
+        """{key: row of the ledger}, with the state's name as czarctl shows it."""
         rows = self.ledger("SELECT * FROM object")
         return {row["key"]: {**row, "state": STATES[row["state"]]} for row in rows}
 

@@ -48,7 +48,7 @@ class S3Client(sigv4.Client):
 
 
 def czar_policies(org, user):
-    """Bucket policies that allow `user` what edX's IAM policy allows a data czar (data-package.md), nothing more."""
+    """Bucket policies that allow `user` what edX's IAM policy allows a data czar, nothing more."""
     def statement(action, resource, **condition):
         return {"Effect": "Allow", "Principal": {"AWS": [user]}, "Action": [action], "Resource": [resource], **condition}
 
