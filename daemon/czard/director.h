@@ -2,11 +2,14 @@
 /* czard itself: what the modules of this folder share.
  *
  *   main ── director ─┬─ startup      checks everything once: lock, folders, groups, identity, ledger, audit
+ *                     ├─ reload       SIGHUP
  *                     ├─ poll         LISTs every prefix, tells the ledger      ── fetcher ── czard-fetch
  *                     ├─ queue        which object next ─┬─ transfer  one file  ── pool ──── czard-decrypt
- *                     │                                  └─ snapshot  one archive of members
+ *                     │                                  └─ snapshot  one archive of members, whose directory
+ *                     │                                               is read by   ── pool ── czard-index
+ *                     ├─ slots        which GET of these (flow) runs; stall: what stands still is freed
  *                     ├─ splitting    which days are split by course ── split ── czard-filter
- *                     ├─ record       what happened: ledger + audit + journal, in one place
+ *                     ├─ record       what happened: journal, and ledger + audit by lib/store/history
  *                     ├─ missing, watch  the ledger against the disk; keys that expire, files that are late
  *                     ├─ pauses       why nothing is started at the moment
  *                     ├─ control      czarctl's requests ── requests ── lib/store/steward
