@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The verifier of SigV4, written from the documentation and not from lib/sigv4, so that the two check each
- * other.
+/* The verifier of SigV4, written from the documentation and not from lib/s3/sigv4.c, so that the two check
+ * each other.
  *
  * Path and query are decoded from the raw request line and encoded again, which is what S3 does: a client
  * that signs something else than it sends is found out. S3 paths are never normalized, see "Canonical URI" in

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of the design, cause by cause, against every number of tries and refusals, in a run and in a
+/* The whole table, cause by cause, against every number of tries and refusals, in a run and in a
  * daemon. What is expected is written here by hand, not taken from the causes' remedies. */
 #include <setjmp.h>
 #include <stdarg.h>

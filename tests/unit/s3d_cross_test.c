@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The signer in lib/sigv4 and the stand-in's verifier share no code; here they check each other, on requests
- * made of what keys, prefixes and headers are awkward for. */
+/* The signer in lib/s3/sigv4.c and the stand-in's verifier share no code; here they check each other, on
+ * requests made of what keys, prefixes and headers are awkward for. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* steward.c, steward_adopt.c, keep.c, latest.c, wants.c and ledger_report.c: they share ledger and staging.
+/* steward*.c, keep.c, latest.c, wants.c and ledger_report.c: they share ledger and staging.
  */
 #include <setjmp.h>
 #include <stdarg.h>
