@@ -2,8 +2,8 @@
 /* import-key. The key is tried in a folder of its own first, by its fingerprint, with the passphrase that
  * czard will have: the GnuPG home is not touched before that went well.
  *
- *   read_file ── stage (gpg --import there) ── choose (what can decrypt) ── open_it ── others stay open? ──
- * import
+ *   read_key_file ── stage (gpg --import there) ── choose (what can decrypt)
+ *                 ── open_it ── do the others stay open? ── gpg_import
  */
 #include <errno.h>
 #include <fcntl.h>

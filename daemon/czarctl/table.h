@@ -17,7 +17,7 @@ const char *colour_off(enum colour c);
 struct table;
 /* Names separated by '|', each with '>' in front when its column is aligned to the right. */
 struct table *table_new(const char *columns);
-/* The next cell, row by row. Control characters become '?'. */
+/* The next cell, row by row. What a terminal would obey becomes \xNN. */
 void table_cell(struct table *t, enum colour c, const char *format, ...) _printf_(3, 4);
 struct table *table_free(struct table *t);
 /* Prints it; on a terminal the widest texts are cut to its width. Without rows it prints nothing, not even
