@@ -369,9 +369,9 @@ static void react(struct director *d)
         react_to_requests(d);
         react_to_poll(d);
         react_to_missing(d);
-        react_to_record(d);
         react_to_pauses(d);
         splitting_turn(d->splitting);
+        react_to_record(d); /* last: what was started above may have failed already */
         note_pauses(d);
 }
 
