@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The error table of the design: the remedy of a cause decides. */
+/* The remedy of a cause (lib/base/error.h) decides. */
 #include "outcome.h"
 
 #include "retry.h"
