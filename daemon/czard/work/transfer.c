@@ -38,7 +38,8 @@ struct transfer {
         bool publishing;
         uv_work_t work;
         struct error publish_error, remove_error;
-        char old_path[512], keep_as[PLACE_KEEP_SIZE];
+        /* The object keeps its path until the file has its name: a failed attempt leaves it where it is. */
+        char path[sizeof(((struct ledger_object *)NULL)->path)], old_path[512], keep_as[PLACE_KEEP_SIZE];
 };
 
 static void transfer_free(struct transfer *t)
@@ -65,7 +66,7 @@ static void publish_in_thread(uv_work_t *work)
 {
         struct transfer *t = work->data;
         struct staging *s = t->job.d->staging;
-        const char *path = t->job.o.path;
+        const char *path = t->path;
         /* What stands at another path is retired there; at this one, if anything, is what a crash left. */
         bool moved = *t->old_path && !streq(t->old_path, path);
         const char *keep_as = *t->keep_as ? t->keep_as : NULL;
@@ -88,6 +89,7 @@ static void on_published(uv_work_t *work, int status)
         if (t->remove_error.cause != CAUSE_NONE)
                 leftover_note(d->record, d->ledger, &t->job.o, t->old_path, t->keep_as, &t->remove_error);
         struct ledger_object *o = &t->job.o;
+        memcpy(o->path, t->path, sizeof(o->path));
         o->checks = t->checks | t->flow.checks;
         o->plain_size = (int64_t)t->plain_size;
         memcpy(o->sha256, t->sha256, sizeof(o->sha256));
@@ -105,7 +107,7 @@ static void publish(struct transfer *t)
         t->replaces = *o->staged_etag != 0;
         if (t->replaces && !streq(o->staged_etag, o->etag) && t->keep_replaced)
                 place_replaced(o, t->keep_as);
-        if (place_of(d->config, o, t->format == FORMAT_GUNZIP, o->path) < 0) {
+        if (place_of(d->config, o, t->format == FORMAT_GUNZIP, t->path) < 0) {
                 fail(t, CAUSE_CANCELLED, "its package section is gone");
                 return;
         }
