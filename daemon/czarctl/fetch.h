@@ -22,7 +22,6 @@ struct fetch {
 /* config_path NULL: the one of c. Waits until it serves. 0 or -errno. */
 int fetch_open(struct ctl *c, const char *config_path, struct fetch *ret, struct error *e);
 void fetch_close(struct fetch *f);
-#define _cleanup_fetch_ _cleanup_(fetch_close)
 
 /* Asks for a listing; the answers come by fetch_next(). *ret_id: its number. */
 int fetch_list(struct fetch *f, const char *bucket, const char *prefix, const char *start_after,

@@ -21,4 +21,3 @@ int helper_send(struct helper *h, const struct message *m, struct error *e);
 int helper_receive(struct helper *h, unsigned seconds, struct message *ret, struct error *e);
 /* Closes the channel and waits a moment; then it is killed with its group. */
 void helper_stop(struct helper *h);
-#define _cleanup_helper_ _cleanup_(helper_stop)

@@ -16,8 +16,6 @@
 
 #define _printf_(a, b) __attribute__((format(printf, a, b)))
 #define _unused_ __attribute__((unused))
-#define _pure_ __attribute__((pure))
-#define _fallthrough_ __attribute__((fallthrough))
 
 #define KIB UINT64_C(1024)
 #define MIB (KIB * 1024)

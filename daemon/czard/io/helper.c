@@ -154,11 +154,6 @@ void helper_kill(struct helper *h)
                 uv_process_kill(&h->process, SIGKILL);
 }
 
-pid_t helper_pid(const struct helper *h)
-{
-        return h->process.pid;
-}
-
 static void on_retire_late(uv_timer_t *timer)
 {
         helper_kill(timer->data);

@@ -18,7 +18,6 @@ int helper_start(uv_loop_t *loop, const char *name, const char *const *args, cha
 int helper_send(struct helper *h, const struct message *m);
 /* Kills the whole group; on_gone still comes. */
 void helper_kill(struct helper *h);
-pid_t helper_pid(const struct helper *h);
 /* Closes the channel of one that has nothing to do, so that it ends by itself and cleans up; one that does
  * not within two seconds is killed. Nothing is called any more. Returns NULL. */
 struct helper *helper_retire(struct helper *h);

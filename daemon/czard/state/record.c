@@ -187,13 +187,6 @@ int record_flush(struct record *r)
         return err;
 }
 
-void record_audit(struct record *r, const struct audit_entry *entry)
-{
-        struct error e = {};
-        if (audit_append(r->audit, entry, &e) < 0)
-                record_trouble(r, &e);
-}
-
 static void save(struct record *r, const struct ledger_object *o)
 {
         struct error e = {};

@@ -66,8 +66,6 @@ void record_members(struct record *r, const struct ledger_object *o);
 void record_no_members(struct record *r);
 /* One member, in audit and debug journal. */
 void record_member(struct record *r, const struct ledger_object *o, const struct ledger_member *m);
-/* Appends to the audit; trouble there pauses. */
-void record_audit(struct record *r, const struct audit_entry *entry);
 
 /* When a bucket's credentials were refused: until when it is left alone (microseconds of CLOCK_MONOTONIC; 0:
  * not). */
