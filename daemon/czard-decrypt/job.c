@@ -14,6 +14,12 @@ struct input {
         uint64_t bytes;
 };
 
+ssize_t worker_read(void *arg, int fd, void *p, size_t n)
+{
+        struct worker *w = arg;
+        return service_read(&w->service, fd, p, n);
+}
+
 static ssize_t input_read(void *arg, void *p, size_t n, struct error *e)
 {
         struct input *in = arg;

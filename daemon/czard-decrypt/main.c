@@ -15,19 +15,6 @@
 
 #define DESCRIPTORS_MOST 256
 
-ssize_t worker_read(void *arg, int fd, void *p, size_t n)
-{
-        struct worker *w = arg;
-        return service_read(&w->service, fd, p, n);
-}
-
-void worker_tidy(struct worker *w)
-{
-        (void)agent_reap(&w->agent);
-        if (w->ready && w->agent.pid == 0)
-                (void)worker_revive(w); /* else the job tells */
-}
-
 static int do_request(struct worker *w, struct message *m)
 {
         switch (m->type) {

@@ -277,3 +277,10 @@ int worker_setup(struct worker *w, const struct message *m)
         free(answer.ready.keys);
         return r;
 }
+
+void worker_tidy(struct worker *w)
+{
+        (void)agent_reap(&w->agent);
+        if (w->ready && w->agent.pid == 0)
+                (void)worker_revive(w); /* else the job tells */
+}
