@@ -102,6 +102,8 @@ void director_reload(struct director *d)
                 pool_reconfigure(d->pools[i], fresh, director_workers(fresh));
         if (director_open_pools(d, &e) < 0)
                 pauses_enter(d->pauses, PAUSE_KEY, e.cause, e.text);
+        else
+                pauses_leave(d->pauses, PAUSE_KEY); /* a key that is still no good says so again */
         fetcher_renew(d->fetcher);
         record_new_credentials(d->record);
         queue_look_at_all(d->queue);

@@ -191,6 +191,32 @@ class Pauses:
             p.check_audit()
 
 
+class ReloadKey:
+    """A reload names a home without a key: decryption pauses; the next one takes it back, and all goes on."""
+    name = "reload: a home without a key, and back"
+
+    def run(self, p):
+        package = p.config[f"package {p.org}"]
+        empty = p.folder / "a home without a key"
+        empty.mkdir(mode=0o700)
+        with Daemon(p) as d:
+            d.synced()
+            package["homedir"] = str(empty)
+            mark = d.mark()
+            d.reload()
+            p.check("level", d.until("paused", mark).level, "err")
+            package["homedir"] = None
+            mark = d.mark()
+            d.reload()
+            d.until("resumed", mark)
+            new_export(p)
+            d.signal(signal.SIGUSR1)
+            d.synced(mark)
+            p.check("exit status", d.stop()[0], 0)
+        p.config["staging"]["keep_replaced"] = "0"
+        p.check("exit status of the next", p.once().code, 0)
+
+
 class Reload:
     """A configuration that cannot be read is refused, and all goes on with the old one."""
     name = "reload: of what is no configuration"
@@ -238,6 +264,7 @@ WHILE = [
     Pauses("running: the audit record is moved away", away(audit), back(audit)),
     Pauses("running: the audit record is a folder", away(audit, os.mkdir), back(audit)),
     Pauses("running: the ledger is moved away", away(ledger), back(ledger)),
+    ReloadKey(),
     Reload(),
 ]
 

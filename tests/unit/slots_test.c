@@ -70,7 +70,13 @@ static void the_next_one(void **state)
         check("g", 1, 0);
         check("fsag", 4, 3);
         check("FFFg", 4, 3);
-        check("FFFFg", 4, -1);
+        check("FFFfg", 4, 4);
+        /* a reload made max_transfers smaller: of those that were granted one goes, and no other */
+        check("FFFFg", 4, 4);
+        check("FFFFsfa", 4, -1);
+        check("FFFFGg", 4, -1);
+        check("FFFFg", 1, 4);
+        check("FFSSg", 4, -1);
         check("gg", 4, 0);
         /* a running GET with a worker is none that runs ahead */
         check("GGFf", 4, 3);
@@ -402,6 +408,29 @@ static bool runs_through(struct world *w)
         return true;
 }
 
+/* A reload lowers max_transfers somewhere on the way. */
+static void no_order_stands_still_when_it_is_lowered(void **state)
+{
+        (void)state;
+        struct world w;
+        for (unsigned workers = 1; workers <= PAIR_MOST; workers++)
+                for (unsigned max = 2; max <= PAIR_MOST; max++)
+                        for (uint64_t i = 0; i < ORDERS / 5; i++) {
+                                uint64_t seed = (i * PAIR_MOST + workers) * PAIR_MOST + max;
+                                begin(&w, workers, max, seed);
+                                for (unsigned n = (unsigned)random_of(&w, 40);
+                                        n > 0 && !all_done(&w) && step(&w); n--)
+                                        ;
+                                w.max_transfers = 1 + (unsigned)random_of(&w, max - 1);
+                                while (!all_done(&w))
+                                        if (!step(&w))
+                                                fail_msg("standstill: workers %u, max_transfers %u to %u, "
+                                                         "seed %llu",
+                                                        workers, max, w.max_transfers,
+                                                        (unsigned long long)seed);
+                        }
+}
+
 static void no_order_stands_still(void **state)
 {
         (void)state;
@@ -478,6 +507,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_next_one),
                 cmocka_unit_test(no_order_stands_still),
+                cmocka_unit_test(no_order_stands_still_when_it_is_lowered),
                 cmocka_unit_test(first_come_stands_still),
                 cmocka_unit_test(round_trips_are_waited_for_together),
         };

@@ -59,15 +59,19 @@ static enum turn turn_of(const struct slot *s, bool may_go_ahead)
 
 struct slot *slots_next(struct slot *first, unsigned max_transfers)
 {
-        if (slots_running(first) >= max_transfers)
+        unsigned running = slots_running(first), ahead = n_ahead(first);
+        bool full = running >= max_transfers;
+        /* Only a reload that lowered max_transfers leaves all slots to those ahead: one that was granted goes
+         * beside them, or the workers would wait for slots, and these for workers. */
+        if (full && running > ahead)
                 return NULL;
         unsigned kept = MAX(n_reserved(first), 1U);
-        bool may_go_ahead = n_ahead(first) + kept < max_transfers;
+        bool may_go_ahead = ahead + kept < max_transfers;
         struct slot *best = NULL;
         enum turn best_turn = TURN_LATER;
         for (struct slot *s = first; s; s = s->next) {
                 enum turn t = turn_of(s, may_go_ahead);
-                if (t < best_turn) {
+                if (t < best_turn && (!full || t == TURN_GRANTED)) {
                         best = s;
                         best_turn = t;
                 }

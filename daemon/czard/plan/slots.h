@@ -12,6 +12,9 @@
  *     need: over all pools, the smaller of the pool's workers and of the claims for archives that are granted
  *     or wait there.
  *
+ * After a reload that lowered max_transfers more may run than that; then nothing starts, but one that was
+ * granted where all that run wait for a worker.
+ *
  * That at most max_transfers files are in work at once is the queue's business. */
 #pragma once
 
