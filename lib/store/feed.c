@@ -154,6 +154,17 @@ static int open_file(struct feed *f, const char *name, bool make, int *ret_fd)
                 return dir;
         int flags = O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
         _cleanup_close_ int fd = open_beneath(dir, name, flags, 0);
+        struct stat st;
+        /* What somebody put at this name is not written to: it loses the name, and the feed is made again. */
+        if (fd >= 0 &&
+                (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1)) {
+                int r = staging_remove_at(dir, name, f->e);
+                if (r < 0)
+                        return r;
+                close_fd(fd);
+                fd = -ENOENT;
+                f->checked = false;
+        }
         if (fd == -ENOENT && make) {
                 fd = open_beneath(dir, name, flags | O_CREAT | O_EXCL, FEED_MODE);
                 int r = fd < 0 ? fail(-fd, f->org, "making", f->e) : give_away(f, dir, fd);
@@ -164,9 +175,8 @@ static int open_file(struct feed *f, const char *name, bool make, int *ret_fd)
         }
         if (fd == -ENOENT)
                 return fd;
-        struct stat st;
-        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-                return fail(fd < 0 ? -fd : EINVAL, f->org, "opening", f->e);
+        if (fd < 0)
+                return fail(-fd, f->org, "opening", f->e);
         *ret_fd = take_fd(&fd);
         return 0;
 }
