@@ -222,7 +222,7 @@ bool director_may_start(struct director *d)
 static void react_to_pauses(struct director *d)
 {
         unsigned ended = pauses_take_ended(d->pauses);
-        if (ended)
+        if (ended && !poll_was_lost(d->poll))
                 queue_plan(d->queue);
         if ((ended & BIT(PAUSE_STATE)) && !d->options.once && d->ready)
                 poll_now(d->poll, true);

@@ -46,7 +46,7 @@ struct poll {
         struct poll_ended ended;
         struct listing *listings; /* of the poll that runs, and of single objects */
         unsigned running;         /* of the poll */
-        bool full, again, again_full, complete, stopped;
+        bool full, again, again_full, complete, lost, stopped;
         bool due_full; /* the last full one failed: the next is full too */
         int64_t generation;
         unsigned losses; /* record_losses() when it began: what was listed may not be in the ledger */
@@ -304,6 +304,7 @@ static void finish_poll(struct poll *p)
         struct error e = {};
         /* Nothing is started from rows that may yet be undone. */
         bool lost = record_flush(on->record) < 0 || record_losses(on->record) != p->losses;
+        p->lost = lost;
         if (lost) {
                 p->complete = false;
                 p->due_full |= p->full;
@@ -439,6 +440,11 @@ void poll_configure(struct poll *p, const struct config *config)
 bool poll_running(const struct poll *p)
 {
         return p->listings != NULL;
+}
+
+bool poll_was_lost(const struct poll *p)
+{
+        return p->lost;
 }
 
 bool poll_was_complete(const struct poll *p)

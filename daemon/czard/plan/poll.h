@@ -38,6 +38,9 @@ void poll_stop(struct poll *p);
 bool poll_running(const struct poll *p);
 /* Of the last poll that ended: was every prefix listed? */
 bool poll_was_complete(const struct poll *p);
+/* Was some of what it listed undone with its turn? The ledger knows less then than there is: of two spellings
+ * of one date, perhaps only the one that does not count. */
+bool poll_was_lost(const struct poll *p);
 /* Seconds until the next one, -1: none planned. */
 int64_t poll_next(const struct poll *p);
 /* Lists just this key again: it was replaced while it was read, or a GET says that it is not there. */
