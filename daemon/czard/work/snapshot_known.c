@@ -28,8 +28,10 @@ static bool has_hash(const struct snapshot *s, const char *path, const struct me
         if (fd < 0)
                 return false;
         ssize_t n;
-        while ((n = read(fd, buffer, READ_SIZE)) > 0)
+        while ((n = read(fd, buffer, READ_SIZE)) > 0) {
                 digest_update(digest, buffer, (size_t)n);
+                s->job.d->moved_usec = now_usec(CLOCK_MONOTONIC);
+        }
         digest_final(digest, sum);
         return n == 0 && memcmp(sum, m->sha256, SHA256_SIZE) == 0;
 }

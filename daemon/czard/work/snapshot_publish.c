@@ -84,8 +84,10 @@ static int link_shares(struct snapshot *s, struct error *e)
         for (struct share *next, *share = s->shares; share; share = next) {
                 struct member *m = &share->member;
                 next = share->next;
-                m->linked = r >= 0 && snapshot_add_link(s->dir, m->path, share->same, m->sha256,
-                                              (uint64_t)m->plain_size, NULL) >= 0;
+                s->job.d->moved_usec = now_usec(CLOCK_MONOTONIC);
+                m->linked = r >= 0 && !s->cancelled &&
+                            snapshot_add_link(s->dir, m->path, share->same, m->sha256,
+                                    (uint64_t)m->plain_size, NULL) >= 0;
                 if (m->linked)
                         r = members_staged(s->members, m, e);
                 free(share);
