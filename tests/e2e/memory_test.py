@@ -66,7 +66,7 @@ class MemoryTest(unittest.TestCase):
                 large, = (w.staging / o["path"] for o in w.facts["objects"] if o["category"] == "rdx")
                 self.assertLess(cached(large) or 0, SIZE / 4)
                 self.assertEqual(w.differences(), [])
-                for name in programs:
+                for name in set(programs) - {"czard-index"}:  # which ends too soon to be surely seen
                     self.assertIn(name, done.peaks)
                 self.assertEqual({n: p for n, p in done.peaks.items() if p > LIMIT}, {})
 
