@@ -162,7 +162,8 @@ class Machine(Booted):
         return len(read(self.s3 + "/log").splitlines())
 
     def staged(self, path="/srv/czard"):
-        return tree(self.path(path))
+        """All but the feed, which tells how it came."""
+        return {name: what for name, what in tree(self.path(path)).items() if not name.endswith("/CHANGES.jsonl")}
 
     def expected(self):
         return tree(self.package + "/expected")
@@ -475,7 +476,7 @@ class FirstSteps(Case):
             command = command.replace("FILE", "key.asc").replace("journalctl -fu", "journalctl -u")
             m.ok("sh", "-c", "cd /root; " + command)
         m.until("everything is staged", lambda: m.staged() == m.expected(), 60)
-        read_by = m.ok("runuser", "-u", "reader", "--", "sh", "-c", "cd / && find /srv/czard -type f -name '[!.]*' -exec cat {} + | wc -c")
+        read_by = m.ok("runuser", "-u", "reader", "--", "sh", "-c", "cd / && find /srv/czard -type f -name '[!.]*' ! -name CHANGES.jsonl -exec cat {} + | wc -c")
         self.assertEqual(int(read_by), sum(len(v) for v in m.expected().values() if isinstance(v, bytes)))
         check = m.run("czarctl", "check", timeout=120)
         self.assertEqual(check.returncode, 0, check.stdout)
@@ -848,7 +849,7 @@ class Package(Case):
         said = m.ok("dpkg", "-r", "czard")
         self.assertIn("disabled", said)
         self.assertRegex(said, "left as they are: /etc/czard .*/etc/credstore/czard.s3 /var/lib/czard /srv/czard\n")
-        self.assertEqual(m.ok("find", "/etc/systemd/system", "-name", "*czard*"), "", "no link to a unit that is gone")
+        self.assertEqual(m.ok("find", "/etc/systemd/system", "-name", "*czard*", "-type", "l"), "", "no link to a unit that is gone")
         self.assertEqual(m.run("systemctl", "is-active", "czard", "czard-fetch", "czard-fetch.socket").stdout.split(),
                          ["inactive"] * 3)
         self.assertTrue(os.path.exists(m.path("/etc/czard/czard.ini")))
