@@ -155,15 +155,21 @@ static int open_file(struct feed *f, const char *name, bool make, int *ret_fd)
         int flags = O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
         _cleanup_close_ int fd = open_beneath(dir, name, flags, 0);
         struct stat st;
-        /* What somebody put at this name is not written to: it loses the name, and the feed is made again. */
-        if (fd >= 0 &&
-                (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1)) {
+        if (fd >= 0 && fstat(fd, &st) < 0)
+                return fail(errno, f->org, "looking", f->e);
+        /* What somebody put at this name is not written to: it loses the name. */
+        if (fd >= 0 && (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1)) {
                 int r = staging_remove_at(dir, name, f->e);
                 if (r < 0)
                         return r;
                 close_fd(fd);
                 fd = -ENOENT;
+        }
+        /* Lost under us: a new file would begin in the middle. The next call makes it again from the first
+         * line. */
+        if (fd == -ENOENT && make && !f->remaking && f->seq > 0) {
                 f->checked = false;
+                return fail(ENOENT, f->org, "opening", f->e);
         }
         if (fd == -ENOENT && make) {
                 fd = open_beneath(dir, name, flags | O_CREAT | O_EXCL, FEED_MODE);
@@ -187,7 +193,9 @@ static int flush(struct feed *f, bool durable)
                 return error_set(f->e, CAUSE_IO, ENOMEM, "out of memory");
         if (f->out.len > 0) {
                 struct stat before;
-                int r = fstat(f->fd, &before) < 0 ? -errno : write_all(f->fd, f->out.s, f->out.len);
+                if (fstat(f->fd, &before) < 0)
+                        return fail(errno, f->org, "looking", f->e);
+                int r = write_all(f->fd, f->out.s, f->out.len);
                 if (r < 0) {
                         /* nothing of a line that was not written whole */
                         if (ftruncate(f->fd, before.st_size) < 0)
