@@ -781,10 +781,8 @@ static int follow(struct feed *f)
         end = position;
         if (r == 0)
                 r = audit_each_after(f->state_fd, &end, last.seq, &f->audit_offset, on_line, f, f->e);
-        if (r == 0 && *f->org)
-                r = flush(f, true);
         if (r == 0)
-                r = save_seq(f);
+                r = leave_org(f); /* no file stays open for writing: the volume can be remounted */
         if (r == 0 && end != position)
                 r = save_position(f, end);
         f->position = end;
