@@ -40,6 +40,23 @@ static int prepare(struct ledger *l, const char *sql, sqlite3_stmt **ret, struct
                        : ledger_fail(l, "reading the schema", e);
 }
 
+/* The staged snapshots of that organisation and category; the caller finalizes *ret. 0 or -errno. */
+static int prepare_staged(
+        struct ledger *l, const char *org, enum category c, sqlite3_stmt **ret, struct error *e)
+{
+        int r = prepare(l, staged_sql, ret, e);
+        if (r < 0)
+                return r;
+        struct ledger_bind b = {.s = *ret};
+        ledger_bind_text(&b, org);
+        ledger_bind_i64(&b, c);
+        ledger_bind_i64(&b, OBJECT_PUBLISHED);
+        ledger_bind_i64(&b, OBJECT_GONE);
+        if (b.err)
+                return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that");
+        return 0;
+}
+
 /* The next one: 1, its date and the ids of it and of the two before (0: none). 0: that was all. Or -errno. */
 static int next_staged(struct ledger *l, sqlite3_stmt *s, char date[11], int64_t ids[3], struct error *e)
 {
@@ -73,18 +90,11 @@ static int choose(struct ledger *l, const char *org, enum category c, char ret[1
         _cleanup_finalize_ sqlite3_stmt *staged = NULL, *spoilt = NULL;
         char date[11];
         int64_t ids[3];
-        int r = prepare(l, staged_sql, &staged, e);
+        int r = prepare_staged(l, org, c, &staged, e);
         if (r == 0)
                 r = prepare(l, spoilt_sql, &spoilt, e);
         if (r < 0)
                 return r;
-        struct ledger_bind b = {.s = staged};
-        ledger_bind_text(&b, org);
-        ledger_bind_i64(&b, c);
-        ledger_bind_i64(&b, OBJECT_PUBLISHED);
-        ledger_bind_i64(&b, OBJECT_GONE);
-        if (b.err)
-                return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that");
         ret[0] = 0;
         while ((r = next_staged(l, staged, date, ids, e)) > 0) {
                 r = is_spoilt(l, spoilt, ids, e);
@@ -206,16 +216,9 @@ static int ends(
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         int64_t ids[3];
-        int r = prepare(l, staged_sql, &s, e);
+        int r = prepare_staged(l, org, c, &s, e);
         if (r < 0)
                 return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_text(&b, org);
-        ledger_bind_i64(&b, c);
-        ledger_bind_i64(&b, OBJECT_PUBLISHED);
-        ledger_bind_i64(&b, OBJECT_GONE);
-        if (b.err)
-                return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that");
         newest[0] = oldest[0] = 0;
         while ((r = next_staged(l, s, oldest, ids, e)) > 0)
                 if (!*newest)
