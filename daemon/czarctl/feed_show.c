@@ -2,43 +2,17 @@
 /* changes: the feed of an organisation, from a line on, and what is added to it. Reads nothing but the file,
  * so that whoever may read the staged files may use it. */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "audit.h"
-#include "feed.h"
+#include "feed_reader.h"
 #include "runs.h"
 #include "str.h"
 #include "table.h"
 #include "timespan.h"
-
-#define LINE_MOST 65536 /* longer than any line of the feed */
-#define READ_SIZE (4 * LINE_MOST)
-
-struct feed_view {
-        struct ctl *c;
-        const char *org;
-        char *folder, *file;
-        int fd;
-        off_t offset;  /* of what was not shown yet */
-        uint64_t last; /* number of the last line that was shown, or need not be */
-        char *buffer;
-};
-
-static uint64_t seq_of(const char *line, size_t len)
-{
-        char text[24];
-        uint64_t seq = 0;
-        if (audit_field(line, len, "seq", text, sizeof(text)) < 0 || parse_u64(text, INT64_MAX, &seq) < 0)
-                return 0;
-        return seq;
-}
 
 /* For people: names are shown, never executed. */
 static void show_line(const char *line, size_t len)
@@ -54,115 +28,60 @@ static void show_line(const char *line, size_t len)
                 str_visible(path, shown, sizeof(shown)));
 }
 
-/* Shows the whole lines from offset on whose number is greater than last. 0 or an exit status. */
-static int show_rest(struct feed_view *v)
+static int on_line(const char *line, size_t len, uint64_t seq, void *arg)
 {
-        for (;;) {
-                ssize_t n = pread(v->fd, v->buffer, READ_SIZE, v->offset);
-                if (n < 0)
-                        return ctl_fail_text("%s: %s", v->file, strerror(errno));
-                const char *p = v->buffer, *end = v->buffer + n, *newline;
-                for (; (newline = memchr(p, '\n', (size_t)(end - p))); p = newline + 1) {
-                        size_t len = (size_t)(newline - p);
-                        uint64_t seq = seq_of(p, len);
-                        if (seq <= v->last)
-                                continue;
-                        if (v->c->json)
-                                printf("%.*s\n", (int)len, p);
-                        else
-                                show_line(p, len);
-                        v->last = seq;
-                }
-                v->offset += p - v->buffer;
-                if (p == v->buffer)
-                        break; /* no whole line more */
-        }
-        return fflush(stdout) != 0 ? ctl_fail_text("standard output: %s", strerror(errno)) : 0;
-}
-
-/* Numbers only grow: halves the file until what is left may as well be read. */
-static int seek_to(struct feed_view *v)
-{
-        struct stat st;
-        if (fstat(v->fd, &st) < 0)
-                return ctl_fail_text("%s: %s", v->file, strerror(errno));
-        off_t low = 0, high = st.st_size;
-        while (high - low > READ_SIZE) {
-                off_t middle = low + (high - low) / 2;
-                ssize_t n = pread(v->fd, v->buffer, READ_SIZE, middle);
-                const char *end = n > 0 ? v->buffer + n : v->buffer;
-                const char *first = n > 0 ? memchr(v->buffer, '\n', (size_t)n) : NULL;
-                const char *second = first ? memchr(first + 1, '\n', (size_t)(end - first - 1)) : NULL;
-                if (!second || middle + (first + 1 - v->buffer) >= high)
-                        break;
-                if (seq_of(first + 1, (size_t)(second - first - 1)) <= v->last)
-                        low = middle + (first + 1 - v->buffer);
-                else
-                        high = middle;
-        }
-        v->offset = low;
+        const struct ctl *c = arg;
+        (void)seq;
+        if (c->json)
+                printf("%.*s\n", (int)len, line);
+        else
+                show_line(line, len);
         return 0;
 }
 
-/* 0, 1: it is not there, or an exit status. */
-static int open_feed(struct feed_view *v)
+/* 0 or an exit status. */
+static int show_rest(struct ctl *c, struct feed_reader *reader, bool wait)
 {
-        int fd = open(v->file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        if (fd < 0 && errno == ENOENT)
-                return 1;
-        if (fd < 0)
-                return ctl_fail_text("%s: %s", v->file, strerror(errno));
-        close_fd(v->fd);
-        v->fd = fd;
-        return seek_to(v);
+        struct error e = {};
+        int r = feed_reader_each(reader, on_line, c, &e);
+        if (r == -ENOENT && wait)
+                r = 0;
+        if (r == -ENOENT)
+                return ctl_fail_text("%s: nothing was staged yet", e.text);
+        if (r == -EACCES)
+                return ctl_fail_text("%s; members of its group may read it", e.text);
+        if (r < 0)
+                return ctl_fail(c, &e);
+        return fflush(stdout) != 0 ? ctl_fail_text("standard output: %s", strerror(errno)) : 0;
 }
 
-static bool is_replaced(const struct feed_view *v)
+/* Also ends when nobody reads the output any more, not only with the next line. */
+static int follow(struct ctl *c, struct feed_reader *reader)
 {
-        struct stat open_one, named;
-        return fstat(v->fd, &open_one) < 0 || stat(v->file, &named) < 0 || open_one.st_ino != named.st_ino ||
-               open_one.st_dev != named.st_dev;
-}
-
-/* Sleeps until something was done to the folder or the file. */
-static int follow(struct feed_view *v)
-{
-        _cleanup_close_ int watch = inotify_init1(IN_CLOEXEC);
-        char events[4096];
-        if (watch < 0 ||
-                inotify_add_watch(watch, v->folder, IN_CREATE | IN_MOVED_TO | IN_MODIFY | IN_ONLYDIR) < 0)
-                return ctl_fail_text("%s: %s", v->folder, strerror(errno));
+        struct error e = {};
         for (;;) {
-                /* What came before the watch is seen here as well. */
-                int r = v->fd < 0 || is_replaced(v) ? open_feed(v) : 0;
-                if (r == 0)
-                        r = show_rest(v);
-                if (r > 1)
+                int fd = feed_reader_watch(reader, &e);
+                if (fd < 0)
+                        return ctl_fail(c, &e);
+                int r = show_rest(c, reader, true);
+                if (r != 0)
                         return r;
-                if (read(watch, events, sizeof(events)) < 0 && errno != EINTR)
-                        return ctl_fail_text("%s: %s", v->folder, strerror(errno));
+                struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = STDOUT_FILENO}};
+                if (poll(fds, ELEMENTSOF(fds), -1) < 0 && errno != EINTR)
+                        return ctl_fail_text("waiting: %s", strerror(errno));
+                if (fds[1].revents & POLLERR)
+                        return CTL_WELL;
         }
 }
 
 static int show_feed(struct ctl *c, const char *org, uint64_t since)
 {
-        struct feed_view v = {.c = c, .org = org, .fd = -1, .last = since};
-        v.folder = str_printf("%s/%s", c->config->staging.path, org);
-        v.file = v.folder ? str_printf("%s/" FEED_FILE, v.folder) : NULL;
-        v.buffer = malloc(READ_SIZE);
-        int r = !v.file || !v.buffer ? ctl_fail_text("out of memory") : 0;
-        if (r == 0 && ctl_flag(c, "follow"))
-                r = follow(&v);
-        else if (r == 0)
-                r = open_feed(&v);
-        if (r == 0)
-                r = show_rest(&v);
-        if (r == 1)
-                r = ctl_fail_text("%s is not there: nothing was staged yet", v.file);
-        close_fd(v.fd);
-        free(v.folder);
-        free(v.file);
-        free(v.buffer);
+        struct feed_reader *reader = NULL;
+        struct error e = {};
+        if (feed_reader_new(c->config->staging.path, org, since, &reader, &e) < 0)
+                return ctl_fail(c, &e);
+        int r = ctl_flag(c, "follow") ? follow(c, reader) : show_rest(c, reader, false);
+        feed_reader_free(reader);
         return r;
 }
 

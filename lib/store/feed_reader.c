@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is watched: the organisation's folder, where the file appears and is renamed to; the file itself where
+ * the folder may be passed but not read (an execute-only entry of its access list); and the staging folder as
+ * long as the organisation has none. */
+#include "feed_reader.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "audit.h"
+#include "cleanup.h"
+#include "feed.h"
+#include "fsx.h"
+#include "str.h"
+
+#define LINE_MOST 65536 /* longer than any line of the feed */
+#define READ_SIZE (4 * LINE_MOST)
+
+struct feed_reader {
+        char *staging, *folder, *file;
+        int fd;        /* of the file, -1: not open */
+        off_t offset;  /* of what was not told yet */
+        uint64_t last; /* number of the last line that was told, or need not be */
+        int inotify;   /* -1: nobody waits */
+        int watch;     /* of inotify, -1: none */
+        char *buffer;
+};
+
+static int fail(const char *path, int err, struct error *e)
+{
+        return error_set(e, cause_from_errno(err), err, "%s: %s", path, strerror(err));
+}
+
+int feed_reader_new(
+        const char *staging, const char *org, uint64_t since, struct feed_reader **ret, struct error *e)
+{
+        struct feed_reader *r = calloc(1, sizeof(*r));
+        if (!r)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        *r = (struct feed_reader){.fd = -1, .inotify = -1, .watch = -1, .last = since};
+        r->staging = strdup(staging);
+        r->folder = str_printf("%s/%s", staging, org);
+        r->file = str_printf("%s/%s/" FEED_FILE, staging, org);
+        r->buffer = malloc(READ_SIZE);
+        if (!r->staging || !r->folder || !r->file || !r->buffer) {
+                feed_reader_free(r);
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        }
+        *ret = r;
+        return 0;
+}
+
+struct feed_reader *feed_reader_free(struct feed_reader *r)
+{
+        if (!r)
+                return NULL;
+        close_fd(r->fd);
+        close_fd(r->inotify);
+        free(r->staging);
+        free(r->folder);
+        free(r->file);
+        free(r->buffer);
+        free(r);
+        return NULL;
+}
+
+static uint64_t seq_of(const char *line, size_t len)
+{
+        char text[24];
+        uint64_t seq = 0;
+        if (audit_field(line, len, "seq", text, sizeof(text)) < 0 || parse_u64(text, INT64_MAX, &seq) < 0)
+                return 0;
+        return seq;
+}
+
+/* Numbers only grow: halves the file until what is left may as well be read. */
+static int seek_to_last(struct feed_reader *r, struct error *e)
+{
+        struct stat st;
+        if (fstat(r->fd, &st) < 0)
+                return fail(r->file, errno, e);
+        off_t low = 0, high = st.st_size;
+        while (high - low > READ_SIZE) {
+                off_t middle = low + (high - low) / 2;
+                ssize_t n = pread(r->fd, r->buffer, LINE_MOST, middle);
+                const char *end = n > 0 ? r->buffer + n : r->buffer;
+                const char *first = n > 0 ? memchr(r->buffer, '\n', (size_t)n) : NULL;
+                const char *second = first ? memchr(first + 1, '\n', (size_t)(end - first - 1)) : NULL;
+                if (!second || middle + (first + 1 - r->buffer) >= high)
+                        break;
+                if (seq_of(first + 1, (size_t)(second - first - 1)) <= r->last)
+                        low = middle + (first + 1 - r->buffer);
+                else
+                        high = middle;
+        }
+        r->offset = low;
+        return 0;
+}
+
+static bool is_replaced(const struct feed_reader *r)
+{
+        struct stat open_one, named;
+        return r->fd < 0 || fstat(r->fd, &open_one) < 0 || stat(r->file, &named) < 0 ||
+               open_one.st_ino != named.st_ino || open_one.st_dev != named.st_dev;
+}
+
+static int reopen(struct feed_reader *r, struct error *e)
+{
+        _cleanup_close_ int fd = open(r->file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (fd < 0)
+                return fail(r->file, errno, e);
+        close_fd(r->fd);
+        r->fd = take_fd(&fd);
+        return seek_to_last(r, e);
+}
+
+/* The lines that are in the buffer. *ret: how many bytes they are. */
+static int tell(struct feed_reader *r, size_t n, feed_reader_fn *each, void *arg, size_t *ret)
+{
+        const char *p = r->buffer, *end = p + n, *newline;
+        int told = 0;
+        for (; told == 0 && (newline = memchr(p, '\n', (size_t)(end - p))); p = newline + 1) {
+                uint64_t seq = seq_of(p, (size_t)(newline - p));
+                if (seq <= r->last)
+                        continue;
+                r->last = seq;
+                told = each(p, (size_t)(newline - p), seq, arg);
+        }
+        *ret = (size_t)(p - r->buffer);
+        return told;
+}
+
+/* 0: nothing is left. */
+static int tell_rest(struct feed_reader *r, feed_reader_fn *each, void *arg, struct error *e)
+{
+        for (;;) {
+                ssize_t n = pread(r->fd, r->buffer, READ_SIZE, r->offset);
+                if (n < 0)
+                        return fail(r->file, errno, e);
+                size_t whole;
+                int told = tell(r, (size_t)n, each, arg, &whole);
+                r->offset += (off_t)whole;
+                if (told != 0 || whole == 0)
+                        return told;
+        }
+}
+
+/* All notices are one: look. */
+static void take_notices(struct feed_reader *r)
+{
+        char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+        ssize_t n;
+        while (r->inotify >= 0 && (n = read(r->inotify, events, sizeof(events))) > 0)
+                for (ssize_t at = 0; at < n;) {
+                        const struct inotify_event *event = (const void *)(events + at);
+                        if (event->wd == r->watch && (event->mask & IN_IGNORED))
+                                r->watch = -1;
+                        at += (ssize_t)(sizeof(*event) + event->len);
+                }
+}
+
+int feed_reader_each(struct feed_reader *r, feed_reader_fn *each, void *arg, struct error *e)
+{
+        take_notices(r);
+        /* What was added to the one that is open before it lost its name comes first, and has the same
+         * numbers. */
+        int told = is_replaced(r) ? reopen(r, e) : 0;
+        return told != 0 ? told : tell_rest(r, each, arg, e);
+}
+
+/* --- waiting --- */
+
+static int add_watch(struct feed_reader *r, const char *path, uint32_t mask, struct error *e)
+{
+        static const uint32_t gone = IN_DELETE_SELF | IN_MOVE_SELF;
+        int watch = inotify_add_watch(r->inotify, path, mask | gone);
+        if (watch < 0)
+                return fail(path, errno, e);
+        if (r->watch >= 0 && r->watch != watch)
+                (void)inotify_rm_watch(r->inotify, r->watch);
+        r->watch = watch;
+        return r->inotify;
+}
+
+int feed_reader_watch(struct feed_reader *r, struct error *e)
+{
+        if (r->inotify < 0)
+                r->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+        if (r->inotify < 0)
+                return error_set(e, CAUSE_IO, errno, "inotify: %s", strerror(errno));
+        int fd = add_watch(r, r->folder, IN_CREATE | IN_MOVED_TO | IN_MODIFY | IN_ONLYDIR, e);
+        if (fd == -EACCES)
+                fd = add_watch(r, r->file, IN_MODIFY | IN_ATTRIB, e);
+        else if (fd == -ENOENT)
+                fd = add_watch(r, r->staging, IN_CREATE | IN_MOVED_TO | IN_ONLYDIR, e);
+        return fd;
+}
