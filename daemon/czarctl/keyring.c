@@ -75,14 +75,19 @@ static bool has_file(const char *home, const char *name)
         return path && stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
 }
 
+/* In doubt there are some. */
 static bool has_key_files(const char *home)
 {
         _cleanup_free_ char *path = str_printf("%s/private-keys-v1.d", home);
         _cleanup_closedir_ DIR *d = path ? opendir(path) : NULL;
-        for (const struct dirent *f; d && (f = readdir(d));)
+        if (!d)
+                return !path || errno != ENOENT;
+        struct dirent *f;
+        int r;
+        while ((r = dir_next(d, &f)) > 0)
                 if (str_ends(f->d_name, ".key"))
                         return true;
-        return false;
+        return r < 0;
 }
 
 /* GnuPG before 2.1 has them in secring.gpg; later ones convert it once, when they need a secret key. */
@@ -149,14 +154,21 @@ int keyring_check_locks(const char *home, struct error *e)
         for (size_t i = 0; i < ELEMENTSOF(folders); i++) {
                 _cleanup_free_ char *folder = str_printf("%s%s", home, folders[i]);
                 _cleanup_closedir_ DIR *d = folder ? opendir(folder) : NULL;
-                for (const struct dirent *f; d && (f = readdir(d));) {
+                if (!d && (!folder || errno != ENOENT))
+                        return error_set(e, CAUSE_INTERNAL, folder ? errno : ENOMEM, "cannot read %s%s: %s",
+                                home, folders[i], folder ? strerror(errno) : "out of memory");
+                struct dirent *f;
+                int r = 0;
+                while (d && (r = dir_next(d, &f)) > 0) {
                         _cleanup_free_ char *path = *f->d_name != '.' && str_ends(f->d_name, ".lock")
                                                             ? str_printf("%s/%s", folder, f->d_name)
                                                             : NULL;
-                        int r = path ? check_lock(path, e) : 0;
+                        r = path ? check_lock(path, e) : 0;
                         if (r < 0)
                                 return r;
                 }
+                if (r < 0)
+                        return error_set(e, CAUSE_INTERNAL, -r, "cannot read %s: %s", folder, strerror(-r));
         }
         return 0;
 }

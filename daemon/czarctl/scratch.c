@@ -112,7 +112,9 @@ static bool sweep(pid_t pid)
 {
         _cleanup_closedir_ DIR *d = opendir(base);
         bool left = false;
-        for (const struct dirent *f; d && (f = readdir(d));) {
+        struct dirent *f;
+        int r = 0;
+        while (d && (r = dir_next(d, &f)) > 0) {
                 const char *rest = str_after(f->d_name, PREFIX);
                 long owner = rest ? atol(rest) : 0;
                 if (owner <= 0 || (pid ? owner != pid : kill((pid_t)owner, 0) == 0 || errno != ESRCH))
@@ -122,7 +124,7 @@ static bool sweep(pid_t pid)
                         scratch_remove(path);
                 left |= path && access(path, F_OK) == 0;
         }
-        return !left;
+        return r == 0 && !left;
 }
 
 static void remover_main(pid_t parent, int pipe_end)

@@ -108,7 +108,10 @@ static int copy_key_files(int from, int to, struct error *e)
                 return r;
         _cleanup_close_ int out = openat(to, "private-keys-v1.d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         size_t n = 0;
-        for (struct dirent *f; out >= 0 && (f = readdir(d));) {
+        if (out < 0)
+                return error_set(e, CAUSE_HELPER, errno, "private-keys-v1.d: %s", strerror(errno));
+        struct dirent *f;
+        while ((r = dir_next(d, &f)) > 0) {
                 if (!str_ends(f->d_name, ".key"))
                         continue;
                 if (++n > LIMIT_SECRET_KEYS)
@@ -118,7 +121,7 @@ static int copy_key_files(int from, int to, struct error *e)
                 if (r < 0)
                         return r;
         }
-        return out < 0 ? error_set(e, CAUSE_HELPER, errno, "private-keys-v1.d: %s", strerror(errno)) : 0;
+        return r < 0 ? error_set(e, CAUSE_HELPER, -r, "private-keys-v1.d: %s", strerror(-r)) : 0;
 }
 
 /* Key rings; and the secret one of GnuPG before 2.1, which gpg converts by itself unless it did so before. */

@@ -64,14 +64,15 @@ static int take_lock(struct director *d, struct error *e)
         return 0;
 }
 
-/* SQLite's temporary files have a name for a moment only; what a crash left of them in this moment goes. */
+/* SQLite's temporary files have a name for a moment only; what a crash left of them in this moment goes. One
+ * that is not found goes at a later start. */
 static void sweep_spill_files(int state_fd)
 {
         int fd = openat(state_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         _cleanup_closedir_ DIR *dir = fd < 0 ? NULL : fdopendir(fd);
         if (!dir)
                 close_fd(fd);
-        for (struct dirent *entry; dir && (entry = readdir(dir));)
+        for (struct dirent *entry; dir && dir_next(dir, &entry) > 0;)
                 if (str_after(entry->d_name, "etilqs_"))
                         (void)unlinkat(state_fd, entry->d_name, 0);
 }

@@ -249,6 +249,18 @@ int check_owner_mode(int fd, const char *path, mode_t forbidden, struct error *e
         return 0;
 }
 
+int dir_next(DIR *d, struct dirent **ret)
+{
+        struct dirent *entry;
+        errno = 0;
+        while ((entry = readdir(d)) && (streq(entry->d_name, ".") || streq(entry->d_name, "..")))
+                errno = 0;
+        if (!entry)
+                return -errno;
+        *ret = entry;
+        return 1;
+}
+
 int list_dir_at(int dir_fd, const char *path, struct strv *ret)
 {
         int fd = open_beneath(dir_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
@@ -261,18 +273,13 @@ int list_dir_at(int dir_fd, const char *path, struct strv *ret)
                 return r;
         }
         struct strv names = {};
-        for (;;) {
-                errno = 0;
-                struct dirent *entry = readdir(d);
-                int r = entry ? 0 : -errno;
-                if (entry && !streq(entry->d_name, ".") && !streq(entry->d_name, ".."))
-                        r = strv_add(&names, entry->d_name);
-                if (r < 0) {
-                        strv_done(&names);
-                        return r;
-                }
-                if (!entry)
-                        break;
+        struct dirent *entry;
+        int r;
+        while ((r = dir_next(d, &entry)) > 0 && (r = strv_add(&names, entry->d_name)) >= 0)
+                ;
+        if (r < 0) {
+                strv_done(&names);
+                return r;
         }
         strv_done(ret);
         *ret = names;

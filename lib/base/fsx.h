@@ -2,6 +2,7 @@
 /* Files: whole reads and writes, safe opens below a folder, sockets with descriptors. */
 #pragma once
 
+#include <dirent.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -26,6 +27,9 @@ int read_file_at(int dir_fd, const char *path, size_t max, char **ret, size_t *r
  * -errno. */
 int replace_file_at(int dir_fd, const char *name, const void *p, size_t n, mode_t mode);
 
+/* The next entry of a folder, "." and ".." left out. 1 and *ret set, 0 at the end, or -errno: then there may
+ * be more. */
+int dir_next(DIR *d, struct dirent **ret);
 /* The names in the folder path below dir_fd, "." and ".." left out, in no order: as a list, so that what is
  * found may be changed. 0 or -errno; then ret is as it was. */
 struct strv;

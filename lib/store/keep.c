@@ -107,20 +107,31 @@ static int on_event(struct ledger_object *o, void *arg)
 
 /* --- replaced versions --- */
 
-static int64_t size_below(int dir_fd, const char *name, unsigned depth)
+/* Added to *sum. What goes meanwhile counts nothing. */
+static int add_size_below(int dir_fd, const char *name, unsigned depth, int64_t *sum)
 {
         struct stat st;
         if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        if (S_ISREG(st.st_mode))
+                *sum += st.st_size;
+        if (!S_ISDIR(st.st_mode) || depth >= DEPTH_MOST)
                 return 0;
-        if (!S_ISDIR(st.st_mode))
-                return S_ISREG(st.st_mode) ? st.st_size : 0;
-        int fd = depth < DEPTH_MOST ? open_beneath(dir_fd, name, O_RDONLY | O_DIRECTORY, 0) : -1;
-        _cleanup_closedir_ DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-        int64_t sum = 0;
-        for (struct dirent *e; d && (e = readdir(d));)
-                if (!streq(e->d_name, ".") && !streq(e->d_name, ".."))
-                        sum += size_below(fd, e->d_name, depth + 1);
-        return sum;
+        int r, fd = open_beneath(dir_fd, name, O_RDONLY | O_DIRECTORY, 0);
+        if (fd < 0)
+                return fd == -ENOENT ? 0 : fd;
+        _cleanup_closedir_ DIR *d = fdopendir(fd);
+        if (!d) {
+                close_fd(fd);
+                return -ENOMEM;
+        }
+        struct dirent *e;
+        while ((r = dir_next(d, &e)) > 0) {
+                r = add_size_below(fd, e->d_name, depth + 1, sum);
+                if (r < 0)
+                        return r;
+        }
+        return r;
 }
 
 /* The change time is the moment it was linked or renamed to here. */
@@ -128,12 +139,27 @@ static int add_replaced(struct plan *p, int dir_fd, const char *dir, const char 
 {
         struct stat st;
         if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-                return 0;
-        int64_t age = p->now - st.st_ctime;
+                return errno == ENOENT ? 0 : -errno;
+        int64_t age = p->now - st.st_ctime, size = 0;
         if (age < 0 || (uint64_t)age * USEC_PER_SEC <= p->c->keep_replaced_usec)
                 return 0;
         _cleanup_free_ char *path = str_printf("%s/%s", dir, name);
-        return path ? add(&p->list, KEEP_REPLACED, 0, path, size_below(dir_fd, name, 0)) : -ENOMEM;
+        int r = path ? add_size_below(dir_fd, name, 0, &size) : -ENOMEM;
+        return r < 0 ? r : add(&p->list, KEEP_REPLACED, 0, path, size);
+}
+
+static int walk(struct plan *p, int at_fd, const char *dir, unsigned depth);
+
+static int walk_entry(
+        struct plan *p, int at_fd, int dir_fd, const char *dir, const struct dirent *e, unsigned depth)
+{
+        if (str_ends(dir, "/" PLACE_REPLACED))
+                return add_replaced(p, dir_fd, dir, e->d_name);
+        if (e->d_type != DT_DIR || depth >= DEPTH_MOST ||
+                (*e->d_name == '.' && !streq(e->d_name, PLACE_REPLACED)))
+                return 0;
+        _cleanup_free_ char *below = str_printf("%s%s%s", dir, *dir ? "/" : "", e->d_name);
+        return below ? walk(p, at_fd, below, depth + 1) : -ENOMEM;
 }
 
 static int walk(struct plan *p, int at_fd, const char *dir, unsigned depth)
@@ -146,23 +172,15 @@ static int walk(struct plan *p, int at_fd, const char *dir, unsigned depth)
                 close_fd(fd);
                 return -ENOMEM;
         }
-        bool replaced = str_ends(dir, "/" PLACE_REPLACED);
         /* Snapshots hold nothing that is ours to prune one by one, and are large. */
-        if (!replaced && faccessat(fd, "SHA256SUMS", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        if (!str_ends(dir, "/" PLACE_REPLACED) && faccessat(fd, "SHA256SUMS", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
                 return 0;
-        int r = 0;
-        for (struct dirent *e; r == 0 && (e = readdir(d));) {
-                if (streq(e->d_name, ".") || streq(e->d_name, ".."))
-                        continue;
-                if (replaced) {
-                        r = add_replaced(p, fd, dir, e->d_name);
-                        continue;
-                }
-                if (e->d_type != DT_DIR || depth >= DEPTH_MOST ||
-                        (*e->d_name == '.' && !streq(e->d_name, PLACE_REPLACED)))
-                        continue;
-                _cleanup_free_ char *below = str_printf("%s%s%s", dir, *dir ? "/" : "", e->d_name);
-                r = below ? walk(p, at_fd, below, depth + 1) : -ENOMEM;
+        struct dirent *e;
+        int r;
+        while ((r = dir_next(d, &e)) > 0) {
+                r = walk_entry(p, at_fd, fd, dir, e, depth);
+                if (r < 0)
+                        return r;
         }
         return r;
 }

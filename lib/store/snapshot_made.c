@@ -67,18 +67,17 @@ int snapshot_publish_made(struct snapshot_dir *d, const struct snapshot_made *v,
                 return r;
         }
         size_t found = 0;
-        errno = 0;
-        for (struct dirent *entry; r == 0 && (entry = readdir(dir));) {
-                if (streq(entry->d_name, ".") || streq(entry->d_name, ".."))
-                        continue;
+        struct dirent *entry;
+        while ((r = dir_next(dir, &entry)) > 0) {
                 r = take(d, entry->d_name, n ? bsearch(entry->d_name, v, n, sizeof(*v), by_name) : NULL, e);
+                if (r < 0)
+                        return r;
                 found++;
-                errno = 0;
         }
-        if (r == 0 && errno != 0)
-                r = staging_fail(errno, "looking", d->path, e);
-        if (r == 0 && found != n)
-                r = error_set(e, CAUSE_HELPER, EBADMSG, "%s: %zu files were announced, %zu are there",
+        if (r < 0)
+                return staging_fail(-r, "looking", d->path, e);
+        if (found != n)
+                return error_set(e, CAUSE_HELPER, EBADMSG, "%s: %zu files were announced, %zu are there",
                         d->path, n, found);
-        return r < 0 ? r : snapshot_show(d, NULL, e);
+        return snapshot_show(d, NULL, e);
 }

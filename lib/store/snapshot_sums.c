@@ -65,12 +65,17 @@ static int tidy(struct table *t, int at_fd, const char *name, const char *path, 
                 return staging_fail(errno, "tidying", path, e);
         }
         int r = staging_check_dir(fd, path, e);
-        for (struct dirent *entry; r == 0 && (entry = readdir(d));)
-                if (!streq(entry->d_name, ".") && !streq(entry->d_name, ".."))
-                        r = tidy_entry(t, fd, path, entry, depth, e);
-        if (r == 0 && *path)
-                r = set_folder(t->d, fd, path, e);
-        return r;
+        if (r < 0)
+                return r;
+        struct dirent *entry;
+        while ((r = dir_next(d, &entry)) > 0) {
+                r = tidy_entry(t, fd, path, entry, depth, e);
+                if (r < 0)
+                        return r;
+        }
+        if (r < 0)
+                return staging_fail(-r, "tidying", path, e);
+        return *path ? set_folder(t->d, fd, path, e) : 0;
 }
 
 /* One of the two files, while it is written. */

@@ -491,12 +491,11 @@ int staging_open_file(const struct staging *s, const char *path)
 static int remove_tree(int dir_fd, const char *name, int depth, struct error *e);
 
 /* One pass over a folder. 0 or the first error. */
-static int remove_entries(DIR *d, int depth, struct error *e)
+static int remove_entries(DIR *d, const char *name, int depth, struct error *e)
 {
-        int result = 0;
-        for (struct dirent *entry; (entry = readdir(d));) {
-                if (streq(entry->d_name, ".") || streq(entry->d_name, ".."))
-                        continue;
+        int result = 0, more;
+        struct dirent *entry;
+        while ((more = dir_next(d, &entry)) > 0) {
                 int r = 0;
                 if (unlinkat(dirfd(d), entry->d_name, 0) < 0 && errno != ENOENT)
                         r = errno == EISDIR || errno == EPERM
@@ -505,7 +504,7 @@ static int remove_entries(DIR *d, int depth, struct error *e)
                 if (result == 0)
                         result = r;
         }
-        return result;
+        return more < 0 && result == 0 ? staging_fail(-more, "removing", name, e) : result;
 }
 
 static int remove_tree(int dir_fd, const char *name, int depth, struct error *e)
@@ -521,7 +520,7 @@ static int remove_tree(int dir_fd, const char *name, int depth, struct error *e)
         }
         /* Twice, because some file systems skip entries while others are removed. */
         for (int pass = 0; pass < 2; pass++) {
-                int r = remove_entries(d, depth, e);
+                int r = remove_entries(d, name, depth, e);
                 if (r < 0)
                         return r;
                 if (unlinkat(dir_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT)

@@ -41,9 +41,9 @@ static enum encrypted look_below(int dev_fd, int depth, struct strbuf *detail, u
         _cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
         if (!d)
                 close_fd(fd);
-        for (struct dirent *entry; d && (entry = readdir(d));) {
-                if (entry->d_name[0] == '.')
-                        continue;
+        struct dirent *entry;
+        int r = 0;
+        while (d && (r = dir_next(d, &entry)) > 0) {
                 n++;
                 strbuf_printf(detail, " < %s", entry->d_name);
                 _cleanup_close_ int below =
@@ -52,6 +52,8 @@ static enum encrypted look_below(int dev_fd, int depth, struct strbuf *detail, u
                 if (one == ENCRYPTED_NO || (one == ENCRYPTED_UNKNOWN && result == ENCRYPTED_YES))
                         result = one;
         }
+        if (r < 0 && result == ENCRYPTED_YES)
+                result = ENCRYPTED_UNKNOWN;
         *ret_n = n;
         return result;
 }

@@ -84,15 +84,16 @@ int staging_make_id(struct staging *s, char ret[STAGING_ID_SIZE], struct error *
                 close_fd(fd);
                 return staging_fail(errno, "reading", s->path, e);
         }
-        for (struct dirent *entry; (entry = readdir(d));) {
-                const char *n = entry->d_name;
-                if (streq(n, ".") || streq(n, "..") || streq(n, "lost+found") || staging_is_hidden(n))
+        struct dirent *entry;
+        int r;
+        while ((r = dir_next(d, &entry)) > 0) {
+                if (streq(entry->d_name, "lost+found") || staging_is_hidden(entry->d_name))
                         continue;
                 return error_set(e, CAUSE_STAGING, ENOTEMPTY,
                         "[staging] path %s is not empty: if these files are czard's, run czarctl adopt",
                         s->path);
         }
-        return write_id(s, ret, e);
+        return r < 0 ? staging_fail(-r, "reading", s->path, e) : write_id(s, ret, e);
 }
 
 int staging_adopt_id(struct staging *s, char ret[STAGING_ID_SIZE], struct error *e)

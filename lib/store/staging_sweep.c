@@ -40,17 +40,19 @@ static int read_names(int dir_fd, struct strv *ret)
                 close_fd(fd);
                 return r;
         }
-        for (struct dirent *entry; (entry = readdir(d));) {
+        struct dirent *entry;
+        int r;
+        while ((r = dir_next(d, &entry)) > 0) {
                 const char *n = entry->d_name;
                 bool special = n[0] == '.';
                 bool folder = entry->d_type == DT_DIR || entry->d_type == DT_UNKNOWN;
-                if (streq(n, ".") || streq(n, "..") || streq(n, "lost+found") || (!special && !folder))
+                if (streq(n, "lost+found") || (!special && !folder))
                         continue;
-                int r = strv_add(ret, n);
+                r = strv_add(ret, n);
                 if (r < 0)
                         return r;
         }
-        return 0;
+        return r;
 }
 
 static void sweep_entry(struct sweep *w, int dir_fd, const char *path, const char *name, int depth)

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "digest.h"
+#include "fault_readdir.h"
 #include "snapshot_fixture.h"
 
 /* Sums as sha256sum reads them, and rejections. */
@@ -63,6 +64,36 @@ static void what_does_not_belong_is_removed(void **state)
         assert_int_equal(count_entries(f, PATH), 4);
         assert_int_equal(count_entries(f, PATH "/keep"), 1);
         assert_content(f, PATH "/REJECTED", "bad-zip\trejected\n");
+}
+
+/* A folder that cannot be read to its end may hold anything. */
+static void what_was_not_looked_at_is_not_published(void **state)
+{
+        struct fixture *f = *state;
+        uint8_t sha256[SHA256_SIZE] = {};
+        struct snapshot_dir *d = begin(f, "t");
+        add(f, d, "member", "x");
+        add(f, d, "keep/m", "x");
+        add(f, d, "keep/of-another-run", "x");
+        for (int n = 1;; n++) {
+                struct sum sums[] = {{"member", sha256, NULL}, {"keep/m", sha256, NULL}};
+                struct error e = {};
+                fail_readdir = n;
+                int r = publish_all(d, sums, 2, NULL, &e);
+                bool reached = fail_readdir == 0;
+                fail_readdir = 0;
+                if (!reached) {
+                        assert_int_equal(r, 0);
+                        assert_true(n > 4);
+                        break;
+                }
+                assert_true(r < 0);
+                assert_non_null(strstr(e.text, "tidying"));
+                assert_false(is_there(f, PATH));
+        }
+        snapshot_free(d);
+        assert_int_equal(count_entries(f, PATH), 3);
+        assert_int_equal(count_entries(f, PATH "/keep"), 1);
 }
 
 static void a_missing_member_is_not_published(void **state)
@@ -151,6 +182,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 T(sums_are_what_sha256sum_accepts),
                 T(what_does_not_belong_is_removed),
+                T(what_was_not_looked_at_is_not_published),
                 T(a_missing_member_is_not_published),
                 T(rejected_names_may_be_any),
                 T(what_cannot_be_told_is_not_published),

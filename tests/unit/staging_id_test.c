@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "fault_readdir.h"
 #include "staging_fixture.h"
 
 static void identity(void **state)
@@ -84,11 +85,27 @@ static void a_file_system_that_folds_case(void **state)
         assert_true(staging_folds_case(f->s));
 }
 
+/* Only what is known to be empty is made ours. */
+static void a_folder_that_cannot_be_read_is_not_empty(void **state)
+{
+        struct fixture *f = *state;
+        char id[STAGING_ID_SIZE];
+        publish(f, "somebody's", "x", NULL);
+        for (int n = 1; n <= 3; n++) {
+                struct error e = {};
+                fail_readdir = n;
+                assert_true(staging_make_id(f->s, id, &e) < 0);
+                fail_readdir = 0;
+                assert_false(is_there(f, STAGING_ID_FILE));
+        }
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         const struct CMUnitTest tests[] = {
                 T(identity),
+                T(a_folder_that_cannot_be_read_is_not_empty),
                 T(a_volume_that_was_unmounted_is_noticed),
                 T(a_file_system_that_folds_case),
         };

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "fault_readdir.h"
 #include "fsx.h"
 #include "latest.h"
 #include "ledger_report.h"
@@ -303,29 +304,6 @@ static void test_forget_snapshot(void **state)
         assert_string_equal(link, "");
 }
 
-/* Named paths are opened through these: one that cannot be read may hold a copy. */
-static int fail_fdopendir, fail_readdir; /* after so many calls; 0: never */
-DIR *__real_fdopendir(int fd);
-DIR *__wrap_fdopendir(int fd);
-DIR *__wrap_fdopendir(int fd)
-{
-        if (fail_fdopendir && --fail_fdopendir == 0) {
-                errno = ENOMEM;
-                return NULL;
-        }
-        return __real_fdopendir(fd);
-}
-struct dirent *__real_readdir64(DIR *d);
-struct dirent *__wrap_readdir64(DIR *d);
-struct dirent *__wrap_readdir64(DIR *d)
-{
-        if (fail_readdir && --fail_readdir == 0) {
-                errno = EIO;
-                return NULL;
-        }
-        return __real_readdir64(d);
-}
-
 /* Whatever cannot be looked at: it is not forgotten, and a second try finds all of it. */
 static void test_forget_fails_loudly(void **state)
 {
@@ -559,6 +537,34 @@ static void test_keep_replaced(void **state)
         assert_false(is_there(f, "u/events/edx/.replaced/2024-07-07-abc"));
         assert_false(is_there(f, "u/database/.replaced/2024-07-07-abc"));
         assert_true(is_there(f, "u/database/2024-07-07/.replaced/member"));
+}
+
+/* What is only half known is no plan. */
+static void test_keep_fails_loudly(void **state)
+{
+        struct fixture *f = *state;
+        make_file(f, "u/events/edx/.replaced/2024-07-07-abc", "old");
+        make_file(f, "u/database/.replaced/2024-07-07-abc/x", "old");
+        f->config.staging.keep_replaced_usec = 30 * USEC_PER_DAY;
+        int64_t now = (int64_t)time(NULL) + 31 * 86400;
+        for (int which = 0; which < 2; which++)
+                for (int n = 1;; n++) {
+                        _cleanup_keep_list_ struct keep_list list = {};
+                        struct error e = {};
+                        *(which ? &fail_readdir : &fail_fdopendir) = n;
+                        int r = keep_plan(f->ledger, f->staging, &f->config, now, &list, &e);
+                        bool reached = fail_readdir == 0 && fail_fdopendir == 0;
+                        fail_readdir = fail_fdopendir = 0;
+                        if (!reached) {
+                                assert_int_equal(r, 0);
+                                assert_int_equal(list.n, 2);
+                                assert_true(n > 5);
+                                break;
+                        }
+                        assert_true(r < 0);
+                        assert_non_null(strstr(e.text, "looking for replaced versions"));
+                        assert_int_equal(list.n, 0);
+                }
 }
 
 static void expect_latest(struct fixture *f, const char *date)
@@ -822,6 +828,7 @@ int main(void)
                 TEST(test_keep_snapshots),
                 TEST(test_keep_days),
                 TEST(test_keep_replaced),
+                TEST(test_keep_fails_loudly),
                 TEST(test_latest),
                 TEST(test_latest_of_large_ones),
                 TEST(test_adopt),

@@ -18,6 +18,7 @@
 
 #include "answers.h"
 #include "cleanup.h"
+#include "fsx.h"
 #include "helper.h"
 #include "journal.h"
 #include "limits.h"
@@ -569,7 +570,7 @@ void pool_remove_homes(const char *run_dir)
 void pool_sweep_czarctl(const char *runtime_dir)
 {
         _cleanup_closedir_ DIR *d = opendir(runtime_dir);
-        for (const struct dirent *f; d && (f = readdir(d));) {
+        for (struct dirent *f; d && dir_next(d, &f) > 0;) {
                 const char *rest = str_after(f->d_name, "ctl-");
                 long pid = rest ? atol(rest) : 0;
                 if (pid <= 0 || kill((pid_t)pid, 0) == 0 || errno != ESRCH)
