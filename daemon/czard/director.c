@@ -325,9 +325,14 @@ static void react_to_record(struct director *d)
         int64_t id, at = record_take_retry(d->record);
         if (record_take_renew(d->record))
                 fetcher_renew(d->fetcher);
-        while (record_take_relist(d->record, &id))
-                if (ledger_get(d->ledger, id, &o, NULL) >= 0)
+        while (record_take_relist(d->record, &id)) {
+                struct error e = {};
+                int r = ledger_get(d->ledger, id, &o, &e);
+                if (r >= 0)
                         poll_object(d->poll, &o);
+                else if (r != -ENOENT)
+                        record_trouble(d->record, &e);
+        }
         if (at != 0)
                 queue_retry_at(d->queue, at);
 }

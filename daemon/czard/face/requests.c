@@ -178,8 +178,10 @@ static void count_named(const struct control_job *j, size_t *open, size_t *faile
         *open = *failed = 0;
         for (size_t i = 0; i < j->n; i++) {
                 struct ledger_object o;
-                if (ledger_get(j->env->ledger, j->ids[i], &o, NULL) < 0)
+                if (ledger_get(j->env->ledger, j->ids[i], &o, NULL) < 0) {
+                        ++*failed;
                         continue;
+                }
                 bool working =
                         o.state == OBJECT_NEW || o.state == OBJECT_FETCHING || o.state == OBJECT_DECRYPTING;
                 *open += working;

@@ -54,28 +54,39 @@ struct queue {
 
 /* --- what is wanted --- */
 
-/* In doubt it has to wait. */
-static enum beyond beyond(const struct director *d, const struct ledger_object *o)
+/* The ledger cannot tell of an object: a pause, after which it is planned anew. -ENOENT: its row went with a
+ * turn that was undone, and it is listed again. */
+static void cannot_tell(struct director *d, int r, const struct error *e)
 {
-        enum beyond b;
-        beyond_look(d->ledger, d->config, o, NULL, 0, &b, NULL);
-        return b;
+        if (r != -ENOENT)
+                record_trouble(d->record, e);
+}
+
+/* It waits for its next try as after any other failure. */
+static void fail_for_memory(struct director *d, struct ledger_object *o)
+{
+        record_enter(d->record, o, OBJECT_FETCHING);
+        record_failed(d->record, o, CAUSE_HELPER, "out of memory", 0);
 }
 
 static const char why_beyond[] = "older than keep_snapshots";
 
-/* *ret_why: why not (static storage). *ret_unsafe: it is, to be rejected. */
-static bool is_wanted(const struct director *d, const struct ledger_object *o, int64_t now,
-        const char **ret_why, struct error *ret_unsafe)
+/* 1: it is wanted. 0: *ret_why says why not (static storage). *ret_unsafe: it is, to be rejected. -errno: the
+ * ledger cannot tell. */
+static int is_wanted(const struct director *d, const struct ledger_object *o, int64_t now,
+        const char **ret_why, struct error *ret_unsafe, struct error *e)
 {
+        enum beyond b;
         bool beaten;
         *ret_why = NULL;
         if (!wants_object(d->config, o, now, ret_why, ret_unsafe))
-                return false;
-        if (beyond(d, o) == BEYOND_YES)
-                *ret_why = why_beyond;
-        else if (ledger_is_beaten(d->ledger, o, &beaten, NULL) == 0 && beaten)
-                *ret_why = LEDGER_OTHER_SPELLING;
+                return 0;
+        int r = beyond_look(d->ledger, d->config, o, NULL, 0, &b, e);
+        if (r == 0)
+                r = ledger_is_beaten(d->ledger, o, &beaten, e);
+        if (r < 0)
+                return r;
+        *ret_why = b == BEYOND_YES ? why_beyond : beaten ? LEDGER_OTHER_SPELLING : NULL;
         return !*ret_why;
 }
 
@@ -106,11 +117,18 @@ static void consider(struct plan *plan, int64_t id)
         struct queue *q = plan->q;
         struct director *d = q->d;
         struct ledger_object o;
-        struct error unsafe;
+        struct error unsafe, e = {};
         const char *why;
-        if (queue_busy(q, id) || ledger_get(d->ledger, id, &o, NULL) < 0)
+        if (queue_busy(q, id))
                 return;
-        if (!is_wanted(d, &o, plan->now, &why, &unsafe)) {
+        int r = ledger_get(d->ledger, id, &o, &e);
+        if (r == 0)
+                r = is_wanted(d, &o, plan->now, &why, &unsafe, &e);
+        if (r < 0) {
+                cannot_tell(d, r, &e);
+                return;
+        }
+        if (r == 0) {
                 if (o.state != OBJECT_IGNORED) {
                         snprintf(o.detail, sizeof(o.detail), "%s", why);
                         record_enter(d->record, &o, OBJECT_IGNORED);
@@ -134,7 +152,8 @@ static void consider(struct plan *plan, int64_t id)
         if ((o.state == OBJECT_RETRY && !record_tries_again(d->record, &o)) ||
                 record_bucket_blocked(d->record, o.bucket))
                 return;
-        (void)add(o.is_zip ? plan->archives : plan->files, id, o.size); /* no memory: the next plan has it */
+        if (add(o.is_zip ? plan->archives : plan->files, id, o.size) < 0)
+                fail_for_memory(d, &o);
 }
 
 static void consider_all(struct plan *plan, unsigned categories)
@@ -226,7 +245,11 @@ void queue_watch_pause(struct queue *q)
 /* Those before it have been fetched since it was planned: is it still due? */
 static bool is_due(struct director *d, struct ledger_object *o)
 {
-        enum beyond b = beyond(d, o);
+        enum beyond b;
+        struct error e = {};
+        int r = beyond_look(d->ledger, d->config, o, NULL, 0, &b, &e);
+        if (r < 0)
+                cannot_tell(d, r, &e);
         if (b == BEYOND_YES) {
                 snprintf(o->detail, sizeof(o->detail), "%s", why_beyond);
                 record_enter(d->record, o, OBJECT_IGNORED);
@@ -238,13 +261,22 @@ static void start(struct queue *q, int64_t id, unsigned *running)
 {
         struct director *d = q->d;
         struct ledger_object o;
-        if (queue_busy(q, id) || ledger_get(d->ledger, id, &o, NULL) < 0 ||
-                (o.state != OBJECT_NEW && o.state != OBJECT_RETRY) ||
+        struct error e = {};
+        if (queue_busy(q, id))
+                return;
+        int r = ledger_get(d->ledger, id, &o, &e);
+        if (r < 0) {
+                cannot_tell(d, r, &e);
+                return;
+        }
+        if ((o.state != OBJECT_NEW && o.state != OBJECT_RETRY) ||
                 record_bucket_blocked(d->record, o.bucket) || !is_due(d, &o))
                 return;
         struct job *j = o.is_zip ? snapshot_new(d, &o) : transfer_new(d, &o);
-        if (!j)
+        if (!j) {
+                fail_for_memory(d, &o);
                 return;
+        }
         j->d = d;
         j->o = o;
         j->due_bytes = o.size;
