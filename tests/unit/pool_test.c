@@ -325,6 +325,61 @@ static void only_so_much_is_under_way(void **state)
         assert_true(s->killed);
 }
 
+/* Told that no worker comes up, it claims one again, and withdraws what somebody else waits for. */
+struct insistent {
+        struct owner o;
+        struct fixture *f;
+        struct claim *other;
+        unsigned told;
+};
+
+static void on_none_comes_up(void *arg, struct message *m, const struct error *e)
+{
+        struct insistent *i = arg;
+        assert_null(m);
+        assert_non_null(strstr(e->text, "no czard-decrypt comes up"));
+        assert_int_equal(++i->told, 1);
+        assert_false(i->o.claim.waiting);
+        pool_claim(i->f->pool, &i->o.claim);
+        pool_withdraw(i->f->pool, i->other);
+}
+
+static void die_starting(struct fixture *f)
+{
+        usleep(2100 * 1000); /* after a death a while goes by */
+        script_turn(&f->loop);
+        struct owner now;
+        claim(f, &now);
+        pool_withdraw(f->pool, &now.claim);
+        script_reap(&f->loop, &scripted[n_scripted - 1]);
+}
+
+static void no_worker_comes_up(void **state)
+{
+        struct fixture *f = *state;
+        pool_reconfigure(f->pool, &f->config, 1);
+        for (unsigned i = 0; i < 3; i++)
+                script_reap(&f->loop, &scripted[n_scripted - 1]);
+        assert_int_equal(f->readies, 1);
+        assert_int_equal(f->ready_cause, CAUSE_HELPER);
+        struct owner second = {.claim = {.granted = on_granted, .on_message = on_worker, .arg = &second}};
+        struct insistent first = {.f = f, .other = &second.claim};
+        first.o.claim = (struct claim){.granted = on_granted, .on_message = on_none_comes_up, .arg = &first};
+        struct owner third = {.claim = {.granted = on_granted, .on_message = on_worker, .arg = &third}};
+        pool_claim(f->pool, &first.o.claim);
+        pool_claim(f->pool, &second.claim);
+        pool_claim(f->pool, &third.claim);
+        die_starting(f);
+        assert_int_equal(first.told, 0);
+        die_starting(f);
+        assert_int_equal(first.told, 1);
+        assert_true(first.o.claim.waiting); /* the new one counts from now on */
+        assert_string_equal(second.lost, "");
+        assert_false(second.claim.waiting);
+        assert_non_null(strstr(third.lost, "no czard-decrypt comes up"));
+        pool_withdraw(f->pool, &first.o.claim);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -341,6 +396,7 @@ int main(void)
                 T(ready_with_another_id),
                 T(a_worker_that_is_given_back_at_once),
                 T(only_so_much_is_under_way),
+                T(no_worker_comes_up),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,6 +65,7 @@ struct pool {
         uint64_t last_death_usec;
         struct worker *workers;
         struct claim *claims;
+        struct claim *refused; /* those that are being told that no worker comes up */
         pool_ready_fn *ready;
         void *arg;
         uv_timer_t tick, serve;
@@ -131,8 +132,8 @@ static bool first_tries_again(struct pool *p, enum cause cause)
                start_worker(p, &e) >= 0;
 }
 
-/* Workers do not come up at all: those who wait are told, and try again later. Of several that start together
- * the last one counts. */
+/* Workers do not come up at all: those who wait now are told, and may claim again at once. Of several that
+ * start together the last one counts. */
 static void count_failed_start(struct pool *p, const char *why)
 {
         struct error e = {};
@@ -140,8 +141,10 @@ static void count_failed_start(struct pool *p, const char *why)
                 return;
         p->failed_starts = 0;
         error_set(&e, CAUSE_HELPER, EIO, "no %s comes up: %s", p->program, why);
-        for (struct claim *c; (c = p->claims);) {
-                p->claims = c->next;
+        p->refused = p->claims;
+        p->claims = NULL;
+        for (struct claim *c; (c = p->refused);) {
+                p->refused = c->next;
                 c->waiting = false;
                 c->on_message(c->arg, NULL, &e);
         }
@@ -410,15 +413,21 @@ void pool_claim(struct pool *p, struct claim *c)
         serve_claims(p);
 }
 
+static void unlink_claim(struct claim **list, const struct claim *c)
+{
+        for (struct claim **at = list; *at; at = &(*at)->next)
+                if (*at == c) {
+                        *at = c->next;
+                        return;
+                }
+}
+
 void pool_withdraw(struct pool *p, struct claim *c)
 {
         if (!c->waiting)
                 return;
-        for (struct claim **at = &p->claims; *at; at = &(*at)->next)
-                if (*at == c) {
-                        *at = c->next;
-                        break;
-                }
+        unlink_claim(&p->claims, c);
+        unlink_claim(&p->refused, c);
         c->waiting = false;
 }
 
