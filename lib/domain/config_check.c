@@ -341,55 +341,26 @@ void loader_check(struct loader *l)
 
 /* --- reload --- */
 
-/* What a package has when its section does not say it. */
-static const char *general_value(const struct config *c, const char *name)
+/* A GnuPG home that was in use stays open as it is. */
+static bool keeps_passphrase(const struct config *old, const struct config_package *p)
 {
-        if (streq(name, "passphrase_file"))
-                return c->openpgp.passphrase_file;
-        if (streq(name, "credentials"))
-                return c->s3.credentials;
-        if (streq(name, "homedir"))
-                return c->openpgp.homedir;
-        for (enum category i = 0; i < CATEGORY_MAX; i++)
-                if (str_after(name, location_key(i)) && streq(str_after(name, location_key(i)), "_group") &&
-                        c->staging.groups.category[i])
-                        return c->staging.groups.category[i];
-        return c->staging.groups.all;
-}
-
-/* The package's value when it differs from the general one, else NULL. p may be NULL: there is none. */
-static const char *own_value(
-        const struct config *c, const struct config_package *p, const struct config_key *k)
-{
-        const char *value = p ? *(char *const *)(const void *)((const char *)p + k->offset) : NULL;
-        return same(value, general_value(c, k->name)) ? NULL : value;
-}
-
-static const struct config_package *find_package(const struct config *c, const char *name)
-{
-        for (size_t i = 0; i < c->n_packages; i++)
-                if (streq(c->packages[i].name, name))
-                        return &c->packages[i];
-        return NULL;
+        for (size_t i = 0; i < old->n_packages; i++)
+                if (same(old->packages[i].homedir, p->homedir))
+                        return same(old->packages[i].passphrase_file, p->passphrase_file);
+        return true;
 }
 
 const char *config_needs_restart(const struct config *old, const struct config *new)
 {
         for (size_t i = 0; i < config_n_keys; i++) {
                 const struct config_key *k = &config_keys[i];
-                if (k->reload)
-                        continue;
-                if (!streq(k->section, CONFIG_PACKAGE_SECTION)) {
-                        if (!config_value_equal(k, old, new))
-                                return k->full;
-                        continue;
-                }
-                for (size_t j = 0; j < new->n_packages; j++) {
-                        const struct config_package *p = &new->packages[j];
-                        if (!same(own_value(old, find_package(old, p->name), k), own_value(new, p, k)))
-                                return k->full;
-                }
+                bool of_package = streq(k->section, CONFIG_PACKAGE_SECTION);
+                if (!k->reload && !of_package && !config_value_equal(k, old, new))
+                        return k->full;
         }
+        for (size_t i = 0; i < new->n_packages; i++)
+                if (!keeps_passphrase(old, &new->packages[i]))
+                        return "package.passphrase_file";
         return NULL;
 }
 

@@ -408,11 +408,11 @@ class Reload(Case):
         d.wait("its homes are gone", lambda: {p.name.split("-")[0] for p in w.run_folder.glob("*/w*-*")} == {"w1"})
         d.wait("its workers are gone", lambda: not d.helpers("czard-decrypt") and not d.zombies())
         self.assertFalse((w.staging / self.events[0]["path"]).exists())
-        # It comes back: under a number of its own.
+        # It comes back: under a number of its own, and without a restart.
         for file in self.s3.behaviours.iterdir():
             file.unlink()
         w.config[f"package {w.org}"] = {**mine, "homedir": home}
-        d.reload()
+        self.assertEqual(d.reload().message, "configuration reloaded")
         d.wait("it is staged", (w.staging / self.events[0]["path"]).exists)
         self.assertEqual({p.name.split("-")[0] for p in w.run_folder.glob("*/w*-*")}, {"w1", "w2"})
 

@@ -277,26 +277,26 @@ static void reload(void **state)
                 BASE, BASE "sites = edx\ncourses = X-*\n[daemon]\nworkers = 2\nlog_level = err\n", NULL);
         expect_restart(BASE, BASE "[daemon]\nstate_dir = /other\n", "daemon.state_dir");
         expect_restart(BASE, BASE "[daemon]\nsocket = /s\n", "daemon.socket");
-        expect_restart(BASE, BASE "[staging]\ngroup = g\n", "staging.group");
+        expect_restart(BASE, BASE "[staging]\ngroup = g\n", NULL);
         expect_restart(BASE, BASE "[staging]\ndir_mode = 0700\n", "staging.dir_mode");
         expect_restart(BASE, BASE "[openpgp]\npassphrase_file = /p\n", "openpgp.passphrase_file");
-        /* [s3] credentials are taken over, also by the packages that inherit them; a package's own are not */
+        /* czard-fetch begins anew, groups are looked up again, and another GnuPG home is opened */
         expect_restart(BASE "[s3]\ncredentials = /a\n", BASE "[s3]\ncredentials = /b\n", NULL);
-        expect_restart(BASE, BASE "credentials = /own\n", "package.credentials");
-        expect_restart(
-                BASE "credentials = /own\n", BASE "credentials = /own\n[s3]\ncredentials = /b\n", NULL);
-        expect_restart(BASE, BASE "homedir = /own\n", "package.homedir");
-        expect_restart(BASE "homedir = /own\n", BASE, "package.homedir");
-        expect_restart(BASE, BASE "rdx_group = g\n", "package.rdx_group");
-        expect_restart(BASE, BASE "group = g\n", "package.group");
-        expect_restart(STAGING "rdx_group = g\n" PACKAGE, STAGING "rdx_group = g\n" PACKAGE OTHER, NULL);
-        expect_restart(STAGING "rdx_group = g\n" PACKAGE, STAGING "rdx_group = g\n" PACKAGE "rdx_group = h\n",
-                "package.rdx_group");
+        expect_restart(BASE, BASE "credentials = /own\n", NULL);
+        expect_restart(BASE, BASE "rdx_group = g\n", NULL);
+        expect_restart(BASE, BASE "homedir = /own\n", NULL);
+        expect_restart(BASE "homedir = /own\n", BASE, NULL);
+        expect_restart(BASE, BASE "homedir = /own\npassphrase_file = /p\n", NULL);
+        /* but one that is open stays so */
+        expect_restart(BASE, BASE "[openpgp]\nhomedir = /other\n", "openpgp.homedir");
+        expect_restart(BASE "homedir = /own\n", BASE "homedir = /own\npassphrase_file = /p\n",
+                "package.passphrase_file");
+        expect_restart(BASE "homedir = /own\npassphrase_file = /p\n",
+                BASE OTHER "homedir = /own\npassphrase_file = /q\n", "package.passphrase_file");
         /* packages come and go */
         expect_restart(BASE, BASE OTHER, NULL);
         expect_restart(BASE OTHER "homedir = /own\n", BASE, NULL);
-        expect_restart(BASE, BASE OTHER "homedir = /own\n", "package.homedir");
-        expect_restart(STAGING "group = g\n" PACKAGE, STAGING "group = g\n" PACKAGE OTHER, NULL);
+        expect_restart(BASE, BASE OTHER "homedir = /own\n", NULL);
 }
 
 /* --- filters --- */

@@ -33,11 +33,8 @@ static void reload_column(void **state)
 {
         (void)state;
         static const char *const restart[] = {"daemon.state_dir", "daemon.socket", "openpgp.homedir",
-                "openpgp.passphrase_file", "staging.path", "staging.group", "staging.events_group",
-                "staging.database_group", "staging.email_opt_in_group", "staging.rdx_group",
-                "staging.file_mode", "staging.dir_mode", "staging.encrypted_device", "package.credentials",
-                "package.homedir", "package.passphrase_file", "package.group", "package.events_group",
-                "package.database_group", "package.email_opt_in_group", "package.rdx_group"};
+                "openpgp.passphrase_file", "staging.path", "staging.file_mode", "staging.dir_mode",
+                "staging.encrypted_device", "package.passphrase_file"};
         size_t n = 0;
         for (size_t i = 0; i < config_n_keys; i++) {
                 bool listed = false;
