@@ -22,7 +22,6 @@
 #define LIMIT_HTTP_HEADER 8192          /* bytes of one header line we look at */
 #define LIMIT_CREDENTIALS_FILE (64 * KIB)
 #define LIMIT_CONFIG_FILE (1 * MIB)
-#define LIMIT_CONFIG_LINE (16 * KIB)
 #define LIMIT_CONFIG_PACKAGES 256
 #define LIMIT_CONFIG_ITEMS 20000       /* sections, keys, indented lines and faults of one file */
 #define LIMIT_CONFIG_ERRORS 100        /* that are told at once */

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* INI files through inih, one line at a time. inih splits sections, keys and values; what it would do wrong
- * in silence is kept from it by this reader, which owns the lines: it counts them (inih's handler gets no
- * line number), cuts comments (inih leaves them in continuation lines and takes "= ;x" apart from "=;x"),
- * joins indented lines, reports empty sections, and feeds long values in pieces (inih cuts lines at 200 bytes
- * and takes the rest for another key). Names longer than inih keeps are errors, never cut. Goes on in
- * config.c. */
+/* INI files through inih, in one pass. inih splits sections, keys and values, takes comments off and goes on
+ * with indented lines. Its reader, here, counts the lines (a handler of Debian's inih gets no numbers) and
+ * keeps from it what it would misread in silence: a line that it would cut, an indented line without a value
+ * above, a colon that it takes for =, text behind a section, which it never reports when it is empty. What it
+ * refuses by itself shows as a line for which the handler was not called. Goes on in config.c. */
 #include "inifile.h"
 
 #include <errno.h>
@@ -14,19 +13,19 @@
 #include "name.h"
 #include "str.h"
 
-#define NAME_MAX_BYTES                                                                                       \
-        49                /* inih keeps that many of a section or key (MAX_SECTION, MAX_NAME: 50 with NUL)   \
-                           */
-#define PIECE_BYTES 100   /* of a value; key and piece together are shorter than INI_MAX_LINE */
-#define BLANK_MASK '\x1f' /* stands for a blank inside inih, which strips blanks; no line can have it */
+#define NAME_MAX_BYTES 49 /* inih keeps that many of a section or a key that goes on (50 with NUL) */
 #define BOM "\xef\xbb\xbf"
 
 struct reader {
         struct inifile *file;
+        const char *text; /* what is left */
+        size_t len;
         unsigned line;
         char section[NAME_MAX_BYTES + 1];
-        char key[NAME_MAX_BYTES + 1]; /* "" where an indented line would go on with nothing */
-        bool full;                    /* LIMIT_CONFIG_ITEMS */
+        bool indented;  /* the line goes on with the value above */
+        bool goes_on;   /* there is a value above, a wrong one perhaps */
+        bool unhandled; /* inih has a line with a key and has not called the handler */
+        bool full;      /* LIMIT_CONFIG_ITEMS */
         int err;
 };
 
@@ -66,9 +65,11 @@ static void add_item(
                 r->err = -ENOMEM;
 }
 
-static void add_error(struct reader *r, const char *what)
+/* The fault of a line; nothing goes on with it. */
+static void add_error(struct reader *r, const char *key, const char *what)
 {
-        add_item(r, INIFILE_ERROR, r->section, r->key, what);
+        add_item(r, INIFILE_ERROR, r->section, key, what);
+        r->goes_on = false;
 }
 
 void inifile_done(struct inifile *f)
@@ -82,123 +83,7 @@ void inifile_done(struct inifile *f)
         *f = (struct inifile){};
 }
 
-/* --- inih --- */
-
-/* What one call of inih is given (two short lines) and what it said. */
-struct feed {
-        char lines[2][NAME_MAX_BYTES + PIECE_BYTES + 8];
-        size_t next;
-        char section[NAME_MAX_BYTES + 1], key[NAME_MAX_BYTES + 1];
-        char value[PIECE_BYTES + 1];
-        unsigned pairs;
-};
-
-static char *feed_line(char *str, int num, void *stream)
-{
-        struct feed *f = stream;
-        if (f->next >= ELEMENTSOF(f->lines) || num <= 0 || strlen(f->lines[f->next]) >= (size_t)num)
-                return NULL;
-        return strcpy(str, f->lines[f->next++]);
-}
-
-static int on_pair(void *user, const char *section, const char *key, const char *value)
-{
-        struct feed *f = user;
-        f->pairs++;
-        return name_fill(f->section, sizeof(f->section), "%s", section) &&
-               name_fill(f->key, sizeof(f->key), "%s", key) &&
-               name_fill(f->value, sizeof(f->value), "%s", value);
-}
-
-/* Both lines through inih. False when it did not take them for exactly one pair. */
-static bool run_inih(struct feed *f)
-{
-        return ini_parse_stream(feed_line, f, on_pair, f) == 0 && f->pairs == 1;
-}
-
-/* Lets inih split "head" (a key and its separator) from the value, which goes through in pieces. */
-static void read_value(struct reader *r, enum inifile_kind kind, const char *head, const char *value)
-{
-        _cleanup_strbuf_ struct strbuf all = {};
-        size_t left = strlen(value);
-        do {
-                struct feed f = {};
-                size_t n = MIN(left, PIECE_BYTES);
-                if (!name_fill(f.lines[0], sizeof(f.lines[0]), "[%s]\n", r->section) ||
-                        !name_fill(f.lines[1], sizeof(f.lines[1]), "%s%.*s\n", head, (int)n, value)) {
-                        add_error(r, "cannot be read; expected key = value");
-                        return;
-                }
-                for (char *p = f.lines[1] + strlen(head); *p; p++)
-                        if (*p == ' ')
-                                *p = BLANK_MASK;
-                if (!run_inih(&f) || !streq(f.section, r->section)) {
-                        add_error(r, "cannot be read; expected key = value");
-                        return;
-                }
-                name_copy(r->key, sizeof(r->key), f.key, strlen(f.key));
-                strbuf_add(&all, f.value);
-                value += n;
-                left -= n;
-        } while (left > 0);
-        for (char *p = all.s; p && *p; p++)
-                if (*p == BLANK_MASK)
-                        *p = ' ';
-        if (all.err < 0)
-                r->err = all.err;
-        add_item(r, kind, r->section, r->key, all.s ? all.s : "");
-}
-
-/* --- lines --- */
-
-static char *skip_blanks(char *s)
-{
-        return s + strspn(s, " ");
-}
-
-static void cut_blanks(char *s)
-{
-        size_t n = strlen(s);
-        while (n > 0 && s[n - 1] == ' ')
-                s[--n] = 0;
-}
-
-/* Cuts what begins with a semicolon after a blank. */
-static void cut_comment(char *s)
-{
-        for (char *p = s; (p = strchr(p, ';')); p++)
-                if (p > s && p[-1] == ' ') {
-                        *p = 0;
-                        break;
-                }
-        cut_blanks(s);
-}
-
-/* "[name]" */
-static void read_section(struct reader *r, char *line)
-{
-        r->key[0] = 0;
-        char *end = strchr(line, ']');
-        if (!end || end[1] != 0) {
-                /* Keys that follow must not go to the section before. */
-                name_copy(r->section, sizeof(r->section), INIFILE_NO_SECTION, strlen(INIFILE_NO_SECTION));
-                add_error(r, end ? "text after the section's ]; expected [section] alone on its line"
-                                 : "a section without ]; expected [section]");
-                return;
-        }
-        *end = 0;
-        char *name = skip_blanks(line + 1);
-        cut_blanks(name);
-        struct feed f = {.lines[1] = "probe=\n"};
-        if (*name == 0 || strlen(name) > NAME_MAX_BYTES ||
-                !name_fill(f.lines[0], sizeof(f.lines[0]), "[%s]\n", name) || !run_inih(&f)) {
-                name_copy(r->section, sizeof(r->section), INIFILE_NO_SECTION, strlen(INIFILE_NO_SECTION));
-                add_error(r, "not the name of a section; expected 1 to 49 bytes");
-                return;
-        }
-        name_copy(r->section, sizeof(r->section), f.section, strlen(f.section));
-        add_item(r, INIFILE_SECTION, r->section, "", "");
-}
+/* --- what inih makes of a line --- */
 
 /* What many take for syntax and is not: better said than taken for a part of the value. */
 static const char *value_trap(const char *value)
@@ -210,119 +95,174 @@ static const char *value_trap(const char *value)
         return NULL;
 }
 
-static void read_pair(struct reader *r, char *line)
+static const char *indented_trap(const char *value)
 {
-        r->key[0] = 0;
-        size_t n = strcspn(line, "=");
-        if (line[n] != '=' || n == 0) {
-                add_error(r, "neither [section] nor key = value; expected one of them");
-                return;
+        size_t n = strspn(value, "abcdefghijklmnopqrstuvwxyz_");
+        if (*value == '[' || (n > 0 && value[n + strspn(value + n, " ")] == '='))
+                return "an indented line goes on with the value above; expected sections and keys without "
+                       "blanks in front";
+        return value_trap(value);
+}
+
+static const char *pair_trap(const char *section, const char *key, const char *value)
+{
+        if (*key == 0)
+                return "neither [section] nor key = value; expected one of them";
+        if (strlen(key) > NAME_MAX_BYTES)
+                return "a key of more than 49 bytes; expected key = value";
+        if (*section == 0)
+                return "a key before the first [section]; expected a [section] line above";
+        if (strpbrk(key, " []\"'"))
+                return "not a key before the =; expected key = value";
+        return value_trap(value);
+}
+
+static int on_pair(void *user, const char *section, const char *key, const char *value)
+{
+        struct reader *r = user;
+        r->unhandled = false;
+        const char *trap = r->indented ? indented_trap(value) : pair_trap(section, key, value);
+        if (trap) {
+                bool has_key = r->indented || trap == value_trap(value);
+                add_error(r, has_key ? key : "", trap);
+                r->goes_on = has_key; /* with what is wrong already */
+                return 1;
         }
-        char *value = skip_blanks(line + n + 1);
+        add_item(r, r->indented ? INIFILE_MORE : INIFILE_PAIR, section, key, value);
+        r->goes_on = true;
+        return 1;
+}
+
+/* --- lines for inih --- */
+
+/* inih leaves comments in lines that go on with a value. */
+static void cut_comment(char *line)
+{
+        char *p = strstr(line, " ;");
+        if (p)
+                *p = 0;
+}
+
+/* Makes line, "[name]", what inih is to see of it. */
+static void read_section(struct reader *r, char *line, size_t size)
+{
+        char *end = strchr(line, ']'), *name = line + 1 + strspn(line + 1, " ");
+        const char *fault = NULL;
+        if (!end)
+                fault = "a section without ]; expected [section]";
+        else if (end[1 + strspn(end + 1, " ")] != 0)
+                fault = "text after the section's ]; expected [section] alone on its line";
+        for (; end && end > name && end[-1] == ' ';)
+                end--;
+        if (!fault && (end <= name || end - name > NAME_MAX_BYTES))
+                fault = "not the name of a section; expected 1 to 49 bytes";
+        if (fault) /* keys that follow must not go to the section before */
+                name_copy(r->section, sizeof(r->section), INIFILE_NO_SECTION, strlen(INIFILE_NO_SECTION));
+        else
+                name_copy(r->section, sizeof(r->section), name, (size_t)(end - name));
+        add_item(r, fault ? INIFILE_ERROR : INIFILE_SECTION, r->section, "", fault ? fault : "");
+        r->goes_on = false;
+        snprintf(line, size, "[%s]", r->section);
+}
+
+/* Why inih may not see this line, or NULL. */
+static const char *line_fault(const struct reader *r, const char *line, size_t len)
+{
+        if (memchr(line, 0, len))
+                return "a NUL byte; expected text";
+        if (!name_is_printable(line) || strstr(line, BOM))
+                return "a control character or bytes that are not UTF-8; expected plain text";
+        size_t blanks = strspn(line, " ");
+        if (strchr("#;", line[blanks])) /* a comment, or nothing */
+                return NULL;
+        if (blanks > 0 && !r->goes_on)
+                return "an indented line, which goes on with the value above, but there is none; expected it "
+                       "without the "
+                       "blanks in front";
+        if (blanks == 0 && *line != '[' && line[strcspn(line, "=:")] == ':')
+                return strchr(line, '=') ? "not a key before the =; expected key = value"
+                                         : "neither [section] nor key = value; expected one of them";
+        return NULL;
+}
+
+static void end_of_line(struct reader *r)
+{
+        if (r->unhandled)
+                add_error(r, "", "neither [section] nor key = value; expected one of them");
+        r->unhandled = false;
+}
+
+static size_t key_length(const char *s, size_t max)
+{
+        size_t n = 0;
+        while (n < max && !strchr("= \t", s[n]))
+                n++;
+        return n;
+}
+
+/* The next line into line, without its end. False when inih cannot have it. */
+static bool read_line(struct reader *r, char *line, size_t size)
+{
+        const char *end = memchr(r->text, '\n', r->len);
+        size_t n = end ? (size_t)(end - r->text) : r->len, next = end ? n + 1 : n;
+        const char *text = r->text;
+        r->text += next;
+        r->len -= next;
+        r->line++;
+        if (n > 0 && text[n - 1] == '\r')
+                n--;
+        if (n >= size) {
+                char key[NAME_MAX_BYTES + 1];
+                size_t n_key = key_length(text, MIN(n, sizeof(key)));
+                name_copy(key, sizeof(key), text, n_key < sizeof(key) ? n_key : 0);
+                add_error(r, key, "a line of more than 197 bytes; expected lists to go on in indented lines");
+                r->goes_on = true;
+                return false;
+        }
+        memcpy(line, text, n);
         line[n] = 0;
-        cut_blanks(line);
-        if (strlen(line) > NAME_MAX_BYTES) {
-                add_error(r, "a key of more than 49 bytes; expected key = value");
-                return;
-        }
-        if (r->section[0] == 0) {
-                add_error(r, "a key before the first [section]; expected a [section] line above");
-                return;
-        }
-        /* inih would split at a colon as well */
-        if (strpbrk(line, ": []\"'")) {
-                add_error(r, "not a key before the =; expected key = value");
-                return;
-        }
-        name_copy(r->key, sizeof(r->key), line, strlen(line));
-        const char *trap = value_trap(value);
-        if (trap) {
-                add_error(r, trap);
-                return;
-        }
-        char head[NAME_MAX_BYTES + 2];
-        name_fill(head, sizeof(head), "%s=", line);
-        read_value(r, INIFILE_PAIR, head, value);
-}
-
-/* An indented line. */
-static void read_more(struct reader *r, char *line)
-{
-        if (r->key[0] == 0) {
-                add_error(r, "an indented line, which goes on with the value above, but there is none; "
-                             "expected it "
-                             "without the blanks in front");
-                return;
-        }
-        size_t n = strspn(line, "abcdefghijklmnopqrstuvwxyz_");
-        const char *trap = value_trap(line);
-        if (*line == '[' || (n > 0 && line[n + strspn(line + n, " ")] == '='))
-                trap = "an indented line goes on with the value above; expected sections and keys without "
-                       "blanks "
-                       "in front";
-        if (trap) {
-                add_error(r, trap);
-                return;
-        }
-        char head[NAME_MAX_BYTES + 2];
-        name_fill(head, sizeof(head), "%s=", r->key);
-        read_value(r, INIFILE_MORE, head, line);
-}
-
-/* One line without its end, NUL-terminated, writable. */
-static void read_line(struct reader *r, char *line, size_t len)
-{
-        if (memchr(line, 0, len)) {
-                add_error(r, "a NUL byte; expected text");
-                return;
-        }
         for (char *p = line; *p; p++)
                 if (*p == '\t')
                         *p = ' ';
-        if (!name_is_printable(line) || strstr(line, BOM)) {
-                add_error(r, "a control character or bytes that are not UTF-8; expected plain text");
-                return;
-        }
-        char *start = skip_blanks(line);
-        if (*start == 0 || *start == '#' || *start == ';')
-                return;
-        cut_comment(start);
-        if (start > line)
-                read_more(r, start);
-        else if (*start == '[')
-                read_section(r, start);
+        const char *fault = line_fault(r, line, n);
+        if (fault)
+                add_error(r, "", fault);
+        return !fault;
+}
+
+/* Of inih: what fgets() does. */
+static char *next_line(char *str, int num, void *stream)
+{
+        struct reader *r = stream;
+        _Static_assert(INI_MAX_LINE >= 200, "lines of 197 bytes are promised");
+        end_of_line(r);
+        size_t size = MIN((size_t)num, (size_t)200) - 2; /* and a newline */
+        bool there = false;
+        while (!there && r->len > 0 && r->err == 0 && !r->full)
+                there = read_line(r, str, size);
+        if (!there)
+                return NULL;
+        char *start = str + strspn(str, " ");
+        r->indented = start > str;
+        if (*str == '[' || (r->indented && *start != ';'))
+                cut_comment(start);
+        if (*str == '[')
+                read_section(r, str, size);
         else
-                read_pair(r, start);
+                r->unhandled = !strchr("#;", *start);
+        return strcat(str, "\n");
 }
 
 int inifile_read(const char *text, size_t len, struct inifile *ret)
 {
         struct inifile file = {};
-        struct reader r = {.file = &file};
-        _cleanup_free_ char *line = malloc(LIMIT_CONFIG_LINE + 1);
-        if (!line)
-                return -ENOMEM;
+        struct reader r = {.file = &file, .text = text, .len = len};
         if (len >= strlen(BOM) && memcmp(text, BOM, strlen(BOM)) == 0) {
-                text += strlen(BOM);
-                len -= strlen(BOM);
+                r.text += strlen(BOM);
+                r.len -= strlen(BOM);
         }
-        while (len > 0 && r.err == 0 && !r.full) {
-                const char *end = memchr(text, '\n', len);
-                size_t n = end ? (size_t)(end - text) : len, next = end ? n + 1 : n;
-                if (n > 0 && text[n - 1] == '\r')
-                        n--;
-                r.line++;
-                if (n > LIMIT_CONFIG_LINE) {
-                        add_error(&r,
-                                "a line of more than 16384 bytes; expected lists to go on in indented lines");
-                } else {
-                        memcpy(line, text, n);
-                        line[n] = 0;
-                        read_line(&r, line, n);
-                }
-                text += next;
-                len -= next;
-        }
+        if (ini_parse_stream(next_line, &r, on_pair, &r) == -2) /* no memory */
+                r.err = -ENOMEM;
         if (r.err < 0) {
                 inifile_done(&file);
                 return r.err;

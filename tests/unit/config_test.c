@@ -184,13 +184,16 @@ static void sections_merge_by_name(void **state)
         config_free(c);
 }
 
-static void a_long_list_on_one_line(void **state)
+static void a_long_list(void **state)
 {
         (void)state;
-        _cleanup_strbuf_ struct strbuf b = {};
+        _cleanup_strbuf_ struct strbuf b = {}, one = {};
         strbuf_add(&b, STAGING PACKAGE "courses =");
-        for (unsigned i = 0; i < 200; i++)
-                strbuf_printf(&b, " UniversityX-CS%u-*", i);
+        strbuf_add(&one, b.s);
+        for (unsigned i = 0; i < 200; i++) {
+                strbuf_printf(&b, "%s UniversityX-CS%u-*", i % 8 == 0 ? "\n" : "", i);
+                strbuf_printf(&one, " UniversityX-CS%u-*", i);
+        }
         strbuf_add(&b, "\nsince = 2024-01-01\n");
         struct config *c = load_good(b.s);
         assert_int_equal(c->packages[0].courses.n, 200);
@@ -198,6 +201,7 @@ static void a_long_list_on_one_line(void **state)
         assert_string_equal(c->packages[0].courses.v[199], "UniversityX-CS199-*");
         assert_int_not_equal(c->packages[0].since, INT_MIN);
         config_free(c);
+        expect_error(one.s, 8, "go on in indented lines");
 }
 
 static void all_errors_at_once(void **state)
@@ -388,7 +392,7 @@ int main(void)
                 cmocka_unit_test(every_key_is_taken),
                 cmocka_unit_test(errors_name_file_line_and_key),
                 cmocka_unit_test(sections_merge_by_name),
-                cmocka_unit_test(a_long_list_on_one_line),
+                cmocka_unit_test(a_long_list),
                 cmocka_unit_test(all_errors_at_once),
                 cmocka_unit_test(errors_have_a_limit),
                 cmocka_unit_test(one_fault_is_said_once),
