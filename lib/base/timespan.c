@@ -242,34 +242,10 @@ const char *size_format(uint64_t bytes, char *ret, size_t size)
         return ret;
 }
 
-/* Days between 1970-01-01 and a date of the proleptic Gregorian calendar, counting the year from March.
- * Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms". */
-static int days_from_civil(int y, int m, int d)
-{
-        y -= m <= 2;
-        int era = (y >= 0 ? y : y - 399) / 400;
-        int year_of_era = y - era * 400;
-        int day_of_year = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
-        int day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-        return era * 146097 + day_of_era - 719468;
-}
-
-static void civil_from_days(int days, int *ret_y, int *ret_m, int *ret_d)
-{
-        int z = days + 719468;
-        int era = (z >= 0 ? z : z - 146096) / 146097;
-        int day_of_era = z - era * 146097;
-        int year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
-        int day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        int mp = (5 * day_of_year + 2) / 153;
-        *ret_d = day_of_year - (153 * mp + 2) / 5 + 1;
-        *ret_m = mp < 10 ? mp + 3 : mp - 9;
-        *ret_y = year_of_era + era * 400 + (*ret_m <= 2);
-}
-
 /* 0001-01-01 and 9999-12-31: what four digits can say */
 #define DAYS_MIN (-719162)
 #define DAYS_MAX 2932896
+#define SEC_PER_DAY INT64_C(86400)
 
 /* n digits as a number, or -1. Never reads behind a NUL. */
 static int digits(const char *s, int n)
@@ -285,13 +261,11 @@ static int digits(const char *s, int n)
 
 static int date_make(int y, int m, int d, int *ret_days)
 {
-        static const int8_t lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-        if (y < 1 || m < 1 || m > 12 || d < 1)
+        struct tm tm = {.tm_year = y - 1900, .tm_mon = m - 1, .tm_mday = d};
+        int64_t sec = timegm(&tm);
+        if (y < 1 || tm.tm_mon != m - 1 || tm.tm_mday != d) /* no such day: it became another one */
                 return -EINVAL;
-        bool leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
-        if (d > lengths[m - 1] + (m == 2 && leap))
-                return -EINVAL;
-        *ret_days = days_from_civil(y, m, d);
+        *ret_days = (int)(sec / SEC_PER_DAY);
         return 0;
 }
 
@@ -308,23 +282,19 @@ int date_parse(const char *s, int *ret_days_since_epoch)
 
 const char *date_format(int days, char ret[11])
 {
-        int y, m, d;
-        civil_from_days(MIN(MAX(days, DAYS_MIN), DAYS_MAX), &y, &m, &d);
-        snprintf(ret, 11, "%04u-%02u-%02u", (unsigned)y % 10000, (unsigned)m % 100, (unsigned)d % 100);
+        char time[21];
+        time_format(days * SEC_PER_DAY, time);
+        snprintf(ret, 11, "%.10s", time);
         return ret;
 }
 
 const char *time_format(int64_t sec, char ret[21])
 {
-        sec = MIN(MAX(sec, DAYS_MIN * INT64_C(86400)), DAYS_MAX * INT64_C(86400) + 86399);
-        int64_t days = sec / 86400, rest = sec % 86400;
-        if (rest < 0) {
-                rest += 86400;
-                days--;
-        }
-        unsigned t = (unsigned)rest;
-        date_format((int)days, ret);
-        snprintf(ret + 10, 11, "T%02u:%02u:%02uZ", t / 3600 % 100, t / 60 % 60, t % 60);
+        struct tm tm = {};
+        time_t t = MIN(MAX(sec, DAYS_MIN * SEC_PER_DAY), DAYS_MAX * SEC_PER_DAY + SEC_PER_DAY - 1);
+        gmtime_r(&t, &tm);
+        snprintf(ret, 21, "%04d", tm.tm_year + 1900); /* %Y has no zeros in front */
+        strftime(ret + 4, 17, "-%m-%dT%H:%M:%SZ", &tm);
         return ret;
 }
 
@@ -376,7 +346,7 @@ int time_parse_rfc3339(const char *s, int64_t *ret_sec)
         int offset;
         if (offset_parse(s, &offset) < 0)
                 return -EINVAL;
-        *ret_sec = days * INT64_C(86400) + clock - offset;
+        *ret_sec = days * SEC_PER_DAY + clock - offset;
         return 0;
 }
 
@@ -404,7 +374,7 @@ int time_parse_http(const char *s, int64_t *ret_sec)
         int clock = clock_parse(s + 17);
         if (clock < 0 || ((days % 7) + 7) % 7 != weekday)
                 return -EINVAL;
-        *ret_sec = days * INT64_C(86400) + clock;
+        *ret_sec = days * SEC_PER_DAY + clock;
         return 0;
 }
 
