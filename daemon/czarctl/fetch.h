@@ -4,6 +4,7 @@
 
 #include "ctl.h"
 #include "helper.h"
+#include "limits.h"
 
 /* Started by root with the stored credential, before root is given up: see fetch_prepare(). */
 struct fetch_unit;
@@ -31,7 +32,7 @@ int fetch_next(struct fetch *f, struct message *ret, struct error *e);
 /* The first page of one listing; only whether it works and how. */
 struct fetch_result {
         enum cause cause;
-        char detail[512], access_key_id[129];
+        char detail[DETAIL_SIZE], access_key_id[129];
         int64_t skew_sec;
         uint64_t n;
         bool more; /* n is not all */

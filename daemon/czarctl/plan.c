@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "fetch.h"
+#include "limits.h"
 #include "listings.h"
 #include "objects.h"
 #include "plan.h"
@@ -20,7 +21,7 @@
 struct listing {
         const struct config_package *package;
         enum category category;
-        char bucket[64], prefix[1025], start_after[1025];
+        char bucket[BUCKET_SIZE], prefix[KEY_SIZE], start_after[KEY_SIZE];
         uint32_t id;
         bool over;
 };

@@ -11,6 +11,7 @@
 #include "latest.h"
 #include "ledger_report.h"
 #include "ledger_split.h"
+#include "limits.h"
 #include "runs.h"
 #include "table.h"
 #include "timespan.h"
@@ -21,7 +22,7 @@
 #define KEY_WARN_SEC (60 * 86400)
 
 struct line {
-        char org[64], site[64], date[11], newest[11], path[512];
+        char org[64], site[64], date[11], newest[11], path[STAGED_PATH_SIZE];
         enum category category;
         int64_t staged_at;
         uint64_t n[OBJECT_STATE_MAX], bytes[OBJECT_STATE_MAX];

@@ -44,4 +44,14 @@
 #define LIMIT_KEY_IDS 1024      /* bytes of the list of a key's subkeys */
 #define LIMIT_SPLIT_FILES 20002 /* files of a day by course: the courses and two lists */
 
+/* Sizes of arrays, with the NUL. What would not fit is refused where it comes in, never cut. */
+#define KEY_SIZE (LIMIT_S3_KEY + 1)
+#define BUCKET_SIZE (LIMIT_S3_BUCKET + 1)
+#define ETAG_SIZE (LIMIT_ETAG + 1)
+#define STAGED_PATH_SIZE 512 /* relative to the staging root, or below a snapshot's folder */
+#define COURSE_SIZE 256      /* a course as members' names have it: one path component */
+#define TABLE_SIZE 128
+#define REQUEST_SIZE 128 /* of RDX */
+#define DETAIL_SIZE 512  /* of a cause, for people: this one is cut */
+
 #endif

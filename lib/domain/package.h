@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "error.h"
+#include "limits.h"
 #include "str.h"
 
 enum category { CATEGORY_EVENTS, CATEGORY_DATABASE, CATEGORY_EMAIL_OPT_IN, CATEGORY_RDX, CATEGORY_MAX };
@@ -57,13 +58,13 @@ int package_location_check(const struct package_spec *spec, enum category c, str
 /* What one key is. */
 struct package_item {
         enum category category;
-        char site[64];     /* events only, else "" */
-        char date[11];     /* YYYY-MM-DD verbatim; "" for rdx */
-        char request[128]; /* rdx only */
-        bool legacy;       /* {date}-{org}-tracking.tar: IGNORED */
-        bool is_zip;       /* an archive with members */
+        char site[64];              /* events only, else "" */
+        char date[11];              /* YYYY-MM-DD verbatim; "" for rdx */
+        char request[REQUEST_SIZE]; /* rdx only */
+        bool legacy;                /* {date}-{org}-tracking.tar: IGNORED */
+        bool is_zip;                /* an archive with members */
         /* Relative to the staging root: the file, or for an archive its folder. With events_format=gzip. */
-        char path[512];
+        char path[STAGED_PATH_SIZE];
 };
 
 /* 0: ours. -ENOENT: a neighbour's or none of ours. -EBADMSG: ours by its name but unsafe (cause and text say
@@ -73,13 +74,14 @@ int package_parse_key(const struct package_spec *spec, const char *bucket, const
 
 /* --- member.c: what one member of a snapshot is. Strings are copies. --- */
 struct package_member {
-        char path[512];   /* below the snapshot's folder: without "{org}-{date}/" and without ".gpg" */
-        char course[256]; /* "{Org}-{course}-{run}[-ccx-id]", "" when organisation-wide or unknown */
-        char table[128]; /* "auth_user", "ora/assessment_peerworkflow", "forum", "course", "course_structure",
-                          * the extension-less rest when unknown */
-        char env[32];    /* "prod", "edge", "prod-edge"; "" when unknown */
-        bool failed;     /* ".failed.gpg": the export failed at edX */
-        bool encrypted;  /* had ".gpg" */
+        char path[STAGED_PATH_SIZE]; /* below the snapshot's folder: without "{org}-{date}/" and without
+                                        ".gpg" */
+        char course[COURSE_SIZE]; /* "{Org}-{course}-{run}[-ccx-id]", "" when organisation-wide or unknown */
+        char table[TABLE_SIZE];   /* "auth_user", "ora/assessment_peerworkflow", "forum", "course",
+                                   * "course_structure",   the extension-less rest when unknown */
+        char env[32];             /* "prod", "edge", "prod-edge"; "" when unknown */
+        bool failed;              /* ".failed.gpg": the export failed at edX */
+        bool encrypted;           /* had ".gpg" */
 };
 /* top: the folder "{org}-{date}" expected as the first component, or NULL for an opt-in archive (any one
  * folder, or none, is cut). max_name: bytes of one component. Refuses (-EBADMSG, CAUSE_UNSAFE_NAME or

@@ -6,6 +6,7 @@
 
 #include "ledger_facts.h"
 #include "ledger_report.h"
+#include "limits.h"
 #include "str.h"
 
 /* --- which courses an archive has --- */
@@ -89,14 +90,14 @@ static int compare(struct ledger *l, const struct config_package *p, const struc
         struct error *e)
 {
         _cleanup_(strv_done) struct strv own = {}, others = {};
-        char etag[129] = "";
+        char etag[ETAG_SIZE] = "";
         int r = l && n->o->id ? ledger_courses(l, n->o->id, etag, &own, e) : 0;
         if (r >= 0 && !streq(etag, n->o->etag)) {
                 *ret = BEYOND_UNREAD;
                 return 0;
         }
         for (size_t i = 0; r >= 0 && l && i < n->n_staged; i++) {
-                char known[129];
+                char known[ETAG_SIZE];
                 r = ledger_courses(l, n->staged[i], known, &others, e);
                 if (r >= 0 && !*known)
                         r = staged_courses(l, n->staged[i], &others, e);

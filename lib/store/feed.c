@@ -22,6 +22,7 @@
 #include "fsx.h"
 #include "json.h"
 #include "ledger_internal.h"
+#include "limits.h"
 #include "staging_internal.h"
 #include "str.h"
 #include "timespan.h"
@@ -333,8 +334,8 @@ static int64_t field_size(const struct line *l)
 
 /* The object of a line. */
 struct said {
-        char bucket[64], key[1025], org[64], site[64], date[11], etag[129], path[512], category[32], time[32],
-                reason[VALUE_SIZE];
+        char bucket[BUCKET_SIZE], key[KEY_SIZE], org[64], site[64], date[11], etag[ETAG_SIZE],
+                path[STAGED_PATH_SIZE], category[32], time[32], reason[VALUE_SIZE];
         enum category c;
         bool is_archive;
         uint8_t sha256[SHA256_SIZE];
@@ -379,7 +380,7 @@ static struct change change_of(const struct said *s, const char *op)
 
 struct staged {
         bool is_known, is_missing, has_sha256;
-        char path[512];
+        char path[STAGED_PATH_SIZE];
         uint8_t sha256[SHA256_SIZE];
 };
 
@@ -567,7 +568,7 @@ static int say_differences(struct feed *f, const struct said *o)
                 ledger_bind_i64(&b, o->c);
         }
         while (r == 0 && (r = ledger_step(f->l, s, "reading", f->e)) == 1) {
-                char path[512], course[256], table[128], full[1100];
+                char path[STAGED_PATH_SIZE], course[COURSE_SIZE], table[TABLE_SIZE], full[1100];
                 uint8_t sha256[SHA256_SIZE], was[SHA256_SIZE];
                 struct ledger_row row = {.s = s};
                 struct change c = change_of(o, "published");

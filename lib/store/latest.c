@@ -11,6 +11,7 @@
 
 #include "ledger_facts.h"
 #include "ledger_internal.h"
+#include "limits.h"
 #include "str.h"
 #include "timespan.h"
 
@@ -156,7 +157,7 @@ int latest_unmatched(struct ledger *l, const struct config_package *p, enum cate
         _cleanup_free_ bool *courses = calloc(p->courses.n + 1, sizeof(bool)),
                             *tables = calloc(p->tables.n + 1, sizeof(bool));
         struct hits by_course = {&p->courses, courses}, by_table = {&p->tables, tables};
-        char course[256], table[128];
+        char course[COURSE_SIZE], table[TABLE_SIZE];
         if (!courses || !tables)
                 return error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");
         int r = prepare(l, names_sql, &s, e);

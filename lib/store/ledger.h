@@ -10,6 +10,7 @@
 #include "checks.h"
 #include "digest.h"
 #include "error.h"
+#include "limits.h"
 #include "object_state.h"
 #include "package.h"
 
@@ -17,23 +18,24 @@ struct ledger;
 
 struct ledger_object {
         int64_t id; /* 0: not in the ledger yet */
-        char bucket[64], key[1025], etag[129];
+        char bucket[BUCKET_SIZE], key[KEY_SIZE], etag[ETAG_SIZE];
         uint64_t size;
         int64_t last_modified; /* seconds */
         enum category category;
-        char org[64], site[64], date[11], request[128];
+        char org[64], site[64], date[11], request[REQUEST_SIZE];
         bool is_zip;
         enum object_state state;
-        char path[512];     /* file or snapshot folder, relative to the staging root; "" before it is known */
-        int64_t plain_size; /* -1: unknown; of a snapshot: the sum of its staged members */
+        char path[STAGED_PATH_SIZE]; /* file or snapshot folder, relative to the staging root; "" before it is
+                                        known */
+        int64_t plain_size;          /* -1: unknown; of a snapshot: the sum of its staged members */
         bool has_sha256;
         uint8_t sha256[SHA256_SIZE]; /* not for snapshots */
         uint32_t checks;
-        char fingerprint[65];  /* of the decrypting key */
-        char staged_etag[129]; /* ETag of what is staged at path, "" when nothing is: differs from etag while
-                                * a replaced object is not yet published again */
+        char fingerprint[65];        /* of the decrypting key */
+        char staged_etag[ETAG_SIZE]; /* ETag of what is staged at path, "" when nothing is: differs from etag
+                                      * while a replaced object is not yet published again */
         enum cause cause;
-        char detail[512];
+        char detail[DETAIL_SIZE];
         unsigned attempts;
         unsigned refusals; /* of the bytes as they are now: by causes that are tried a few times only */
         int64_t next_try;  /* seconds; RETRY: 0: at once; REJECTED: one more try then, 0: none */
@@ -42,9 +44,9 @@ struct ledger_object {
 
 struct ledger_member {
         int64_t object_id;
-        char name[1025]; /* as in the archive; unique within the object */
-        char path[512];  /* below the snapshot folder */
-        char course[256], table[128];
+        char name[KEY_SIZE];         /* as in the archive; unique within the object */
+        char path[STAGED_PATH_SIZE]; /* below the snapshot folder */
+        char course[COURSE_SIZE], table[TABLE_SIZE];
         bool failed; /* the export failed at edX */
         enum object_state
                 state; /* NEW, PUBLISHED (linked into the partial or final folder), REJECTED, IGNORED */
@@ -54,7 +56,7 @@ struct ledger_member {
         uint8_t sha256[SHA256_SIZE];
         uint32_t checks;
         enum cause cause;
-        char detail[512];
+        char detail[DETAIL_SIZE];
         unsigned attempts;
 };
 
@@ -154,7 +156,7 @@ int ledger_give_way(struct ledger *l, struct ledger_object *other, struct error 
 int ledger_count(struct ledger *l, const struct ledger_filter *f, uint64_t *ret_n, uint64_t *ret_bytes,
         struct error *e);
 /* The greatest key of its objects that is known, "" when none: for start-after. */
-int ledger_last_key(struct ledger *l, const struct ledger_listing *of, char ret[1025], struct error *e);
+int ledger_last_key(struct ledger *l, const struct ledger_listing *of, char ret[KEY_SIZE], struct error *e);
 
 int ledger_member_save(struct ledger *l, const struct ledger_member *m, struct error *e);
 /* By path order (bytes). */

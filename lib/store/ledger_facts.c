@@ -5,6 +5,7 @@
 #include <stdarg.h>
 
 #include "ledger_internal.h"
+#include "limits.h"
 #include "str.h"
 
 /* Prepares sql and binds by types: t text, i int64_t. */
@@ -95,10 +96,11 @@ int ledger_set_courses(
         return r;
 }
 
-int ledger_courses(struct ledger *l, int64_t object_id, char ret_etag[129], struct strv *ret, struct error *e)
+int ledger_courses(
+        struct ledger *l, int64_t object_id, char ret_etag[ETAG_SIZE], struct strv *ret, struct error *e)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL, *courses = NULL;
-        char course[256];
+        char course[COURSE_SIZE];
         ret_etag[0] = 0;
         int r = query(l, "SELECT courses_etag FROM archive WHERE object_id = ?1 AND courses_etag <> ''", &s,
                 e, "i", object_id);

@@ -5,6 +5,7 @@
 
 #include "audit.h"
 #include "ledger.h"
+#include "limits.h"
 
 /* The last line of the audit record that was durable when this was committed. seq 0: not known. */
 int ledger_audit_tail(struct ledger *l, struct audit_tail *ret, struct error *e);
@@ -15,7 +16,7 @@ int ledger_set_courses(
         struct ledger *l, int64_t object_id, const char *etag, const struct strv *courses, struct error *e);
 /* Adds them to ret. ret_etag "": they are not known. */
 int ledger_courses(
-        struct ledger *l, int64_t object_id, char ret_etag[129], struct strv *ret, struct error *e);
+        struct ledger *l, int64_t object_id, char ret_etag[ETAG_SIZE], struct strv *ret, struct error *e);
 
 /* Were members of the archive left out by a filter that the ledger does not know? After a rebuild. */
 int ledger_left_out(struct ledger *l, int64_t object_id, bool *ret, struct error *e);
@@ -23,7 +24,7 @@ int ledger_set_left_out(struct ledger *l, int64_t object_id, bool left_out, stru
 
 /* An archive that does not fit on the disk. etag "": it is not known to. */
 struct ledger_shortage {
-        char etag[129];
+        char etag[ETAG_SIZE];
         uint64_t bytes; /* that it needs */
         int pid;        /* of the czard that said so */
 };
@@ -54,7 +55,7 @@ int ledger_set_took(struct ledger *l, const char *what, uint64_t usec, struct er
 /* Plaintext that is staged elsewhere now, and could not be removed, or moved to keep_as, at path. */
 struct ledger_leftover {
         int64_t object_id; /* 0: not known */
-        char path[512], keep_as[384];
+        char path[STAGED_PATH_SIZE], keep_as[384];
 };
 int ledger_leftover_add(struct ledger *l, const struct ledger_leftover *leftover, struct error *e);
 int ledger_leftover_remove(struct ledger *l, const char *path, struct error *e);

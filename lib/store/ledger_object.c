@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "ledger_internal.h"
+#include "limits.h"
 #include "str.h"
 #include "timespan.h"
 
@@ -355,7 +356,7 @@ int ledger_mark_gone(struct ledger *l, const struct ledger_listing *of, int64_t 
         return r;
 }
 
-int ledger_last_key(struct ledger *l, const struct ledger_listing *of, char ret[1025], struct error *e)
+int ledger_last_key(struct ledger *l, const struct ledger_listing *of, char ret[KEY_SIZE], struct error *e)
 {
         _cleanup_reset_ sqlite3_stmt *s = NULL;
         int r = ledger_prepared(l, SQL_LAST_KEY, &s, e);
@@ -370,7 +371,7 @@ int ledger_last_key(struct ledger *l, const struct ledger_listing *of, char ret[
         if (r < 0)
                 return r;
         struct ledger_row row = {.s = s};
-        char key[1025] = "";
+        char key[KEY_SIZE] = "";
         if (r == 1)
                 ledger_row_text(&row, key, sizeof(key));
         if (row.err)

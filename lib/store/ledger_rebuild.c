@@ -14,6 +14,7 @@
 #include "beyond.h"
 #include "ledger_facts.h"
 #include "ledger_internal.h"
+#include "limits.h"
 #include "outcome.h"
 #include "str.h"
 #include "timespan.h"
@@ -34,7 +35,7 @@ struct rebuild {
         struct error *e;
         /* member lines since the last line of another kind or object */
         uint64_t batch_first;
-        char batch_bucket[64], batch_key[1025], batch_etag[129];
+        char batch_bucket[BUCKET_SIZE], batch_key[KEY_SIZE], batch_etag[ETAG_SIZE];
         struct span *spans; /* by first, one an object at most: earlier ones have object_id 0 */
         size_t n_spans, size_spans, at;
         struct ledger_object o; /* of the span that is being filled */

@@ -5,11 +5,12 @@
 
 #include "event_rule.h"
 #include "ledger.h"
+#include "limits.h"
 
 struct ledger_split {
         int64_t object_id;
         /* the folder that is staged; path "": none */
-        char path[512];
+        char path[STAGED_PATH_SIZE];
         enum event_rule rule;
         uint8_t source_sha256[SHA256_SIZE]; /* of the file it was made from */
         uint8_t sums_sha256[SHA256_SIZE];   /* of its SHA256SUMS */
@@ -19,7 +20,7 @@ struct ledger_split {
         enum event_rule tried_rule;
         uint8_t tried_sha256[SHA256_SIZE];
         enum cause cause;
-        char detail[512];
+        char detail[DETAIL_SIZE];
         unsigned attempts;
         int64_t next_try; /* seconds; 0: not before the file or the rule is another one */
 };

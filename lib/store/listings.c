@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "limits.h"
 #include "str.h"
 #include "timespan.h"
 
@@ -39,7 +40,7 @@ struct walk {
 };
 
 /* The greatest one below prefix that is known; "": none, or it cannot be told. */
-static void last_key(const struct walk *w, const char *prefix, char ret[1025])
+static void last_key(const struct walk *w, const char *prefix, char ret[KEY_SIZE])
 {
         const struct ledger_listing of = {
                 .bucket = w->at->bucket, .prefix = prefix, .org = w->org, .category = w->at->category};
@@ -65,7 +66,7 @@ static int list(const struct walk *w, int year, bool from_newest)
 
 static int list_events(const struct walk *w)
 {
-        char newest[1025] = "";
+        char newest[KEY_SIZE] = "";
         last_key(w, w->at->prefix, newest);
         if (!*newest)
                 return list(w, 0, false);

@@ -5,12 +5,13 @@
 
 #include "config.h"
 #include "ledger.h"
+#include "limits.h"
 
 struct listing_spec {
         enum category category;
         const char *bucket;
-        char prefix[1025];
-        char start_after[1025]; /* "": everything below prefix */
+        char prefix[KEY_SIZE];
+        char start_after[KEY_SIZE]; /* "": everything below prefix */
 };
 typedef int listings_fn(const struct listing_spec *l, void *arg);
 /* Calls each for every listing that a poll makes for a package. A full one lists every prefix whole: old keys

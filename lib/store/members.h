@@ -14,6 +14,7 @@
 
 #include "archive_entry.h"
 #include "ledger.h"
+#include "limits.h"
 #include "str.h"
 
 struct members;
@@ -38,13 +39,13 @@ struct member {
         enum member_step step;
         /* What its name says, parsed once, when it was added: as in struct package_member, and the site
          * ("edx", "edge", "" where it tells none). path "": it has none. */
-        char path[512], course[256], table[128], site[8];
+        char path[STAGED_PATH_SIZE], course[COURSE_SIZE], table[TABLE_SIZE], site[8];
         bool failed_at_source;
         bool linked;   /* shares its storage with an earlier snapshot's */
         bool filtered; /* not wanted any more, but published */
         unsigned tries;
         enum cause cause; /* why it was rejected, or, of one that is TAKEN, what its verdict was */
-        char detail[512];
+        char detail[DETAIL_SIZE];
         int64_t plain_size; /* -1: unknown */
         bool has_sha256;
         uint8_t sha256[SHA256_SIZE];

@@ -4,12 +4,13 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "limits.h"
 #include "str.h"
 
 #define GZ ".gz"
 #define LOG ".log"
 
-int place_of(const struct config *c, const struct ledger_object *o, bool plain, char ret[512])
+int place_of(const struct config *c, const struct ledger_object *o, bool plain, char ret[STAGED_PATH_SIZE])
 {
         struct package_item item;
         const struct config_package *p = c ? config_find_package(c, o->org) : NULL;
@@ -21,7 +22,7 @@ int place_of(const struct config *c, const struct ledger_object *o, bool plain, 
         return 0;
 }
 
-bool place_other_format(const char *path, char ret[512])
+bool place_other_format(const char *path, char ret[STAGED_PATH_SIZE])
 {
         if (str_ends(path, LOG GZ))
                 snprintf(ret, 512, "%.*s", (int)(strlen(path) - strlen(GZ)), path);
@@ -32,7 +33,7 @@ bool place_other_format(const char *path, char ret[512])
         return true;
 }
 
-int place_by_course(const struct ledger_object *o, char ret[512])
+int place_by_course(const struct ledger_object *o, char ret[STAGED_PATH_SIZE])
 {
         if (o->category != CATEGORY_EVENTS || !*o->site || strlen(o->date) != 10)
                 return -ENOENT;

@@ -5,17 +5,18 @@
 
 #include "config.h"
 #include "ledger.h"
+#include "limits.h"
 
 #define PLACE_REPLACED ".replaced" /* a folder beside what was replaced */
 #define PLACE_KEEP_SIZE 384
 
 /* The file, or the archive's folder, that this configuration gives the object, relative to the staging root;
  * plain: events are staged unpacked. 0, or -ENOENT: no package section has its key. */
-int place_of(const struct config *c, const struct ledger_object *o, bool plain, char ret[512]);
+int place_of(const struct config *c, const struct ledger_object *o, bool plain, char ret[STAGED_PATH_SIZE]);
 /* The other name that the same event file has with the other events_format; false: it has none. */
-bool place_other_format(const char *path, char ret[512]);
+bool place_other_format(const char *path, char ret[STAGED_PATH_SIZE]);
 /* The folder of a day's events by course. -ENOENT: o is no file of events with a site and a date. */
-int place_by_course(const struct ledger_object *o, char ret[512]);
+int place_by_course(const struct ledger_object *o, char ret[STAGED_PATH_SIZE]);
 /* ".replaced/DATE-ETAG" (".replaced/FILE-ETAG" for what has no date): where the version that is staged at
  * o->path now goes when it is replaced, relative to its folder. */
 void place_replaced(const struct ledger_object *o, char ret[PLACE_KEEP_SIZE]);

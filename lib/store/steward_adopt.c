@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "fsx.h"
+#include "limits.h"
 #include "place.h"
 #include "steward_internal.h"
 #include "str.h"
@@ -129,7 +130,7 @@ static int miss(struct adopt *a, struct ledger_object *o, const char *path, cons
 static int on_object(struct ledger_object *o, void *arg)
 {
         struct adopt *a = arg;
-        char path[512];
+        char path[STAGED_PATH_SIZE];
         enum finding what = ABSENT;
         const struct config *c = a->s->config;
         snprintf(path, sizeof(path), "%s", o->path);

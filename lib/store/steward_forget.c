@@ -7,6 +7,7 @@
 
 #include "latest.h"
 #include "ledger_facts.h"
+#include "limits.h"
 #include "place.h"
 #include "steward_internal.h"
 #include "str.h"
@@ -121,7 +122,7 @@ static int remove_folder(
 static int find_places(
         const struct steward *s, const struct ledger_object *o, struct strv *ret, struct error *e)
 {
-        char path[512], other[512];
+        char path[STAGED_PATH_SIZE], other[STAGED_PATH_SIZE];
         int r = *o->path ? strv_add(ret, o->path) : 0;
         if (r == 0 && place_of(s->config, o, false, path) == 0 && !strv_has(ret, path))
                 r = strv_add(ret, path);
@@ -175,7 +176,7 @@ static int remove_leftovers(const struct steward *s, const struct ledger_object 
 int steward_forget(const struct steward *s, int64_t id, struct error *e)
 {
         struct ledger_object o;
-        char path[512] = "";
+        char path[STAGED_PATH_SIZE] = "";
         int r = ledger_get(s->ledger, id, &o, e);
         if (r < 0)
                 return r;

@@ -4,13 +4,14 @@
 #include <stdlib.h>
 
 #include "ledger_split.h"
+#include "limits.h"
 #include "place.h"
 #include "steward_internal.h"
 
 int steward_remove_by_course(const struct steward *s, const struct ledger_object *o, const char *what,
         const char *why, struct error *e)
 {
-        char path[512];
+        char path[STAGED_PATH_SIZE];
         uint64_t size;
         int64_t mtime;
         bool is_dir;

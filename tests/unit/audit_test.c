@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 
 #include "audit_fixture.h"
+#include "limits.h"
 
 static unsigned waits; /* for the disk */
 static int disk_error;
@@ -399,7 +400,7 @@ static void a_file_taken_away_is_noticed(void **state)
 static void a_hostile_name_goes_through(void **state)
 {
         struct fixture *f = *state;
-        char key[1025], back[1025];
+        char key[KEY_SIZE], back[KEY_SIZE];
         for (int i = 0; i < 1024; i++)
                 key[i] = (char)(1 + i % 127);
         key[1024] = 0;

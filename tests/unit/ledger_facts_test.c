@@ -8,6 +8,7 @@
 
 #include "fsx.h"
 #include "ledger_fixture.h"
+#include "limits.h"
 
 static void copy_fixture(struct fixture *f)
 {
@@ -68,7 +69,7 @@ static void a_ledger_of_version_1(void **state)
 
         _cleanup_(strv_done) struct strv courses = {};
         struct ledger_object o;
-        char etag[129], text[512], pin[11];
+        char etag[ETAG_SIZE], text[512], pin[11];
         assert_int_equal(ledger_get(f->l, id_of(f, "2024-06-23"), &o, &e), 0);
         assert_int_equal(ledger_courses(f->l, o.id, etag, &courses, &e), 0);
         assert_string_equal(etag, o.etag);
@@ -161,7 +162,7 @@ static void odd_texts_of_version_1(void **state)
         assert_int_equal(keys[1].expires, 4);
         assert_string_equal(keys[1].user_id, "");
         _cleanup_(strv_done) struct strv courses = {};
-        char etag[129];
+        char etag[ETAG_SIZE];
         assert_int_equal(ledger_courses(f->l, 3, etag, &courses, &e), 0);
         assert_string_equal(etag, "\"a\\b\"");
         assert_int_equal(courses.n, 2);

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "ledger_fixture.h"
+#include "limits.h"
 
 static void every_field_comes_back(void **state)
 {
@@ -94,7 +95,7 @@ static int mark_gone(
         return ledger_mark_gone(f->l, &of, generation, ret_n, NULL);
 }
 
-static int last_key(struct fixture *f, const char *bucket, const char *prefix, char ret[1025])
+static int last_key(struct fixture *f, const char *bucket, const char *prefix, char ret[KEY_SIZE])
 {
         const struct ledger_listing of = {
                 .bucket = bucket, .prefix = prefix, .org = "universityx", .category = CATEGORY_EVENTS};
@@ -193,7 +194,7 @@ static void prefix_ends(void **state)
 static void last_key_of_a_prefix(void **state)
 {
         struct fixture *f = *state;
-        char key[1025];
+        char key[KEY_SIZE];
         assert_int_equal(last_key(f, "edx-course-data", "a/", key), 0);
         assert_string_equal(key, "");
         list(f, "a/2024-01-01", "\"1\"", 1, LISTED_NEW);
@@ -304,7 +305,7 @@ static void a_prefix_is_not_an_organisation(void **state)
         }
         const struct ledger_listing mitx = {
                 .bucket = "edx-course-data", .prefix = "mitx-", .org = "mitx", .category = CATEGORY_DATABASE};
-        char key[1025];
+        char key[KEY_SIZE];
         uint64_t n = 0;
         assert_int_equal(ledger_last_key(f->l, &mitx, key, NULL), 0);
         assert_string_equal(key, "mitx-2024-01-07.zip");

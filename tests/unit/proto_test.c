@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "limits.h"
 #include "proto.h"
 
 static void numbers_strings_and_elements_arrive_as_sent(void **state)
@@ -66,7 +67,7 @@ static void bounds_hold_on_both_sides(void **state)
         (void)state;
         char key[1026];
         memset(key, 'k', 1025);
-        key[1025] = 0;
+        key[KEY_SIZE] = 0;
         struct message m = {.type = PROTO_GET, .get = {.bucket = "b", .key = key, .etag = "", .whole = 1}};
         void *p;
         size_t n;

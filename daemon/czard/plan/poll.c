@@ -11,6 +11,7 @@
 
 #include "cleanup.h"
 #include "journal.h"
+#include "limits.h"
 #include "listings.h"
 #include "retry.h"
 #include "str.h"
@@ -28,7 +29,7 @@ struct listing {
         struct poll *poll;
         const struct config_package *package; /* in force: a new one drops the listing (poll_restart()) */
         enum category category;
-        char bucket[64], prefix[1025], start_after[1025];
+        char bucket[BUCKET_SIZE], prefix[KEY_SIZE], start_after[KEY_SIZE];
         bool whole;          /* everything below prefix: what is not listed is gone */
         bool one_object;     /* poll_object(): not part of a poll */
         bool found;          /* of one object: it is there */

@@ -13,6 +13,7 @@
 #include "cleanup.h"
 #include "history.h"
 #include "ledger_facts.h"
+#include "limits.h"
 #include "outcome.h"
 #include "retry.h"
 #include "str.h"
@@ -26,7 +27,7 @@
 #define SKEW_QUIET_USEC (1 * USEC_PER_HOUR)
 
 struct bucket_block {
-        char bucket[64];
+        char bucket[BUCKET_SIZE];
         uint64_t until_usec, said_usec;
         struct bucket_block *next;
 };

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "director.h"
+#include "limits.h"
 #include "slot.h"
 
 /* Claims: those of archives go first. */
@@ -38,11 +39,11 @@ struct flow {
 
         bool have_done, have_verdict;
         enum cause done_cause, verdict_cause;
-        char done_detail[512], verdict_detail[512];
+        char done_detail[DETAIL_SIZE], verdict_detail[DETAIL_SIZE];
         uint64_t retry_after_usec;
         uint64_t bytes, read; /* that came; that its worker told last */
         uint32_t checks;      /* what czard-fetch could check */
-        char bucket[64];
+        char bucket[BUCKET_SIZE];
 };
 
 /* Claims a worker; the GET starts when there is a slot for it. 0, or -errno and e: nothing was started. */

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "flow.h"
+#include "limits.h"
 #include "members.h"
 #include "place.h"
 #include "queue.h"
@@ -65,7 +66,7 @@ struct snapshot {
         /* The first run that failed: no more are started, and the snapshot fails once the others have ended.
          */
         enum cause cause;
-        char detail[512];
+        char detail[DETAIL_SIZE];
         uint64_t retry_after_usec;
 
         uv_work_t work; /* at the end of DIRECTORY, PREPARING, PUBLISHING */

@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "ledger_split.h"
+#include "limits.h"
 #include "staging.h"
 
 struct splits;
@@ -20,7 +21,7 @@ struct split_job {
 struct split_outcome {
         struct split_job job;
         enum cause cause; /* CAUSE_NONE: it is staged */
-        char detail[512];
+        char detail[DETAIL_SIZE];
         bool replaced;            /* another folder stood there */
         struct ledger_split made; /* the first part of it, when it is staged */
         uint64_t duration_usec;
