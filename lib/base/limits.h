@@ -23,6 +23,8 @@
 #define LIMIT_CREDENTIALS_FILE (64 * KIB)
 #define LIMIT_CONFIG_FILE (1 * MIB)
 #define LIMIT_CONFIG_PACKAGES 256
+#define LIMIT_CONFIG_DELIVERIES 256
+#define LIMIT_PURPOSE 500              /* bytes */
 #define LIMIT_CONFIG_ITEMS 20000       /* sections, keys, indented lines and faults of one file */
 #define LIMIT_CONFIG_ERRORS 100        /* that are told at once */
 #define LIMIT_PASSPHRASE 1024          /* bytes */

@@ -20,28 +20,41 @@
 
 /* --- sections --- */
 
+/* A kind of section of which there is one for each NAME. */
+struct named {
+        const char *section;
+        size_t most, element;
+};
+static const struct named named_packages = {
+        CONFIG_PACKAGE_SECTION, LIMIT_CONFIG_PACKAGES, sizeof(struct config_package)};
+static const struct named named_deliveries = {
+        CONFIG_DELIVER_SECTION, LIMIT_CONFIG_DELIVERIES, sizeof(struct config_delivery)};
+
+_Static_assert(offsetof(struct config_package, name) == 0 && offsetof(struct config_delivery, name) == 0,
+        "the name comes first in what has one");
+
 static void *scope_base(struct loader *l, size_t scope)
 {
-        return scope == GENERAL ? (void *)l->config : (void *)&l->config->packages[scope - 1];
+        if (scope == GENERAL)
+                return l->config;
+        return scope < DELIVERY(0) ? (void *)&l->config->packages[scope - 1]
+                                   : (void *)&l->config->deliveries[scope - DELIVERY(0)];
 }
 
 static bool key_is_in(const struct config_key *k, size_t scope)
 {
-        return streq(k->section, CONFIG_PACKAGE_SECTION) == (scope != GENERAL);
+        if (scope == GENERAL)
+                return !config_is_named(k->section);
+        return streq(k->section, scope < DELIVERY(0) ? CONFIG_PACKAGE_SECTION : CONFIG_DELIVER_SECTION);
 }
 
 /* A scope with every key at its default. 0 or -ENOMEM. */
-static int add_scope(struct loader *l, struct origin at)
+static int add_scope(struct loader *l, size_t scope, struct origin at)
 {
-        struct scope *scopes = reallocarray(l->scopes, l->n_scopes + 1, sizeof(*scopes));
-        if (!scopes)
-                return -ENOMEM;
-        l->scopes = scopes;
-        struct scope *s = &scopes[l->n_scopes];
+        struct scope *s = &l->scopes[scope];
         *s = (struct scope){.at = at, .keys = calloc(config_n_keys, sizeof(*s->keys))};
         if (!s->keys)
                 return -ENOMEM;
-        size_t scope = l->n_scopes++;
         for (size_t i = 0; i < config_n_keys; i++)
                 if (key_is_in(&config_keys[i], scope)) {
                         int r = config_value_set(
@@ -52,53 +65,71 @@ static int add_scope(struct loader *l, struct origin at)
         return 0;
 }
 
-static int add_package(struct loader *l, const char *name, struct origin at)
+/* One more element, with its name and its scope. 0 or -ENOMEM. */
+static int add_named(struct loader *l, const struct named *kind, const char *name, struct origin at)
 {
         struct config *c = l->config;
-        struct config_package *p = reallocarray(c->packages, c->n_packages + 1, sizeof(*p));
-        if (!p)
+        bool package = kind == &named_packages;
+        void *v = package ? (void *)c->packages : (void *)c->deliveries;
+        size_t *n = package ? &c->n_packages : &c->n_deliveries;
+        v = reallocarray(v, *n + 1, kind->element);
+        if (!v)
                 return -ENOMEM;
-        c->packages = p;
-        p[c->n_packages] = (struct config_package){.name = strdup(name)};
-        if (!p[c->n_packages++].name)
-                return -ENOMEM;
-        return add_scope(l, at);
+        if (package)
+                c->packages = v;
+        else
+                c->deliveries = v;
+        char *element = (char *)v + *n * kind->element;
+        memset(element, 0, kind->element);
+        char *copy = strdup(name);
+        memcpy(element, &copy, sizeof(copy));
+        size_t scope = package ? *n + 1 : DELIVERY(*n);
+        (*n)++;
+        return copy ? add_scope(l, scope, at) : -ENOMEM;
 }
 
-/* The scope of [package NAME], made when it is new, or NO_SCOPE. */
-static size_t package_scope(struct loader *l, struct origin at, const char *section, const char *name)
+/* The scope of [SECTION NAME], made when it is new, or NO_SCOPE. */
+static size_t named_scope(
+        struct loader *l, const struct named *kind, struct origin at, const char *section, const char *name)
 {
+        const struct config *c = l->config;
+        bool package = kind == &named_packages;
+        size_t n = package ? c->n_packages : c->n_deliveries;
         if (*name == 0) {
-                loader_error(l, at, section, "", "a package without a name; expected [package NAME]");
+                loader_error(
+                        l, at, section, "", "a section without a name; expected [%s NAME]", kind->section);
                 return NO_SCOPE;
         }
         if (!name_is_token(name, strlen(name))) {
-                loader_error(l, at, "", "",
-                        "not the name of a package; expected [package NAME] of letters, digits, . _ -");
+                loader_error(l, at, "", "", "not a name; expected [%s NAME] of letters, digits, . _ -",
+                        kind->section);
                 return NO_SCOPE;
         }
-        for (size_t i = 0; i < l->config->n_packages; i++)
-                if (streq(l->config->packages[i].name, name))
-                        return i + 1;
-        if (l->config->n_packages >= LIMIT_CONFIG_PACKAGES) {
+        for (size_t i = 0; i < n; i++)
+                if (streq(package ? c->packages[i].name : c->deliveries[i].name, name))
+                        return package ? i + 1 : DELIVERY(i);
+        if (n >= kind->most) {
                 loader_error(
-                        l, at, section, "", "too many packages; expected at most %d", LIMIT_CONFIG_PACKAGES);
+                        l, at, section, "", "too many of these sections; expected at most %zu", kind->most);
                 return NO_SCOPE;
         }
-        int r = add_package(l, name, at);
+        int r = add_named(l, kind, name, at);
         if (r < 0) {
                 l->result = r;
                 return NO_SCOPE;
         }
-        return l->config->n_packages;
+        return package ? n + 1 : DELIVERY(n);
 }
 
 static size_t find_scope(struct loader *l, struct origin at, const char *section)
 {
         char shown[64];
         size_t n = strcspn(section, " ");
+        const char *name = section + n + strspn(section + n, " ");
         if (name_equals(section, n, CONFIG_PACKAGE_SECTION))
-                return package_scope(l, at, section, section + n + strspn(section + n, " "));
+                return named_scope(l, &named_packages, at, section, name);
+        if (name_equals(section, n, CONFIG_DELIVER_SECTION))
+                return named_scope(l, &named_deliveries, at, section, name);
         if (config_is_section(section)) {
                 struct scope *s = &l->scopes[GENERAL];
                 for (size_t i = 0; i < config_n_keys; i++)
@@ -110,12 +141,14 @@ static size_t find_scope(struct loader *l, struct origin at, const char *section
         const char *near = config_nearest_section(section);
         if (near)
                 loader_error(l, at, shown, "",
-                        "unknown section; expected daemon, s3, openpgp, staging, limits or package NAME; did "
-                        "you mean \"[%s%s]\"?",
-                        near, streq(near, CONFIG_PACKAGE_SECTION) ? " NAME" : "");
+                        "unknown section; expected daemon, s3, openpgp, staging, limits, package NAME or "
+                        "deliver NAME; "
+                        "did you mean \"[%s%s]\"?",
+                        near, config_is_named(near) ? " NAME" : "");
         else
                 loader_error(l, at, shown, "",
-                        "unknown section; expected daemon, s3, openpgp, staging, limits or package NAME");
+                        "unknown section; expected daemon, s3, openpgp, staging, limits, package NAME or "
+                        "deliver NAME");
         return NO_SCOPE;
 }
 
@@ -127,6 +160,8 @@ static void unknown_key(struct loader *l, struct origin at, const char *section,
         const char *table = section;
         if (str_after(section, CONFIG_PACKAGE_SECTION))
                 table = CONFIG_PACKAGE_SECTION;
+        else if (str_after(section, CONFIG_DELIVER_SECTION))
+                table = CONFIG_DELIVER_SECTION;
         const char *near = config_nearest_key(table, key, buf, sizeof(buf));
         str_visible(key, shown, sizeof(shown));
         if (near)
@@ -299,7 +334,7 @@ static int read_all(struct loader *l, const char *path)
         l->config->path = strdup(path);
         if (!l->config->path)
                 return -ENOMEM;
-        r = add_scope(l, (struct origin){});
+        r = add_scope(l, GENERAL, (struct origin){});
         if (r == 0)
                 r = read_one(l, d, path);
         if (r == 0)
@@ -314,9 +349,8 @@ static int read_all(struct loader *l, const char *path)
 
 static void loader_done(struct loader *l)
 {
-        for (size_t i = 0; i < l->n_scopes; i++)
+        for (size_t i = 0; i < SCOPES; i++)
                 free(l->scopes[i].keys);
-        free(l->scopes);
         strv_done(&l->files);
         config_free(l->config);
 }
@@ -339,17 +373,23 @@ struct config *config_free(struct config *c)
 {
         if (!c)
                 return NULL;
-        for (size_t i = 0; i < config_n_keys; i++)
-                if (!streq(config_keys[i].section, CONFIG_PACKAGE_SECTION))
-                        config_value_free(&config_keys[i], c);
-                else
-                        for (size_t j = 0; j < c->n_packages; j++)
-                                config_value_free(&config_keys[i], &c->packages[j]);
+        for (size_t i = 0; i < config_n_keys; i++) {
+                const struct config_key *k = &config_keys[i];
+                if (!config_is_named(k->section))
+                        config_value_free(k, c);
+                for (size_t j = 0; streq(k->section, CONFIG_PACKAGE_SECTION) && j < c->n_packages; j++)
+                        config_value_free(k, &c->packages[j]);
+                for (size_t j = 0; streq(k->section, CONFIG_DELIVER_SECTION) && j < c->n_deliveries; j++)
+                        config_value_free(k, &c->deliveries[j]);
+        }
         for (size_t j = 0; j < c->n_packages; j++) {
                 free(c->packages[j].name);
                 free(c->packages[j].groups.by_course); /* no key of its own has it */
         }
+        for (size_t j = 0; j < c->n_deliveries; j++)
+                free(c->deliveries[j].name);
         free(c->packages);
+        free(c->deliveries);
         free(c->path);
         strv_done(&c->warnings);
         free(c);

@@ -17,6 +17,7 @@ enum addressing { ADDRESSING_AUTO, ADDRESSING_PATH, ADDRESSING_VIRTUAL };
 enum events_format { EVENTS_GZIP, EVENTS_PLAIN };
 enum device_policy { DEVICE_WARN, DEVICE_REQUIRE, DEVICE_IGNORE };
 enum incomplete_policy { INCOMPLETE_PUBLISH, INCOMPLETE_HOLD };
+enum delivery_mode { DELIVERY_FOLLOW, DELIVERY_ONCE };
 
 #define CONFIG_ALL UINT64_MAX /* keep_*: "all" */
 #define CONFIG_AUTO 0         /* workers: "auto" */
@@ -76,6 +77,25 @@ struct config_package {
         struct config_groups groups;
 };
 
+/* From and to, both inclusive; days since the epoch, INT_MIN and INT_MAX: open. */
+struct config_dates {
+        int from, to;
+};
+
+struct config_delivery {
+        char *name; /* as in [deliver NAME] */
+        char *org;  /* that of a package */
+        char *purpose;
+        int until;              /* days since the epoch: from then on nothing is delivered */
+        struct strv recipients; /* fingerprints of primary keys, upper-case hex */
+        struct strv courses;    /* patterns or full keys */
+        struct strv tables;     /* patterns; "events" is one of them only by its name */
+        struct config_dates dates;
+        enum delivery_mode mode;
+        char *path, *group; /* the outbox; group NULL: none */
+        uint64_t keep_usec; /* of ciphertext in the outbox, or CONFIG_ALL */
+};
+
 struct config {
         uint64_t poll_interval_usec, full_list_interval_usec;
         char *state_dir, *socket; /* socket NULL: runtime directory + "/control" */
@@ -87,6 +107,8 @@ struct config {
         struct config_limits limits;
         struct config_package *packages;
         size_t n_packages;
+        struct config_delivery *deliveries;
+        size_t n_deliveries;
         char *path;           /* the file that was read */
         char sha256[65];      /* of all files read, in order, each with its name: for the audit */
         struct strv warnings; /* not errors: what an admin should know, each with file:line */
@@ -115,5 +137,13 @@ const struct config_package *config_find_package(const struct config *c, const c
  * "!glob" entries means all but these. */
 bool config_wants_course(const struct config_package *p, const char *course);
 bool config_wants_table(const struct config_package *p, const char *table);
+
+/* Does the delivery hand out this table of a course? Tables with names of people, and events, only where they
+ * are listed by their names. */
+bool config_delivers_table(const struct config_delivery *d, const char *table);
+/* Is it one of those? */
+bool config_table_names_people(const char *table);
+/* The delivery of that name, or NULL. */
+const struct config_delivery *config_find_delivery(const struct config *c, const char *name);
 
 #define CONFIG_DEFAULT_PATH "/etc/czard/czard.ini"

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fnmatch.h>
+#include <limits.h>
 
 #include "config_load.h"
 #include "name.h"
@@ -330,6 +331,76 @@ static void check_packages(struct loader *l)
         }
 }
 
+/* --- [deliver NAME] --- */
+
+static bool overlap(const char *a, const char *b)
+{
+        return a && b && (is_below(a, b) || is_below(b, a));
+}
+
+/* What has no default. */
+static void check_delivery_needs(struct loader *l, size_t i, const char *section)
+{
+        const struct config_delivery *d = &l->config->deliveries[i];
+        const struct {
+                const char *key, *expected;
+                bool is_set;
+        } needs[] = {{"org", "the organisation of a package section", d->org},
+                {"purpose", "what it is for, as in the agreement: it stands in every record", d->purpose},
+                {"until", "the day from which on nothing is delivered, YYYY-MM-DD", d->until != INT_MIN},
+                {"recipients", "fingerprints of the recipients' keys", d->recipients.n},
+                {"courses", "the courses by Org-Course-Run or by their keys", d->courses.n},
+                {"tables", "events, and the tables by their names", d->tables.n},
+                {"path", "the folder of the outbox", d->path}};
+        for (size_t k = 0; k < ELEMENTSOF(needs); k++)
+                if (!needs[k].is_set && !is_bad(l, DELIVERY(i), CONFIG_DELIVER_SECTION, needs[k].key))
+                        loader_error(l, l->scopes[DELIVERY(i)].at, section, needs[k].key,
+                                "not set; expected %s", needs[k].expected);
+}
+
+static void check_delivery_path(struct loader *l, size_t i, const char *section)
+{
+        const struct config *c = l->config;
+        const struct config_delivery *d = &c->deliveries[i];
+        struct origin at = key_origin(l, DELIVERY(i), CONFIG_DELIVER_SECTION, "path");
+        if (overlap(d->path, c->staging.path) || overlap(d->path, c->state_dir))
+                loader_error(l, at, section, "path",
+                        "inside or around [staging] path or state_dir; expected a folder of its own");
+        for (size_t j = 0; j < i; j++)
+                if (overlap(d->path, c->deliveries[j].path))
+                        loader_error(l, at, section, "path",
+                                "inside or around that of [deliver %s]; expected a folder of its own",
+                                c->deliveries[j].name);
+}
+
+static void check_delivery_org(struct loader *l, size_t i, const char *section)
+{
+        const struct config_delivery *d = &l->config->deliveries[i];
+        const struct config_package *p = d->org ? config_find_package(l->config, d->org) : NULL;
+        if (d->org && !p)
+                loader_error(l, key_origin(l, DELIVERY(i), CONFIG_DELIVER_SECTION, "org"), section, "org",
+                        "no [package] section has it; expected the organisation of one");
+        if (p && strv_has(&d->tables, "events") && p->events_by_course == EVENT_RULE_NONE)
+                loader_error(l, key_origin(l, DELIVERY(i), CONFIG_DELIVER_SECTION, "tables"), section,
+                        "tables",
+                        "events can be handed out by course only where they are split; expected "
+                        "events_by_course = "
+                        "edx in [package %s], or tables without events",
+                        p->name);
+}
+
+static void check_deliveries(struct loader *l)
+{
+        for (size_t i = 0; i < l->config->n_deliveries; i++) {
+                char section[64];
+                name_fill(section, sizeof(section), CONFIG_DELIVER_SECTION " %s",
+                        l->config->deliveries[i].name);
+                check_delivery_needs(l, i, section);
+                check_delivery_path(l, i, section);
+                check_delivery_org(l, i, section);
+        }
+}
+
 void loader_check(struct loader *l)
 {
         check_daemon(l);
@@ -337,6 +408,7 @@ void loader_check(struct loader *l)
         check_openpgp(l);
         check_staging(l);
         check_packages(l);
+        check_deliveries(l);
 }
 
 /* --- reload --- */
@@ -354,8 +426,7 @@ const char *config_needs_restart(const struct config *old, const struct config *
 {
         for (size_t i = 0; i < config_n_keys; i++) {
                 const struct config_key *k = &config_keys[i];
-                bool of_package = streq(k->section, CONFIG_PACKAGE_SECTION);
-                if (!k->reload && !of_package && !config_value_equal(k, old, new))
+                if (!k->reload && !config_is_named(k->section) && !config_value_equal(k, old, new))
                         return k->full;
         }
         for (size_t i = 0; i < new->n_packages; i++)
@@ -404,4 +475,30 @@ bool config_wants_course(const struct config_package *p, const char *course)
 bool config_wants_table(const struct config_package *p, const char *table)
 {
         return wants(&p->tables, table);
+}
+
+const struct config_delivery *config_find_delivery(const struct config *c, const char *name)
+{
+        for (size_t i = 0; i < c->n_deliveries; i++)
+                if (streq(c->deliveries[i].name, name))
+                        return &c->deliveries[i];
+        return NULL;
+}
+
+bool config_table_names_people(const char *table)
+{
+        return str_after(table, "auth_") || str_after(table, "certificates_") || str_after(table, "ora/") ||
+               streq(table, "forum") || streq(table, "email_opt_in");
+}
+
+bool config_delivers_table(const struct config_delivery *d, const char *table)
+{
+        bool by_name = strv_has(&d->tables, table), hit = by_name;
+        for (size_t i = 0; i < d->tables.n; i++) {
+                const char *p = d->tables.v[i];
+                if (*p == '!' && fnmatch(p + 1, table, 0) == 0)
+                        return false;
+                hit = hit || (*p != '!' && fnmatch(p, table, 0) == 0);
+        }
+        return by_name || (hit && !streq(table, "events") && !config_table_names_people(table));
 }

@@ -6,6 +6,7 @@
 
 #include "config.h"
 #include "config_table.h"
+#include "limits.h"
 
 /* Where something stands. line 0: nowhere. */
 struct origin {
@@ -13,7 +14,8 @@ struct origin {
         unsigned line;
 };
 
-/* What was read into struct config (GENERAL, all its sections) or into package i (i + 1). */
+/* What was read into struct config (GENERAL, all its sections), into package i (i + 1), or into delivery i
+ * (DELIVERY(i)). */
 struct scope {
         struct origin at; /* the first [package NAME] line */
         struct {
@@ -23,14 +25,15 @@ struct scope {
         } * keys;                      /* by row of the table */
 };
 #define GENERAL ((size_t)0)
+#define DELIVERY(i) ((size_t)1 + LIMIT_CONFIG_PACKAGES + (i))
+#define SCOPES DELIVERY(LIMIT_CONFIG_DELIVERIES)
 #define NO_SCOPE SIZE_MAX
 
 struct loader {
         struct config *config;
         struct strv files;
-        size_t file; /* being read */
-        struct scope *scopes;
-        size_t n_scopes;
+        size_t file;                 /* being read */
+        struct scope scopes[SCOPES]; /* keys NULL: there is none */
         struct error *e;
         struct strv *more; /* may be NULL */
         size_t n_errors;

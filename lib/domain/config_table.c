@@ -16,6 +16,7 @@ static const struct config_choice engines[] = {{"auto", ENGINE_AUTO}, {"gnupg", 
 static const struct config_choice formats[] = {{"gzip", EVENTS_GZIP}, {"plain", EVENTS_PLAIN}, {}};
 static const struct config_choice rules[] = {
         {"none", EVENT_RULE_NONE}, {"edx", EVENT_RULE_EDX}, {"edx+url", EVENT_RULE_EDX_URL}, {}};
+static const struct config_choice modes[] = {{"follow", DELIVERY_FOLLOW}, {"once", DELIVERY_ONCE}, {}};
 static const struct config_choice devices[] = {
         {"require", DEVICE_REQUIRE}, {"warn", DEVICE_WARN}, {"ignore", DEVICE_IGNORE}, {}};
 static const struct config_choice incomplete[] = {
@@ -125,6 +126,19 @@ const struct config_key config_keys[] = {
                 CONFIG_GROUP_NAME, .def = "", RELOAD},
         {ROW("package", "rdx_group", config_package, groups.category[CATEGORY_RDX]), CONFIG_GROUP_NAME,
                 .def = "", RELOAD},
+
+        {ROW("deliver", "org", config_delivery, org), CONFIG_ORG, .def = "", RELOAD},
+        {ROW("deliver", "purpose", config_delivery, purpose), CONFIG_TEXT, .def = "", RELOAD},
+        {ROW("deliver", "until", config_delivery, until), CONFIG_SINCE, .def = "", RELOAD},
+        {ROW("deliver", "recipients", config_delivery, recipients), CONFIG_FINGERPRINTS, .def = "", RELOAD},
+        {ROW("deliver", "courses", config_delivery, courses), CONFIG_DELIVERED_COURSES, .def = "", RELOAD},
+        {ROW("deliver", "tables", config_delivery, tables), CONFIG_DELIVERED_TABLES, .def = "", RELOAD},
+        {ROW("deliver", "dates", config_delivery, dates), CONFIG_DATES, .def = "", RELOAD},
+        {ROW("deliver", "mode", config_delivery, mode), CONFIG_CHOICE, .def = "follow", RELOAD, .choices = modes},
+        {ROW("deliver", "path", config_delivery, path), CONFIG_PATH, .def = "", RELOAD},
+        {ROW("deliver", "group", config_delivery, group), CONFIG_GROUP_NAME, .def = "", RELOAD},
+        {ROW("deliver", "keep", config_delivery, keep_usec), CONFIG_SPAN_OR_ALL, .def = "30d", RELOAD,
+                .min = 0, .max = DAYS(36500)},
 };
 /* clang-format on */
 const size_t config_n_keys = ELEMENTSOF(config_keys);
@@ -148,7 +162,13 @@ bool config_is_section(const char *section)
 bool config_is_list(const struct config_key *k)
 {
         return k->type == CONFIG_SITES || k->type == CONFIG_PATTERNS || k->type == CONFIG_FINGERPRINTS ||
-               k->type == CONFIG_CATEGORIES;
+               k->type == CONFIG_CATEGORIES || k->type == CONFIG_DELIVERED_COURSES ||
+               k->type == CONFIG_DELIVERED_TABLES;
+}
+
+bool config_is_named(const char *section)
+{
+        return streq(section, CONFIG_PACKAGE_SECTION) || streq(section, CONFIG_DELIVER_SECTION);
 }
 
 /* Near enough to be a slip of the finger: a third of the letters, two at least. */
@@ -175,7 +195,7 @@ const char *config_nearest_key(const char *section, const char *name, char *ret,
         for (size_t i = 0; i < config_n_keys; i++)
                 if (streq(config_keys[i].name, name)) {
                         snprintf(ret, size, "[%s%s] %s", config_keys[i].section,
-                                streq(config_keys[i].section, CONFIG_PACKAGE_SECTION) ? " NAME" : "", name);
+                                config_is_named(config_keys[i].section) ? " NAME" : "", name);
                         return ret;
                 }
         return found ? found->name : NULL;

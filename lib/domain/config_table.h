@@ -17,6 +17,7 @@ enum config_type {
         CONFIG_ORG,
         CONFIG_ENDPOINT,
         CONFIG_PROXY,
+        CONFIG_TEXT,
         /* uint64_t, between min and max */
         CONFIG_SPAN,
         CONFIG_SPAN_OR_ALL,
@@ -37,9 +38,13 @@ enum config_type {
         /* struct strv */
         CONFIG_SITES,
         CONFIG_PATTERNS,
+        CONFIG_DELIVERED_COURSES,
+        CONFIG_DELIVERED_TABLES,
         CONFIG_FINGERPRINTS,
         /* struct s3_location */
         CONFIG_LOCATION,
+        /* struct config_dates */
+        CONFIG_DATES,
 };
 
 struct config_choice {
@@ -47,7 +52,8 @@ struct config_choice {
         int value;
 };
 
-/* One row. offset is into struct config, for [package NAME] into struct config_package. */
+/* One row. offset is into struct config, for [package NAME] into struct config_package,
+ * for [deliver NAME] into struct config_delivery. */
 struct config_key {
         const char *section, *name, *full; /* full: "section.name" */
         size_t offset;
@@ -60,6 +66,7 @@ struct config_key {
 };
 
 #define CONFIG_PACKAGE_SECTION "package"
+#define CONFIG_DELIVER_SECTION "deliver"
 
 extern const struct config_key config_keys[];
 extern const size_t config_n_keys;
@@ -67,6 +74,8 @@ extern const size_t config_n_keys;
 /* The row, or NULL. */
 const struct config_key *config_find_key(const char *section, const char *name);
 bool config_is_section(const char *section);
+/* Is there one of it for each NAME? */
+bool config_is_named(const char *section);
 /* The nearest known name as a person should write it ("endpoint", "[s3] endpoint"), or NULL. Static storage.
  */
 const char *config_nearest_key(const char *section, const char *name, char *ret, size_t size);

@@ -165,6 +165,11 @@ static int check_string(const struct config_key *k, char *s, struct error *e)
                 return check_region(k, s, e);
         case CONFIG_ORG:
                 return check_org(k, s, e);
+        case CONFIG_TEXT:
+                return name_is_clean_text(s) && n <= LIMIT_PURPOSE
+                               ? 0
+                               : bad(k, e, "not one line of text",
+                                         "at most 500 bytes, no control characters");
         case CONFIG_ENDPOINT:
         case CONFIG_PROXY:
                 if (after_scheme(s) && *after_scheme(s) && s[n - 1] == '/') /* as a browser shows it */
@@ -336,6 +341,25 @@ static int set_since(const struct config_key *k, int *to, const char *text, stru
         return 0;
 }
 
+/* "A..B", and "A.." or "..B" */
+static int set_dates(const struct config_key *k, struct config_dates *to, const char *text, struct error *e)
+{
+        static const char expected[] = "days as 2024-01-01..2024-12-31, or 2024-01-01.. without an end";
+        struct config_dates d = {.from = INT_MIN, .to = INT_MAX};
+        const char *dots = strstr(text, "..");
+        size_t day = strlen("YYYY-MM-DD");
+        if (*text) {
+                if (!dots ||
+                        (dots != text && ((size_t)(dots - text) != day || date_parse(text, &d.from) < 0)) ||
+                        (dots[2] && (strlen(dots + 2) != day || date_parse(dots + 2, &d.to) < 0)))
+                        return bad_value(k, e, text, expected);
+                if (d.from > d.to)
+                        return bad_value(k, e, text, "the earlier day first");
+        }
+        *to = d;
+        return 0;
+}
+
 static int set_location(struct s3_location *to, const char *text, struct error *e)
 {
         struct s3_location l = {};
@@ -358,11 +382,14 @@ static int check_pattern(const struct config_key *k, const char *word, struct er
         static const char *const extensions[] = {
                 ".sql", ".mongo", ".json", ".csv", ".xml", ".tar.gz", ".gz", ".zip", ".gpg"};
         char right[LIMIT_MEMBER_NAME + 1], expected[LIMIT_MEMBER_NAME + 160];
-        bool courses = streq(k->name, "courses");
+        bool courses = streq(k->name, "courses"), keys = k->type == CONFIG_DELIVERED_COURSES;
         bool excludes = *word == '!';
         const char *p = word + excludes;
         size_t n = 0;
-        if (courses && !strchr(p, '[') && strpbrk(p, "/:+@")) {
+        if (keys && strpbrk(p, "/:+@") && strpbrk(p, "*?["))
+                return bad_value(
+                        k, e, word, "a whole key (course-v1:Org+Course+Run), or a pattern of Org-Course-Run");
+        if (courses && !keys && !strchr(p, '[') && strpbrk(p, "/:+@")) {
                 const char *colon = strchr(p, ':'); /* course-v1:, ccx-v1: */
                 for (p = colon ? colon + 1 : p; *p && n + 1 < sizeof(right); p++)
                         right[n++] = strchr("/:+@", *p) ? '-' : *p;
@@ -382,6 +409,25 @@ static int check_pattern(const struct config_key *k, const char *word, struct er
         return 0;
 }
 
+/* A pattern is never asked for these tables: one that is written for them would match nothing. */
+static int check_people(const struct config_key *k, const char *word, struct error *e)
+{
+        static const char *const begin[] = {"auth_", "certificates_", "ora/", "email_opt_in", "forum"};
+        size_t n = strcspn(word, "*?[");
+        bool pattern = word[n] && *word != '!';
+        for (size_t i = 0; pattern && i < ELEMENTSOF(begin); i++)
+                if (strncmp(word, begin[i], MIN(n, strlen(begin[i]))) == 0 && n >= strlen(begin[i]))
+                        return bad_value(k, e, word,
+                                "each table with names of people by its name (auth_*, certificates_*, forum, "
+                                "ora/*, "
+                                "email_opt_in are in no pattern)");
+        if (streq(word, "email_opt_in"))
+                return bad_value(k, e, word,
+                        "tables of courses: the opt-in list is one of all courses, and is not handed out for "
+                        "one");
+        return 0;
+}
+
 static int check_word(const struct config_key *k, const char *word, struct error *e)
 {
         size_t n = strlen(word);
@@ -396,6 +442,10 @@ static int check_word(const struct config_key *k, const char *word, struct error
                         return 0;
                 return bad_value(k, e, word, "the sites as in the keys, in lower case: edx edge");
         case CONFIG_PATTERNS:
+        case CONFIG_DELIVERED_COURSES:
+        case CONFIG_DELIVERED_TABLES:
+                if (k->type == CONFIG_DELIVERED_TABLES && check_people(k, word, e) < 0)
+                        return -EINVAL;
                 if (n <= LIMIT_MEMBER_NAME && !streq(word, "!"))
                         return check_pattern(k, word, e);
                 return bad(k, e, "a pattern that matches nothing",
@@ -477,6 +527,7 @@ int config_value_set(const struct config_key *k, void *base, const char *text, s
         case CONFIG_ORG:
         case CONFIG_ENDPOINT:
         case CONFIG_PROXY:
+        case CONFIG_TEXT:
                 return set_string(k, to, text, e);
         case CONFIG_SPAN:
         case CONFIG_SPAN_OR_ALL:
@@ -500,16 +551,28 @@ int config_value_set(const struct config_key *k, void *base, const char *text, s
                 return set_mode(k, to, text, e);
         case CONFIG_SITES:
         case CONFIG_PATTERNS:
+        case CONFIG_DELIVERED_COURSES:
+        case CONFIG_DELIVERED_TABLES:
         case CONFIG_FINGERPRINTS:
                 return set_list(k, to, text, e);
         case CONFIG_LOCATION:
                 return set_location(to, text, e);
+        case CONFIG_DATES:
+                return set_dates(k, to, text, e);
         }
         return -EINVAL;
 }
 
 /* How a type is kept, for freeing and comparing. */
-enum storage { STORED_STRING, STORED_LIST, STORED_LOCATION, STORED_U64, STORED_INT, STORED_BOOL };
+enum storage {
+        STORED_STRING,
+        STORED_LIST,
+        STORED_LOCATION,
+        STORED_U64,
+        STORED_INT,
+        STORED_BOOL,
+        STORED_DATES
+};
 
 static enum storage storage_of(const struct config_key *k)
 {
@@ -520,9 +583,12 @@ static enum storage storage_of(const struct config_key *k)
         case CONFIG_ORG:
         case CONFIG_ENDPOINT:
         case CONFIG_PROXY:
+        case CONFIG_TEXT:
                 return STORED_STRING;
         case CONFIG_SITES:
         case CONFIG_PATTERNS:
+        case CONFIG_DELIVERED_COURSES:
+        case CONFIG_DELIVERED_TABLES:
         case CONFIG_FINGERPRINTS:
                 return STORED_LIST;
         case CONFIG_LOCATION:
@@ -536,6 +602,8 @@ static enum storage storage_of(const struct config_key *k)
                 return STORED_U64;
         case CONFIG_BOOL:
                 return STORED_BOOL;
+        case CONFIG_DATES:
+                return STORED_DATES;
         case CONFIG_WORKERS:
         case CONFIG_CATEGORIES:
         case CONFIG_CHOICE:
@@ -591,6 +659,8 @@ bool config_value_equal(const struct config_key *k, const void *a, const void *b
                 return *(const uint64_t *)x == *(const uint64_t *)y;
         case STORED_INT:
                 return *(const int *)x == *(const int *)y;
+        case STORED_DATES:
+                return memcmp(x, y, sizeof(struct config_dates)) == 0;
         case STORED_BOOL:
                 return *(const bool *)x == *(const bool *)y;
         }

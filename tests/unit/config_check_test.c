@@ -24,6 +24,74 @@ static void what_must_be_set(void **state)
         expect_error(STAGING "[package x]\ncategories = rdx\nrdx =\n", 3, "[package x] rdx: not set");
 }
 
+#define FPR "0123456789ABCDEF0123456789ABCDEF01234567"
+#define DELIVERY                                                                                             \
+        "[deliver d]\norg = universityx\npurpose = p\nuntil = 2030-01-01\nrecipients = " FPR                 \
+        "\ncourses = A-B-C\ntables = grades_*\npath = /srv/out\n"
+
+static void deliveries(void **state)
+{
+        (void)state;
+        static const char *const needed[] = {
+                "org", "purpose", "until", "recipients", "courses", "tables", "path"};
+        struct config *c =
+                load_good(STAGING PACKAGE DELIVERY "mode = once\n[deliver e]\norg = universityx\n"
+                                                   "purpose = q\nuntil = 2030-01-01\nrecipients = " FPR
+                                                   "\ncourses = *\ntables = *\npath = /srv/out2\n");
+        assert_int_equal(c->n_deliveries, 2);
+        assert_string_equal(c->deliveries[1].name, "e");
+        assert_int_equal(c->deliveries[0].mode, DELIVERY_ONCE);
+        assert_true(c->deliveries[1].keep_usec == 30 * USEC_PER_DAY);
+        assert_ptr_equal(config_find_delivery(c, "e"), &c->deliveries[1]);
+        assert_null(config_find_delivery(c, "f"));
+        config_free(c);
+        for (size_t i = 0; i < ELEMENTSOF(needed); i++) {
+                _cleanup_free_ char *text = strdup(STAGING PACKAGE DELIVERY);
+                char key[32], says[64];
+                snprintf(key, sizeof(key), "\n%s = ", needed[i]);
+                snprintf(says, sizeof(says), "[deliver d] %s: not set; expected", needed[i]);
+                char *at = strstr(strstr(text, "[deliver d]"), key) + 1;
+                assert_non_null(at);
+                memset(at, '#', strcspn(at, "\n"));
+                expect_error(text, 8, says);
+        }
+        expect_error(STAGING PACKAGE DELIVERY "[deliver e]\norg = other\npurpose = q\nuntil = 2030-01-01\n"
+                                              "recipients = " FPR
+                                              "\ncourses = *\ntables = *\npath = /srv/o\n",
+                17, "[deliver e] org: no [package] section has it");
+        expect_error(STAGING PACKAGE DELIVERY
+                "[deliver e]\norg = universityx\npurpose = q\nuntil = 2030-01-01\n"
+                "recipients = " FPR "\ncourses = *\ntables = events\npath = /srv/o\n",
+                22, "[deliver e] tables: events can be handed out by course only where they are split");
+        expect_error(STAGING PACKAGE DELIVERY
+                "[deliver e]\norg = universityx\npurpose = q\nuntil = 2030-01-01\n"
+                "recipients = " FPR "\ncourses = *\ntables = *\npath = /srv/out/e\n",
+                23, "[deliver e] path: inside or around that of [deliver d]");
+        expect_error(STAGING PACKAGE "[deliver]\n", 8, "expected [deliver NAME]");
+        expect_error(STAGING PACKAGE DELIVERY "purpos = x\n", 16, "did you mean \"purpose\"?");
+}
+
+static void delivered_tables(void **state)
+{
+        (void)state;
+        struct config *c = load_good(STAGING PACKAGE
+                "events_by_course = edx\n" DELIVERY "[deliver e]\norg = universityx\npurpose = q\n"
+                "until = 2030-01-01\nrecipients = " FPR "\ncourses = *\ntables = * !wiki_* auth_user events\n"
+                "path = /srv/out2\n");
+        const struct config_delivery *few = &c->deliveries[0], *all = &c->deliveries[1];
+        assert_true(config_delivers_table(few, "grades_persistentcoursegrade"));
+        assert_false(config_delivers_table(few, "events"));
+        assert_false(config_delivers_table(few, "wiki_article"));
+        assert_true(config_delivers_table(all, "student_courseenrollment"));
+        assert_true(config_delivers_table(all, "events"));
+        assert_true(config_delivers_table(all, "auth_user"));
+        static const char *const never[] = {"auth_userprofile", "certificates_generatedcertificate", "forum",
+                "ora/assessment_rubric", "email_opt_in", "wiki_article"};
+        for (size_t i = 0; i < ELEMENTSOF(never); i++)
+                assert_false(config_delivers_table(all, never[i]));
+        config_free(c);
+}
+
 static void organisations(void **state)
 {
         (void)state;
@@ -326,6 +394,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_must_be_set),
                 cmocka_unit_test(organisations),
+                cmocka_unit_test(deliveries),
+                cmocka_unit_test(delivered_tables),
                 cmocka_unit_test(http_only_to_loopback),
                 cmocka_unit_test(addressing_is_decided),
                 cmocka_unit_test(secrets_stay_out_of_staging),

@@ -202,6 +202,24 @@ static void lists(void **state)
         assert_non_null(strstr(e.text, "did you mean \"email-opt-in\"?"));
 }
 
+static void deliveries(void **state)
+{
+        (void)state;
+        TAKEN("deliver", "purpose", "", "IRB 2026-113, agreement of 2026-05-04", "Universit\xc3\xa4t");
+        REFUSED("deliver", "purpose", false, "a\x1b[2J", "a\tb", "\xff");
+        TAKEN("deliver", "dates", "", "2024-01-01..2024-12-31", "2024-01-01..", "..2024-12-31", "..",
+                "2024-02-29..2024-02-29");
+        REFUSED("deliver", "dates", true, "2024-01-01", "2024-01-01...", "2024-01-01..2024-13-01",
+                "2024-02-01..2024-01-31", "2024-1-1..", "x..y");
+        TAKEN("deliver", "courses", "UniversityX-C1-*", "course-v1:UniversityX+C1+1T2024",
+                "UniversityX/C1/1T2024", "!*-ccx-*", "*");
+        REFUSED("deliver", "courses", true, "course-v1:UniversityX+*+1T2024", "UniversityX/C1/*", "a.sql");
+        TAKEN("deliver", "tables", "events grades_* auth_user forum ora/assessment_rubric *", "!auth_user",
+                "!ora/*");
+        REFUSED("deliver", "tables", true, "auth_*", "auth_user*", "certificates_?", "ora/*", "forum*",
+                "email_opt_in", "auth_user.sql");
+}
+
 static void rules(void **state)
 {
         (void)state;
@@ -223,12 +241,14 @@ static void every_row_can_be_set_compared_and_freed(void **state)
         (void)state;
         static const char *const others[] = {"2h", "7", "1G", "no", "yes", "plain", "none", "gnupg", "0400",
                 "0700", "/elsewhere", "word", "rdx", "hold", "require", "debug", "path", "https://x",
-                "edx+url", "s3://other", "2024-01-01", "0123456789abcdef0123456789abcdef01234567"};
+                "edx+url", "s3://other", "2024-01-01", "2024-01-01..", "once",
+                "0123456789abcdef0123456789abcdef01234567"};
         for (size_t i = 0; i < config_n_keys; i++) {
                 const struct config_key *k = &config_keys[i];
                 static union {
                         struct config config;
                         struct config_package package;
+                        struct config_delivery delivery;
                 } a, b;
                 memset(&a, 0, sizeof(a));
                 memset(&b, 0, sizeof(b));
@@ -254,6 +274,7 @@ int main(void)
                 cmocka_unit_test(modes),
                 cmocka_unit_test(words),
                 cmocka_unit_test(rules),
+                cmocka_unit_test(deliveries),
                 cmocka_unit_test(names),
                 cmocka_unit_test(paths),
                 cmocka_unit_test(urls),
