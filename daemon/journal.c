@@ -154,6 +154,8 @@ static void add_fields(struct entry *e, const struct journal_fields *f)
         add(e, "CZARD_ACCESS_KEY_ID", f->access_key_id);
         add(e, "CZARD_FINGERPRINT", f->fingerprint);
         add_number(e, "CZARD_SUPPRESSED", f->suppressed);
+        add(e, "CZARD_DELIVERY", f->delivery);
+        add(e, "CZARD_RECIPIENTS", f->recipients);
 }
 
 static int send_to_journal(const struct entry *e)

@@ -39,6 +39,10 @@
         X(HELPER_DIED, "helper-died", LOG_WARNING, "22f8de8454864cdc9568eca781dd16d3")                       \
         X(HELPER_KILLED, "helper-killed", LOG_WARNING, "567565f882a44bb5bf65e1e886845843")                   \
         X(STALLED, "stalled", LOG_WARNING, "4592494c7fe2479586180990aaa2011d")                               \
+        X(DELIVERED, "delivered", LOG_INFO, "8d1f0c8a6f0e4b8f9a3a2d0f5c7be641")                              \
+        X(DELIVERY_STOPPED, "delivery-stopped", LOG_ERR, "2c4c7d0a9b7f4b0e8a55d1b8e03f6a97")                 \
+        X(DELIVERY_ENDING, "delivery-ending", LOG_WARNING, "b5a3e5f4d1c2476c9f7e60a1d4b28c3f")               \
+        X(PLEASE_DESTROY, "please-destroy", LOG_WARNING, "f07d2a5be93c4e1c8b6d417c2f9ea850")                 \
         X(STATUS, "status", LOG_NOTICE, "01472526de754f10b4cc47cc9b079a38")                                  \
         X(AUDIT_CUT, "audit-cut", LOG_ERR, "3be123f4bd8e4f188f800453464b9f39")                               \
         X(FAILED, "failed", LOG_ERR, "e440818d65554f4ba36824f2c4918c11") /* cannot start or go on */         \
@@ -62,6 +66,7 @@ struct journal_fields {
         enum cause cause;
         unsigned attempt;
         const char *access_key_id, *fingerprint;
+        const char *delivery, *recipients;
 };
 
 /* Set in the environment of czard and its helpers: stderr is a terminal, lines are for people. */

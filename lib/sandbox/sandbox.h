@@ -31,6 +31,8 @@ struct sandbox {
         /* It may fork, execute, listen, and signal what it started. Otherwise: threads alone, no signal but
          * to itself, no socket that listens. */
         bool has_children;
+        /* It gives files their group, mode and time. */
+        bool sets_attributes;
 };
 
 /* Which version of Landlock this kernel has; 0: none, or it is not enabled. */

@@ -51,27 +51,6 @@ static const int denied[] = {
         SCMP_SYS(setsid),
         SCMP_SYS(setpgid),
         /* Of files, what Landlock does not restrict, or not on all kernels. */
-        SCMP_SYS(chmod),
-        SCMP_SYS(fchmod),
-        SCMP_SYS(fchmodat),
-        NR_FCHMODAT2,
-        SCMP_SYS(chown),
-        SCMP_SYS(fchown),
-        SCMP_SYS(lchown),
-        SCMP_SYS(fchownat),
-        SCMP_SYS(utime),
-        SCMP_SYS(utimes),
-        SCMP_SYS(futimesat),
-        SCMP_SYS(utimensat),
-        SCMP_SYS(setxattr),
-        SCMP_SYS(lsetxattr),
-        SCMP_SYS(fsetxattr),
-        NR_SETXATTRAT,
-        SCMP_SYS(removexattr),
-        SCMP_SYS(lremovexattr),
-        SCMP_SYS(fremovexattr),
-        NR_REMOVEXATTRAT,
-        NR_FILE_SETATTR,
         SCMP_SYS(truncate),
         SCMP_SYS(inotify_init),
         SCMP_SYS(inotify_init1),
@@ -132,6 +111,31 @@ static const int denied[] = {
         SCMP_SYS(ioperm),
         SCMP_SYS(personality),
         SCMP_SYS(vhangup),
+};
+
+/* Of who does not give files away: what of files Landlock does not restrict. */
+static const int denied_attributes[] = {
+        SCMP_SYS(chmod),
+        SCMP_SYS(fchmod),
+        SCMP_SYS(fchmodat),
+        NR_FCHMODAT2,
+        SCMP_SYS(chown),
+        SCMP_SYS(fchown),
+        SCMP_SYS(lchown),
+        SCMP_SYS(fchownat),
+        SCMP_SYS(utime),
+        SCMP_SYS(utimes),
+        SCMP_SYS(futimesat),
+        SCMP_SYS(utimensat),
+        SCMP_SYS(setxattr),
+        SCMP_SYS(lsetxattr),
+        SCMP_SYS(fsetxattr),
+        NR_SETXATTRAT,
+        SCMP_SYS(removexattr),
+        SCMP_SYS(lremovexattr),
+        SCMP_SYS(fremovexattr),
+        NR_REMOVEXATTRAT,
+        NR_FILE_SETATTR,
 };
 
 /* Of who has no children. */
@@ -237,6 +241,8 @@ static int add_rules(scmp_filter_ctx ctx, const struct sandbox *s)
         int r = 0;
         for (size_t i = 0; i < ELEMENTSOF(denied); i++)
                 r = deny(r, ctx, denied[i]);
+        for (size_t i = 0; !s->sets_attributes && i < ELEMENTSOF(denied_attributes); i++)
+                r = deny(r, ctx, denied_attributes[i]);
         r = add_sockets(r, ctx, s->families);
         r = add_processes(r, ctx, s->has_children);
         r = add_signals(r, ctx, s->has_children);

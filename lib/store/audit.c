@@ -367,6 +367,13 @@ static void write_line(
                 json_u64(j, "left_out", entry->left_out);
         if (entry->uid >= 0)
                 json_i64(j, "uid", entry->uid);
+        add_str(j, "delivery", entry->delivery);
+        add_str(j, "purpose", entry->purpose);
+        add_str(j, "until", entry->until);
+        add_str(j, "recipients", entry->recipients);
+        add_str(j, "course", entry->course);
+        add_str(j, "inputs", entry->inputs);
+        add_str(j, "supersedes", entry->supersedes);
         json_str(j, "prev", prev);
         json_close(j, '}');
 }

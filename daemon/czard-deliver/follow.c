@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The unit's loop: it waits for the feeds and the clock, and starts a child for each run, which locks itself
+ * into what the configuration of that moment needs. Between runs nothing is open but what is waited for. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "feed_reader.h"
+#include "journal.h"
+#include "run.h"
+
+#define SETTLE_MSEC 2000 /* a snapshot's lines come together */
+#define RETRY_SEC 900    /* after a run that could not work */
+#define DAY_SEC 86400    /* keys and dates are looked at daily */
+
+struct feeds {
+        struct feed_reader **v;
+        size_t n;
+};
+
+static void feeds_done(struct feeds *f)
+{
+        for (size_t i = 0; i < f->n; i++)
+                feed_reader_free(f->v[i]);
+        free(f->v);
+        *f = (struct feeds){};
+}
+
+static int on_line(const char *line, size_t len, uint64_t seq, void *arg)
+{
+        (void)line;
+        (void)len;
+        (void)seq;
+        *(bool *)arg = true;
+        return 0;
+}
+
+/* Everything that is there now is known. */
+static int feeds_open(struct feeds *f, const struct config *c, struct error *e)
+{
+        f->v = calloc(c->n_packages + 1, sizeof(*f->v));
+        if (!f->v)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        for (size_t i = 0; i < c->n_packages; i++) {
+                int r = feed_reader_new(c->staging.path, c->packages[i].spec.org, 0, &f->v[f->n], e);
+                if (r < 0)
+                        return r;
+                f->n++;
+        }
+        return 0;
+}
+
+/* What came since the last time? Sets the descriptors to wait for. */
+static bool feeds_look(struct feeds *f, struct pollfd *p)
+{
+        bool news = false;
+        for (size_t i = 0; i < f->n; i++) {
+                struct error e = {};
+                int fd = feed_reader_watch(f->v[i], &e);
+                (void)feed_reader_each(f->v[i], on_line, &news, &e);
+                p[i] = (struct pollfd){.fd = fd, .events = POLLIN};
+        }
+        return news;
+}
+
+/* A run in a child; *ret_next comes through a pipe. */
+static int run_child(const struct config *c, const struct options *o, const sigset_t *old, int64_t *ret_next)
+{
+        int pipes[2], status = 0;
+        *ret_next = INT64_MAX;
+        if (pipe2(pipes, O_CLOEXEC) < 0)
+                return STATUS_CANNOT;
+        pid_t pid = fork();
+        if (pid == 0) {
+                int64_t next;
+                sigprocmask(SIG_SETMASK, old, NULL);
+                int r = run(c, o, &next);
+                _exit(write(pipes[1], &next, sizeof(next)) == sizeof(next) ? r : STATUS_CANNOT);
+        }
+        close(pipes[1]);
+        while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+                ;
+        if (read(pipes[0], ret_next, sizeof(*ret_next)) != sizeof(*ret_next))
+                *ret_next = INT64_MAX;
+        close(pipes[0]);
+        return pid > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : STATUS_CANNOT;
+}
+
+static int wait_msec(int64_t until)
+{
+        int64_t left = until - (int64_t)time(NULL);
+        return left <= 0 ? 0 : (int)MIN(left, (int64_t)DAY_SEC) * 1000;
+}
+
+/* SIGHUP reads the configuration anew. Returns a status, or -1: SIGHUP. */
+static int follow_config(const struct config *c, const struct options *o, int signals, const sigset_t *old)
+{
+        struct feeds feeds = {};
+        struct error e = {};
+        int status = -2;
+        if (feeds_open(&feeds, c, &e) < 0) {
+                journal_event(EVENT_FAILED, NULL, "%s", e.text);
+                status = STATUS_CANNOT;
+        }
+        _cleanup_free_ struct pollfd *p = calloc(c->n_packages + 1, sizeof(*p));
+        bool due = true;
+        int64_t next = 0;
+        while (status == -2 && p) {
+                struct signalfd_siginfo signal;
+                due |= feeds_look(&feeds, p);
+                p[feeds.n] = (struct pollfd){.fd = signals, .events = POLLIN};
+                if (due || next <= (int64_t)time(NULL)) {
+                        int r = run_child(c, o, old, &next);
+                        next = MIN(next, (int64_t)time(NULL) + (r == STATUS_CANNOT ? RETRY_SEC : DAY_SEC));
+                        due = false;
+                        sd_notify(0, "READY=1");
+                        continue;
+                }
+                if (poll(p, feeds.n + 1, wait_msec(next)) <= 0)
+                        continue;
+                if (!p[feeds.n].revents) {
+                        poll(&p[feeds.n], 1, SETTLE_MSEC);
+                        continue;
+                }
+                if (read(signals, &signal, sizeof(signal)) == sizeof(signal))
+                        status = signal.ssi_signo == SIGHUP ? -1 : STATUS_WELL;
+        }
+        feeds_done(&feeds);
+        return status;
+}
+
+int follow(const struct options *o)
+{
+        sigset_t set, old;
+        sigemptyset(&set);
+        sigaddset(&set, SIGHUP);
+        sigaddset(&set, SIGTERM);
+        sigaddset(&set, SIGINT);
+        sigprocmask(SIG_BLOCK, &set, &old);
+        _cleanup_close_ int signals = signalfd(-1, &set, SFD_CLOEXEC);
+        int status = -1;
+        while (status == -1) {
+                struct config *c = NULL;
+                struct error e = {};
+                if (signals < 0 || config_load(o->config_path, &c, &e, NULL) < 0) {
+                        journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e.cause}, "%s", e.text);
+                        return STATUS_USAGE;
+                }
+                status = follow_config(c, o, signals, &old);
+                config_free(c);
+        }
+        return status;
+}

@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One delivery in one run. A message is encrypted into an unnamed file and made durable; then the record says
+ * that it is about to get its name, it gets it, and the record says so. A crash in between is settled by the
+ * next run: the file has its name, or it never was. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "due.h"
+#include "journal.h"
+#include "json.h"
+#include "name.h"
+#include "pack.h"
+#include "run.h"
+#include "seal.h"
+#include "timespan.h"
+
+#define SEC_PER_DAY 86400
+
+struct one {
+        struct session *s;
+        const struct config_delivery *d;
+        gid_t gid;
+        struct records records;
+        struct staging *outbox;
+        struct staged staged;
+        struct due due;
+        struct seal *seal;
+        struct words *words;
+        char *recipients; /* as records have them */
+        size_t items, destroyed;
+        uint64_t bytes;
+        bool stands_still;
+        struct error e; /* the first reason why */
+};
+
+/* --- the record --- */
+
+static struct audit_entry entry_of(const struct one *o, const char *event)
+{
+        return (struct audit_entry){
+                .event = event, .delivery = o->d->name, .size = -1, .mtime = -1, .uid = o->s->options->uid};
+}
+
+static int note(struct one *o, const struct audit_entry *entry, struct error *e)
+{
+        int r = audit_append(o->s->audit, entry, e);
+        return r < 0 ? r : audit_sync(o->s->audit, e);
+}
+
+static int note_step(
+        struct one *o, const char *event, const struct record *r, const char *reason, struct error *e)
+{
+        struct audit_entry entry = entry_of(o, event);
+        uint8_t sum[SHA256_SIZE];
+        entry.path = r->path;
+        entry.course = r->course;
+        entry.reason = reason;
+        entry.sha256 = hex_decode(r->sha256, sum, sizeof(sum)) == 0 ? sum : NULL;
+        return note(o, &entry, e);
+}
+
+/* Why it stands still: the first reason counts, and is said once as long as it stays. */
+static void stand_still(struct one *o, const struct error *e)
+{
+        if (!o->stands_still)
+                o->e = *e;
+        o->stands_still = true;
+}
+
+static void say_stopped(struct one *o)
+{
+        const char *before = o->records.stopped ? o->records.stopped : "",
+                   *now = o->stands_still ? o->e.text : "";
+        struct audit_entry entry = entry_of(o, "delivery-stopped");
+        entry.reason = now;
+        entry.cause = o->stands_still ? cause_name(o->e.cause) : NULL;
+        if (streq(before, now) || note(o, &entry, NULL) < 0)
+                return;
+        const struct journal_fields f = {.delivery = o->d->name, .cause = o->e.cause};
+        if (o->stands_still)
+                journal_event(EVENT_DELIVERY_STOPPED, &f, "delivery %s stands still: %s", o->d->name, now);
+        else
+                journal_event(EVENT_NOTE, &f, "delivery %s goes on", o->d->name);
+}
+
+/* --- what a crash left --- */
+
+static bool is_in_outbox(const struct one *o, const struct record *r)
+{
+        _cleanup_close_ int fd = staging_open_file(o->outbox, r->path);
+        uint8_t sum[SHA256_SIZE];
+        char hex[SHA256_HEX];
+        uint64_t size;
+        if (fd < 0 || digest_fd(DIGEST_SHA256, fd, sum, &size) < 0)
+                return false;
+        hex_encode(sum, sizeof(sum), hex);
+        return streq(hex, r->sha256);
+}
+
+static int leave(struct one *o, struct record *r, const char *event, const char *reason, struct error *e)
+{
+        int x = r->state == RECORD_OUT ? staging_remove(o->outbox, r->path, e) : 0;
+        if (x == 0)
+                x = note_step(o, event, r, reason, e);
+        if (x == 0)
+                r->state = streq(event, "please-destroy") ? RECORD_DESTROY : RECORD_LEFT;
+        return x;
+}
+
+/* The one that this one supersedes leaves. */
+static int leave_superseded(struct one *o, const char *path, struct error *e)
+{
+        for (size_t i = 0; *path && i < o->records.n; i++)
+                if (o->records.v[i].state == RECORD_OUT && streq(o->records.v[i].path, path))
+                        return leave(o, &o->records.v[i], "superseded", NULL, e);
+        return 0;
+}
+
+static int settle(struct one *o, struct error *e)
+{
+        int x = 0;
+        for (size_t i = 0; x == 0 && i < o->records.n; i++) {
+                struct record *r = &o->records.v[i];
+                if (r->state == RECORD_BEGUN && is_in_outbox(o, r)) {
+                        x = note_step(o, "delivered", r, NULL, e);
+                        r->state = RECORD_OUT;
+                        r->time = o->s->now;
+                }
+                if (x == 0 && r->state == RECORD_OUT)
+                        x = leave_superseded(o, r->supersedes, e);
+        }
+        return x;
+}
+
+/* --- one message --- */
+
+static int add_metadata(const struct one *o, const struct due_item *item, struct strbuf *ret)
+{
+        const struct staged_file *f = &o->staged.v[item->first];
+        _cleanup_json_ struct json j = {};
+        char until[11];
+        json_open(&j, NULL, '{');
+        json_str(&j, "org", o->d->org);
+        json_str(&j, "course", f->course);
+        json_str(&j, "delivery", o->d->name);
+        json_str(&j, "purpose", o->d->purpose);
+        json_str(&j, "until", date_format(o->d->until, until));
+        json_open(&j, "files", '[');
+        for (size_t i = 0; i < item->n; i++) {
+                json_open(&j, NULL, '{');
+                json_str(&j, "path", f[i].member);
+                json_str(&j, "course", f[i].course);
+                json_str(&j, "sha256", f[i].sha256);
+                json_close(&j, '}');
+        }
+        json_close(&j, ']');
+        json_close(&j, '}');
+        strbuf_add(&j.out, "\n");
+        strbuf_add(ret, j.out.err ? "" : j.out.s);
+        return j.out.err ? j.out.err : ret->err;
+}
+
+static int add_sums(const struct one *o, const struct due_item *item, struct strbuf *ret)
+{
+        for (size_t i = 0; i < item->n; i++) {
+                const struct staged_file *f = &o->staged.v[item->first + i];
+                strbuf_printf(ret, "%s  %s\n", f->sha256, f->member);
+        }
+        return ret->err;
+}
+
+static ssize_t on_read(void *arg, void *to, size_t n)
+{
+        return pack_read(arg, to, n);
+}
+
+static int encrypt(struct one *o, const struct due_item *item, int fd, struct error *e)
+{
+        const struct staged_file *f = &o->staged.v[item->first];
+        bool once = o->d->mode == DELIVERY_ONCE, bare = !*f->member;
+        _cleanup_free_ struct pack_entry *entries = calloc(item->n + 1, sizeof(*entries));
+        _cleanup_strbuf_ struct strbuf text = {};
+        struct pack *p = NULL;
+        size_t n = 0;
+        int r = !entries ? -ENOMEM : once ? add_metadata(o, item, &text) : add_sums(o, item, &text);
+        if (r < 0)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        if (!bare)
+                entries[n++] = (struct pack_entry){
+                        .name = once ? "metadata_file.json" : "SHA256SUMS", .text = text.s};
+        for (size_t i = 0; i < item->n; i++)
+                entries[n++] =
+                        (struct pack_entry){.name = f[i].member, .path = f[i].path, .sha256 = f[i].sha256};
+        r = pack_new(o->s->staging, entries, n,
+                bare   ? PACK_BARE
+                : once ? PACK_TAR_GZ
+                       : PACK_TAR,
+                o->s->now, &p, e);
+        if (r == 0)
+                r = seal_encrypt(o->seal, on_read, p, fd, !bare && !once, e);
+        pack_free(p);
+        return r;
+}
+
+/* A message that is whole and durable, and has no name yet. */
+struct made {
+        const struct due_item *item;
+        uint8_t sha256[SHA256_SIZE];
+        uint64_t size;
+};
+
+/* "delivering" and its inputs; durable before the name is given. */
+static int note_begin(struct one *o, const struct made *m, struct error *e)
+{
+        const struct due_item *item = m->item;
+        const struct staged_file *f = &o->staged.v[item->first];
+        struct audit_entry entry = entry_of(o, "delivering");
+        char until[11];
+        entry.path = item->path;
+        entry.member = f->base;
+        entry.sha256 = m->sha256;
+        entry.size = (int64_t)m->size;
+        entry.course = f->course;
+        entry.purpose = o->d->purpose;
+        entry.until = date_format(o->d->until, until);
+        entry.recipients = o->recipients;
+        entry.inputs = item->inputs_sha256;
+        entry.supersedes = item->supersedes ? item->supersedes->path : NULL;
+        int r = audit_append(o->s->audit, &entry, e);
+        for (size_t i = 0; r == 0 && i < item->n; i++) {
+                struct audit_entry input = entry_of(o, "input");
+                uint8_t sum[SHA256_SIZE];
+                input.path = f[i].path;
+                input.member = *f[i].member ? f[i].member : NULL;
+                input.sha256 = hex_decode(f[i].sha256, sum, sizeof(sum)) == 0 ? sum : NULL;
+                r = audit_append(o->s->audit, &input, e);
+        }
+        return r < 0 ? r : audit_sync(o->s->audit, e);
+}
+
+static int deliver(struct one *o, const struct due_item *item, struct error *e)
+{
+        const struct staging_attr attr = {.gid = o->gid, .mtime = -1};
+        struct made m = {.item = item};
+        _cleanup_close_ int fd = staging_create(o->outbox, e);
+        int r = fd < 0 ? fd : encrypt(o, item, fd, e);
+        if (r < 0)
+                return r;
+        r = lseek(fd, 0, SEEK_SET) < 0 ? -errno : digest_fd(DIGEST_SHA256, fd, m.sha256, &m.size);
+        if (r == 0 && fsync(fd) < 0)
+                r = -errno;
+        if (r < 0)
+                return error_set(e, cause_from_errno(-r), -r, "%s: %s", item->path, strerror(-r));
+        r = note_begin(o, &m, e);
+        if (r == 0)
+                r = staging_publish(o->outbox, fd, item->path, &attr, NULL, e);
+        if (r < 0)
+                return r;
+        struct record done = {.path = item->path, .course = o->staged.v[item->first].course};
+        hex_encode(m.sha256, sizeof(m.sha256), done.sha256);
+        r = note_step(o, "delivered", &done, NULL, e);
+        if (r == 0 && item->supersedes)
+                r = leave_superseded(o, item->supersedes->path, e);
+        o->items++;
+        o->bytes += m.size;
+        return r;
+}
+
+/* --- dates --- */
+
+/* 30, 7 and 1 days before, each once: what is over then is part of what was said. */
+static void say_ending(struct one *o, const char *what, int64_t end)
+{
+        static const int days[] = {1, 7, 30};
+        int64_t left = (end - o->s->now + SEC_PER_DAY - 1) / SEC_PER_DAY;
+        for (size_t i = 0; end > o->s->now && i < ELEMENTSOF(days); i++) {
+                char said[512], date[11];
+                if (left > days[i])
+                        continue;
+                date_format((int)(end / SEC_PER_DAY), date);
+                name_fill(said, sizeof(said), "%s on %s, %d days before", what, date, days[i]);
+                struct audit_entry entry = entry_of(o, "delivery-ending");
+                entry.reason = said;
+                if (strv_has(&o->records.said, said) || note(o, &entry, NULL) < 0)
+                        return;
+                const struct journal_fields f = {.delivery = o->d->name, .date = date};
+                journal_event(EVENT_DELIVERY_ENDING, &f, "delivery %s: %s on %s", o->d->name, what, date);
+                return;
+        }
+}
+
+static void look_ahead(struct one *o)
+{
+        int64_t end = o->seal ? seal_expires(o->seal) : 0;
+        if (o->records.revoked || due_is_over(o->d, o->s->now))
+                return;
+        say_ending(o, "it ends (until)", (int64_t)o->d->until * SEC_PER_DAY);
+        if (end > 0)
+                say_ending(o, "a recipient's key expires", end);
+}
+
+/* --- all of it --- */
+
+/* Dates of the snapshots that were delivered. */
+static int dates_of(const struct records *r, struct strv *ret)
+{
+        for (size_t i = 0; i < r->n; i++) {
+                const char *base = strrchr(r->v[i].base, '/');
+                bool state = base && str_ends(r->v[i].base, DELIVER_STATE_EXT);
+                if (state && strv_add_n(ret, base + 1, strcspn(base + 1, ".")) < 0)
+                        return -ENOMEM;
+        }
+        strv_unique(ret);
+        return 0;
+}
+
+static enum input_word word_of(void *arg, const char *path)
+{
+        return (enum input_word)words_of(arg, path);
+}
+
+/* What is there, and what is due. */
+static int look(struct one *o, struct error *e)
+{
+        _cleanup_(strv_done) struct strv dates = {};
+        _cleanup_strbuf_ struct strbuf recipients = {};
+        for (size_t i = 0; i < o->d->recipients.n; i++)
+                strbuf_printf(&recipients, "%s%s", i ? " " : "", o->d->recipients.v[i]);
+        o->recipients = take_ptr(&recipients.s);
+        bool over = o->records.revoked || due_is_over(o->d, o->s->now);
+        if (dates_of(&o->records, &dates) < 0 || !o->recipients)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        int r = words_new(o->s->config, o->s->staging, o->d->org, &o->words, e);
+        if (r == 0 && !over)
+                r = staged_read(o->s->staging, o->d, &dates, &o->staged, e);
+        const struct due_query q = {.delivery = o->d,
+                .staged = &o->staged,
+                .records = &o->records,
+                .word = word_of,
+                .arg = o->words,
+                .recipients = o->recipients,
+                .again = o->s->options->again,
+                .now = o->s->now};
+        if (r == 0)
+                r = due_now(&q, &o->due) < 0 ? error_set(e, CAUSE_IO, ENOMEM, "out of memory") : 0;
+        /* Without the feed nobody knows what was taken away. */
+        return r < 0 ? r : words_error(o->words, e);
+}
+
+static int carry_out_leaves(struct one *o, struct error *e)
+{
+        for (size_t i = 0; i < o->due.n_leave; i++) {
+                const struct due_leave *l = &o->due.leave[i];
+                int r = leave(o, l->record, l->reason ? "please-destroy" : "expired", l->reason, e);
+                if (r < 0)
+                        return r;
+                o->destroyed += l->reason != NULL;
+        }
+        return 0;
+}
+
+static void carry_out_items(struct one *o)
+{
+        struct error e = {};
+        int r = o->due.n_items ? seal_new(o->s->run_dir, o->s->keys_dir, &o->d->recipients, &o->seal, &e) : 0;
+        if (r < 0)
+                stand_still(o, &e);
+        for (size_t i = 0; r == 0 && i < o->due.n_items; i++) {
+                e = (struct error){};
+                if (deliver(o, &o->due.items[i], &e) < 0) {
+                        stand_still(o, &e);
+                        /* An input that is not right is its own business; all else would meet the others too.
+                         */
+                        if (e.cause != CAUSE_STAGING)
+                                break;
+                }
+        }
+}
+
+static void tell(const struct one *o)
+{
+        const struct journal_fields f = {
+                .delivery = o->d->name, .recipients = o->recipients, .org = o->d->org, .size = &o->bytes};
+        char size[32];
+        if (o->items)
+                journal_event(EVENT_DELIVERED, &f, "delivery %s: %zu messages, %s, for %zu recipients",
+                        o->d->name, o->items, size_format(o->bytes, size, sizeof(size)), o->d->recipients.n);
+        if (o->destroyed)
+                journal_event(EVENT_PLEASE_DESTROY, &f,
+                        "delivery %s: %zu messages that were handed out must be destroyed by whoever has "
+                        "them; "
+                        "README in %s names them",
+                        o->d->name, o->destroyed, o->d->path);
+}
+
+static int revoke_now(struct one *o, struct error *e)
+{
+        struct audit_entry entry = entry_of(o, "revoked");
+        if (o->records.revoked || !o->s->options->revoke)
+                return 0;
+        entry.reason = o->s->options->revoke;
+        int r = note(o, &entry, e);
+        o->records.revoked = r == 0 ? strdup(o->s->options->revoke) : NULL;
+        return r;
+}
+
+static int work(struct one *o, struct error *e)
+{
+        int r = revoke_now(o, e);
+        if (r == 0)
+                r = outbox_open(o->s, o->d, &o->records, &o->outbox, e);
+        if (r == 0)
+                r = staging_sweep(o->outbox, NULL, NULL, e);
+        if (r == 0)
+                r = settle(o, e);
+        if (r == 0)
+                r = look(o, e);
+        if (r == 0)
+                r = carry_out_leaves(o, e);
+        if (r == 0)
+                carry_out_items(o);
+        return r;
+}
+
+/* What the record says now, for who reads the outbox. */
+static int describe(struct one *o, struct error *e)
+{
+        struct records now;
+        int r = records_read(o->s->state_fd, o->d->name, &now, e);
+        if (r == 0)
+                r = outbox_describe(o->s, o->d, &now, o->outbox, o->gid, e);
+        records_done(&now);
+        return r;
+}
+
+int one_run(struct session *s, const struct config_delivery *d, gid_t gid)
+{
+        struct one o = {.s = s, .d = d, .gid = gid};
+        struct error e = {};
+        int r = records_read(s->state_fd, d->name, &o.records, &e);
+        bool is_known = r == 0;
+        if (r == 0 && gid == (gid_t)-1 && d->group)
+                r = error_set(&e, CAUSE_CONFIG, ENOENT, "there is no group %s", d->group);
+        if (r == 0)
+                r = work(&o, &e);
+        if (o.outbox) {
+                struct error later = {};
+                if (describe(&o, &later) < 0 && r == 0) {
+                        e = later;
+                        r = -EIO;
+                }
+        }
+        if (r < 0)
+                stand_still(&o, &e);
+        bool over = o.records.revoked || due_is_over(d, s->now);
+        if (over && !o.stands_still) {
+                error_set(&e, CAUSE_CONFIG, ETIME, "%s",
+                        o.records.revoked ? "it was revoked" : "its last day (until) is over");
+                stand_still(&o, &e);
+        }
+        if (is_known) {
+                say_stopped(&o);
+                look_ahead(&o);
+        }
+        tell(&o);
+        s->next = o.due.next ? MIN(s->next, o.due.next) : s->next;
+        bool revoked_well = s->options->revoke && o.records.revoked && r == 0;
+        due_done(&o.due);
+        staged_done(&o.staged);
+        records_done(&o.records);
+        seal_free(o.seal);
+        words_free(o.words);
+        staging_free(o.outbox);
+        free(o.recipients);
+        return o.stands_still && !revoked_well ? STATUS_STILL : STATUS_WELL;
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The folder that a recipient reads. It is a staging directory as lib/store has it: a file has its name only
+ * when it is whole and durable, and the folder has an id, so that a volume that is not mounted is noticed. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fsx.h"
+#include "json.h"
+#include "run.h"
+#include "timespan.h"
+
+#define FILE_MODE 0440
+#define DIR_MODE 0750
+#define README "README"
+#define MANIFEST "MANIFEST.jsonl"
+
+static int note_id(struct session *s, const struct config_delivery *d, const char *id, struct error *e)
+{
+        const struct audit_entry entry = {.event = "outbox",
+                .delivery = d->name,
+                .path = d->path,
+                .staging_id = id,
+                .size = -1,
+                .mtime = -1,
+                .uid = -1};
+        int r = audit_append(s->audit, &entry, e);
+        return r < 0 ? r : audit_sync(s->audit, e);
+}
+
+/* The texts of lib/store speak of [staging] path. */
+static int say(struct error *e, const struct config_delivery *d, int err)
+{
+        return error_set(e, CAUSE_STAGING, err,
+                "the outbox %s cannot be used (%s): it must be a folder that the user czard-deliver may "
+                "write, with "
+                "mode 0750, on a file system with O_TMPFILE, and under systemd in ReadWritePaths= of "
+                "czard-deliver.service",
+                d->path, strerror(err));
+}
+
+int outbox_open(struct session *s, const struct config_delivery *d, const struct records *r,
+        struct staging **ret, struct error *e)
+{
+        struct staging *o = NULL;
+        char id[STAGING_ID_SIZE] = "";
+        int x = staging_open(d->path, FILE_MODE, DIR_MODE, &o, e);
+        if (x < 0)
+                return e->cause == CAUSE_UNSAFE_MODE ? x : say(e, d, -x);
+        x = staging_read_id(o, id, e);
+        if (x == 0 && *r->outbox_id && !streq(id, r->outbox_id))
+                x = error_set(e, CAUSE_STAGING, ESTALE,
+                        "the outbox %s is not the one that is known: is its volume mounted? (for a new one "
+                        "take another "
+                        "name of the delivery)",
+                        d->path);
+        if (x == 0 && !*id) {
+                x = staging_make_id(o, id, e);
+                if (x == -ENOTEMPTY)
+                        error_set(e, CAUSE_STAGING, ENOTEMPTY,
+                                "the outbox %s is not empty, and these files are not czard's: empty it, or "
+                                "take another "
+                                "folder",
+                                d->path);
+        }
+        if (x == 0 && !*r->outbox_id)
+                x = note_id(s, d, id, e);
+        if (x < 0) {
+                staging_free(o);
+                return x;
+        }
+        *ret = o;
+        return 0;
+}
+
+/* --- README and MANIFEST.jsonl --- */
+
+static void add_readme(struct strbuf *b, const struct config_delivery *d, const struct records *r)
+{
+        char until[11];
+        bool destroy = false;
+        strbuf_printf(b,
+                "Delivery %s\n\npurpose   %s\nuntil     %s: no use after this day; destroy all copies then, "
+                "also of what "
+                "was made\n          of them and still names people\nrecipients ",
+                d->name, d->purpose, date_format(d->until, until));
+        for (size_t i = 0; i < d->recipients.n; i++)
+                strbuf_printf(b, "%s%s\n", i ? "           " : "", d->recipients.v[i]);
+        strbuf_add(b, "\nDecrypt a file with: gpg --output FILE --decrypt FILE.gpg\n"
+                      "MANIFEST.jsonl names each file with its hash, what it was made of, and what it "
+                      "supersedes: a file\n"
+                      "that is superseded is to be destroyed when its successor is there.\n");
+        if (r->revoked)
+                strbuf_printf(b, "\nThis delivery was revoked: %s\n", r->revoked);
+        for (size_t i = 0; i < r->n; i++) {
+                if (r->v[i].state != RECORD_DESTROY)
+                        continue;
+                strbuf_add(b, destroy ? "" : "\nplease-destroy, with all that was made of it:\n");
+                strbuf_printf(b, "  %s (%s)\n", r->v[i].path, r->v[i].reason ? r->v[i].reason : "");
+                destroy = true;
+        }
+}
+
+static void add_line(struct strbuf *b, const struct record *r)
+{
+        _cleanup_json_ struct json j = {};
+        _cleanup_(strv_done) struct strv recipients = {};
+        if (strv_split(&recipients, r->recipients) < 0)
+                b->err = -ENOMEM;
+        json_open(&j, NULL, '{');
+        json_str(&j, "path", r->path);
+        json_str(&j, "sha256", r->sha256);
+        json_i64(&j, "size", r->size);
+        json_str(&j, "course", r->course);
+        json_time(&j, "delivered", r->time);
+        json_str(&j, "supersedes", *r->supersedes ? r->supersedes : NULL);
+        json_open(&j, "recipients", '[');
+        for (size_t i = 0; i < recipients.n; i++)
+                json_str(&j, NULL, recipients.v[i]);
+        json_close(&j, ']');
+        json_open(&j, "inputs", '[');
+        for (size_t i = 0; i < r->n_inputs; i++) {
+                json_open(&j, NULL, '{');
+                json_str(&j, "path", r->inputs[i].path);
+                json_str(&j, "sha256", r->inputs[i].sha256);
+                json_close(&j, '}');
+        }
+        json_close(&j, ']');
+        json_close(&j, '}');
+        strbuf_add(&j.out, "\n");
+        b->err = j.out.err ? j.out.err : b->err;
+        strbuf_add(b, j.out.err ? "" : j.out.s);
+}
+
+static bool is_as_is(const struct staging *outbox, const char *name, const struct strbuf *b)
+{
+        _cleanup_close_ int fd = staging_open_file(outbox, name);
+        _cleanup_free_ char *text = NULL;
+        size_t n;
+        return fd >= 0 && read_file_fd(fd, b->len + 1, &text, &n) == 0 && n == b->len &&
+               memcmp(text, b->s, n) == 0;
+}
+
+static int put(struct staging *outbox, const char *name, const struct strbuf *b, gid_t gid, struct error *e)
+{
+        const struct staging_attr attr = {.gid = gid, .mtime = -1};
+        if (b->err)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        if (is_as_is(outbox, name, b))
+                return 0;
+        _cleanup_close_ int fd = staging_create(outbox, e);
+        if (fd < 0)
+                return fd;
+        int r = write_all(fd, b->s, b->len);
+        return r < 0 ? error_set(e, cause_from_errno(-r), -r, "%s: %s", name, strerror(-r))
+                     : staging_publish(outbox, fd, name, &attr, NULL, e);
+}
+
+int outbox_describe(const struct session *s, const struct config_delivery *d, const struct records *r,
+        struct staging *outbox, gid_t gid, struct error *e)
+{
+        _cleanup_strbuf_ struct strbuf readme = {}, manifest = {};
+        (void)s;
+        add_readme(&readme, d, r);
+        strbuf_add(&manifest, "");
+        for (size_t i = 0; i < r->n; i++)
+                if (r->v[i].state == RECORD_OUT)
+                        add_line(&manifest, &r->v[i]);
+        int x = put(outbox, README, &readme, gid, e);
+        return x < 0 ? x : put(outbox, MANIFEST, &manifest, gid, e);
+}

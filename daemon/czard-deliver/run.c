@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One run: under the lock of the state folder, locked into what it needs, one delivery after the other. */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "fsx.h"
+#include "journal.h"
+#include "run.h"
+#include "sandbox.h"
+#include "seal.h"
+
+static int fail(const char *what, struct error *e)
+{
+        return error_set(e, cause_from_errno(errno), errno, "%s: %s", what, strerror(errno));
+}
+
+/* A second run waits for the first, and then finds nothing to do. */
+static int open_state(struct session *s, struct error *e)
+{
+        _cleanup_free_ char *path = str_printf("%s-deliver", s->config->state_dir);
+        if (!path)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        if (mkdir(path, 0750) < 0 && errno != EEXIST)
+                return fail(path, e);
+        s->state_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (s->state_fd < 0)
+                return fail(path, e);
+        int r = check_owner_mode(s->state_fd, path, 007, e);
+        if (r < 0)
+                return r;
+        int lock = openat(s->state_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0640);
+        if (lock < 0)
+                return fail(path, e);
+        while (flock(lock, LOCK_EX) < 0)
+                if (errno != EINTR)
+                        return fail(path, e);
+        const char *runtime = getenv("RUNTIME_DIRECTORY");
+        s->run_dir = str_empty(runtime) ? str_printf("%s/run", path) : strdup(runtime);
+        if (!s->run_dir)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        if (mkdir(s->run_dir, 0700) < 0 && errno != EEXIST)
+                return fail(s->run_dir, e);
+        seal_sweep(s->run_dir);
+        return 0; /* the lock is held until we end */
+}
+
+static int find_keys(struct session *s, struct error *e)
+{
+        const char *slash = strrchr(s->config->path, '/');
+        s->keys_dir = str_printf(
+                "%.*srecipients.d", slash ? (int)(slash + 1 - s->config->path) : 0, s->config->path);
+        return s->keys_dir ? 0 : error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+}
+
+static bool is_asked_for(const struct session *s, const struct config_delivery *d)
+{
+        return !s->options->name || streq(s->options->name, d->name);
+}
+
+/* It reads what is staged, and the recipients' keys; it writes the outboxes and its own folders; it runs gpg.
+ */
+static int lock_down(const struct session *s, struct error *e)
+{
+        static const int families[] = {AF_UNIX, -1};
+        const struct config *c = s->config;
+        _cleanup_free_ char *state = str_printf("%s-deliver", c->state_dir);
+        const struct sandbox_path fixed[] = {
+                {c->staging.path, SANDBOX_READ},
+                {s->keys_dir, SANDBOX_READ},
+                {state, SANDBOX_READ | SANDBOX_WRITE},
+                {s->run_dir, SANDBOX_READ | SANDBOX_WRITE},
+                {"/dev/null", SANDBOX_READ | SANDBOX_WRITE},
+                {"/etc/localtime", SANDBOX_READ},
+                {"/usr/bin/gpg", SANDBOX_EXEC},
+                {"/usr/bin/gpgconf", SANDBOX_EXEC},
+                {"/usr/lib", SANDBOX_EXEC},
+                {"/lib", SANDBOX_EXEC},
+                {"/lib64", SANDBOX_EXEC},
+        };
+        size_t n = ELEMENTSOF(fixed);
+        _cleanup_free_ struct sandbox_path *paths = calloc(n + c->n_deliveries, sizeof(*paths));
+        if (!state || !paths)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        memcpy(paths, fixed, sizeof(fixed));
+        for (size_t i = 0; i < c->n_deliveries; i++)
+                if (is_asked_for(s, &c->deliveries[i]))
+                        paths[n++] =
+                                (struct sandbox_path){c->deliveries[i].path, SANDBOX_READ | SANDBOX_WRITE};
+        const struct sandbox sandbox = {.paths = paths,
+                .n_paths = n,
+                .families = families,
+                .has_children = true,
+                .sets_attributes = true};
+        char missing[256] = "";
+        int r = sandbox_enter(&sandbox, missing, sizeof(missing), e);
+        if (*missing)
+                journal_debug("not locked: %s", missing);
+        return r;
+}
+
+static int start(struct session *s, struct error *e)
+{
+        int r = open_state(s, e);
+        if (r == 0)
+                r = find_keys(s, e);
+        if (r == 0)
+                r = audit_open(s->state_fd, &s->audit, e);
+        if (r == 0)
+                r = staging_open_readonly(s->config->staging.path, &s->staging, e);
+        return r;
+}
+
+static int run_all(struct session *s, const gid_t *gids)
+{
+        int status = STATUS_WELL;
+        for (size_t i = 0; i < s->config->n_deliveries; i++)
+                if (is_asked_for(s, &s->config->deliveries[i]))
+                        status = MAX(status, one_run(s, &s->config->deliveries[i], gids[i]));
+        return status;
+}
+
+int run(const struct config *c, const struct options *o, int64_t *ret_next)
+{
+        struct session s = {
+                .config = c, .options = o, .state_fd = -1, .now = (int64_t)time(NULL), .next = INT64_MAX};
+        struct error e = {};
+        _cleanup_free_ gid_t *gids = calloc(c->n_deliveries + 1, sizeof(gid_t));
+        int r = gids ? start(&s, &e) : error_set(&e, CAUSE_IO, ENOMEM, "out of memory");
+        for (size_t i = 0; r == 0 && i < c->n_deliveries; i++) {
+                const struct group *g = c->deliveries[i].group ? getgrnam(c->deliveries[i].group) : NULL;
+                gids[i] = g ? g->gr_gid : (gid_t)-1;
+        }
+        if (r == 0)
+                r = lock_down(&s, &e);
+        int status = STATUS_CANNOT;
+        if (r == 0)
+                status = run_all(&s, gids);
+        else
+                journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e.cause}, "%s", e.text);
+        *ret_next = s.next;
+        audit_free(s.audit);
+        staging_free(s.staging);
+        close_fd(s.state_fd);
+        free(s.run_dir);
+        free(s.keys_dir);
+        return status;
+}

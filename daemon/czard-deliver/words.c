@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An input that is not as it was: was it taken away, or is it missing? A file that is not there proves
+ * nothing (the volume may be away, somebody may have moved it); the feed tells. It is read once, and only
+ * when it is asked. */
+#include <errno.h>
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "due.h"
+#include "feed_reader.h"
+#include "run.h"
+#include "str.h"
+
+struct said {
+        char *path;
+        enum input_word word;
+};
+
+struct words {
+        const struct config *config;
+        const struct staging *staging;
+        const char *org;
+        bool is_read;
+        void *said; /* tsearch(3) tree of struct said, by path */
+        int err;
+        struct error error;
+};
+
+int words_new(
+        const struct config *c, const struct staging *s, const char *org, struct words **ret, struct error *e)
+{
+        struct words *w = calloc(1, sizeof(*w));
+        if (!w)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        *w = (struct words){.config = c, .staging = s, .org = org};
+        *ret = w;
+        return 0;
+}
+
+static void free_said(void *p)
+{
+        struct said *s = p;
+        free(s->path);
+        free(s);
+}
+
+struct words *words_free(struct words *w)
+{
+        if (!w)
+                return NULL;
+        tdestroy(w->said, free_said);
+        free(w);
+        return NULL;
+}
+
+static int by_path(const void *a, const void *b)
+{
+        return strcmp(((const struct said *)a)->path, ((const struct said *)b)->path);
+}
+
+static unsigned parts(const char *path)
+{
+        unsigned n = 1;
+        for (; *path; path++)
+                n += *path == '/';
+        return n;
+}
+
+/* Files of events, folders of days and of snapshots; not a snapshot's members, which are many. */
+static int on_line(const char *line, size_t len, uint64_t seq, void *arg)
+{
+        struct words *w = arg;
+        char path[4200], op[32], category[32];
+        (void)seq;
+        if (audit_field(line, len, "category", category, sizeof(category)) < 0 ||
+                audit_field(line, len, "path", path, sizeof(path)) < 0 ||
+                audit_field(line, len, "op", op, sizeof(op)) < 0 ||
+                (streq(category, "database") && parts(path) > 3))
+                return 0;
+        const struct said key = {.path = path};
+        struct said **found = tsearch(&key, &w->said, by_path);
+        if (!found)
+                return -ENOMEM;
+        if (*found == &key) {
+                struct said *s = calloc(1, sizeof(*s));
+                if (s)
+                        s->path = strdup(path);
+                if (!s || !s->path) {
+                        free(s);
+                        tdelete(&key, &w->said, by_path);
+                        return -ENOMEM;
+                }
+                *found = s;
+        }
+        (*found)->word = streq(op, "removed")    ? INPUT_REMOVED
+                         : streq(op, "redacted") ? INPUT_REDACTED
+                         : streq(op, "missing")  ? INPUT_MISSING
+                                                 : INPUT_THERE;
+        return 0;
+}
+
+static void read_feed(struct words *w)
+{
+        struct feed_reader *r = NULL;
+        w->is_read = true;
+        w->err = feed_reader_new(w->config->staging.path, w->org, 0, &r, &w->error);
+        if (w->err == 0)
+                w->err = feed_reader_each(r, on_line, w, &w->error);
+        feed_reader_free(r);
+}
+
+static enum input_word said_of(struct words *w, const char *path)
+{
+        char copy[4200];
+        snprintf(copy, sizeof(copy), "%s", path);
+        const struct said key = {.path = copy}, *const * found;
+        if (!w->is_read)
+                read_feed(w);
+        found = (const struct said *const *)tfind(&key, &w->said, by_path);
+        return found ? (*found)->word : INPUT_THERE;
+}
+
+static bool is_there(const struct words *w, const char *path)
+{
+        return staging_stat(w->staging, path, NULL, NULL, NULL) == 0;
+}
+
+/* The file of ORG/events-by-course/SITE/YYYY/DATE/FILE, from which the day was split, as it stands in the
+ * feed. */
+static enum input_word said_of_source(struct words *w, const char *path)
+{
+        static const char *const endings[] = {"log.gz", "log"};
+        char site[64], year[8], date[16], source[512];
+        enum input_word word = INPUT_THERE;
+        const char *rest = path + strlen(w->org);
+        if (sscanf(rest, "/events-by-course/%63[^/]/%7[^/]/%15[^/]/", site, year, date) != 3)
+                return word;
+        for (size_t i = 0; i < ELEMENTSOF(endings); i++) {
+                snprintf(source, sizeof(source), "%s/events/%s/%s/%s-%s-events-%s.%s", w->org, site, year,
+                        w->org, site, date, endings[i]);
+                enum input_word one = said_of(w, source);
+                word = one != INPUT_THERE ? one : word;
+        }
+        return word;
+}
+
+/* The n-th slash, or NULL. */
+static const char *nth_slash(const char *path, unsigned n)
+{
+        for (; *path; path++)
+                if (*path == '/' && --n == 0)
+                        return path;
+        return NULL;
+}
+
+int words_of(void *arg, const char *path)
+{
+        struct words *w = arg;
+        char folder[512];
+        const char *rest = str_after(path, w->org);
+        bool is_event = rest && str_after(rest, "/events-by-course/");
+        const char *end = nth_slash(path, is_event ? 5 : 3);
+        if (!rest || !end || (size_t)(end - path) >= sizeof(folder))
+                return INPUT_MISSING;
+        snprintf(folder, sizeof(folder), "%.*s", (int)(end - path), path);
+        enum input_word source = is_event ? said_of_source(w, path) : INPUT_THERE;
+        if (source == INPUT_REDACTED)
+                return source;
+        if (is_there(w, path))
+                return INPUT_THERE;
+        /* What replaced the folder does not have it. */
+        if (is_there(w, folder) || source == INPUT_REMOVED || said_of(w, folder) == INPUT_REMOVED)
+                return INPUT_REMOVED;
+        return INPUT_MISSING;
+}
+
+int words_error(const struct words *w, struct error *e)
+{
+        if (w->err < 0 && e)
+                *e = w->error;
+        return w->err;
+}

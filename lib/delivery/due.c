@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A message is what has one base. It is due when none was delivered, or when what it was made of is another
+ * now; it leaves the outbox when its time is over, when a newer one is there, or when what it was made of was
+ * taken away. */
+#include "due.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "timespan.h"
+
+#define SEC_PER_DAY 86400
+
+bool due_is_over(const struct config_delivery *d, int64_t now)
+{
+        return now >= (int64_t)d->until * SEC_PER_DAY;
+}
+
+char *due_name(const char *base, unsigned revision)
+{
+        static const char *const exts[] = {DELIVER_EVENTS_EXT, DELIVER_STATE_EXT, DELIVER_ARCHIVE_EXT};
+        size_t n = strlen(base);
+        for (size_t i = 0; i < ELEMENTSOF(exts); i++)
+                if (str_ends(base, exts[i])) {
+                        n -= strlen(exts[i]);
+                        break;
+                }
+        return revision < 2 ? strdup(base) : str_printf("%.*s-r%u%s", (int)n, base, revision, base + n);
+}
+
+/* One that nothing had yet. */
+static char *free_name(const struct records *r, const char *base)
+{
+        for (unsigned revision = 1;; revision++) {
+                char *name = due_name(base, revision);
+                bool taken = false;
+                for (size_t i = 0; name && !taken && i < r->n; i++)
+                        taken = r->v[i].state != RECORD_BEGUN && streq(r->v[i].path, name);
+                if (!taken)
+                        return name;
+                free(name);
+        }
+}
+
+static int hash_inputs(const struct staged_file *v, size_t n, char ret[SHA256_HEX])
+{
+        struct digest *d = NULL;
+        uint8_t sum[SHA256_SIZE];
+        int r = digest_new(DIGEST_SHA256, &d);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n; i++) {
+                digest_update(d, v[i].path, strlen(v[i].path) + 1);
+                digest_update(d, v[i].sha256, strlen(v[i].sha256) + 1);
+        }
+        digest_final(d, sum);
+        digest_free(d);
+        hex_encode(sum, sizeof(sum), ret);
+        return 0;
+}
+
+/* What became of all that a message was made of, the worst first. */
+struct fate {
+        bool removed, redacted, replaced, unlisted;
+};
+
+static struct fate fate_of(const struct due_query *q, const struct record *r)
+{
+        struct fate f = {};
+        for (size_t i = 0; i < r->n_inputs; i++) {
+                const struct staged_file *now = staged_find(q->staged, r->inputs[i].path);
+                if (now && streq(now->sha256, r->inputs[i].sha256))
+                        continue;
+                enum input_word word = q->word(q->arg, r->inputs[i].path);
+                f.replaced |= now != NULL;
+                f.removed |= !now && word == INPUT_REMOVED;
+                f.redacted |= word == INPUT_REDACTED;
+                f.unlisted |= !now && word == INPUT_THERE;
+        }
+        return f;
+}
+
+static int add_leave(struct due *d, struct record *r, const char *reason)
+{
+        void *v = reallocarray(d->leave, d->n_leave + 1, sizeof(*d->leave));
+        if (!v)
+                return -ENOMEM;
+        d->leave = v;
+        d->leave[d->n_leave++] = (struct due_leave){r, reason};
+        return 0;
+}
+
+static bool is_leaving(const struct due *d, const struct record *r)
+{
+        for (size_t i = 0; i < d->n_leave; i++)
+                if (d->leave[i].record == r && d->leave[i].reason)
+                        return true;
+        return false;
+}
+
+static bool has_base(const struct staged *s, const char *base)
+{
+        for (size_t low = 0, high = s->n; low < high;) {
+                size_t middle = low + (high - low) / 2;
+                int c = strcmp(base, s->v[middle].base);
+                if (c == 0)
+                        return true;
+                if (c < 0)
+                        high = middle;
+                else
+                        low = middle + 1;
+        }
+        return false;
+}
+
+static int leave_one(const struct due_query *q, struct due *d, struct record *r)
+{
+        const struct config_delivery *c = q->delivery;
+        if (q->records->revoked || due_is_over(c, q->now))
+                return add_leave(d, r, q->records->revoked ? q->records->revoked : "the delivery is over");
+        struct fate f = fate_of(q, r);
+        if (f.removed || f.redacted)
+                return add_leave(d, r, f.removed ? "removed" : "redacted");
+        if (r->state != RECORD_OUT)
+                return 0;
+        if (f.unlisted && !has_base(q->staged, r->base))
+                return add_leave(d, r, "not listed any more");
+        if (c->keep_usec == CONFIG_ALL)
+                return 0;
+        int64_t end = r->time + (int64_t)(c->keep_usec / USEC_PER_SEC);
+        if (end <= q->now)
+                return add_leave(d, r, NULL);
+        d->next = MIN(d->next, end);
+        return 0;
+}
+
+/* Of a message that was delivered: is it to be delivered again? */
+static bool is_due_again(const struct due_query *q, const struct due *d, const struct record *r,
+        const char *inputs, bool newest)
+{
+        if (r->state == RECORD_DESTROY || is_leaving(d, r))
+                return true;
+        if (streq(r->inputs_sha256, inputs))
+                return q->again && !streq(r->recipients, q->recipients);
+        if (q->delivery->mode == DELIVERY_FOLLOW && newest)
+                return true;
+        /* More to deliver is no reason, other things are. */
+        struct fate f = fate_of(q, r);
+        return f.replaced || f.removed || f.redacted || f.unlisted;
+}
+
+static int add_item(const struct due_query *q, struct due *d, size_t first, size_t n)
+{
+        struct due_item item = {.first = first, .n = n};
+        const struct staged_file *f = &q->staged->v[first];
+        bool newest = false;
+        for (size_t i = 0; i < n; i++)
+                newest |= f[i].newest;
+        int e = hash_inputs(f, n, item.inputs_sha256);
+        const struct record *r = records_newest(q->records, f->base);
+        if (e < 0 || (r && !is_due_again(q, d, r, item.inputs_sha256, newest)) || (!r && !newest))
+                return e;
+        item.supersedes = r && !is_leaving(d, r) && r->state != RECORD_DESTROY ? r : NULL;
+        item.path = free_name(q->records, f->base);
+        void *v = item.path ? reallocarray(d->items, d->n_items + 1, sizeof(item)) : NULL;
+        if (!v) {
+                free(item.path);
+                return -ENOMEM;
+        }
+        d->items = v;
+        d->items[d->n_items++] = item;
+        return 0;
+}
+
+int due_now(const struct due_query *q, struct due *ret)
+{
+        const struct staged *s = q->staged;
+        bool over = q->records->revoked || due_is_over(q->delivery, q->now);
+        int r = 0;
+        *ret = (struct due){.next = over ? INT64_MAX : (int64_t)q->delivery->until * SEC_PER_DAY};
+        for (size_t i = 0; r == 0 && i < q->records->n; i++) {
+                enum record_state state = q->records->v[i].state;
+                if (state == RECORD_OUT || state == RECORD_LEFT)
+                        r = leave_one(q, ret, &q->records->v[i]);
+        }
+        for (size_t i = 0, end; r == 0 && !over && i < s->n; i = end) {
+                for (end = i + 1; end < s->n && streq(s->v[end].base, s->v[i].base);)
+                        end++;
+                r = add_item(q, ret, i, end - i);
+        }
+        if (r < 0)
+                due_done(ret);
+        return r;
+}
+
+void due_done(struct due *d)
+{
+        for (size_t i = 0; i < d->n_items; i++)
+                free(d->items[i].path);
+        free(d->items);
+        free(d->leave);
+        *d = (struct due){};
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a delivery has to do now: a pure function of what is staged, what was delivered, and the time. */
+#pragma once
+
+#include "record.h"
+#include "staged.h"
+
+/* What became of an input that is not staged any more as it was. */
+enum input_word {
+        INPUT_THERE,
+        INPUT_MISSING, /* it is not, and nobody took it away */
+        INPUT_REMOVED, /* pruned or forgotten */
+        INPUT_REDACTED,
+};
+
+struct due_item {
+        size_t first, n; /* of staged.v: one message */
+        char *path;      /* in the outbox, with the revision */
+        char inputs_sha256[SHA256_HEX];
+        const struct record *supersedes; /* NULL: none */
+};
+
+/* One that leaves the outbox, or would have to be destroyed. */
+struct due_leave {
+        struct record *record;
+        const char *reason; /* of please-destroy; NULL: its time is over */
+};
+
+struct due {
+        struct due_item *items;
+        size_t n_items;
+        struct due_leave *leave;
+        size_t n_leave;
+        int64_t next; /* when something will be due without a change, seconds; INT64_MAX: never */
+};
+
+struct due_query {
+        const struct config_delivery *delivery;
+        const struct staged *staged;
+        const struct records *records;
+        enum input_word (*word)(void *arg, const char *path);
+        void *arg;
+        const char *recipients; /* as records have them */
+        bool again;             /* what other recipients got, for these */
+        int64_t now;
+};
+
+/* Sets paths and reasons only; nothing is read or written. 0 or -ENOMEM. */
+int due_now(const struct due_query *q, struct due *ret);
+void due_done(struct due *d);
+/* From that day on (UTC) nothing is delivered. */
+bool due_is_over(const struct config_delivery *d, int64_t now);
+/* "A/state/2024-07-07.tar.gpg", 2 -> "A/state/2024-07-07-r2.tar.gpg". The caller frees. */
+char *due_name(const char *base, unsigned revision);

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Days: ORG/events-by-course/SITE/YYYY/DATE with MANIFEST.jsonl (keys) and SHA256SUMS (hashes), both in the
+ * order of the files' names. All days are read for their keys, those within the dates for their files.
+ * Snapshots: ORG/database/DATE/SHA256SUMS, newest first; a course's members come from the first that has any.
+ */
+#include "staged.h"
+
+#include <errno.h>
+#include <search.h>
+#include <stdlib.h>
+
+#include "audit.h"
+#include "fsx.h"
+#include "limits.h"
+#include "name.h"
+#include "timespan.h"
+
+#define LIST_MOST (256 * MIB)
+
+struct reader {
+        const struct staging *s;
+        const struct config_delivery *d;
+        struct courses courses;
+        bool *tables; /* matched, by entry of d->tables */
+        void *seen;   /* forms that a newer snapshot had: tsearch(3) */
+        struct staged *out;
+        struct error *e;
+};
+
+static int no_memory(struct error *e)
+{
+        return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+}
+
+static int read_list(struct reader *r, const char *folder, const char *name, char **ret, size_t *ret_len)
+{
+        _cleanup_free_ char *path = str_printf("%s/%s", folder, name);
+        if (!path)
+                return no_memory(r->e);
+        _cleanup_close_ int fd = staging_open_file(r->s, path);
+        int e = fd < 0 ? fd : read_file_fd(fd, LIST_MOST, ret, ret_len);
+        return e < 0 ? error_set(r->e, cause_from_errno(-e), -e, "%s: %s", path, strerror(-e)) : 0;
+}
+
+static int list(struct reader *r, const char *path, struct strv *ret)
+{
+        int e = staging_list(r->s, path, ret, r->e);
+        if (e == -ENOENT)
+                return 0;
+        if (e == 0)
+                strv_unique(ret);
+        return e;
+}
+
+static bool is_date(const char *name, int *ret)
+{
+        return strlen(name) == strlen("YYYY-MM-DD") && date_parse(name, ret) == 0;
+}
+
+/* Takes the strings; a failure frees them. */
+static int add(struct reader *r, struct staged_file *f)
+{
+        struct staged *o = r->out;
+        if (f->path && f->course && f->base && f->member && o->n == o->size) {
+                size_t size = o->size ? 2 * o->size : 64;
+                void *v = reallocarray(o->v, size, sizeof(*o->v));
+                if (v) {
+                        o->v = v;
+                        o->size = size;
+                }
+        }
+        if (!f->path || !f->course || !f->base || !f->member || o->n == o->size) {
+                free(f->path);
+                free(f->course);
+                free(f->base);
+                free(f->member);
+                return no_memory(r->e);
+        }
+        o->v[o->n++] = *f;
+        return 0;
+}
+
+/* --- SHA256SUMS --- */
+
+struct sums {
+        char *text, *at, *end;
+};
+
+/* The next line: hash and name. false: no more, or no line of ours. */
+static bool sums_next(struct sums *s, char hex[SHA256_HEX], const char **ret_name)
+{
+        uint8_t sum[SHA256_SIZE];
+        char *newline = s->at < s->end ? memchr(s->at, '\n', (size_t)(s->end - s->at)) : NULL;
+        if (!newline || newline - s->at < SHA256_HEX + 2 || memcmp(s->at + SHA256_HEX - 1, "  ", 2) != 0)
+                return false;
+        *newline = 0;
+        s->at[SHA256_HEX - 1] = 0;
+        if (hex_decode(s->at, sum, sizeof(sum)) < 0)
+                return false;
+        memcpy(hex, s->at, SHA256_HEX);
+        *ret_name = s->at + SHA256_HEX + 1;
+        s->at = newline + 1;
+        return true;
+}
+
+/* --- days --- */
+
+struct day {
+        char folder[512], site[64], date[11];
+};
+
+static int add_event(
+        struct reader *r, const struct day *d, const char *key, const char *file, const char *hex)
+{
+        char form[COURSE_FORM_MAX], name[COURSE_FORM_MAX];
+        bool once = r->d->mode == DELIVERY_ONCE;
+        course_form(key, form);
+        courses_name(&r->courses, form, name);
+        const char *ext = strstr(file, ".log.gz");
+        if (!ext || !name_is_safe_component(file, strlen(file)))
+                return error_set(r->e, CAUSE_IO, EBADMSG, "%s: a file of an unknown form", d->folder);
+        struct staged_file f = {.path = str_printf("%s/%s", d->folder, file),
+                .course = strdup(key),
+                .newest = true,
+                .base = once ? str_printf("%s" DELIVER_ARCHIVE_EXT, name)
+                             : str_printf("%.*s/events/%s/%s" DELIVER_EVENTS_EXT, (int)(ext - file), file,
+                                       d->site, d->date),
+                .member = once ? str_printf("events/%s-%s-events-%s.log.gz", r->d->org, d->site, d->date)
+                               : strdup("")};
+        memcpy(f.sha256, hex, SHA256_HEX);
+        return add(r, &f);
+}
+
+/* One line a course in both lists, in one order; the last line of the manifest is none. */
+static int read_day(struct reader *r, const struct day *d, bool know)
+{
+        _cleanup_free_ char *manifest = NULL, *text = NULL;
+        size_t len, sums_len = 0;
+        int e = read_list(r, d->folder, "MANIFEST.jsonl", &manifest, &len);
+        if (e == 0 && !know)
+                e = read_list(r, d->folder, "SHA256SUMS", &text, &sums_len);
+        struct sums s = {.text = text, .at = text, .end = text + sums_len};
+        const char *end = manifest + len;
+        for (const char *p = manifest, *newline; e == 0 && p < end; p = newline + 1) {
+                char key[COURSE_KEY_MAX + 1], file[LIMIT_MEMBER_NAME + 1], hex[SHA256_HEX];
+                const char *name = "";
+                newline = memchr(p, '\n', (size_t)(end - p));
+                if (!newline)
+                        break;
+                if (audit_field(p, (size_t)(newline - p), "course", key, sizeof(key)) < 0)
+                        continue;
+                if (know) {
+                        courses_know(&r->courses, key);
+                        continue;
+                }
+                if (!sums_next(&s, hex, &name) ||
+                        audit_field(p, (size_t)(newline - p), "file", file, sizeof(file)) < 0 ||
+                        !streq(name, file))
+                        return error_set(r->e, CAUSE_IO, EBADMSG,
+                                "%s: MANIFEST.jsonl and SHA256SUMS do not name the same files", d->folder);
+                if (courses_want_key(&r->courses, key))
+                        e = add_event(r, d, key, file, hex);
+        }
+        return e;
+}
+
+static int read_year(struct reader *r, const char *site, const char *folder, bool know)
+{
+        _cleanup_(strv_done) struct strv dates = {};
+        int e = list(r, folder, &dates), day;
+        for (size_t i = 0; e == 0 && i < dates.n; i++) {
+                struct day d;
+                if (!is_date(dates.v[i], &day) || (!know && (day < r->d->dates.from || day > r->d->dates.to)))
+                        continue;
+                if (!name_fill(d.folder, sizeof(d.folder), "%s/%s", folder, dates.v[i]) ||
+                        !name_fill(d.site, sizeof(d.site), "%s", site))
+                        continue;
+                memcpy(d.date, dates.v[i], sizeof(d.date));
+                size_t before = r->out->n;
+                e = read_day(r, &d, know);
+                if (e == 0 && r->out->n > before)
+                        e = strv_add(&r->out->days, d.date);
+        }
+        return e;
+}
+
+/* know: only which keys there are. */
+static int read_days(struct reader *r, bool know)
+{
+        _cleanup_(strv_done) struct strv sites = {};
+        _cleanup_free_ char *top = str_printf("%s/events-by-course", r->d->org);
+        int e = top ? list(r, top, &sites) : -ENOMEM;
+        for (size_t i = 0; e == 0 && i < sites.n; i++) {
+                _cleanup_(strv_done) struct strv years = {};
+                _cleanup_free_ char *at = str_printf("%s/%s", top, sites.v[i]);
+                e = at ? list(r, at, &years) : -ENOMEM;
+                for (size_t k = 0; e == 0 && k < years.n; k++) {
+                        _cleanup_free_ char *year = str_printf("%s/%s", at, years.v[k]);
+                        e = !year ? -ENOMEM : *years.v[k] == '.' ? 0 : read_year(r, sites.v[i], year, know);
+                }
+        }
+        return e;
+}
+
+/* --- snapshots --- */
+
+static bool wants_table(struct reader *r, const char *table)
+{
+        struct config_delivery one = *r->d;
+        if (!config_delivers_table(r->d, table))
+                return false;
+        for (size_t i = 0; i < r->d->tables.n; i++) {
+                one.tables = (struct strv){.v = &r->d->tables.v[i], .n = 1};
+                r->tables[i] |= *r->d->tables.v[i] != '!' && config_delivers_table(&one, table);
+        }
+        return true;
+}
+
+static int add_member(
+        struct reader *r, const char *date, const struct package_member *m, const char *hex, bool newest)
+{
+        char name[COURSE_FORM_MAX];
+        bool once = r->d->mode == DELIVERY_ONCE;
+        courses_name(&r->courses, m->course, name);
+        struct staged_file f = {.path = str_printf("%s/database/%s/%s", r->d->org, date, m->path),
+                .course = strdup(m->course),
+                .newest = newest,
+                .base = once ? str_printf("%s" DELIVER_ARCHIVE_EXT, name)
+                             : str_printf("%s/state/%s" DELIVER_STATE_EXT, name, date),
+                .member = once ? str_printf("state/%s/%s", date, m->path) : strdup(m->path)};
+        memcpy(f.sha256, hex, SHA256_HEX);
+        return add(r, &f);
+}
+
+static int by_text(const void *a, const void *b)
+{
+        return strcmp(a, b);
+}
+
+/* again: also the courses that a newer one has. */
+static int read_snapshot(struct reader *r, const char *date, bool again)
+{
+        _cleanup_free_ char *folder = str_printf("%s/database/%s", r->d->org, date), *text = NULL;
+        _cleanup_(strv_done) struct strv here = {};
+        size_t len = 0, before = r->out->n;
+        int e = folder ? read_list(r, folder, "SHA256SUMS", &text, &len) : -ENOMEM;
+        struct sums s = {.text = text, .at = text, .end = text + len};
+        char hex[SHA256_HEX];
+        for (const char *path; e == 0 && sums_next(&s, hex, &path);) {
+                struct package_member m;
+                _cleanup_free_ char *name = str_printf("t/%s.gpg", path);
+                if (!name)
+                        return no_memory(r->e);
+                if (package_parse_member("t", name, LIMIT_MEMBER_NAME, &m, NULL) < 0 || m.failed ||
+                        !courses_want_form(&r->courses, m.course))
+                        continue;
+                bool newest = !tfind(m.course, &r->seen, by_text);
+                if (newest && !strv_has(&here, m.course))
+                        e = strv_add(&here, m.course);
+                if (e == 0 && (newest || (again && r->d->mode == DELIVERY_FOLLOW)) && wants_table(r, m.table))
+                        e = add_member(r, date, &m, hex, newest);
+        }
+        if (e == 0 && s.at < s.end)
+                return error_set(r->e, CAUSE_IO, EBADMSG, "%s/SHA256SUMS: a line of an unknown form", folder);
+        for (size_t i = 0; e == 0 && i < here.n; i++) {
+                if (!tsearch(here.v[i], &r->seen, by_text))
+                        return no_memory(r->e);
+                here.v[i] = NULL; /* the tree's now */
+        }
+        if (e == 0 && r->out->n > before)
+                e = strv_add(&r->out->snapshots, date);
+        return e;
+}
+
+static int read_snapshots(struct reader *r, const struct strv *again)
+{
+        _cleanup_(strv_done) struct strv dates = {};
+        _cleanup_free_ char *top = str_printf("%s/database", r->d->org);
+        int e = top ? list(r, top, &dates) : -ENOMEM, day;
+        for (size_t i = dates.n; e == 0 && i-- > 0;)
+                if (is_date(dates.v[i], &day) && day <= r->d->dates.to)
+                        e = read_snapshot(r, dates.v[i], again && strv_has(again, dates.v[i]));
+        return e;
+}
+
+/* --- all of it --- */
+
+static int by_base(const void *a, const void *b)
+{
+        const struct staged_file *x = a, *y = b;
+        int c = strcmp(x->base, y->base);
+        return c ? c : strcmp(x->member, y->member);
+}
+
+/* What may share a message: in follow one course, in once what has one form. */
+static bool share(const struct reader *r, const struct staged_file *a, const struct staged_file *b)
+{
+        char x[COURSE_FORM_MAX], y[COURSE_FORM_MAX];
+        if (streq(a->course, b->course))
+                return true;
+        course_form(a->course, x);
+        course_form(b->course, y);
+        return r->d->mode == DELIVERY_ONCE && streq(x, y) && !courses_is_ambiguous(&r->courses, x);
+}
+
+/* Where the names of two courses are one, each gets the hash of its own. */
+static int part_courses(struct reader *r)
+{
+        struct staged *o = r->out;
+        bool parted = false;
+        for (size_t i = 0; i < o->n; i++) {
+                size_t end = i + 1;
+                bool mixed = false;
+                for (; end < o->n && streq(o->v[end].base, o->v[i].base); end++)
+                        mixed |= !share(r, &o->v[i], &o->v[end]);
+                for (; mixed && i < end; i++) {
+                        uint8_t sum[SHA256_SIZE];
+                        char hex[SHA256_HEX], form[COURSE_FORM_MAX];
+                        struct staged_file *f = &o->v[i];
+                        course_form(f->course, form);
+                        const char *of = courses_is_ambiguous(&r->courses, form) ? f->course : form;
+                        size_t n = r->d->mode == DELIVERY_ONCE ? strlen(f->base) - strlen(DELIVER_ARCHIVE_EXT)
+                                                               : strcspn(f->base, "/");
+                        if (digest_once(DIGEST_SHA256, of, strlen(of), sum) < 0)
+                                return no_memory(r->e);
+                        hex_encode(sum, sizeof(sum), hex);
+                        char *base = str_printf("%.*s~%.16s%s", (int)n, f->base, hex, f->base + n);
+                        if (!base)
+                                return no_memory(r->e);
+                        free(f->base);
+                        f->base = base;
+                        parted = true;
+                }
+                i = end - 1;
+        }
+        if (parted)
+                qsort(o->v, o->n, sizeof(*o->v), by_base);
+        return 0;
+}
+
+static int tell_unmatched(struct reader *r)
+{
+        const struct config_delivery *d = r->d;
+        int e = 0;
+        for (size_t i = 0; e == 0 && i < d->courses.n; i++)
+                if (*d->courses.v[i] != '!' && !r->courses.matched[i])
+                        e = strv_add(&r->out->unmatched, d->courses.v[i]);
+        for (size_t i = 0; e == 0 && i < d->tables.n; i++) {
+                bool matched = streq(d->tables.v[i], "events") ? r->out->days.n > 0 : r->tables[i];
+                if (*d->tables.v[i] != '!' && !matched)
+                        e = strv_add(&r->out->unmatched, d->tables.v[i]);
+        }
+        return e;
+}
+
+static int by_path(const void *a, const void *b)
+{
+        return strcmp((*(struct staged_file *const *)a)->path, (*(struct staged_file *const *)b)->path);
+}
+
+static int index_paths(struct staged *s)
+{
+        s->by_path = calloc(s->n + 1, sizeof(struct staged_file *));
+        for (size_t i = 0; s->by_path && i < s->n; i++)
+                s->by_path[i] = &s->v[i];
+        if (s->by_path)
+                qsort(s->by_path, s->n, sizeof(struct staged_file *), by_path);
+        return s->by_path ? 0 : -ENOMEM;
+}
+
+int staged_read(const struct staging *s, const struct config_delivery *d, const struct strv *dates_again,
+        struct staged *ret, struct error *e)
+{
+        struct reader r = {
+                .s = s, .d = d, .out = ret, .e = e, .tables = calloc(d->tables.n + 1, sizeof(bool))};
+        *ret = (struct staged){};
+        int x = r.tables ? courses_init(&r.courses, d) : -ENOMEM;
+        if (x == 0)
+                x = read_days(&r, true);
+        if (x == 0)
+                x = r.courses.err;
+        if (x == 0 && strv_has(&d->tables, "events"))
+                x = read_days(&r, false);
+        if (x == 0)
+                x = read_snapshots(&r, dates_again);
+        if (x == 0) {
+                qsort(ret->v, ret->n, sizeof(*ret->v), by_base);
+                x = part_courses(&r);
+        }
+        if (x == 0)
+                x = tell_unmatched(&r);
+        if (x == 0)
+                x = courses_list_ambiguous(&r.courses, &ret->ambiguous);
+        if (x == 0)
+                x = index_paths(ret);
+        strv_unique(&ret->days);
+        courses_done(&r.courses);
+        tdestroy(r.seen, free);
+        free(r.tables);
+        if (x == -ENOMEM && e && e->cause == CAUSE_NONE)
+                no_memory(e);
+        return x;
+}
+
+void staged_done(struct staged *s)
+{
+        for (size_t i = 0; i < s->n; i++) {
+                free(s->v[i].path);
+                free(s->v[i].course);
+                free(s->v[i].base);
+                free(s->v[i].member);
+        }
+        free(s->v);
+        free(s->by_path);
+        strv_done(&s->days);
+        strv_done(&s->snapshots);
+        strv_done(&s->unmatched);
+        strv_done(&s->ambiguous);
+        *s = (struct staged){};
+}
+
+const struct staged_file *staged_find(const struct staged *s, const char *path)
+{
+        for (size_t low = 0, high = s->n; low < high;) {
+                size_t middle = low + (high - low) / 2;
+                int c = strcmp(path, s->by_path[middle]->path);
+                if (c == 0)
+                        return s->by_path[middle];
+                if (c < 0)
+                        high = middle;
+                else
+                        low = middle + 1;
+        }
+        return NULL;
+}

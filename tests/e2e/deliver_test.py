@@ -1,0 +1,237 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Deliveries, from the staged tree to the outbox: what a recipient can decrypt with nothing but the own key, against
+what the staged tree has of what is listed; over replaced, forgotten and pruned inputs, dates, keys and faults."""
+
+import fnmatch
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import tarfile
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+from czardtest import main
+from czardtest.run import World, program
+from czardtest.s3d import S3d
+
+PEOPLE = ("auth_", "certificates_", "ora/", "forum", "email_opt_in")
+
+
+def gpg(home, *args, **kwargs):
+    done = subprocess.run(["gpg", "--homedir", home, "--batch", "--no-tty", "--quiet", "--trust-model", "always",
+                           "--pinentry-mode", "loopback", "--passphrase", "", *args], capture_output=True, check=False, **kwargs)
+    if done.returncode:
+        raise RuntimeError(f"gpg {args}: {done.stderr.decode()}")
+    return done.stdout
+
+
+class Recipient:
+    """A researcher, with a GnuPG home of the own."""
+
+    def __init__(self, name, expires="never", encrypts=True, faked=None):
+        self.home, self.name = tempfile.mkdtemp(prefix="czk.", dir="/tmp"), name
+        past = ["--faked-system-time", faked] if faked else []
+        gpg(self.home, *past, "--quick-gen-key", f"{name}@uni.example", "ed25519", "sign", expires)
+        listing = gpg(self.home, "--with-colons", "--list-keys").decode()
+        self.fingerprint = re.search(r"^fpr:::::::::(\w+):", listing, re.M).group(1)
+        if encrypts:
+            gpg(self.home, *past, "--quick-add-key", self.fingerprint, "cv25519", "encrypt", expires)
+
+    def export(self, folder):
+        folder.mkdir(exist_ok=True)
+        (folder / f"{self.name}.asc").write_bytes(gpg(self.home, "--armor", "--export", self.fingerprint))
+
+    def decrypt(self, path):
+        return gpg(self.home, "--decrypt", str(path))
+
+    def packets(self, path):
+        return gpg(self.home, "--list-packets", str(path)).decode()
+
+    def done(self):
+        subprocess.run(["gpgconf", "--homedir", self.home, "--kill", "gpg-agent"], capture_output=True, check=False)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+def digest(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def tar_files(data):
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        return {m.name: (tar.extractfile(m).read(), m.mtime) for m in tar.getmembers()}
+
+
+class Deliveries(unittest.TestCase):
+    package = {"days": 3, "weeks": 2, "courses": 3, "sites": "edx"}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.recipients = [Recipient("ada"), Recipient("bob")]
+        for r in cls.recipients:
+            cls.addClassCleanup(r.done)
+
+    def setUp(self):
+        self.w = self.enterContext(World(with_tls=False, **self.package))
+        self.s3 = self.enterContext(S3d(self.w.package, self.w.facts))
+        self.w.use(self.s3.endpoint, tls_endpoint=False)
+        self.w.package_section["events_by_course"] = "edx"
+        self.outbox, self.state = self.w.folder / "out", Path(f"{self.w.state}-deliver")
+        self.keys = self.w.folder / "recipients.d"
+        for r in self.recipients:
+            r.export(self.keys)
+        self.once()
+        folders = sorted((self.w.staging / self.w.org / "database").glob("2*"))
+        self.newest, self.older = folders[-1], folders[0]
+        days = sorted((self.w.staging / self.w.org / "events-by-course" / "edx").glob("*/*"))
+        self.days = days
+        keys = {json.loads(line).get("course") for d in days for line in (d / "MANIFEST.jsonl").read_text().splitlines()}
+        self.key = sorted(k for k in keys if k)[0]
+        self.form = self.key.partition(":")[2].replace("+", "-")
+        self.name = re.sub(r"[^\w.\-]", "_", self.key.partition(":")[2])
+        self.add("study")
+
+    def add(self, name, outbox=None, **values):
+        outbox = outbox or self.outbox
+        if not outbox.exists():
+            outbox.mkdir(mode=0o750)
+        self.w.config[f"deliver {name}"] = {
+            "org": self.w.org, "purpose": "IRB 2026-113, agreement of 2026-05-04", "until": "2099-01-01",
+            "recipients": self.recipients[0].fingerprint, "courses": self.form,
+            "tables": "events student_* courseware_studentmodule auth_user", "path": outbox, **values}
+        return self.w.config[f"deliver {name}"]
+
+    def once(self):
+        done = self.w.once()
+        self.assertEqual(done.code, 0, done)
+
+    def run_(self, *args, code=0, wrapper=(), **kwargs):
+        done = subprocess.run([*map(str, wrapper), str(program("czard-deliver")), "--config", str(self.w.ini()), "--once", *args],
+                              env={**self.w.environment(), **kwargs.pop("env", {})}, capture_output=True, text=True, timeout=240,
+                              **kwargs)
+        self.assertEqual(done.returncode, code, done.stderr)
+        return done.stderr
+
+    def audit(self, event=None):
+        lines = [json.loads(line) for line in (self.state / "audit.jsonl").read_text().splitlines()]
+        return [line for line in lines if event in (None, line["event"])]
+
+    def files(self, outbox=None):
+        outbox = outbox or self.outbox
+        return sorted(str(p.relative_to(outbox)) for p in outbox.rglob("*") if p.is_file() and p.name != ".czard-id")
+
+    def messages(self, outbox=None):
+        return [f for f in self.files(outbox) if f.endswith(".gpg")]
+
+    def want_members(self, folder, form, tables):
+        """The members of that course and these tables, by their names alone."""
+        found = {}
+        for path in folder.rglob("*"):
+            name = str(path.relative_to(folder))
+            if not path.is_file() or name in ("SHA256SUMS", "MANIFEST.jsonl", "REJECTED") or path.name.endswith(".failed"):
+                continue
+            base = path.name
+            for table in tables:
+                stem = table.rpartition("/")[2]
+                if (re.fullmatch(rf"{re.escape(form)}-{stem.replace('*', '[a-z_]*')}-(prod|edge|prod-edge)-analytics\..*", base)
+                        and name.startswith("ora/") == table.startswith("ora/")):
+                    found[name] = path.read_bytes()
+        return found
+
+    def check_follow(self, recipient, days=None, form=None, name=None, tables=("student_[a-z_]*", "courseware_studentmodule",
+                                                                              "auth_user"), revisions=()):
+        """The outbox is exactly the listed course's days and the newest snapshot's members."""
+        form, name = form or self.form, name or self.name
+        want = {}
+        for day in self.days if days is None else days:
+            file = day / f"{name}.log.gz"
+            if file.exists():
+                want[f"{name}/events/edx/{day.name}.log.gz.gpg"] = file.read_bytes()
+        members = self.want_members(self.newest, form, tables)
+        for path, plain in want.items():
+            self.assertEqual(recipient.decrypt(self.outbox / path), plain, path)
+        state = f"{name}/state/{self.newest.name}.tar.gpg"
+        got = tar_files(recipient.decrypt(self.outbox / state))
+        sums = got.pop("SHA256SUMS")[0].decode()
+        self.assertEqual({k: v[0] for k, v in got.items()}, members)
+        self.assertEqual(sums, "".join(f"{digest(v)}  {k}\n" for k, v in sorted(members.items())))
+        for member, (_, mtime) in got.items():
+            self.assertEqual(mtime, int((self.newest / member).stat().st_mtime))
+        self.assertEqual(self.messages(), sorted([*want, state]))
+        self.check_described()
+
+    def check_described(self):
+        manifest = [json.loads(line) for line in (self.outbox / "MANIFEST.jsonl").read_text().splitlines()]
+        self.assertEqual(sorted(m["path"] for m in manifest), self.messages())
+        for m in manifest:
+            self.assertEqual(digest((self.outbox / m["path"]).read_bytes()), m["sha256"])
+            for i in m["inputs"]:
+                self.assertEqual(digest((self.w.staging / i["path"]).read_bytes()), i["sha256"])
+        for path in self.outbox.rglob("*"):
+            self.assertEqual(stat.S_IMODE(path.stat().st_mode) & 0o7, 0, path)
+
+
+class Deliver(Deliveries):
+    def test_follow(self):
+        ada, bob = self.recipients
+        err = self.run_()
+        self.assertIn("CZARD_EVENT=delivered", err)
+        self.check_follow(ada)
+        with self.assertRaises(RuntimeError):
+            bob.decrypt(self.outbox / self.messages()[0])
+        packets = ada.packets(self.outbox / self.messages()[0])
+        self.assertEqual(packets.count(":pubkey enc packet:"), 1)
+        self.assertIn("mdc_method: 2", packets)
+        readme = (self.outbox / "README").read_text()
+        for said in ("IRB 2026-113", "2099-01-01", ada.fingerprint):
+            self.assertIn(said, readme)
+        before = {f: (self.outbox / f).stat().st_mtime_ns for f in self.files()}
+        lines = len(self.audit())
+        self.run_()
+        self.assertEqual({f: (self.outbox / f).stat().st_mtime_ns for f in self.files()}, before)
+        self.assertEqual(len(self.audit()), lines)
+
+    def test_patterns_and_keys(self):
+        """People's tables in no pattern; a full key; events only where they are listed; dates."""
+        self.w.config["deliver study"].update(courses=self.key, tables="*", dates=f"..{self.older.name}")
+        self.newest = self.older
+        self.run_()
+        state = f"{self.name}/state/{self.older.name}.tar.gpg"
+        self.assertEqual(self.messages(), [state])
+        got = tar_files(self.recipients[0].decrypt(self.outbox / state))
+        self.assertTrue(any("student_courseenrollment" in name for name in got))
+        for name in got:
+            for people in PEOPLE:
+                self.assertNotIn(f"-{people}", name)
+            self.assertFalse(name.startswith("ora/") or name.endswith(".mongo"), name)
+
+    def test_once(self):
+        """One archive a course in the layout of RDX, and done."""
+        self.w.config["deliver study"].update(mode="once", courses="*", tables="events auth_user", recipients=" ".join(
+            r.fingerprint for r in self.recipients))
+        self.run_()
+        names = {m.removesuffix(".tar.gz.gpg") for m in self.messages()}
+        self.assertIn(self.name, names)
+        for r in self.recipients:
+            got = tar_files(gzip.decompress(r.decrypt(self.outbox / f"{self.name}.tar.gz.gpg")))
+            json.loads(got.pop("metadata_file.json")[0])
+            want = {f"events/{self.w.org}-edx-events-{d.name}.log.gz": (d / f"{self.name}.log.gz").read_bytes() for d in self.days}
+            want |= {f"state/{self.newest.name}/{k}": v
+                     for k, v in self.want_members(self.newest, self.form, ["auth_user"]).items()}
+            self.assertEqual({k: v[0] for k, v in got.items()}, want)
+        self.check_described()
+        before = self.messages()
+        self.run_()
+        self.assertEqual(self.messages(), before)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A table: what was delivered, what is staged, what is asked; what is due. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "due.h"
+
+#define BASE "A/events/edx/2024-01-01.log.gz.gpg"
+#define DAY 86400
+#define NOW ((int64_t)20000 * DAY)
+#define H1 "1111111111111111111111111111111111111111111111111111111111111111"
+#define H2 "2222222222222222222222222222222222222222222222222222222222222222"
+
+static enum input_word word;
+
+static enum input_word say_word(void *arg, const char *path)
+{
+        (void)arg;
+        (void)path;
+        return word;
+}
+
+struct row {
+        const char *what;
+        enum delivery_mode mode;
+        int until; /* days from now */
+        bool has_record, revoked, again, later_recipients, more;
+        enum record_state state;
+        int age_days;
+        const char *was, *now; /* hash of the input; NULL: none */
+        enum input_word word;
+        const char *item,
+                *leaves; /* the name that is due, the reason of the record's leave ("": its time is over) */
+        bool supersedes;
+};
+
+static const struct row rows[] = {
+        {.what = "new", .until = 9, .now = H1, .item = BASE},
+        {.what = "delivered", .until = 9, .has_record = true, .state = RECORD_OUT, .was = H1, .now = H1},
+        {.what = "left, the same",
+                .until = 9,
+                .has_record = true,
+                .state = RECORD_LEFT,
+                .was = H1,
+                .now = H1},
+        {.what = "replaced",
+                .until = 9,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .now = H2,
+                .item = "A/events/edx/2024-01-01-r2.log.gz.gpg",
+                .supersedes = true},
+        {.what = "redacted",
+                .until = 9,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .now = H2,
+                .word = INPUT_REDACTED,
+                .item = "A/events/edx/2024-01-01-r2.log.gz.gpg",
+                .leaves = "redacted"},
+        {.what = "removed",
+                .until = 9,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .word = INPUT_REMOVED,
+                .leaves = "removed"},
+        {.what = "removed after it left",
+                .until = 9,
+                .has_record = true,
+                .state = RECORD_LEFT,
+                .was = H1,
+                .word = INPUT_REMOVED,
+                .leaves = "removed"},
+        {.what = "missing",
+                .until = 9,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .word = INPUT_MISSING},
+        {.what = "not listed",
+                .until = 9,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .word = INPUT_THERE,
+                .leaves = "not listed any more"},
+        {.what = "its time is over",
+                .until = 9,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .age_days = 31,
+                .was = H1,
+                .now = H1,
+                .leaves = ""},
+        {.what = "destroyed, listed again",
+                .until = 9,
+                .has_record = true,
+                .state = RECORD_DESTROY,
+                .was = H1,
+                .now = H1,
+                .item = "A/events/edx/2024-01-01-r2.log.gz.gpg"},
+        {.what = "until",
+                .until = 0,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .now = H2,
+                .leaves = "the delivery is over"},
+        {.what = "until, nothing delivered", .until = 0, .now = H1},
+        {.what = "revoked",
+                .until = 9,
+                .revoked = true,
+                .has_record = true,
+                .state = RECORD_LEFT,
+                .was = H1,
+                .now = H2,
+                .leaves = "why"},
+        {.what = "later recipients",
+                .until = 9,
+                .later_recipients = true,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .now = H1},
+        {.what = "later recipients, again",
+                .until = 9,
+                .later_recipients = true,
+                .again = true,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .now = H1,
+                .item = "A/events/edx/2024-01-01-r2.log.gz.gpg",
+                .supersedes = true},
+        {.what = "the same recipients, again",
+                .until = 9,
+                .again = true,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .now = H1},
+        {.what = "once: more is no reason",
+                .mode = DELIVERY_ONCE,
+                .until = 9,
+                .more = true,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .now = H1},
+        {.what = "follow: more is one",
+                .until = 9,
+                .more = true,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .now = H1,
+                .item = "A/events/edx/2024-01-01-r2.log.gz.gpg",
+                .supersedes = true},
+        {.what = "once: replaced",
+                .mode = DELIVERY_ONCE,
+                .until = 9,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .now = H2,
+                .item = "A/events/edx/2024-01-01-r2.log.gz.gpg",
+                .supersedes = true},
+        {.what = "a crash came before its name",
+                .until = 9,
+                .has_record = true,
+                .state = RECORD_BEGUN,
+                .was = H1,
+                .now = H1,
+                .item = BASE},
+};
+
+static void hash_of(const char *sha256, char ret[SHA256_HEX])
+{
+        struct digest *d;
+        uint8_t sum[SHA256_SIZE];
+        assert_int_equal(digest_new(DIGEST_SHA256, &d), 0);
+        digest_update(d, "in", sizeof("in"));
+        digest_update(d, sha256, SHA256_HEX);
+        digest_final(d, sum);
+        digest_free(d);
+        hex_encode(sum, sizeof(sum), ret);
+}
+
+static void try_row(const struct row *t)
+{
+        static char in[] = "in", more[] = "more", base[] = BASE, course[] = "k", none[] = "", a[] = "a",
+                    why[] = "why";
+        struct config_delivery d = {
+                .mode = t->mode, .until = (int)(NOW / DAY) + t->until, .keep_usec = 30 * USEC_PER_DAY};
+        struct staged_file files[2] = {
+                {.path = in, .course = course, .base = base, .member = none, .newest = true},
+                {.path = more, .course = course, .base = base, .member = none, .newest = true}};
+        struct staged_file *by_path[] = {&files[0], &files[1]};
+        struct staged s = {.v = files, .n = t->now ? 1 + t->more : 0, .by_path = by_path};
+        struct record_input input = {.path = in};
+        struct record r = {.state = t->state,
+                .base = base,
+                .path = base,
+                .course = course,
+                .recipients = a,
+                .supersedes = none,
+                .time = NOW - (int64_t)t->age_days * DAY,
+                .inputs = &input,
+                .n_inputs = 1};
+        struct records records = {.v = &r, .n = t->has_record, .revoked = t->revoked ? why : NULL};
+        struct due due;
+        if (t->now)
+                memcpy(files[0].sha256, t->now, SHA256_HEX);
+        memcpy(files[1].sha256, H2, SHA256_HEX);
+        if (t->was) {
+                memcpy(input.sha256, t->was, SHA256_HEX);
+                hash_of(t->was, r.inputs_sha256);
+        }
+        word = t->word;
+        const struct due_query q = {.delivery = &d,
+                .staged = &s,
+                .records = &records,
+                .word = say_word,
+                .recipients = t->later_recipients ? "a b" : "a",
+                .again = t->again,
+                .now = NOW};
+        assert_int_equal(due_now(&q, &due), 0);
+        assert_int_equal(due.n_items, t->item != NULL);
+        assert_int_equal(due.n_leave, t->leaves != NULL);
+        if (t->item) {
+                assert_string_equal(due.items[0].path, t->item);
+                assert_int_equal(due.items[0].supersedes != NULL, t->supersedes);
+        }
+        if (t->leaves)
+                assert_string_equal(due.leave[0].reason ? due.leave[0].reason : "", t->leaves);
+        due_done(&due);
+}
+
+static void the_table(void **state)
+{
+        (void)state;
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                print_message("%s\n", rows[i].what);
+                try_row(&rows[i]);
+        }
+}
+
+static void names(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *base, *second;
+        } v[] = {{"A/events/edx/2024-01-01.log.gz.gpg", "A/events/edx/2024-01-01-r2.log.gz.gpg"},
+                {"A.1/state/2024-01-01.tar.gpg", "A.1/state/2024-01-01-r2.tar.gpg"},
+                {"A_B.log_C.tar.gz.gpg", "A_B.log_C-r2.tar.gz.gpg"}};
+        for (size_t i = 0; i < ELEMENTSOF(v); i++) {
+                _cleanup_free_ char *one = due_name(v[i].base, 1), *two = due_name(v[i].base, 2);
+                assert_string_equal(one, v[i].base);
+                assert_string_equal(two, v[i].second);
+        }
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(the_table),
+                cmocka_unit_test(names),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
