@@ -182,7 +182,6 @@ int director_open_pools(struct director *d, struct error *e)
                         return r;
         }
         d->pools_changed = true;
-        director_check(d);
         return 0;
 }
 
@@ -337,11 +336,11 @@ static void react_to_record(struct director *d)
                 queue_retry_at(d->queue, at);
 }
 
-static void react_to_poll(struct director *d)
+static bool react_to_poll(struct director *d)
 {
         struct poll_ended ended;
         if (!poll_take_ended(d->poll, &ended))
-                return;
+                return false;
         if (ended.poll)
                 director_may_start(d); /* a pause may be over */
         if (ended.poll && !d->options.once)
@@ -352,39 +351,30 @@ static void react_to_poll(struct director *d)
         }
         if (ended.plan)
                 queue_plan(d->queue);
-        director_check(d);
+        return true;
 }
 
-static void react_to_missing(struct director *d)
+static bool react_to_missing(struct director *d)
 {
         if (!missing_take_ended(d->missing))
-                return;
+                return false;
         if (!(pauses_now(d->pauses) & BIT(PAUSE_STAGING)))
                 snapshot_move_all_latest(d);
-        director_check(d);
+        return true;
 }
 
-/* Takes what happened below and reacts. */
-static void react(struct director *d)
+/* Takes what happened below and reacts. Was there news? */
+static bool react(struct director *d)
 {
-        for (int number; d->signals && (number = signals_take(d->signals)) != 0;)
-                react_to_signal(d, number);
-        if (d->stopped)
-                return;
+        bool news = moved_take(&d->moved);
         react_to_requests(d);
-        react_to_poll(d);
-        react_to_missing(d);
+        news |= react_to_poll(d);
+        news |= react_to_missing(d);
         react_to_pauses(d);
         splitting_turn(d->splitting);
         react_to_record(d); /* last: what was started above may have failed already */
         note_pauses(d);
-}
-
-static void on_turn(uv_prepare_t *turn)
-{
-        struct director *d = turn->data;
-        react(d);
-        record_flush(d->record);
+        return news;
 }
 
 /* --- set up, run, stop --- */
@@ -410,7 +400,7 @@ static void stop_now(struct director *d)
         d->watch = watch_free(d->watch);
         d->missing = missing_free(d->missing);
         d->splitting = splitting_free(d->splitting);
-        uv_close((uv_handle_t *)&d->check, NULL);
+        uv_close((uv_handle_t *)&d->again, NULL);
 }
 
 static bool is_over(const struct director *d)
@@ -428,34 +418,43 @@ static void start_gets(struct director *d)
                 flow_start_get(container_of(s, struct flow, slot));
 }
 
-static void on_check(uv_timer_t *timer)
+static void on_again(uv_timer_t *timer)
 {
-        struct director *d = timer->data;
-        react(d);
-        drop_unused_pools(d);
-        if (is_over(d))
-                d->stopping = true;
-        if (d->stopping)
-                stop_now(d);
-        else
-                notify_status(d->notify);
+        (void)timer;
+}
+
+/* What follows from what happened: once a turn of the loop, before it sleeps. */
+static void turn(struct director *d)
+{
+        for (int number; d->signals && (number = signals_take(d->signals)) != 0;)
+                react_to_signal(d, number);
         if (d->stopped)
                 return;
+        bool news = react(d);
+        drop_unused_pools(d);
+        if (d->stopping || is_over(d)) {
+                stop_now(d);
+                return;
+        }
         start_gets(d);
         queue_mark(d->queue);
         stall_watch(d->stall);
+        if (news)
+                notify_status(d->notify);
+        if (news || d->moved.news)
+                uv_timer_start(&d->again, on_again, 0, 0);
 }
 
-void director_check(struct director *d)
+static void on_turn(uv_prepare_t *handle)
 {
-        if (!d->stopped)
-                uv_timer_start(&d->check, on_check, 0, 0);
+        struct director *d = handle->data;
+        turn(d);
+        record_flush(d->record);
 }
 
 void director_stop(struct director *d)
 {
         d->stopping = true;
-        director_check(d);
 }
 
 /* Takes up an admin's pause that was in force, and listens. */
@@ -606,9 +605,9 @@ int director_open(struct director *d, const struct options *options)
                 journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING}, "%s",
                         d->config->warnings.v[i]);
         uv_loop_init(&d->loop);
-        uv_timer_init(&d->loop, &d->check);
+        uv_timer_init(&d->loop, &d->again);
         uv_prepare_init(&d->loop, &d->turn);
-        d->check.data = d->turn.data = d;
+        d->turn.data = d;
         d->loop_open = true;
         r = open_all(d, &e);
         if (r < 0) {
@@ -673,8 +672,8 @@ void director_close(struct director *d)
                 d->splitting = splitting_free(d->splitting);
                 d->poll = poll_free(d->poll);
                 d->queue = queue_free(d->queue);
-                if (!uv_is_closing((uv_handle_t *)&d->check))
-                        uv_close((uv_handle_t *)&d->check, NULL);
+                if (!uv_is_closing((uv_handle_t *)&d->again))
+                        uv_close((uv_handle_t *)&d->again, NULL);
                 uv_close((uv_handle_t *)&d->turn, NULL);
                 uv_run(&d->loop, UV_RUN_DEFAULT);
                 uv_loop_close(&d->loop);

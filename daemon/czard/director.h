@@ -26,6 +26,7 @@
 #include "fetcher.h"
 #include "journal.h"
 #include "ledger.h"
+#include "moved.h"
 #include "pauses.h"
 #include "pool.h"
 #include "secret.h"
@@ -82,11 +83,10 @@ struct director {
         struct watch *watch;
         struct missing *missing;
         struct splitting *splitting;
-        uv_timer_t check;  /* director_check(): what to do is decided in the next turn of the loop */
         uv_prepare_t turn; /* before the loop sleeps: what follows from what happened */
+        uv_timer_t again;  /* fires at once: something happened in the turn itself */
 
-        _Atomic uint64_t moved_usec; /* CLOCK_MONOTONIC: when something was last got on with (plan/stall.h);
-                                        threads write it too */
+        struct moved moved;
         struct stall *stall;
 
         bool loop_open, ready, asked_to_stop, stopping, stopped;
@@ -105,8 +105,6 @@ void director_status(struct director *d, int status);
 void director_fail(struct director *d, const struct error *e);
 /* Begins to stop: nothing new is started, what runs is dropped cleanly. */
 void director_stop(struct director *d);
-/* Something ended: --once may be over, STATUS= may be different. */
-void director_check(struct director *d);
 /* The staging volume the one we know, room above min_free, our own state writable? True: no pause of any
  * kind, work may start. */
 bool director_may_start(struct director *d);

@@ -209,14 +209,13 @@ static void take_outcomes(struct splitting *s)
 {
         struct split_outcome o;
         while (splits_take(s->splits, &o)) {
-                s->d->moved_usec = now_usec(CLOCK_MONOTONIC);
+                moved_on(&s->d->moved);
                 if (o.cause == CAUSE_NONE)
                         note_done(s, &o);
                 else if (cause_remedy(o.cause) == REMEDY_FATAL)
                         note_refused(s, &o);
                 else
                         note_failed(s, &o);
-                director_check(s->d);
         }
 }
 
@@ -228,10 +227,8 @@ void splitting_turn(struct splitting *s)
         s->staged = record_staged(s->d->record);
         if (!may_start(s))
                 return;
-        if (s->look) {
+        if (s->look)
                 ask_ledger(s);
-                director_check(s->d); /* --once may be over now */
-        }
         if (s->next < s->n && !director_may_start(s->d))
                 return;
         while (s->next < s->n && may_start(s))

@@ -214,7 +214,6 @@ static void on_retry(uv_timer_t *timer)
         struct queue *q = timer->data;
         q->retry_at = 0;
         queue_plan(q);
-        director_check(q->d);
 }
 
 void queue_retry_at(struct queue *q, int64_t when)
@@ -283,7 +282,7 @@ static void start(struct queue *q, int64_t id, unsigned *running)
         j->started_usec = now_usec(CLOCK_MONOTONIC);
         j->next = q->jobs;
         q->jobs = j;
-        d->moved_usec = j->started_usec;
+        moved_on(&d->moved);
         (*running)++;
         if (o.is_zip)
                 snapshot_start(j);
@@ -325,14 +324,13 @@ void queue_job_done(struct queue *q, struct job *j)
                 q->archives_running--;
         else
                 q->files_running--;
-        q->d->moved_usec = now_usec(CLOCK_MONOTONIC);
+        moved_on(&q->d->moved);
         q->done++;
         q->done_bytes += MIN(j->came_bytes, j->due_bytes);
         if (j->o.is_zip && q->look_at_all && !q->d->stopping)
                 queue_plan(q); /* a filter was widened while the archive was in work */
         else
                 pump(q);
-        director_check(q->d);
 }
 
 /* One (of that pool, or NULL: of any) that is not leaving yet, taken out of the list; NULL: none. */

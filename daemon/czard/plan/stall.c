@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A timer that runs only while jobs do. What moves writes d->moved_usec; the decision is stall_is_due(). */
+/* A timer that runs only while jobs do. What moves writes d->moved.usec; the decision is stall_is_due(). */
 #include "stall.h"
 
 #include <errno.h>
@@ -50,7 +50,7 @@ static unsigned n_running(const struct stall *s)
 bool stall_is_hopeless(const struct stall *s)
 {
         return n_running(s) > 0 &&
-               stall_is_due(now_usec(CLOCK_MONOTONIC), s->d->moved_usec, 0, HOPELESS * limit(s));
+               stall_is_due(now_usec(CLOCK_MONOTONIC), s->d->moved.usec, 0, HOPELESS * limit(s));
 }
 
 static void say(const struct stall *s, uint64_t now)
@@ -66,7 +66,7 @@ static void say(const struct stall *s, uint64_t now)
                 "nothing has moved for %s, with %u object%s under way (%u GET%s running, %u waiting, %u "
                 "helper%s "
                 "at work); helpers are replaced and what they did is tried again",
-                timespan_format(now - s->d->moved_usec, span, sizeof(span)), n_running(s),
+                timespan_format(now - s->d->moved.usec, span, sizeof(span)), n_running(s),
                 n_running(s) == 1 ? "" : "s", gets, gets == 1 ? "" : "s", waiting, busy,
                 busy == 1 ? "" : "s");
 }
@@ -86,7 +86,7 @@ static void on_timer(uv_timer_t *timer)
         uint64_t now = now_usec(CLOCK_MONOTONIC);
         if (n_running(s) == 0) {
                 uv_timer_stop(timer);
-        } else if (stall_is_due(now, s->d->moved_usec, s->said_usec, limit(s))) {
+        } else if (stall_is_due(now, s->d->moved.usec, s->said_usec, limit(s))) {
                 s->said_usec = now;
                 say(s, now);
                 free_all(s);

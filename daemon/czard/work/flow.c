@@ -23,7 +23,6 @@ static void enter_slots(struct flow *f)
         while (*at)
                 at = &(*at)->next;
         *at = &f->slot;
-        director_check(f->d);
 }
 
 static void leave_slots(struct flow *f)
@@ -33,7 +32,6 @@ static void leave_slots(struct flow *f)
                         *at = f->slot.next;
                         break;
                 }
-        director_check(f->d);
 }
 
 /* Does all of it lie in the pipe when nobody reads? A pipe holds pages, and a write that does not fit into
@@ -76,13 +74,6 @@ static void set_verdict(struct flow *f, enum cause cause, const char *detail)
                 /* Without a reader it ends by itself; do not wait for it to notice. */
                 fetcher_cancel(f->d->fetcher, f->get);
         }
-        director_check(f->d);
-}
-
-static void moved(struct flow *f)
-{
-        f->d->moved_usec = now_usec(CLOCK_MONOTONIC);
-        director_check(f->d);
 }
 
 static void on_progress(void *arg, uint64_t bytes)
@@ -92,14 +83,14 @@ static void on_progress(void *arg, uint64_t bytes)
                 return;
         f->ops->came(f->arg, bytes - f->bytes);
         f->bytes = bytes;
-        moved(f);
+        moved_on(&f->d->moved);
 }
 
 static void on_done(void *arg, const struct proto_done *done)
 {
         struct flow *f = arg;
         on_progress(f, done->bytes);
-        moved(f);
+        moved_on(&f->d->moved);
         f->get = 0;
         f->slot.get = GET_ENDED;
         f->have_done = true;
@@ -126,11 +117,11 @@ static void on_worker(void *arg, struct message *m, const struct error *e)
         struct flow *f = arg;
         if (m && m->type == PROTO_PROGRESS) {
                 if (m->progress.bytes != f->read) /* that it is alive is no news */
-                        moved(f);
+                        moved_on(&f->d->moved);
                 f->read = m->progress.bytes;
                 return;
         }
-        moved(f);
+        moved_on(&f->d->moved);
         if (m) {
                 f->ops->message(f->arg, m);
                 return;
@@ -147,7 +138,6 @@ static void on_granted(void *arg, struct worker *w)
         struct error e = {};
         f->worker = w;
         f->slot.reader = READER_GRANTED;
-        director_check(f->d);
         int r = f->ops->granted(f->arg, &e);
         f->pipe_fd = close_fd(f->pipe_fd);
         if (r >= 0)

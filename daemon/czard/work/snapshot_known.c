@@ -30,7 +30,7 @@ static bool has_hash(const struct snapshot *s, const char *path, const struct me
         ssize_t n;
         while ((n = read(fd, buffer, READ_SIZE)) > 0) {
                 digest_update(digest, buffer, (size_t)n);
-                s->job.d->moved_usec = now_usec(CLOCK_MONOTONIC);
+                moved_on(&s->job.d->moved);
         }
         digest_final(digest, sum);
         return n == 0 && memcmp(sum, m->sha256, SHA256_SIZE) == 0;
@@ -72,7 +72,7 @@ static void look_done(struct look *l)
 static int take_over(const struct member *m, void *arg, struct error *e)
 {
         struct look *l = arg;
-        l->s->job.d->moved_usec = now_usec(CLOCK_MONOTONIC);
+        moved_on(&l->s->job.d->moved);
         if (l->s->cancelled || !is_there(l->s, m, l->partial, l->digest, l->buffer))
                 return 0;
         l->s->n_staged++;

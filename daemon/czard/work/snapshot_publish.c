@@ -84,7 +84,7 @@ static int link_shares(struct snapshot *s, struct error *e)
         for (struct share *next, *share = s->shares; share; share = next) {
                 struct member *m = &share->member;
                 next = share->next;
-                s->job.d->moved_usec = now_usec(CLOCK_MONOTONIC);
+                moved_on(&s->job.d->moved);
                 m->linked = r >= 0 && !s->cancelled &&
                             snapshot_add_link(s->dir, m->path, share->same, m->sha256,
                                     (uint64_t)m->plain_size, NULL) >= 0;
