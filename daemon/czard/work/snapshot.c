@@ -156,11 +156,34 @@ static void complete_in_thread(uv_work_t *work)
                 s->members, s->directory_done.offset, staging_folds_case(s->job.d->staging), &s->work_error);
 }
 
+static void read_directory(struct snapshot *s);
+
+/* Damage on the way to a directory shows in nothing but the directory: what would refuse the archive is read
+ * once more. May free s. */
+static void directory_failed(struct snapshot *s, enum cause cause, const char *detail)
+{
+        struct journal_fields f = object_fields(&s->job.o);
+        if (s->read_again || cause_remedy(cause) != REMEDY_REJECT) {
+                snapshot_fail(s, cause, detail);
+                return;
+        }
+        f.cause = cause;
+        journal_event(EVENT_NOTE, &f, "the directory of %s is read once more: %s", s->job.o.key, detail);
+        s->read_again = true;
+        s->work_error = (struct error){};
+        read_directory(s);
+}
+
 static void on_completed(uv_work_t *work, int status)
 {
         struct snapshot *s = work->data;
         struct error e = {};
         (void)status;
+        if (!s->cancelled && s->work_error.cause != CAUSE_NONE) {
+                s->working = false;
+                directory_failed(s, s->work_error.cause, s->work_error.text);
+                return;
+        }
         if (!snapshot_thread_ended(s))
                 return;
         if (!is_due(s)) {
@@ -197,10 +220,10 @@ static void on_ended(void *arg, enum cause cause, const char *detail)
         s->retry_after_usec = s->directory.retry_after_usec;
         s->job.o.checks |= s->directory.checks;
         if (cause != CAUSE_NONE) {
-                snapshot_fail(s, cause, detail);
+                directory_failed(s, cause, detail);
         } else if (s->directory_done.need_start != 0) {
                 if (s->second_read || s->directory_done.need_start >= s->window_start) {
-                        snapshot_fail(s, CAUSE_BAD_ZIP, "its directory is not where its end says");
+                        directory_failed(s, CAUSE_BAD_ZIP, "its directory is not where its end says");
                         return;
                 }
                 s->second_read = true;
@@ -234,6 +257,14 @@ static void get_directory(struct snapshot *s)
         if (begin_members(s, &e) < 0 || flow_start(&s->directory, s->job.d, s->job.d->index, &directory_ops,
                                                 s, &get, RANK_ARCHIVE, &e) < 0)
                 snapshot_fail(s, e.cause, e.text);
+}
+
+static void read_directory(struct snapshot *s)
+{
+        uint64_t size = s->job.o.size, window = MIN(MAX(size / WINDOW_SHARE, WINDOW_LEAST), WINDOW_MOST);
+        s->window_start = window >= size ? 0 : size - window;
+        s->second_read = false;
+        get_directory(s);
 }
 
 /* --- life --- */
@@ -300,10 +331,8 @@ void snapshot_start(struct job *j)
         if (there && s->keep_replaced)
                 place_replaced(there, s->keep_as);
         o->checks = 0;
-        uint64_t window = MIN(MAX(o->size / WINDOW_SHARE, WINDOW_LEAST), WINDOW_MOST);
-        s->window_start = window >= o->size ? 0 : o->size - window;
         if (o->size == 0)
                 snapshot_fail(s, CAUSE_BAD_ZIP, "it is empty");
         else
-                get_directory(s);
+                read_directory(s);
 }

@@ -45,6 +45,7 @@ struct snapshot {
         struct flow directory; /* SNAPSHOT_DIRECTORY */
         uint64_t window_start;
         bool second_read; /* of a longer directory: there is no third */
+        bool read_again;  /* from the beginning, for what was read made no sense */
         struct proto_directory_done directory_done;
 
         struct members *members; /* while working the thread's */
