@@ -40,6 +40,8 @@ int cursor_mpi(struct cursor *c, const uint8_t **ret, size_t *ret_len)
         const uint8_t *p = cursor_take(c, n);
         if (!p)
                 return -EBADMSG;
+        for (; n > 0 && *p == 0; p++)
+                n--;
         *ret = p;
         *ret_len = n;
         return 0;

@@ -35,8 +35,8 @@ struct cursor {
 const uint8_t *cursor_take(struct cursor *c, size_t n);
 /* Big-endian number of n <= 8 bytes. 0 or -EBADMSG. */
 int cursor_number(struct cursor *c, size_t n, uint64_t *ret);
-/* A multi-precision integer: two bytes of bit length, then its bytes. Points into the cursor's memory. 0 or
- * -EBADMSG. */
+/* A multi-precision integer: two bytes of bit length, then its bytes. Points into the cursor's memory, behind
+ * leading zeroes, which RFC 4880 forbids and gpg skips: *ret_len is the size of the number. 0 or -EBADMSG. */
 int cursor_mpi(struct cursor *c, const uint8_t **ret, size_t *ret_len);
 
 struct packet {

@@ -261,6 +261,18 @@ static void one_decision_at_a_time(void **state)
                 }
 }
 
+/* gpg skips them: the number counts, not how long it was written. */
+static void leading_zeroes(void **state)
+{
+        (void)state;
+        uint8_t d[DECISIONS + 40] = {}, *m;
+        size_t n;
+        d[D_PKESK] = 14;
+        recipe_make(&pair, d, sizeof(d), &m, &n);
+        assert_int_equal(agree(m, n, true, "a session key behind leading zeroes"), AGREE_GOOD);
+        free(m);
+}
+
 static uint64_t next_random(uint64_t *x)
 {
         *x ^= *x << 13;
@@ -313,6 +325,7 @@ int main(void)
                 cmocka_unit_test(faults_of_large_messages),
                 cmocka_unit_test(large_messages_that_end_oddly),
                 cmocka_unit_test(one_decision_at_a_time),
+                cmocka_unit_test(leading_zeroes),
                 cmocka_unit_test(random_messages),
                 cmocka_unit_test(enough_was_compared),
         };

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "fsx.h"
+#include "openpgp.h"
 #include "pgp_fast.h"
 #include "str.h"
 
@@ -257,6 +259,36 @@ static void keys_without_passphrase(void **state)
         key_ids[0] = before;
 }
 
+/* The size of a key is that of its modulus, not of how it was written. */
+static void numbers_lose_their_leading_zeroes(void **state)
+{
+        (void)state;
+        static const struct {
+                uint8_t in[6];
+                size_t size, len;
+                uint8_t first;
+        } rows[] = {
+                {{0, 16, 0x80, 1}, 4, 2, 0x80},
+                {{0, 16, 0, 1}, 4, 1, 1},
+                {{0, 32, 0, 0, 2, 3}, 6, 2, 2},
+                {{0, 16, 0, 0}, 4, 0, 0},
+                {{0, 0}, 2, 0, 0},
+        };
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                struct cursor c = {.p = rows[i].in, .left = rows[i].size};
+                const uint8_t *p;
+                size_t n;
+                assert_int_equal(cursor_mpi(&c, &p, &n), 0);
+                assert_int_equal(c.left, 0);
+                assert_int_equal(n, rows[i].len);
+                assert_true(n == 0 || *p == rows[i].first);
+        }
+        struct cursor cut = {.p = rows[0].in, .left = 3};
+        const uint8_t *p;
+        size_t n;
+        assert_int_equal(cursor_mpi(&cut, &p, &n), -EBADMSG);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -267,6 +299,7 @@ int main(void)
                 cmocka_unit_test(recipients_are_told),
                 cmocka_unit_test(a_wrong_passphrase_is_told),
                 cmocka_unit_test(keys_without_passphrase),
+                cmocka_unit_test(numbers_lose_their_leading_zeroes),
         };
         return cmocka_run_group_tests(tests, setup, teardown);
 }
