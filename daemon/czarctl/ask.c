@@ -199,7 +199,7 @@ static int do_offline(struct ctl *c, struct ask_spec *spec, struct error *e)
         if (r >= 0)
                 r = history_open(h.ledger, h.audit, c->state_fd, c->config->limits.max_name, e);
         if (r == 1)
-                fprintf(stderr, "czarctl: warning: %s\n", e->text);
+                shown_print(stderr, "czarctl: warning: %s\n", e->text);
         if (r >= 0 && spec->need_staging)
                 r = staging_open(s->path, s->file_mode, s->dir_mode, &h.staging, e);
         if (r >= 0 && h.staging)

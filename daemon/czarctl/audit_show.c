@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "audit.h"
+#include "name.h"
 #include "runs.h"
 #include "str.h"
 #include "table.h"
@@ -55,34 +56,33 @@ static void note_members(struct show *s, const char *line, size_t len)
                         s->of_members[i][0] = 0;
 }
 
-static void csv_field(const char *s)
+/* RFC 4180. A spreadsheet must not take a value for a formula, nor a terminal for a command. */
+static void csv_cell(const char *s, bool last)
 {
-        /* RFC 4180; a spreadsheet must not take a name for a formula. */
-        if (!strpbrk(s, ",\"\r\n") && !strchr("=+-@", *s ? *s : 'x')) {
-                fputs(s, stdout);
-                return;
-        }
-        putchar('"');
-        if (*s && strchr("=+-@", *s))
-                putchar('\'');
-        for (; *s; s++) {
-                if (*s == '"')
+        _cleanup_strbuf_ struct strbuf b = {};
+        char first = s[strspn(s, " ")];
+        if (first && strchr("=+-@\t\r", first))
+                strbuf_add(&b, "'");
+        name_add_shown(&b, s);
+        bool quoted = b.s && strpbrk(b.s, ",\"'") != NULL;
+        if (quoted)
+                putchar('"');
+        for (const char *p = b.s; p && *p; p++) {
+                if (*p == '"')
                         putchar('"');
-                putchar(*s);
+                putchar(*p);
         }
-        putchar('"');
+        if (quoted)
+                putchar('"');
+        fputs(last ? "\r\n" : ",", stdout);
 }
 
 static void csv_line(const struct show *s, const char *line, size_t len)
 {
         char value[FIELD_SIZE];
-        for (size_t i = 0; i < ELEMENTSOF(columns); i++) {
-                if (i)
-                        putchar(',');
-                if (show_field(s, line, len, columns[i], value))
-                        csv_field(value);
-        }
-        fputs("\r\n", stdout);
+        for (size_t i = 0; i < ELEMENTSOF(columns); i++)
+                csv_cell(show_field(s, line, len, columns[i], value) ? value : "",
+                        i + 1 == ELEMENTSOF(columns));
 }
 
 static void table_line(struct show *s, const char *line, size_t len)
@@ -116,9 +116,11 @@ static int on_line(const char *line, size_t len, uint64_t number, void *arg)
         s->n++;
         if (s->csv)
                 csv_line(s, line, len);
-        else if (s->c->json)
-                strbuf_printf(&s->json, "%s\n%.*s", s->n > 1 ? "," : "", (int)len, line);
-        else
+        else if (s->c->json) {
+                strbuf_add(&s->json, s->n > 1 ? ",\n" : "\n");
+                json_add_shown(&s->json, line, len);
+                return s->json.err;
+        } else
                 table_line(s, line, len);
         return 0;
 }
@@ -134,7 +136,7 @@ int run_audit(struct ctl *c)
         if (ctl_open_state(c, &e) < 0)
                 return ctl_fail(c, &e);
         for (size_t i = 0; s.csv && i < ELEMENTSOF(columns); i++)
-                printf("%s%s", columns[i], i + 1 < ELEMENTSOF(columns) ? "," : "\r\n");
+                csv_cell(columns[i], i + 1 == ELEMENTSOF(columns));
         if (!s.csv && !c->json)
                 s.table = table_new("TIME|EVENT|PATH OR KEY|GROUP|UID|REASON");
         int r = audit_each(c->state_fd, on_line, &s, &e);
@@ -143,8 +145,11 @@ int run_audit(struct ctl *c)
         if (s.table && !table_print(s.table) && r == 0)
                 puts(s.since || s.until ? "The audit record has no entries of these days."
                                         : "The audit record has no entries yet.");
-        if (c->json && r >= 0)
-                printf("{\"version\":1,\"entries\":[%s]}\n", s.json.s ? s.json.s : "");
+        if (c->json && r >= 0) {
+                fputs("{\"version\":1,\"entries\":[", stdout);
+                fputs(s.json.s ? s.json.s : "", stdout);
+                puts("]}");
+        }
         strbuf_done(&s.json);
         return r < 0 ? ctl_fail(c, &e) : 0;
 }

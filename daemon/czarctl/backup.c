@@ -42,9 +42,10 @@ int run_backup(struct ctl *c)
                 json_str(&j, "file", where);
                 return answer_print(&j);
         }
-        printf("%s: a copy of the ledger. The audit record (%s/audit.jsonl) and the GnuPG home are to be "
-               "backed up "
-               "too.\n",
+        shown_print(stdout,
+                "%s: a copy of the ledger. The audit record (%s/audit.jsonl) and the GnuPG home are to be "
+                "backed up "
+                "too.\n",
                 where, c->config->state_dir);
         return 0;
 }

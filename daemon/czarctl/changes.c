@@ -155,7 +155,7 @@ int run_resync(struct ctl *c)
                 json_bool(&ch.json, "complete", status == CTL_WELL);
         } else if (status != CTL_CANNOT) {
                 if (*spec.text)
-                        printf("%s%s\n", spec.text,
+                        shown_print(stdout, "%s%s\n", spec.text,
                                 status == CTL_FOUND
                                         ? "; czarctl status says what is the matter and what to do"
                                         : "");
@@ -185,13 +185,11 @@ static void print_record_head(const struct ctl *c, const char *reason)
         char when[40], host[256] = "";
         const struct passwd *pw = getpwuid(c->caller);
         gethostname(host, sizeof(host) - 1);
-        printf("Record of removal\n\n"
-               "  when    %s\n"
-               "  host    %s\n"
-               "  by      %s (uid %u)\n"
-               "  reason  %s\n\n",
-                local_time((int64_t)time(NULL), when), host, pw ? pw->pw_name : "?", (unsigned)c->caller,
-                reason);
+        shown_print(stdout, "Record of removal\n\n");
+        shown_print(stdout, "  when    %s\n", local_time((int64_t)time(NULL), when));
+        shown_print(stdout, "  host    %s\n", host);
+        shown_print(stdout, "  by      %s (uid %u)\n", pw ? pw->pw_name : "?", (unsigned)c->caller);
+        shown_print(stdout, "  reason  %s\n\n", reason);
 }
 
 int run_forget(struct ctl *c)
@@ -303,7 +301,7 @@ int run_prune(struct ctl *c)
                 if (ch.n == 0)
                         puts("nothing to prune");
                 else
-                        printf("%llu %s, %s by name%s\n", (unsigned long long)ch.n,
+                        shown_print(stdout, "%llu %s, %s by name%s\n", (unsigned long long)ch.n,
                                 ch.apply ? "removed" : "would be removed", size,
                                 ch.apply ? "" : "; do it with: czarctl prune --apply");
         }
@@ -471,8 +469,9 @@ int run_adopt(struct ctl *c)
                 json_u64(&ch.json, "missing", ch.adopted.missing);
                 json_u64(&ch.json, "unknown", ch.adopted.unknown);
         } else if (status == 0) {
-                printf("%llu adopted, %llu missing, %llu of which nothing is known; the staging disk is "
-                       "accepted\n",
+                shown_print(stdout,
+                        "%llu adopted, %llu missing, %llu of which nothing is known; the staging disk is "
+                        "accepted\n",
                         (unsigned long long)ch.adopted.adopted, (unsigned long long)ch.adopted.missing,
                         (unsigned long long)ch.adopted.unknown);
         }

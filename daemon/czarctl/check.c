@@ -50,9 +50,9 @@ int run_check(struct ctl *c)
                 json_bool(&k.json, "ok", k.failed == 0);
                 status = answer_print(&k.json);
         } else if (k.failed == 0) {
-                printf("\nAll is well.\n");
+                shown_print(stdout, "\nAll is well.\n");
         } else {
-                printf("\n%u of %u need something done.\n", k.failed, k.n);
+                shown_print(stdout, "\n%u of %u need something done.\n", k.failed, k.n);
         }
         json_done(&k.json);
         return status ? status : k.failed ? CTL_FOUND : CTL_WELL;

@@ -14,9 +14,6 @@ void check_add(struct checkup *k, const char *name, enum finding f, const char *
         va_start(ap, format);
         vsnprintf(detail, sizeof(detail), format, ap);
         va_end(ap);
-        for (char *p = detail; *p; p++)
-                if ((unsigned char)*p < 0x20 || *p == 0x7f)
-                        *p = ' ';
         k->n++;
         k->failed += f == BAD;
         if (k->c->json) {
@@ -30,8 +27,9 @@ void check_add(struct checkup *k, const char *name, enum finding f, const char *
         }
         static const enum colour colours[] = {[FINE] = GREEN, [NOTICE] = YELLOW, [BAD] = RED};
         static const char *const words[] = {[FINE] = "ok  ", [NOTICE] = "note", [BAD] = "BAD "};
-        printf("%s%s%s  %-12s %s\n", colour_on(colours[f]), words[f], colour_off(colours[f]), name, detail);
+        shown_colour(colours[f], words[f]);
+        shown_print(stdout, "  %-12s %s\n", name, detail);
         if (!str_empty(fix))
-                printf("      %-12s -> %s\n", "", fix);
+                shown_print(stdout, "      %-12s -> %s\n", "", fix);
         fflush(stdout);
 }

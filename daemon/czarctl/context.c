@@ -26,7 +26,7 @@ int ctl_fail(const struct ctl *c, const struct error *e)
         const char *advice = cause_advice(e->cause);
         bool told = strchr(e->text, ';') || e->cause == CAUSE_GONE || e->cause == CAUSE_INTERNAL ||
                     e->cause == CAUSE_UNSAFE_MODE;
-        fprintf(stderr, "czarctl: %s%s%s\n", e->text, *advice && !told ? "; " : "", told ? "" : advice);
+        shown_print(stderr, "czarctl: %s%s%s\n", e->text, *advice && !told ? "; " : "", told ? "" : advice);
         return CTL_CANNOT;
 }
 
@@ -35,7 +35,7 @@ int ctl_fail_text(const char *format, ...)
         va_list ap;
         va_start(ap, format);
         fputs("czarctl: ", stderr);
-        vfprintf(stderr, format, ap);
+        shown_vprint(stderr, format, ap);
         fputs("\n", stderr);
         va_end(ap);
         return CTL_CANNOT;
@@ -142,7 +142,8 @@ int ctl_load_config(struct ctl *c)
         if (load_partial(c) < 0)
                 return ctl_fail_text("%s", e.text);
         if (!c->command->early && !c->command->asks && !c->command->writes)
-                fprintf(stderr, "czarctl: warning: the configuration has errors (czard --check-config): %s\n",
+                shown_print(stderr,
+                        "czarctl: warning: the configuration has errors (czard --check-config): %s\n",
                         e.text);
         return 0;
 }

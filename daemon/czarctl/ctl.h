@@ -20,6 +20,7 @@
 #include "json.h"
 #include "ledger.h"
 #include "macro.h"
+#include "shown.h"
 
 enum ctl_exit { CTL_WELL = 0, CTL_FOUND = 1, CTL_USAGE = 2, CTL_CANNOT = 3 };
 

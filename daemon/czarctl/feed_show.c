@@ -17,25 +17,29 @@
 /* For people: names are shown, never executed. */
 static void show_line(const char *line, size_t len)
 {
-        char seq[24] = "", time[32] = "", op[32] = "", path[4200] = "", shown[4 * 4200], when[40];
+        char seq[24] = "", time[32] = "", op[32] = "", path[4200] = "", when[40];
         int64_t sec = 0;
         (void)audit_field(line, len, "seq", seq, sizeof(seq));
         (void)audit_field(line, len, "op", op, sizeof(op));
         (void)audit_field(line, len, "path", path, sizeof(path));
         if (audit_field(line, len, "time", time, sizeof(time)) < 0 || time_parse_rfc3339(time, &sec) < 0)
                 sec = 0;
-        printf("%8.20s  %s  %-17.31s  %s\n", seq, local_time(sec, when), op,
-                str_visible(path, shown, sizeof(shown)));
+        shown_print(stdout, "%8.20s  %s  %-17.31s  %s\n", seq, local_time(sec, when), op, path);
 }
 
 static int on_line(const char *line, size_t len, uint64_t seq, void *arg)
 {
         const struct ctl *c = arg;
         (void)seq;
-        if (c->json)
-                printf("%.*s\n", (int)len, line);
-        else
+        if (!c->json) {
                 show_line(line, len);
+                return 0;
+        }
+        _cleanup_strbuf_ struct strbuf text = {};
+        json_add_shown(&text, line, len);
+        if (text.err < 0)
+                return text.err;
+        puts(text.s);
         return 0;
 }
 

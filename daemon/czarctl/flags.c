@@ -39,8 +39,8 @@ int ctl_usage(const struct ctl *c, const char *format, ...)
 {
         va_list ap;
         va_start(ap, format);
-        fprintf(stderr, "czarctl %s: ", c->command->name);
-        vfprintf(stderr, format, ap);
+        shown_print(stderr, "czarctl %s: ", c->command->name);
+        shown_vprint(stderr, format, ap);
         fputs("\n", stderr);
         va_end(ap);
         usage_command(c->command, stderr);

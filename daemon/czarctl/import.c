@@ -206,11 +206,11 @@ static int judge(struct ctl *c, const struct fetch_result *res, const char *wher
         if (res->cause == CAUSE_NONE)
                 return 0;
         if (res->cause == CAUSE_DENIED) {
-                fprintf(stderr, "czarctl: S3 knows the key, but it may not list %s: %s; %s\n", where,
+                shown_print(stderr, "czarctl: S3 knows the key, but it may not list %s: %s; %s\n", where,
                         res->detail, cause_advice(res->cause));
                 return CTL_FOUND;
         }
-        fprintf(stderr, "czarctl: listing %s failed: %s; %s%s\n", where, res->detail,
+        shown_print(stderr, "czarctl: listing %s failed: %s; %s%s\n", where, res->detail,
                 cause_advice(res->cause),
                 res->cause == CAUSE_CREDENTIALS ? " (new keys take some minutes to work)" : "");
         if (!force)
@@ -261,7 +261,7 @@ int run_import_credentials(struct ctl *c)
                 json_bool(&j, "works", tried == 0);
                 return answer_print(&j);
         }
-        printf("%s stored in %s%s\n", key_id, where, tried == 0 ? "; listing works" : "");
+        shown_print(stdout, "%s stored in %s%s\n", key_id, where, tried == 0 ? "; listing works" : "");
         puts("A running czard takes them over by: systemctl reload czard\n"
              "Remove the file you imported and the mail it came with.");
         return 0;

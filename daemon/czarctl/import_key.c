@@ -288,7 +288,7 @@ static int say_imported(struct import *m)
                 return answer_print(&j);
         }
         for (size_t i = 0; i < m->wanted.n; i++)
-                printf("%s %s%s%s%s\n", m->wanted.v[i], i == 0 ? m->user_id : "",
+                shown_print(stdout, "%s %s%s%s%s\n", m->wanted.v[i], i == 0 ? m->user_id : "",
                         m->secret.n == 0 ? " has its new public part"
                         : m->known       ? " is there already and can be used"
                                          : " is imported and can be used",
@@ -296,9 +296,11 @@ static int say_imported(struct import *m)
         for (size_t i = 0; i < m->wanted.n; i++)
                 if (key_asks_for_newer(m->home.dir, m->wanted.v[i])) {
                         char advice[PATH_MAX * 2 + 512];
-                        printf("Warning: %s asks its senders for encryption that GnuPG cannot read (SEIPD "
-                               "version 2);\n%s\n",
-                                m->wanted.v[i],
+                        shown_print(stdout,
+                                "Warning: %s asks its senders for encryption that GnuPG cannot read (SEIPD "
+                                "version 2);\n",
+                                m->wanted.v[i]);
+                        shown_print(stdout, "%s\n",
                                 key_features_advice(m->home.dir, m->wanted.v[i], advice, sizeof(advice)));
                 }
         if (expired)

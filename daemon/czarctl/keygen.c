@@ -89,7 +89,7 @@ static int get_text(struct ctl *c, const char *flag, const char *question, bool 
                         break;
                 if (is_good(ret))
                         return 0;
-                fprintf(stderr, "Expected is %s.\n", expected);
+                shown_print(stderr, "Expected is %s.\n", expected);
                 r = -ECANCELED;
         }
         return ctl_fail_text("%s: %s", flag, prompt_error(r));
@@ -149,7 +149,8 @@ static int write_public(struct ctl *c, const char *home, const char *fingerprint
         if (r < 0)
                 return ctl_fail(c, &e);
         if (!c->json)
-                printf("\n%s", text);
+                putchar('\n');
+        fputs(text, stdout);
         return 0;
 }
 

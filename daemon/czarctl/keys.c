@@ -58,7 +58,8 @@ static int key_list(struct ctl *c, const char *home, const struct keyring *ring)
                 table_cell(t, expired ? RED : DIM, "%s", f->expires ? ago(f->expires, b) : "");
         }
         if (!table_print(t))
-                printf("There is no secret key in %s: czarctl keygen, or czarctl import-key FILE\n", home);
+                shown_print(stdout,
+                        "There is no secret key in %s: czarctl keygen, or czarctl import-key FILE\n", home);
         return 0;
 }
 
@@ -165,13 +166,13 @@ static int say_extended(struct ctl *c, const char *home, const char *fingerprint
         const struct keyring_key *k = keyring_find(&now, fingerprint);
         const char *when = !k ? "?" : k->fact.expires == 0 ? "never" : local_time(k->fact.expires, text);
         if (!changed) {
-                printf("%s expires %s: nothing to extend.\n", fingerprint, when);
+                shown_print(stdout, "%s expires %s: nothing to extend.\n", fingerprint, when);
                 return 0;
         }
-        printf("%s expires %s now.\nSend the new public key to edX, or they go on with the old date:\n"
-               "  czarctl key export > " PUBLIC_FILE "\n"
-               "A running czard sees the new date after: systemctl restart czard\n",
-                fingerprint, when);
+        shown_print(stdout, "%s expires %s now.\n", fingerprint, when);
+        puts("Send the new public key to edX, or they go on with the old date:\n"
+             "  czarctl key export > " PUBLIC_FILE "\n"
+             "A running czard sees the new date after: systemctl restart czard");
         return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "ledger_facts.h"
 #include "ledger_report.h"
 #include "ledger_split.h"
+#include "name.h"
 #include "owner.h"
 #include "runs.h"
 #include "staging.h"
@@ -38,12 +39,14 @@ struct metrics {
 
 static void label(struct strbuf *b, const char *name, const char *value)
 {
+        _cleanup_strbuf_ struct strbuf shown = {};
+        name_add_shown(&shown, value);
         strbuf_printf(b, "%s=\"", name);
-        for (; *value; value++)
-                if (*value == '\\' || *value == '"')
-                        strbuf_printf(b, "\\%c", *value);
+        for (const char *p = shown.s; p && *p; p++)
+                if (*p == '\\' || *p == '"')
+                        strbuf_printf(b, "\\%c", *p);
                 else
-                        strbuf_add_n(b, value, 1);
+                        strbuf_add_n(b, p, 1);
         strbuf_add(b, "\"");
 }
 

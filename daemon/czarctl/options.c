@@ -68,7 +68,7 @@ static int parse_first(struct ctl *c, int argc, char **argv)
                         nearest = k->name;
                 }
         }
-        fprintf(stderr, "czarctl: there is no command '%.64s'%s%s%s; see czarctl --help\n", argv[optind],
+        shown_print(stderr, "czarctl: there is no command '%.64s'%s%s%s; see czarctl --help\n", argv[optind],
                 nearest ? " (did you mean '" : "", nearest ? nearest : "", nearest ? "'?)" : "");
         return CTL_USAGE;
 }

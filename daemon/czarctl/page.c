@@ -87,20 +87,22 @@ static const char style[] =
 
 void page_text(struct strbuf *b, const char *s)
 {
-        for (size_t n; *s; s += n ? n : 1) {
-                n = name_shown_len(s);
-                if (*s == '&')
+        while (*s) {
+                char escape[5];
+                size_t n;
+                const char *from = name_shown_next(&s, escape, &n);
+                if (*from == '&')
                         strbuf_add(b, "&amp;");
-                else if (*s == '<')
+                else if (*from == '<')
                         strbuf_add(b, "&lt;");
-                else if (*s == '>')
+                else if (*from == '>')
                         strbuf_add(b, "&gt;");
-                else if (*s == '"')
+                else if (*from == '"')
                         strbuf_add(b, "&quot;");
-                else if (*s == '\'')
+                else if (*from == '\'')
                         strbuf_add(b, "&#39;");
                 else
-                        strbuf_add_n(b, s, n);
+                        strbuf_add_n(b, from, n);
         }
 }
 

@@ -10,7 +10,7 @@
 /* Head, style sheet and the beginning of the body. */
 void page_open(struct strbuf *b, const char *title, const char *subtitle);
 void page_close(struct strbuf *b, const char *footer);
-/* Text with & < > " ' escaped, control characters and marks of direction left out. */
+/* Text with & < > " ' escaped; control characters and marks of direction as \xNN. */
 void page_text(struct strbuf *b, const char *s);
 void page_heading(struct strbuf *b, unsigned level, const char *id, const char *text);
 /* A table: page_table_open() with columns "NAME|>NAME" ('>' aligned to the right), rows of cells. */

@@ -216,6 +216,6 @@ int passphrase_store(struct ctl *c, const struct secret *s)
         if (owner_put_fd(c, c->passphrase_output, fd, where, &e) < 0)
                 return ctl_fail(c, &e);
         if (!c->json)
-                printf("passphrase stored in %s\n", where);
+                shown_print(stdout, "passphrase stored in %s\n", where);
         return 0;
 }

@@ -141,7 +141,7 @@ static void listing_over(struct plan *p, struct listing *l, const struct proto_d
         if (done->outcome.cause == CAUSE_NO_CREDENTIALS && p->no_credentials)
                 return;
         p->no_credentials |= done->outcome.cause == CAUSE_NO_CREDENTIALS;
-        fprintf(stderr, "czarctl: listing s3://%s/%s failed: %s; %s\n", l->bucket, l->prefix,
+        shown_print(stderr, "czarctl: listing s3://%s/%s failed: %s; %s\n", l->bucket, l->prefix,
                 done->outcome.detail, cause_advice((enum cause)done->outcome.cause));
 }
 
@@ -212,15 +212,16 @@ static int show(struct plan *p, bool listed, const struct plan_undecided *u)
         for (size_t i = 0; i < p->n_due; i++)
                 object_row(t, &p->due[i]);
         table_print(t);
-        printf("%zu objects, %s to fetch%s\n", p->n_due, bytes_text((int64_t)total, size),
+        shown_print(stdout, "%zu objects, %s to fetch%s\n", p->n_due, bytes_text((int64_t)total, size),
                 listed ? "" : "; as the last poll left it: nothing was listed now");
         if (p->n_failed > 0)
-                fprintf(stderr, "czarctl: %zu of %zu listings failed: more may be due\n", p->n_failed,
+                shown_print(stderr, "czarctl: %zu of %zu listings failed: more may be due\n", p->n_failed,
                         p->n_listings);
         if (u->n > 0)
-                printf("%zu older %s beyond keep_snapshots, %s: czard first reads what %s, and fetches the "
-                       "last "
-                       "copy of a course\n",
+                shown_print(stdout,
+                        "%zu older %s beyond keep_snapshots, %s: czard first reads what %s, and fetches the "
+                        "last "
+                        "copy of a course\n",
                         u->n, u->n == 1 ? "snapshot" : "snapshots", bytes_text((int64_t)u->bytes, size),
                         u->n == 1 ? "is in it" : "is in them");
         return 0;

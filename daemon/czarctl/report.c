@@ -334,6 +334,6 @@ int run_report(struct ctl *c)
         days_done(&r.days);
         if (result < 0)
                 return e.cause ? ctl_fail(c, &e) : ctl_fail_text("out of memory");
-        printf("%s\n", where);
+        shown_print(stdout, "%s\n", where);
         return 0;
 }

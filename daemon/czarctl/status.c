@@ -315,13 +315,14 @@ static void print_key(const struct facts *f)
         for (size_t i = 0; i < f->n_keys; i++) {
                 const struct fact_key *k = &f->keys[i];
                 size_t n = strlen(k->fingerprint);
-                printf("key          %s  %s", k->fingerprint + (n > 16 ? n - 16 : 0), k->user_id);
+                shown_print(
+                        stdout, "key          %s  %s", k->fingerprint + (n > 16 ? n - 16 : 0), k->user_id);
                 if (k->expires)
-                        printf("  expires %s", ago(k->expires, when));
-                printf("\n");
+                        shown_print(stdout, "  expires %s", ago(k->expires, when));
+                putchar('\n');
         }
         if (*f->credentials || f->credentials_since)
-                printf("credentials  %s%sfrom %s\n", f->credentials, *f->credentials ? ", " : "",
+                shown_print(stdout, "credentials  %s%sfrom %s\n", f->credentials, *f->credentials ? ", " : "",
                         ago(f->credentials_since, when));
 }
 
@@ -330,29 +331,31 @@ static void print_head(const struct status *s)
         const struct facts *f = &s->facts;
         char when[40], size[32];
         bool well = s->n_problems == 0;
-        printf("%s", colour_on(well ? GREEN : RED));
+        fputs(colour_on(well ? GREEN : RED), stdout);
         if (well)
-                printf("All is well.");
+                fputs("All is well.", stdout);
         else
-                printf("%zu %s to look at, see below.", s->n_problems,
+                shown_print(stdout, "%zu %s to look at, see below.", s->n_problems,
                         s->n_problems == 1 ? "thing" : "things");
-        printf("%s\n\n", colour_off(well ? GREEN : RED));
+        fputs(colour_off(well ? GREEN : RED), stdout);
+        fputs("\n\nczard        ", stdout);
         if (f->daemon > 0)
-                printf("czard        running (PID %ld)", (long)f->daemon);
+                shown_print(stdout, "running (PID %ld)", (long)f->daemon);
         else
-                printf("czard        %snot running%s", colour_on(YELLOW), colour_off(YELLOW));
+                shown_colour(YELLOW, "not running");
         if (f->live)
-                printf(", %llu of %llu due objects under way, %s to fetch", (unsigned long long)f->running,
-                        (unsigned long long)f->due, bytes_text((int64_t)f->due_bytes, size));
+                shown_print(stdout, ", %llu of %llu due objects under way, %s to fetch",
+                        (unsigned long long)f->running, (unsigned long long)f->due,
+                        bytes_text((int64_t)f->due_bytes, size));
         if (f->live && f->running > 0 && f->rate > 0) {
-                printf(", %s/s", bytes_text((int64_t)f->rate, size));
-                printf(", %s left",
+                shown_print(stdout, ", %s/s", bytes_text((int64_t)f->rate, size));
+                shown_print(stdout, ", %s left",
                         timespan_format((f->due_bytes / f->rate + 1) * USEC_PER_SEC, when, sizeof(when)));
         }
-        printf("\npoll         last complete %s", ago(f->last_poll, when));
+        shown_print(stdout, "\npoll         last complete %s", ago(f->last_poll, when));
         if (f->next_poll)
-                printf(", next %s", ago(f->next_poll, when));
-        printf("\n");
+                shown_print(stdout, ", next %s", ago(f->next_poll, when));
+        putchar('\n');
         print_key(f);
 }
 
@@ -387,10 +390,16 @@ static void print_problems(const struct status *s)
 {
         if (s->n_problems == 0)
                 return;
-        printf("\n%sTo look at:%s\n", colour_on(BOLD), colour_off(BOLD));
-        for (size_t i = 0; i < s->n_problems; i++)
-                printf("  %s*%s %s%s%s\n", colour_on(RED), colour_off(RED), s->problems[i].text,
-                        *s->problems[i].fix ? "\n    -> " : "", s->problems[i].fix);
+        putchar('\n');
+        shown_colour(BOLD, "To look at:");
+        putchar('\n');
+        for (size_t i = 0; i < s->n_problems; i++) {
+                fputs("  ", stdout);
+                shown_colour(RED, "*");
+                shown_print(stdout, " %s\n", s->problems[i].text);
+                if (*s->problems[i].fix)
+                        shown_print(stdout, "    -> %s\n", s->problems[i].fix);
+        }
 }
 
 static void json_packages(struct json *j, const struct status *s)

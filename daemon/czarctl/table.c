@@ -57,6 +57,13 @@ const char *colour_off(enum colour c)
         return is_terminal() && c != PLAIN ? "\033[0m" : "";
 }
 
+void shown_colour(enum colour c, const char *text)
+{
+        fputs(colour_on(c), stdout);
+        fputs(text, stdout);
+        fputs(colour_off(c), stdout);
+}
+
 struct table *table_new(const char *columns)
 {
         struct table *t = calloc(1, sizeof(*t));
@@ -75,18 +82,13 @@ struct table *table_new(const char *columns)
 /* What a terminal would obey, or what would turn the rest of the line round, becomes \xNN. Takes s. */
 static char *shown(char *s)
 {
-        char *ret = malloc(4 * strlen(s) + 1), *to = ret;
-        if (!ret)
+        struct strbuf b = {};
+        strbuf_add(&b, "");
+        name_add_shown(&b, s);
+        if (b.err < 0)
                 abort();
-        for (const char *p = s; *p;) {
-                char escape[5];
-                size_t n;
-                const char *from = name_shown_next(&p, escape, &n);
-                to = mempcpy(to, from, n);
-        }
-        *to = 0;
         free(s);
-        return ret;
+        return b.s;
 }
 
 void table_cell(struct table *t, enum colour c, const char *format, ...)

@@ -14,6 +14,9 @@ enum colour { PLAIN, GREEN, YELLOW, RED, BOLD, DIM };
 const char *colour_on(enum colour c);
 const char *colour_off(enum colour c);
 
+/* The text, which is ours, in that colour. */
+void shown_colour(enum colour c, const char *text);
+
 struct table;
 /* Names separated by '|', each with '>' in front when its column is aligned to the right. */
 struct table *table_new(const char *columns);

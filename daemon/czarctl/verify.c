@@ -276,10 +276,10 @@ static int finish(struct verify *v, bool audit, uint64_t lines, int status)
                 if (v->table)
                         table_print(v->table);
                 if (status == 0 && audit)
-                        printf("audit record: %llu entries, %s\n", (unsigned long long)lines,
+                        shown_print(stdout, "audit record: %llu entries, %s\n", (unsigned long long)lines,
                                 v->n_problems ? "see above" : "the chain holds");
                 if (status == 0 && (!audit || v->files > 0))
-                        printf("%llu files, %s, %llu problem%s\n", (unsigned long long)v->files,
+                        shown_print(stdout, "%llu files, %s, %llu problem%s\n", (unsigned long long)v->files,
                                 bytes_text((int64_t)v->bytes, size), (unsigned long long)v->n_problems,
                                 v->n_problems == 1 ? "" : "s");
         }

@@ -11,6 +11,7 @@
 
 #include "director.h"
 #include "secret.h"
+#include "shown.h"
 #include "signals.h"
 
 static void usage(FILE *f)
@@ -40,11 +41,11 @@ static int check_config(const char *path)
         struct strv more = {};
         int r = config_load(path, &c, &e, &more);
         if (r < 0)
-                fprintf(stderr, "%s\n", e.text);
+                shown_print(stderr, "%s\n", e.text);
         for (size_t i = 0; i < more.n; i++)
-                fprintf(stderr, "%s\n", more.v[i]);
+                shown_print(stderr, "%s\n", more.v[i]);
         for (size_t i = 0; c && i < c->warnings.n; i++)
-                fprintf(stderr, "warning: %s\n", c->warnings.v[i]);
+                shown_print(stderr, "warning: %s\n", c->warnings.v[i]);
         strv_done(&more);
         config_free(c);
         return r < 0 ? STATUS_USAGE : STATUS_WELL;
@@ -93,7 +94,7 @@ int main(int argc, char **argv)
                         return STATUS_USAGE;
                 }
         if (optind < argc) {
-                fprintf(stderr, "czard: unexpected argument '%s'\n", argv[optind]);
+                shown_print(stderr, "czard: unexpected argument '%s'\n", argv[optind]);
                 usage(stderr);
                 return STATUS_USAGE;
         }

@@ -3,29 +3,49 @@
  * item something does, and a closed level is itself an item of the one around it. */
 #include "json.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "name.h"
 #include "timespan.h"
+
+/* The next character of *s, which is not at its end; *s moves on. What a terminal would obey, or what changes
+ * how the rest is shown (all below U+10000), as \uXXXX; U+FFFD for what is no character. */
+static void add_character(struct strbuf *b, const char **s)
+{
+        const uint8_t *p = (const uint8_t *)*s;
+        size_t n = utf8_valid_len(*s);
+        if (n == 0)
+                strbuf_add(b, "\xef\xbf\xbd");
+        else if (name_shown_len(*s) > 0)
+                strbuf_add_n(b, p, n);
+        else
+                strbuf_printf(b, "\\u%04x",
+                        n == 1   ? p[0]
+                        : n == 2 ? (p[0] & 0x1fu) << 6 | (p[1] & 0x3fu)
+                                 : (p[0] & 0xfu) << 12 | (p[1] & 0x3fu) << 6 | (p[2] & 0x3fu));
+        *s += n ? n : 1;
+}
 
 static void add_escaped(struct strbuf *b, const char *s)
 {
-        static const char replacement[] = "\xef\xbf\xbd";
         strbuf_add(b, "\"");
         while (*s) {
-                uint8_t c = (uint8_t)*s;
-                size_t n = utf8_valid_len(s);
-                if (n == 0)
-                        strbuf_add(b, replacement);
-                else if (c == '"' || c == '\\')
-                        strbuf_printf(b, "\\%c", c);
-                else if (c < 0x20 || c == 0x7f)
-                        strbuf_printf(b, "\\u%04x", c);
-                else
-                        strbuf_add_n(b, s, n);
-                s += n ? n : 1;
+                if (*s == '"' || *s == '\\')
+                        strbuf_add(b, "\\");
+                add_character(b, &s);
         }
         strbuf_add(b, "\"");
+}
+
+void json_add_shown(struct strbuf *b, const char *text, size_t n)
+{
+        _cleanup_free_ char *copy = strndup(text, n);
+        if (!copy)
+                b->err = -ENOMEM;
+        for (const char *s = copy; s && *s;)
+                add_character(b, &s);
 }
 
 /* What stands before a value: the comma and the name. */

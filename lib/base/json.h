@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writing JSON (RFC 8259) into a strbuf. Commas are put by themselves. Invalid UTF-8 becomes U+FFFD. */
+/* Writing JSON (RFC 8259) into a strbuf. Commas are put by themselves. Invalid UTF-8 becomes U+FFFD;
+ * characters that a terminal obeys or that change how a line is shown (name_shown_len()) are \uXXXX. */
 #pragma once
 
 #include <stdbool.h>
@@ -21,5 +22,7 @@ void json_i64(struct json *j, const char *name, int64_t value);
 void json_bool(struct json *j, const char *name, bool value);
 void json_null(struct json *j, const char *name);
 void json_time(struct json *j, const char *name, int64_t sec); /* RFC 3339 UTC */
+/* Appends n bytes of JSON that was written elsewhere, with what json_str() would escape escaped. */
+void json_add_shown(struct strbuf *b, const char *text, size_t n);
 void json_done(struct json *j);
 #define _cleanup_json_ _cleanup_(json_done)

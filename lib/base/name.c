@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "str.h"
-
 bool name_is_digit(char c)
 {
         return c >= '0' && c <= '9';
@@ -65,6 +63,16 @@ const char *name_shown_next(const char **s, char escape[5], size_t *ret_len)
         }
         *s = p + *ret_len;
         return p;
+}
+
+void name_add_shown(struct strbuf *b, const char *s)
+{
+        while (*s) {
+                char escape[5];
+                size_t n;
+                const char *from = name_shown_next(&s, escape, &n);
+                strbuf_add_n(b, from, n);
+        }
 }
 
 bool name_is_clean_text(const char *s)

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "macro.h"
+#include "str.h"
 
 bool name_is_digit(char c);
 bool name_is_lower_alnum(char c);
@@ -22,6 +23,9 @@ size_t name_shown_len(const char *s);
 /* The next piece of *s, which is not at its end, as it may be shown; *s moves on. A character as it is, or
  * for a byte that is to be escaped "\xNN", which is put into escape. *ret_len: how long the piece is. */
 const char *name_shown_next(const char **s, char escape[5], size_t *ret_len);
+
+/* Appends s as it may be shown. */
+void name_add_shown(struct strbuf *b, const char *s);
 
 /* One component of a path, n bytes: not empty, not hidden, so neither "." nor "..". */
 bool name_is_safe_component(const char *s, size_t n);

@@ -60,7 +60,20 @@ static void strings_are_escaped(void **state)
         string_is("a\"b\\c/", "\"a\\\"b\\\\c/\"");
         string_is("\x01\n\r\t\x1f", "\"\\u0001\\u000a\\u000d\\u0009\\u001f\"");
         string_is("\x7f", "\"\\u007f\"");
+        string_is("\xc2\x80\xc2\x85\xc2\x9f\xc2\xa0", "\"\\u0080\\u0085\\u009f\xc2\xa0\"");
+        string_is("\xd8\x9c\xe2\x80\x8e\xe2\x80\x8f\xe2\x80\xa8\xe2\x80\xae",
+                "\"\\u061c\\u200e\\u200f\\u2028\\u202e\"");
+        string_is("\xe2\x81\xa6\xe2\x81\xa9\xef\xbb\xbf", "\"\\u2066\\u2069\\ufeff\"");
         string_is("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"");
+}
+
+static void what_was_written_raw_is_shown_escaped(void **state)
+{
+        (void)state;
+        _cleanup_strbuf_ struct strbuf b = {};
+        static const char raw[] = "{\"a\\n\":\"\xc2\x9b\xe2\x80\xae\xff\"}, and what follows";
+        json_add_shown(&b, raw, strlen(raw) - strlen(", and what follows"));
+        assert_string_equal(b.s, "{\"a\\n\":\"\\u009b\\u202e\xef\xbf\xbd\"}");
 }
 
 static void invalid_utf8_is_replaced_byte_by_byte(void **state)
@@ -101,6 +114,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(one_object_of_everything),
                 cmocka_unit_test(strings_are_escaped),
+                cmocka_unit_test(what_was_written_raw_is_shown_escaped),
                 cmocka_unit_test(invalid_utf8_is_replaced_byte_by_byte),
                 cmocka_unit_test(names_are_escaped_too),
                 cmocka_unit_test(done_starts_afresh),

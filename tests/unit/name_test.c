@@ -57,11 +57,32 @@ static void copies_end_at_a_character(void **state)
         assert_false(name_fill(out, sizeof(out), "%d", 1234));
 }
 
+static void what_is_obeyed_is_shown(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *in, *out;
+        } rows[] = {
+                {"a\xc3\xa9", "a\xc3\xa9"},
+                {"\x1b[2J\n\t\x7f", "\\x1b[2J\\x0a\\x09\\x7f"},
+                {"\xc2\x9b\xc2\x85", "\\xc2\\x9b\\xc2\\x85"},
+                {"\xe2\x80\xae\xe2\x81\xa7", "\\xe2\\x80\\xae\\xe2\\x81\\xa7"},
+                {"\xff\xe2\x80", "\\xff\\xe2\\x80"},
+        };
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                _cleanup_strbuf_ struct strbuf b = {};
+                strbuf_add(&b, ">");
+                name_add_shown(&b, rows[i].in);
+                assert_string_equal(b.s + 1, rows[i].out);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(clean_text),
                 cmocka_unit_test(tokens),
+                cmocka_unit_test(what_is_obeyed_is_shown),
                 cmocka_unit_test(copies_end_at_a_character),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
