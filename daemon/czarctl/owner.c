@@ -99,6 +99,70 @@ static int copy_fd(int from, int to)
         }
 }
 
+/* May somebody else than root put another thing where this one is? */
+static bool is_roots(int dir)
+{
+        struct stat st;
+        return fstat(dir, &st) == 0 && st.st_uid == 0 && (!(st.st_mode & 022) || (st.st_mode & S_ISVTX));
+}
+
+/* Puts where the link leads in front of what is left of the path: 0 or -errno. */
+static int follow(int dir, const char *name, char rest[PATH_MAX])
+{
+        char target[PATH_MAX], all[2 * PATH_MAX];
+        struct stat st;
+        ssize_t n = readlinkat(dir, name, target, sizeof(target) - 1);
+        if (n < 0 || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return -errno;
+        if (st.st_uid != 0 || !is_roots(dir))
+                return -ELOOP;
+        target[n] = 0;
+        if (snprintf(all, sizeof(all), "%s/%s", target, rest) >= PATH_MAX)
+                return -ENAMETOOLONG;
+        memcpy(rest, all, strlen(all) + 1);
+        return 0;
+}
+
+/* The folder, for root: links are followed where only root can have put them. In a folder of the user of
+ * czard one could lead what we write to anywhere: -ELOOP. */
+static int open_folder(const char *path)
+{
+        enum { LINKS_MOST = 40 };
+        char rest[PATH_MAX], *p = rest;
+        unsigned links = 0;
+        if (snprintf(rest, sizeof(rest), "%s", path) >= PATH_MAX)
+                return -ENAMETOOLONG;
+        _cleanup_close_ int dir = open(*rest == '/' ? "/" : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        while (dir >= 0 && *(p += strspn(p, "/"))) {
+                char name[NAME_MAX + 1];
+                size_t n = strcspn(p, "/");
+                if (n > NAME_MAX)
+                        return -ENAMETOOLONG;
+                memcpy(name, p, n);
+                name[n] = 0;
+                p += n;
+                int next = openat(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                if (next >= 0) {
+                        close_fd(dir);
+                        dir = next;
+                        continue;
+                }
+                if (errno != ENOTDIR && errno != ELOOP)
+                        return -errno;
+                memmove(rest, p, strlen(p) + 1);
+                p = rest;
+                int r = ++links > LINKS_MOST ? -ELOOP : follow(dir, name, rest);
+                if (r < 0)
+                        return r == -EINVAL ? -ENOTDIR : r;
+                if (*rest == '/') {
+                        close_fd(dir);
+                        dir = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+                }
+        }
+        int ret = dir < 0 ? -1 : openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return ret < 0 ? -errno : ret;
+}
+
 /* What czard itself keeps there is never replaced by an answer of ours. */
 static bool is_state_dir(const struct owner *o, int dir)
 {
@@ -114,9 +178,11 @@ static int write_file(const struct owner *o, const struct output *out, int fd)
         memcpy(dir_copy, out->path, sizeof(dir_copy));
         memcpy(base_copy, out->path, sizeof(base_copy));
         const char *name = basename(base_copy);
-        _cleanup_close_ int dir = open(dirname(dir_copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_close_ int dir = geteuid() == 0
+                                          ? open_folder(dirname(dir_copy))
+                                          : open(dirname(dir_copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (dir < 0)
-                return -errno;
+                return geteuid() == 0 ? dir : -errno;
         if (out->kind == OUTPUT_REPLACE && is_state_dir(o, dir))
                 return -EPERM;
         snprintf(hidden, sizeof(hidden), ".%.200s.czarctl-%ld", name, (long)getpid());
@@ -150,6 +216,12 @@ static int put(const struct owner *o, const struct output *out, int fd, char whe
                 return error_set(e, CAUSE_INTERNAL, EPERM,
                         "cannot write %.400s: in the state directory only czard writes, choose another "
                         "folder",
+                        out->path);
+        if (r == -ELOOP)
+                return error_set(e, CAUSE_INTERNAL, ELOOP,
+                        "cannot write %.400s: a link in a folder of somebody else than root is on the way, "
+                        "and "
+                        "root does not follow it; give the path that it stands for",
                         out->path);
         return r < 0 ? error_set(e, CAUSE_INTERNAL, -r, "cannot write %.400s: %s", out->path, strerror(-r))
                      : 0;

@@ -700,6 +700,31 @@ class StoppedTest(Base):
         self.assertEqual(set(owners.values()), {uid}, owners)
         self.assertIn("0", {str(e.get("uid")) for e in w.audit()[0] if e["event"] == "pause"}, "who asked was root")
 
+    @unittest.skipUnless(os.geteuid() == 0, "only root can become another user")
+    def test_root_follows_no_link_of_the_service(self):
+        """What root writes goes where root's links lead, and never where one leads that the user of czard has made."""
+        w, uid = self.world, 64123
+        for path in [w.state, *w.state.iterdir()]:
+            os.chown(path, uid, uid)
+        w.folder.chmod(0o755)
+        os.chown(w.run_folder, uid, uid)
+        self.addCleanup(os.chown, w.run_folder, 0, 0)
+        private, folder, roots = (w.folder / n for n in ("private", "service", "roots"))
+        for path in (private, folder, roots):
+            path.mkdir(mode=0o700)
+        (folder / "real").mkdir()
+        (folder / "out").symlink_to(private)
+        (roots / "out").symlink_to("../private")
+        for path in (folder, folder / "real", folder / "out"):
+            os.chown(path, uid, uid, follow_symlinks=False)
+        self.ctl("metrics", "--output", roots / "out" / "m.prom")
+        self.assertEqual((private / "m.prom").stat().st_uid, 0)
+        self.ctl("metrics", "--output", folder / "real" / "m.prom")
+        for command in (("metrics", "--output"), ("report", "--html"), ("backup",)):
+            said = self.ctl(*command, folder / "out" / "x", code=3)
+            self.assertIn("a link in a folder of somebody else", said.err)
+        self.assertEqual([p.name for p in private.iterdir()], ["m.prom"])
+
 
 class RunningTest(Base):
     """Beside a daemon."""
