@@ -329,13 +329,16 @@ static int show_latest(struct ctl *c, struct changes *ch, const char *org)
         bool known = false; /* an organisation that has neither a section nor a snapshot is a mistake */
         for (size_t i = 0; i < c->config->n_packages; i++)
                 known |= streq(c->config->packages[i].spec.org, org);
-        struct table *t = c->json ? NULL : table_new("CATEGORY|LATEST|CHOSEN BY|SHOULD BE");
+        struct table *t = c->json ? NULL : table_new("CATEGORY|LATEST|CHOSEN BY|SHOULD BE|NOTE");
         for (size_t i = 0; i < ELEMENTSOF(kinds); i++) {
+                _cleanup_(strv_done) struct strv missed = {};
                 char now[64], date[11] = "", dir[256];
                 bool pinned = false;
                 snprintf(dir, sizeof(dir), "%s/%s", org, category_name(kinds[i]));
                 staging_read_latest(staging, dir, now, sizeof(now));
-                if (latest_choose(c->ledger, org, kinds[i], date, &pinned, &e) < 0)
+                if (latest_choose(c->ledger, org, kinds[i], date, &pinned, &e) < 0 ||
+                        (*date && !pinned &&
+                                latest_unmatched(c->ledger, c->config, org, kinds[i], date, &missed, &e) < 0))
                         break;
                 known |= *now || *date;
                 if (c->json) {
@@ -344,12 +347,18 @@ static int show_latest(struct ctl *c, struct changes *ch, const char *org)
                         json_str(&ch->json, "latest", *now ? now : NULL);
                         json_bool(&ch->json, "pinned", pinned);
                         json_str(&ch->json, "choice", *date ? date : NULL);
+                        json_open(&ch->json, "unmatched", '[');
+                        for (size_t k = 0; k < missed.n; k++)
+                                json_str(&ch->json, NULL, missed.v[k]);
+                        json_close(&ch->json, ']');
                         json_close(&ch->json, '}');
                 } else {
                         table_cell(t, PLAIN, "%s", category_name(kinds[i]));
                         table_cell(t, PLAIN, "%s", *now ? now : "-");
                         table_cell(t, pinned ? YELLOW : PLAIN, "%s", pinned ? "an admin" : "czard");
                         table_cell(t, streq(now, date) ? PLAIN : YELLOW, "%s", *date ? date : "-");
+                        table_cell(t, YELLOW, "%s%s", missed.n ? missed.v[0] : "",
+                                missed.n ? " matches nothing there: it does not move" : "");
                 }
         }
         staging_free(staging);

@@ -163,6 +163,26 @@ static void judge_members(struct status *s)
         }
 }
 
+/* What was meant by a pattern is not there, and `latest` does not go where it matches nothing. */
+static int judge_filter(struct status *s, const char *org, const struct latest_state *l, struct error *e)
+{
+        _cleanup_(strv_done) struct strv missed = {};
+        const char *date = *l->date && !l->pinned ? l->date : l->newest;
+        int r = *date ? latest_unmatched(s->c->ledger, s->c->config, org, CATEGORY_DATABASE, date, &missed, e)
+                      : 0;
+        char fix[256];
+        snprintf(fix, sizeof(fix),
+                "correct it as the names of files have it (upper and lower case count), see czarctl list "
+                "--member '*' --since %s; then systemctl reload czard",
+                date);
+        for (size_t i = 0; i < missed.n; i++)
+                add_problem(s, "filter", 1, fix,
+                        "the filter of %s, %s, matches nothing in the snapshot of %s, and latest does not go "
+                        "there",
+                        org, missed.v[i], date);
+        return r;
+}
+
 /* A link that does not move any more is noticed by nobody who reads through it. */
 static int judge_latest(struct status *s, struct error *e)
 {
@@ -172,6 +192,8 @@ static int judge_latest(struct status *s, struct error *e)
                         const char *org = s->c->config->packages[i].spec.org;
                         struct latest_state l;
                         int r = latest_look(s->c->ledger, org, categories[k], &l, e);
+                        if (r == 0 && categories[k] == CATEGORY_DATABASE)
+                                r = judge_filter(s, org, &l, e);
                         if (r < 0)
                                 return r;
                         if (l.behind_days < LATEST_FROZEN_DAYS)

@@ -596,7 +596,7 @@ int director_open(struct director *d, const struct options *options)
         int r = config_load(options->config_path, &d->config, &e, NULL);
         if (r < 0) {
                 journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e.cause}, "%s", e.text);
-                d->status = STATUS_USAGE;
+                d->status = r == -ENOMEM ? STATUS_CANNOT : STATUS_USAGE;
                 return r;
         }
         journal_level(d->config->log_level);

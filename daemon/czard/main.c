@@ -48,7 +48,7 @@ static int check_config(const char *path)
                 shown_print(stderr, "warning: %s\n", c->warnings.v[i]);
         strv_done(&more);
         config_free(c);
-        return r < 0 ? STATUS_USAGE : STATUS_WELL;
+        return r == -ENOMEM ? STATUS_CANNOT : r < 0 ? STATUS_USAGE : STATUS_WELL;
 }
 
 int main(int argc, char **argv)

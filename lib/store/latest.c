@@ -150,9 +150,12 @@ static int add_missed(const struct hits *h, const char *key, struct strv *ret)
         return r;
 }
 
-int latest_unmatched(struct ledger *l, const struct config_package *p, enum category c, const char *date,
-        struct strv *ret, struct error *e)
+int latest_unmatched(struct ledger *l, const struct config *config, const char *org, enum category c,
+        const char *date, struct strv *ret, struct error *e)
 {
+        const struct config_package *p = config ? config_find_package(config, org) : NULL;
+        if (!p || c != CATEGORY_DATABASE || (p->courses.n == 0 && p->tables.n == 0))
+                return 0;
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         _cleanup_free_ bool *courses = calloc(p->courses.n + 1, sizeof(bool)),
                             *tables = calloc(p->tables.n + 1, sizeof(bool));
@@ -187,11 +190,16 @@ int latest_unmatched(struct ledger *l, const struct config_package *p, enum cate
         return r;
 }
 
-int latest_move(struct ledger *l, struct staging *s, const char *org, enum category c, struct error *e)
+int latest_move(struct ledger *l, struct staging *s, const struct config *config, const char *org,
+        enum category c, struct strv *ret, struct error *e)
 {
         char date[11], now[NAME_MAX + 1];
         bool pinned;
         int r = latest_choose(l, org, c, date, &pinned, e);
+        if (r == 0 && *date && !pinned)
+                r = latest_unmatched(l, config, org, c, date, ret, e);
+        if (ret->n > 0)
+                *date = 0;
         _cleanup_free_ char *dir = str_printf("%s/%s", org, category_name(c));
         if (r < 0 || !dir)
                 return r < 0 ? r : error_set(e, CAUSE_IO, ENOMEM, "out of memory");

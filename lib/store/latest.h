@@ -25,9 +25,13 @@ int latest_choose(
         struct ledger *l, const char *org, enum category c, char ret[11], bool *ret_pinned, struct error *e);
 /* The patterns of the filter that choose something (not "!...") and match nothing in that staged snapshot,
  * neither what is staged of it nor what was left out; added to ret as "courses PATTERN" or "tables PATTERN".
- * 0 or -errno. */
-int latest_unmatched(struct ledger *l, const struct config_package *p, enum category c, const char *date,
-        struct strv *ret, struct error *e);
-/* Points the link to it. Where there is none, a link to what is not there any more is taken away. 0 or -errno
- * (-ENOENT: the folder it would stand in is not there). */
-int latest_move(struct ledger *l, struct staging *s, const char *org, enum category c, struct error *e);
+ * Of an organisation without a section, and of other categories, there are none. 0 or -errno. */
+int latest_unmatched(struct ledger *l, const struct config *config, const char *org, enum category c,
+        const char *date, struct strv *ret, struct error *e);
+/* Points the link to it, unless a pattern matches nothing there: that was meant otherwise, and nobody is led
+ * to what is left. ret then has these patterns as latest_unmatched() gives them. Where there is none, a link
+ * to what is not there any more is taken away. 0 or -errno (-ENOENT: the folder it would stand in is not
+ * there).
+ */
+int latest_move(struct ledger *l, struct staging *s, const struct config *config, const char *org,
+        enum category c, struct strv *ret, struct error *e);

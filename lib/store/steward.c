@@ -191,6 +191,12 @@ static int is_staged(struct ledger_object *o, void *arg)
         return 0;
 }
 
+int steward_move_latest(const struct steward *s, const char *org, enum category c, struct error *e)
+{
+        _cleanup_(strv_done) struct strv missed = {};
+        return latest_move(s->ledger, s->staging, s->config, org, c, &missed, e);
+}
+
 int steward_latest(
         const struct steward *s, const char *org, enum category c, const char *date, struct error *e)
 {
@@ -213,7 +219,7 @@ int steward_latest(
                 r = history_begin(&h, &a, e);
         if (r == 0)
                 r = history_end(&h, ledger_set_pin(s->ledger, org, c, date ? date : "", e), e);
-        return r < 0 ? r : latest_move(s->ledger, s->staging, org, c, e);
+        return r < 0 ? r : steward_move_latest(s, org, c, e);
 }
 
 /* --- pause --- */

@@ -200,5 +200,5 @@ int steward_forget(const struct steward *s, int64_t id, struct error *e)
         if (r < 0)
                 return r;
         steward_tell(s, "forgotten", &o, "", "", -1);
-        return o.is_zip ? latest_move(s->ledger, s->staging, o.org, o.category, e) : 0;
+        return o.is_zip ? steward_move_latest(s, o.org, o.category, e) : 0;
 }

@@ -9,6 +9,8 @@ struct history steward_history(const struct steward *s);
 void steward_tell(const struct steward *s, const char *what, const struct ledger_object *o, const char *path,
         const char *text, int64_t bytes);
 bool steward_is_busy(const struct steward *s, const struct ledger_object *o);
+/* `latest` of that organisation and category, by the rule in latest.h. 0 or -errno. */
+int steward_move_latest(const struct steward *s, const char *org, enum category c, struct error *e);
 
 /* --- steward_split.c --- */
 /* The day's events by course: the folder, a half-built one, the row. Notes it when it was there. */

@@ -27,7 +27,7 @@ static int prune_object(
                 r = staging_remove(s->staging, item->path, e);
         if (r == 0)
                 r = history_removed(&h, o, OBJECT_PRUNED, item->path, e);
-        return r < 0 || !o->is_zip ? r : latest_move(s->ledger, s->staging, o->org, o->category, e);
+        return r < 0 || !o->is_zip ? r : steward_move_latest(s, o->org, o->category, e);
 }
 
 /* A replaced version, which is not in the ledger. */

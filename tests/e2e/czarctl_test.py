@@ -575,7 +575,8 @@ class StoppedTest(Base):
     def test_latest(self):
         link = self.world.staging / "universityx/database/latest"
         self.assertEqual(self.ask("latest", "latest", "universityx")["latest"][0],
-                         {"category": "database", "latest": "2024-07-07", "pinned": False, "choice": "2024-07-07"})
+                         {"category": "database", "latest": "2024-07-07", "pinned": False, "choice": "2024-07-07",
+                          "unmatched": []})
         self.assertTrue(self.ask("latest", "latest", "universityx", "2024-06-30")["latest"][0]["pinned"])
         self.assertEqual(os.readlink(link), "2024-06-30")
         self.assertEqual(self.world.once().code, 0)

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The filters of a package section: what they leave out is not fetched, and not marked as a failure."""
 
+import json
+import subprocess
 import unittest
 from pathlib import PurePath
 
 from czardtest import main
-from czardtest.run import World, tree
+from czardtest.run import World, program, tree
 from czardtest.s3d import S3d
 
 
@@ -83,6 +85,11 @@ class FiltersTest(unittest.TestCase):
         found = self.once(courses="univhsx-*", categories="database")
         self.assertEqual({p for p in found if "UnivHSX" in p}, set())
 
+    def czarctl(self, *args):
+        done = subprocess.run([program("czarctl"), "--config", self.world.ini(), "--json", *args], capture_output=True,
+                              env=self.world.environment(), check=False)
+        return done.returncode, json.loads(done.stdout)
+
     def test_a_pattern_that_matches_nothing(self):
         """It is told, and `latest` does not move; what is excluded need not be there."""
         latest = self.world.staging / self.world.org / "database/latest"
@@ -96,6 +103,15 @@ class FiltersTest(unittest.TestCase):
                 self.assertTrue(said, done)
                 self.assertIn(" ".join(section.values()).split()[-1], said[0])
                 self.assertFalse(latest.is_symlink())
+                pattern = " ".join(section.values()).split()[-1]
+                code, status = self.czarctl("status")
+                self.assertEqual((code, [p["what"] for p in status["problems"]]), (1, ["filter"]), status)
+                self.assertIn(pattern, status["problems"][0]["text"])
+                # nor when an admin lets it go where it will
+                code, told = self.czarctl("latest", self.world.org, "auto")
+                self.assertFalse(latest.is_symlink(), told)
+                (database,) = (c for c in told["latest"] if c["category"] == "database")
+                self.assertEqual((code, [u.split()[-1] for u in database["unmatched"]]), (0, [pattern]), told)
         # corrected
         self.world.package_section.update(tables="auth_user !no_such_table")
         done = self.world.once()

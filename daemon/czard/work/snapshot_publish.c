@@ -294,36 +294,25 @@ void snapshot_publish_all(struct snapshot *s)
 
 /* --- latest --- */
 
-/* A pattern that matches nothing in the whole snapshot was meant otherwise: nobody is led to what is left. */
-static bool filter_misses(struct director *d, const char *org, enum category c)
+static void say_unmatched(const struct director *d, const char *org, const struct strv *missed)
 {
         const struct config_package *p = config_find_package(d->config, org);
-        struct strv missed = {};
-        struct error e = {};
-        char date[11] = "";
-        bool pinned = false;
-        if (!p || c != CATEGORY_DATABASE || (p->courses.n == 0 && p->tables.n == 0) ||
-                latest_choose(d->ledger, org, c, date, &pinned, &e) < 0 || pinned || !*date)
-                return false;
-        (void)latest_unmatched(d->ledger, p, c, date, &missed, &e);
-        bool any = missed.n > 0;
-        for (size_t i = 0; i < missed.n; i++)
-                journal_event(EVENT_NOTE,
-                        &(struct journal_fields){.priority = LOG_WARNING, .org = org, .date = date},
-                        "[package %s] %s matches nothing in the snapshot of %s; latest does not move. "
-                        "Correct it as the "
-                        "names of files have it (upper and lower case count), then: systemctl reload czard",
-                        p->name, missed.v[i], date);
-        strv_done(&missed);
-        return any;
+        for (size_t i = 0; p && i < missed->n; i++)
+                journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .org = org},
+                        "[package %s] %s matches nothing in the snapshot that latest would name; it does not "
+                        "move. Correct "
+                        "it as the names of files have it (upper and lower case count), then: systemctl "
+                        "reload "
+                        "czard",
+                        p->name, missed->v[i]);
 }
 
 void snapshot_move_latest(struct director *d, const char *org, enum category c)
 {
+        _cleanup_(strv_done) struct strv missed = {};
         struct error e = {};
-        if (filter_misses(d, org, c))
-                return;
-        int r = latest_move(d->ledger, d->staging, org, c, &e);
+        int r = latest_move(d->ledger, d->staging, d->config, org, c, &missed, &e);
+        say_unmatched(d, org, &missed);
         if (r < 0 && r != -ENOENT) /* a folder that is not there is MISSING, and told as that */
                 record_incomplete(d->record);
         if (r < 0)
