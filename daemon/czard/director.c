@@ -14,6 +14,7 @@
 #include "cpus.h"
 #include "flow.h"
 #include "history.h"
+#include "latest_point.h"
 #include "ledger_facts.h"
 #include "leftover.h"
 #include "missing.h"
@@ -24,7 +25,7 @@
 #include "record.h"
 #include "signals.h"
 #include "slots.h"
-#include "snapshot.h"
+#include "snapshot_widen.h"
 #include "splitting.h"
 #include "stall.h"
 #include "steward.h"
@@ -33,6 +34,7 @@
 #include "watch.h"
 
 #define WORKERS_MOST 16
+#define PAUSE_LOOK_MSEC (60 * 1000)
 #define INDEX_PROCESSES 16 /* archives whose directory is read at a time, over all packages */
 
 void director_status(struct director *d, int status)
@@ -59,7 +61,7 @@ const struct config_package *director_package(const struct director *d, const ch
         return config_find_package(d->config, org);
 }
 
-struct package_context *director_context(const struct director *d, const char *org)
+const struct package_context *director_context(const struct director *d, const char *org)
 {
         const struct config_package *p = director_package(d, org);
         return p ? &d->packages[p - d->config->packages] : NULL;
@@ -216,6 +218,12 @@ bool director_may_start(struct director *d)
         return pauses_now(d->pauses) == 0;
 }
 
+static void on_look(uv_timer_t *timer)
+{
+        if (director_may_start(timer->data))
+                uv_timer_stop(timer);
+}
+
 /* A pause that ended lets the queue start what is due; what was listed while our state could not be written
  * is listed again. While one lasts it is looked at now and then. */
 static void react_to_pauses(struct director *d)
@@ -225,8 +233,8 @@ static void react_to_pauses(struct director *d)
                 queue_plan(d->queue);
         if ((ended & BIT(PAUSE_STATE)) && !d->options.once && d->ready)
                 poll_now(d->poll, true);
-        if (pauses_now(d->pauses))
-                queue_watch_pause(d->queue);
+        if (pauses_now(d->pauses) && !d->options.once && !uv_is_active((uv_handle_t *)&d->look))
+                uv_timer_start(&d->look, on_look, PAUSE_LOOK_MSEC, PAUSE_LOOK_MSEC);
 }
 
 /* What SIGUSR1 asks for, and czarctl resync. */
@@ -359,8 +367,22 @@ static bool react_to_missing(struct director *d)
         if (!missing_take_ended(d->missing))
                 return false;
         if (!(pauses_now(d->pauses) & BIT(PAUSE_STAGING)))
-                snapshot_move_all_latest(d);
+                latest_point_all(d->config, d->ledger, d->staging, d->record);
         return true;
+}
+
+/* Plans what is asked for, and starts what there is room for. */
+static void start_jobs(struct director *d)
+{
+        struct error e = {};
+        if (queue_wants_plan(d->queue)) {
+                bool again = queue_looks_at_all(d->queue) &&
+                             !snapshot_widen(d->config, d->ledger, d->record, d->queue);
+                if (queue_make_plan(d->queue, again, &e) < 0)
+                        director_fail(d, &e);
+        }
+        if (d->ready && !d->stopping && queue_take_start(d->queue) && director_may_start(d))
+                queue_start(d->queue);
 }
 
 /* Takes what happened below and reacts. Was there news? */
@@ -371,6 +393,7 @@ static bool react(struct director *d)
         news |= react_to_poll(d);
         news |= react_to_missing(d);
         react_to_pauses(d);
+        start_jobs(d);
         splitting_turn(d->splitting);
         react_to_record(d); /* last: what was started above may have failed already */
         note_pauses(d);
@@ -401,6 +424,7 @@ static void stop_now(struct director *d)
         d->missing = missing_free(d->missing);
         d->splitting = splitting_free(d->splitting);
         uv_close((uv_handle_t *)&d->again, NULL);
+        uv_close((uv_handle_t *)&d->look, NULL);
 }
 
 static bool is_over(const struct director *d)
@@ -426,6 +450,7 @@ static void on_again(uv_timer_t *timer)
 /* What follows from what happened: once a turn of the loop, before it sleeps. */
 static void turn(struct director *d)
 {
+        queue_step(d->queue);
         for (int number; d->signals && (number = signals_take(d->signals)) != 0;)
                 react_to_signal(d, number);
         if (d->stopped)
@@ -479,6 +504,21 @@ static int open_control(struct director *d, struct error *e)
                 .is_split = splitting_busy,
                 .split_arg = d->splitting};
         return control_new(&d->loop, d->config->socket, d->run_dir, d->request_env, &d->control, e);
+}
+
+static int open_queue(struct director *d)
+{
+        const struct job_env env = {.loop = &d->loop,
+                .ledger = d->ledger,
+                .staging = d->staging,
+                .record = d->record,
+                .pauses = d->pauses,
+                .index = d->index,
+                .flow = {.fetcher = d->fetcher, .record = d->record, .moved = &d->moved, .slots = &d->slots}};
+        int r = queue_new(&env, &d->queue);
+        if (r >= 0)
+                queue_configure(d->queue, d->config, d->packages);
+        return r;
 }
 
 static int open_poll(struct director *d)
@@ -548,13 +588,13 @@ static int open_all(struct director *d, struct error *e)
                 open_feed(d);
         }
         if (r >= 0)
-                r = queue_new(d, &d->queue);
-        if (r >= 0)
                 r = fetcher_new(&d->loop, &spec, &d->fetcher);
         if (r >= 0)
-                r = open_poll(d);
-        if (r >= 0)
                 r = pool_new_index(&d->loop, INDEX_PROCESSES, &d->index);
+        if (r >= 0)
+                r = open_queue(d);
+        if (r >= 0)
+                r = open_poll(d);
         if (r >= 0)
                 r = signals_new(&d->loop, &d->signals);
         if (r >= 0)
@@ -607,7 +647,8 @@ int director_open(struct director *d, const struct options *options)
         uv_loop_init(&d->loop);
         uv_timer_init(&d->loop, &d->again);
         uv_prepare_init(&d->loop, &d->turn);
-        d->turn.data = d;
+        uv_timer_init(&d->loop, &d->look);
+        d->turn.data = d->look.data = d;
         d->loop_open = true;
         r = open_all(d, &e);
         if (r < 0) {
@@ -637,6 +678,7 @@ int director_run(struct director *d)
         uv_prepare_start(&d->turn, on_turn);
         uv_unref((uv_handle_t *)&d->turn);
         uv_run(&d->loop, UV_RUN_DEFAULT);
+        queue_step(d->queue); /* a thread may have been the last */
         record_flush(d->record);
         if (pauses_ever(d->pauses) || record_is_incomplete(d->record))
                 director_status(d, STATUS_INCOMPLETE);
@@ -672,8 +714,10 @@ void director_close(struct director *d)
                 d->splitting = splitting_free(d->splitting);
                 d->poll = poll_free(d->poll);
                 d->queue = queue_free(d->queue);
-                if (!uv_is_closing((uv_handle_t *)&d->again))
+                if (!uv_is_closing((uv_handle_t *)&d->again)) {
                         uv_close((uv_handle_t *)&d->again, NULL);
+                        uv_close((uv_handle_t *)&d->look, NULL);
+                }
                 uv_close((uv_handle_t *)&d->turn, NULL);
                 uv_run(&d->loop, UV_RUN_DEFAULT);
                 uv_loop_close(&d->loop);

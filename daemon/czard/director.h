@@ -24,6 +24,7 @@
 #include "config.h"
 #include "control_msg.h"
 #include "fetcher.h"
+#include "job.h"
 #include "journal.h"
 #include "ledger.h"
 #include "moved.h"
@@ -36,16 +37,6 @@ struct options {
         const char *config_path, *fetch_socket;
         bool once;
 };
-
-/* What belongs to one package while this configuration is in force; same order as config->packages. */
-struct package_context {
-        gid_t gid[CATEGORY_MAX]; /* (gid_t)-1: none */
-        gid_t by_course_gid;     /* of events by course; likewise */
-        struct staging_top top;
-        struct pool *pool; /* borrowed from director.pools */
-};
-
-struct slot;
 
 struct director {
         uv_loop_t loop;
@@ -84,6 +75,7 @@ struct director {
         struct missing *missing;
         struct splitting *splitting;
         uv_prepare_t turn; /* before the loop sleeps: what follows from what happened */
+        uv_timer_t look;   /* while there is a pause: whether it may end */
         uv_timer_t again;  /* fires at once: something happened in the turn itself */
 
         struct moved moved;
@@ -118,7 +110,7 @@ void director_audit(struct director *d, const char *event);
 
 /* The package section of that org, or NULL. */
 const struct config_package *director_package(const struct director *d, const char *org);
-struct package_context *director_context(const struct director *d, const char *org);
+const struct package_context *director_context(const struct director *d, const char *org);
 
 /* --- startup.c --- */
 /* Everything that can be checked before the loop runs. 0, or -errno with the text an admin needs. */

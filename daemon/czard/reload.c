@@ -96,6 +96,7 @@ void director_reload(struct director *d)
         d->packages = packages;
         pauses_configure(d->pauses, &fresh->staging);
         record_configure(d->record, fresh);
+        queue_configure(d->queue, fresh, packages);
         d->request_env->config = fresh;
         journal_level(fresh->log_level);
         for (size_t i = 0; i < d->n_pools; i++)

@@ -13,10 +13,11 @@
 #include "director.h"
 #include "fsx.h"
 #include "history.h"
+#include "latest_point.h"
 #include "limits.h"
+#include "members.h"
 #include "rebuild.h"
 #include "record.h"
-#include "snapshot.h"
 #include "str.h"
 
 #define FORBIDDEN_SHARED 007
@@ -391,6 +392,6 @@ int startup_reconcile(struct director *d, struct error *e)
                 r = reconcile_one(d, ids[i], e);
         record_flush(d->record);
         if (r >= 0)
-                snapshot_move_all_latest(d);
+                latest_point_all(d->config, d->ledger, d->staging, d->record);
         return r;
 }

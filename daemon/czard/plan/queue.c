@@ -11,13 +11,10 @@
 
 #include "beyond.h"
 #include "cleanup.h"
-#include "record.h"
-#include "snapshot_widen.h"
 #include "str.h"
 #include "timespan.h"
 #include "wants.h"
 
-#define PAUSE_LOOK_MSEC (60 * 1000)
 /* No delay is longer than an hour: what waits for longer was written down by a clock that was wrong. */
 #define WAIT_MOST_SEC (2 * 3600)
 
@@ -39,51 +36,51 @@ struct mark {
 #define MARK_USEC (10 * USEC_PER_SEC)
 
 struct queue {
-        struct director *d;
+        struct job_env env;
+        const struct package_context *contexts;
         struct ids archives, files;
         struct job *jobs;
         unsigned files_running, archives_running, held;
-        int64_t retry_at; /* seconds, 0: none */
-        bool look_at_all; /* the next plan looks at IGNORED objects too */
-        bool pumping, pump_again;
+        int64_t retry_at;          /* seconds, 0: none */
+        bool look_at_all;          /* the next plan looks at IGNORED objects too */
+        bool plan, start;          /* wanted in this turn */
         uint64_t done, done_bytes; /* since the queue was last empty */
         struct mark marks[2];      /* the older one first */
-        uv_timer_t retry, watch;
-        unsigned open_handles;
+        uv_timer_t retry;
 };
 
 /* --- what is wanted --- */
 
 /* The ledger cannot tell of an object: a pause, after which it is planned anew. -ENOENT: its row went with a
  * turn that was undone, and it is listed again. */
-static void cannot_tell(struct director *d, int r, const struct error *e)
+static void cannot_tell(const struct queue *q, int r, const struct error *e)
 {
         if (r != -ENOENT)
-                record_trouble(d->record, e);
+                record_trouble(q->env.record, e);
 }
 
 /* It waits for its next try as after any other failure. */
-static void fail_for_memory(struct director *d, struct ledger_object *o)
+static void fail_for_memory(const struct queue *q, struct ledger_object *o)
 {
-        record_enter(d->record, o, OBJECT_FETCHING);
-        record_failed(d->record, o, CAUSE_HELPER, "out of memory", 0);
+        record_enter(q->env.record, o, OBJECT_FETCHING);
+        record_failed(q->env.record, o, CAUSE_HELPER, "out of memory", 0);
 }
 
 static const char why_beyond[] = "older than keep_snapshots";
 
 /* 1: it is wanted. 0: *ret_why says why not (static storage). *ret_unsafe: it is, to be rejected. -errno: the
  * ledger cannot tell. */
-static int is_wanted(const struct director *d, const struct ledger_object *o, int64_t now,
-        const char **ret_why, struct error *ret_unsafe, struct error *e)
+static int is_wanted(const struct queue *q, const struct ledger_object *o, int64_t now, const char **ret_why,
+        struct error *ret_unsafe, struct error *e)
 {
         enum beyond b;
         bool beaten;
         *ret_why = NULL;
-        if (!wants_object(d->config, o, now, ret_why, ret_unsafe))
+        if (!wants_object(q->env.config, o, now, ret_why, ret_unsafe))
                 return 0;
-        int r = beyond_look(d->ledger, d->config, o, NULL, 0, &b, e);
+        int r = beyond_look(q->env.ledger, q->env.config, o, NULL, 0, &b, e);
         if (r == 0)
-                r = ledger_is_beaten(d->ledger, o, &beaten, e);
+                r = ledger_is_beaten(q->env.ledger, o, &beaten, e);
         if (r < 0)
                 return r;
         *ret_why = b == BEYOND_YES ? why_beyond : beaten ? LEDGER_OTHER_SPELLING : NULL;
@@ -115,48 +112,48 @@ static int add(struct ids *ids, int64_t id, uint64_t size)
 static void consider(struct plan *plan, int64_t id)
 {
         struct queue *q = plan->q;
-        struct director *d = q->d;
+        struct record *record = q->env.record;
         struct ledger_object o;
         struct error unsafe, e = {};
         const char *why;
         if (queue_busy(q, id))
                 return;
-        int r = ledger_get(d->ledger, id, &o, &e);
+        int r = ledger_get(q->env.ledger, id, &o, &e);
         if (r == 0)
-                r = is_wanted(d, &o, plan->now, &why, &unsafe, &e);
+                r = is_wanted(q, &o, plan->now, &why, &unsafe, &e);
         if (r < 0) {
-                cannot_tell(d, r, &e);
+                cannot_tell(q, r, &e);
                 return;
         }
         if (r == 0) {
                 if (o.state != OBJECT_IGNORED) {
                         snprintf(o.detail, sizeof(o.detail), "%s", why);
-                        record_enter(d->record, &o, OBJECT_IGNORED);
+                        record_enter(record, &o, OBJECT_IGNORED);
                 }
                 return;
         }
         if (o.state == OBJECT_IGNORED) {
                 o.detail[0] = 0;
-                record_enter(d->record, &o, OBJECT_NEW);
+                record_enter(record, &o, OBJECT_NEW);
         }
         if (unsafe.cause != CAUSE_NONE) {
-                record_failed(d->record, &o, unsafe.cause, unsafe.text, 0);
+                record_failed(record, &o, unsafe.cause, unsafe.text, 0);
                 return;
         }
         if (o.state == OBJECT_RETRY && o.next_try > plan->now && o.next_try <= plan->now + WAIT_MOST_SEC) {
-                if (record_tries_again(d->record, &o) &&
+                if (record_tries_again(record, &o) &&
                         (plan->next_retry == 0 || o.next_try < plan->next_retry))
                         plan->next_retry = o.next_try;
                 return;
         }
-        if ((o.state == OBJECT_RETRY && !record_tries_again(d->record, &o)) ||
-                record_bucket_blocked(d->record, o.bucket))
+        if ((o.state == OBJECT_RETRY && !record_tries_again(record, &o)) ||
+                record_bucket_blocked(record, o.bucket))
                 return;
         if (add(o.is_zip ? plan->archives : plan->files, id, o.size) < 0)
-                fail_for_memory(d, &o);
+                fail_for_memory(q, &o);
 }
 
-static void consider_all(struct plan *plan, unsigned categories)
+static int consider_all(struct plan *plan, unsigned categories, struct error *e)
 {
         unsigned filtered = plan->q->look_at_all ? BIT(OBJECT_IGNORED) : 0;
         struct ledger_filter f = {.states = BIT(OBJECT_NEW) | BIT(OBJECT_RETRY) | filtered,
@@ -164,20 +161,31 @@ static void consider_all(struct plan *plan, unsigned categories)
                 .newest_first = true};
         _cleanup_free_ int64_t *ids = NULL;
         size_t n = 0;
-        struct error e = {};
-        if (ledger_ids(plan->q->d->ledger, &f, &ids, &n, &e) < 0) {
-                director_fail(plan->q->d, &e);
-                return;
-        }
-        for (size_t i = 0; i < n; i++)
+        int r = ledger_ids(plan->q->env.ledger, &f, &ids, &n, e);
+        for (size_t i = 0; r >= 0 && i < n; i++)
                 consider(plan, ids[i]);
+        return r;
 }
-
-static void pump(struct queue *q);
 
 void queue_plan(struct queue *q)
 {
+        q->plan = true;
+}
+
+bool queue_wants_plan(const struct queue *q)
+{
+        return q->plan;
+}
+
+int queue_make_plan(struct queue *q, bool look_again, struct error *e)
+{
+        static const enum category order[] = {
+                CATEGORY_DATABASE, CATEGORY_EVENTS, CATEGORY_EMAIL_OPT_IN, CATEGORY_RDX};
         struct plan plan = {.q = q, .now = (int64_t)time(NULL), .archives = &q->archives, .files = &q->files};
+        struct error trouble = {};
+        int r = 0;
+        q->plan = false;
+        q->start = true;
         free(q->archives.v);
         free(q->files.v);
         q->archives = q->files = (struct ids){};
@@ -185,26 +193,27 @@ void queue_plan(struct queue *q)
                 q->done = q->done_bytes = 0;
                 q->marks[0] = q->marks[1] = (struct mark){};
         }
-        record_open(q->d->record);
-        struct error e = {};
-        if (ledger_reconsider(q->d->ledger, plan.now, &e) < 0)
-                record_trouble(q->d->record, &e);
-        bool again = q->look_at_all && !snapshot_widen(q->d);
-        consider_all(&plan, BIT(CATEGORY_DATABASE));
-        consider_all(&plan, BIT(CATEGORY_EVENTS));
-        consider_all(&plan, BIT(CATEGORY_EMAIL_OPT_IN));
-        consider_all(&plan, BIT(CATEGORY_RDX));
-        q->look_at_all = again;
+        record_open(q->env.record);
+        if (ledger_reconsider(q->env.ledger, plan.now, &trouble) < 0)
+                record_trouble(q->env.record, &trouble);
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(order); i++)
+                r = consider_all(&plan, BIT(order[i]), e);
+        q->look_at_all = look_again;
         q->retry_at = 0;
         uv_timer_stop(&q->retry);
         if (plan.next_retry != 0)
                 queue_retry_at(q, plan.next_retry);
-        pump(q);
+        return r;
 }
 
 void queue_look_at_all(struct queue *q)
 {
         q->look_at_all = true;
+}
+
+bool queue_looks_at_all(const struct queue *q)
+{
+        return q->look_at_all;
 }
 
 /* --- running --- */
@@ -218,8 +227,7 @@ static void on_retry(uv_timer_t *timer)
 
 void queue_retry_at(struct queue *q, int64_t when)
 {
-        /* Once stopped, what still ends must not keep the loop alive. */
-        if (q->d->stopped || (q->retry_at != 0 && q->retry_at <= when))
+        if (q->retry_at != 0 && q->retry_at <= when)
                 return;
         q->retry_at = when;
         int64_t wait = when - (int64_t)time(NULL);
@@ -228,137 +236,109 @@ void queue_retry_at(struct queue *q, int64_t when)
         uv_timer_start(&q->retry, on_retry, msec, 0);
 }
 
-static void on_watch(uv_timer_t *timer)
-{
-        struct queue *q = timer->data;
-        if (director_may_start(q->d))
-                uv_timer_stop(timer);
-}
-
-void queue_watch_pause(struct queue *q)
-{
-        if (q && !q->d->options.once && !q->d->stopped && !uv_is_active((uv_handle_t *)&q->watch))
-                uv_timer_start(&q->watch, on_watch, PAUSE_LOOK_MSEC, PAUSE_LOOK_MSEC);
-}
-
 /* Those before it have been fetched since it was planned: is it still due? */
-static bool is_due(struct director *d, struct ledger_object *o)
+static bool is_due(const struct queue *q, struct ledger_object *o)
 {
         enum beyond b;
         struct error e = {};
-        int r = beyond_look(d->ledger, d->config, o, NULL, 0, &b, &e);
+        int r = beyond_look(q->env.ledger, q->env.config, o, NULL, 0, &b, &e);
         if (r < 0)
-                cannot_tell(d, r, &e);
+                cannot_tell(q, r, &e);
         if (b == BEYOND_YES) {
                 snprintf(o->detail, sizeof(o->detail), "%s", why_beyond);
-                record_enter(d->record, o, OBJECT_IGNORED);
+                record_enter(q->env.record, o, OBJECT_IGNORED);
         }
         return b != BEYOND_YES && b != BEYOND_WAITS;
 }
 
-static void start(struct queue *q, int64_t id, unsigned *running)
+static unsigned *running(struct queue *q, const struct job *j)
 {
-        struct director *d = q->d;
+        return j->o.is_zip ? &q->archives_running : &q->files_running;
+}
+
+static void start(struct queue *q, int64_t id)
+{
+        const struct job_env *env = &q->env;
         struct ledger_object o;
         struct error e = {};
         if (queue_busy(q, id))
                 return;
-        int r = ledger_get(d->ledger, id, &o, &e);
+        int r = ledger_get(env->ledger, id, &o, &e);
         if (r < 0) {
-                cannot_tell(d, r, &e);
+                cannot_tell(q, r, &e);
                 return;
         }
-        if ((o.state != OBJECT_NEW && o.state != OBJECT_RETRY) ||
-                record_bucket_blocked(d->record, o.bucket) || !is_due(d, &o))
+        const struct package_context *context = package_context_find(env->config, q->contexts, o.org);
+        if ((o.state != OBJECT_NEW && o.state != OBJECT_RETRY) || !context || !context->pool ||
+                record_bucket_blocked(env->record, o.bucket) || !is_due(q, &o))
                 return;
-        struct job *j = o.is_zip ? snapshot_new(d, &o) : transfer_new(d, &o);
+        struct job *j = o.is_zip ? snapshot_start(env, &o, context) : transfer_start(env, &o, context);
         if (!j) {
-                fail_for_memory(d, &o);
+                fail_for_memory(q, &o);
                 return;
         }
-        j->d = d;
-        j->o = o;
-        j->due_bytes = o.size;
-        j->started_usec = now_usec(CLOCK_MONOTONIC);
         j->next = q->jobs;
         q->jobs = j;
-        moved_on(&d->moved);
-        (*running)++;
-        if (o.is_zip)
-                snapshot_start(j);
-        else
-                transfer_start(j);
+        (*running(q, j))++;
+        moved_on(env->flow.moved);
 }
 
-static void pump(struct queue *q)
+bool queue_take_start(struct queue *q)
 {
-        struct director *d = q->d;
-        if (d->stopping || !d->ready || q->held > 0 ||
-                (q->archives.n + q->files.n > 0 && !director_may_start(d)))
-                return;
-        /* A job may end while it is started: the next is not started on top of it, but after it. */
-        q->pump_again = true;
-        if (q->pumping)
-                return;
-        q->pumping = true;
-        unsigned files = (unsigned)d->config->s3.max_transfers;
-        while (q->pump_again) {
-                q->pump_again = false;
-                while (q->archives.next < q->archives.n && q->archives_running < 1 &&
-                        pauses_now(d->pauses) == 0)
-                        start(q, q->archives.v[q->archives.next++].id, &q->archives_running);
-                while (q->files.next < q->files.n && q->files_running < files && pauses_now(d->pauses) == 0)
-                        start(q, q->files.v[q->files.next++].id, &q->files_running);
+        if (!q->start || q->held > 0)
+                return false;
+        q->start = false;
+        return q->archives.next < q->archives.n || q->files.next < q->files.n;
+}
+
+void queue_start(struct queue *q)
+{
+        const struct pauses *pauses = q->env.pauses;
+        unsigned files = (unsigned)q->env.config->s3.max_transfers;
+        while (q->archives.next < q->archives.n && q->archives_running < 1 && pauses_now(pauses) == 0)
+                start(q, q->archives.v[q->archives.next++].id);
+        while (q->files.next < q->files.n && q->files_running < files && pauses_now(pauses) == 0)
+                start(q, q->files.v[q->files.next++].id);
+}
+
+/* Takes those that are over out of the list. */
+static void take_ended(struct queue *q)
+{
+        for (struct job **at = &q->jobs, *j; (j = *at);) {
+                if (!j->over) {
+                        at = &j->next;
+                        continue;
+                }
+                *at = j->next;
+                (*running(q, j))--;
+                if (!j->leaving) {
+                        q->done++;
+                        q->done_bytes += MIN(j->came_bytes, j->due_bytes);
+                }
+                q->start = true;
+                if (j->o.is_zip && q->look_at_all)
+                        q->plan = true; /* a filter was widened while the archive was in work */
+                moved_on(q->env.flow.moved);
+                j->ops->free(j);
         }
-        q->pumping = false;
 }
 
-void queue_job_done(struct queue *q, struct job *j)
+void queue_step(struct queue *q)
 {
-        for (struct job **at = &q->jobs; *at; at = &(*at)->next)
-                if (*at == j) {
-                        *at = j->next;
-                        break;
-                }
-        if (j->o.is_zip)
-                q->archives_running--;
-        else
-                q->files_running--;
-        moved_on(&q->d->moved);
-        q->done++;
-        q->done_bytes += MIN(j->came_bytes, j->due_bytes);
-        if (j->o.is_zip && q->look_at_all && !q->d->stopping)
-                queue_plan(q); /* a filter was widened while the archive was in work */
-        else
-                pump(q);
+        for (struct job *j = q->jobs; j; j = j->next)
+                if (j->ops->step && !j->over)
+                        j->ops->step(j);
+        take_ended(q);
 }
 
-/* One (of that pool, or NULL: of any) that is not leaving yet, taken out of the list; NULL: none. */
-static struct job *take_staying(struct queue *q, const struct pool *pool)
-{
-        for (struct job **at = &q->jobs; *at; at = &(*at)->next)
-                if (!(*at)->leaving && (!pool || (*at)->pool == pool)) {
-                        struct job *j = *at;
-                        *at = j->next;
-                        return j;
-                }
-        return NULL;
-}
-
-/* A worker that is given up may go to another job, and that may end by it: the list is looked at anew each
- * time. */
 static void cancel_jobs(struct queue *q, const struct pool *pool)
 {
-        for (struct job *j; (j = take_staying(q, pool));) {
-                unsigned *running = j->o.is_zip ? &q->archives_running : &q->files_running;
-                j->leaving = true;
-                if (j->cancel(j)) {
-                        (*running)--;
-                } else {
-                        j->next = q->jobs;
-                        q->jobs = j;
+        for (struct job *j = q->jobs; j; j = j->next)
+                if (!j->over && !j->leaving && (!pool || j->pool == pool)) {
+                        j->leaving = true;
+                        j->ops->cancel(j);
                 }
-        }
+        take_ended(q);
 }
 
 void queue_cancel_pool(struct queue *q, const struct pool *pool)
@@ -371,8 +351,6 @@ void queue_cancel_all(struct queue *q)
         cancel_jobs(q, NULL);
         uv_timer_stop(&q->retry);
         q->retry_at = 0;
-        if (q->d->stopping)
-                uv_timer_stop(&q->watch);
 }
 
 void queue_hold(struct queue *q)
@@ -383,7 +361,7 @@ void queue_hold(struct queue *q)
 void queue_release(struct queue *q)
 {
         if (--q->held == 0)
-                pump(q);
+                q->start = true;
 }
 
 bool queue_held(const struct queue *q)
@@ -408,9 +386,10 @@ bool queue_idle(const struct queue *q)
 {
         if (q->jobs)
                 return false;
-        if (pauses_now(q->d->pauses) != 0)
+        if (pauses_now(q->env.pauses) != 0)
                 return true;
-        return q->archives.next >= q->archives.n && q->files.next >= q->files.n && q->retry_at == 0;
+        return !q->plan && q->archives.next >= q->archives.n && q->files.next >= q->files.n &&
+               q->retry_at == 0;
 }
 
 int queue_recover(struct queue *q)
@@ -419,11 +398,11 @@ int queue_recover(struct queue *q)
         _cleanup_free_ int64_t *ids = NULL;
         size_t n = 0;
         struct error e = {};
-        int r = ledger_ids(q->d->ledger, &f, &ids, &n, &e);
+        int r = ledger_ids(q->env.ledger, &f, &ids, &n, &e);
         for (size_t i = 0; r >= 0 && i < n; i++) {
                 struct ledger_object o;
-                if (!queue_busy(q, ids[i]) && ledger_get(q->d->ledger, ids[i], &o, &e) >= 0)
-                        r = ledger_enter(q->d->ledger, &o, OBJECT_NEW, &e);
+                if (!queue_busy(q, ids[i]) && ledger_get(q->env.ledger, ids[i], &o, &e) >= 0)
+                        r = ledger_enter(q->env.ledger, &o, OBJECT_NEW, &e);
         }
         return r;
 }
@@ -478,24 +457,27 @@ void queue_progress(const struct queue *q, struct queue_progress *ret)
         *ret = p;
 }
 
-int queue_new(struct director *d, struct queue **ret)
+void queue_configure(struct queue *q, const struct config *config, const struct package_context *contexts)
+{
+        q->env.config = config;
+        q->contexts = contexts;
+}
+
+int queue_new(const struct job_env *env, struct queue **ret)
 {
         struct queue *q = calloc(1, sizeof(*q));
         if (!q)
                 return -ENOMEM;
-        *q = (struct queue){.d = d, .look_at_all = true, .open_handles = 2};
-        uv_timer_init(&d->loop, &q->retry);
-        uv_timer_init(&d->loop, &q->watch);
-        q->retry.data = q->watch.data = q;
+        *q = (struct queue){.env = *env, .look_at_all = true};
+        uv_timer_init(env->loop, &q->retry);
+        q->retry.data = q;
         *ret = q;
         return 0;
 }
 
-static void on_handle_closed(uv_handle_t *h)
+static void on_closed(uv_handle_t *h)
 {
-        struct queue *q = h->data;
-        if (--q->open_handles == 0)
-                free(q);
+        free(h->data);
 }
 
 struct queue *queue_free(struct queue *q)
@@ -506,7 +488,6 @@ struct queue *queue_free(struct queue *q)
         free(q->archives.v);
         free(q->files.v);
         q->archives.v = q->files.v = NULL;
-        uv_close((uv_handle_t *)&q->retry, on_handle_closed);
-        uv_close((uv_handle_t *)&q->watch, on_handle_closed);
+        uv_close((uv_handle_t *)&q->retry, on_closed);
         return NULL;
 }

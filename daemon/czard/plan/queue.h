@@ -2,40 +2,38 @@
 /* What is due, in which order, and how much of it at once. */
 #pragma once
 
-#include "director.h"
+#include "job.h"
 
-/* An object being worked on: the common part of a transfer and a snapshot. */
-struct job {
-        struct director *d;
-        struct ledger_object o;
-        struct pool *pool;     /* whose key opens it */
-        uint64_t started_usec; /* CLOCK_MONOTONIC */
-        uint64_t due_bytes;    /* what is to come: the object's size, of an archive what is wanted of it */
-        uint64_t came_bytes;   /* of them; more when something is fetched again */
-        /* Drops what runs; the object goes back to NEW. True: it has freed itself. False: a thread still
-         * works for it; it calls queue_job_done() when that has ended, and until then its object is busy. */
-        bool (*cancel)(struct job *j);
-        bool leaving; /* cancel() was called */
-        struct job *next;
-};
+struct queue;
 
-int queue_new(struct director *d, struct queue **ret);
+/* env: what jobs are done with; copied, without its config. 0 or -ENOMEM. */
+int queue_new(const struct job_env *env, struct queue **ret);
+/* The configuration in force, and what belongs to its packages; borrowed until the next call. */
+void queue_configure(struct queue *q, const struct config *config, const struct package_context *contexts);
 struct queue *queue_free(struct queue *q);
 
-/* Looks at the ledger again: what is due now, in order; then starts what there is room for. Cheap enough for
- * every listing that brought something. */
+/* Something may be due: asks for a plan in this turn of the loop. */
 void queue_plan(struct queue *q);
+bool queue_wants_plan(const struct queue *q);
+/* Looks at the ledger again: what is due now, in order. Cheap enough for every listing that brought
+ * something. look_again: the next plan too is to look at IGNORED objects. 0 or -errno. */
+int queue_make_plan(struct queue *q, bool look_again, struct error *e);
 /* The next plan looks at IGNORED objects too: a filter may have been widened, or what hid them may be gone.
  */
 void queue_look_at_all(struct queue *q);
+bool queue_looks_at_all(const struct queue *q);
+
+/* Once a turn of the loop: jobs go on with what happened, and those that are over go. */
+void queue_step(struct queue *q);
+/* May there be something to be started? Told once, until there is a new plan or a job has ended. */
+bool queue_take_start(struct queue *q);
+/* Starts what there is room for, as long as there is no pause. */
+void queue_start(struct queue *q);
+
 /* Someone recorded a RETRY for then (seconds): plan again at that time. */
 void queue_retry_at(struct queue *q, int64_t when);
-/* Look at the pauses now and then until they are gone. */
-void queue_watch_pause(struct queue *q);
 /* Rows of jobs that were lost go back to NEW. 0 or -errno. */
 int queue_recover(struct queue *q);
-/* A job has recorded how it ended; unlinks it (the caller frees). */
-void queue_job_done(struct queue *q, struct job *j);
 /* Cancels every job. */
 void queue_cancel_all(struct queue *q);
 /* Cancels the jobs of that pool: none uses it any more. */
@@ -60,10 +58,3 @@ struct queue_progress {
 /* A turn of the loop: what the rate is told from. */
 void queue_mark(struct queue *q);
 void queue_progress(const struct queue *q, struct queue_progress *ret);
-
-/* transfer.c, snapshot.c: start working on j->o. The job is linked into the queue already. NULL when out of
- * memory. */
-struct job *transfer_new(struct director *d, const struct ledger_object *o);
-void transfer_start(struct job *j);
-struct job *snapshot_new(struct director *d, const struct ledger_object *o);
-void snapshot_start(struct job *j);

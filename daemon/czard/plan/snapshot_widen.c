@@ -32,46 +32,56 @@ static int on_member(struct ledger_member *m, void *arg)
 }
 
 /* A ledger that was rebuilt does not know them: the archive's directory must be looked at. Said once. */
-static int left_out_unknown(struct director *d, int64_t id, bool *ret, struct error *e)
+static int left_out_unknown(struct ledger *ledger, int64_t id, bool *ret, struct error *e)
 {
-        int r = ledger_left_out(d->ledger, id, ret, e);
-        return *ret ? ledger_set_left_out(d->ledger, id, false, e) : r;
+        int r = ledger_left_out(ledger, id, ret, e);
+        return *ret ? ledger_set_left_out(ledger, id, false, e) : r;
 }
 
-static int widen(struct director *d, int64_t id, struct error *e)
+struct widen {
+        const struct config *config;
+        struct ledger *ledger;
+        struct record *record;
+        const struct queue *queue;
+};
+
+static int widen(const struct widen *w, int64_t id, struct error *e)
 {
         struct ledger_object o;
-        int r = ledger_get(d->ledger, id, &o, e);
-        struct look l = {.package = r < 0 ? NULL : director_package(d, o.org)};
-        if (r < 0 || !l.package || !o.is_zip || !streq(o.staged_etag, o.etag) || queue_busy(d->queue, id) ||
-                !wants_object(d->config, &o, (int64_t)time(NULL), NULL, NULL))
+        int r = ledger_get(w->ledger, id, &o, e);
+        struct look l = {.package = r < 0 ? NULL : config_find_package(w->config, o.org)};
+        if (r < 0 || !l.package || !o.is_zip || !streq(o.staged_etag, o.etag) || queue_busy(w->queue, id) ||
+                !wants_object(w->config, &o, (int64_t)time(NULL), NULL, NULL))
                 return r;
-        r = left_out_unknown(d, id, &l.wanted, e);
+        r = left_out_unknown(w->ledger, id, &l.wanted, e);
         if (r >= 0 && !l.wanted)
-                r = ledger_members(d->ledger, id, on_member, &l, e);
+                r = ledger_members(w->ledger, id, on_member, &l, e);
         if (r >= 0 && l.wanted)
-                record_enter(d->record, &o, OBJECT_NEW);
+                record_enter(w->record, &o, OBJECT_NEW);
         return r;
 }
 
-bool snapshot_widen(struct director *d)
+bool snapshot_widen(
+        const struct config *config, struct ledger *ledger, struct record *record, const struct queue *queue)
 {
+        const struct widen w = {.config = config, .ledger = ledger, .record = record, .queue = queue};
         char seen[65] = "";
         struct ledger_filter f = {.states = BIT(OBJECT_PUBLISHED), .categories = BIT(CATEGORY_DATABASE)};
         _cleanup_free_ int64_t *ids = NULL;
         size_t n = 0;
         struct error e = {};
-        int r = ledger_meta_get(d->ledger, FACT, seen, sizeof(seen), &e);
-        if (r >= 0 && streq(seen, d->config->sha256))
+        record_open(record);
+        int r = ledger_meta_get(ledger, FACT, seen, sizeof(seen), &e);
+        if (r >= 0 && streq(seen, config->sha256))
                 return true;
         if (r >= 0)
-                r = ledger_ids(d->ledger, &f, &ids, &n, &e);
+                r = ledger_ids(ledger, &f, &ids, &n, &e);
         for (size_t i = 0; r >= 0 && i < n; i++)
-                r = widen(d, ids[i], &e);
-        bool in_work = queue_has_archive(d->queue);
+                r = widen(&w, ids[i], &e);
+        bool in_work = queue_has_archive(queue);
         if (r >= 0 && !in_work)
-                r = ledger_meta_set(d->ledger, FACT, d->config->sha256, &e);
+                r = ledger_meta_set(ledger, FACT, config->sha256, &e);
         if (r < 0)
-                record_trouble(d->record, &e);
+                record_trouble(record, &e);
         return !in_work;
 }

@@ -9,9 +9,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "record.h"
 #include "str.h"
-#include "timespan.h"
 
 #define PIPE_SIZE (1024 * 1024)
 
@@ -19,7 +17,7 @@
 
 static void enter_slots(struct flow *f)
 {
-        struct slot **at = &f->d->slots;
+        struct slot **at = f->env->slots;
         while (*at)
                 at = &(*at)->next;
         *at = &f->slot;
@@ -27,7 +25,7 @@ static void enter_slots(struct flow *f)
 
 static void leave_slots(struct flow *f)
 {
-        for (struct slot **at = &f->d->slots; *at; at = &(*at)->next)
+        for (struct slot **at = f->env->slots; *at; at = &(*at)->next)
                 if (*at == &f->slot) {
                         *at = f->slot.next;
                         break;
@@ -72,7 +70,7 @@ static void set_verdict(struct flow *f, enum cause cause, const char *detail)
                 f->done_cause = CAUSE_CANCELLED;
         } else if (cause != CAUSE_NONE && f->get) {
                 /* Without a reader it ends by itself; do not wait for it to notice. */
-                fetcher_cancel(f->d->fetcher, f->get);
+                fetcher_cancel(f->env->fetcher, f->get);
         }
 }
 
@@ -83,14 +81,14 @@ static void on_progress(void *arg, uint64_t bytes)
                 return;
         f->ops->came(f->arg, bytes - f->bytes);
         f->bytes = bytes;
-        moved_on(&f->d->moved);
+        moved_on(f->env->moved);
 }
 
 static void on_done(void *arg, const struct proto_done *done)
 {
         struct flow *f = arg;
         on_progress(f, done->bytes);
-        moved_on(&f->d->moved);
+        moved_on(f->env->moved);
         f->get = 0;
         f->slot.get = GET_ENDED;
         f->have_done = true;
@@ -99,10 +97,10 @@ static void on_done(void *arg, const struct proto_done *done)
         f->retry_after_usec = done->retry_after_usec;
         f->checks = done->checks;
         if (f->done_cause == CAUSE_SKEW && done->skew_sec != 0)
-                record_skew(f->d->record, done->skew_sec);
+                record_skew(f->env->record, done->skew_sec);
         if (cause_remedy(f->done_cause) == REMEDY_CREDENTIALS)
                 record_credentials_refused(
-                        f->d->record, f->done_cause, f->bucket, done->access_key_id, done->outcome.detail);
+                        f->env->record, f->done_cause, f->bucket, done->access_key_id, done->outcome.detail);
         if (f->done_cause != CAUSE_NONE && f->claim.waiting) {
                 /* No worker has seen it: there is no verdict to wait for. */
                 pool_withdraw(f->pool, &f->claim);
@@ -117,11 +115,11 @@ static void on_worker(void *arg, struct message *m, const struct error *e)
         struct flow *f = arg;
         if (m && m->type == PROTO_PROGRESS) {
                 if (m->progress.bytes != f->read) /* that it is alive is no news */
-                        moved_on(&f->d->moved);
+                        moved_on(f->env->moved);
                 f->read = m->progress.bytes;
                 return;
         }
-        moved_on(&f->d->moved);
+        moved_on(f->env->moved);
         if (m) {
                 f->ops->message(f->arg, m);
                 return;
@@ -148,14 +146,14 @@ static void on_granted(void *arg, struct worker *w)
         conclude(f);
 }
 
-int flow_start(struct flow *f, struct director *d, struct pool *pool, const struct flow_ops *ops, void *arg,
-        const struct proto_get *get, enum flow_rank rank, struct error *e)
+int flow_start(struct flow *f, const struct flow_env *env, struct pool *pool, const struct flow_ops *ops,
+        void *arg, const struct proto_get *get, enum flow_rank rank, struct error *e)
 {
         int fds[2];
         if (pipe2(fds, O_CLOEXEC) < 0)
                 return error_set(e, CAUSE_IO, errno, "pipe: %s", strerror(errno));
         fcntl(fds[0], F_SETPIPE_SZ, PIPE_SIZE);
-        *f = (struct flow){.d = d,
+        *f = (struct flow){.env = env,
                 .pool = pool,
                 .ops = ops,
                 .arg = arg,
@@ -173,7 +171,7 @@ int flow_start(struct flow *f, struct director *d, struct pool *pool, const stru
 void flow_start_get(struct flow *f)
 {
         f->slot.get = GET_RUNS;
-        f->get = fetcher_get(f->d->fetcher, &f->request, f->write_fd, on_progress, on_done, f);
+        f->get = fetcher_get(f->env->fetcher, &f->request, f->write_fd, on_progress, on_done, f);
         f->write_fd = close_fd(f->write_fd);
         if (f->get == 0)
                 on_done(f, &(struct proto_done){.outcome = {.cause = CAUSE_HELPER, .detail = "out of memory"},
@@ -206,6 +204,6 @@ void flow_cancel(struct flow *f)
                 worker_discard(f->worker);
         f->worker = NULL;
         if (f->get)
-                fetcher_forget(f->d->fetcher, f->get);
+                fetcher_forget(f->env->fetcher, f->get);
         f->get = 0;
 }

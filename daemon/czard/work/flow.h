@@ -4,9 +4,20 @@
  * waits until it is given a slot (plan/slots.h). */
 #pragma once
 
-#include "director.h"
+#include "fetcher.h"
 #include "limits.h"
+#include "moved.h"
+#include "pool.h"
+#include "record.h"
 #include "slot.h"
+
+/* What flows need; all borrowed. */
+struct flow_env {
+        struct fetcher *fetcher;
+        struct record *record; /* told of credentials that were refused, and of a clock that is off */
+        struct moved *moved;
+        struct slot **slots; /* of all flows */
+};
 
 /* Claims: those of archives go first. */
 enum flow_rank { RANK_ARCHIVE, RANK_EVENTS, RANK_OTHER };
@@ -24,12 +35,12 @@ struct flow_ops {
 };
 
 struct flow {
-        struct director *d;
+        const struct flow_env *env;
         struct pool *pool;
         const struct flow_ops *ops;
         void *arg;
 
-        struct slot slot;         /* in d->slots until the flow ends */
+        struct slot slot;         /* in env->slots until the flow ends */
         struct proto_get request; /* strings are the owner's, until the flow ends */
         int write_fd;             /* until czard-fetch has it */
         int pipe_fd;              /* read end, until the worker has it */
@@ -47,8 +58,8 @@ struct flow {
 };
 
 /* Claims a worker; the GET starts when there is a slot for it. 0, or -errno and e: nothing was started. */
-int flow_start(struct flow *f, struct director *d, struct pool *pool, const struct flow_ops *ops, void *arg,
-        const struct proto_get *get, enum flow_rank rank, struct error *e);
+int flow_start(struct flow *f, const struct flow_env *env, struct pool *pool, const struct flow_ops *ops,
+        void *arg, const struct proto_get *get, enum flow_rank rank, struct error *e);
 /* The worker's job is over, with this verdict: it goes back to the pool. (One that owes an answer does not:
  * it is killed.) */
 void flow_judge(struct flow *f, enum cause cause, const char *detail);

@@ -22,7 +22,7 @@ static struct ledger_growth growth(const struct snapshot *s)
 {
         struct ledger_growth g = {};
         const struct ledger_object *o = &s->job.o;
-        (void)ledger_growth(s->job.d->ledger, o->org, o->category, &g, NULL);
+        (void)ledger_growth(s->job.env->ledger, o->org, o->category, &g, NULL);
         return g;
 }
 
@@ -40,32 +40,34 @@ static double expected_bytes(const struct snapshot *s)
         return expected / 100 * SLACK;
 }
 
-static bool fits(struct director *d, double bytes, uint64_t *ret_have)
+static bool fits(const struct job_env *env, double bytes, uint64_t *ret_have)
 {
         /* What cannot be told here, pauses_look_at_staging() tells. */
-        if (staging_free_bytes(d->staging, ret_have, NULL) < 0)
+        if (staging_free_bytes(env->staging, ret_have, NULL) < 0)
                 return true;
-        return bytes <= (double)*ret_have - (double)d->config->staging.min_free;
+        return bytes <= (double)*ret_have - (double)env->config->staging.min_free;
 }
 
 /* --- what waits for room --- */
 
-static bool shortage_get(struct director *d, const struct ledger_object *o, struct ledger_shortage *ret)
+static bool shortage_get(
+        const struct job_env *env, const struct ledger_object *o, struct ledger_shortage *ret)
 {
-        return ledger_shortage(d->ledger, o->id, ret, NULL) >= 0 && *ret->etag && streq(ret->etag, o->etag);
+        return ledger_shortage(env->ledger, o->id, ret, NULL) >= 0 && *ret->etag && streq(ret->etag, o->etag);
 }
 
-static void wait_for_room(struct director *d, struct ledger_object *o, unsigned long long need, uint64_t have)
+static void wait_for_room(
+        const struct job_env *env, struct ledger_object *o, unsigned long long need, uint64_t have)
 {
         struct ledger_shortage said, now = {.bytes = need, .pid = getpid()};
         char text[256], size[2][32];
-        bool first = !shortage_get(d, o, &said) || said.pid != getpid();
+        bool first = !shortage_get(env, o, &said) || said.pid != getpid();
         snprintf(now.etag, sizeof(now.etag), "%s", o->etag);
-        record_open(d->record);
-        ledger_set_shortage(d->ledger, o->id, &now, NULL);
+        record_open(env->record);
+        ledger_set_shortage(env->ledger, o->id, &now, NULL);
         snprintf(text, sizeof(text), "it needs about %s, and %s are free above min_free",
                 size_format(need, size[0], sizeof(size[0])),
-                size_format(have > d->config->staging.min_free ? have - d->config->staging.min_free : 0,
+                size_format(have > env->config->staging.min_free ? have - env->config->staging.min_free : 0,
                         size[1], sizeof(size[1])));
         if (first) {
                 struct journal_fields f = object_fields(o);
@@ -73,35 +75,35 @@ static void wait_for_room(struct director *d, struct ledger_object *o, unsigned 
                 journal_event(EVENT_PAUSED, &f, "%s is not started: %s; it is started once there is room; %s",
                         o->key, text, cause_advice(CAUSE_SPACE));
         }
-        record_wait(d->record, o, CAUSE_SPACE, text, ROOM_LOOK_USEC);
+        record_wait(env->record, o, CAUSE_SPACE, text, ROOM_LOOK_USEC);
 }
 
-bool room_still_short(struct director *d, struct ledger_object *o)
+bool room_still_short(const struct job_env *env, struct ledger_object *o)
 {
         struct ledger_shortage before;
         uint64_t have;
-        if (!shortage_get(d, o, &before) || fits(d, (double)before.bytes, &have))
+        if (!shortage_get(env, o, &before) || fits(env, (double)before.bytes, &have))
                 return false;
-        wait_for_room(d, o, before.bytes, have);
+        wait_for_room(env, o, before.bytes, have);
         return true;
 }
 
 bool room_for(struct snapshot *s)
 {
-        struct director *d = s->job.d;
+        const struct job_env *env = s->job.env;
         struct ledger_object *o = &s->job.o;
         struct ledger_shortage before;
         uint64_t have;
         double bytes = expected_bytes(s);
-        if (!fits(d, bytes, &have)) {
-                wait_for_room(d, o, (unsigned long long)bytes, have);
+        if (!fits(env, bytes, &have)) {
+                wait_for_room(env, o, (unsigned long long)bytes, have);
                 return false;
         }
-        if (shortage_get(d, o, &before)) {
+        if (shortage_get(env, o, &before)) {
                 struct journal_fields f = object_fields(o);
                 journal_event(EVENT_RESUMED, &f, "%s is started: there is room now", o->key);
-                record_open(d->record);
-                ledger_set_shortage(d->ledger, o->id, NULL, NULL);
+                record_open(env->record);
+                ledger_set_shortage(env->ledger, o->id, NULL, NULL);
         }
         return true;
 }
@@ -115,5 +117,5 @@ void room_learn(const struct snapshot *s)
                 .expansion = (uint64_t)(plain * 100 / (double)s->sums.staged_size) + 1,
                 .new_share = (uint64_t)((plain - (double)s->sums.linked_bytes) * 100 / plain) + 1,
         };
-        ledger_set_growth(s->job.d->ledger, s->job.o.org, s->job.o.category, &g, NULL);
+        ledger_set_growth(s->job.env->ledger, s->job.o.org, s->job.o.category, &g, NULL);
 }

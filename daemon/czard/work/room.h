@@ -8,6 +8,6 @@
  * once, and the object waits (the caller drops the job). */
 bool room_for(struct snapshot *s);
 /* It did not fit before and still does not: it goes on waiting, and nothing is fetched for it. */
-bool room_still_short(struct director *d, struct ledger_object *o);
+bool room_still_short(const struct job_env *env, struct ledger_object *o);
 /* An archive was published: what it took is what the next one is judged by. */
 void room_learn(const struct snapshot *s);

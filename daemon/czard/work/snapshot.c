@@ -9,9 +9,9 @@
 
 #include "beyond.h"
 #include "cleanup.h"
-#include "record.h"
 #include "room.h"
 #include "str.h"
+#include "timespan.h"
 
 /* The first guess at where the directory begins. It holds the end record, which tells where it really begins,
  * and is fetched twice when the directory is larger: so it is a small share of the archive. */
@@ -19,39 +19,19 @@
 #define WINDOW_MOST (64 * KIB)
 #define WINDOW_SHARE 256
 
-static void free_snapshot(struct snapshot *s)
+/* Its end is recorded. */
+static void finish(struct snapshot *s)
 {
-        s->members = members_free(s->members);
-        s->dir = snapshot_free(s->dir);
-        snapshot_change_done(&s->change);
-        free(s);
+        s->job.over = true;
 }
 
-void snapshot_finish(struct snapshot *s)
-{
-        queue_job_done(s->job.d->queue, &s->job);
-        free_snapshot(s);
-}
-
-void snapshot_fail(struct snapshot *s, enum cause cause, const char *detail)
+static void fail(struct snapshot *s, enum cause cause, const char *detail)
 {
         /* An attempt that brought something in does not count against the object. */
         if (s->progress)
                 s->job.o.attempts = s->job.o.refusals = 0;
-        record_failed(s->job.d->record, &s->job.o, cause, detail, s->retry_after_usec);
-        snapshot_finish(s);
-}
-
-void snapshot_step(struct snapshot *s)
-{
-        if (s->state == SNAPSHOT_RUNS && s->cause == CAUSE_NONE)
-                snapshot_start_runs(s);
-        if (s->state != SNAPSHOT_RUNS || s->n_runs > 0)
-                return;
-        if (s->cause != CAUSE_NONE)
-                snapshot_fail(s, s->cause, s->detail);
-        else
-                snapshot_publish_all(s);
+        record_failed(s->job.env->record, &s->job.o, cause, detail, s->retry_after_usec);
+        finish(s);
 }
 
 /* --- the directory --- */
@@ -108,14 +88,14 @@ static void on_message(void *arg, struct message *m)
 /* Which courses it has is kept: whether it is beyond keep_snapshots may be asked again. */
 static void learn_courses(struct snapshot *s)
 {
-        struct director *d = s->job.d;
+        const struct job_env *env = s->job.env;
         _cleanup_(strv_done) struct strv courses = {};
         struct error e = {};
         if (s->job.o.category != CATEGORY_DATABASE || members_courses(s->members, &courses, &e) < 0)
                 return;
-        record_open(d->record);
-        if (beyond_learn(d->ledger, &s->job.o, &courses, &e) < 0)
-                record_trouble(d->record, &e);
+        record_open(env->record);
+        if (beyond_learn(env->ledger, &s->job.o, &courses, &e) < 0)
+                record_trouble(env->record, &e);
 }
 
 /* One beyond keep_snapshots was begun only to see whether it has the last copy of a course. In doubt it has.
@@ -125,46 +105,63 @@ static bool is_due(struct snapshot *s)
         struct ledger_object *o = &s->job.o;
         enum beyond beyond;
         learn_courses(s);
-        beyond_look(s->job.d->ledger, s->job.d->config, o, NULL, 0, &beyond, NULL);
+        beyond_look(s->job.env->ledger, s->job.env->config, o, NULL, 0, &beyond, NULL);
         if (beyond != BEYOND_YES)
                 return true;
         snprintf(o->detail, sizeof(o->detail), "older than keep_snapshots, and newer ones have its courses");
-        record_enter(s->job.d->record, o, OBJECT_IGNORED);
+        record_enter(s->job.env->record, o, OBJECT_IGNORED);
         return false;
 }
 
 /* --- in a thread, for there may be very many --- */
 
-bool snapshot_thread_ended(struct snapshot *s)
-{
-        s->working = false;
-        if (s->cancelled) {
-                record_failed(s->job.d->record, &s->job.o, CAUSE_CANCELLED, "stopped", 0);
-                snapshot_finish(s);
-        } else if (s->work_error.cause != CAUSE_NONE) {
-                snapshot_fail(s, s->work_error.cause, s->work_error.text);
-        } else {
-                return true;
-        }
-        return false;
-}
-
-static void complete_in_thread(uv_work_t *work)
+static void work_in_thread(uv_work_t *work)
 {
         struct snapshot *s = work->data;
-        members_complete(
-                s->members, s->directory_done.offset, staging_folds_case(s->job.d->staging), &s->work_error);
+        s->body(s);
+}
+
+static void on_worked(uv_work_t *work, int status)
+{
+        struct snapshot *s = work->data;
+        (void)status;
+        s->working = false;
+        s->news = true;
+}
+
+/* Until the next step the members are the thread's. */
+static void in_thread(struct snapshot *s, void (*body)(struct snapshot *s))
+{
+        s->working = true;
+        s->body = body;
+        s->work.data = s;
+        uv_queue_work(s->job.env->loop, &s->work, work_in_thread, on_worked);
+}
+
+static void complete_members(struct snapshot *s)
+{
+        members_complete(s->members, s->directory_done.offset, staging_folds_case(s->job.env->staging),
+                &s->work_error);
+}
+
+/* What was told before it was known where the directory begins does not count. */
+static int begin_members(struct snapshot *s, struct error *e)
+{
+        int r = s->members ? 0 : members_open(s->job.env->ledger, &s->members, e);
+        s->n_told = 0;
+        return r < 0 ? r : members_begin(s->members, e);
 }
 
 static void read_directory(struct snapshot *s);
+static void get_directory(struct snapshot *s);
 
 /* Damage on the way to a directory shows in nothing but the directory: what would refuse the archive is read
- * once more. May free s. */
+ * once more. */
 static void directory_failed(struct snapshot *s, enum cause cause, const char *detail)
 {
         struct journal_fields f = object_fields(&s->job.o);
         if (s->read_again || cause_remedy(cause) != REMEDY_REJECT) {
-                snapshot_fail(s, cause, detail);
+                fail(s, cause, detail);
                 return;
         }
         f.cause = cause;
@@ -173,46 +170,6 @@ static void directory_failed(struct snapshot *s, enum cause cause, const char *d
         s->work_error = (struct error){};
         read_directory(s);
 }
-
-static void on_completed(uv_work_t *work, int status)
-{
-        struct snapshot *s = work->data;
-        struct error e = {};
-        (void)status;
-        if (!s->cancelled && s->work_error.cause != CAUSE_NONE) {
-                s->working = false;
-                directory_failed(s, s->work_error.cause, s->work_error.text);
-                return;
-        }
-        if (!snapshot_thread_ended(s))
-                return;
-        if (!is_due(s)) {
-                snapshot_finish(s);
-        } else if (snapshot_tell_refused(s, &e) < 0) {
-                snapshot_fail(s, e.cause, e.text);
-        } else {
-                record_enter(s->job.d->record, &s->job.o, OBJECT_DECRYPTING);
-                s->state = SNAPSHOT_PREPARING;
-                snapshot_prepare(s);
-        }
-}
-
-void snapshot_in_thread(struct snapshot *s, uv_work_cb work, uv_after_work_cb done)
-{
-        s->working = true;
-        s->work.data = s;
-        uv_queue_work(&s->job.d->loop, &s->work, work, done);
-}
-
-/* What was told before it was known where the directory begins does not count. */
-static int begin_members(struct snapshot *s, struct error *e)
-{
-        int r = s->members ? 0 : members_open(s->job.d->ledger, &s->members, e);
-        s->n_told = 0;
-        return r < 0 ? r : members_begin(s->members, e);
-}
-
-static void get_directory(struct snapshot *s);
 
 static void on_ended(void *arg, enum cause cause, const char *detail)
 {
@@ -230,7 +187,7 @@ static void on_ended(void *arg, enum cause cause, const char *detail)
                 s->window_start = s->directory_done.need_start;
                 get_directory(s);
         } else {
-                snapshot_in_thread(s, complete_in_thread, on_completed);
+                in_thread(s, complete_members);
         }
 }
 
@@ -254,9 +211,10 @@ static void get_directory(struct snapshot *s)
                 .length = o->size - s->window_start,
                 .size = o->size};
         s->directory_done = (struct proto_directory_done){};
-        if (begin_members(s, &e) < 0 || flow_start(&s->directory, s->job.d, s->job.d->index, &directory_ops,
-                                                s, &get, RANK_ARCHIVE, &e) < 0)
-                snapshot_fail(s, e.cause, e.text);
+        const struct job_env *env = s->job.env;
+        if (begin_members(s, &e) < 0 || flow_start(&s->directory, &env->flow, env->index, &directory_ops, s,
+                                                &get, RANK_ARCHIVE, &e) < 0)
+                fail(s, e.cause, e.text);
 }
 
 static void read_directory(struct snapshot *s)
@@ -267,72 +225,176 @@ static void read_directory(struct snapshot *s)
         get_directory(s);
 }
 
-/* --- life --- */
+/* --- step by step --- */
 
-static bool cancel(struct job *j)
+static void directory_is_read(struct snapshot *s)
 {
-        struct snapshot *s = container_of(j, struct snapshot, job);
-        s->cancelled = true;
-        if (s->working)
-                return false; /* what comes after the thread ends it */
+        struct error e = {};
+        if (!is_due(s)) {
+                finish(s);
+        } else if (snapshot_tell_refused(s, &e) < 0) {
+                fail(s, e.cause, e.text);
+        } else {
+                record_enter(s->job.env->record, &s->job.o, OBJECT_DECRYPTING);
+                s->state = SNAPSHOT_PREPARING;
+                if (snapshot_open_folder(s, &e) < 0)
+                        fail(s, e.cause, e.text);
+                else
+                        in_thread(s, snapshot_look_at_known);
+        }
+}
+
+/* Starts more runs, or, when none is left, publishes or fails. */
+static void go_on_with_runs(struct snapshot *s)
+{
+        struct error e = {};
+        if (s->cause == CAUSE_NONE)
+                snapshot_start_runs(s);
+        if (s->n_runs > 0)
+                return;
+        if (s->cause != CAUSE_NONE) {
+                fail(s, s->cause, s->detail);
+        } else if (snapshot_prepare_publishing(s, &e) < 0) {
+                fail(s, e.cause, e.text);
+        } else {
+                s->state = SNAPSHOT_PUBLISHING;
+                in_thread(s, snapshot_publish_folder);
+        }
+}
+
+static void known_is_looked_at(struct snapshot *s)
+{
+        if (!room_for(s)) {
+                finish(s);
+                return;
+        }
+        s->job.due_bytes = s->job.came_bytes + s->sums.wanted_bytes;
+        s->state = SNAPSHOT_RUNS;
+        go_on_with_runs(s);
+}
+
+static void drop(struct snapshot *s)
+{
         if (s->state == SNAPSHOT_DIRECTORY)
                 flow_cancel(&s->directory);
         snapshot_cancel_runs(s);
-        record_failed(j->d->record, &j->o, CAUSE_CANCELLED, "stopped", 0);
-        free_snapshot(s);
-        return true;
+        fail(s, CAUSE_CANCELLED, "stopped");
 }
 
-struct job *snapshot_new(struct director *d, const struct ledger_object *o)
-{
-        const struct package_context *context = director_context(d, o->org);
-        struct snapshot *s = context && context->pool ? calloc(1, sizeof(*s)) : NULL;
-        if (!s)
-                return NULL;
-        const struct config_staging *c = &d->config->staging;
-        s->job.cancel = cancel;
-        s->job.pool = context->pool;
-        s->attr = (struct staging_attr){.gid = context->gid[o->category], .mtime = o->last_modified};
-        s->org = context->top;
-        s->max_name = d->config->limits.max_name;
-        s->max_members = d->config->limits.max_members;
-        s->keep_replaced = c->keep_replaced_usec > 0;
-        s->deduplicate = c->deduplicate;
-        s->hold_incomplete = c->incomplete_snapshots == INCOMPLETE_HOLD;
-        if (o->category == CATEGORY_DATABASE)
-                snprintf(s->top, sizeof(s->top), "%s-%s", o->org, o->date);
-        return &s->job;
-}
-
-void snapshot_start(struct job *j)
+/* A thread has ended, or a run. */
+static void step(struct job *j)
 {
         struct snapshot *s = container_of(j, struct snapshot, job);
-        struct ledger_object *o = &j->o;
-        struct package_item item;
-        struct error e = {};
-        struct ledger_object other, *there = NULL; /* what has its place now */
-        const struct config_package *p = director_package(j->d, o->org);
-        record_enter(j->d->record, o, OBJECT_FETCHING);
-        if (room_still_short(j->d, o)) {
-                snapshot_finish(s);
+        if (!s->news)
                 return;
+        s->news = false;
+        if (s->cancelled && s->state != SNAPSHOT_PUBLISHING) {
+                drop(s);
+        } else if (s->work_error.cause != CAUSE_NONE && s->state == SNAPSHOT_DIRECTORY) {
+                directory_failed(s, s->work_error.cause, s->work_error.text);
+        } else if (s->work_error.cause != CAUSE_NONE) {
+                fail(s, s->work_error.cause, s->work_error.text);
+        } else {
+                switch (s->state) {
+                case SNAPSHOT_DIRECTORY:
+                        directory_is_read(s);
+                        break;
+                case SNAPSHOT_PREPARING:
+                        known_is_looked_at(s);
+                        break;
+                case SNAPSHOT_RUNS:
+                        go_on_with_runs(s);
+                        break;
+                case SNAPSHOT_PUBLISHING:
+                        snapshot_record_published(s);
+                        finish(s);
+                        break;
+                }
         }
-        if (package_parse_key(&p->spec, o->bucket, o->key, &item, &e) < 0) {
-                snapshot_fail(s, CAUSE_CANCELLED, "its package section is gone");
-                return;
-        }
+}
+
+/* --- life --- */
+
+static void cancel(struct job *j)
+{
+        struct snapshot *s = container_of(j, struct snapshot, job);
+        s->cancelled = true;
+        if (!s->working && !(s->state == SNAPSHOT_PUBLISHING && s->news))
+                drop(s); /* else the step after the thread ends it */
+}
+
+static void snapshot_job_free(struct job *j)
+{
+        struct snapshot *s = container_of(j, struct snapshot, job);
+        s->members = members_free(s->members);
+        s->dir = snapshot_free(s->dir);
+        snapshot_change_done(&s->change);
+        free(s);
+}
+
+static const struct job_ops snapshot_ops = {.step = step, .cancel = cancel, .free = snapshot_job_free};
+
+/* Where it goes, and what has its place now. */
+static void find_place(struct snapshot *s, const char *path)
+{
+        struct ledger_object *o = &s->job.o, other, *there = NULL;
         snprintf(s->old_path, sizeof(s->old_path), "%s", o->path);
-        snprintf(o->path, sizeof(o->path), "%s", item.path);
+        snprintf(o->path, sizeof(o->path), "%s", path);
         if (*o->staged_etag)
                 there = o;
-        else if (ledger_other_staged(j->d->ledger, o, o->path, &other, NULL) == 0)
+        else if (ledger_other_staged(s->job.env->ledger, o, o->path, &other, NULL) == 0)
                 there = &other;
         s->replaces = there != NULL;
         if (there && s->keep_replaced)
                 place_replaced(there, s->keep_as);
+}
+
+static void begin(struct snapshot *s)
+{
+        const struct job_env *env = s->job.env;
+        struct ledger_object *o = &s->job.o;
+        const struct config_package *p = config_find_package(env->config, o->org);
+        struct package_item item;
+        struct error e = {};
+        record_enter(env->record, o, OBJECT_FETCHING);
+        if (room_still_short(env, o)) {
+                finish(s);
+                return;
+        }
+        if (package_parse_key(&p->spec, o->bucket, o->key, &item, &e) < 0) {
+                fail(s, CAUSE_CANCELLED, "its package section is gone");
+                return;
+        }
+        find_place(s, item.path);
         o->checks = 0;
         if (o->size == 0)
-                snapshot_fail(s, CAUSE_BAD_ZIP, "it is empty");
+                fail(s, CAUSE_BAD_ZIP, "it is empty");
         else
                 read_directory(s);
+}
+
+struct job *snapshot_start(
+        const struct job_env *env, const struct ledger_object *o, const struct package_context *context)
+{
+        const struct config *c = env->config;
+        struct snapshot *s = calloc(1, sizeof(*s));
+        if (!s)
+                return NULL;
+        s->job = (struct job){.ops = &snapshot_ops,
+                .env = env,
+                .o = *o,
+                .pool = context->pool,
+                .started_usec = now_usec(CLOCK_MONOTONIC),
+                .due_bytes = o->size};
+        s->attr = (struct staging_attr){.gid = context->gid[o->category], .mtime = o->last_modified};
+        s->org = context->top;
+        s->max_name = c->limits.max_name;
+        s->max_members = c->limits.max_members;
+        s->keep_replaced = c->staging.keep_replaced_usec > 0;
+        s->deduplicate = c->staging.deduplicate;
+        s->hold_incomplete = c->staging.incomplete_snapshots == INCOMPLETE_HOLD;
+        if (o->category == CATEGORY_DATABASE)
+                snprintf(s->top, sizeof(s->top), "%s-%s", o->org, o->date);
+        begin(s);
+        return &s->job;
 }

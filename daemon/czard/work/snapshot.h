@@ -12,11 +12,10 @@
 
 #include <stdatomic.h>
 
-#include "flow.h"
+#include "job.h"
 #include "limits.h"
 #include "members.h"
 #include "place.h"
-#include "queue.h"
 #include "snapshot_change.h"
 
 /* Members that a worker may hold at once, and how many are sent in one message: two batches keep it busy. */
@@ -71,26 +70,14 @@ struct snapshot {
         uint64_t retry_after_usec;
 
         uv_work_t work; /* at the end of DIRECTORY, PREPARING, PUBLISHING */
+        void (*body)(struct snapshot *s);
         struct error work_error, remove_error;
         bool working, replaces;
+        bool news;             /* a thread or a run has ended: for the next step */
         atomic_bool cancelled; /* the thread looks at it */
         char keep_as[PLACE_KEEP_SIZE];
         char old_path[512];
 };
-
-/* snapshot.c */
-/* Called after each change of a run: starts more runs, or, when none is left, publishes or fails. May free s.
- */
-void snapshot_step(struct snapshot *s);
-/* Records how it failed and ends the job: s is freed. */
-void snapshot_fail(struct snapshot *s, enum cause cause, const char *detail);
-/* Ends the job, whose end is recorded already: s is freed. */
-void snapshot_finish(struct snapshot *s);
-
-/* Until done the members are the thread's. */
-void snapshot_in_thread(struct snapshot *s, uv_work_cb work, uv_after_work_cb done);
-/* First in done: true, go on; or it was cancelled meanwhile, or left a work_error: then s is freed. */
-bool snapshot_thread_ended(struct snapshot *s);
 
 /* snapshot_members.c */
 /* Adds a page of the archive's directory, in any order. 0 or -errno: czard-index broke its word (more than
@@ -108,8 +95,10 @@ void snapshot_save_member(struct snapshot *s, const struct member *m);
 void snapshot_trouble(struct snapshot *s, enum cause cause, const char *detail);
 
 /* snapshot_known.c */
-/* Looks, in a thread, at what earlier attempts staged; then calls snapshot_step(). */
-void snapshot_prepare(struct snapshot *s);
+/* The partial folder, as it was left or new. 0 or -errno. */
+int snapshot_open_folder(struct snapshot *s, struct error *e);
+/* In a thread: looks at what earlier attempts staged, and how much is wanted then; s->work_error. */
+void snapshot_look_at_known(struct snapshot *s);
 
 /* snapshot_run.c */
 /* Starts runs while there is room and something wanted. */
@@ -118,10 +107,9 @@ void snapshot_start_runs(struct snapshot *s);
 void snapshot_cancel_runs(struct snapshot *s);
 
 /* snapshot_publish.c */
-/* Gives the folder its name, in a thread, then records it and ends the job; or holds an incomplete one back
- * (incomplete_snapshots=hold), which ends it at once. */
-void snapshot_publish_all(struct snapshot *s);
-/* `latest` of that organisation and category, by the rule in lib/store/latest.h. */
-void snapshot_move_latest(struct director *d, const char *org, enum category c);
-/* Of all of them: a crash, or a disk that failed, may have come between a snapshot and the link to it. */
-void snapshot_move_all_latest(struct director *d);
+/* What is to be known before. -errno: an incomplete one is held back (incomplete_snapshots=hold). */
+int snapshot_prepare_publishing(struct snapshot *s, struct error *e);
+/* In a thread: gives the folder its name; s->work_error. */
+void snapshot_publish_folder(struct snapshot *s);
+/* It has its name: that is recorded, and `latest` moves. */
+void snapshot_record_published(struct snapshot *s);

@@ -7,10 +7,8 @@
 
 #include "cleanup.h"
 #include "digest.h"
-#include "record.h"
-#include "room.h"
+#include "snapshot.h"
 #include "str.h"
-#include "timespan.h"
 
 #define READ_SIZE (256 * 1024)
 
@@ -21,16 +19,16 @@ static bool has_hash(const struct snapshot *s, const char *path, const struct me
         uint64_t size;
         int64_t mtime;
         bool is_dir;
-        if (staging_stat(s->job.d->staging, path, &size, &mtime, &is_dir) < 0 ||
+        if (staging_stat(s->job.env->staging, path, &size, &mtime, &is_dir) < 0 ||
                 size != (uint64_t)m->plain_size)
                 return false;
-        _cleanup_close_ int fd = staging_open_file(s->job.d->staging, path);
+        _cleanup_close_ int fd = staging_open_file(s->job.env->staging, path);
         if (fd < 0)
                 return false;
         ssize_t n;
         while ((n = read(fd, buffer, READ_SIZE)) > 0) {
                 digest_update(digest, buffer, (size_t)n);
-                moved_on(&s->job.d->moved);
+                moved_on(s->job.env->flow.moved);
         }
         digest_final(digest, sum);
         return n == 0 && memcmp(sum, m->sha256, SHA256_SIZE) == 0;
@@ -72,66 +70,46 @@ static void look_done(struct look *l)
 static int take_over(const struct member *m, void *arg, struct error *e)
 {
         struct look *l = arg;
-        moved_on(&l->s->job.d->moved);
+        moved_on(l->s->job.env->flow.moved);
         if (l->s->cancelled || !is_there(l->s, m, l->partial, l->digest, l->buffer))
                 return 0;
         l->s->n_staged++;
         return members_staged(l->s->members, m, e);
 }
 
-static int look(struct snapshot *s, struct error *e)
+void snapshot_look_at_known(struct snapshot *s)
 {
+        struct error *e = &s->work_error;
         const char *path = s->job.o.path, *slash = strrchr(path, '/');
         _cleanup_(look_done) struct look l = {.s = s,
                 .partial = str_printf("%.*s.%s.partial", (int)(slash + 1 - path), path, slash + 1),
                 .buffer = malloc(READ_SIZE)};
-        if (!l.partial || !l.buffer || digest_new(DIGEST_SHA256, &l.digest) < 0)
-                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        if (!l.partial || !l.buffer || digest_new(DIGEST_SHA256, &l.digest) < 0) {
+                error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+                return;
+        }
         bool same = streq(s->job.o.staged_etag, s->job.o.etag);
         int r = members_take_known(s->members, s->job.o.id, same, e);
         if (r >= 0)
                 r = members_each(s->members, MEMBERS_KNOWN, take_over, &l, e);
         if (r >= 0)
                 r = members_drop_known(s->members, e);
-        return r < 0 ? r : members_sums(s->members, &s->sums, e);
-}
-
-static void prepare_in_thread(uv_work_t *work)
-{
-        struct snapshot *s = work->data;
-        look(s, &s->work_error);
-}
-
-static void on_prepared(uv_work_t *work, int status)
-{
-        struct snapshot *s = work->data;
-        (void)status;
-        if (!snapshot_thread_ended(s))
-                return;
-        if (!room_for(s)) {
-                snapshot_finish(s);
-                return;
-        }
-        s->job.due_bytes = s->job.came_bytes + s->sums.wanted_bytes;
-        s->state = SNAPSHOT_RUNS;
-        snapshot_step(s);
-}
-
-void snapshot_prepare(struct snapshot *s)
-{
-        struct error e = {};
-        int r = staging_make_top(s->job.d->staging, s->job.o.path, &s->org, &e);
         if (r >= 0)
-                r = snapshot_begin(s->job.d->staging, s->job.o.path, s->job.o.etag, &s->attr, &s->dir, &e);
+                (void)members_sums(s->members, &s->sums, e);
+}
+
+int snapshot_open_folder(struct snapshot *s, struct error *e)
+{
+        struct staging *staging = s->job.env->staging;
+        struct ledger_object *o = &s->job.o;
+        int r = staging_make_top(staging, o->path, &s->org, e);
+        if (r >= 0)
+                r = snapshot_begin(staging, o->path, o->etag, &s->attr, &s->dir, e);
         if (r == -EALREADY) {
                 /* A crash came after the rename: what is published is this archive, only the ledger missed
                  * it. */
-                snprintf(s->job.o.staged_etag, sizeof(s->job.o.staged_etag), "%s", s->job.o.etag);
-                r = snapshot_begin(s->job.d->staging, s->job.o.path, s->job.o.etag, &s->attr, &s->dir, &e);
+                snprintf(o->staged_etag, sizeof(o->staged_etag), "%s", o->etag);
+                r = snapshot_begin(staging, o->path, o->etag, &s->attr, &s->dir, e);
         }
-        if (r < 0) {
-                snapshot_fail(s, e.cause, e.text);
-                return;
-        }
-        snapshot_in_thread(s, prepare_in_thread, on_prepared);
+        return r;
 }

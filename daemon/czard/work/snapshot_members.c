@@ -23,7 +23,7 @@ static bool wants(void *arg, const char *course, const char *table)
 
 int snapshot_take_entries(struct snapshot *s, const struct proto_entries *page, struct error *e)
 {
-        struct filter filter = {.s = s, .package = director_package(s->job.d, s->job.o.org)};
+        struct filter filter = {.s = s, .package = config_find_package(s->job.env->config, s->job.o.org)};
         const struct members_rules rules = {
                 .top = *s->top ? s->top : NULL, .max_name = s->max_name, .wants = wants, .arg = &filter};
         if (!filter.package)
@@ -53,20 +53,20 @@ int snapshot_tell_refused(struct snapshot *s, struct error *e)
 
 void snapshot_save_member(struct snapshot *s, const struct member *m)
 {
-        struct director *d = s->job.d;
+        const struct job_env *env = s->job.env;
         struct ledger_member row;
         struct error e = {};
-        record_open(d->record);
+        record_open(env->record);
         member_to_ledger(m, s->job.o.id, &row);
-        if (ledger_member_save(d->ledger, &row, &e) < 0)
-                record_trouble(d->record, &e);
+        if (ledger_member_save(env->ledger, &row, &e) < 0)
+                record_trouble(env->record, &e);
 }
 
 void snapshot_rejected(struct snapshot *s, const struct member *m)
 {
         char name[512];
         s->n_rejected++;
-        record_incomplete(s->job.d->record);
+        record_incomplete(s->job.env->record);
         snapshot_save_member(s, m);
         struct journal_fields fields = object_fields(&s->job.o);
         fields.member = str_visible(m->name, name, sizeof(name));

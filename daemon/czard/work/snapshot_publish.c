@@ -5,9 +5,8 @@
 #include <stdlib.h>
 
 #include "cleanup.h"
-#include "latest.h"
+#include "latest_point.h"
 #include "leftover.h"
-#include "record.h"
 #include "room.h"
 #include "snapshot_change.h"
 #include "str.h"
@@ -58,7 +57,7 @@ static int find_share(const struct member *m, void *arg, struct error *e)
         struct snapshot *s = arg;
         char same[1024];
         (void)e;
-        if (m->linked || ledger_find_plaintext(s->job.d->ledger, s->job.o.org, s->job.o.category, m->sha256,
+        if (m->linked || ledger_find_plaintext(s->job.env->ledger, s->job.o.org, s->job.o.category, m->sha256,
                                  m->plain_size, same, NULL) < 0)
                 return 0;
         struct share *share = calloc(1, sizeof(*share));
@@ -84,7 +83,7 @@ static int link_shares(struct snapshot *s, struct error *e)
         for (struct share *next, *share = s->shares; share; share = next) {
                 struct member *m = &share->member;
                 next = share->next;
-                moved_on(&s->job.d->moved);
+                moved_on(s->job.env->flow.moved);
                 m->linked = r >= 0 && !s->cancelled &&
                             snapshot_add_link(s->dir, m->path, share->same, m->sha256,
                                     (uint64_t)m->plain_size, NULL) >= 0;
@@ -96,9 +95,8 @@ static int link_shares(struct snapshot *s, struct error *e)
         return r;
 }
 
-static void publish_in_thread(uv_work_t *work)
+void snapshot_publish_folder(struct snapshot *s)
 {
-        struct snapshot *s = work->data;
         struct error *e = &s->work_error;
         struct snapshot_list list = {.each = list_each, .has = list_has, .arg = s};
         bool moved = *s->old_path && !streq(s->old_path, s->job.o.path);
@@ -113,7 +111,7 @@ static void publish_in_thread(uv_work_t *work)
         if (r >= 0)
                 r = snapshot_publish(s->dir, &list, moved ? NULL : keep_as, e);
         if (r >= 0 && moved)
-                staging_retire(s->job.d->staging, s->old_path, keep_as, &s->remove_error);
+                staging_retire(s->job.env->staging, s->old_path, keep_as, &s->remove_error);
 }
 
 /* --- what is recorded and said of each --- */
@@ -150,7 +148,7 @@ static int save_one(const struct member *m, void *arg, struct error *e)
         struct snapshot *s = arg;
         struct ledger_member row;
         member_to_ledger(m, s->job.o.id, &row);
-        return ledger_member_save(s->job.d->ledger, &row, e);
+        return ledger_member_save(s->job.env->ledger, &row, e);
 }
 
 /* Its line in the audit, and what is to be said of it. */
@@ -162,7 +160,7 @@ static int audit_one(const struct member *m, void *arg, struct error *e)
         if (m->step != MEMBER_STAGED && m->step != MEMBER_REJECTED)
                 return 0;
         member_to_ledger(m, s->job.o.id, &row);
-        record_member(s->job.d->record, &s->job.o, &row);
+        record_member(s->job.env->record, &s->job.o, &row);
         if (m->step == MEMBER_STAGED)
                 say_member(s, m);
         if (m->step == MEMBER_STAGED && m->failed_at_source)
@@ -174,20 +172,20 @@ static int audit_one(const struct member *m, void *arg, struct error *e)
  * must go. */
 static int save_members(struct snapshot *s)
 {
-        struct director *d = s->job.d;
+        const struct job_env *env = s->job.env;
         struct error e = {};
-        record_open(d->record);
-        int r = ledger_members_delete(d->ledger, s->job.o.id, &e);
+        record_open(env->record);
+        int r = ledger_members_delete(env->ledger, s->job.o.id, &e);
         if (r >= 0)
                 r = members_each(s->members, MEMBERS_BY_NAME, save_one, s, &e);
         if (r >= 0) {
-                record_members(d->record, &s->job.o);
+                record_members(env->record, &s->job.o);
                 r = members_each(s->members, MEMBERS_BY_NAME, audit_one, s, &e);
         }
         if (r >= 0)
                 return 0;
-        record_trouble(d->record, &e);
-        record_no_members(d->record);
+        record_trouble(env->record, &e);
+        record_no_members(env->record);
         return r;
 }
 
@@ -217,19 +215,12 @@ static void say_not_encrypted(struct snapshot *s)
                 s->job.o.key, name, s->sums.not_encrypted > 1 ? ", ..." : "");
 }
 
-static void on_published(uv_work_t *work, int status)
+void snapshot_record_published(struct snapshot *s)
 {
-        struct snapshot *s = work->data;
-        struct director *d = s->job.d;
+        const struct job_env *env = s->job.env;
         struct ledger_object *o = &s->job.o;
-        (void)status;
-        s->working = false;
-        if (s->work_error.cause != CAUSE_NONE) {
-                snapshot_fail(s, s->work_error.cause, s->work_error.text);
-                return;
-        }
         if (s->remove_error.cause != CAUSE_NONE)
-                leftover_note(d->record, d->ledger, o, s->old_path, s->keep_as, &s->remove_error);
+                leftover_note(env->record, env->ledger, o, s->old_path, s->keep_as, &s->remove_error);
         o->plain_size = (int64_t)s->sums.plain_bytes;
         o->has_sha256 = false;
         o->checks |= CHECK_ZIP | CHECK_ONE_ETAG | s->sums.checks;
@@ -238,13 +229,12 @@ static void on_published(uv_work_t *work, int status)
         if (r >= 0) {
                 room_learn(s);
                 r = record_published(
-                        d->record, o, s->replaces, now_usec(CLOCK_MONOTONIC) - s->job.started_usec);
+                        env->record, o, s->replaces, now_usec(CLOCK_MONOTONIC) - s->job.started_usec);
         }
-        if (record_flush(d->record) < 0 || r < 0) {
+        if (record_flush(env->record) < 0 || r < 0) {
                 /* It has its name, but nobody has noted it: the next attempt does, without fetching it again.
                  */
                 snapshot_keep_record(s->dir);
-                snapshot_finish(s);
                 return;
         }
         s->dir = snapshot_free(s->dir);
@@ -254,8 +244,7 @@ static void on_published(uv_work_t *work, int status)
                         s->n_rejected, s->n_rejected + s->n_staged);
         say_not_encrypted(s);
         snapshot_say_change(&s->change, o);
-        snapshot_move_latest(d, o->org, o->category);
-        snapshot_finish(s);
+        latest_point(env->config, env->ledger, env->staging, env->record, o->org, o->category);
 }
 
 static int last_cause(const struct member *m, void *arg, struct error *e)
@@ -266,64 +255,25 @@ static int last_cause(const struct member *m, void *arg, struct error *e)
 }
 
 /* Nothing is shown of an archive that is to be complete or not there. */
-static bool is_held(struct snapshot *s)
+static int check_complete(struct snapshot *s, struct error *e)
 {
         if (s->n_rejected == 0 || !s->hold_incomplete)
-                return false;
+                return 0;
         enum cause cause = CAUSE_BAD_ZIP;
         members_each(s->members, MEMBERS_REJECTED, last_cause, &cause, NULL);
-        char detail[128];
-        snprintf(
-                detail, sizeof(detail), "%zu members rejected, and incomplete_snapshots=hold", s->n_rejected);
-        snapshot_fail(s, cause, detail);
-        return true;
+        return error_set(
+                e, cause, EBADMSG, "%zu members rejected, and incomplete_snapshots=hold", s->n_rejected);
 }
 
-void snapshot_publish_all(struct snapshot *s)
+int snapshot_prepare_publishing(struct snapshot *s, struct error *e)
 {
         const struct ledger_object *o = &s->job.o;
-        if (is_held(s))
-                return;
+        int r = check_complete(s, e);
+        if (r < 0)
+                return r;
         if (streq(o->staged_etag, o->etag))
                 *s->keep_as = 0; /* the same version, made anew */
         find_shares(s);
-        s->before = snapshot_before(s->job.d->ledger, o);
-        s->state = SNAPSHOT_PUBLISHING;
-        snapshot_in_thread(s, publish_in_thread, on_published);
-}
-
-/* --- latest --- */
-
-static void say_unmatched(const struct director *d, const char *org, const struct strv *missed)
-{
-        const struct config_package *p = config_find_package(d->config, org);
-        for (size_t i = 0; p && i < missed->n; i++)
-                journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .org = org},
-                        "[package %s] %s matches nothing in the snapshot that latest would name; it does not "
-                        "move. Correct "
-                        "it as the names of files have it (upper and lower case count), then: systemctl "
-                        "reload "
-                        "czard",
-                        p->name, missed->v[i]);
-}
-
-void snapshot_move_latest(struct director *d, const char *org, enum category c)
-{
-        _cleanup_(strv_done) struct strv missed = {};
-        struct error e = {};
-        int r = latest_move(d->ledger, d->staging, d->config, org, c, &missed, &e);
-        say_unmatched(d, org, &missed);
-        if (r < 0 && r != -ENOENT) /* a folder that is not there is MISSING, and told as that */
-                record_incomplete(d->record);
-        if (r < 0)
-                journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .cause = e.cause},
-                        "latest of %s/%s: %s", org, category_name(c), e.text);
-}
-
-void snapshot_move_all_latest(struct director *d)
-{
-        for (size_t i = 0; i < d->config->n_packages; i++) {
-                snapshot_move_latest(d, d->config->packages[i].spec.org, CATEGORY_DATABASE);
-                snapshot_move_latest(d, d->config->packages[i].spec.org, CATEGORY_EMAIL_OPT_IN);
-        }
+        s->before = snapshot_before(s->job.env->ledger, o);
+        return 0;
 }

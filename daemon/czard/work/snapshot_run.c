@@ -107,7 +107,7 @@ static void batch_done(struct batch *b)
 
 static int batch_add(struct batch *b, struct run *r, struct taken *t, struct error *e)
 {
-        t->fd = staging_create_handed(r->s->job.d->staging, &b->writable[b->n], e);
+        t->fd = staging_create_handed(r->s->job.env->staging, &b->writable[b->n], e);
         if (t->fd < 0)
                 return t->fd;
         b->m.fds[b->m.n_fds++] = b->writable[b->n++];
@@ -159,7 +159,7 @@ static void feed(struct run *r)
                 r->sent - r->judged <= MEMBERS_A_WORKER - MEMBERS_A_BATCH) {
                 if (r->saved < r->judged) {
                         save_staged(r);
-                        record_flush(r->s->job.d->record);
+                        record_flush(r->s->job.env->record);
                 }
                 struct error e = {};
                 if (send_batch(r, &e) < 0)
@@ -186,7 +186,7 @@ static int link_member(struct snapshot *s, struct taken *t, struct error *e)
         struct member *m = &t->m;
         char same[1024];
         m->linked = s->deduplicate && m->plain_size > 0 && m->plain_size <= (int64_t)MEMBERS_LARGE_BYTES &&
-                    ledger_find_plaintext(s->job.d->ledger, s->job.o.org, s->job.o.category, m->sha256,
+                    ledger_find_plaintext(s->job.env->ledger, s->job.o.org, s->job.o.category, m->sha256,
                             m->plain_size, same, NULL) >= 0 &&
                     snapshot_add_link(s->dir, m->path, same, m->sha256, (uint64_t)m->plain_size, NULL) >= 0;
         return m->linked ? 0 : snapshot_add(s->dir, m->path, t->fd, e);
@@ -209,7 +209,7 @@ static int stage(struct run *r, struct taken *t, const struct proto_verdict *v, 
         struct snapshot *s = r->s;
         struct member *m = &t->m;
         struct error e = {};
-        int err = staging_check_written(s->job.d->staging, t->fd, v->plain_size, &e);
+        int err = staging_check_written(s->job.env->staging, t->fd, v->plain_size, &e);
         if (err == -EPROTO) {
                 *ret_e = e;
                 return err;
@@ -222,7 +222,7 @@ static int stage(struct run *r, struct taken *t, const struct proto_verdict *v, 
         if (*v->fingerprint)
                 snprintf(s->job.o.fingerprint, sizeof(s->job.o.fingerprint), "%s", v->fingerprint);
         if (v->warnings & WARN_KEY_EXPIRED)
-                record_key_expired(s->job.d->record, v->fingerprint);
+                record_key_expired(s->job.env->record, v->fingerprint);
         if (err >= 0)
                 err = link_member(s, t, &e);
         /* Names of members that are in each other's way were refused before: this is somebody else's file. */
@@ -317,7 +317,7 @@ static void on_ended(void *arg, enum cause cause, const char *detail)
         s->job.o.checks |= r->flow.checks;
         end_run(r, cause == CAUSE_NONE);
         run_free(r);
-        snapshot_step(s);
+        s->news = true;
 }
 
 static void on_came(void *arg, uint64_t bytes)
@@ -375,7 +375,8 @@ static int start_run(struct snapshot *s, struct error *e)
                 .offset = run.offset,
                 .length = run.length,
                 .size = o->size};
-        if (err > 0 && flow_start(&r->flow, s->job.d, s->job.pool, &run_ops, r, &get, RANK_ARCHIVE, e) < 0) {
+        if (err > 0 && flow_start(&r->flow, &s->job.env->flow, s->job.pool, &run_ops, r, &get, RANK_ARCHIVE,
+                               e) < 0) {
                 end_run(r, false);
                 err = -EIO;
         }
@@ -386,12 +387,14 @@ static int start_run(struct snapshot *s, struct error *e)
 
 void snapshot_start_runs(struct snapshot *s)
 {
+        struct pauses *pauses = s->job.env->pauses;
         /* One more than there are workers: its first bytes are in the pipe when a worker is free. */
-        unsigned most = (unsigned)MIN(pool_size(s->job.pool) + 1, s->job.d->config->s3.max_transfers);
-        while (s->n_runs < most && s->cause == CAUSE_NONE && pauses_now(s->job.d->pauses) == 0 &&
+        unsigned most = (unsigned)MIN(pool_size(s->job.pool) + 1, s->job.env->config->s3.max_transfers);
+        while (s->n_runs < most && s->cause == CAUSE_NONE && pauses_now(pauses) == 0 &&
                 members_any_wanted(s->members)) {
                 struct error e = {};
-                if (!director_may_start(s->job.d))
+                pauses_look_at_staging(pauses);
+                if (pauses_now(pauses) != 0)
                         break;
                 if (start_run(s, &e) < 0)
                         snapshot_trouble(s, e.cause, e.text);

@@ -12,11 +12,9 @@
 #include <stdlib.h>
 
 #include "cleanup.h"
-#include "flow.h"
+#include "job.h"
 #include "leftover.h"
 #include "place.h"
-#include "queue.h"
-#include "record.h"
 #include "str.h"
 #include "timespan.h"
 
@@ -42,22 +40,10 @@ struct transfer {
         char path[sizeof(((struct ledger_object *)NULL)->path)], old_path[512], keep_as[PLACE_KEEP_SIZE];
 };
 
-static void transfer_free(struct transfer *t)
-{
-        close_fd(t->out_fd);
-        free(t);
-}
-
-static void finish(struct transfer *t)
-{
-        queue_job_done(t->job.d->queue, &t->job);
-        transfer_free(t);
-}
-
 static void fail(struct transfer *t, enum cause cause, const char *detail)
 {
-        record_failed(t->job.d->record, &t->job.o, cause, detail, t->flow.retry_after_usec);
-        finish(t);
+        record_failed(t->job.env->record, &t->job.o, cause, detail, t->flow.retry_after_usec);
+        t->job.over = true;
 }
 
 /* --- publishing --- */
@@ -65,7 +51,7 @@ static void fail(struct transfer *t, enum cause cause, const char *detail)
 static void publish_in_thread(uv_work_t *work)
 {
         struct transfer *t = work->data;
-        struct staging *s = t->job.d->staging;
+        struct staging *s = t->job.env->staging;
         const char *path = t->path;
         /* What stands at another path is retired there; at this one, if anything, is what a crash left. */
         bool moved = *t->old_path && !streq(t->old_path, path);
@@ -80,14 +66,14 @@ static void publish_in_thread(uv_work_t *work)
 static void on_published(uv_work_t *work, int status)
 {
         struct transfer *t = work->data;
-        struct director *d = t->job.d;
+        const struct job_env *env = t->job.env;
         (void)status;
         if (t->publish_error.cause != CAUSE_NONE) {
                 fail(t, t->publish_error.cause, t->publish_error.text);
                 return;
         }
         if (t->remove_error.cause != CAUSE_NONE)
-                leftover_note(d->record, d->ledger, &t->job.o, t->old_path, t->keep_as, &t->remove_error);
+                leftover_note(env->record, env->ledger, &t->job.o, t->old_path, t->keep_as, &t->remove_error);
         struct ledger_object *o = &t->job.o;
         memcpy(o->path, t->path, sizeof(o->path));
         o->checks = t->checks | t->flow.checks;
@@ -95,25 +81,25 @@ static void on_published(uv_work_t *work, int status)
         memcpy(o->sha256, t->sha256, sizeof(o->sha256));
         o->has_sha256 = true;
         memcpy(o->fingerprint, t->fingerprint, sizeof(o->fingerprint));
-        record_published(d->record, o, t->replaces, now_usec(CLOCK_MONOTONIC) - t->job.started_usec);
-        finish(t);
+        record_published(env->record, o, t->replaces, now_usec(CLOCK_MONOTONIC) - t->job.started_usec);
+        t->job.over = true;
 }
 
 static void publish(struct transfer *t)
 {
-        struct director *d = t->job.d;
+        const struct job_env *env = t->job.env;
         struct ledger_object *o = &t->job.o;
         snprintf(t->old_path, sizeof(t->old_path), "%s", o->path);
         t->replaces = *o->staged_etag != 0;
         if (t->replaces && !streq(o->staged_etag, o->etag) && t->keep_replaced)
                 place_replaced(o, t->keep_as);
-        if (place_of(d->config, o, t->format == FORMAT_GUNZIP, t->path) < 0) {
+        if (place_of(env->config, o, t->format == FORMAT_GUNZIP, t->path) < 0) {
                 fail(t, CAUSE_CANCELLED, "its package section is gone");
                 return;
         }
         t->publishing = true;
         t->work.data = t;
-        uv_queue_work(&d->loop, &t->work, publish_in_thread, on_published);
+        uv_queue_work(env->loop, &t->work, publish_in_thread, on_published);
 }
 
 /* --- the flow --- */
@@ -122,10 +108,10 @@ static int on_granted(void *arg, struct error *e)
 {
         struct transfer *t = arg;
         _cleanup_close_ int writable = -1;
-        t->out_fd = staging_create_handed(t->job.d->staging, &writable, e);
+        t->out_fd = staging_create_handed(t->job.env->staging, &writable, e);
         if (t->out_fd < 0)
                 return t->out_fd;
-        record_enter(t->job.d->record, &t->job.o, OBJECT_DECRYPTING);
+        record_enter(t->job.env->record, &t->job.o, OBJECT_DECRYPTING);
         struct message m = {
                 .type = PROTO_FILE,
                 .file = {.size = t->job.o.size, .format = (uint8_t)t->format},
@@ -146,7 +132,7 @@ static void on_message(void *arg, struct message *m)
                 flow_judge(&t->flow, v->outcome.cause, v->outcome.detail);
                 return;
         }
-        int r = staging_check_written(t->job.d->staging, t->out_fd, v->plain_size, &e);
+        int r = staging_check_written(t->job.env->staging, t->out_fd, v->plain_size, &e);
         if (r == -EPROTO) {
                 flow_break(&t->flow, e.text);
                 return;
@@ -156,7 +142,7 @@ static void on_message(void *arg, struct message *m)
         memcpy(t->sha256, v->sha256, sizeof(t->sha256));
         snprintf(t->fingerprint, sizeof(t->fingerprint), "%s", v->fingerprint);
         if (v->warnings & WARN_KEY_EXPIRED)
-                record_key_expired(t->job.d->record, v->fingerprint);
+                record_key_expired(t->job.env->record, v->fingerprint);
         flow_judge(&t->flow, e.cause, e.text);
 }
 
@@ -180,48 +166,52 @@ static const struct flow_ops flow_ops = {
 
 /* --- life --- */
 
-static bool cancel(struct job *j)
+static void cancel(struct job *j)
 {
         struct transfer *t = container_of(j, struct transfer, job);
         if (t->publishing)
-                return false; /* on_published() records how it ended */
+                return; /* on_published() records how it ended */
         flow_cancel(&t->flow);
-        record_failed(j->d->record, &j->o, CAUSE_CANCELLED, "stopped", 0);
-        transfer_free(t);
-        return true;
+        fail(t, CAUSE_CANCELLED, "stopped");
 }
 
-struct job *transfer_new(struct director *d, const struct ledger_object *o)
-{
-        const struct package_context *context = director_context(d, o->org);
-        struct transfer *t = context && context->pool ? calloc(1, sizeof(*t)) : NULL;
-        if (!t)
-                return NULL;
-        t->job.cancel = cancel;
-        t->job.pool = context->pool;
-        t->out_fd = -1;
-        t->attr = (struct staging_attr){.gid = context->gid[o->category], .mtime = o->last_modified};
-        t->top = context->top;
-        t->keep_replaced = d->config->staging.keep_replaced_usec > 0;
-        t->format = o->category != CATEGORY_EVENTS                     ? FORMAT_OPAQUE
-                    : d->config->staging.events_format == EVENTS_PLAIN ? FORMAT_GUNZIP
-                                                                       : FORMAT_GZIP;
-        return &t->job;
-}
-
-void transfer_start(struct job *j)
+static void transfer_free(struct job *j)
 {
         struct transfer *t = container_of(j, struct transfer, job);
-        struct ledger_object *o = &j->o;
+        close_fd(t->out_fd);
+        free(t);
+}
+
+static const struct job_ops transfer_ops = {.cancel = cancel, .free = transfer_free};
+
+struct job *transfer_start(
+        const struct job_env *env, const struct ledger_object *from, const struct package_context *context)
+{
+        const struct config_staging *c = &env->config->staging;
+        struct transfer *t = calloc(1, sizeof(*t));
+        if (!t)
+                return NULL;
+        *t = (struct transfer){.job = {.ops = &transfer_ops, .env = env, .o = *from, .pool = context->pool},
+                .out_fd = -1,
+                .attr = {.gid = context->gid[from->category], .mtime = from->last_modified},
+                .top = context->top,
+                .keep_replaced = c->keep_replaced_usec > 0,
+                .format = from->category != CATEGORY_EVENTS  ? FORMAT_OPAQUE
+                          : c->events_format == EVENTS_PLAIN ? FORMAT_GUNZIP
+                                                             : FORMAT_GZIP};
+        struct ledger_object *o = &t->job.o;
         struct error e = {};
-        record_enter(j->d->record, o, OBJECT_FETCHING);
+        t->job.started_usec = now_usec(CLOCK_MONOTONIC);
+        t->job.due_bytes = o->size;
+        record_enter(env->record, o, OBJECT_FETCHING);
         struct proto_get get = {.bucket = o->bucket,
                 .key = o->key,
                 .etag = o->etag,
                 .length = o->size,
                 .size = o->size,
                 .whole = 1};
-        if (flow_start(&t->flow, j->d, j->pool, &flow_ops, t, &get,
+        if (flow_start(&t->flow, &env->flow, t->job.pool, &flow_ops, t, &get,
                     o->category == CATEGORY_EVENTS ? RANK_EVENTS : RANK_OTHER, &e) < 0)
                 fail(t, e.cause, e.text);
+        return &t->job;
 }

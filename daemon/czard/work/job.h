@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An object being worked on: the common part of a transfer and an archive. Whoever starts one (plan/queue.c)
+ * has it step once a turn of the loop until it is over, then frees it. */
+#pragma once
+
+#include "flow.h"
+#include "ledger.h"
+#include "pauses.h"
+#include "staging.h"
+
+/* What jobs are done with; all borrowed, and valid as long as there are jobs. */
+struct job_env {
+        uv_loop_t *loop;
+        const struct config *config; /* in force: a reload sets another one */
+        struct ledger *ledger;
+        struct staging *staging;
+        struct record *record;
+        struct pauses *pauses;
+        struct pool *index; /* reads the directories of archives */
+        struct flow_env flow;
+};
+
+/* What belongs to one package while this configuration is in force; same order as config->packages. */
+struct package_context {
+        gid_t gid[CATEGORY_MAX]; /* (gid_t)-1: none */
+        gid_t by_course_gid;     /* of events by course; likewise */
+        struct staging_top top;
+        struct pool *pool; /* with its key; borrowed */
+};
+
+/* Of that organisation's package; NULL: it has none. */
+static inline const struct package_context *package_context_find(
+        const struct config *c, const struct package_context *contexts, const char *org)
+{
+        const struct config_package *p = config_find_package(c, org);
+        return p ? &contexts[p - c->packages] : NULL;
+}
+
+struct job;
+
+struct job_ops {
+        /* Goes on with what happened since; NULL: there is nothing that waits for it. */
+        void (*step)(struct job *j);
+        /* Drops what runs; the object goes back to NEW, and the job is over. While a thread still works for
+         * it it is over later, when that has ended. */
+        void (*cancel)(struct job *j);
+        void (*free)(struct job *j);
+};
+
+struct job {
+        const struct job_ops *ops;
+        const struct job_env *env;
+        struct ledger_object o;
+        struct pool *pool;     /* whose key opens it */
+        uint64_t started_usec; /* CLOCK_MONOTONIC */
+        uint64_t due_bytes;    /* what is to come: the object's size, of an archive what is wanted of it */
+        uint64_t came_bytes;   /* of them; more when something is fetched again */
+        bool over;             /* it has recorded how it ended */
+        bool leaving;          /* cancel() was called */
+        struct job *next;      /* the owner's */
+};
+
+/* Start working on o, of a package with that context. It may be over at once. NULL: out of memory. */
+struct job *transfer_start(
+        const struct job_env *env, const struct ledger_object *o, const struct package_context *context);
+struct job *snapshot_start(
+        const struct job_env *env, const struct ledger_object *o, const struct package_context *context);
