@@ -8,6 +8,7 @@
 
 #include "checks.h"
 #include "fsx.h"
+#include "str.h"
 #include "worker.h"
 
 #define WRITE_BEHIND (8 * MIB)
@@ -66,6 +67,8 @@ int output_write(void *arg, const void *p, size_t n, struct error *e)
                 return failed(-r, e);
         digest_update(o->sha256, p, n);
         o->size += n;
+        if (o->has_rows)
+                o->rows += count_newlines(p, n);
         return write_behind(o, e);
 }
 
@@ -76,6 +79,7 @@ void output_finish(struct output *o, struct proto_verdict *v)
                 return;
         }
         v->plain_size = o->size;
+        v->rows = o->rows;
         digest_final(o->sha256, v->sha256);
 }
 

@@ -61,6 +61,8 @@ struct output {
         int fd; /* borrowed */
         struct digest *sha256;
         uint64_t size;
+        bool has_rows; /* line breaks are counted */
+        uint64_t rows;
         uint64_t started; /* so much of it the disk was told to write */
         uint64_t dropped; /* so much of it is on the disk, and not in the page cache any more */
 };

@@ -97,8 +97,10 @@ static int do_member(
         _cleanup_output_ struct output out = {};
         *pgp = (struct pgp_verdict){};
         worker_tidy(w);
-        if (output_open(&out, *fd, &e) == 0)
+        if (output_open(&out, *fd, &e) == 0) {
+                out.has_rows = str_ends(entry->name, ".sql") || str_ends(entry->name, ".sql.gpg");
                 run_member(&member, entry, &out, &v, pgp, &e);
+        }
         v.cipher_size = member.bytes;
         v.outcome.cause = e.cause;
         /* The GET must end well for the verdict to count, so nothing of it may be left unread. */

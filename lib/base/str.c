@@ -173,6 +173,24 @@ int parse_u64(const char *s, uint64_t max, uint64_t *ret)
         return 0;
 }
 
+/* Eight bytes at a time: of each byte that differs from a line break the top bit is set, and no carry leaves
+ * its byte. */
+uint64_t count_newlines(const void *p, size_t n)
+{
+        static const uint64_t low = 0x7f7f7f7f7f7f7f7f, each = 0x0a0a0a0a0a0a0a0a;
+        const unsigned char *s = p;
+        uint64_t count = 0, x;
+        for (; n >= sizeof(x); s += sizeof(x), n -= sizeof(x)) {
+                memcpy(&x, s, sizeof(x));
+                x ^= each;
+                x = ~(((x & low) + low) | x | low);
+                count += (x >> 7) * 0x0101010101010101 >> 56;
+        }
+        for (; n > 0; s++, n--)
+                count += *s == '\n';
+        return count;
+}
+
 /* Optimal string alignment, three rows at a time. */
 unsigned str_distance(const char *a, const char *b)
 {

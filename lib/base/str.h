@@ -65,6 +65,9 @@ int strv_split(struct strv *l, const char *s);
 /* Unsigned decimal, the whole string, no sign, no blanks, at most max. 0, -EINVAL or -ERANGE. */
 int parse_u64(const char *s, uint64_t max, uint64_t *ret);
 
+/* How many of the n bytes are line breaks. */
+uint64_t count_newlines(const void *p, size_t n);
+
 /* Levenshtein distance with transpositions, for suggestions; bounded inputs only (< 64 bytes each). */
 unsigned str_distance(const char *a, const char *b);
 

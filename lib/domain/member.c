@@ -81,7 +81,7 @@ static const char *without_top(const char *top, const char *name)
 /* Fills path and encrypted. */
 static int set_path(const char *top, const char *name, struct package_member *ret, struct error *e)
 {
-        static const char *const reserved[] = {"SHA256SUMS", "REJECTED", "latest"};
+        static const char *const reserved[] = {"SHA256SUMS", "MANIFEST.jsonl", "REJECTED", "latest"};
         const char *path = without_top(top, name);
         size_t n = strlen(path);
         ret->encrypted = str_ends(path, ".gpg");

@@ -86,7 +86,7 @@ struct package_member {
 /* top: the folder "{org}-{date}" expected as the first component, or NULL for an opt-in archive (any one
  * folder, or none, is cut). max_name: bytes of one component. Refuses (-EBADMSG, CAUSE_UNSAFE_NAME or
  * CAUSE_LIMIT) absolute names, "." and "..", empty components, backslashes, NUL and control characters, bytes
- * that are not UTF-8, hidden components (leading dot) and the names SHA256SUMS, REJECTED and latest at the
- * top. Unknown tables and extensions pass. A folder entry (trailing slash) gives -EISDIR. */
+ * that are not UTF-8, hidden components (leading dot) and the names SHA256SUMS, MANIFEST.jsonl, REJECTED and
+ * latest at the top. Unknown tables and extensions pass. A folder entry (trailing slash) gives -EISDIR. */
 int package_parse_member(
         const char *top, const char *name, size_t max_name, struct package_member *ret, struct error *e);

@@ -27,7 +27,8 @@ static const char schema[] =
         "step INTEGER NOT NULL, path TEXT NOT NULL, course TEXT NOT NULL, \"table\" TEXT NOT NULL, "
         "site TEXT NOT NULL, failed INTEGER NOT NULL, linked INTEGER NOT NULL DEFAULT 0, "
         "filtered INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0, cause INTEGER NOT NULL, "
-        "detail TEXT NOT NULL, plain_size INTEGER NOT NULL DEFAULT -1, sha256 BLOB, "
+        "detail TEXT NOT NULL, plain_size INTEGER NOT NULL DEFAULT -1, "
+        "rows INTEGER NOT NULL DEFAULT 0, sha256 BLOB, "
         "checks INTEGER NOT NULL DEFAULT 0, run INTEGER NOT NULL DEFAULT 0) STRICT;";
 
 /* Made once all rows are there. By name, so that the walk that records an archive needs no room for sorting.
@@ -45,7 +46,7 @@ static const char *const sql_text[MEMBERS_SQL_MAX] = {
                         "path, course, \"table\", site, failed, cause, detail) "
                         "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
         [MEMBERS_SET_STAGED] = "UPDATE member SET step = 2, cause = 0, plain_size = ?2, sha256 = ?3, "
-                               "checks = ?4, linked = ?5 WHERE number = ?1",
+                               "checks = ?4, linked = ?5, rows = ?6 WHERE number = ?1",
         [MEMBERS_SET_JUDGED] = "UPDATE member SET cause = ?2, detail = ?3 WHERE number = ?1",
         [MEMBERS_SET_STEP] =
                 "UPDATE member SET step = ?2, cause = ?3, detail = ?4, tries = ?5 WHERE number = ?1",
@@ -136,6 +137,7 @@ int members_read(sqlite3_stmt *s, struct member *ret, struct error *e)
         m.cause = (enum cause)ledger_row_i64(&row, 0, CAUSE_MAX - 1);
         ledger_row_text(&row, m.detail, sizeof(m.detail));
         m.plain_size = ledger_row_i64(&row, -1, INT64_MAX);
+        m.rows = (uint64_t)ledger_row_i64(&row, 0, INT64_MAX);
         m.has_sha256 = ledger_row_sha256(&row, m.sha256);
         m.checks = (uint32_t)ledger_row_i64(&row, 0, UINT32_MAX);
         if (row.err) {

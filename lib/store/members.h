@@ -47,6 +47,7 @@ struct member {
         enum cause cause; /* why it was rejected, or, of one that is TAKEN, what its verdict was */
         char detail[DETAIL_SIZE];
         int64_t plain_size; /* -1: unknown */
+        uint64_t rows;      /* of one that is STAGED: its line breaks */
         bool has_sha256;
         uint8_t sha256[SHA256_SIZE];
         uint32_t checks;
@@ -151,7 +152,7 @@ bool members_any_wanted(struct members *m);
 /* The next of the run, at most n, whose offset is `from` or more, in order. How many, or -errno. The caller
  * frees each with member_done(). */
 int members_batch(struct members *m, int64_t run, uint64_t from, struct member *v, size_t n, struct error *e);
-/* It is staged, with plain_size, sha256, checks, linked of v. */
+/* It is staged, with plain_size, rows, sha256, checks, linked of v. */
 int members_staged(struct members *m, const struct member *v, struct error *e);
 /* A bad verdict, which counts once its GET is known to be good. */
 int members_judged(struct members *m, int64_t number, enum cause cause, const char *detail, struct error *e);

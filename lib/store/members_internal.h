@@ -27,7 +27,7 @@ struct members {
 /* In the order in which members_read() reads them. */
 #define MEMBERS_COLUMNS                                                                                      \
         "number, name, \"offset\", extent, packed, size, crc, mode, method, flags, step, path, course, "     \
-        "\"table\", site, failed, linked, filtered, tries, cause, detail, plain_size, sha256, checks"
+        "\"table\", site, failed, linked, filtered, tries, cause, detail, plain_size, rows, sha256, checks"
 
 int members_fail(struct members *m, const char *what, struct error *e);
 int members_exec(struct members *m, const char *sql, struct error *e);

@@ -128,6 +128,7 @@ int members_staged(struct members *m, const struct member *v, struct error *e)
         ledger_bind_sha256(&b, true, v->sha256);
         ledger_bind_i64(&b, v->checks);
         ledger_bind_i64(&b, v->linked);
+        ledger_bind_u64(&b, v->rows);
         return b.err ? members_fail(m, "writing", e) : members_step(m, s, e);
 }
 

@@ -20,6 +20,7 @@
 #define SUFFIX ".partial"
 #define RECORD_SUFFIX ".partial.tag"
 #define RECORD_MAX 8192
+#define READ_SIZE (256 * 1024)
 
 /* What the record says. */
 struct record {
@@ -36,6 +37,7 @@ static void record_done(struct record *r)
 }
 
 DEFINE_CLEANUP(struct snapshot_dir, snapshot, snapshot_free)
+DEFINE_CLEANUP(struct digest, digest, digest_free)
 
 bool snapshot_name_of(const char *entry, char *ret, size_t size)
 {
@@ -318,8 +320,30 @@ static bool is_shown_alike(const struct snapshot_dir *d, const struct stat *st, 
                (st->st_mode & 07777) == d->s->file_mode && st->st_uid == geteuid();
 }
 
+/* 0 or -errno. */
+static int read_content(int fd, uint8_t ret_sha256[SHA256_SIZE], uint64_t *ret_size, uint64_t *ret_rows)
+{
+        _cleanup_(cleanup_digest) struct digest *d = NULL;
+        _cleanup_free_ char *buffer = malloc(READ_SIZE);
+        int r = buffer ? digest_new(DIGEST_SHA256, &d) : -ENOMEM;
+        ssize_t n;
+        *ret_size = *ret_rows = 0;
+        while (r == 0 && (n = read(fd, buffer, READ_SIZE)) != 0) {
+                if (n < 0 && errno != EINTR)
+                        return -errno;
+                if (n < 0)
+                        continue;
+                digest_update(d, buffer, (size_t)n);
+                *ret_size += (uint64_t)n;
+                *ret_rows += count_newlines(buffer, (size_t)n);
+        }
+        if (r == 0)
+                digest_final(d, ret_sha256);
+        return r;
+}
+
 int snapshot_add_link(struct snapshot_dir *d, const char *name, const char *staged_path,
-        const uint8_t sha256[SHA256_SIZE], uint64_t size, struct error *e)
+        const uint8_t sha256[SHA256_SIZE], uint64_t size, uint64_t *ret_rows, struct error *e)
 {
         int r = staging_check_path(name, e);
         if (r == 0)
@@ -339,14 +363,16 @@ int snapshot_add_link(struct snapshot_dir *d, const char *name, const char *stag
                 return error_set(
                         e, CAUSE_STAGING, ESTALE, "%s has another size, group, mode or owner", staged_path);
         /* The ledger remembers what was staged there, not what became of it since. */
-        uint8_t found[DIGEST_MAX];
-        uint64_t found_size;
-        r = digest_fd(DIGEST_SHA256, fd, found, &found_size);
+        uint8_t found[SHA256_SIZE];
+        uint64_t found_size, rows;
+        r = read_content(fd, found, &found_size, &rows);
         if (r < 0)
                 return staging_fail(-r, "reading", staged_path, e);
         if (found_size != size || memcmp(found, sha256, SHA256_SIZE) != 0)
                 return error_set(e, CAUSE_STAGING, ESTALE, "%s was altered", staged_path);
         r = link_member(d, name, fd, e);
+        if (r == 0 && ret_rows)
+                *ret_rows = rows;
         /* another file system, or links are not allowed there: the caller has its own copy */
         return r == -EXDEV || r == -EPERM ? -ESTALE : r;
 }

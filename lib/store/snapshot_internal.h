@@ -18,7 +18,7 @@ struct snapshot_dir {
 };
 
 /* Removes what is in the folder but not in list, checks that all of list is there, gives folders within their
- * group and mode, and writes SHA256SUMS and REJECTED. Not durable. */
+ * group and mode, and writes SHA256SUMS, MANIFEST.jsonl and REJECTED. Not durable. */
 int snapshot_write_sums(struct snapshot_dir *d, const struct snapshot_list *list, struct error *e);
 /* The folder as it is gets group, mode and time, is made durable, and has its name. */
 int snapshot_show(struct snapshot_dir *d, const char *keep_as, struct error *e);

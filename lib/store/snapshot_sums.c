@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What stands in a snapshot's folder beside its members: SHA256SUMS, as sha256sum -c reads it, and REJECTED.
- * And what must not stand there: left-overs of an earlier run. */
+/* What stands in a snapshot's folder beside its members: SHA256SUMS, as sha256sum -c reads it, MANIFEST.jsonl
+ * and REJECTED. And what must not stand there: left-overs of an earlier run. */
 #include <fcntl.h>
 #include <stdlib.h>
 
 #include "digest.h"
 #include "fsx.h"
+#include "json.h"
 #include "snapshot_internal.h"
 #include "staging_internal.h"
 #include "str.h"
@@ -78,15 +79,21 @@ static int tidy(struct table *t, int at_fd, const char *name, const char *path, 
         return *path ? set_folder(t->d, fd, path, e) : 0;
 }
 
-/* One of the two files, while it is written. */
+/* One of the files, while it is written. */
 struct output {
         const struct snapshot_dir *d;
-        const char *name;
-        bool rejected;
+        const struct list_file *file;
         int fd;
         size_t n; /* lines */
         struct strbuf b;
-        char *last; /* the name before */
+        char *last; /* the name before, of what is checked */
+};
+
+struct list_file {
+        const char *name;
+        bool rejected; /* it lists these; without any it is not there */
+        bool checks;   /* looks whether what it lists is there */
+        void (*add)(struct strbuf *b, const struct snapshot_sum *sum);
 };
 
 static void output_done(struct output *out)
@@ -120,6 +127,38 @@ static void add_rejected(struct strbuf *b, const struct snapshot_sum *sum)
                 str_visible(sum->name, shown, sizeof(shown)));
 }
 
+static void add_known(struct json *j, const char *name, const char *value)
+{
+        json_str(j, name, str_empty(value) ? NULL : value);
+}
+
+static void add_manifest(struct strbuf *b, const struct snapshot_sum *sum)
+{
+        struct json j = {};
+        char hex[SHA256_HEX];
+        hex_encode(sum->sha256, SHA256_SIZE, hex);
+        json_open(&j, NULL, '{');
+        json_str(&j, "path", sum->name);
+        add_known(&j, "course", sum->course);
+        add_known(&j, "table", sum->table);
+        add_known(&j, "site", sum->site);
+        json_u64(&j, "size", sum->size);
+        json_str(&j, "sha256", hex);
+        if (str_ends(sum->name, ".sql"))
+                json_u64(&j, "rows", sum->rows);
+        else
+                json_null(&j, "rows");
+        json_close(&j, '}');
+        strbuf_add_n(b, j.out.s, j.out.len);
+        strbuf_add(b, "\n");
+        b->err = b->err ? b->err : j.out.err;
+        json_done(&j);
+}
+
+static const struct list_file sums_file = {.name = "SHA256SUMS", .checks = true, .add = add_sum},
+                              manifest_file = {.name = SNAPSHOT_MANIFEST, .add = add_manifest},
+                              rejected_file = {.name = "REJECTED", .rejected = true, .add = add_rejected};
+
 static int flush(struct output *out, size_t least, struct error *e)
 {
         if (out->b.err)
@@ -128,7 +167,7 @@ static int flush(struct output *out, size_t least, struct error *e)
                 return 0;
         int r = write_all(out->fd, out->b.s, out->b.len);
         out->b.len = 0;
-        return r < 0 ? staging_fail(-r, "writing", out->name, e) : 0;
+        return r < 0 ? staging_fail(-r, "writing", out->file->name, e) : 0;
 }
 
 /* It stands there, once, and comes in its turn. */
@@ -155,30 +194,26 @@ static int check_staged(struct output *out, const char *name, struct error *e)
 static int add_line(void *arg, const struct snapshot_sum *sum, struct error *e)
 {
         struct output *out = arg;
-        int r = out->rejected ? 0 : check_staged(out, sum->name, e);
+        int r = out->file->checks ? check_staged(out, sum->name, e) : 0;
         if (r < 0)
                 return r;
-        if (out->rejected)
-                add_rejected(&out->b, sum);
-        else
-                add_sum(&out->b, sum);
+        out->file->add(&out->b, sum);
         out->n++;
         return flush(out, 65536, e);
 }
 
-static int write_list(
-        struct snapshot_dir *d, struct table *t, bool rejected, const char *name, struct error *e)
+static int write_list(struct snapshot_dir *d, const struct snapshot_list *list, const struct list_file *file,
+        struct error *e)
 {
-        _cleanup_(output_done) struct output out = {
-                .d = d, .name = name, .rejected = rejected, .fd = staging_create(d->s, e)};
+        _cleanup_(output_done) struct output out = {.d = d, .file = file, .fd = staging_create(d->s, e)};
         if (out.fd < 0)
                 return out.fd;
-        int r = t->list->each(t->list->arg, rejected, add_line, &out, e);
+        int r = list->each(list->arg, file->rejected, add_line, &out, e);
         if (r == 0)
                 r = flush(&out, 0, e);
-        if (r < 0 || (rejected && out.n == 0))
+        if (r < 0 || (file->rejected && out.n == 0))
                 return r;
-        return snapshot_add(d, name, out.fd, e);
+        return snapshot_add(d, file->name, out.fd, e);
 }
 
 int snapshot_write_sums(struct snapshot_dir *d, const struct snapshot_list *list, struct error *e)
@@ -186,8 +221,10 @@ int snapshot_write_sums(struct snapshot_dir *d, const struct snapshot_list *list
         struct table t = {.d = d, .list = list};
         int r = tidy(&t, d->fd, ".", "", STAGING_DEPTH, e);
         if (r == 0)
-                r = write_list(d, &t, false, "SHA256SUMS", e);
+                r = write_list(d, list, &sums_file, e);
         if (r == 0)
-                r = write_list(d, &t, true, "REJECTED", e);
+                r = write_list(d, list, &manifest_file, e);
+        if (r == 0)
+                r = write_list(d, list, &rejected_file, e);
         return r;
 }

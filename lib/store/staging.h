@@ -115,9 +115,9 @@ int snapshot_begin(struct staging *s, const char *path, const char *tag, const s
 int snapshot_add(struct snapshot_dir *d, const char *name, int fd, struct error *e);
 /* Links an already staged file (path relative to the root) as the member instead, when it is a regular file
  * with equal group and mode whose bytes, which are read here, have that hash. -EMLINK, -ENOENT, -ESTALE (not
- * equal): the caller keeps its own copy. */
+ * equal): the caller keeps its own copy. *ret_rows (may be NULL): its line breaks. */
 int snapshot_add_link(struct snapshot_dir *d, const char *name, const char *staged_path,
-        const uint8_t sha256[SHA256_SIZE], uint64_t size, struct error *e);
+        const uint8_t sha256[SHA256_SIZE], uint64_t size, uint64_t *ret_rows, struct error *e);
 /* Does the member stand there with that size, our group and mode? */
 bool snapshot_has(const struct snapshot_dir *d, const char *name, uint64_t size);
 /* One durability barrier (syncfs) for all that was added since the last. */
@@ -125,9 +125,12 @@ int snapshot_sync(struct snapshot_dir *d, struct error *e);
 
 /* A member that is to stand in the folder, or was rejected. Borrowed for the call. */
 struct snapshot_sum {
-        const char *name;      /* its path below the folder; of a rejected one, its name in the archive */
-        const uint8_t *sha256; /* of one that is to stand there */
-        const char *cause;     /* of a rejected one, for REJECTED */
+        const char *name; /* its path below the folder; of a rejected one, its name in the archive */
+        /* of one that is to stand there; what is "" is not known */
+        const uint8_t *sha256;
+        const char *course, *table, *site;
+        uint64_t size, rows; /* rows: line breaks */
+        const char *cause;   /* of a rejected one, for REJECTED */
 };
 /* 0, or -errno, which ends the walk. */
 typedef int snapshot_sum_fn(void *arg, const struct snapshot_sum *sum, struct error *e);
@@ -141,11 +144,13 @@ struct snapshot_list {
         int (*has)(void *arg, const char *path, struct error *e);
         void *arg;
 };
-/* Removes what is in the folder but not in list, writes SHA256SUMS (and REJECTED when there is one)
- * byte-sorted, makes all of it durable and renames it to its name; when that exists, exchanges the two and
- * moves the old one to keep_as (relative to its parent folder; NULL: removed). -ENOENT: a staged member is
- * not there. d is spent after success: free it once the ledger has recorded the publication, then a crash in
- * between is noticed by snapshot_begin(). */
+/* One JSON object a line: path, course, table, site, size, sha256, rows (of what ends in .sql). */
+#define SNAPSHOT_MANIFEST "MANIFEST.jsonl"
+/* Removes what is in the folder but not in list, writes SHA256SUMS, MANIFEST.jsonl (and REJECTED when there
+ * is one) byte-sorted, makes all of it durable and renames it to its name; when that exists, exchanges the
+ * two and moves the old one to keep_as (relative to its parent folder; NULL: removed). -ENOENT: a staged
+ * member is not there. d is spent after success: free it once the ledger has recorded the publication, then a
+ * crash in between is noticed by snapshot_begin(). */
 int snapshot_publish(
         struct snapshot_dir *d, const struct snapshot_list *list, const char *keep_as, struct error *e);
 /* ".../.2024-07-07.partial", where path is built. The caller frees; NULL: no memory. */

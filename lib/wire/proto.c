@@ -174,6 +174,7 @@ static const struct field verdict_fields[] = {
         F(U32, struct proto_verdict, warnings, WARN_ALL),
         F(U64, struct proto_verdict, plain_size, INT64_MAX),
         F(U64, struct proto_verdict, cipher_size, INT64_MAX),
+        F(U64, struct proto_verdict, rows, INT64_MAX),
         F(BYTES, struct proto_verdict, sha256, SHA256_SIZE),
         F(STR, struct proto_verdict, fingerprint, 64),
         F(STR, struct proto_verdict, recipients, LIMIT_KEY_LIST),

@@ -158,6 +158,7 @@ struct proto_verdict {
         struct outcome outcome;
         uint32_t member, checks, warnings;
         uint64_t plain_size, cipher_size;
+        uint64_t rows; /* line breaks of a .sql member, else 0 */
         uint8_t sha256[SHA256_SIZE];
         const char *fingerprint; /* of the key that decrypted */
         const char *recipients;  /* key ids the message is for, space-separated */

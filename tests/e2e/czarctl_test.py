@@ -303,17 +303,37 @@ class StoppedTest(Base):
         self.assertNotIn(older["key"], {o["key"] for o in said["objects"]})
         self.assertEqual((said["undecided"], said["undecided_bytes"]), (1, older["size"]))
 
+    def check_altered_manifests(self, manifest):
+        whole = manifest.read_bytes()
+        lines = whole.splitlines(keepends=True)
+        last = json.loads(lines[-1])
+        manifest.chmod(0o640)
+        altered = [b"".join(lines[:-1]), whole + lines[-1], whole[:-1], b"", b"".join(lines[1:])]
+        altered += [b"".join(lines[:-1]) + json.dumps({**last, **other}).encode() + b"\n"
+                    for other in ({"rows": 1 + (last["rows"] or 0)}, {"size": last["size"] + 1}, {"path": "x"}, {"course": "x"},
+                                  {"table": None}, {"sha256": "0" * 64})]
+        for text in altered:
+            manifest.write_bytes(text)
+            said = self.ask("verify", "verify", code=1)
+            self.assertEqual([(p["what"], p["path"]) for p in said["problems"]],
+                             [("altered", str(manifest.relative_to(self.world.staging)))], text[-300:])
+        self.ask("verify", "verify", manifest, code=1)
+        manifest.write_bytes(whole)
+        manifest.chmod(0o440)
+        self.ask("verify", "verify")
+
     def test_verify(self):
         said = self.ask("verify", "verify")
         self.assertTrue(said["ok"])
         hashed = [p for p in self.world.staging.rglob("*") if p.is_file() and not p.is_symlink()
-                  and p.name not in (".czard-id", "SHA256SUMS", "REJECTED", "CHANGES.jsonl")]
+                  and p.name not in (".czard-id", "SHA256SUMS", "MANIFEST.jsonl", "REJECTED", "CHANGES.jsonl")]
         self.assertEqual(said["files"], len(hashed))
         # as in the manual: `latest` is what it points to; and what is not there is not well
         latest = (self.world.staging / "universityx/database/latest").resolve()
         self.assertEqual(self.ask("verify", "verify", f"{self.world.staging}/universityx/database/latest/")["files"],
                          len([p for p in hashed if latest in p.parents]))
         self.assertIn("no staged file", self.ctl("verify", self.world.staging / "universityx/evnts", code=3).err)
+        self.check_altered_manifests(latest / "MANIFEST.jsonl")
         one = next(p for p in hashed if "events" in p.parts)
         bytes_ = bytearray(one.read_bytes())
         bytes_[len(bytes_) // 2] ^= 1

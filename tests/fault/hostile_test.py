@@ -624,7 +624,7 @@ class ZipRow:
         p.check("state", row["state"], "PUBLISHED")
         folder = p.staging / o["path"]
         want = {f"UniversityX-A.{n}x-2024-auth_user-prod-analytics.sql" for n in range(self.members) if n not in self.rejected}
-        have = set(os.listdir(folder)) - {"SHA256SUMS", "REJECTED"} if folder.exists() else set()
+        have = set(os.listdir(folder)) - {"SHA256SUMS", "MANIFEST.jsonl", "REJECTED"} if folder.exists() else set()
         p.check("members", have, want)
         lines = (folder / "REJECTED").read_text().splitlines() if (folder / "REJECTED").exists() else []
         p.check("lines of REJECTED", len(lines), len(self.rejected))

@@ -125,8 +125,8 @@ static void unsafe_names(void **state)
                 TOP "/..", "..", ".", TOP "/./x", TOP "//x", TOP "/a//", TOP "/.hidden", TOP "/.ssh/keys.gpg",
                 TOP "/.gpg", TOP "/a\\b", "C:\\x", TOP "/a\nb", TOP "/a\x1b[2J", TOP "/a\x7f", TOP "/\xff",
                 TOP "/\xc0\xaf", TOP "/\xed\xa0\x80", TOP "/\xc2\x85x", TOP "/\xe2\x82", TOP "/SHA256SUMS",
-                TOP "/SHA256SUMS.gpg", TOP "/REJECTED", TOP "/latest.gpg", TOP "/latest/x", "SHA256SUMS",
-                TOP "/../", "../"};
+                TOP "/SHA256SUMS.gpg", TOP "/MANIFEST.jsonl.gpg", TOP "/REJECTED", TOP "/latest.gpg",
+                TOP "/latest/x", "SHA256SUMS", TOP "/../", "../"};
         struct package_member m = {.path = "untouched"};
         for (size_t i = 0; i < ELEMENTSOF(names); i++) {
                 struct error e = {};

@@ -37,7 +37,7 @@ static void assert_version(struct fixture *f, const char *path, const char *text
         assert_content(f, file, text);
         snprintf(file, sizeof(file), "%s/SHA256SUMS", path);
         assert_true(is_there(f, file));
-        assert_int_equal(count_entries(f, path), 3);
+        assert_int_equal(count_entries(f, path), 4);
 }
 
 /* The version at path: 1, 2, or 0 when it is not there. Not whole is a failure. */
@@ -298,7 +298,7 @@ static int add_link(
 {
         uint8_t sha256[SHA256_SIZE];
         (void)digest_once(DIGEST_SHA256, "one", 3, sha256);
-        return snapshot_add_link(d, name, staged, sha256, size, e);
+        return snapshot_add_link(d, name, staged, sha256, size, NULL, e);
 }
 
 /* Its ledger row, its size and its time are as they were. */

@@ -46,6 +46,8 @@ struct sum {
         const char *name;
         const uint8_t *sha256; /* NULL: rejected */
         const char *cause;
+        const char *course, *table, *site;
+        uint64_t size, rows;
 };
 
 struct sums {
@@ -69,8 +71,14 @@ static inline int each_sum(void *arg, bool rejected, snapshot_sum_fn *each, void
                         return error_set(e, CAUSE_IO, EIO, "cannot read");
                 if (!s->sha256 == rejected)
                         r = each(each_arg,
-                                &(struct snapshot_sum){
-                                        .name = s->name, .sha256 = s->sha256, .cause = s->cause},
+                                &(struct snapshot_sum){.name = s->name,
+                                        .sha256 = s->sha256,
+                                        .cause = s->cause,
+                                        .course = s->course,
+                                        .table = s->table,
+                                        .site = s->site,
+                                        .size = s->size,
+                                        .rows = s->rows},
                                 e);
         }
         return r;

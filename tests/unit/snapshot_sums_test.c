@@ -42,6 +42,43 @@ static void sums_are_what_sha256sum_accepts(void **state)
         assert_int_equal(system(command), 0);
 }
 
+static void the_manifest_tells_each(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = {};
+        uint8_t x[SHA256_SIZE];
+        struct snapshot_dir *d = begin(f, "t");
+        add(f, d, "b\"c.sql", "x");
+        add(f, d, "a.mongo", "x");
+        add(f, d, "ora/z.sql", "x");
+        assert_int_equal(digest_once(DIGEST_SHA256, "x", 1, x), 0);
+        struct sum sums[] = {{.name = "b\"c.sql",
+                                     .sha256 = x,
+                                     .course = "X-y-z",
+                                     .table = "auth_user",
+                                     .site = "edx",
+                                     .size = 1,
+                                     .rows = 7},
+                {.name = "a.mongo",
+                        .sha256 = x,
+                        .course = "",
+                        .table = "",
+                        .site = "",
+                        .size = 1ULL << 40,
+                        .rows = 9},
+                {.name = "ora/z.sql", .sha256 = x, .table = "ora/z", .site = "edge", .size = 1},
+                {.name = "no", .cause = "bad-zip"}};
+        assert_int_equal(publish_all(d, sums, ELEMENTSOF(sums), NULL, &e), 0);
+        snapshot_free(d);
+        assert_content(f, PATH "/MANIFEST.jsonl",
+                "{\"path\":\"a.mongo\",\"course\":null,\"table\":null,\"site\":null,\"size\":1099511627776,"
+                "\"sha256\":\"" X "\",\"rows\":null}\n"
+                "{\"path\":\"b\\\"c.sql\",\"course\":\"X-y-z\",\"table\":\"auth_user\",\"site\":\"edx\","
+                "\"size\":1,\"sha256\":\"" X "\",\"rows\":7}\n"
+                "{\"path\":\"ora/z.sql\",\"course\":null,\"table\":\"ora/"
+                "z\",\"site\":\"edge\",\"size\":1,\"sha256\":\"" X "\",\"rows\":0}\n");
+}
+
 static void what_does_not_belong_is_removed(void **state)
 {
         struct fixture *f = *state;
@@ -52,6 +89,7 @@ static void what_does_not_belong_is_removed(void **state)
         add(f, d, "rejected", "x");
         add(f, d, "old/deep/er", "x");
         add(f, d, "SHA256SUMS", "x");
+        add(f, d, "MANIFEST.jsonl", "x");
         add(f, d, "REJECTED", "x");
         add(f, d, "keep/m", "x");
         add(f, d, "keep/n", "x");
@@ -61,7 +99,7 @@ static void what_does_not_belong_is_removed(void **state)
                 {"member", sha256, NULL}, {"keep/m", sha256, NULL}, {"rejected", NULL, "bad-zip"}};
         assert_int_equal(publish_all(d, sums, 3, NULL, &e), 0);
         snapshot_free(d);
-        assert_int_equal(count_entries(f, PATH), 4);
+        assert_int_equal(count_entries(f, PATH), 5);
         assert_int_equal(count_entries(f, PATH "/keep"), 1);
         assert_content(f, PATH "/REJECTED", "bad-zip\trejected\n");
 }
@@ -117,7 +155,7 @@ static void a_missing_member_is_not_published(void **state)
         /* and it can still be */
         assert_int_equal(publish_all(d, one, 1, NULL, &e), 0);
         snapshot_free(d);
-        assert_int_equal(count_entries(f, PATH), 2);
+        assert_int_equal(count_entries(f, PATH), 3);
 }
 
 /* A name that was refused may be one that stands there. */
@@ -132,7 +170,7 @@ static void rejected_names_may_be_any(void **state)
                 {"a", NULL, "over-limit"}, {"", NULL, "unsafe-name"}};
         assert_int_equal(publish_all(d, sums, ELEMENTSOF(sums), NULL, &e), 0);
         snapshot_free(d);
-        assert_int_equal(count_entries(f, PATH), 3);
+        assert_int_equal(count_entries(f, PATH), 4);
         assert_content(f, PATH "/REJECTED", "unsafe-name\t\nbad-zip\ta\nover-limit\ta\nunknown\tb\n");
 }
 
@@ -180,6 +218,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         const struct CMUnitTest tests[] = {
+                T(the_manifest_tells_each),
                 T(sums_are_what_sha256sum_accepts),
                 T(what_does_not_belong_is_removed),
                 T(what_was_not_looked_at_is_not_published),

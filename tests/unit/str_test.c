@@ -252,6 +252,26 @@ static void doubles_go(void **state)
         assert_int_equal(l.n, 4);
 }
 
+/* Of any length, at any address, beside the bytes that differ from a line break in one bit. */
+static void newlines(void **state)
+{
+        (void)state;
+        static const char bytes[] =
+                "\n\x0b\x8a\n\0\xff\n\n\x0a\x09\x0e\x02\x1a\x2a\x4a\x8b\xf5\n\n\n\x75\x7f\x80\x81\n";
+        for (size_t from = 0; from < sizeof(bytes); from++)
+                for (size_t n = 0; from + n <= sizeof(bytes); n++) {
+                        uint64_t want = 0;
+                        for (size_t i = from; i < from + n; i++)
+                                want += bytes[i] == '\n';
+                        assert_int_equal(count_newlines(bytes + from, n), want);
+                }
+        for (unsigned c = 0; c < 256; c++) {
+                unsigned char eight[8] = {'\n', (unsigned char)c, '\n', (unsigned char)c, (unsigned char)c, 1,
+                        (unsigned char)c, '\n'};
+                assert_int_equal(count_newlines(eight, sizeof(eight)), 3 + 4 * (c == '\n'));
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -269,6 +289,7 @@ int main(void)
                 cmocka_unit_test(visible),
                 cmocka_unit_test(utf8),
                 cmocka_unit_test(doubles_go),
+                cmocka_unit_test(newlines),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,6 +78,11 @@ static void check_all(const char *zip, const char *except, enum cause cause)
                         assert_int_equal(r[i].out_len, plain_len);
                         assert_memory_equal(r[i].out, plain, plain_len);
                         bool gpg = str_ends(l.e[i].name, ".gpg");
+                        uint64_t rows = 0;
+                        for (size_t j = 0; j < plain_len; j++)
+                                rows += plain[j] == '\n';
+                        bool is_table = str_ends(l.e[i].name, gpg ? ".sql.gpg" : ".sql");
+                        assert_int_equal(v->rows, is_table ? rows : 0);
                         assert_int_equal(v->warnings, gpg ? 0 : WARN_NOT_ENCRYPTED);
                         assert_int_equal(
                                 v->checks, CHECK_ZIP | (gpg ? CHECK_INTEGRITY | CHECK_NO_SIGNATURE : 0));

@@ -12,8 +12,9 @@
 
 #define READ_SIZE (256 * 1024)
 
-static bool has_hash(const struct snapshot *s, const char *path, const struct member *m,
-        struct digest *digest, void *buffer)
+/* Fills its rows. */
+static bool has_hash(
+        const struct snapshot *s, const char *path, struct member *m, struct digest *digest, void *buffer)
 {
         uint8_t sum[DIGEST_MAX];
         uint64_t size;
@@ -26,8 +27,10 @@ static bool has_hash(const struct snapshot *s, const char *path, const struct me
         if (fd < 0)
                 return false;
         ssize_t n;
+        m->rows = 0;
         while ((n = read(fd, buffer, READ_SIZE)) > 0) {
                 digest_update(digest, buffer, (size_t)n);
+                m->rows += count_newlines(buffer, (size_t)n);
                 moved_on(s->job.env->flow.moved);
         }
         digest_final(digest, sum);
@@ -38,7 +41,7 @@ static bool has_hash(const struct snapshot *s, const char *path, const struct me
  * still has the hash of the ledger: sizes alone do not tell what a power loss left. And when it is of the
  * group and mode that files are to have now. */
 static bool is_there(
-        struct snapshot *s, const struct member *m, const char *partial, struct digest *digest, void *buffer)
+        struct snapshot *s, struct member *m, const char *partial, struct digest *digest, void *buffer)
 {
         const struct ledger_object *o = &s->job.o;
         uint64_t size = (uint64_t)m->plain_size;
@@ -49,7 +52,7 @@ static bool is_there(
         if (snapshot_has(s->dir, m->path, size) && has_hash(s, in_partial, m, digest, buffer))
                 return true;
         return streq(o->staged_etag, o->etag) &&
-               snapshot_add_link(s->dir, m->path, published, m->sha256, size, NULL) >= 0;
+               snapshot_add_link(s->dir, m->path, published, m->sha256, size, &m->rows, NULL) >= 0;
 }
 
 /* The thread's look at what is known. */
@@ -70,11 +73,12 @@ static void look_done(struct look *l)
 static int take_over(const struct member *m, void *arg, struct error *e)
 {
         struct look *l = arg;
+        struct member now = *m; /* the name stays m's */
         moved_on(l->s->job.env->flow.moved);
-        if (l->s->cancelled || !is_there(l->s, m, l->partial, l->digest, l->buffer))
+        if (l->s->cancelled || !is_there(l->s, &now, l->partial, l->digest, l->buffer))
                 return 0;
         l->s->n_staged++;
-        return members_staged(l->s->members, m, e);
+        return members_staged(l->s->members, &now, e);
 }
 
 void snapshot_look_at_known(struct snapshot *s)

@@ -26,6 +26,11 @@ static int list_one(const struct member *m, void *arg, struct error *e)
         struct list_walk *w = arg;
         const struct snapshot_sum sum = {.name = m->step == MEMBER_STAGED ? m->path : m->name,
                 .sha256 = m->sha256,
+                .course = m->course,
+                .table = m->table,
+                .site = m->site,
+                .size = (uint64_t)m->plain_size,
+                .rows = m->rows,
                 .cause = cause_name(m->cause)};
         return w->each(w->arg, &sum, e);
 }
@@ -86,7 +91,7 @@ static int link_shares(struct snapshot *s, struct error *e)
                 moved_on(s->job.env->flow.moved);
                 m->linked = r >= 0 && !s->cancelled &&
                             snapshot_add_link(s->dir, m->path, share->same, m->sha256,
-                                    (uint64_t)m->plain_size, NULL) >= 0;
+                                    (uint64_t)m->plain_size, NULL, NULL) >= 0;
                 if (m->linked)
                         r = members_staged(s->members, m, e);
                 free(share);

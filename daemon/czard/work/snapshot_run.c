@@ -185,10 +185,11 @@ static int link_member(struct snapshot *s, struct taken *t, struct error *e)
 {
         struct member *m = &t->m;
         char same[1024];
-        m->linked = s->deduplicate && m->plain_size > 0 && m->plain_size <= (int64_t)MEMBERS_LARGE_BYTES &&
-                    ledger_find_plaintext(s->job.env->ledger, s->job.o.org, s->job.o.category, m->sha256,
-                            m->plain_size, same, NULL) >= 0 &&
-                    snapshot_add_link(s->dir, m->path, same, m->sha256, (uint64_t)m->plain_size, NULL) >= 0;
+        m->linked =
+                s->deduplicate && m->plain_size > 0 && m->plain_size <= (int64_t)MEMBERS_LARGE_BYTES &&
+                ledger_find_plaintext(s->job.env->ledger, s->job.o.org, s->job.o.category, m->sha256,
+                        m->plain_size, same, NULL) >= 0 &&
+                snapshot_add_link(s->dir, m->path, same, m->sha256, (uint64_t)m->plain_size, NULL, NULL) >= 0;
         return m->linked ? 0 : snapshot_add(s->dir, m->path, t->fd, e);
 }
 
@@ -216,6 +217,7 @@ static int stage(struct run *r, struct taken *t, const struct proto_verdict *v, 
         }
         m->step = MEMBER_STAGED;
         m->plain_size = (int64_t)v->plain_size;
+        m->rows = v->rows;
         m->checks = v->checks | CHECK_ONE_ETAG;
         m->has_sha256 = true;
         memcpy(m->sha256, v->sha256, sizeof(m->sha256));

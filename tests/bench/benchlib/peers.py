@@ -176,7 +176,7 @@ class Czard(World):
 
     def staged(self):
         return {p.name: p for p in self.staging.rglob("*")
-                if p.is_file() and p.name not in ("SHA256SUMS", ".czard-id") and not p.is_symlink()}
+                if p.is_file() and p.name not in ("SHA256SUMS", "MANIFEST.jsonl", "CHANGES.jsonl", ".czard-id") and not p.is_symlink()}
 
     # -- the daemon at rest -------------------------------------------------------------------------------------
     def cpu(self, pids):

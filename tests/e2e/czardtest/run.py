@@ -175,6 +175,26 @@ def same_content(a, b):
                 return True
 
 
+def manifest_differences(folder):
+    """A snapshot's MANIFEST.jsonl against the members that are there, as lines for a person; [] when it tells them exactly."""
+    folder, want = Path(folder), []
+    for path in sorted((f for f in folder.rglob("*") if f.is_file()), key=lambda f: os.fsencode(f.relative_to(folder).as_posix())):
+        name = path.relative_to(folder).as_posix()
+        if name in ("SHA256SUMS", "MANIFEST.jsonl", "REJECTED"):
+            continue
+        data = path.read_bytes()
+        want.append({"path": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest(),
+                     "rows": data.count(b"\n") if name.endswith(".sql") else None})
+        if known := re.fullmatch(r"(ora/)?(.+)-((?!prod-)[a-z0-9_]+)-(prod-edge|prod|edge)-analytics\.sql", name):
+            want[-1].update(course=known[2], table=(known[1] or "") + known[3], site="edx" if known[4] == "prod" else "edge")
+    have = [json.loads(line) for line in (folder / "MANIFEST.jsonl").read_bytes().splitlines()]
+    if any(set(h) != {"path", "course", "table", "site", "size", "sha256", "rows"} for h in have):
+        return [f"{folder}/MANIFEST.jsonl: other keys"]
+    if len(want) != len(have):
+        return [f"{folder}/MANIFEST.jsonl: {len(have)} lines, not {len(want)}"]
+    return [f"{folder}/MANIFEST.jsonl: {h}, not {w}" for w, h in zip(want, have) if any(h[k] != w[k] for k in w)]
+
+
 def same_inode(found, path):
     if found[path].st_nlink == 1:
         return [path]
@@ -186,6 +206,13 @@ def differences(expected, staged, file_mode=0o440, dir_mode=0o750, modified=None
     out = []
     want, have = tree(expected), tree(staged)
     have.pop(".czard-id", None)
+    for path in [p for p in have if re.search(r"(^|/)(database|email-opt-in)/[^/.]+/MANIFEST\.jsonl$", p)]:
+        if not any(path.startswith(i + "/") for i in ignore):
+            out += manifest_differences(Path(staged, path).parent)
+        del have[path]
+    for path in want:
+        if path.endswith("/SHA256SUMS") and path in have and not Path(staged, path).with_name("MANIFEST.jsonl").exists():
+            out.append(f"no MANIFEST.jsonl beside {path}")
     for path in sorted(set(want) | set(have)):
         if any(path == i or path.startswith(i + "/") for i in ignore):
             continue

@@ -117,12 +117,12 @@ class Archives:
         return self.world.staging / self.org / "database" / date
 
     def staged(self, date):
-        """{path: bytes} without SHA256SUMS and REJECTED, or None when there is no such folder."""
+        """{path: bytes} without SHA256SUMS, MANIFEST.jsonl and REJECTED, or None when there is no such folder."""
         top = self.folder(date)
         if not top.is_dir():
             return None
         return {file.relative_to(top).as_posix(): file.read_bytes() for file in top.rglob("*")
-                if file.is_file() and file.name not in ("SHA256SUMS", "REJECTED")}
+                if file.is_file() and file.name not in ("SHA256SUMS", "MANIFEST.jsonl", "REJECTED")}
 
     def rejected(self, date):
         """{member: cause} of the REJECTED file; {} when there is none."""
