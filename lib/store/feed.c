@@ -4,6 +4,7 @@
  *   feed           the number of the last line of each organisation
  *   feed_position  the last line of the audit record that was followed
  *   feed_object    what is staged: path, and of a file its hash
+ *   feed_day       of these the days that are staged by course too: path, and the hash of SHA256SUMS
  *   feed_member    members: SET_BASE, of the snapshot that the next one is compared with; SET_NEW, of the
  *                  archive whose members are being told
  *   feed_base      the date of that snapshot, and the one an admin pinned
@@ -450,6 +451,72 @@ static int drop_staged(struct feed *f, const char *sql, const char *one, const c
         return step_write(f, s, &b);
 }
 
+/* --- days by course --- */
+
+/* is_known is false when it is not staged by course. */
+static int get_day(struct feed *f, const struct said *o, struct staged *ret)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        *ret = (struct staged){};
+        int r = prepare(f, "SELECT path, sha256 FROM feed_day WHERE bucket = ?1 AND key = ?2", &s);
+        struct ledger_bind b = {.s = s};
+        if (r == 0) {
+                ledger_bind_text(&b, o->bucket);
+                ledger_bind_text(&b, o->key);
+                r = ledger_step(f->l, s, "reading", f->e);
+        }
+        if (r <= 0)
+                return r;
+        struct ledger_row row = {.s = s};
+        ret->is_known = true;
+        ledger_row_text(&row, ret->path, sizeof(ret->path));
+        ret->has_sha256 = ledger_row_sha256(&row, ret->sha256);
+        return row.err ? error_set(f->e, CAUSE_IO, -row.err, "the ledger is damaged: the feed's tables") : 0;
+}
+
+static int on_day(struct feed *f, const struct said *o)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        struct staged before;
+        int r = get_day(f, o, &before);
+        if (r < 0 || (before.has_sha256 && o->has_sha256 && streq(before.path, o->path) &&
+                             memcmp(before.sha256, o->sha256, SHA256_SIZE) == 0))
+                return r;
+        struct change c = change_of(o, "day-complete");
+        c.sha256 = o->has_sha256 ? o->sha256 : NULL;
+        c.was = before.has_sha256 ? before.sha256 : NULL;
+        c.size = o->size;
+        r = add_line(f, o->org, &c);
+        if (r == 0)
+                r = prepare(f,
+                        "INSERT OR REPLACE INTO feed_day (bucket, key, path, sha256) VALUES (?1, ?2, ?3, ?4)",
+                        &s);
+        if (r < 0)
+                return r;
+        struct ledger_bind b = {.s = s};
+        ledger_bind_text(&b, o->bucket);
+        ledger_bind_text(&b, o->key);
+        ledger_bind_text(&b, o->path);
+        ledger_bind_sha256(&b, o->has_sha256, o->sha256);
+        return step_write(f, s, &b);
+}
+
+static int on_day_gone(struct feed *f, const struct said *o)
+{
+        struct staged before;
+        int r = get_day(f, o, &before);
+        if (r < 0 || !before.is_known)
+                return r;
+        struct change c = change_of(o, "removed");
+        c.path = before.path;
+        c.was = before.has_sha256 ? before.sha256 : NULL;
+        c.reason = *o->reason ? o->reason : NULL;
+        r = add_line(f, o->org, &c);
+        return r < 0 ? r
+                     : drop_staged(
+                               f, "DELETE FROM feed_day WHERE bucket = ?1 AND key = ?2", o->bucket, o->key);
+}
+
 /* --- snapshots --- */
 
 /* The date that the next one is compared with, and the one that is pinned; "" none. */
@@ -684,8 +751,8 @@ static int on_gone(struct feed *f, const struct said *o, bool is_missing)
         r = add_line(f, o->org, &c);
         if (r == 0 && is_missing)
                 return set_missing(f, o);
-        if (r == 0 && o->is_archive)
-                r = drop_base(f, o);
+        if (r == 0)
+                r = o->is_archive ? drop_base(f, o) : on_day_gone(f, o);
         return r < 0 ? r
                      : drop_staged(f, "DELETE FROM feed_object WHERE bucket = ?1 AND key = ?2", o->bucket,
                                o->key);
@@ -726,12 +793,17 @@ static int on_line(const char *p, size_t len, uint64_t number, void *arg)
         bool published = streq(event, "published") || streq(event, "replaced");
         bool adopted = streq(event, "adopted"), missing = streq(event, "missing");
         bool removed = streq(event, "forgotten") || streq(event, "pruned");
+        bool day = streq(event, "day-complete"), day_gone = streq(event, "day-removed");
         int r = 0;
-        if ((published || adopted || missing || removed) && read_said(&l, &o)) {
+        if ((published || adopted || missing || removed || day || day_gone) && read_said(&l, &o)) {
                 if (published)
                         r = o.is_archive ? on_snapshot(f, &o) : on_file(f, &o);
                 else if (adopted)
                         r = on_adopted(f, &o);
+                else if (day)
+                        r = on_day(f, &o);
+                else if (day_gone)
+                        r = on_day_gone(f, &o);
                 else
                         r = on_gone(f, &o, missing);
         }
@@ -868,6 +940,7 @@ static int remake(struct feed *f)
         if (r == 0)
                 r = ledger_exec(f->l,
                         "DELETE FROM feed; DELETE FROM feed_position; DELETE FROM feed_object; "
+                        "DELETE FROM feed_day; "
                         "DELETE FROM feed_member; DELETE FROM feed_base;",
                         "emptying the feed's tables", f->e);
         forget_progress(f);

@@ -135,6 +135,8 @@ static const struct ledger_step steps[LEDGER_VERSION] = {
          "\"table\" TEXT NOT NULL, PRIMARY KEY (kind, org, category, path)) STRICT, WITHOUT ROWID;"
          "CREATE TABLE feed_base (org TEXT NOT NULL, category INTEGER NOT NULL, date TEXT NOT NULL, "
          "pin TEXT NOT NULL, PRIMARY KEY (org, category)) STRICT, WITHOUT ROWID;"},
+        {"CREATE TABLE feed_day (bucket TEXT NOT NULL, key TEXT NOT NULL, path TEXT NOT NULL, sha256 BLOB, "
+         "PRIMARY KEY (bucket, key)) STRICT, WITHOUT ROWID;"},
 };
 
 DEFINE_CLEANUP(struct ledger, ledger, ledger_free)

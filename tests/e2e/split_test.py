@@ -14,6 +14,7 @@ import subprocess
 import unittest
 
 from czardtest import events, main, package, split
+from czardtest.common import sha256_file
 from czardtest.run import check_sums, fingerprint, program
 from czardtest.zips import Archives
 
@@ -40,6 +41,17 @@ class Staged(unittest.TestCase):
 
     def folder(self, site, date):
         return self.w.staging / self.a.org / "events-by-course" / site / date[:4] / date
+
+    def staged_path(self, day):
+        return str(self.folder(*day).relative_to(self.w.staging))
+
+    def sums(self, day):
+        return sha256_file(self.folder(*day) / "SHA256SUMS")
+
+    def feed(self):
+        """Its lines that are of days by course."""
+        lines = map(json.loads, (self.w.staging / self.a.org / "CHANGES.jsonl").read_text().splitlines())
+        return [c for c in lines if "/events-by-course/" in c["path"]]
 
     def check(self, days, rule="edx", ending=".log.gz"):
         """Each folder is exactly what its day must become, shown as all that is staged."""
@@ -104,6 +116,10 @@ class Split(Staged):
                               row["source_sha256"].hex()),
                              (len(manifest) - 1, last["lines_in"], last["no_course"], last["invalid"], last["unparsed"], "edx",
                               last["source_sha256"]))
+        feed = self.feed()
+        self.assertEqual({c["path"]: (c["op"], c["sha256"], c["was"], c["site"], c["date"]) for c in feed},
+                         {self.staged_path(d): ("day-complete", self.sums(d), None, *d) for d in days})
+        self.assertEqual(len(feed), len(days))
         before = fingerprint(self.w.staging)
         self.assertEqual(self.once().events("day-complete"), [])
         self.assertEqual(fingerprint(self.w.staging), before)
@@ -155,12 +171,16 @@ class Split(Staged):
         self.put(days)
         self.once()
         old = self.folder("edx", "2024-03-02").stat().st_ino
+        was = self.sums(("edx", "2024-03-02"))
         days["edx", "2024-03-02"] = events.realistic(50, 3, seed=99)
         self.put({("edx", "2024-03-02"): days["edx", "2024-03-02"]})
         done = self.once()
         self.check(days)
         self.assertNotEqual(self.folder("edx", "2024-03-02").stat().st_ino, old)
         self.assertEqual(len(done.events("day-complete")), 1)
+        last = self.feed()[-1]
+        self.assertEqual((last["op"], last["path"], last["was"], last["sha256"]),
+                         ("day-complete", self.staged_path(("edx", "2024-03-02")), was, self.sums(("edx", "2024-03-02"))))
 
     def test_pruned_and_forgotten_with_its_file(self):
         days = self.days(2) | {("edge", "2024-03-01"): events.realistic(20, 2, seed=9)}
@@ -170,6 +190,9 @@ class Split(Staged):
         self.czarctl("forget", key, "--reason", "asked for")
         self.assertFalse(self.folder("edge", "2024-03-01").exists())
         self.assertFalse(self.source("edge", "2024-03-01").exists())
+        last = self.feed()[-1]
+        self.assertEqual((last["op"], last["path"], last["reason"]),
+                         ("removed", self.staged_path(("edge", "2024-03-01")), "asked for"))
         self.once()
         del days["edge", "2024-03-01"]
         self.check(days)

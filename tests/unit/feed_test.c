@@ -169,7 +169,23 @@ static const char *const life_lines[] = {
         "published ux/events/edx/2024/2024-07-02.log.gz",
         "removed ux/events/edx/2024/2024-07-02.log.gz",
         "published ux/events/edx/2024/2024-07-02.log",
+        "day-complete ux/events-by-course/edx/2024/2024-07-02",
+        "day-complete ux/events-by-course/edx/2024/2024-07-02",
+        "removed ux/events-by-course/edx/2024/2024-07-02",
+        "day-complete ux/events-by-course/edx/2024/2024-07-02",
+        "removed ux/events/edx/2024/2024-07-02.log",
+        "removed ux/events-by-course/edx/2024/2024-07-02",
 };
+
+static void split(const struct history *h, const struct ledger_object *o, uint8_t content_byte)
+{
+        struct error e = {};
+        struct ledger_split made = {.object_id = o->id, .rule = EVENT_RULE_EDX, .files_size = content_byte};
+        snprintf(made.path, sizeof(made.path), "ux/events-by-course/edx/2024/%s", o->date);
+        memset(made.sums_sha256, content_byte, sizeof(made.sums_sha256));
+        if (history_day(h, o, &made, &e) < 0)
+                fail_msg("%s", e.text);
+}
 
 static void live(struct place *p, const struct history *h)
 {
@@ -196,6 +212,14 @@ static void live(struct place *p, const struct history *h)
         stage_file(h, &day2, 3);
         strcpy(day2.path, "ux/events/edx/2024/2024-07-02.log");
         stage_file(h, &day2, 4);
+        split(h, &day2, 5);
+        split(h, &day2, 5); /* the same once more: no line */
+        split(h, &day2, 6);
+        static const char day_path[] = "ux/events-by-course/edx/2024/2024-07-02";
+        assert_int_equal(history_day_removed(h, &day2, day_path, &e), 0);
+        split(h, &day2, 6);
+        day2.state = OBJECT_PUBLISHED;
+        assert_int_equal(history_removed(h, &day2, OBJECT_PRUNED, day2.path, &e), 0);
 }
 
 static void a_life(void **state)
