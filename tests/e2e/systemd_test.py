@@ -790,44 +790,6 @@ class Examples(Case):
         self.assertIn("To: root", said)
         self.assertIn("Subject: czard.service failed on czard-test", said)
 
-    def test_new_snapshot(self):
-        m = self.boot()
-        m.ok("groupadd", "researchers")
-        m.ok("useradd", "-G", "researchers", "researcher")
-        m.ok("usermod", "-aG", "researchers", "czard")
-        m.ok("chgrp", "researchers", "/srv/czard")
-        m.configure(staging="group = researchers")
-        self.install(m, "czard-new-snapshot.path", "czard-new-snapshot.service")
-        self.script(m, "work-on-snapshot", 'echo "work on $1: $(wc -l < "$1/SHA256SUMS")"\n')
-        m.ok("systemctl", "start", "czard-new-snapshot.path")
-        m.sync()
-        snapshot = next(o for o in m.wanted().values() if o["category"] == "database")
-        lines = len(snapshot["members"])
-        work = f"work on /srv/czard/{snapshot['path']}: {lines}"
-        m.until(work, lambda: work in [e["MESSAGE"] for e in m.journal("czard-new-snapshot")])
-        m.ok("systemctl", "start", "czard-new-snapshot")
-        self.assertEqual([e["MESSAGE"] for e in m.journal("czard-new-snapshot")].count(work), 1, "once for each date")
-
-    def test_follow(self):
-        m = self.boot()
-        give = m.hold_back(0)
-        m.held = 1
-        self.install(m, "czard-follow.service")
-        m.copy(TOP + "/systemd/examples/czard-follow", "/usr/local/bin/czard-follow")
-        self.script(m, "on-new-data", 'echo "did $1 $CZARD_CATEGORY"\n')
-        m.sync()
-        m.ok("systemctl", "start", "czard-follow")
-        did = lambda: sorted(e["MESSAGE"] for e in m.journal("czard-follow") if e["MESSAGE"].startswith("did "))  # noqa: E731
-        published = lambda: sorted(f"did {e['CZARD_PATH']} {e['CZARD_CATEGORY']}"  # noqa: E731
-                                   for e in m.journal(CZARD_EVENT="published"))
-        m.until("what was there", lambda: len(did()) == len(published()))
-        m.ok("systemctl", "stop", "czard-follow")
-        path = give()
-        m.usr1()
-        m.until("one more", lambda: os.path.exists(m.path(path)))
-        m.ok("systemctl", "start", "czard-follow")
-        m.until("that one", lambda: did() == published())
-
 
 class Package(Case):
     """dpkg: install, upgrade, remove, purge."""
