@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* czard(8): the director. It schedules, keeps the ledger, owns the staging folder and tells the journal; it
- * has no AWS credentials and parses nothing that came from the network but checked messages. Follow an object
- * from here: director_run() -> poll.c -> queue.c -> transfer.c or snapshot.c -> record.c. */
+/* czard(8). It schedules, keeps the ledger, owns the staging folder and tells the journal; it has no AWS
+ * credentials and parses nothing that came from the network but checked messages. Follow an object from here:
+ * app.c -> plan/poll.c -> plan/queue.c -> work/transfer.c or work/snapshot.c -> state/record.c. */
 #include <getopt.h>
 #include <malloc.h>
 #include <signal.h>
@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "director.h"
+#include "app.h"
+#include "config.h"
+#include "control_msg.h"
+#include "journal.h"
 #include "secret.h"
 #include "shown.h"
 #include "signals.h"
@@ -114,8 +117,5 @@ int main(int argc, char **argv)
         else
                 unsetenv(JOURNAL_FOR_PEOPLE);
         journal_open();
-        struct director d;
-        int status = director_open(&d, &options) < 0 ? d.status : director_run(&d);
-        director_close(&d);
-        return status;
+        return app_run(&options);
 }

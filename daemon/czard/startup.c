@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is checked once, before anything is fetched. Every refusal says what to do. Order: state folder, lock,
- * audit, ledger, staging and its identity, groups, runtime folder, passphrase. */
+#include "startup.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -10,14 +10,11 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "director.h"
 #include "fsx.h"
 #include "history.h"
-#include "latest_point.h"
 #include "limits.h"
 #include "members.h"
 #include "rebuild.h"
-#include "record.h"
 #include "str.h"
 
 #define FORBIDDEN_SHARED 007
@@ -31,37 +28,36 @@ static enum cause state_cause(int err)
         return err == EROFS || err == ENOSPC || err == EDQUOT || err == EIO ? CAUSE_IO : CAUSE_CONFIG;
 }
 
-static int open_state_dir(struct director *d, struct error *e)
+static int open_state_dir(const char *path, int *ret_fd, struct error *e)
 {
-        const char *path = d->config->state_dir;
         if (mkdir(path, 0750) < 0 && errno != EEXIST)
                 return error_set(
                         e, state_cause(errno), errno, "cannot make state_dir %s: %s", path, strerror(errno));
-        d->state_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (d->state_fd < 0)
+        *ret_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (*ret_fd < 0)
                 return error_set(
                         e, CAUSE_CONFIG, errno, "cannot open state_dir %s: %s", path, strerror(errno));
-        return check_owner_mode(d->state_fd, path, FORBIDDEN_SHARED, e);
+        return check_owner_mode(*ret_fd, path, FORBIDDEN_SHARED, e);
 }
 
-static int take_lock(struct director *d, struct error *e)
+static int take_lock(const char *path, int state_fd, int *ret_fd, struct error *e)
 {
-        d->lock_fd = openat(d->state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
-        if (d->lock_fd < 0)
-                return error_set(e, state_cause(errno), errno, "cannot open %s/lock: %s",
-                        d->config->state_dir, strerror(errno));
+        *ret_fd = openat(state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+        if (*ret_fd < 0)
+                return error_set(
+                        e, state_cause(errno), errno, "cannot open %s/lock: %s", path, strerror(errno));
         char pid[32] = "";
-        if (flock(d->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-                ssize_t n = pread(d->lock_fd, pid, sizeof(pid) - 1, 0);
+        if (flock(*ret_fd, LOCK_EX | LOCK_NB) < 0) {
+                ssize_t n = pread(*ret_fd, pid, sizeof(pid) - 1, 0);
                 pid[n > 0 ? strcspn(pid, "\n") : 0] = 0;
                 return error_set(e, CAUSE_LOCKED, EBUSY,
-                        "czard runs already on %s (PID %s); to fetch now use: czarctl resync --wait",
-                        d->config->state_dir, *pid ? pid : "unknown");
+                        "czard runs already on %s (PID %s); to fetch now use: czarctl resync --wait", path,
+                        *pid ? pid : "unknown");
         }
         int n = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
-        if (ftruncate(d->lock_fd, 0) < 0 || pwrite(d->lock_fd, pid, (size_t)n, 0) != n)
-                return error_set(e, state_cause(errno), errno, "cannot write %s/lock: %s",
-                        d->config->state_dir, strerror(errno));
+        if (ftruncate(*ret_fd, 0) < 0 || pwrite(*ret_fd, pid, (size_t)n, 0) != n)
+                return error_set(
+                        e, state_cause(errno), errno, "cannot write %s/lock: %s", path, strerror(errno));
         return 0;
 }
 
@@ -78,27 +74,23 @@ static void sweep_spill_files(int state_fd)
                         (void)unlinkat(state_fd, entry->d_name, 0);
 }
 
-static int set_spill_folder(struct director *d, struct error *e)
+int startup_state(const struct config *c, struct startup_state *s, struct error *e)
 {
-        sweep_spill_files(d->state_fd);
-        return members_set_folder(d->config->state_dir, e);
-}
-
-int startup_state(struct director *d, struct error *e)
-{
-        int r = open_state_dir(d, e);
+        int r = open_state_dir(c->state_dir, &s->fd, e);
         if (r >= 0)
-                r = take_lock(d, e);
+                r = take_lock(c->state_dir, s->fd, &s->lock_fd, e);
         if (r >= 0)
-                r = audit_open(d->state_fd, &d->audit, e);
+                r = audit_open(s->fd, &s->audit, e);
+        if (r < 0)
+                return r;
+        journal_audit_head(audit_durable_head(s->audit));
+        r = rebuild_open_ledger(c, s->fd, s->audit, &s->ledger, e);
+        if (r < 0)
+                return r;
+        sweep_spill_files(s->fd);
+        r = members_set_folder(c->state_dir, e);
         if (r >= 0)
-                journal_audit_head(audit_durable_head(d->audit));
-        if (r >= 0)
-                r = rebuild_open_ledger(d->config, d->state_fd, d->audit, &d->ledger, e);
-        if (r >= 0)
-                r = set_spill_folder(d, e);
-        if (r >= 0)
-                r = history_open(d->ledger, d->audit, d->state_fd, d->config->limits.max_name, e);
+                r = history_open(s->ledger, s->audit, s->fd, c->limits.max_name, e);
         if (r == 1)
                 journal_event(EVENT_AUDIT_CUT, &(struct journal_fields){.cause = e->cause},
                         "%s; czard goes on, and the record says so from here on: compare it with the head "
@@ -107,32 +99,41 @@ int startup_state(struct director *d, struct error *e)
         return MIN(r, 0);
 }
 
+void startup_state_done(struct startup_state *s)
+{
+        journal_audit_head(NULL);
+        s->audit = audit_free(s->audit);
+        s->ledger = ledger_free(s->ledger);
+        s->lock_fd = close_fd(s->lock_fd);
+        s->fd = close_fd(s->fd);
+}
+
 /* --- staging --- */
 
-static int check_device(struct director *d, struct error *e)
+static int check_device(const struct staging *staging, const struct config_staging *c, struct error *e)
 {
         char detail[256] = "";
-        enum encrypted encrypted = staging_encrypted(d->staging, detail, sizeof(detail));
-        enum device_policy policy = d->config->staging.encrypted_device;
+        enum encrypted encrypted = staging_encrypted(staging, detail, sizeof(detail));
+        enum device_policy policy = c->encrypted_device;
         if (encrypted == ENCRYPTED_YES || policy == DEVICE_IGNORE)
                 return 0;
         const char *what = encrypted == ENCRYPTED_NO ? "is not on an encrypted device"
                                                      : "may not be on an encrypted device: cannot tell";
         if (policy == DEVICE_REQUIRE)
                 return error_set(e, CAUSE_STAGING, EPERM,
-                        "%s %s (%s); put it on LUKS, or set [staging] encrypted_device",
-                        d->config->staging.path, what, detail);
+                        "%s %s (%s); put it on LUKS, or set [staging] encrypted_device", c->path, what,
+                        detail);
         journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING},
-                "%s %s (%s); edX asks for full-disk encryption", d->config->staging.path, what, detail);
+                "%s %s (%s); edX asks for full-disk encryption", c->path, what, detail);
         return 0;
 }
 
 /* An empty disk is not believed: what the ledger knows must be there, or the volume is not mounted. */
-static int check_identity(struct director *d, const char *known, struct error *e)
+static int check_identity(
+        struct staging *staging, const char *path, const char *known, char *ret_id, struct error *e)
 {
-        const char *path = d->config->staging.path;
         char found[STAGING_ID_SIZE];
-        int r = staging_read_id(d->staging, found, e);
+        int r = staging_read_id(staging, found, e);
         if (r < 0)
                 return r;
         if (*known && !streq(known, found))
@@ -142,48 +143,48 @@ static int check_identity(struct director *d, const char *known, struct error *e
                         "disk: czarctl adopt",
                         path, *found ? "another one" : "missing");
         if (*found) {
-                memcpy(d->staging_id, found, sizeof(found));
+                memcpy(ret_id, found, sizeof(found));
         } else {
-                r = staging_make_id(d->staging, d->staging_id, e);
+                r = staging_make_id(staging, ret_id, e);
                 if (r == -ENOTEMPTY)
                         return error_set(e, CAUSE_STAGING, ENOTEMPTY,
                                 "%s is not empty and has no .czard-id: choose an empty folder, or czarctl "
                                 "adopt",
                                 path);
-                if (r < 0)
-                        return r;
         }
-        return ledger_meta_set(d->ledger, "staging-id", d->staging_id, e);
+        return MIN(r, 0);
 }
 
 /* Without leases czard still compares sizes. */
-static void try_leases(struct director *d)
+static void try_leases(struct staging *staging, const char *path)
 {
         struct error e = {};
-        if (staging_try_leases(d->staging, &e) < 0)
+        if (staging_try_leases(staging, &e) < 0)
                 journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .cause = e.cause},
                         "%s: %s: czard cannot make sure that a finished file is not written to any more, and "
                         "goes "
                         "on without; see FOR THE AUDITOR in czard(8)",
-                        d->config->staging.path, e.text);
+                        path, e.text);
 }
 
-int startup_staging(struct director *d, struct error *e)
+int startup_staging(const struct config_staging *c, struct ledger *ledger, struct staging **ret,
+        char ret_id[static STAGING_ID_SIZE], struct error *e)
 {
-        const struct config_staging *s = &d->config->staging;
         char known[STAGING_ID_SIZE];
-        int r = ledger_meta_get(d->ledger, "staging-id", known, sizeof(known), e);
+        int r = ledger_meta_get(ledger, "staging-id", known, sizeof(known), e);
         if (r < 0)
                 return r;
-        if (!*known && mkdir(s->path, 0700) >= 0 && chmod(s->path, s->dir_mode) < 0)
-                return error_set(e, CAUSE_STAGING, errno, "chmod %s: %s", s->path, strerror(errno));
-        r = staging_open(s->path, s->file_mode, s->dir_mode, &d->staging, e);
+        if (!*known && mkdir(c->path, 0700) >= 0 && chmod(c->path, c->dir_mode) < 0)
+                return error_set(e, CAUSE_STAGING, errno, "chmod %s: %s", c->path, strerror(errno));
+        r = staging_open(c->path, c->file_mode, c->dir_mode, ret, e);
         if (r >= 0)
-                r = check_identity(d, known, e);
+                r = check_identity(*ret, c->path, known, ret_id, e);
         if (r >= 0)
-                r = check_device(d, e);
+                r = ledger_meta_set(ledger, "staging-id", ret_id, e);
         if (r >= 0)
-                try_leases(d);
+                r = check_device(*ret, c, e);
+        if (r >= 0)
+                try_leases(*ret, c->path);
         return r;
 }
 
@@ -272,15 +273,13 @@ static int check_credentials(const char *path, struct error *e)
         return check_owner_mode(fd, path, FORBIDDEN_SECRET, e);
 }
 
-int startup_credentials(const struct director *d, struct error *e)
+int startup_credentials(const struct config *c, struct error *e)
 {
-        if (d->options.fetch_socket)
-                return 0;
         const char *dir = getenv("CREDENTIALS_DIRECTORY");
         _cleanup_free_ char *given = dir ? str_printf("%s/czard.s3", dir) : NULL;
         bool overridden = given && access(given, F_OK) == 0;
-        for (size_t i = 0; i < d->config->n_packages; i++) {
-                const char *path = d->config->packages[i].credentials, *general = d->config->s3.credentials;
+        for (size_t i = 0; i < c->n_packages; i++) {
+                const char *path = c->packages[i].credentials, *general = c->s3.credentials;
                 bool own = path && (!general || !streq(path, general));
                 int r = own || !overridden ? check_credentials(path, e) : 0;
                 if (r < 0)
@@ -301,7 +300,7 @@ static int make_private_dir(const char *path, mode_t forbidden, struct error *e)
         return check_owner_mode(fd, path, forbidden, e);
 }
 
-int startup_run_dir(struct director *d, struct error *e)
+int startup_run_dir(const char *state_dir, int state_fd, char *ret, size_t size, struct error *e)
 {
         const char *given = getenv("RUNTIME_DIRECTORY");
         char user[64], base[3072];
@@ -311,48 +310,47 @@ int startup_run_dir(struct director *d, struct error *e)
         else if (access(user, W_OK) == 0)
                 snprintf(base, sizeof(base), "%s/czard", user);
         else
-                snprintf(base, sizeof(base), "%s/run", d->config->state_dir);
+                snprintf(base, sizeof(base), "%s/run", state_dir);
         /* Others may pass through to the control socket, which has a mode of its own. */
         int r = make_private_dir(base, FORBIDDEN_SHARED & ~(mode_t)S_IXOTH, e);
         if (r < 0)
                 return r;
         /* Two czards of one user, on two state folders, must not share worker homes. */
         struct stat st;
-        if (fstat(d->state_fd, &st) < 0)
-                return error_set(e, CAUSE_IO, errno, "%s: %s", d->config->state_dir, strerror(errno));
-        snprintf(
-                d->run_dir, sizeof(d->run_dir), "%s/%llx", base, (unsigned long long)(st.st_ino ^ st.st_dev));
-        pool_remove_homes(d->run_dir);
+        if (fstat(state_fd, &st) < 0)
+                return error_set(e, CAUSE_IO, errno, "%s: %s", state_dir, strerror(errno));
+        snprintf(ret, size, "%s/%llx", base, (unsigned long long)(st.st_ino ^ st.st_dev));
+        pool_remove_homes(ret);
         pool_sweep_czarctl(base);
-        return make_private_dir(d->run_dir, FORBIDDEN_SECRET, e);
+        return make_private_dir(ret, FORBIDDEN_SECRET, e);
 }
 
-int startup_passphrase(struct director *d, struct error *e)
+int startup_passphrase(const char *path, struct secret *ret, struct error *e)
 {
-        const char *dir = getenv("CREDENTIALS_DIRECTORY"), *path = d->config->openpgp.passphrase_file;
+        const char *dir = getenv("CREDENTIALS_DIRECTORY");
         _cleanup_free_ char *credential = dir ? str_printf("%s/czard.passphrase", dir) : NULL;
         if (credential && access(credential, F_OK) == 0) {
                 journal_event(EVENT_NOTE, NULL, "passphrase from the systemd credential czard.passphrase%s",
                         path ? "; passphrase_file is not used" : "");
                 path = credential;
         }
-        return path ? secret_load_line(path, LIMIT_PASSPHRASE, path == credential, &d->passphrase, e) : 0;
+        return path ? secret_load_line(path, LIMIT_PASSPHRASE, path == credential, ret, e) : 0;
 }
 
 /* --- ledger against disk --- */
 
-static int reconcile_one(struct director *d, int64_t id, struct error *e)
+static int reconcile_one(struct ledger *ledger, struct record *record, bool once, int64_t id, struct error *e)
 {
         struct ledger_object o;
-        int r = ledger_get(d->ledger, id, &o, e);
+        int r = ledger_get(ledger, id, &o, e);
         if (r < 0)
                 return r;
         if (o.state == OBJECT_FETCHING || o.state == OBJECT_DECRYPTING) {
-                record_enter(d->record, &o, OBJECT_NEW);
-        } else if (o.state == OBJECT_RETRY && d->options.once) {
+                record_enter(record, &o, OBJECT_NEW);
+        } else if (o.state == OBJECT_RETRY && once) {
                 o.attempts = 0;
                 o.next_try = 0;
-                return ledger_save(d->ledger, &o, e);
+                return ledger_save(ledger, &o, e);
         }
         return 0;
 }
@@ -372,26 +370,24 @@ static int is_wanted(struct ledger_object *o, void *arg)
 /* Only what is still to be finished: else nobody would ever clear it up. */
 static bool keep_partial(const char *path, const char *tag, void *arg)
 {
-        struct director *d = arg;
         struct wanted w = {.path = path, .tag = tag};
         struct ledger_filter f = {.states = OBJECT_STATES_DUE};
-        return ledger_each(d->ledger, &f, is_wanted, &w, NULL) < 0 || w.found;
+        return ledger_each(arg, &f, is_wanted, &w, NULL) < 0 || w.found;
 }
 
-int startup_reconcile(struct director *d, struct error *e)
+int startup_reconcile(
+        struct ledger *ledger, struct staging *staging, struct record *record, bool once, struct error *e)
 {
         struct ledger_filter f = {
                 .states = BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING) | BIT(OBJECT_RETRY)};
         _cleanup_free_ int64_t *ids = NULL;
         size_t n = 0;
-        int r = staging_sweep(d->staging, keep_partial, d, e);
+        int r = staging_sweep(staging, keep_partial, ledger, e);
         if (r >= 0)
-                r = ledger_ids(d->ledger, &f, &ids, &n, e);
-        record_open(d->record);
+                r = ledger_ids(ledger, &f, &ids, &n, e);
+        record_open(record);
         for (size_t i = 0; r >= 0 && i < n; i++)
-                r = reconcile_one(d, ids[i], e);
-        record_flush(d->record);
-        if (r >= 0)
-                latest_point_all(d->config, d->ledger, d->staging, d->record);
+                r = reconcile_one(ledger, record, once, ids[i], e);
+        record_flush(record);
         return r;
 }

@@ -149,7 +149,7 @@ def spread(n, most):
 
 
 # What czard does before it begins, and does not go on without: crash_test has it. SQLite's own files: so too.
-AT_START = ("open_all", "director_open", "startup_", "staging_open", "check_identity")
+AT_START = ("open_all", "app_open", "startup_", "staging_open", "check_identity")
 
 
 def is_of_run(path, where):

@@ -6,17 +6,15 @@
 #include <stdlib.h>
 #include <systemd/sd-daemon.h>
 
-#include "poll.h"
-#include "queue.h"
-#include "stall.h"
 #include "str.h"
 #include "timespan.h"
 
 #define STOP_USEC (60 * USEC_PER_SEC) /* a large file may be on its way to the disk */
 
 struct notify {
-        struct director *d;
+        const struct stall *stall;
         uv_timer_t watchdog, later;
+        bool waits; /* news that were not said yet */
         unsigned open_handles;
         uint64_t said_usec;
 };
@@ -24,18 +22,18 @@ struct notify {
 static void on_watchdog(uv_timer_t *timer)
 {
         struct notify *n = timer->data;
-        if (!stall_is_hopeless(n->d->stall))
+        if (!stall_is_hopeless(n->stall))
                 sd_notify(0, "WATCHDOG=1");
 }
 
-int notify_new(struct director *d, struct notify **ret)
+int notify_new(uv_loop_t *loop, const struct stall *stall, struct notify **ret)
 {
         struct notify *n = calloc(1, sizeof(*n));
         if (!n)
                 return -ENOMEM;
-        n->d = d;
-        uv_timer_init(&d->loop, &n->watchdog);
-        uv_timer_init(&d->loop, &n->later);
+        n->stall = stall;
+        uv_timer_init(loop, &n->watchdog);
+        uv_timer_init(loop, &n->later);
         n->watchdog.data = n->later.data = n;
         n->open_handles = 2;
         uint64_t usec = 0;
@@ -94,45 +92,48 @@ static void add_rate(const struct queue_progress *p, struct strbuf *text)
                                 sizeof(span)));
 }
 
-void notify_text(const struct director *d, char *ret, size_t size)
+void notify_text(const struct queue_progress *p, bool paused, int64_t next_poll, char *ret, size_t size)
 {
         _cleanup_strbuf_ struct strbuf text = {};
-        struct queue_progress p;
         char done[32], due[32], span[64];
-        queue_progress(d->queue, &p);
-        if (pauses_now(d->pauses))
+        if (paused)
                 strbuf_add(&text, "paused; ");
-        if (p.due > 0)
+        if (p->due > 0)
                 strbuf_printf(&text, "%llu of %llu objects, %s of %s, %u under way",
-                        (unsigned long long)p.done, (unsigned long long)p.due,
-                        size_format(p.done_bytes, done, sizeof(done)),
-                        size_format(p.due_bytes, due, sizeof(due)), p.running);
+                        (unsigned long long)p->done, (unsigned long long)p->due,
+                        size_format(p->done_bytes, done, sizeof(done)),
+                        size_format(p->due_bytes, due, sizeof(due)), p->running);
         else
                 strbuf_add(&text, "nothing due");
-        add_rate(&p, &text);
-        if (poll_next(d->poll) >= 0)
+        add_rate(p, &text);
+        if (next_poll >= 0)
                 strbuf_printf(&text, "; next poll in %s",
-                        timespan_format((uint64_t)poll_next(d->poll) * USEC_PER_SEC, span, sizeof(span)));
+                        timespan_format((uint64_t)next_poll * USEC_PER_SEC, span, sizeof(span)));
         snprintf(ret, size, "%s", text.s ? text.s : "");
 }
 
 static void on_later(uv_timer_t *timer)
 {
-        notify_status(timer->data);
+        (void)timer;
 }
 
-void notify_status(struct notify *n)
+bool notify_is_due(struct notify *n, bool news)
 {
-        uint64_t now = now_usec(CLOCK_MONOTONIC);
-        if (now < n->said_usec + USEC_PER_SEC) {
-                /* The last word must not be an old one. */
-                if (!uv_is_active((uv_handle_t *)&n->later))
-                        uv_timer_start(&n->later, on_later, USEC_PER_SEC / USEC_PER_MSEC, 0);
-                return;
-        }
-        n->said_usec = now;
-        char text[512];
-        notify_text(n->d, text, sizeof(text));
+        n->waits |= news;
+        if (!n->waits)
+                return false;
+        if (now_usec(CLOCK_MONOTONIC) >= n->said_usec + USEC_PER_SEC)
+                return true;
+        /* The last word must not be an old one. */
+        if (!uv_is_active((uv_handle_t *)&n->later))
+                uv_timer_start(&n->later, on_later, USEC_PER_SEC / USEC_PER_MSEC, 0);
+        return false;
+}
+
+void notify_status(struct notify *n, const char *text)
+{
+        n->waits = false;
+        n->said_usec = now_usec(CLOCK_MONOTONIC);
         sd_notifyf(0, "STATUS=%s", text);
         journal_progress(text);
 }

@@ -82,7 +82,7 @@ static void end_failed(struct control_job *j, const struct error *e)
 static bool is_busy(void *arg, int64_t object_id)
 {
         const struct control_job *j = arg;
-        return queue_busy(j->env->queue, object_id) || j->env->is_split(j->env->split_arg, object_id);
+        return queue_busy(j->env->queue, object_id) || splitting_busy(j->env->splitting, object_id);
 }
 
 static void on_note(void *arg, const struct steward_note *n)

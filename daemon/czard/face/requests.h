@@ -9,6 +9,7 @@
 #include "poll.h"
 #include "queue.h"
 #include "record.h"
+#include "splitting.h"
 #include "steward.h"
 
 /* What requests look at and act upon; all borrowed. */
@@ -22,8 +23,7 @@ struct request_env {
         struct pauses *pauses;
         struct queue *queue;
         struct poll *poll;
-        bool (*is_split)(void *arg, int64_t object_id); /* is that day being split by course? */
-        void *split_arg;
+        struct splitting *splitting;
         bool resync_all; /* set by a request; whoever does what SIGUSR1 does takes it back */
 };
 

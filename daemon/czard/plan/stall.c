@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A timer that runs only while jobs do. What moves writes d->moved.usec; the decision is stall_is_due(). */
+/* A timer that runs only while jobs do. The decision is stall_is_due(). */
 #include "stall.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #include "cleanup.h"
-#include "flow.h"
-#include "queue.h"
 #include "str.h"
-#include "timespan.h"
 
 #define LOOK_MSEC 5000
 /* czard-fetch gives a request up after six times stall_timeout, and what it waits in between. */
@@ -18,7 +15,8 @@
 #define HOPELESS 2 /* times the limit */
 
 struct stall {
-        struct director *d;
+        struct stall_spec on;
+        const struct config *config;
         uv_timer_t timer;
         uint64_t said_usec;
 };
@@ -37,27 +35,27 @@ bool stall_is_due(uint64_t now_usec, uint64_t moved_usec, uint64_t said_usec, ui
 
 static uint64_t limit(const struct stall *s)
 {
-        return stall_limit_usec(s->d->config->s3.stall_timeout_usec);
+        return stall_limit_usec(s->config->s3.stall_timeout_usec);
 }
 
 static unsigned n_running(const struct stall *s)
 {
         struct queue_progress p;
-        queue_progress(s->d->queue, &p);
+        queue_progress(s->on.queue, &p);
         return p.running;
 }
 
 bool stall_is_hopeless(const struct stall *s)
 {
         return n_running(s) > 0 &&
-               stall_is_due(now_usec(CLOCK_MONOTONIC), s->d->moved.usec, 0, HOPELESS * limit(s));
+               stall_is_due(now_usec(CLOCK_MONOTONIC), s->on.flow.moved->usec, 0, HOPELESS * limit(s));
 }
 
 static void say(const struct stall *s, uint64_t now)
 {
         unsigned gets = 0, waiting = 0, busy = 0;
         char span[64];
-        for (const struct slot *slot = s->d->slots; slot; slot = slot->next) {
+        for (const struct slot *slot = *s->on.flow.slots; slot; slot = slot->next) {
                 gets += slot->get == GET_RUNS;
                 waiting += slot->get == GET_WAITS;
                 busy += slot->reader == READER_GRANTED;
@@ -66,7 +64,7 @@ static void say(const struct stall *s, uint64_t now)
                 "nothing has moved for %s, with %u object%s under way (%u GET%s running, %u waiting, %u "
                 "helper%s "
                 "at work); helpers are replaced and what they did is tried again",
-                timespan_format(now - s->d->moved.usec, span, sizeof(span)), n_running(s),
+                timespan_format(now - s->on.flow.moved->usec, span, sizeof(span)), n_running(s),
                 n_running(s) == 1 ? "" : "s", gets, gets == 1 ? "" : "s", waiting, busy,
                 busy == 1 ? "" : "s");
 }
@@ -74,10 +72,10 @@ static void say(const struct stall *s, uint64_t now)
 /* Workers first: they end in a later turn. When czard-fetch is given up, flows end at once. */
 static void free_all(struct stall *s)
 {
-        for (struct slot *slot = s->d->slots; slot; slot = slot->next)
+        for (struct slot *slot = *s->on.flow.slots; slot; slot = slot->next)
                 if (slot->reader == READER_GRANTED)
                         flow_break(container_of(slot, struct flow, slot), "did not get on");
-        fetcher_break(s->d->fetcher, "did not get on");
+        fetcher_break(s->on.flow.fetcher, "did not get on");
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -86,7 +84,7 @@ static void on_timer(uv_timer_t *timer)
         uint64_t now = now_usec(CLOCK_MONOTONIC);
         if (n_running(s) == 0) {
                 uv_timer_stop(timer);
-        } else if (stall_is_due(now, s->d->moved.usec, s->said_usec, limit(s))) {
+        } else if (stall_is_due(now, s->on.flow.moved->usec, s->said_usec, limit(s))) {
                 s->said_usec = now;
                 say(s, now);
                 free_all(s);
@@ -99,16 +97,21 @@ void stall_watch(struct stall *s)
                 uv_timer_start(&s->timer, on_timer, LOOK_MSEC, LOOK_MSEC);
 }
 
-int stall_new(struct director *d, struct stall **ret)
+int stall_new(const struct stall_spec *spec, struct stall **ret)
 {
         struct stall *s = calloc(1, sizeof(*s));
         if (!s)
                 return -ENOMEM;
-        s->d = d;
-        uv_timer_init(&d->loop, &s->timer);
+        s->on = *spec;
+        uv_timer_init(spec->loop, &s->timer);
         s->timer.data = s;
         *ret = s;
         return 0;
+}
+
+void stall_configure(struct stall *s, const struct config *config)
+{
+        s->config = config;
 }
 
 static void on_closed(uv_handle_t *h)

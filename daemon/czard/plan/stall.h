@@ -4,11 +4,20 @@
  * czard-fetch are replaced and their jobs tried again. Where that does not help, the watchdog is not fed. */
 #pragma once
 
-#include "director.h"
+#include "config.h"
+#include "queue.h"
 
 struct stall;
 
-int stall_new(struct director *d, struct stall **ret);
+/* All borrowed for ever. */
+struct stall_spec {
+        uv_loop_t *loop;
+        const struct queue *queue; /* asked how much is under way */
+        struct flow_env flow;      /* what moved last; the flows, and the czard-fetch, that are freed */
+};
+int stall_new(const struct stall_spec *spec, struct stall **ret);
+/* The configuration in force; borrowed until the next call. */
+void stall_configure(struct stall *s, const struct config *config);
 struct stall *stall_free(struct stall *s);
 /* Something may have begun: looks at it now and then until nothing is under way. */
 void stall_watch(struct stall *s);

@@ -12,9 +12,6 @@
 
 #include "cleanup.h"
 #include "ledger_split.h"
-#include "poll.h"
-#include "queue.h"
-#include "record.h"
 #include "retry.h"
 #include "split.h"
 #include "str.h"
@@ -23,7 +20,9 @@
 static const struct retry_policy retry_split = {.base_usec = (60 * USEC_PER_SEC), .cap_usec = USEC_PER_HOUR};
 
 struct splitting {
-        struct director *d;
+        struct splitting_spec on;
+        const struct config *config;
+        const struct package_context *contexts;
         struct splits *splits;
         int64_t *due; /* ids */
         size_t n, next;
@@ -33,14 +32,10 @@ struct splitting {
         uv_timer_t retry;
 };
 
-void splitting_look(struct splitting *s)
-{
-        s->look = true;
-}
-
 static void on_retry(uv_timer_t *timer)
 {
-        splitting_look(timer->data);
+        struct splitting *s = timer->data;
+        s->look = true;
 }
 
 /* --- what is due --- */
@@ -58,34 +53,34 @@ static int add_due(struct splitting *s, const int64_t *ids, size_t n)
 
 static void ask_ledger(struct splitting *s)
 {
-        struct director *d = s->d;
+        const struct splitting_spec *on = &s->on;
         int64_t now = (int64_t)time(NULL), next = 0;
         s->look = false;
         s->n = s->next = 0;
-        record_open(d->record);
-        for (size_t i = 0; i < d->config->n_packages; i++) {
-                const struct config_package *p = &d->config->packages[i];
+        record_open(on->record);
+        for (size_t i = 0; i < s->config->n_packages; i++) {
+                const struct config_package *p = &s->config->packages[i];
                 _cleanup_free_ int64_t *ids = NULL;
                 size_t n = 0;
                 struct error e = {};
                 if (p->events_by_course == EVENT_RULE_NONE)
                         continue;
-                if (ledger_splits_due(d->ledger, p->spec.org, p->events_by_course, now, &ids, &n, &next, &e) <
-                        0)
-                        record_trouble(d->record, &e);
+                if (ledger_splits_due(
+                            on->ledger, p->spec.org, p->events_by_course, now, &ids, &n, &next, &e) < 0)
+                        record_trouble(on->record, &e);
                 else if (add_due(s, ids, n) < 0)
                         return;
         }
         uv_timer_stop(&s->retry);
-        if (next > now && !d->options.once)
+        if (next > now && !on->once)
                 uv_timer_start(&s->retry, on_retry, (uint64_t)MIN(next - now, (int64_t)3600) * 1000, 0);
 }
 
 /* Since the ledger was asked it may have been split, or have failed. */
-static bool is_due_still(const struct director *d, const struct ledger_object *o, enum event_rule rule)
+static bool is_due_still(const struct splitting *s, const struct ledger_object *o, enum event_rule rule)
 {
         struct ledger_split row;
-        if (ledger_split_get(d->ledger, o->id, &row, NULL) < 0)
+        if (ledger_split_get(s->on.ledger, o->id, &row, NULL) < 0)
                 return true;
         bool done = *row.path && row.rule == rule && memcmp(row.source_sha256, o->sha256, SHA256_SIZE) == 0;
         bool failed = row.cause != CAUSE_NONE && row.tried_rule == rule &&
@@ -95,27 +90,33 @@ static bool is_due_still(const struct director *d, const struct ledger_object *o
 
 static void start_one(struct splitting *s, int64_t id)
 {
-        struct director *d = s->d;
         struct split_job job = {};
-        if (splits_busy(s->splits, id) || queue_busy(d->queue, id) ||
-                ledger_get(d->ledger, id, &job.o, NULL) < 0 || job.o.state != OBJECT_PUBLISHED)
+        if (splits_busy(s->splits, id) || queue_busy(s->on.queue, id) ||
+                ledger_get(s->on.ledger, id, &job.o, NULL) < 0 || job.o.state != OBJECT_PUBLISHED)
                 return;
-        const struct config_package *p = director_package(d, job.o.org);
-        const struct package_context *context = director_context(d, job.o.org);
-        if (!p || p->events_by_course == EVENT_RULE_NONE || !is_due_still(d, &job.o, p->events_by_course))
+        const struct config_package *p = config_find_package(s->config, job.o.org);
+        if (!p || p->events_by_course == EVENT_RULE_NONE || !is_due_still(s, &job.o, p->events_by_course))
                 return;
+        const struct package_context *context = &s->contexts[p - s->config->packages];
         job.rule = p->events_by_course;
         job.attr = (struct staging_attr){.gid = context->by_course_gid, .mtime = job.o.last_modified};
         job.top = context->top;
         (void)splits_start(s->splits, &job);
 }
 
-static bool may_start(const struct splitting *s)
+bool splitting_has_next(struct splitting *s, size_t most)
 {
-        const struct director *d = s->d;
-        size_t most = queue_idle(d->queue) && !poll_running(d->poll) ? director_workers(d->config) : 1;
-        return d->ready && !d->stopping && !s->refused && !queue_held(d->queue) &&
-               pauses_now(d->pauses) == 0 && splits_running(s->splits) < most;
+        if (s->refused || splits_running(s->splits) >= most)
+                return false;
+        if (s->look)
+                ask_ledger(s);
+        return s->next < s->n;
+}
+
+void splitting_start(struct splitting *s, size_t most)
+{
+        while (s->next < s->n && splits_running(s->splits) < most)
+                start_one(s, s->due[s->next++]);
 }
 
 /* --- what became of it --- */
@@ -151,28 +152,27 @@ static void say_done(const struct split_outcome *o)
                 m->path, m->courses_left_out);
 }
 
-static void save(struct director *d, const struct ledger_split *row)
+static void save(struct splitting *s, const struct ledger_split *row)
 {
         struct error e = {};
-        record_open(d->record);
-        if (ledger_split_save(d->ledger, row, &e) < 0)
-                record_trouble(d->record, &e);
+        record_open(s->on.record);
+        if (ledger_split_save(s->on.ledger, row, &e) < 0)
+                record_trouble(s->on.record, &e);
 }
 
 static void note_done(struct splitting *s, const struct split_outcome *o)
 {
-        if (record_day(s->d->record, &o->job.o, &o->made) >= 0)
+        if (record_day(s->on.record, &o->job.o, &o->made) >= 0)
                 say_done(o);
 }
 
 /* Once it is known what stands there still. */
 static void note_failed(struct splitting *s, const struct split_outcome *o)
 {
-        struct director *d = s->d;
         struct ledger_split row;
         struct journal_fields f = fields_of(o);
         f.cause = o->cause;
-        if (ledger_split_get(d->ledger, o->job.o.id, &row, NULL) < 0)
+        if (ledger_split_get(s->on.ledger, o->job.o.id, &row, NULL) < 0)
                 row = (struct ledger_split){.object_id = o->job.o.id, .rule = o->job.rule};
         enum remedy remedy = cause_remedy(o->cause);
         bool again = remedy == REMEDY_RETRY || remedy == REMEDY_PAUSE;
@@ -183,15 +183,15 @@ static void note_failed(struct splitting *s, const struct split_outcome *o)
         memcpy(row.tried_sha256, o->job.o.sha256, SHA256_SIZE);
         uint64_t delay = retry_delay_usec(&retry_split, row.attempts, 0, retry_random()) + USEC_PER_SEC;
         row.next_try = again ? (int64_t)(time(NULL) + (time_t)(delay / USEC_PER_SEC)) : 0;
-        save(d, &row);
-        director_status(d, STATUS_INCOMPLETE);
+        save(s, &row);
+        record_incomplete(s->on.record);
         if (o->cause == CAUSE_SPACE)
-                pauses_enter(d->pauses, PAUSE_SPACE, o->cause, o->detail);
+                pauses_enter(s->on.pauses, PAUSE_SPACE, o->cause, o->detail);
         f.attempt = row.attempts;
         journal_event(EVENT_DAY_FAILED, &f, "%s was not split by course: %s; %s", o->job.o.path, o->detail,
                 again ? "tried again later" : "tried again when its file or events_by_course is another one");
-        if (!d->options.once) /* then in the next run */
-                splitting_look(s);
+        if (!s->on.once) /* then in the next run */
+                s->look = true;
 }
 
 /* No kernel of this machine lets anybody split: nothing is noted, the days stay due. */
@@ -202,14 +202,14 @@ static void note_refused(struct splitting *s, const struct split_outcome *o)
                         &(struct journal_fields){.cause = o->cause, .priority = LOG_ERR},
                         "events are not split by course: %s", o->detail);
         s->refused = true;
-        director_status(s->d, STATUS_INCOMPLETE);
+        record_incomplete(s->on.record);
 }
 
-static void take_outcomes(struct splitting *s)
+void splitting_step(struct splitting *s)
 {
         struct split_outcome o;
         while (splits_take(s->splits, &o)) {
-                moved_on(&s->d->moved);
+                moved_on(s->on.moved);
                 if (o.cause == CAUSE_NONE)
                         note_done(s, &o);
                 else if (cause_remedy(o.cause) == REMEDY_FATAL)
@@ -217,51 +217,45 @@ static void take_outcomes(struct splitting *s)
                 else
                         note_failed(s, &o);
         }
-}
-
-void splitting_turn(struct splitting *s)
-{
-        take_outcomes(s);
-        if (s->staged != record_staged(s->d->record))
-                splitting_look(s);
-        s->staged = record_staged(s->d->record);
-        if (!may_start(s))
-                return;
-        if (s->look)
-                ask_ledger(s);
-        if (s->next < s->n && !director_may_start(s->d))
-                return;
-        while (s->next < s->n && may_start(s))
-                start_one(s, s->due[s->next++]);
+        if (s->staged != record_staged(s->on.record))
+                s->look = true;
+        s->staged = record_staged(s->on.record);
 }
 
 bool splitting_idle(const struct splitting *s)
 {
         if (splits_running(s->splits) > 0)
                 return false;
-        if (pauses_now(s->d->pauses) != 0 || s->refused)
+        if (pauses_now(s->on.pauses) != 0 || s->refused)
                 return true;
-        return !s->look && s->staged == record_staged(s->d->record) && s->next >= s->n;
+        return !s->look && s->staged == record_staged(s->on.record) && s->next >= s->n;
 }
 
-bool splitting_busy(void *splitting, int64_t object_id)
+bool splitting_busy(const struct splitting *s, int64_t object_id)
 {
-        const struct splitting *s = splitting;
         return splits_busy(s->splits, object_id);
 }
 
-int splitting_new(struct director *d, struct splitting **ret)
+void splitting_configure(
+        struct splitting *s, const struct config *config, const struct package_context *contexts)
+{
+        s->config = config;
+        s->contexts = contexts;
+        s->look = true;
+}
+
+int splitting_new(const struct splitting_spec *spec, struct splitting **ret)
 {
         struct splitting *s = calloc(1, sizeof(*s));
         if (!s)
                 return -ENOMEM;
-        *s = (struct splitting){.d = d, .look = true};
-        int r = splits_new(&d->loop, d->staging, &s->splits);
+        *s = (struct splitting){.on = *spec};
+        int r = splits_new(spec->loop, spec->staging, &s->splits);
         if (r < 0) {
                 free(s);
                 return r;
         }
-        uv_timer_init(&d->loop, &s->retry);
+        uv_timer_init(spec->loop, &s->retry);
         s->retry.data = s;
         *ret = s;
         return 0;

@@ -1,0 +1,773 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of czard: set up, run the loop, stop; and the turn of the loop between: what happened is taken
+ * from the parts, what follows is decided, what there is room for is started. Every callback is followed by a
+ * turn before the loop sleeps. */
+#include "app.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "control.h"
+#include "flow.h"
+#include "latest_point.h"
+#include "ledger_facts.h"
+#include "leftover.h"
+#include "missing.h"
+#include "noted.h"
+#include "notify.h"
+#include "pools.h"
+#include "rebuild.h"
+#include "reload.h"
+#include "signals.h"
+#include "slots.h"
+#include "snapshot_widen.h"
+#include "startup.h"
+#include "steward.h"
+#include "str.h"
+#include "timespan.h"
+#include "watch.h"
+
+#define PAUSE_LOOK_MSEC (60 * 1000)
+#define INDEX_PROCESSES 16 /* archives whose directory is read at a time, over all packages */
+
+struct app {
+        struct options options;
+        uv_loop_t loop;
+        uv_prepare_t turn; /* before the loop sleeps */
+        uv_timer_t look;   /* while there is a pause: whether it may end */
+        uv_timer_t again;  /* fires at once: something happened in the turn itself */
+
+        struct config *config;
+        struct package_context *contexts;
+
+        struct startup_state state;
+        struct staging *staging;
+        char staging_id[STAGING_ID_SIZE];
+        struct feed *feed;
+        struct pauses *pauses;
+        char noted_pauses[NOTED_PAUSES_SIZE];
+        struct record *record;
+
+        char run_dir[4096];
+        struct secret passphrase;
+        struct fetcher *fetcher;
+        struct pools *pools;
+        struct pool *index; /* the processes that read directories of archives */
+        size_t pools_ready;
+        struct slot *slots; /* of all flows */
+        struct moved moved;
+
+        struct poll *poll;
+        struct queue *queue;
+        struct missing *missing;
+        struct splitting *splitting;
+        struct stall *stall;
+
+        struct control *control; /* NULL: it could not be had */
+        struct request_env requests;
+        struct signals *signals;
+        struct notify *notify;
+        struct watch *watch;
+
+        bool loop_open, ready, asked_to_stop, stopping, stopped;
+        int status; /* exit status so far: the greatest */
+};
+
+static void raise_status(struct app *a, int status)
+{
+        a->status = MAX(a->status, status);
+}
+
+static void say_failed(struct app *a, const struct error *e)
+{
+        const char *advice = cause_advice(e->cause);
+        journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e->cause}, "%s%s%s", e->text,
+                *advice ? "; " : "", advice);
+        raise_status(a, STATUS_CANNOT);
+}
+
+/* Nothing new is started from now on; the turn of the loop stops what runs. */
+static void stop(struct app *a)
+{
+        a->stopping = true;
+}
+
+static void fail(struct app *a, const struct error *e)
+{
+        say_failed(a, e);
+        stop(a);
+}
+
+static void audit(struct app *a, const char *event)
+{
+        noted_audit(a->state.audit, a->state.ledger, a->config, a->staging_id, event);
+}
+
+/* --- keys --- */
+
+static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *ready)
+{
+        struct app *a = arg;
+        (void)p;
+        if (ready->outcome.cause != CAUSE_NONE && a->ready) {
+                pauses_enter(a->pauses, PAUSE_KEY, ready->outcome.cause, ready->outcome.detail);
+                return;
+        }
+        if (ready->outcome.cause != CAUSE_NONE) {
+                struct error e = {};
+                error_set(&e, ready->outcome.cause, EACCES, "%s", ready->outcome.detail);
+                fail(a, &e);
+                return;
+        }
+        watch_keys(a->watch, ready);
+        noted_keys(a->record, a->state.ledger, ready, a->pools_ready == 0);
+        if (a->ready || ++a->pools_ready < pools_count(a->pools) || a->stopping)
+                return;
+        a->ready = true;
+        control_ready(a->control);
+        notify_ready(a->notify);
+        journal_event(EVENT_READY, NULL, "ready: key usable, staging %s, %zu package%s",
+                a->config->staging.path, a->config->n_packages, a->config->n_packages == 1 ? "" : "s");
+        if (a->options.once)
+                poll_now(a->poll, true);
+        else
+                poll_schedule(a->poll);
+}
+
+/* Gives each package the workers with its key, starting those that are not there. */
+static int open_pools(struct app *a, struct error *e)
+{
+        int r = 0;
+        for (size_t i = 0; r >= 0 && i < a->config->n_packages; i++)
+                r = pools_open(a->pools, a->config, &a->config->packages[i], &a->contexts[i].pool, e);
+        return r;
+}
+
+/* One that is still no good says so again. */
+static void try_keys_again(struct app *a)
+{
+        struct error e = {};
+        if (open_pools(a, &e) < 0)
+                pauses_enter(a->pauses, PAUSE_KEY, e.cause, e.text);
+        else
+                pauses_leave(a->pauses, PAUSE_KEY);
+}
+
+/* A key whose packages went is not kept: its workers end, and their homes with it. What they did for such a
+ * package could not be published. */
+static void drop_unused_pools(struct app *a)
+{
+        for (struct pool *p; a->ready && (p = pools_take_unused(a->pools, a->config));) {
+                queue_cancel_pool(a->queue, p);
+                pool_free(p);
+        }
+}
+
+/* --- pauses --- */
+
+/* Can our own state be written again? What is left of working states in the ledger goes back to NEW with it.
+ */
+static void look_at_state(struct app *a)
+{
+        struct error e = {};
+        if (!(pauses_now(a->pauses) & BIT(PAUSE_STATE)))
+                return;
+        if (!a->stopping && rebuild_is_needed(a->config, a->state.ledger, &e) < 0)
+                fail(a, &e);
+        if (a->stopping || record_flush(a->record) < 0 || audit_probe(a->state.audit, &e) < 0 ||
+                audit_sync(a->state.audit, &e) < 0 || ledger_begin(a->state.ledger, &e) < 0)
+                return;
+        char when[21];
+        int r = ledger_meta_set(a->state.ledger, "probe", time_format((int64_t)time(NULL), when), &e);
+        if (r >= 0)
+                r = queue_recover(a->queue);
+        if (r < 0)
+                ledger_rollback(a->state.ledger);
+        else if (ledger_commit(a->state.ledger, &e) >= 0)
+                pauses_leave(a->pauses, PAUSE_STATE);
+}
+
+/* The staging volume the one we know, room above min_free, our own state writable? True: no pause of any
+ * kind, work may start. */
+static bool may_start(struct app *a)
+{
+        pauses_look_at_staging(a->pauses);
+        look_at_state(a);
+        return pauses_now(a->pauses) == 0;
+}
+
+static void on_look(uv_timer_t *timer)
+{
+        if (may_start(timer->data))
+                uv_timer_stop(timer);
+}
+
+/* A pause that ended lets the queue start what is due; what was listed while our state could not be written
+ * is listed again. While one lasts it is looked at now and then. */
+static void react_to_pauses(struct app *a)
+{
+        unsigned ended = pauses_take_ended(a->pauses);
+        if (ended && !poll_was_lost(a->poll))
+                queue_plan(a->queue);
+        if ((ended & BIT(PAUSE_STATE)) && !a->options.once && a->ready)
+                poll_now(a->poll, true);
+        if (pauses_now(a->pauses) && !a->options.once && !uv_is_active((uv_handle_t *)&a->look))
+                uv_timer_start(&a->look, on_look, PAUSE_LOOK_MSEC, PAUSE_LOOK_MSEC);
+}
+
+/* --- what is asked for --- */
+
+/* What SIGUSR1 asks for, and czarctl resync. */
+static void resync_all(struct app *a)
+{
+        struct ledger_filter f = {.states = BIT(OBJECT_RETRY)};
+        _cleanup_free_ int64_t *ids = NULL;
+        size_t n = 0;
+        struct error e = {};
+        if (!a->ready)
+                return; /* the first poll of all is to come */
+        record_unblock_buckets(a->record);
+        record_open(a->record);
+        int r = ledger_ids(a->state.ledger, &f, &ids, &n, &e);
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                struct ledger_object o;
+                if (queue_busy(a->queue, ids[i]))
+                        continue;
+                r = ledger_get(a->state.ledger, ids[i], &o, &e);
+                o.next_try = 0;
+                if (r >= 0)
+                        r = ledger_save(a->state.ledger, &o, &e);
+        }
+        if (r < 0)
+                record_trouble(a->record, &e);
+        try_keys_again(a);
+        may_start(a);
+        poll_now(a->poll, true);
+}
+
+/* Hands the configuration in force to all who go by it. */
+static void configure(struct app *a)
+{
+        journal_level(a->config->log_level);
+        pauses_configure(a->pauses, &a->config->staging);
+        record_configure(a->record, a->config);
+        queue_configure(a->queue, a->config, a->contexts);
+        poll_configure(a->poll, a->config);
+        splitting_configure(a->splitting, a->config, a->contexts);
+        stall_configure(a->stall, a->config);
+        a->requests.config = a->config;
+}
+
+/* Swaps it in in one step. Running transfers go on: they took what they need of the old one when they
+ * started. czard-fetch drains and is renewed, so that new credentials count. */
+static void take_over(struct app *a, struct config *fresh, struct package_context *contexts)
+{
+        struct config *old = a->config;
+        a->config = fresh;
+        free(a->contexts);
+        a->contexts = contexts;
+        configure(a);
+        pools_reconfigure(a->pools, fresh);
+        try_keys_again(a);
+        fetcher_renew(a->fetcher);
+        record_new_credentials(a->record);
+        queue_look_at_all(a->queue);
+        poll_restart(a->poll);
+        config_free(old);
+        audit(a, "reload");
+}
+
+static void reload(struct app *a)
+{
+        struct config *fresh;
+        struct package_context *contexts;
+        const char *restart;
+        struct error e = {};
+        notify_reloading(a->notify);
+        if (reload_read(a->options.config_path, a->config, &fresh, &contexts, &restart, &e) < 0) {
+                journal_event(EVENT_RELOAD_REFUSED, &(struct journal_fields){.cause = e.cause},
+                        "reload refused, the old configuration stays in force: %s", e.text);
+        } else {
+                take_over(a, fresh, contexts);
+                journal_event(EVENT_RELOADED, NULL, "configuration reloaded%s%s%s",
+                        restart ? "; a change of " : "", restart ? restart : "",
+                        restart ? " needs a restart and is not in force yet" : "");
+        }
+        notify_ready(a->notify);
+}
+
+static void status_text(const struct app *a, char *ret, size_t size)
+{
+        struct queue_progress p;
+        queue_progress(a->queue, &p);
+        notify_text(&p, pauses_now(a->pauses) != 0, poll_next(a->poll), ret, size);
+}
+
+static void react_to_signal(struct app *a, int number)
+{
+        char text[512];
+        bool stops = number == SIGTERM || number == SIGINT;
+        if (a->stopping && !stops)
+                return;
+        switch (number) {
+        case SIGHUP:
+                reload(a);
+                break;
+        case SIGUSR1:
+                resync_all(a);
+                break;
+        case SIGUSR2:
+                status_text(a, text, sizeof(text));
+                journal_event(EVENT_STATUS, NULL, "%s", text);
+                break;
+        default:
+                if (a->asked_to_stop) {
+                        record_flush(a->record);
+                        _exit(STATUS_WELL);
+                }
+                a->asked_to_stop = true;
+                stop(a);
+        }
+}
+
+static void react_to_requests(struct app *a)
+{
+        if (!a->requests.resync_all)
+                return;
+        a->requests.resync_all = false;
+        resync_all(a);
+}
+
+/* --- one turn of the loop --- */
+
+static void react_to_record(struct app *a)
+{
+        struct ledger_object o;
+        int64_t id, at = record_take_retry(a->record);
+        if (record_take_renew(a->record))
+                fetcher_renew(a->fetcher);
+        while (record_take_relist(a->record, &id)) {
+                struct error e = {};
+                int r = ledger_get(a->state.ledger, id, &o, &e);
+                if (r >= 0)
+                        poll_object(a->poll, &o);
+                else if (r != -ENOENT)
+                        record_trouble(a->record, &e);
+        }
+        if (at != 0)
+                queue_retry_at(a->queue, at);
+}
+
+static bool react_to_poll(struct app *a)
+{
+        struct poll_ended ended;
+        if (!poll_take_ended(a->poll, &ended))
+                return false;
+        if (ended.poll)
+                may_start(a); /* a pause may be over */
+        if (ended.poll && !a->options.once)
+                watch_look(a->watch, a->config);
+        if (ended.full) {
+                queue_look_at_all(a->queue);
+                missing_look(a->missing);
+        }
+        if (ended.plan)
+                queue_plan(a->queue);
+        return true;
+}
+
+static bool react_to_missing(struct app *a)
+{
+        if (!missing_take_ended(a->missing))
+                return false;
+        if (!(pauses_now(a->pauses) & BIT(PAUSE_STAGING)))
+                latest_point_all(a->config, a->state.ledger, a->staging, a->record);
+        return true;
+}
+
+/* Plans what is asked for, and starts what there is room for. */
+static void start_jobs(struct app *a)
+{
+        struct error e = {};
+        if (queue_wants_plan(a->queue)) {
+                bool again = queue_looks_at_all(a->queue) &&
+                             !snapshot_widen(a->config, a->state.ledger, a->record, a->queue);
+                if (queue_make_plan(a->queue, again, &e) < 0)
+                        fail(a, &e);
+        }
+        if (a->ready && !a->stopping && queue_take_start(a->queue) && may_start(a))
+                queue_start(a->queue);
+}
+
+/* Days to be split by course: one at a time beside other work, one a core when there is none. */
+static void start_splits(struct app *a)
+{
+        bool alone = queue_idle(a->queue) && !poll_running(a->poll);
+        size_t most = alone ? pools_workers(a->config) : 1;
+        if (a->ready && !a->stopping && !queue_held(a->queue) && pauses_now(a->pauses) == 0 &&
+                splitting_has_next(a->splitting, most) && may_start(a))
+                splitting_start(a->splitting, most);
+}
+
+/* Takes what happened below and reacts. Was there news? */
+static bool react(struct app *a)
+{
+        bool news = moved_take(&a->moved);
+        splitting_step(a->splitting);
+        react_to_requests(a);
+        news |= react_to_poll(a);
+        news |= react_to_missing(a);
+        react_to_pauses(a);
+        start_jobs(a);
+        start_splits(a);
+        react_to_record(a); /* last: what was started above may have failed already */
+        noted_pauses(a->record, a->state.ledger, a->pauses, a->noted_pauses);
+        return news;
+}
+
+/* What may be freed before the loop has come to its end. */
+static void free_parts(struct app *a)
+{
+        a->pools = pools_free(a->pools);
+        a->index = pool_free(a->index);
+        a->fetcher = fetcher_free(a->fetcher);
+        a->control = control_free(a->control);
+        a->notify = notify_free(a->notify);
+        a->stall = stall_free(a->stall);
+        a->watch = watch_free(a->watch);
+        a->missing = missing_free(a->missing);
+        a->splitting = splitting_free(a->splitting);
+        uv_close((uv_handle_t *)&a->again, NULL);
+        uv_close((uv_handle_t *)&a->look, NULL);
+        a->stopped = true;
+}
+
+static void stop_now(struct app *a)
+{
+        notify_stopping(a->notify);
+        journal_event(EVENT_STOPPING, NULL, "stopping");
+        poll_stop(a->poll);
+        queue_cancel_all(a->queue);
+        record_flush(a->record);
+        signals_leave(a->signals);
+        free_parts(a);
+}
+
+static bool is_over(const struct app *a)
+{
+        return a->options.once && a->ready && !poll_running(a->poll) && queue_idle(a->queue) &&
+               !missing_running(a->missing) && splitting_idle(a->splitting);
+}
+
+/* Sends the GETs that there are slots for. */
+static void start_gets(struct app *a)
+{
+        for (struct slot *s = a->slots; s; s = s->next)
+                s->workers = pool_size(s->pool); /* a reload may have changed it */
+        for (struct slot *s; (s = slots_next(a->slots, (unsigned)a->config->s3.max_transfers));)
+                flow_start_get(container_of(s, struct flow, slot));
+}
+
+static void on_again(uv_timer_t *timer)
+{
+        (void)timer;
+}
+
+static void say_status(struct app *a, bool news)
+{
+        char text[512];
+        if (!notify_is_due(a->notify, news))
+                return;
+        status_text(a, text, sizeof(text));
+        notify_status(a->notify, text);
+}
+
+/* What follows from what happened: once a turn of the loop, before it sleeps. */
+static void turn(struct app *a)
+{
+        queue_step(a->queue);
+        for (int number; a->signals && (number = signals_take(a->signals)) != 0;)
+                react_to_signal(a, number);
+        if (a->stopped)
+                return;
+        bool news = react(a);
+        drop_unused_pools(a);
+        if (a->stopping || is_over(a)) {
+                stop_now(a);
+                return;
+        }
+        start_gets(a);
+        queue_mark(a->queue);
+        stall_watch(a->stall);
+        say_status(a, news);
+        if (news || a->moved.news)
+                uv_timer_start(&a->again, on_again, 0, 0);
+}
+
+static void on_turn(uv_prepare_t *handle)
+{
+        struct app *a = handle->data;
+        turn(a);
+        record_flush(a->record);
+}
+
+/* --- set up --- */
+
+static int cannot_start(int r, struct error *e)
+{
+        return r < 0 && e->cause == CAUSE_NONE
+                       ? error_set(e, CAUSE_INTERNAL, -r, "cannot start: %s", strerror(-r))
+                       : r;
+}
+
+static int open_state(struct app *a, struct error *e)
+{
+        const struct config *c = a->config;
+        int r = startup_state(c, &a->state, e);
+        if (r >= 0)
+                r = startup_staging(&c->staging, a->state.ledger, &a->staging, a->staging_id, e);
+        if (r >= 0)
+                r = startup_run_dir(c->state_dir, a->state.fd, a->run_dir, sizeof(a->run_dir), e);
+        if (r >= 0)
+                r = startup_passphrase(c->openpgp.passphrase_file, &a->passphrase, e);
+        if (r >= 0)
+                r = startup_groups(c, &a->contexts, e);
+        if (r >= 0 && !a->options.fetch_socket)
+                r = startup_credentials(c, e);
+        return r;
+}
+
+/* What cannot be written of the feed now is written with the next event. */
+static int open_record(struct app *a, struct error *e)
+{
+        struct error late = {};
+        a->pauses = pauses_new(a->staging, a->staging_id);
+        a->record =
+                a->pauses ? record_new(a->state.ledger, a->state.audit, a->pauses, a->options.once) : NULL;
+        if (!a->record)
+                return -ENOMEM;
+        int r = feed_new(a->state.ledger, a->state.audit, a->staging, a->state.fd, a->config->limits.max_name,
+                &a->feed, e);
+        if (r < 0)
+                return r;
+        record_configure(a->record, a->config);
+        record_set_feed(a->record, a->feed);
+        if (feed_check(a->feed, &late) < 0)
+                journal_event(EVENT_NOTE,
+                        &(struct journal_fields){.priority = LOG_WARNING, .cause = late.cause},
+                        "the feed could not be brought up to date: %s", late.text);
+        return 0;
+}
+
+static int open_helpers(struct app *a, struct error *e)
+{
+        const struct fetcher_spec fetcher = {
+                .config_path = a->options.config_path, .socket_path = a->options.fetch_socket};
+        const struct pools_spec pools = {.loop = &a->loop,
+                .run_dir = a->run_dir,
+                .passphrase = &a->passphrase,
+                .ready = on_pool_ready,
+                .arg = a};
+        (void)e;
+        a->pools = pools_new(&pools);
+        int r = a->pools ? fetcher_new(&a->loop, &fetcher, &a->fetcher) : -ENOMEM;
+        return r < 0 ? r : pool_new_index(&a->loop, INDEX_PROCESSES, &a->index);
+}
+
+static int open_plan(struct app *a, struct error *e)
+{
+        struct ledger *ledger = a->state.ledger;
+        const struct job_env jobs = {.loop = &a->loop,
+                .ledger = ledger,
+                .staging = a->staging,
+                .record = a->record,
+                .pauses = a->pauses,
+                .index = a->index,
+                .flow = {.fetcher = a->fetcher, .record = a->record, .moved = &a->moved, .slots = &a->slots}};
+        (void)e;
+        int r = queue_new(&jobs, &a->queue);
+        if (r < 0)
+                return r;
+        const struct poll_spec poll = {.loop = &a->loop,
+                .ledger = ledger,
+                .record = a->record,
+                .pauses = a->pauses,
+                .fetcher = a->fetcher,
+                .queue = a->queue};
+        const struct missing_spec missing = {.loop = &a->loop,
+                .ledger = ledger,
+                .staging = a->staging,
+                .record = a->record,
+                .queue = a->queue,
+                .pauses = a->pauses};
+        const struct splitting_spec splitting = {.loop = &a->loop,
+                .ledger = ledger,
+                .staging = a->staging,
+                .record = a->record,
+                .pauses = a->pauses,
+                .moved = &a->moved,
+                .queue = a->queue,
+                .once = a->options.once};
+        const struct stall_spec stall = {.loop = &a->loop, .queue = a->queue, .flow = jobs.flow};
+        r = poll_new(&poll, &a->poll);
+        if (r >= 0)
+                r = splitting_new(&splitting, &a->splitting);
+        if (r >= 0)
+                r = stall_new(&stall, &a->stall);
+        a->missing = missing_new(&missing);
+        return r >= 0 && !a->missing ? -ENOMEM : r;
+}
+
+/* Takes up an admin's pause that was in force, and listens. */
+static int open_control(struct app *a, struct error *e)
+{
+        struct ledger *ledger = a->state.ledger;
+        char text[512] = "";
+        (void)ledger_meta_get(ledger, "pauses", a->noted_pauses, sizeof(a->noted_pauses), NULL);
+        if (steward_paused(ledger, text, sizeof(text), e) >= 0 && *text)
+                pauses_enter(a->pauses, PAUSE_ADMIN, CAUSE_NONE, text);
+        a->requests = (struct request_env){.config = a->config,
+                .feed = a->feed,
+                .ledger = ledger,
+                .audit = a->state.audit,
+                .staging = a->staging,
+                .record = a->record,
+                .pauses = a->pauses,
+                .queue = a->queue,
+                .poll = a->poll,
+                .splitting = a->splitting};
+        return control_new(&a->loop, a->config->socket, a->run_dir, &a->requests, &a->control, e);
+}
+
+static int open_face(struct app *a, struct error *e)
+{
+        (void)e;
+        a->watch = watch_new(a->state.ledger);
+        int r = a->watch ? signals_new(&a->loop, &a->signals) : -ENOMEM;
+        return r < 0 ? r : notify_new(&a->loop, a->stall, &a->notify);
+}
+
+static int begin(struct app *a, struct error *e)
+{
+        configure(a);
+        int r = startup_reconcile(a->state.ledger, a->staging, a->record, a->options.once, e);
+        if (r < 0)
+                return r;
+        latest_point_all(a->config, a->state.ledger, a->staging, a->record);
+        leftover_clear(a->record, a->state.ledger, a->staging);
+        return 0;
+}
+
+static int open_all(struct app *a, struct error *e)
+{
+        int (*const steps[])(struct app *, struct error *) = {
+                open_state, open_record, open_helpers, open_plan, open_face, begin, open_control, open_pools};
+        int r = 0;
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(steps); i++)
+                r = cannot_start(steps[i](a, e), e);
+        return r;
+}
+
+static int app_open(struct app *a)
+{
+        struct error e = {};
+        int r = config_load(a->options.config_path, &a->config, &e, NULL);
+        if (r < 0) {
+                journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e.cause}, "%s", e.text);
+                a->status = r == -ENOMEM ? STATUS_CANNOT : STATUS_USAGE;
+                return r;
+        }
+        journal_level(a->config->log_level);
+        journal_event(EVENT_STARTED, NULL, "czard %s started", CZARD_VERSION);
+        for (size_t i = 0; i < a->config->warnings.n; i++)
+                journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING}, "%s",
+                        a->config->warnings.v[i]);
+        uv_loop_init(&a->loop);
+        uv_timer_init(&a->loop, &a->again);
+        uv_timer_init(&a->loop, &a->look);
+        uv_prepare_init(&a->loop, &a->turn);
+        a->turn.data = a->look.data = a;
+        a->loop_open = true;
+        r = open_all(a, &e);
+        if (r < 0) {
+                say_failed(a, &e);
+                return r;
+        }
+        audit(a, "start");
+        char when[21];
+        if (!a->options.once)
+                noted_run(a->record, a->state.ledger, time_format((int64_t)time(NULL), when), "");
+        return 0;
+}
+
+/* --- run, end --- */
+
+/* --once: what was due and did not get there. */
+static void judge(struct app *a)
+{
+        struct ledger_filter f = {
+                .states = BIT(OBJECT_RETRY) | BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING)};
+        struct error e = {};
+        uint64_t n = 0, bytes;
+        if (ledger_count(a->state.ledger, &f, &n, &bytes, &e) < 0 || n > 0)
+                raise_status(a, STATUS_INCOMPLETE);
+}
+
+static void run(struct app *a)
+{
+        uv_prepare_start(&a->turn, on_turn);
+        uv_unref((uv_handle_t *)&a->turn);
+        uv_run(&a->loop, UV_RUN_DEFAULT);
+        queue_step(a->queue); /* a thread may have been the last */
+        record_flush(a->record);
+        if (pauses_ever(a->pauses) || record_is_incomplete(a->record))
+                raise_status(a, STATUS_INCOMPLETE);
+        if (a->options.once)
+                judge(a);
+        else if (a->status == STATUS_INCOMPLETE)
+                a->status = STATUS_WELL; /* a daemon's troubles are in the journal, not in its exit status */
+        if (!a->options.once)
+                noted_stop(a->record, a->state.ledger);
+        else if (a->status == STATUS_WELL)
+                noted_run(a->record, a->state.ledger, "",
+                        ""); /* whoever goes over to --once does not want to hear of the daemon */
+        audit(a, "stop");
+        journal_event(EVENT_STOPPED, NULL, "stopped");
+}
+
+static void app_done(struct app *a)
+{
+        if (a->loop_open) {
+                if (!a->stopped)
+                        free_parts(a);
+                a->signals = signals_free(a->signals);
+                a->poll = poll_free(a->poll);
+                a->queue = queue_free(a->queue);
+                uv_close((uv_handle_t *)&a->turn, NULL);
+                uv_run(&a->loop, UV_RUN_DEFAULT);
+                uv_loop_close(&a->loop);
+                a->record = record_free(a->record);
+                a->pauses = pauses_free(a->pauses);
+        }
+        if (*a->run_dir)
+                pool_remove_homes(a->run_dir);
+        free(a->contexts);
+        a->feed = feed_free(a->feed);
+        a->staging = staging_free(a->staging);
+        startup_state_done(&a->state);
+        secret_done(&a->passphrase);
+        a->config = config_free(a->config);
+}
+
+int app_run(const struct options *options)
+{
+        struct app a = {.options = *options, .state = {.fd = -1, .lock_fd = -1}};
+        if (app_open(&a) >= 0)
+                run(&a);
+        app_done(&a);
+        return a.status;
+}

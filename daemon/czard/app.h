@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* czard itself: the one file that knows all parts. None of them knows it, or another of its folder that is
+ * above; what happened in them they hand up when they are asked, once a turn of the loop.
+ *
+ *   main ── app ─┬─ startup      checks everything once: lock, folders, groups, identity, ledger, audit
+ *                ├─ reload       SIGHUP: the new configuration
+ *                ├─ poll         LISTs every prefix, tells the ledger      ── fetcher ── czard-fetch
+ *                ├─ queue        which object next ─┬─ transfer  one file  ── pool ──── czard-decrypt
+ *                │                                  └─ snapshot  one archive of members, whose directory
+ *                │                                               is read by   ── pool ── czard-index
+ *                ├─ slots        which GET of these (flow) runs; stall: what stands still is freed
+ *                ├─ splitting    which days are split by course ── split ── czard-filter
+ *                ├─ record       what happened: journal, and ledger + audit by lib/store/history
+ *                ├─ missing, watch  the ledger against the disk; keys that expire, files that are late
+ *                ├─ pauses       why nothing is started at the moment
+ *                ├─ control      czarctl's requests ── requests ── lib/store/steward
+ *                └─ signals, notify
+ */
+#pragma once
+
+#include <stdbool.h>
+
+struct options {
+        const char *config_path, *fetch_socket;
+        bool once;
+};
+
+/* Sets up, runs until there is nothing more to do (--once) or a signal came, and stops. Returns the exit
+ * status. */
+int app_run(const struct options *options);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pools.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cpus.h"
+#include "str.h"
+
+#define WORKERS_MOST 16
+
+struct pools {
+        struct pools_spec spec;
+        struct pool **v;
+        size_t n;
+        unsigned made; /* numbers them: homes of one that went are not another's */
+};
+
+unsigned pools_workers(const struct config *config)
+{
+        return config->workers == CONFIG_AUTO ? MIN(cpus_allowed(), WORKERS_MOST) : config->workers;
+}
+
+int pools_open(struct pools *p, const struct config *config, const struct config_package *package,
+        struct pool **ret, struct error *e)
+{
+        for (size_t i = 0; i < p->n; i++)
+                if (streq(pool_homedir(p->v[i]), package->homedir)) {
+                        *ret = p->v[i];
+                        return 0;
+                }
+        struct pool **v = reallocarray(p->v, p->n + 1, sizeof(*v));
+        if (!v)
+                return error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");
+        p->v = v;
+        const struct pool_spec spec = {.run_dir = p->spec.run_dir,
+                .number = p->made++,
+                .homedir = package->homedir,
+                .config = config,
+                .passphrase = p->spec.passphrase,
+                .passphrase_file = package->own_passphrase ? package->passphrase_file : NULL,
+                .workers = pools_workers(config)};
+        int r = pool_new(p->spec.loop, &spec, p->spec.ready, p->spec.arg, ret, e);
+        if (r >= 0)
+                p->v[p->n++] = *ret;
+        return r;
+}
+
+void pools_reconfigure(struct pools *p, const struct config *config)
+{
+        for (size_t i = 0; i < p->n; i++)
+                pool_reconfigure(p->v[i], config, pools_workers(config));
+}
+
+static bool is_used(const struct pool *pool, const struct config *config)
+{
+        for (size_t i = 0; i < config->n_packages; i++)
+                if (streq(pool_homedir(pool), config->packages[i].homedir))
+                        return true;
+        return false;
+}
+
+struct pool *pools_take_unused(struct pools *p, const struct config *config)
+{
+        for (size_t i = 0; i < p->n; i++)
+                if (!is_used(p->v[i], config)) {
+                        struct pool *unused = p->v[i];
+                        p->v[i] = p->v[--p->n];
+                        return unused;
+                }
+        return NULL;
+}
+
+size_t pools_count(const struct pools *p)
+{
+        return p->n;
+}
+
+struct pools *pools_new(const struct pools_spec *spec)
+{
+        struct pools *p = calloc(1, sizeof(*p));
+        if (p)
+                p->spec = *spec;
+        return p;
+}
+
+struct pools *pools_free(struct pools *p)
+{
+        if (!p)
+                return NULL;
+        for (size_t i = 0; i < p->n; i++)
+                pool_free(p->v[i]);
+        free(p->v);
+        free(p);
+        return NULL;
+}
