@@ -6,8 +6,7 @@
  * of the folder that is published and where the old one goes. So whatever a crash leaves is understood: when
  * the folder at DATE has that number the rename has happened, and what is called partial is the old folder.
  * Order: members linked, sums written, one syncfs, record, rename, fsync of the parent, the old one moved;
- * then the caller's ledger; then the record goes. snapshot_sums.c writes what stands in the folder beside
- * members. */
+ * then the caller's ledger; then the record goes. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sys/stat.h>
@@ -445,15 +444,6 @@ int snapshot_show(struct snapshot_dir *d, const char *keep_as, struct error *e)
         if (r == 0)
                 r = snapshot_sync(d, e);
         return r < 0 ? r : appear(d, keep_as, e);
-}
-
-int snapshot_publish(
-        struct snapshot_dir *d, const struct snapshot_list *list, const char *keep_as, struct error *e)
-{
-        int r = keep_as ? staging_check_path(keep_as, e) : 0;
-        if (r == 0)
-                r = snapshot_write_sums(d, list, e);
-        return r < 0 ? r : snapshot_show(d, keep_as, e);
 }
 
 static int check_dir_and_date(const char *dir, const char *date, struct error *e)

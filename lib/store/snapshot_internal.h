@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside a snapshot's folder: shared by snapshot_dir.c and snapshot_sums.c. */
+/* Inside a snapshot's folder: snapshot_dir.c, and what is built on it: snapshot_sums.c (of an archive),
+ * snapshot_made.c. */
 #pragma once
 
 #include "staging.h"
@@ -17,8 +18,5 @@ struct snapshot_dir {
         bool spent; /* it has its name; the record goes when this is freed */
 };
 
-/* Removes what is in the folder but not in list, checks that all of list is there, gives folders within their
- * group and mode, and writes SHA256SUMS, MANIFEST.jsonl and REJECTED. Not durable. */
-int snapshot_write_sums(struct snapshot_dir *d, const struct snapshot_list *list, struct error *e);
 /* The folder as it is gets group, mode and time, is made durable, and has its name. */
 int snapshot_show(struct snapshot_dir *d, const char *keep_as, struct error *e);

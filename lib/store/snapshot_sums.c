@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What stands in a snapshot's folder beside its members: SHA256SUMS, as sha256sum -c reads it, MANIFEST.jsonl
- * and REJECTED. And what must not stand there: left-overs of an earlier run. */
+ * and REJECTED. And what must not stand there: left-overs of an earlier run. With these it is published. */
 #include <fcntl.h>
 #include <stdlib.h>
 
@@ -216,7 +216,9 @@ static int write_list(struct snapshot_dir *d, const struct snapshot_list *list, 
         return snapshot_add(d, file->name, out.fd, e);
 }
 
-int snapshot_write_sums(struct snapshot_dir *d, const struct snapshot_list *list, struct error *e)
+/* Removes what is in the folder but not in list, checks that all of list is there, gives folders within their
+ * group and mode, and writes SHA256SUMS, MANIFEST.jsonl and REJECTED. Not durable. */
+static int write_lists(struct snapshot_dir *d, const struct snapshot_list *list, struct error *e)
 {
         struct table t = {.d = d, .list = list};
         int r = tidy(&t, d->fd, ".", "", STAGING_DEPTH, e);
@@ -227,4 +229,13 @@ int snapshot_write_sums(struct snapshot_dir *d, const struct snapshot_list *list
         if (r == 0)
                 r = write_list(d, list, &rejected_file, e);
         return r;
+}
+
+int snapshot_publish(
+        struct snapshot_dir *d, const struct snapshot_list *list, const char *keep_as, struct error *e)
+{
+        int r = keep_as ? staging_check_path(keep_as, e) : 0;
+        if (r == 0)
+                r = write_lists(d, list, e);
+        return r < 0 ? r : snapshot_show(d, keep_as, e);
 }
