@@ -56,27 +56,6 @@ static void note_members(struct show *s, const char *line, size_t len)
                         s->of_members[i][0] = 0;
 }
 
-/* RFC 4180. A spreadsheet must not take a value for a formula, nor a terminal for a command. */
-static void csv_cell(const char *s, bool last)
-{
-        _cleanup_strbuf_ struct strbuf b = {};
-        char first = s[strspn(s, " ")];
-        if (first && strchr("=+-@\t\r", first))
-                strbuf_add(&b, "'");
-        name_add_shown(&b, s);
-        bool quoted = b.s && strpbrk(b.s, ",\"'") != NULL;
-        if (quoted)
-                putchar('"');
-        for (const char *p = b.s; p && *p; p++) {
-                if (*p == '"')
-                        putchar('"');
-                putchar(*p);
-        }
-        if (quoted)
-                putchar('"');
-        fputs(last ? "\r\n" : ",", stdout);
-}
-
 static void csv_line(const struct show *s, const char *line, size_t len)
 {
         char value[FIELD_SIZE];

@@ -185,6 +185,20 @@ const struct command commands[] = {
                 .flags = {{"html", "FILE", "where it goes", .needed = true}},
                 .prepare = prepare_report,
                 .run = run_report},
+        {.name = "deliver",
+                .arguments = "list | plan [NAME] | run [NAME] | revoke NAME | log [NAME]",
+                .summary = "what is handed out to whom: what is due, hand it out, take it back, the record",
+                .flags = {{"again", NULL, "run: also what recipients that came later did not get"},
+                        {"reason", "TEXT", "revoke: why; it stays in the record"},
+                        {"csv", NULL, "log: as CSV, all fields"}},
+                .examples = "  czarctl deliver plan dropout-study\n"
+                            "  czarctl deliver run dropout-study\n"
+                            "  czarctl deliver revoke dropout-study --reason 'agreement ended'\n"
+                            "  czarctl deliver log --csv > disclosures.csv\n",
+                .least = 1,
+                .most = 2,
+                .prepare = prepare_deliver,
+                .run = run_deliver},
         {.name = "demo",
                 .arguments = "",
                 .summary = "czard at work on a small data package of its own, in a folder below /tmp",

@@ -38,6 +38,9 @@ int run_key(struct ctl *c);
 /* import.c */
 int prepare_import_credentials(struct ctl *c);
 int run_import_credentials(struct ctl *c);
+/* deliver.c */
+int prepare_deliver(struct ctl *c);
+int run_deliver(struct ctl *c);
 /* report.c */
 int prepare_report(struct ctl *c);
 int run_report(struct ctl *c);

@@ -293,3 +293,26 @@ void progress_end(struct progress *p)
                 fputs("\r\033[K", stderr);
         p->shown = false;
 }
+
+/* --- CSV --- */
+
+/* RFC 4180. A spreadsheet must not take a value for a formula, nor a terminal for a command. */
+void csv_cell(const char *s, bool last)
+{
+        _cleanup_strbuf_ struct strbuf b = {};
+        char first = s[strspn(s, " ")];
+        if (first && strchr("=+-@\t\r", first))
+                strbuf_add(&b, "'");
+        name_add_shown(&b, s);
+        bool quoted = b.s && strpbrk(b.s, ",\"'") != NULL;
+        if (quoted)
+                putchar('"');
+        for (const char *p = b.s; p && *p; p++) {
+                if (*p == '"')
+                        putchar('"');
+                putchar(*p);
+        }
+        if (quoted)
+                putchar('"');
+        fputs(last ? "\r\n" : ",", stdout);
+}

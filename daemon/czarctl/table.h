@@ -34,6 +34,9 @@ const char *ago(int64_t sec, char ret[40]);
 /* "12.3 MiB", "-" when negative. Returns ret. */
 const char *bytes_text(int64_t bytes, char ret[32]);
 
+/* One cell of CSV; last: it ends the line. */
+void csv_cell(const char *s, bool last);
+
 /* Something that may take long: after two seconds a line with rate and time left on stderr, renewed in place
  * on a terminal, every ten seconds elsewhere. Start with {} and what, total (0: unknown) and unit set. */
 struct progress {

@@ -15,6 +15,7 @@
 #include "run.h"
 #include "seal.h"
 #include "timespan.h"
+#include "words.h"
 
 #define SEC_PER_DAY 86400
 
@@ -57,6 +58,13 @@ static int note_step(
         entry.path = r->path;
         entry.course = r->course;
         entry.reason = reason;
+        char until[11];
+        if (streq(event, "delivered")) {
+                entry.purpose = o->d->purpose;
+                entry.until = date_format(o->d->until, until);
+                entry.recipients = r->recipients;
+                entry.size = r->size;
+        }
         entry.sha256 = hex_decode(r->sha256, sum, sizeof(sum)) == 0 ? sum : NULL;
         return note(o, &entry, e);
 }
@@ -258,7 +266,10 @@ static int deliver(struct one *o, const struct due_item *item, struct error *e)
                 r = staging_publish(o->outbox, fd, item->path, &attr, NULL, e);
         if (r < 0)
                 return r;
-        struct record done = {.path = item->path, .course = o->staged.v[item->first].course};
+        struct record done = {.path = item->path,
+                .course = o->staged.v[item->first].course,
+                .recipients = o->recipients,
+                .size = (int64_t)m.size};
         hex_encode(m.sha256, sizeof(m.sha256), done.sha256);
         r = note_step(o, "delivered", &done, NULL, e);
         if (r == 0 && item->supersedes)
@@ -303,24 +314,6 @@ static void look_ahead(struct one *o)
 
 /* --- all of it --- */
 
-/* Dates of the snapshots that were delivered. */
-static int dates_of(const struct records *r, struct strv *ret)
-{
-        for (size_t i = 0; i < r->n; i++) {
-                const char *base = strrchr(r->v[i].base, '/');
-                bool state = base && str_ends(r->v[i].base, DELIVER_STATE_EXT);
-                if (state && strv_add_n(ret, base + 1, strcspn(base + 1, ".")) < 0)
-                        return -ENOMEM;
-        }
-        strv_unique(ret);
-        return 0;
-}
-
-static enum input_word word_of(void *arg, const char *path)
-{
-        return (enum input_word)words_of(arg, path);
-}
-
 /* What is there, and what is due. */
 static int look(struct one *o, struct error *e)
 {
@@ -330,15 +323,15 @@ static int look(struct one *o, struct error *e)
                 strbuf_printf(&recipients, "%s%s", i ? " " : "", o->d->recipients.v[i]);
         o->recipients = take_ptr(&recipients.s);
         bool over = o->records.revoked || due_is_over(o->d, o->s->now);
-        if (dates_of(&o->records, &dates) < 0 || !o->recipients)
+        if (records_dates(&o->records, &dates) < 0 || !o->recipients)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        int r = words_new(o->s->config, o->s->staging, o->d->org, &o->words, e);
+        int r = words_new(o->s->config->staging.path, o->s->staging, o->d->org, &o->words, e);
         if (r == 0 && !over)
                 r = staged_read(o->s->staging, o->d, &dates, &o->staged, e);
         const struct due_query q = {.delivery = o->d,
                 .staged = &o->staged,
                 .records = &o->records,
-                .word = word_of,
+                .word = words_of,
                 .arg = o->words,
                 .recipients = o->recipients,
                 .again = o->s->options->again,

@@ -2,8 +2,7 @@
 /* czard-deliver(8): hands out what the deliveries of the configuration list, as ciphertext.
  *
  *   main ── follow (waits for the feeds and the clock; each run is a child of its own)
- *      └──── run (lock, locks of the process, each delivery) ── one (what is due, done) ─┬─ outbox
- *                                                                                      └─ words (the feed)
+ *      └──── run (lock, locks of the process, each delivery) ── one (what is due, done) ── outbox
  */
 #pragma once
 
@@ -55,13 +54,3 @@ int outbox_open(struct session *s, const struct config_delivery *d, const struct
 /* README and MANIFEST.jsonl, where they are not as they should be. */
 int outbox_describe(const struct session *s, const struct config_delivery *d, const struct records *r,
         struct staging *outbox, gid_t gid, struct error *e);
-
-/* --- words.c --- */
-/* What the feed said last of what is not as it was. */
-struct words;
-int words_new(const struct config *c, const struct staging *s, const char *org, struct words **ret,
-        struct error *e);
-struct words *words_free(struct words *w);
-/* enum input_word of due.h; words_error() says whether the feed could be read. */
-int words_of(void *w, const char *path);
-int words_error(const struct words *w, struct error *e);

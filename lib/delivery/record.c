@@ -175,3 +175,14 @@ struct record *records_newest(const struct records *r, const char *base)
                         return &r->v[i];
         return NULL;
 }
+
+int records_dates(const struct records *r, struct strv *ret)
+{
+        for (size_t i = 0; i < r->n; i++) {
+                const char *date = strstr(r->v[i].base, "/state/");
+                if (date && strv_add_n(ret, date + strlen("/state/"), strlen("YYYY-MM-DD")) < 0)
+                        return -ENOMEM;
+        }
+        strv_unique(ret);
+        return 0;
+}

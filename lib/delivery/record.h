@@ -56,3 +56,5 @@ int records_read(int state_fd, const char *delivery, struct records *ret, struct
 void records_done(struct records *r);
 /* The newest of that base that was delivered, or NULL. */
 struct record *records_newest(const struct records *r, const char *base);
+/* Dates of the snapshots that were delivered. 0 or -ENOMEM. */
+int records_dates(const struct records *r, struct strv *ret);

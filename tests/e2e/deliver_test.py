@@ -233,5 +233,186 @@ class Deliver(Deliveries):
         self.assertEqual(self.messages(), before)
 
 
+class Life(Deliveries):
+    """What becomes of what was delivered."""
+
+    def day_object(self, day):
+        """The object in the bucket of that day's events."""
+        for o in self.w.facts["objects"]:
+            if o["category"] == "events" and f"-{day.name}." in o["key"]:
+                return o, self.w.package / "buckets" / o["bucket"] / o["key"]
+        raise LookupError(day)
+
+    def ctl(self, *args, code=0):
+        done = subprocess.run([program("czarctl"), "--config", str(self.w.ini()), *args], env=self.w.environment(),
+                              capture_output=True, text=True, timeout=120, check=False)
+        self.assertEqual(done.returncode, code, done)
+        return done.stdout
+
+    def test_replaced_and_forgotten(self):
+        self.run_()
+        first, second = self.days[0], self.days[1]
+        # the day is written anew with what another one had
+        shutil.copy(self.day_object(second)[1], self.day_object(first)[1])
+        self.once()
+        self.run_()
+        old, new = (f"{self.name}/events/edx/{first.name}{r}.log.gz.gpg" for r in ("", "-r2"))
+        self.assertNotIn(old, self.messages())
+        self.assertEqual(self.recipients[0].decrypt(self.outbox / new), (first / f"{self.name}.log.gz").read_bytes())
+        manifest = {m["path"]: m for m in map(json.loads, (self.outbox / "MANIFEST.jsonl").read_text().splitlines())}
+        self.assertEqual(manifest[new]["supersedes"], old)
+        self.check_described()
+        # and forgotten
+        self.ctl("forget", f"*{first.name}.log.gz.gpg", "--reason", "request 17")
+        err = self.run_()
+        self.assertIn("CZARD_EVENT=please-destroy", err)
+        self.assertNotIn(new, self.messages())
+        readme = (self.outbox / "README").read_text()
+        self.assertIn(f"{new} (removed)", readme)
+        self.assertEqual({e["path"] for e in self.audit("please-destroy")}, {old, new})
+        self.check_described()
+        self.assertIn(new, self.ctl("deliver", "list"))
+        # a day that is only missing is nobody's to take back
+        second_file = second / f"{self.name}.log.gz"
+        shutil.move(second, self.w.folder / "aside")
+        self.run_()
+        self.assertIn(f"{self.name}/events/edx/{second.name}.log.gz.gpg", self.messages())
+        shutil.move(self.w.folder / "aside", second)
+        # one that was altered is not delivered
+        self.add("other", self.w.folder / "out2", tables="events")
+        second_file.chmod(0o640)
+        second_file.write_bytes(b"x")
+        err = self.run_("other", code=1)
+        self.assertIn("not the ones that czard staged", err)
+        self.assertEqual(len(self.messages(self.w.folder / "out2")), len(self.days) - 2)
+
+    def test_keep_until_revoke(self):
+        section = self.w.config["deliver study"]
+        section["keep"] = "1s"
+        self.run_()
+        had = self.messages()
+        self.assertTrue(had)
+        time.sleep(2.1)
+        self.run_()
+        self.assertEqual(self.messages(), [])
+        self.assertEqual({e["path"] for e in self.audit("expired")}, set(had))
+        self.run_()
+        self.assertEqual(self.messages(), [])  # never twice
+        section["until"] = "2020-01-01"
+        err = self.run_(code=1)
+        self.assertIn("please-destroy", err)
+        self.assertEqual({e["path"] for e in self.audit("please-destroy")}, set(had))
+        lines = len(self.audit())
+        self.assertNotIn("delivery-stopped", self.run_(code=1))  # it is said once
+        self.assertEqual(len(self.audit()), lines)
+        self.add("second", self.w.folder / "out2")
+        self.run_("second")
+        self.assertTrue(self.messages(self.w.folder / "out2"))
+        self.ctl("deliver", "revoke", "second", code=2)
+        self.ctl("deliver", "revoke", "second", "--reason", "agreement ended")
+        self.assertEqual(self.messages(self.w.folder / "out2"), [])
+        self.assertIn("agreement ended", (self.w.folder / "out2/README").read_text())
+        self.run_("second", code=1)
+        self.assertEqual(self.messages(self.w.folder / "out2"), [])
+        log = self.ctl("deliver", "log", "--csv")
+        for word in ("agreement ended", "IRB 2026-113", "2099-01-01", self.recipients[0].fingerprint, had[0]):
+            self.assertIn(word, log)
+        self.assertEqual([e["uid"] for e in self.audit("revoked")], [os.getuid()])
+        self.assertEqual(json.loads(self.ctl("deliver", "list", "--json"))["deliveries"][1]["state"], "revoked")
+
+    def test_plan(self):
+        self.w.config["deliver study"]["tables"] += " nothing_*"
+        self.w.config["deliver study"]["courses"] += " Nowhere-*"
+        shown = self.ctl("deliver", "plan", "study")
+        self.assertIn("matches nothing: nothing_*", shown)
+        self.assertIn("matches nothing: Nowhere-*", shown)
+        self.assertEqual(self.files(), [])
+        plan = json.loads(self.ctl("--json", "deliver", "plan"))["deliveries"][0]
+        self.assertEqual(plan["courses"], [self.form])
+        self.ctl("deliver", "run", "study")
+        self.assertEqual(sorted(i["path"] for i in plan["items"]), self.messages())
+        self.assertEqual(json.loads(self.ctl("--json", "deliver", "plan"))["deliveries"][0]["items"], [])
+        self.ctl("deliver", "plan", "nobody", code=3)
+        self.ctl("deliver", "nothing", code=2)
+
+    def test_recipients(self):
+        section = self.w.config["deliver study"]
+        ada, bob = self.recipients
+        self.run_()
+        before = self.messages()
+        section["recipients"] = f"{ada.fingerprint} {bob.fingerprint}"
+        self.run_()
+        self.assertEqual(self.messages(), before)  # the later one gets what comes
+        self.run_("--again")
+        self.assertEqual(len(self.messages()), len(before))
+        for m in self.messages():
+            self.assertIn("-r2.", m)
+            self.assertEqual(bob.decrypt(self.outbox / m), ada.decrypt(self.outbox / m))
+        bad = {
+            "past": Recipient("past", expires="1d", faked="20200101T000000"),
+            "signs": Recipient("signs", encrypts=False)}
+        for i, (name, r) in enumerate(bad.items()):
+            self.addCleanup(r.done)
+            r.export(self.keys)
+            self.add(name, self.w.folder / f"bad{i}", recipients=f"{ada.fingerprint} {r.fingerprint}")
+            err = self.run_(name, code=1)
+            self.assertIn(r.fingerprint, err)
+            self.assertEqual(self.messages(self.w.folder / f"bad{i}"), [])
+        self.add("none", self.w.folder / "bad9", recipients="0123456789ABCDEF0123456789ABCDEF01234567")
+        self.assertIn("recipients.d", self.run_("none", code=1))
+        near = Recipient("near", expires="20d")
+        self.addCleanup(near.done)
+        near.export(self.keys)
+        self.add("near", self.w.folder / "near", recipients=near.fingerprint)
+        self.assertIn("CZARD_EVENT=delivery-ending", self.run_("near"))
+        self.assertNotIn("CZARD_EVENT=delivery-ending", self.run_("near"))
+
+    def test_another_outbox(self):
+        self.run_()
+        had = self.messages()
+        self.outbox.rename(self.w.folder / "volume")
+        self.outbox.mkdir(mode=0o750)
+        self.assertIn("volume mounted", self.run_(code=1))
+        self.assertEqual(self.files(), [])
+        self.outbox.rmdir()
+        self.assertIn(str(self.outbox), self.run_(code=1))
+        (self.w.folder / "volume").rename(self.outbox)
+        self.run_()
+        self.assertEqual(self.messages(), had)
+
+    def test_two_at_once(self):
+        runs = [subprocess.Popen([str(program("czard-deliver")), "--config", str(self.w.ini()), "--once"],
+                                 env=self.w.environment(), stderr=subprocess.DEVNULL) for _ in range(3)]
+        self.assertEqual([r.wait(120) for r in runs], [0, 0, 0])
+        self.check_follow(self.recipients[0])
+        delivered = [e["path"] for e in self.audit("delivered")]
+        self.assertEqual(sorted(delivered), sorted(set(delivered)))
+        self.ctl("verify", "--audit")
+
+    def test_follow_unit(self):
+        late, aside = self.day_object(self.days[0])[1], self.w.folder / "late"
+        self.w.fresh()
+        self.state = Path(f"{self.w.state}-deliver")
+        self.w.package_section["events_by_course"] = "edx"
+        self.add("study", tables="events")
+        shutil.move(late, aside)
+        self.once()
+        child = subprocess.Popen([str(program("czard-deliver")), "--config", str(self.w.ini()), "--follow"],
+                                 env=self.w.environment(), stderr=subprocess.DEVNULL)
+        self.addCleanup(child.kill)
+        self.wait_for(lambda: len(self.messages()) == len(self.days) - 1)
+        shutil.move(aside, late)
+        self.once()
+        self.wait_for(lambda: len(self.messages()) == len(self.days))
+        child.terminate()
+        self.assertEqual(child.wait(30), 0)
+
+    def wait_for(self, what, seconds=60):
+        end = time.monotonic() + seconds
+        while not what():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.2)
+
+
 if __name__ == "__main__":
     main()

@@ -27,7 +27,7 @@ from booted import Booted, Failed, why_not  # noqa: E402
 from czardtest import package  # noqa: E402
 
 BUILD = os.environ.get("CZARD_BUILD", "")
-EXPOSURE = {"czard.service": 0.6, "czard-fetch.service": 1.2}
+EXPOSURE = {"czard-deliver.service": 1.2, "czard.service": 0.6, "czard-fetch.service": 1.2}
 ORG = "universityx"
 
 CONFIG = """
@@ -226,7 +226,8 @@ class Units(Case):
             self.assertEqual(m.show(unit, "MemorySwapMax")["MemorySwapMax"], "0")
         # no instance metadata; czard has no network at all
         self.assertIn("169.254.0.0/16", m.show("czard-fetch.service", "IPAddressDeny")["IPAddressDeny"])
-        verify = m.run("systemd-analyze", "verify", "--man=no", "czard.service", "czard-fetch.service", "czard-fetch.socket")
+        verify = m.run("systemd-analyze", "verify", "--man=no", "czard.service", "czard-fetch.service", "czard-fetch.socket",
+                       "czard-deliver.service")
         self.assertEqual((verify.returncode, verify.stderr), (0, ""))
 
     def test_who_can_do_what(self):

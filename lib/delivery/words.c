@@ -2,14 +2,15 @@
 /* An input that is not as it was: was it taken away, or is it missing? A file that is not there proves
  * nothing (the volume may be away, somebody may have moved it); the feed tells. It is read once, and only
  * when it is asked. */
+#include "words.h"
+
 #include <errno.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "due.h"
+#include "audit.h"
 #include "feed_reader.h"
-#include "run.h"
 #include "str.h"
 
 struct said {
@@ -18,7 +19,7 @@ struct said {
 };
 
 struct words {
-        const struct config *config;
+        const char *root;
         const struct staging *staging;
         const char *org;
         bool is_read;
@@ -27,13 +28,12 @@ struct words {
         struct error error;
 };
 
-int words_new(
-        const struct config *c, const struct staging *s, const char *org, struct words **ret, struct error *e)
+int words_new(const char *path, const struct staging *s, const char *org, struct words **ret, struct error *e)
 {
         struct words *w = calloc(1, sizeof(*w));
         if (!w)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        *w = (struct words){.config = c, .staging = s, .org = org};
+        *w = (struct words){.root = path, .staging = s, .org = org};
         *ret = w;
         return 0;
 }
@@ -104,7 +104,7 @@ static void read_feed(struct words *w)
 {
         struct feed_reader *r = NULL;
         w->is_read = true;
-        w->err = feed_reader_new(w->config->staging.path, w->org, 0, &r, &w->error);
+        w->err = feed_reader_new(w->root, w->org, 0, &r, &w->error);
         if (w->err == 0)
                 w->err = feed_reader_each(r, on_line, w, &w->error);
         feed_reader_free(r);
@@ -123,7 +123,10 @@ static enum input_word said_of(struct words *w, const char *path)
 
 static bool is_there(const struct words *w, const char *path)
 {
-        return staging_stat(w->staging, path, NULL, NULL, NULL) == 0;
+        uint64_t size;
+        int64_t mtime;
+        bool is_dir;
+        return staging_stat(w->staging, path, &size, &mtime, &is_dir) == 0;
 }
 
 /* The file of ORG/events-by-course/SITE/YYYY/DATE/FILE, from which the day was split, as it stands in the
@@ -154,7 +157,7 @@ static const char *nth_slash(const char *path, unsigned n)
         return NULL;
 }
 
-int words_of(void *arg, const char *path)
+enum input_word words_of(void *arg, const char *path)
 {
         struct words *w = arg;
         char folder[512];

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* deliver plan: what a run would hand out and take back, before anything is written; and what of the
+ * configuration matches nothing. Done by the code of czard-deliver, from the staged tree and its record. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "deliver.h"
+#include "due.h"
+#include "record.h"
+#include "staged.h"
+#include "str.h"
+#include "table.h"
+#include "words.h"
+
+struct plan {
+        struct ctl *c;
+        const struct config_delivery *d;
+        struct staging *staging;
+        struct records records;
+        struct staged staged;
+        struct due due;
+        struct words *words;
+        struct json *json;
+        uint64_t bytes;
+};
+
+static uint64_t bytes_of(const struct plan *p, const struct due_item *item)
+{
+        uint64_t sum = 0, size;
+        int64_t mtime;
+        bool is_dir;
+        for (size_t i = 0; i < item->n; i++)
+                if (staging_stat(p->staging, p->staged.v[item->first + i].path, &size, &mtime, &is_dir) == 0)
+                        sum += size;
+        return sum;
+}
+
+static void add_names(struct json *j, const char *name, const struct strv *v)
+{
+        json_open(j, name, '[');
+        for (size_t i = 0; i < v->n; i++)
+                json_str(j, NULL, v->v[i]);
+        json_close(j, ']');
+}
+
+static void plan_json(struct plan *p, const struct strv *courses)
+{
+        struct json *j = p->json;
+        json_open(j, NULL, '{');
+        json_str(j, "name", p->d->name);
+        json_open(j, "items", '[');
+        for (size_t i = 0; i < p->due.n_items; i++) {
+                const struct due_item *item = &p->due.items[i];
+                json_open(j, NULL, '{');
+                json_str(j, "path", item->path);
+                json_str(j, "course", p->staged.v[item->first].course);
+                json_str(j, "supersedes", item->supersedes ? item->supersedes->path : NULL);
+                json_u64(j, "bytes", bytes_of(p, item));
+                json_open(j, "inputs", '[');
+                for (size_t k = 0; k < item->n; k++)
+                        json_str(j, NULL, p->staged.v[item->first + k].path);
+                json_close(j, ']');
+                json_close(j, '}');
+        }
+        json_close(j, ']');
+        json_open(j, "leaves", '[');
+        for (size_t i = 0; i < p->due.n_leave; i++) {
+                json_open(j, NULL, '{');
+                json_str(j, "path", p->due.leave[i].record->path);
+                json_str(j, "reason", p->due.leave[i].reason);
+                json_close(j, '}');
+        }
+        json_close(j, ']');
+        add_names(j, "courses", courses);
+        add_names(j, "days", &p->staged.days);
+        add_names(j, "snapshots", &p->staged.snapshots);
+        add_names(j, "match_nothing", &p->staged.unmatched);
+        add_names(j, "held_back", &p->staged.ambiguous);
+        json_u64(j, "total_bytes", p->bytes);
+        json_close(j, '}');
+}
+
+static void say_names(const char *what, const struct strv *v)
+{
+        for (size_t i = 0; i < v->n; i++) {
+                char shown[1024];
+                printf("  %s%s%s %s\n", colour_on(YELLOW), what, colour_off(YELLOW),
+                        str_visible(v->v[i], shown, sizeof(shown)));
+        }
+}
+
+static void plan_table(struct plan *p, const struct strv *courses)
+{
+        char size[32];
+        struct table *t = table_new("PATH|>FILES|>BYTES|NOTE");
+        printf("%s%s%s: %zu courses, %zu days, %zu snapshots; due: %zu messages, %s; leave the outbox: %zu\n",
+                colour_on(BOLD), p->d->name, colour_off(BOLD), courses->n, p->staged.days.n,
+                p->staged.snapshots.n, p->due.n_items, bytes_text((int64_t)p->bytes, size), p->due.n_leave);
+        if (p->records.revoked)
+                puts("  it was revoked: nothing is delivered any more");
+        else if (due_is_over(p->d, (int64_t)time(NULL)))
+                puts("  its last day (until) is over: nothing is delivered any more");
+        say_names("matches nothing:", &p->staged.unmatched);
+        say_names("stays here, two courses have this name; list their full keys:", &p->staged.ambiguous);
+        for (size_t i = 0; i < p->due.n_items; i++) {
+                const struct due_item *item = &p->due.items[i];
+                table_cell(t, PLAIN, "%s", item->path);
+                table_cell(t, PLAIN, "%zu", item->n);
+                table_cell(t, PLAIN, "%s", bytes_text((int64_t)bytes_of(p, item), size));
+                table_cell(t, DIM, "%s%s", item->supersedes ? "supersedes " : "",
+                        item->supersedes ? item->supersedes->path : "");
+        }
+        for (size_t i = 0; i < p->due.n_leave; i++) {
+                const struct due_leave *l = &p->due.leave[i];
+                table_cell(t, PLAIN, "%s", l->record->path);
+                table_cell(t, PLAIN, "%s", "");
+                table_cell(t, PLAIN, "%s", "");
+                table_cell(t, YELLOW, "leaves: %s", l->reason ? l->reason : "its time (keep) is over");
+        }
+        table_print(t);
+}
+
+static int look(struct plan *p, int state, struct error *e)
+{
+        _cleanup_(strv_done) struct strv dates = {};
+        _cleanup_strbuf_ struct strbuf recipients = {};
+        int64_t now = (int64_t)time(NULL);
+        for (size_t i = 0; i < p->d->recipients.n; i++)
+                strbuf_printf(&recipients, "%s%s", i ? " " : "", p->d->recipients.v[i]);
+        int r = state >= 0 ? records_read(state, p->d->name, &p->records, e) : 0;
+        if (r == 0 && (records_dates(&p->records, &dates) < 0 || recipients.err))
+                r = error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        if (r == 0)
+                r = words_new(p->c->config->staging.path, p->staging, p->d->org, &p->words, e);
+        if (r == 0)
+                r = staged_read(p->staging, p->d, &dates, &p->staged, e);
+        const struct due_query q = {.delivery = p->d,
+                .staged = &p->staged,
+                .records = &p->records,
+                .word = words_of,
+                .arg = p->words,
+                .recipients = recipients.s ? recipients.s : "",
+                .now = now};
+        if (r == 0)
+                r = due_now(&q, &p->due) < 0 ? error_set(e, CAUSE_IO, ENOMEM, "out of memory") : 0;
+        return r < 0 ? r : words_error(p->words, e);
+}
+
+static int plan_one(struct plan *p, int state)
+{
+        _cleanup_(strv_done) struct strv courses = {};
+        struct error e = {};
+        int r = look(p, state, &e);
+        for (size_t i = 0; r == 0 && i < p->due.n_items; i++) {
+                char form[COURSE_FORM_MAX];
+                course_form(p->staged.v[p->due.items[i].first].course, form);
+                p->bytes += bytes_of(p, &p->due.items[i]);
+                r = strv_add(&courses, form);
+        }
+        strv_unique(&courses);
+        if (r == 0 && p->json)
+                plan_json(p, &courses);
+        else if (r == 0)
+                plan_table(p, &courses);
+        due_done(&p->due);
+        staged_done(&p->staged);
+        records_done(&p->records);
+        words_free(p->words);
+        return r < 0 ? ctl_fail(p->c, &e) : 0;
+}
+
+int deliver_plan(struct ctl *c, const char *name)
+{
+        _cleanup_json_ struct json j = {};
+        struct staging *staging = NULL;
+        struct error e = {};
+        int status = ctl_refuse_partial(c);
+        if (status)
+                return status;
+        _cleanup_close_ int state = deliver_state(c, &e);
+        if (state < 0 && state != -ENOENT)
+                return ctl_fail(c, &e);
+        if (staging_open_readonly(c->config->staging.path, &staging, &e) < 0)
+                return ctl_fail(c, &e);
+        if (c->json) {
+                answer_open(&j);
+                json_open(&j, "deliveries", '[');
+        }
+        for (size_t i = 0; status == 0 && i < c->config->n_deliveries; i++) {
+                struct plan p = {.c = c,
+                        .d = &c->config->deliveries[i],
+                        .staging = staging,
+                        .json = c->json ? &j : NULL};
+                if (!name || streq(name, p.d->name))
+                        status = plan_one(&p, state);
+        }
+        staging_free(staging);
+        if (status || !c->json)
+                return status;
+        json_close(&j, ']');
+        return answer_print(&j);
+}
