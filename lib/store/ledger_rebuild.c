@@ -15,6 +15,7 @@
 #include "ledger_facts.h"
 #include "ledger_internal.h"
 #include "limits.h"
+#include "ledger_split.h"
 #include "outcome.h"
 #include "str.h"
 #include "timespan.h"
@@ -331,6 +332,27 @@ static int on_object(struct rebuild *b, struct line *l, enum event event, uint64
         return r;
 }
 
+/* A day by course, of the file that is staged by then. How many lines it had the record does not tell, and
+ * its MANIFEST.jsonl does. */
+static int on_day(struct rebuild *b, struct line *l, bool made)
+{
+        struct ledger_object o, said;
+        char rule[16];
+        int r = find_object(b, l, &o, &said);
+        if (r != 0)
+                return MIN(r, 0);
+        if (!made)
+                return ledger_split_delete(b->l, o.id, b->e);
+        struct ledger_split day = {.object_id = o.id};
+        field(l, "reason", rule, sizeof(rule));
+        day.rule = event_rule_from_name(rule);
+        l->bad |= day.rule == EVENT_RULE_MAX || !field_sha256(l, day.sums_sha256) || !o.has_sha256;
+        snprintf(day.path, sizeof(day.path), "%s", said.path);
+        memcpy(day.source_sha256, o.sha256, SHA256_SIZE);
+        day.files_size = (uint64_t)MAX(field_number(l, "size", 0), 0);
+        return l->bad ? 0 : ledger_split_save(b->l, &day, b->e);
+}
+
 /* --- czard itself --- */
 
 static int on_fact(struct rebuild *b, struct line *l, const char *event)
@@ -395,8 +417,11 @@ static int first_walk(const char *p, size_t len, uint64_t number, void *arg)
                 return 0;
         }
         enum event what = event_of(event);
+        bool day_made = known && streq(event, "day-complete");
         if (known && what != OTHER)
                 r = on_object(b, &l, what, number);
+        else if (day_made || (known && streq(event, "day-removed")))
+                r = on_day(b, &l, day_made);
         else if (known)
                 r = on_fact(b, &l, event);
         b->batch_first = 0;

@@ -7,6 +7,7 @@
 #include "audit.h"
 #include "fsx.h"
 #include "ledger_fixture.h"
+#include "ledger_split.h"
 
 #define ZIP "universityx-2024-07-07.zip"
 #define FOLDER "universityx/database/2024-07-07"
@@ -285,6 +286,62 @@ static void forgotten_has_no_members(void **state)
         place_close(&p);
 }
 
+static void append_day(struct place *p, const char *event, uint8_t sha, const char *rule)
+{
+        uint8_t sha256[SHA256_SIZE];
+        memset(sha256, sha, sizeof(sha256));
+        struct audit_entry a = about(event, "k", "1");
+        a.path = *rule ? "universityx/events-by-course/edx/2024/2024-07-07"
+                       : "universityx/events/edx/2024/f.log.gz";
+        a.sha256 = sha256;
+        a.size = sha;
+        a.reason = *rule ? rule : NULL;
+        append(p, &a);
+}
+
+static bool is_due(struct place *p)
+{
+        int64_t *ids = NULL, next = 0;
+        size_t n = 0;
+        assert_int_equal(
+                ledger_splits_due(p->f->l, "universityx", EVENT_RULE_EDX, 1, &ids, &n, &next, NULL), 0);
+        free(ids);
+        return n > 0;
+}
+
+/* A day is by course still, unless its file or the rule is another one since, or it was removed. */
+static void days_by_course(void **state)
+{
+        struct place p = place_open(*state);
+        struct ledger_split day;
+        append_day(&p, "published", 1, "");
+        append_day(&p, "day-complete", 2, "edx");
+        rebuild(&p);
+        assert_false(is_due(&p));
+        int64_t id = find(&p, "k").id;
+        assert_int_equal(ledger_split_get(p.f->l, id, &day, NULL), 0);
+        assert_string_equal(day.path, "universityx/events-by-course/edx/2024/2024-07-07");
+        assert_int_equal(day.rule, EVENT_RULE_EDX);
+        assert_int_equal(day.source_sha256[0], 1);
+        assert_int_equal(day.sums_sha256[0], 2);
+        assert_int_equal(day.files_size, 2);
+        append_day(&p, "replaced", 3, "");
+        rebuild(&p);
+        assert_true(is_due(&p));
+        append_day(&p, "day-complete", 4, "edx+url");
+        rebuild(&p);
+        assert_true(is_due(&p));
+        append_day(&p, "day-complete", 5, "edx");
+        append_day(&p, "day-complete", 6, "unheard-of");
+        assert_int_equal(rebuild(&p).unreadable, 1);
+        assert_false(is_due(&p));
+        append_day(&p, "day-removed", 6, "edx");
+        rebuild(&p);
+        assert_true(is_due(&p));
+        assert_int_equal(ledger_split_get(p.f->l, id, &day, NULL), -ENOENT);
+        place_close(&p);
+}
+
 static void czard_itself(void **state)
 {
         struct place p = place_open(*state);
@@ -405,6 +462,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(members_of_what_is_staged, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_was_left_out, setup, teardown),
                 cmocka_unit_test_setup_teardown(forgotten_has_no_members, setup, teardown),
+                cmocka_unit_test_setup_teardown(days_by_course, setup, teardown),
                 cmocka_unit_test_setup_teardown(czard_itself, setup, teardown),
                 cmocka_unit_test_setup_teardown(hostile_lines_are_passed_over, setup, teardown),
                 cmocka_unit_test_setup_teardown(rows_that_cannot_be_are_damage, setup, teardown),
