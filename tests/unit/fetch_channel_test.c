@@ -209,7 +209,7 @@ static void a_listing_waits_for_its_reader(void **state)
         }
         fetch_ask_list(&fetch, FETCH_BUCKET, "universityx/rdx/w/", "");
         unsigned asked = requests_until_quiet();
-        assert_in_range(asked, 1, 5);
+        assert_uint_in_range(asked, 1, 5);
         fetch_take_list(&fetch, &l);
         expect(&l.done, CAUSE_NONE);
         assert_int_equal(l.keys.n, 5100);
@@ -667,12 +667,12 @@ static void a_wrong_clock(void **state)
         world_behave(&world, "date_skew=-3600\n");
         fetch_list(&fetch, FETCH_BUCKET, "universityx/rdx/", "", &l);
         expect(&l.done, CAUSE_SKEW);
-        assert_in_range(l.done.done.skew_sec + 3610, 0, 20);
+        assert_uint_in_range(l.done.done.skew_sec + 3610, 0, 20);
         listing_done(&l);
         world_behave(&world, "date_skew=120\n");
         fetch_list(&fetch, FETCH_BUCKET, "universityx/edx/events/", "", &l);
         expect(&l.done, CAUSE_NONE);
-        assert_in_range(l.done.done.skew_sec, 110, 130);
+        assert_uint_in_range(l.done.done.skew_sec, 110, 130);
         listing_done(&l);
 }
 
@@ -773,7 +773,7 @@ static void a_slow_reader_costs_nothing_and_is_no_stall(void **state)
         sleep(1);
         unsigned long before = fetch_ticks(&fetch);
         sleep(3);
-        assert_in_range(fetch_ticks(&fetch) - before, 0, 3);
+        assert_uint_in_range(fetch_ticks(&fetch) - before, 0, 3);
         fetch_take(&fetch, id, pipe, &g);
         expect(&g.done, CAUSE_NONE);
         assert_int_equal(g.n, BIG);

@@ -132,7 +132,7 @@ static void a_few_bytes_at_a_time_end(void **state)
         unsigned n = 0;
         while (n < 1000 && heal_next(&h, CAUSE_NETWORK, came += 5, 5, 0, &delay) == 0)
                 n++;
-        assert_in_range(n, 10, 100);
+        assert_uint_in_range(n, 10, 100);
 }
 
 /* Bytes that pass in 10 simulated seconds, in chunks, asked for every step milliseconds. */
@@ -152,10 +152,10 @@ static uint64_t pass(uint64_t limit, size_t chunk, uint64_t step)
 static void the_rate(void **state)
 {
         (void)state;
-        assert_in_range(pass(1000000, 16384, 50), 9800000, 10300000);
-        assert_in_range(pass(1000000, 16384, 7), 9800000, 10300000);
-        assert_in_range(pass(999, 100, 1), 9700, 10300);
-        assert_in_range(pass(1, 1, 1), 9, 12);
+        assert_uint_in_range(pass(1000000, 16384, 50), 9800000, 10300000);
+        assert_uint_in_range(pass(1000000, 16384, 7), 9800000, 10300000);
+        assert_uint_in_range(pass(999, 100, 1), 9700, 10300);
+        assert_uint_in_range(pass(1, 1, 1), 9, 12);
         /* no limit, also for what no line reaches */
         assert_int_equal(pass(0, 10, 1000), 11 * 1000 * 10);
         assert_int_equal(pass(UINT64_MAX, 10, 1000), 11 * 1000 * 10);
@@ -167,7 +167,7 @@ static void the_rate(void **state)
                 rate_take(&r, 1000);
                 bytes += 1000;
         }
-        assert_in_range(bytes, 1, 300000);
+        assert_uint_in_range(bytes, 1, 300000);
 }
 
 int main(void)

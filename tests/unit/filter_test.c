@@ -30,7 +30,7 @@ struct filter {
         struct message done;
 };
 
-static int start(void **state)
+static int setup(void **state)
 {
         struct filter *f = calloc(1, sizeof(*f));
         int pair[2];
@@ -63,7 +63,7 @@ static int end(struct filter *f)
         return status;
 }
 
-static int stop(void **state)
+static int teardown(void **state)
 {
         struct filter *f = *state;
         end(f);
@@ -228,12 +228,12 @@ static void not_by_hand(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(a_day, start, stop),
-                cmocka_unit_test_setup_teardown(many_courses, start, stop),
-                cmocka_unit_test_setup_teardown(damaged, start, stop),
-                cmocka_unit_test_setup_teardown(one_job_a_process, start, stop),
-                cmocka_unit_test_setup_teardown(no_rule_is_no_job, start, stop),
-                cmocka_unit_test_setup_teardown(other_messages, start, stop),
+                cmocka_unit_test_setup_teardown(a_day, setup, teardown),
+                cmocka_unit_test_setup_teardown(many_courses, setup, teardown),
+                cmocka_unit_test_setup_teardown(damaged, setup, teardown),
+                cmocka_unit_test_setup_teardown(one_job_a_process, setup, teardown),
+                cmocka_unit_test_setup_teardown(no_rule_is_no_job, setup, teardown),
+                cmocka_unit_test_setup_teardown(other_messages, setup, teardown),
                 cmocka_unit_test(not_by_hand),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,7 @@ struct seen_members {
 static int keep_member(struct ledger_member *m, void *arg)
 {
         struct seen_members *s = arg;
-        assert_in_range(s->n, 0, 3);
+        assert_uint_in_range(s->n, 0, 3);
         s->m[s->n++] = *m;
         m->attempts++;
         return ledger_member_save(s->l, m, NULL);

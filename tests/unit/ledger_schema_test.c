@@ -33,7 +33,7 @@ static void a_damaged_ledger_is_told_and_set_aside(void **state)
         _cleanup_closedir_ DIR *d = opendir(f->dir);
         for (struct dirent *x; (x = readdir(d));)
                 kept += strstr(x->d_name, ".damaged-") != NULL;
-        assert_in_range(kept, 1, 3);
+        assert_uint_in_range(kept, 1, 3);
 }
 
 /* Damage inside a page, behind a good header. */

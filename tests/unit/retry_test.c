@@ -40,7 +40,7 @@ static void jitter_is_full_and_even(void **state)
                 quarter[MIN(delay / USEC_PER_SEC, 3U)]++;
         }
         for (unsigned i = 0; i < 4; i++)
-                assert_in_range(quarter[i], 1023, 1025);
+                assert_uint_in_range(quarter[i], 1023, 1025);
 }
 
 static void retry_after_is_a_floor_with_a_cap(void **state)

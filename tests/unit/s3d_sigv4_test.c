@@ -39,7 +39,7 @@ static void parse_request(char *text, struct parsed *p)
                 char *colon = strchr(name, ':');
                 assert_non_null(colon);
                 *colon = 0;
-                assert_in_range(p->q.n_headers, 0, ELEMENTSOF(p->headers) - 1);
+                assert_uint_in_range(p->q.n_headers, 0, ELEMENTSOF(p->headers) - 1);
                 p->headers[p->q.n_headers++] = (struct sv_header){.name = name, .value = colon + 1};
         }
         p->body = *end == '\n' ? end + 1 : end;
@@ -110,7 +110,7 @@ static void published_vectors(void **state)
                 refused += !verifies;
         }
         assert_int_equal(refused, 6);
-        assert_in_range(good, 32, 100);
+        assert_uint_in_range(good, 32, 100);
 }
 
 /* https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html, "Examples: Signature

@@ -267,7 +267,7 @@ static void every_crash_and_every_failure(void **state)
                         int r = FAULT_FORK(n, errors[i], in_child_replace(f));
                         /* at every moment one whole version stands there */
                         int version = version_at(f, PATH);
-                        assert_in_range(version, 1, 2);
+                        assert_uint_in_range(version, 1, 2);
                         if (version == 1)
                                 restart(f);
                         else {
