@@ -155,8 +155,9 @@ class RadosGateway:
 
     def _spawn(self, program, *args):
         out = (self.folder / "log" / f"{program}.out").open("wb")
+        # cwd: Debian 13's ceph-osd looks for its classes, without which the gateway does not start, in lib/... from there.
         child = subprocess.Popen([*DIE_WITH_PARENT, program, "-c", str(self.config), "-f", *args], stdout=out, stderr=out,
-                                 stdin=subprocess.DEVNULL, env=self._environment(), start_new_session=True)
+                                 stdin=subprocess.DEVNULL, env=self._environment(), start_new_session=True, cwd="/")
         out.close()
         self.running.append((program, child))
         return child

@@ -20,7 +20,8 @@ def over():
 
 
 class Authority:
-    """folder/ca.pem is what goes into ca_file; server() gives certificate and key as one PEM file and as two."""
+    """folder/ca.pem is what goes into ca_file; server() gives certificate and key as one PEM file and as two. With what
+    RFC 5280 demands, which Python looks at from 3.13 on."""
 
     def __init__(self, folder):
         self.folder = Path(folder)
@@ -29,6 +30,7 @@ class Authority:
         self._key = self.folder / "ca.key"
         run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
              "-subj", "/CN=czard test authority", "-addext", "basicConstraints=critical,CA:TRUE",
+             "-addext", "keyUsage=critical,keyCertSign,cRLSign",
              "-keyout", self._key, "-out", self.ca])
 
     def server(self, name="server", hosts=HOSTS,
@@ -37,7 +39,8 @@ class Authority:
         key, request, certificate = (self.folder / f"{name}.{end}" for end in ("key", "csr", "crt"))
         names = ",".join([f"DNS:{h}" for h in hosts] + [f"IP:{i}" for i in ips])
         extensions = self.folder / f"{name}.ext"
-        extensions.write_text(f"subjectAltName={names}\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n")
+        extensions.write_text(f"subjectAltName={names}\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n"
+                              "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n")
         run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
              "-subj", f"/CN={name}", "-keyout", key, "-out", request])
         issuer = ["-signkey", key] if self_signed else ["-CA", self.ca, "-CAkey", self._key, "-CAcreateserial"]
