@@ -3,7 +3,6 @@
 #include "deliver.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -18,16 +17,6 @@
 
 #define USER "czard-deliver"
 #define GROUPS_MOST 512
-
-int deliver_state(const struct ctl *c, struct error *e)
-{
-        _cleanup_free_ char *path = str_printf("%s-deliver", c->config->state_dir);
-        int fd = path ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-        if (!path || fd < 0)
-                return error_set(
-                        e, CAUSE_IO, path ? errno : ENOMEM, "%s: %s", path ? path : "", strerror(errno));
-        return fd;
-}
 
 /* --- becoming czard-deliver --- */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* deliver list: each delivery, what is in its outbox, why it stands still, and what is to be destroyed. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -11,6 +12,16 @@
 #include "str.h"
 #include "table.h"
 #include "timespan.h"
+
+int deliver_state(const struct ctl *c, struct error *e)
+{
+        _cleanup_free_ char *path = str_printf("%s-deliver", c->config->state_dir);
+        int fd = path ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+        if (!path || fd < 0)
+                return error_set(
+                        e, CAUSE_IO, path ? errno : ENOMEM, "%s: %s", path ? path : "", strerror(errno));
+        return fd;
+}
 
 struct counts {
         uint64_t out, out_bytes, delivered, destroy;

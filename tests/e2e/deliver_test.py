@@ -3,7 +3,7 @@
 """Deliveries, from the staged tree to the outbox: what a recipient can decrypt with nothing but the own key, against
 what the staged tree has of what is listed; over replaced, forgotten and pruned inputs, dates, keys and faults."""
 
-import fnmatch
+import errno
 import gzip
 import hashlib
 import io
@@ -19,7 +19,7 @@ import time
 import unittest
 from pathlib import Path
 
-from czardtest import main
+from czardtest import disk_fault, main
 from czardtest.run import World, program
 from czardtest.s3d import S3d
 
@@ -412,6 +412,80 @@ class Life(Deliveries):
         while not what():
             self.assertLess(time.monotonic(), end)
             time.sleep(0.2)
+
+
+@unittest.skipIf("asan" in os.environ.get("CZARD_BUILD", ""), "a preload cannot stand before the sanitizers' own, nor strace")
+class Faults(Deliveries):
+    package = {"days": 2, "weeks": 1, "courses": 1, "sites": "edx", "event_size": 3000, "member_size": 300}
+
+    def again(self, name):
+        """Nothing delivered yet, in an outbox of its own."""
+        shutil.rmtree(self.state, ignore_errors=True)
+        shutil.rmtree(self.outbox)
+        self.outbox.mkdir(mode=0o750)
+
+    def fault(self, **settings):
+        log = self.w.folder / "calls"
+        env = disk_fault.environment(log, "czard-deliver", ROOTS=f"{self.outbox}:{self.state}", **settings)
+        done = subprocess.run([str(program("czard-deliver")), "--config", str(self.w.ini()), "--once"],
+                              env={**self.w.environment(), **env}, capture_output=True, text=True, timeout=60, check=False)
+        return done, disk_fault.notes(log)
+
+    def check_all(self):
+        """As if nothing had happened: everything once, the chain whole, no left-overs."""
+        self.check_follow(self.recipients[0])
+        self.assertEqual([p.name for p in self.outbox.rglob(".*") if p.name != ".czard-id"], [])
+        delivered = [e["path"] for e in self.audit("delivered")]
+        self.assertEqual(sorted(delivered), self.messages())
+        done = [e["sha256"] for e in self.audit("delivered")]
+        for path, sum_ in zip(delivered, done):
+            self.assertEqual(digest((self.outbox / path).read_bytes()), sum_)
+
+    def test_killed_at_each_call_and_each_fails(self):
+        self.again("count")
+        done, calls = self.fault(NTH=0)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.check_all()
+        self.assertGreater(len(calls), 40)
+        rows = 0
+        for nth in range(1, len(calls) + 1):
+            for error in (0, errno.ENOSPC, errno.EIO):
+                if error and nth % 3 != error % 3:
+                    continue  # one of the errors in turn
+                self.again("row")
+                with self.subTest(nth=nth, call=calls[nth - 1][0], error=error):
+                    done, _ = self.fault(NTH=nth, ERRNO=error)
+                    if error == 0:
+                        self.assertEqual(done.returncode, -9, done.stderr)
+                    else:
+                        self.assertIn(done.returncode, (0, 1, 3), done.stderr)
+                    self.run_()
+                    self.check_all()
+                    rows += 1
+        print(f"{rows} rows")
+
+    @unittest.skipUnless(shutil.which("strace"), "strace is not installed")
+    def test_what_it_opens(self):
+        """No socket but UNIX, nothing outside, and no plaintext file anywhere."""
+        log = self.w.folder / "strace"
+        self.run_(wrapper=["strace", "-f", "-qq", "-o", log, "-e", "trace=%file,socket,connect,execve"])
+        self.check_follow(self.recipients[0])
+        text = log.read_text()
+        sockets = set(re.findall(r"socket\((\w+)", text))
+        self.assertLessEqual(sockets, {"AF_UNIX", "AF_LOCAL"}, sockets)
+        made = {m for line in text.splitlines() if re.search(r"O_CREAT|O_TMPFILE", line) and " = -1" not in line
+                for m in re.findall(r'"([^"]*)"', line)}
+        allowed = re.compile(r"|".join(re.escape(str(p)) for p in (self.state, self.w.run_folder, "/dev/null")))
+        for path in made:
+            self.assertTrue(allowed.match(path) or path in (".", "lock", "audit.jsonl"), path)
+        names = set(re.findall(r'linkat\([^"]*"[^"]*", \d+, "([^"]*)"', text))
+        names |= set(re.findall(r'rename\w*\([^)]*"([^"]*)"[^"]*\)', text))
+        folders = {p.name for p in self.outbox.rglob("*") if p.is_dir()}
+        for name in names:
+            self.assertTrue(name.endswith(".gpg") or name in ("README", "MANIFEST.jsonl", ".czard-id")
+                            or "gnupg." in name or name.startswith(".") or name in folders, name)
+        programs = set(re.findall(r'execve\("([^"]*)"', text))
+        self.assertLessEqual({Path(p).name for p in programs}, {"czard-deliver", "gpg", "gpgconf", "gpg2"}, programs)
 
 
 if __name__ == "__main__":
