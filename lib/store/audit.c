@@ -365,6 +365,8 @@ static void write_line(
                 json_u64(j, "checks", entry->checks);
         if (entry->left_out > 0)
                 json_u64(j, "left_out", entry->left_out);
+        if (entry->latest)
+                json_str(j, "latest", entry->latest);
         if (entry->uid >= 0)
                 json_i64(j, "uid", entry->uid);
         add_str(j, "delivery", entry->delivery);

@@ -35,6 +35,7 @@ struct audit_entry {
         uint64_t object_size;   /* in S3, or in the archive; 0: does not apply */
         uint32_t checks;        /* CHECK_... bits of ledger.h; 0: none */
         uint64_t left_out;      /* members of an archive that a filter left out */
+        const char *latest;     /* the date that `latest` named before an archive was published, "": none */
         /* Of czard-deliver's own record (lib/delivery/record.h). */
         const char *delivery, *purpose, *until, *recipients, *course, *inputs, *supersedes;
 };

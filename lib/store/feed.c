@@ -5,9 +5,9 @@
  *   feed_position  the last line of the audit record that was followed
  *   feed_object    what is staged: path, and of a file its hash
  *   feed_day       of these the days that are staged by course too: path, and the hash of SHA256SUMS
- *   feed_member    members: SET_BASE, of the snapshot that the next one is compared with; SET_NEW, of the
- *                  archive whose members are being told
- *   feed_base      the date of that snapshot, and the one an admin pinned
+ *   feed_member    members: SET_BASE, of the snapshot that the last one was compared with; SET_NEW, of the
+ *                  archive whose members are being told; SET_LAST, of the last one that was published
+ *   feed_base      the dates of these two snapshots, and the one an admin pinned
  *
  * A line that the file has already (it was written, and a crash came before the tables were committed) is not
  * written again: it would be the same. */
@@ -34,7 +34,7 @@
 #define FLUSH_SIZE 262144
 #define VALUE_SIZE 4200
 
-enum { SET_BASE, SET_NEW };
+enum { SET_BASE, SET_NEW, SET_LAST, SET_NONE };
 
 struct feed {
         struct ledger *l;
@@ -340,7 +340,8 @@ struct said {
         enum category c;
         bool is_archive;
         uint8_t sha256[SHA256_SIZE];
-        bool has_sha256;
+        bool has_sha256, has_latest;
+        char latest[11]; /* what `latest` named before */
         int64_t size;
 };
 
@@ -361,6 +362,7 @@ static bool read_said(const struct line *l, struct said *s)
                 (s->c == CATEGORY_DATABASE || s->c == CATEGORY_EMAIL_OPT_IN) && str_ends(s->key, ".zip");
         s->has_sha256 = field_sha256(l, s->sha256);
         s->size = field_size(l);
+        s->has_latest = field(l, "latest", s->latest, sizeof(s->latest));
         /* the folder that the file is in has that name */
         return s->c != CATEGORY_MAX && staging_check_path(s->org, NULL) == 0 && !strchr(s->org, '/');
 }
@@ -519,12 +521,16 @@ static int on_day_gone(struct feed *f, const struct said *o)
 
 /* --- snapshots --- */
 
-/* The date that the next one is compared with, and the one that is pinned; "" none. */
-static int get_base(struct feed *f, const struct said *o, char date[11], char pin[11])
+/* Whose members the tables have, SET_BASE and SET_LAST, and which one is pinned; "" none. */
+struct base {
+        char date[11], pin[11], last[11];
+};
+
+static int get_base(struct feed *f, const struct said *o, struct base *ret)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        date[0] = pin[0] = 0;
-        int r = prepare(f, "SELECT date, pin FROM feed_base WHERE org = ?1 AND category = ?2", &s);
+        *ret = (struct base){};
+        int r = prepare(f, "SELECT date, pin, last FROM feed_base WHERE org = ?1 AND category = ?2", &s);
         struct ledger_bind b = {.s = s};
         if (r == 0) {
                 ledger_bind_text(&b, o->org);
@@ -534,38 +540,64 @@ static int get_base(struct feed *f, const struct said *o, char date[11], char pi
         if (r <= 0)
                 return r;
         struct ledger_row row = {.s = s};
-        ledger_row_text(&row, date, 11);
-        ledger_row_text(&row, pin, 11);
+        ledger_row_text(&row, ret->date, sizeof(ret->date));
+        ledger_row_text(&row, ret->pin, sizeof(ret->pin));
+        ledger_row_text(&row, ret->last, sizeof(ret->last));
         return row.err ? error_set(f->e, CAUSE_IO, -row.err, "the ledger is damaged: the feed's tables") : 0;
 }
 
-static int set_base(struct feed *f, const char *org, enum category c, const char *date, const char *pin)
+static int set_base(struct feed *f, const struct said *o, const struct base *base)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         int r = prepare(f,
-                "INSERT INTO feed_base (org, category, date, pin) VALUES (?1, ?2, ?3, ?4) "
-                "ON CONFLICT (org, category) DO UPDATE SET date = excluded.date, pin = excluded.pin",
+                "INSERT OR REPLACE INTO feed_base (org, category, date, pin, last) VALUES (?1, ?2, ?3, ?4, "
+                "?5)",
                 &s);
         if (r < 0)
                 return r;
         struct ledger_bind b = {.s = s};
-        ledger_bind_text(&b, org);
-        ledger_bind_i64(&b, c);
-        ledger_bind_text(&b, date);
-        ledger_bind_text(&b, pin);
+        ledger_bind_text(&b, o->org);
+        ledger_bind_i64(&b, o->c);
+        ledger_bind_text(&b, base->date);
+        ledger_bind_text(&b, base->pin);
+        ledger_bind_text(&b, base->last);
         return step_write(f, s, &b);
 }
 
+/* The set `to` of the organisation becomes what `from` is; without one it is empty. */
+static int move_set(struct feed *f, const struct said *o, int from, int to)
+{
+        static const char *const empty[] = {
+                [SET_BASE] = "DELETE FROM feed_member WHERE kind = 0 AND org = ?1 AND category = ?2",
+                [SET_LAST] = "DELETE FROM feed_member WHERE kind = 2 AND org = ?1 AND category = ?2",
+        };
+        char sql[160];
+        int r = run_org(f, empty[to], o->org, o->c);
+        if (r < 0 || from == SET_NONE)
+                return r;
+        snprintf(sql, sizeof(sql),
+                "UPDATE feed_member SET kind = %d, org = ?1, category = ?2 WHERE kind = %d%s", to, from,
+                from == SET_NEW ? "" : " AND org = ?1 AND category = ?2");
+        return run_org(f, sql, o->org, o->c);
+}
+
+/* It is not staged any more. */
 static int drop_base(struct feed *f, const struct said *o)
 {
-        char date[11], pin[11];
-        int r = get_base(f, o, date, pin);
-        if (r < 0 || !streq(date, o->date))
+        struct base base;
+        int r = get_base(f, o, &base);
+        bool is_base = streq(base.date, o->date), is_last = streq(base.last, o->date);
+        if (r < 0 || (!is_base && !is_last))
                 return r;
-        r = set_base(f, o->org, o->c, "", pin);
-        return r < 0 ? r
-                     : run_org(f, "DELETE FROM feed_member WHERE kind = 0 AND org = ?1 AND category = ?2",
-                               o->org, o->c);
+        if (is_base) {
+                base.date[0] = 0;
+                r = move_set(f, o, SET_NONE, SET_BASE);
+        }
+        if (r == 0 && is_last) {
+                base.last[0] = 0;
+                r = move_set(f, o, SET_NONE, SET_LAST);
+        }
+        return r < 0 ? r : set_base(f, o, &base);
 }
 
 /* "members": those of an earlier archive, of which nothing came, are no more. */
@@ -660,36 +692,53 @@ static int say_differences(struct feed *f, const struct said *o)
         return r;
 }
 
-/* Which snapshot the next one is compared with: the newest that is whole, as `latest` has it, or the pinned
- * one as long as its members are known. */
-static int move_base(struct feed *f, const struct said *o, const char *base, const char *pin)
+/* The line says what `latest` named before: with that one it is compared, as long as its members are known;
+ * else with none. */
+static int choose_base(struct feed *f, const struct said *o, struct base *base)
 {
-        bool moves = *pin ? streq(pin, o->date) : !f->rejected && strcmp(o->date, base) >= 0;
-        if (!moves && !streq(o->date, base))
+        if (streq(o->latest, base->date))
                 return 0;
-        int r = run_org(
-                f, "DELETE FROM feed_member WHERE kind = 0 AND org = ?1 AND category = ?2", o->org, o->c);
-        if (r == 0)
-                r = run_org(f, "UPDATE feed_member SET kind = 0, org = ?1, category = ?2 WHERE kind = 1",
-                        o->org, o->c);
-        return r < 0 ? r : set_base(f, o->org, o->c, o->date, pin);
+        bool is_last = *o->latest && streq(o->latest, base->last);
+        int r = move_set(f, o, is_last ? SET_LAST : SET_NONE, SET_BASE);
+        snprintf(base->date, sizeof(base->date), "%s", is_last ? o->latest : "");
+        if (is_last)
+                base->last[0] = 0;
+        return r;
+}
+
+/* Its members are known from now on. Records of before `latest` stood there: the base is the newest one
+ * without a rejected member, or the pinned one. */
+static int keep_members(struct feed *f, const struct said *o, struct base *base)
+{
+        bool moves =
+                *base->pin ? streq(base->pin, o->date) : !f->rejected && strcmp(o->date, base->date) >= 0;
+        if (streq(o->date, base->date) || (!o->has_latest && moves)) {
+                snprintf(base->date, sizeof(base->date), "%s", o->date);
+                return move_set(f, o, SET_NEW, SET_BASE);
+        }
+        snprintf(base->last, sizeof(base->last), "%s", o->date);
+        return move_set(f, o, SET_NEW, SET_LAST);
 }
 
 static int on_snapshot(struct feed *f, struct said *o)
 {
-        char base[11], pin[11];
-        int r = get_base(f, o, base, pin);
+        struct base base;
+        int r = get_base(f, o, &base);
+        if (r == 0 && o->has_latest)
+                r = choose_base(f, o, &base);
         if (r == 0)
                 r = say_differences(f, o);
         if (r < 0)
                 return r;
         struct change c = change_of(o, "snapshot-complete");
         c.has_base = true;
-        c.base = *base ? base : NULL;
+        c.base = *base.date ? base.date : NULL;
         c.size = o->size;
         r = add_line(f, o->org, &c);
         if (r == 0)
-                r = move_base(f, o, base, pin);
+                r = keep_members(f, o, &base);
+        if (r == 0)
+                r = set_base(f, o, &base);
         if (r == 0)
                 r = drop_staged(f, "DELETE FROM feed_object WHERE path = ?1 AND key <> ?2", o->path, o->key);
         o->has_sha256 = false;
@@ -761,15 +810,16 @@ static int on_gone(struct feed *f, const struct said *o, bool is_missing)
 static int on_pin(struct feed *f, const struct line *l)
 {
         struct said o = {};
-        char base[11], pin[11];
+        struct base base;
         field(l, "org", o.org, sizeof(o.org));
         field(l, "category", o.category, sizeof(o.category));
         field(l, "date", o.date, sizeof(o.date));
         o.c = category_from_name(o.category);
-        int r = o.c == CATEGORY_MAX ? 0 : get_base(f, &o, base, pin);
+        int r = o.c == CATEGORY_MAX ? 0 : get_base(f, &o, &base);
         if (r < 0 || o.c == CATEGORY_MAX)
                 return r;
-        return set_base(f, o.org, o.c, base, o.date);
+        snprintf(base.pin, sizeof(base.pin), "%s", o.date);
+        return set_base(f, &o, &base);
 }
 
 static int on_line(const char *p, size_t len, uint64_t number, void *arg)
@@ -985,6 +1035,16 @@ int feed_new(struct ledger *l, const struct audit *a, struct staging *s, int sta
         *f = (struct feed){.l = l, .audit = a, .s = s, .state_fd = state_fd, .max_name = max_name, .fd = -1};
         *ret = f;
         return 0;
+}
+
+void feed_latest(const struct feed *f, const char *org, enum category c, char ret[11])
+{
+        _cleanup_free_ char *dir = str_printf("%s/%s", org, category_name(c));
+        int day;
+        ret[0] = 0;
+        if (!dir || staging_read_latest(f->s, dir, ret, 11) < 0 || strlen(ret) != 10 ||
+                date_parse(ret, &day) < 0)
+                ret[0] = 0;
 }
 
 struct feed *feed_free(struct feed *f)

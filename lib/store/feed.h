@@ -25,4 +25,7 @@ int feed_check(struct feed *f, struct error *e);
 /* Writes, durably, what the durable lines of the audit record say since the last time. Part of the caller's
  * transaction; after an error the lines are written by the next call, or by that of the next start. */
 int feed_follow(struct feed *f, struct error *e);
+/* The date that `latest` names, "": none. The next snapshot is compared with that one; its line in the audit
+ * record says so. */
+void feed_latest(const struct feed *f, const char *org, enum category c, char ret[11]);
 struct feed *feed_free(struct feed *f);

@@ -155,6 +155,11 @@ int history_staged(const struct history *h, const char *event, struct ledger_obj
         a.group = group_of(h, o);
         a.fingerprint = *o->fingerprint ? o->fingerprint : NULL;
         a.checks = o->checks;
+        char latest[11];
+        if (o->is_zip && !adopted && h->feed) {
+                feed_latest(h->feed, o->org, o->category, latest);
+                a.latest = latest;
+        }
         int r = o->is_zip && !adopted ? ledger_members(h->ledger, o->id, on_left_out, &a.left_out, e) : 0;
         if (r == 0)
                 r = history_begin(h, &a, e);

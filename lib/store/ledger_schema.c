@@ -137,6 +137,7 @@ static const struct ledger_step steps[LEDGER_VERSION] = {
          "pin TEXT NOT NULL, PRIMARY KEY (org, category)) STRICT, WITHOUT ROWID;"},
         {"CREATE TABLE feed_day (bucket TEXT NOT NULL, key TEXT NOT NULL, path TEXT NOT NULL, sha256 BLOB, "
          "PRIMARY KEY (bucket, key)) STRICT, WITHOUT ROWID;"},
+        {"ALTER TABLE feed_base ADD COLUMN last TEXT NOT NULL DEFAULT '';"},
 };
 
 DEFINE_CLEANUP(struct ledger, ledger, ledger_free)

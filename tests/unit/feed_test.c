@@ -2,6 +2,7 @@
 /* The feed against a life of events: what it says, and that it says the same after whatever went wrong. */
 #include "feed.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <unistd.h>
@@ -177,6 +178,17 @@ static const char *const life_lines[] = {
         "removed ux/events-by-course/edx/2024/2024-07-02",
 };
 
+/* `latest` names that one from now on. */
+static void point(struct place *p, const char *date)
+{
+        struct error e = {};
+        _cleanup_free_ char *org = str_printf("%s/ux", p->root), *dir = str_printf("%s/database", org);
+        assert_true(mkdir(org, 0750) == 0 || errno == EEXIST);
+        assert_true(mkdir(dir, 0750) == 0 || errno == EEXIST);
+        if (staging_latest(p->s, "ux/database", date, &e) < 0)
+                fail_msg("%s", e.text);
+}
+
 static void split(const struct history *h, const struct ledger_object *o, uint8_t content_byte)
 {
         struct error e = {};
@@ -198,9 +210,11 @@ static void live(struct place *p, const struct history *h)
                              third = object(p, "d.zip", CATEGORY_DATABASE, "2024-07-21");
         stage_file(h, &day, 1);
         stage_snapshot(h, &first, "a=1 b=1");
+        point(p, first.date);
         stage_file(h, &day, 2);
         stage_file(h, &day, 2); /* the same once more: no line */
         stage_snapshot(h, &second, "a=2 c=1");
+        point(p, second.date);
         day.state = OBJECT_PUBLISHED;
         assert_int_equal(history_missing(h, &day, "missing", &e), 0);
         assert_int_equal(history_staged(h, "adopted", &day, NULL, &e), 0);
@@ -233,6 +247,68 @@ static void a_life(void **state)
         _cleanup_free_ char *whole = content(&p);
         /* nothing new: nothing is written */
         assert_int_equal(feed_follow(p.feed, &e), 0);
+        _cleanup_free_ char *again = content(&p);
+        assert_string_equal(again, whole);
+        close_place(&p);
+}
+
+/* It may stay back though a newer snapshot has no rejected member, and an admin may choose another one. */
+static void compared_with_what_latest_named(void **state)
+{
+        static const char *const want[] = {
+                "published ux/database/2024-06-30/a.sql",
+                "published ux/database/2024-06-30/b.sql",
+                "snapshot-complete ux/database/2024-06-30 null",
+                "removed ux/database/2024-07-07/b.sql",
+                "snapshot-complete ux/database/2024-07-07 2024-06-30",
+                "replaced ux/database/2024-07-14/a.sql",
+                "snapshot-complete ux/database/2024-07-14 2024-06-30",
+                "replaced ux/database/2024-07-21/b.sql",
+                "snapshot-complete ux/database/2024-07-21 2024-07-14",
+                "removed ux/database/2024-07-21/b.sql",
+                "snapshot-complete ux/database/2024-07-21 2024-07-21",
+                "published ux/database/2024-07-28/a.sql",
+                "snapshot-complete ux/database/2024-07-28 null",
+                "removed ux/database/2024-07-28",
+                "published ux/database/2024-08-04/a.sql",
+                "snapshot-complete ux/database/2024-08-04 null",
+                "snapshot-complete ux/database/2024-08-11 2024-08-04",
+        };
+        static const char *const dates[] = {"2024-06-30", "2024-07-07", "2024-07-14", "2024-07-21",
+                "2024-07-28", "2024-08-04", "2024-08-11"};
+        struct place p;
+        struct error e = {};
+        struct ledger_object o[ELEMENTSOF(dates)];
+        open_place(&p, *state);
+        struct history h = history(&p, true);
+        for (size_t i = 0; i < ELEMENTSOF(dates); i++) {
+                _cleanup_free_ char *key = str_printf("%s.zip", dates[i]);
+                o[i] = object(&p, key, CATEGORY_DATABASE, dates[i]);
+        }
+        stage_snapshot(&h, &o[0], "a=1 b=1");
+        point(&p, dates[0]);
+        stage_snapshot(&h, &o[1], "a=1"); /* a course is lost */
+        stage_snapshot(&h, &o[2], "a=2 b=1");
+        point(&p, dates[2]);
+        stage_snapshot(&h, &o[3], "a=2 b=2");
+        point(&p, dates[3]);
+        stage_snapshot(&h, &o[3], "a=2"); /* written anew */
+        point(&p, dates[0]);              /* an admin */
+        stage_snapshot(&h, &o[4], "a=2");
+        point(&p, dates[4]);
+        o[4].state = OBJECT_PUBLISHED;
+        assert_int_equal(history_removed(&h, &o[4], OBJECT_PRUNED, o[4].path, &e), 0);
+        point(&p, dates[3]);
+        stage_snapshot(&h, &o[5], "a=2");
+        point(&p, dates[5]);
+        stage_snapshot(&h, &o[6], "a=2");
+        assert_lines(&p, want, ELEMENTSOF(want));
+        /* with the links of today the same comes of the record */
+        _cleanup_free_ char *whole = content(&p), *path = str_printf("%s/ux/" FEED_FILE, p.root);
+        assert_int_equal(unlink(path), 0);
+        feed_free(p.feed);
+        open_feed(&p);
+        assert_int_equal(feed_check(p.feed, &e), 0);
         _cleanup_free_ char *again = content(&p);
         assert_string_equal(again, whole);
         close_place(&p);
@@ -351,6 +427,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_life, setup, teardown),
+                cmocka_unit_test_setup_teardown(compared_with_what_latest_named, setup, teardown),
                 cmocka_unit_test_setup_teardown(followed_later, setup, teardown),
                 cmocka_unit_test_setup_teardown(lost_or_cut, setup, teardown),
                 cmocka_unit_test_setup_teardown(the_tables_are_behind, setup, teardown),
