@@ -13,6 +13,7 @@ import time
 import unittest
 
 from czardtest import main
+from czardtest.daemon import Daemon
 from czardtest.run import World, program
 from czardtest.s3d import S3d
 
@@ -190,6 +191,47 @@ class FeedTest(unittest.TestCase):
         self.once()
         self.assertEqual(self.file.stat().st_mode & 0o7777, 0o640)
         self.assertEqual(self.file.group(), "daemon")
+
+    @unittest.skipIf(os.geteuid() != 0, "only root can be somebody else")
+    def test_a_reader_follows_over_restarts(self):
+        """From before anything is staged; of the group, and with no right on the state folder."""
+        w = self.w
+        events = sorted((w.package / "buckets" / o["bucket"] / o["key"] for o in w.facts["objects"] if o["category"] == "events"))
+        aside = [w.folder / f"aside{i}" for i in range(2)]
+        for path, there in zip(events, aside):
+            shutil.move(path, there)
+        w.config["staging"]["group"] = "daemon"
+        w.config["daemon"]["poll_interval"] = "1h"
+        w.folder.chmod(0o711)
+        w.state.chmod(0o700)
+        shutil.chown(w.staging, group="daemon")
+        ini = w.ini("reader.ini")
+        ini.chmod(0o644)
+        reader = {"user": "nobody", "group": "nogroup", "extra_groups": ["daemon"]}
+        for folder, allowed in ((w.state, False), (w.staging, True)):
+            done = subprocess.run(["ls", folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, **reader)
+            self.assertEqual(done.returncode == 0, allowed)
+        child = subprocess.Popen([program("czarctl"), "--config", str(ini), "changes", "--json", "--follow", w.org], cwd="/",
+                                 env=w.environment(), stdout=subprocess.PIPE, text=True, **reader)
+        try:
+            for path, there in ((None, None), *zip(events, aside)):
+                if path:
+                    shutil.move(there, path)
+                with Daemon(w) as d:
+                    if path:
+                        self.assertTrue(json.loads(child.stdout.readline())["path"].endswith(path.name.removesuffix(".gpg")))
+                    else:
+                        d.synced()
+                        n = len(self.file.read_text().splitlines())
+                        self.assertEqual([json.loads(child.stdout.readline())["seq"] for _ in range(n)], list(range(1, n + 1)))
+                    self.assertEqual(d.stop()[0], 0)
+                self.assertIsNone(child.poll())
+            with open(f"/proc/{child.pid}/wchan") as f:
+                self.assertIn("poll", f.read())
+        finally:
+            child.terminate()
+            child.wait()
+            child.stdout.close()
 
 
 if __name__ == "__main__":
