@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "decrypt.h"
+#include "deliver.h"
 #include "fetch.h"
 #include "ledger_report.h"
 #include "passphrase.h"
@@ -26,6 +27,25 @@ static void check_members(struct checkup *k)
                         n == 1 ? "" : "s");
 }
 
+static void on_delivery(void *arg, const struct deliver_fact *f)
+{
+        struct checkup *k = arg;
+        if (f->stands_still)
+                check_add(k, "delivery", BAD, "mend that, then: czarctl deliver run",
+                        "delivery %s stands still: %s", f->delivery->name, f->reason);
+        else
+                check_add(k, "delivery", FINE, "", "delivery %s: %s, %llu messages in its outbox",
+                        f->delivery->name, f->state, (unsigned long long)f->out);
+}
+
+static void check_deliveries(struct checkup *k)
+{
+        struct error e = {};
+        if (k->c->config && deliver_facts(k->c, on_delivery, k, &e) < 0)
+                check_add(k, "delivery", BAD, "czarctl check, as root", "deliveries cannot be looked at: %s",
+                        e.text);
+}
+
 int prepare_check(struct ctl *c)
 {
         int status = passphrase_prepare(c, false);
@@ -43,6 +63,7 @@ int run_check(struct ctl *c)
         check_key(&k);
         check_remote(&k);
         check_members(&k);
+        check_deliveries(&k);
         check_units(&k);
         int status = 0;
         if (c->json) {

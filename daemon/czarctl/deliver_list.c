@@ -51,6 +51,31 @@ static const char *state_of(const struct config_delivery *d, const struct record
         return str_empty(r->stopped) ? "well" : "stands still";
 }
 
+int deliver_facts(const struct ctl *c, deliver_fact_fn *each, void *arg, struct error *e)
+{
+        if (c->config->n_deliveries == 0)
+                return 0;
+        _cleanup_close_ int state = deliver_state(c, e);
+        int r = state == -ENOENT ? 0 : MIN(state, 0);
+        for (size_t i = 0; r == 0 && i < c->config->n_deliveries; i++) {
+                const struct config_delivery *d = &c->config->deliveries[i];
+                struct records records = {};
+                r = state >= 0 ? records_read(state, d->name, &records, e) : 0;
+                const struct counts n = count(&records);
+                const struct deliver_fact f = {.delivery = d,
+                        .state = state_of(d, &records),
+                        .stands_still = streq(state_of(d, &records), "stands still"),
+                        .reason = records.stopped ? records.stopped : "",
+                        .out = n.out,
+                        .out_bytes = n.out_bytes,
+                        .destroy = n.destroy};
+                if (r == 0)
+                        each(arg, &f);
+                records_done(&records);
+        }
+        return r;
+}
+
 static void list_json(struct json *j, const struct config_delivery *d, const struct records *r)
 {
         const struct counts n = count(r);

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "days.h"
+#include "deliver.h"
 #include "facts.h"
 #include "ledger_facts.h"
 #include "ledger_report.h"
@@ -216,6 +217,46 @@ static void add_by_course(struct ctl *c, struct strbuf *b)
         gauge(b, "czard_by_course_bytes", "Bytes of the events that are staged by course.", (int64_t)n.bytes);
 }
 
+enum { DELIVERY_STILL, DELIVERY_MESSAGES, DELIVERY_BYTES, DELIVERY_DESTROY, DELIVERY_FAMILIES };
+struct deliveries {
+        struct strbuf text[DELIVERY_FAMILIES];
+};
+static const struct {
+        const char *name, *help;
+} delivery_families[] = {
+        [DELIVERY_STILL] = {"czard_delivery_stands_still", "1 while a delivery cannot hand out what is due."},
+        [DELIVERY_MESSAGES] = {"czard_delivery_outbox_messages", "Messages in the outbox."},
+        [DELIVERY_BYTES] = {"czard_delivery_outbox_bytes", "Bytes of these."},
+        [DELIVERY_DESTROY] = {"czard_delivery_please_destroy", "Messages that recipients are to destroy."},
+};
+
+static void on_delivery(void *arg, const struct deliver_fact *f)
+{
+        struct deliveries *d = arg;
+        const uint64_t values[] = {[DELIVERY_STILL] = f->stands_still,
+                [DELIVERY_MESSAGES] = f->out,
+                [DELIVERY_BYTES] = f->out_bytes,
+                [DELIVERY_DESTROY] = f->destroy};
+        for (size_t i = 0; i < DELIVERY_FAMILIES; i++) {
+                strbuf_printf(&d->text[i], "%s{", delivery_families[i].name);
+                label(&d->text[i], "delivery", f->delivery->name);
+                strbuf_printf(&d->text[i], "} %llu\n", (unsigned long long)values[i]);
+        }
+}
+
+static void add_deliveries(const struct ctl *c, struct strbuf *b)
+{
+        struct deliveries d = {};
+        (void)deliver_facts(c, on_delivery, &d, NULL);
+        for (size_t i = 0; i < DELIVERY_FAMILIES; i++) {
+                if (d.text[i].len > 0) {
+                        head(b, delivery_families[i].name, delivery_families[i].help, "gauge");
+                        strbuf_add(b, d.text[i].s);
+                }
+                strbuf_done(&d.text[i]);
+        }
+}
+
 static void add_facts(struct ctl *c, struct strbuf *b, const struct facts *f)
 {
         struct staging *s = NULL;
@@ -243,6 +284,7 @@ static void add_facts(struct ctl *c, struct strbuf *b, const struct facts *f)
         gauge(b, "czard_staging_min_free_bytes", "Below this fetching pauses.",
                 (int64_t)MIN(c->config->staging.min_free, (uint64_t)INT64_MAX));
         add_by_course(c, b);
+        add_deliveries(c, b);
         head(b, "czard_build_info", "The version of czarctl.", "gauge");
         strbuf_add(b, "czard_build_info{version=\"" CZARD_VERSION "\"} 1\n");
 }

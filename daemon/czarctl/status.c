@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "days.h"
+#include "deliver.h"
 #include "facts.h"
 #include "latest.h"
 #include "ledger_report.h"
@@ -236,6 +237,22 @@ static int judge_splits(struct status *s, struct error *e)
         return 0;
 }
 
+static void on_delivery(void *arg, const struct deliver_fact *f)
+{
+        struct status *s = arg;
+        if (f->stands_still)
+                add_problem(s, "delivery", 1, "czarctl deliver list; then czarctl deliver run",
+                        "delivery %s stands still: %s", f->delivery->name, f->reason);
+}
+
+static void judge_deliveries(struct status *s)
+{
+        struct error e = {};
+        if (deliver_facts(s->c, on_delivery, s, &e) < 0)
+                add_problem(s, "delivery", 1, "czarctl deliver list, as root",
+                        "deliveries cannot be looked at: %s", e.text);
+}
+
 static void judge_polls(struct status *s)
 {
         const struct facts *f = &s->facts;
@@ -299,6 +316,7 @@ static void judge(struct status *s)
 {
         judge_daemon(s);
         judge_polls(s);
+        judge_deliveries(s);
         judge_key(s);
         if (*s->facts.paused)
                 add_problem(s, "paused", 1, "czarctl unpause", "paused by an admin: %s", s->facts.paused);
