@@ -15,11 +15,12 @@
 #define HEAD_SIZE (128 * KIB) /* of a message: its session keys */
 #define IO_SIZE "1048576"
 
-/* Nothing is asked of anybody: neither agent nor network. AES-256 whatever the keys prefer. */
+/* Nothing is asked of anybody: neither agent nor network. AES-256 and MDC whatever the keys prefer: as
+ * OpenPGP has it, not with the AEAD packets that GnuPG alone reads. */
 static const char gpg_conf[] =
         "batch\nno-tty\nno-greeting\nno-autostart\ndisable-dirmngr\nno-auto-key-retrieve\n"
         "no-auto-key-locate\nno-auto-check-trustdb\nno-permission-warning\nno-random-seed-file\n"
-        "no-comments\nno-emit-version\ncipher-algo AES256\nforce-mdc\n";
+        "no-comments\nno-emit-version\ncompliance openpgp\ncipher-algo AES256\n";
 
 struct seal {
         char *home; /* with all/ and own/ in it */

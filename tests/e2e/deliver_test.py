@@ -190,6 +190,9 @@ class Deliver(Deliveries):
         packets = ada.packets(self.outbox / self.messages()[0])
         self.assertEqual(packets.count(":pubkey enc packet:"), 1)
         self.assertIn("mdc_method: 2", packets)
+        for message in self.messages():  # MDC, and AES-256
+            status = gpg(ada.home, "--status-fd", "1", "--output", "/dev/null", "--yes", "--decrypt", str(self.outbox / message))
+            self.assertRegex(status.decode(), r"DECRYPTION_INFO 2 9\b")
         readme = (self.outbox / "README").read_text()
         for said in ("IRB 2026-113", "2099-01-01", ada.fingerprint):
             self.assertIn(said, readme)

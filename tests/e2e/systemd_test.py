@@ -24,6 +24,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, HERE)
 from booted import Booted, Failed, why_not  # noqa: E402
+from deliver_test import Recipient, gpg
 from czardtest import package  # noqa: E402
 
 BUILD = os.environ.get("CZARD_BUILD", "")
@@ -214,6 +215,57 @@ class Case(unittest.TestCase):
         m = Machine(**kw)
         self.addCleanup(m.close)
         return m
+
+
+class Deliveries(Case):
+    """czard-deliver in its unit: what it hands out, and what it may not."""
+
+    def test_from_the_feed_to_the_outbox(self):
+        ada = Recipient("ada")
+        self.addCleanup(ada.done)
+        m = self.boot()
+        for group in ("researchers", "outbox"):
+            m.ok("groupadd", "--system", group)
+        m.ok("chgrp", "researchers", "/srv/czard")
+        m.ok("install", "-d", "-m", "0750", "-o", "czard-deliver", "-g", "outbox", "/srv/czard-out")
+        m.put("/etc/systemd/system/czard.service.d/group.conf", "[Service]\nSupplementaryGroups=researchers\n")
+        m.put("/etc/systemd/system/czard-deliver.service.d/local.conf",
+              "[Service]\nSupplementaryGroups=researchers outbox\nReadWritePaths=/srv/czard-out\n")
+        m.put("/etc/czard/recipients.d/ada.asc", gpg(ada.home, "--armor", "--export", ada.fingerprint))
+        m.configure(staging="group = researchers", package=f"""events_by_course = edx
+[deliver study]
+org = {ORG}
+purpose = IRB 2026-113
+until = 2099-01-01
+recipients = {ada.fingerprint}
+courses = *
+tables = events student_*
+path = /srv/czard-out
+group = outbox
+""")
+        m.ok("systemctl", "daemon-reload")
+        m.sync()
+        m.ok("systemctl", "start", "czard-deliver")
+        m.until_event("delivered")
+        out = m.path("/srv/czard-out")
+        messages = sorted(glob.glob(out + "/**/*.gpg", recursive=True))
+        self.assertTrue(any("/events/" in p for p in messages) and any("/state/" in p for p in messages), messages)
+        for path in messages:
+            self.assertTrue(ada.decrypt(path))
+            self.assertEqual(m.ok("stat", "-c", "%U %G %a", path.replace(m.path(""), "")).strip(), "czard-deliver outbox 440")
+        # neither the key nor the ledger is there for it
+        pid = m.main_pid("czard-deliver")
+        groups = [g.split(":")[0] for g in read(m.path("/etc/group")).splitlines()
+                  if g.split(":")[2] in re.search(r"^Groups:(.*)$", read(m.path(f"/proc/{pid}/status")), re.M)[1].split()]
+        self.assertNotIn("czard", groups)
+        self.assertNotEqual(m.ok("readlink", f"/proc/{pid}/ns/net"), m.ok("readlink", "/proc/1/ns/net"))
+        # by hand, as root; and the record is there for czarctl
+        m.ok("czarctl", "deliver", "run")
+        self.assertIn("well", m.ok("czarctl", "deliver", "list"))
+        self.assertIn("IRB 2026-113", m.ok("czarctl", "deliver", "log", "--csv"))
+        m.ok("czarctl", "deliver", "revoke", "study", "--reason", "test")
+        self.assertEqual(glob.glob(out + "/**/*.gpg", recursive=True), [])
+        self.assertEqual(m.ok("systemctl", "is-active", "czard-deliver").strip(), "active")
 
 
 class Units(Case):
