@@ -619,7 +619,7 @@ static const char *below_folder(const char *path)
 
 static int on_member(struct feed *f, const struct line *l)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        _cleanup_reset_ sqlite3_stmt *s = NULL;
         struct package_member parsed;
         char name[1100], path[1100], top[128];
         uint8_t sha256[SHA256_SIZE];
@@ -632,11 +632,7 @@ static int on_member(struct feed *f, const struct line *l)
         snprintf(top, sizeof(top), "%.*s", (int)strcspn(name, "/"), name);
         bool known =
                 package_parse_member(strchr(name, '/') ? top : NULL, name, f->max_name, &parsed, NULL) == 0;
-        int r = prepare(f,
-                "INSERT OR REPLACE INTO feed_member (kind, org, category, path, sha256, size, course, "
-                "\"table\") "
-                "VALUES (1, '', 0, ?1, ?2, ?3, ?4, ?5)",
-                &s);
+        int r = ledger_prepared(f->l, SQL_FEED_MEMBER, &s, f->e);
         if (r < 0)
                 return r;
         struct ledger_bind b = {.s = s};
@@ -655,7 +651,7 @@ static const char differs_sql[] =
         "WHERE n.kind = 1 AND b.sha256 IS NOT n.sha256 UNION ALL "
         "SELECT b.path, NULL, -1, b.course, b.\"table\", b.sha256 FROM feed_member b WHERE b.kind = 0 AND "
         "b.org = ?1 AND b.category = ?2 AND NOT EXISTS (SELECT 1 FROM feed_member n WHERE n.kind = 1 AND "
-        "n.path = b.path) ORDER BY 1";
+        "n.org = '' AND n.category = 0 AND n.path = b.path) ORDER BY 1";
 
 static int say_differences(struct feed *f, const struct said *o)
 {

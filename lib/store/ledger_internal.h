@@ -27,6 +27,7 @@ enum ledger_sql {
         SQL_MEMBERS,
         SQL_MEMBERS_DELETE,
         SQL_FIND_PLAINTEXT,
+        SQL_FEED_MEMBER,
         SQL_OBJECTS_ALL,
         SQL_MEMBERS_ALL,
         SQL_MAX
