@@ -44,16 +44,12 @@ struct app {
         struct config *config;
         struct package_context *contexts;
 
-        struct startup_state state;
-        struct staging *staging;
-        char staging_id[STAGING_ID_SIZE];
+        struct startup on; /* what was checked and opened once */
         struct feed *feed;
         struct pauses *pauses;
         char noted_pauses[NOTED_PAUSES_SIZE];
         struct record *record;
 
-        char run_dir[4096];
-        struct secret passphrase;
         struct fetcher *fetcher;
         struct pools *pools;
         struct pool *index; /* the processes that read directories of archives */
@@ -104,7 +100,7 @@ static void fail(struct app *a, const struct error *e)
 
 static void audit(struct app *a, const char *event)
 {
-        noted_audit(a->state.audit, a->state.ledger, a->config, a->staging_id, event);
+        noted_audit(a->on.audit, a->on.ledger, a->config, a->on.staging_id, event);
 }
 
 /* --- keys --- */
@@ -124,7 +120,7 @@ static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *r
                 return;
         }
         watch_keys(a->watch, ready);
-        noted_keys(a->record, a->state.ledger, ready, a->pools_ready == 0);
+        noted_keys(a->record, a->on.ledger, ready, a->pools_ready == 0);
         if (a->ready || ++a->pools_ready < pools_count(a->pools) || a->stopping)
                 return;
         a->ready = true;
@@ -176,18 +172,18 @@ static void look_at_state(struct app *a)
         struct error e = {};
         if (!(pauses_now(a->pauses) & BIT(PAUSE_STATE)))
                 return;
-        if (!a->stopping && rebuild_is_needed(a->config, a->state.ledger, &e) < 0)
+        if (!a->stopping && rebuild_is_needed(a->config, a->on.ledger, &e) < 0)
                 fail(a, &e);
-        if (a->stopping || record_flush(a->record) < 0 || audit_probe(a->state.audit, &e) < 0 ||
-                audit_sync(a->state.audit, &e) < 0 || ledger_begin(a->state.ledger, &e) < 0)
+        if (a->stopping || record_flush(a->record) < 0 || audit_probe(a->on.audit, &e) < 0 ||
+                audit_sync(a->on.audit, &e) < 0 || ledger_begin(a->on.ledger, &e) < 0)
                 return;
         char when[21];
-        int r = ledger_meta_set(a->state.ledger, "probe", time_format((int64_t)time(NULL), when), &e);
+        int r = ledger_meta_set(a->on.ledger, "probe", time_format((int64_t)time(NULL), when), &e);
         if (r >= 0)
                 r = queue_recover(a->queue);
         if (r < 0)
-                ledger_rollback(a->state.ledger);
-        else if (ledger_commit(a->state.ledger, &e) >= 0)
+                ledger_rollback(a->on.ledger);
+        else if (ledger_commit(a->on.ledger, &e) >= 0)
                 pauses_leave(a->pauses, PAUSE_STATE);
 }
 
@@ -224,26 +220,10 @@ static void react_to_pauses(struct app *a)
 /* What SIGUSR1 asks for, and czarctl resync. */
 static void resync_all(struct app *a)
 {
-        struct ledger_filter f = {.states = BIT(OBJECT_RETRY)};
-        _cleanup_free_ int64_t *ids = NULL;
-        size_t n = 0;
-        struct error e = {};
         if (!a->ready)
                 return; /* the first poll of all is to come */
         record_unblock_buckets(a->record);
-        record_open(a->record);
-        int r = ledger_ids(a->state.ledger, &f, &ids, &n, &e);
-        for (size_t i = 0; r >= 0 && i < n; i++) {
-                struct ledger_object o;
-                if (queue_busy(a->queue, ids[i]))
-                        continue;
-                r = ledger_get(a->state.ledger, ids[i], &o, &e);
-                o.next_try = 0;
-                if (r >= 0)
-                        r = ledger_save(a->state.ledger, &o, &e);
-        }
-        if (r < 0)
-                record_trouble(a->record, &e);
+        queue_retry_now(a->queue);
         try_keys_again(a);
         may_start(a);
         poll_now(a->poll, true);
@@ -300,13 +280,6 @@ static void reload(struct app *a)
         notify_ready(a->notify);
 }
 
-static void status_text(const struct app *a, char *ret, size_t size)
-{
-        struct queue_progress p;
-        queue_progress(a->queue, &p);
-        notify_text(&p, pauses_now(a->pauses) != 0, poll_next(a->poll), ret, size);
-}
-
 static void react_to_signal(struct app *a, int number)
 {
         char text[512];
@@ -321,7 +294,7 @@ static void react_to_signal(struct app *a, int number)
                 resync_all(a);
                 break;
         case SIGUSR2:
-                status_text(a, text, sizeof(text));
+                notify_text(a->notify, text, sizeof(text));
                 journal_event(EVENT_STATUS, NULL, "%s", text);
                 break;
         default:
@@ -352,7 +325,7 @@ static void react_to_record(struct app *a)
                 fetcher_renew(a->fetcher);
         while (record_take_relist(a->record, &id)) {
                 struct error e = {};
-                int r = ledger_get(a->state.ledger, id, &o, &e);
+                int r = ledger_get(a->on.ledger, id, &o, &e);
                 if (r >= 0)
                         poll_object(a->poll, &o);
                 else if (r != -ENOENT)
@@ -385,7 +358,7 @@ static bool react_to_missing(struct app *a)
         if (!missing_take_ended(a->missing))
                 return false;
         if (!(pauses_now(a->pauses) & BIT(PAUSE_STAGING)))
-                latest_point_all(a->config, a->state.ledger, a->staging, a->record);
+                latest_point_all(a->config, a->on.ledger, a->on.staging, a->record);
         return true;
 }
 
@@ -395,7 +368,7 @@ static void start_jobs(struct app *a)
         struct error e = {};
         if (queue_wants_plan(a->queue)) {
                 bool again = queue_looks_at_all(a->queue) &&
-                             !snapshot_widen(a->config, a->state.ledger, a->record, a->queue);
+                             !snapshot_widen(a->config, a->on.ledger, a->record, a->queue);
                 if (queue_make_plan(a->queue, again, &e) < 0)
                         fail(a, &e);
         }
@@ -425,7 +398,7 @@ static bool react(struct app *a)
         start_jobs(a);
         start_splits(a);
         react_to_record(a); /* last: what was started above may have failed already */
-        noted_pauses(a->record, a->state.ledger, a->pauses, a->noted_pauses);
+        noted_pauses(a->record, a->on.ledger, a->pauses, a->noted_pauses);
         return news;
 }
 
@@ -477,15 +450,6 @@ static void on_again(uv_timer_t *timer)
         (void)timer;
 }
 
-static void say_status(struct app *a, bool news)
-{
-        char text[512];
-        if (!notify_is_due(a->notify, news))
-                return;
-        status_text(a, text, sizeof(text));
-        notify_status(a->notify, text);
-}
-
 /* What follows from what happened: once a turn of the loop, before it sleeps. */
 static void turn(struct app *a)
 {
@@ -503,7 +467,7 @@ static void turn(struct app *a)
         start_gets(a);
         queue_mark(a->queue);
         stall_watch(a->stall);
-        say_status(a, news);
+        notify_status(a->notify, news);
         if (news || a->moved.news)
                 uv_timer_start(&a->again, on_again, 0, 0);
 }
@@ -526,31 +490,19 @@ static int cannot_start(int r, struct error *e)
 
 static int open_state(struct app *a, struct error *e)
 {
-        const struct config *c = a->config;
-        int r = startup_state(c, &a->state, e);
-        if (r >= 0)
-                r = startup_staging(&c->staging, a->state.ledger, &a->staging, a->staging_id, e);
-        if (r >= 0)
-                r = startup_run_dir(c->state_dir, a->state.fd, a->run_dir, sizeof(a->run_dir), e);
-        if (r >= 0)
-                r = startup_passphrase(c->openpgp.passphrase_file, &a->passphrase, e);
-        if (r >= 0)
-                r = startup_groups(c, &a->contexts, e);
-        if (r >= 0 && !a->options.fetch_socket)
-                r = startup_credentials(c, e);
-        return r;
+        int r = startup_open(a->config, !a->options.fetch_socket, &a->on, e);
+        return r < 0 ? r : startup_groups(a->config, &a->contexts, e);
 }
 
 /* What cannot be written of the feed now is written with the next event. */
 static int open_record(struct app *a, struct error *e)
 {
         struct error late = {};
-        a->pauses = pauses_new(a->staging, a->staging_id);
-        a->record =
-                a->pauses ? record_new(a->state.ledger, a->state.audit, a->pauses, a->options.once) : NULL;
+        a->pauses = pauses_new(a->on.staging, a->on.staging_id);
+        a->record = a->pauses ? record_new(a->on.ledger, a->on.audit, a->pauses, a->options.once) : NULL;
         if (!a->record)
                 return -ENOMEM;
-        int r = feed_new(a->state.ledger, a->state.audit, a->staging, a->state.fd, a->config->limits.max_name,
+        int r = feed_new(a->on.ledger, a->on.audit, a->on.staging, a->on.state_fd, a->config->limits.max_name,
                 &a->feed, e);
         if (r < 0)
                 return r;
@@ -568,8 +520,8 @@ static int open_helpers(struct app *a, struct error *e)
         const struct fetcher_spec fetcher = {
                 .config_path = a->options.config_path, .socket_path = a->options.fetch_socket};
         const struct pools_spec pools = {.loop = &a->loop,
-                .run_dir = a->run_dir,
-                .passphrase = &a->passphrase,
+                .run_dir = a->on.run_dir,
+                .passphrase = &a->on.passphrase,
                 .ready = on_pool_ready,
                 .arg = a};
         (void)e;
@@ -580,10 +532,10 @@ static int open_helpers(struct app *a, struct error *e)
 
 static int open_plan(struct app *a, struct error *e)
 {
-        struct ledger *ledger = a->state.ledger;
+        struct ledger *ledger = a->on.ledger;
         const struct job_env jobs = {.loop = &a->loop,
                 .ledger = ledger,
-                .staging = a->staging,
+                .staging = a->on.staging,
                 .record = a->record,
                 .pauses = a->pauses,
                 .index = a->index,
@@ -600,13 +552,13 @@ static int open_plan(struct app *a, struct error *e)
                 .queue = a->queue};
         const struct missing_spec missing = {.loop = &a->loop,
                 .ledger = ledger,
-                .staging = a->staging,
+                .staging = a->on.staging,
                 .record = a->record,
                 .queue = a->queue,
                 .pauses = a->pauses};
         const struct splitting_spec splitting = {.loop = &a->loop,
                 .ledger = ledger,
-                .staging = a->staging,
+                .staging = a->on.staging,
                 .record = a->record,
                 .pauses = a->pauses,
                 .moved = &a->moved,
@@ -625,7 +577,7 @@ static int open_plan(struct app *a, struct error *e)
 /* Takes up an admin's pause that was in force, and listens. */
 static int open_control(struct app *a, struct error *e)
 {
-        struct ledger *ledger = a->state.ledger;
+        struct ledger *ledger = a->on.ledger;
         char text[512] = "";
         (void)ledger_meta_get(ledger, "pauses", a->noted_pauses, sizeof(a->noted_pauses), NULL);
         if (steward_paused(ledger, text, sizeof(text), e) >= 0 && *text)
@@ -633,32 +585,34 @@ static int open_control(struct app *a, struct error *e)
         a->requests = (struct request_env){.config = a->config,
                 .feed = a->feed,
                 .ledger = ledger,
-                .audit = a->state.audit,
-                .staging = a->staging,
+                .audit = a->on.audit,
+                .staging = a->on.staging,
                 .record = a->record,
                 .pauses = a->pauses,
                 .queue = a->queue,
                 .poll = a->poll,
                 .splitting = a->splitting};
-        return control_new(&a->loop, a->config->socket, a->run_dir, &a->requests, &a->control, e);
+        return control_new(&a->loop, a->config->socket, a->on.run_dir, &a->requests, &a->control, e);
 }
 
 static int open_face(struct app *a, struct error *e)
 {
         (void)e;
-        a->watch = watch_new(a->state.ledger);
+        a->watch = watch_new(a->on.ledger);
+        const struct notify_spec spec = {
+                .loop = &a->loop, .queue = a->queue, .poll = a->poll, .pauses = a->pauses, .stall = a->stall};
         int r = a->watch ? signals_new(&a->loop, &a->signals) : -ENOMEM;
-        return r < 0 ? r : notify_new(&a->loop, a->stall, &a->notify);
+        return r < 0 ? r : notify_new(&spec, &a->notify);
 }
 
 static int begin(struct app *a, struct error *e)
 {
         configure(a);
-        int r = startup_reconcile(a->state.ledger, a->staging, a->record, a->options.once, e);
+        int r = startup_reconcile(a->on.ledger, a->on.staging, a->record, a->options.once, e);
         if (r < 0)
                 return r;
-        latest_point_all(a->config, a->state.ledger, a->staging, a->record);
-        leftover_clear(a->record, a->state.ledger, a->staging);
+        latest_point_all(a->config, a->on.ledger, a->on.staging, a->record);
+        leftover_clear(a->record, a->on.ledger, a->on.staging);
         return 0;
 }
 
@@ -700,7 +654,7 @@ static int app_open(struct app *a)
         audit(a, "start");
         char when[21];
         if (!a->options.once)
-                noted_run(a->record, a->state.ledger, time_format((int64_t)time(NULL), when), "");
+                noted_run(a->record, a->on.ledger, time_format((int64_t)time(NULL), when), "");
         return 0;
 }
 
@@ -713,7 +667,7 @@ static void judge(struct app *a)
                 .states = BIT(OBJECT_RETRY) | BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING)};
         struct error e = {};
         uint64_t n = 0, bytes;
-        if (ledger_count(a->state.ledger, &f, &n, &bytes, &e) < 0 || n > 0)
+        if (ledger_count(a->on.ledger, &f, &n, &bytes, &e) < 0 || n > 0)
                 raise_status(a, STATUS_INCOMPLETE);
 }
 
@@ -731,9 +685,9 @@ static void run(struct app *a)
         else if (a->status == STATUS_INCOMPLETE)
                 a->status = STATUS_WELL; /* a daemon's troubles are in the journal, not in its exit status */
         if (!a->options.once)
-                noted_stop(a->record, a->state.ledger);
+                noted_stop(a->record, a->on.ledger);
         else if (a->status == STATUS_WELL)
-                noted_run(a->record, a->state.ledger, "",
+                noted_run(a->record, a->on.ledger, "",
                         ""); /* whoever goes over to --once does not want to hear of the daemon */
         audit(a, "stop");
         journal_event(EVENT_STOPPED, NULL, "stopped");
@@ -753,19 +707,15 @@ static void app_done(struct app *a)
                 a->record = record_free(a->record);
                 a->pauses = pauses_free(a->pauses);
         }
-        if (*a->run_dir)
-                pool_remove_homes(a->run_dir);
         free(a->contexts);
         a->feed = feed_free(a->feed);
-        a->staging = staging_free(a->staging);
-        startup_state_done(&a->state);
-        secret_done(&a->passphrase);
+        startup_done(&a->on);
         a->config = config_free(a->config);
 }
 
 int app_run(const struct options *options)
 {
-        struct app a = {.options = *options, .state = {.fd = -1, .lock_fd = -1}};
+        struct app a = {.options = *options, .on = {.state_fd = -1, .lock_fd = -1}};
         if (app_open(&a) >= 0)
                 run(&a);
         app_done(&a);

@@ -74,38 +74,29 @@ static void sweep_spill_files(int state_fd)
                         (void)unlinkat(state_fd, entry->d_name, 0);
 }
 
-int startup_state(const struct config *c, struct startup_state *s, struct error *e)
+static int open_state(const struct config *c, struct startup *s, struct error *e)
 {
-        int r = open_state_dir(c->state_dir, &s->fd, e);
+        int r = open_state_dir(c->state_dir, &s->state_fd, e);
         if (r >= 0)
-                r = take_lock(c->state_dir, s->fd, &s->lock_fd, e);
+                r = take_lock(c->state_dir, s->state_fd, &s->lock_fd, e);
         if (r >= 0)
-                r = audit_open(s->fd, &s->audit, e);
+                r = audit_open(s->state_fd, &s->audit, e);
         if (r < 0)
                 return r;
         journal_audit_head(audit_durable_head(s->audit));
-        r = rebuild_open_ledger(c, s->fd, s->audit, &s->ledger, e);
+        r = rebuild_open_ledger(c, s->state_fd, s->audit, &s->ledger, e);
         if (r < 0)
                 return r;
-        sweep_spill_files(s->fd);
+        sweep_spill_files(s->state_fd);
         r = members_set_folder(c->state_dir, e);
         if (r >= 0)
-                r = history_open(s->ledger, s->audit, s->fd, c->limits.max_name, e);
+                r = history_open(s->ledger, s->audit, s->state_fd, c->limits.max_name, e);
         if (r == 1)
                 journal_event(EVENT_AUDIT_CUT, &(struct journal_fields){.cause = e->cause},
                         "%s; czard goes on, and the record says so from here on: compare it with the head "
                         "that was kept elsewhere (czarctl verify --audit --head)",
                         e->text);
         return MIN(r, 0);
-}
-
-void startup_state_done(struct startup_state *s)
-{
-        journal_audit_head(NULL);
-        s->audit = audit_free(s->audit);
-        s->ledger = ledger_free(s->ledger);
-        s->lock_fd = close_fd(s->lock_fd);
-        s->fd = close_fd(s->fd);
 }
 
 /* --- staging --- */
@@ -167,24 +158,23 @@ static void try_leases(struct staging *staging, const char *path)
                         path, e.text);
 }
 
-int startup_staging(const struct config_staging *c, struct ledger *ledger, struct staging **ret,
-        char ret_id[static STAGING_ID_SIZE], struct error *e)
+static int open_volume(const struct config_staging *c, struct startup *s, struct error *e)
 {
         char known[STAGING_ID_SIZE];
-        int r = ledger_meta_get(ledger, "staging-id", known, sizeof(known), e);
+        int r = ledger_meta_get(s->ledger, "staging-id", known, sizeof(known), e);
         if (r < 0)
                 return r;
         if (!*known && mkdir(c->path, 0700) >= 0 && chmod(c->path, c->dir_mode) < 0)
                 return error_set(e, CAUSE_STAGING, errno, "chmod %s: %s", c->path, strerror(errno));
-        r = staging_open(c->path, c->file_mode, c->dir_mode, ret, e);
+        r = staging_open(c->path, c->file_mode, c->dir_mode, &s->staging, e);
         if (r >= 0)
-                r = check_identity(*ret, c->path, known, ret_id, e);
+                r = check_identity(s->staging, c->path, known, s->staging_id, e);
         if (r >= 0)
-                r = ledger_meta_set(ledger, "staging-id", ret_id, e);
+                r = ledger_meta_set(s->ledger, "staging-id", s->staging_id, e);
         if (r >= 0)
-                r = check_device(*ret, c, e);
+                r = check_device(s->staging, c, e);
         if (r >= 0)
-                try_leases(*ret, c->path);
+                try_leases(s->staging, c->path);
         return r;
 }
 
@@ -273,7 +263,7 @@ static int check_credentials(const char *path, struct error *e)
         return check_owner_mode(fd, path, FORBIDDEN_SECRET, e);
 }
 
-int startup_credentials(const struct config *c, struct error *e)
+static int check_all_credentials(const struct config *c, struct error *e)
 {
         const char *dir = getenv("CREDENTIALS_DIRECTORY");
         _cleanup_free_ char *given = dir ? str_printf("%s/czard.s3", dir) : NULL;
@@ -300,7 +290,7 @@ static int make_private_dir(const char *path, mode_t forbidden, struct error *e)
         return check_owner_mode(fd, path, forbidden, e);
 }
 
-int startup_run_dir(const char *state_dir, int state_fd, char *ret, size_t size, struct error *e)
+static int make_run_dir(const char *state_dir, struct startup *s, struct error *e)
 {
         const char *given = getenv("RUNTIME_DIRECTORY");
         char user[64], base[3072];
@@ -317,15 +307,16 @@ int startup_run_dir(const char *state_dir, int state_fd, char *ret, size_t size,
                 return r;
         /* Two czards of one user, on two state folders, must not share worker homes. */
         struct stat st;
-        if (fstat(state_fd, &st) < 0)
+        if (fstat(s->state_fd, &st) < 0)
                 return error_set(e, CAUSE_IO, errno, "%s: %s", state_dir, strerror(errno));
-        snprintf(ret, size, "%s/%llx", base, (unsigned long long)(st.st_ino ^ st.st_dev));
-        pool_remove_homes(ret);
+        snprintf(
+                s->run_dir, sizeof(s->run_dir), "%s/%llx", base, (unsigned long long)(st.st_ino ^ st.st_dev));
+        pool_remove_homes(s->run_dir);
         pool_sweep_czarctl(base);
-        return make_private_dir(ret, FORBIDDEN_SECRET, e);
+        return make_private_dir(s->run_dir, FORBIDDEN_SECRET, e);
 }
 
-int startup_passphrase(const char *path, struct secret *ret, struct error *e)
+static int load_passphrase(const char *path, struct secret *ret, struct error *e)
 {
         const char *dir = getenv("CREDENTIALS_DIRECTORY");
         _cleanup_free_ char *credential = dir ? str_printf("%s/czard.passphrase", dir) : NULL;
@@ -335,6 +326,35 @@ int startup_passphrase(const char *path, struct secret *ret, struct error *e)
                 path = credential;
         }
         return path ? secret_load_line(path, LIMIT_PASSPHRASE, path == credential, ret, e) : 0;
+}
+
+/* --- all of it --- */
+
+int startup_open(const struct config *c, bool own_fetch, struct startup *s, struct error *e)
+{
+        int r = open_state(c, s, e);
+        if (r >= 0)
+                r = open_volume(&c->staging, s, e);
+        if (r >= 0)
+                r = make_run_dir(c->state_dir, s, e);
+        if (r >= 0)
+                r = load_passphrase(c->openpgp.passphrase_file, &s->passphrase, e);
+        if (r >= 0 && own_fetch)
+                r = check_all_credentials(c, e);
+        return r;
+}
+
+void startup_done(struct startup *s)
+{
+        if (*s->run_dir)
+                pool_remove_homes(s->run_dir);
+        s->staging = staging_free(s->staging);
+        journal_audit_head(NULL);
+        s->audit = audit_free(s->audit);
+        s->ledger = ledger_free(s->ledger);
+        secret_done(&s->passphrase);
+        s->lock_fd = close_fd(s->lock_fd);
+        s->state_fd = close_fd(s->state_fd);
 }
 
 /* --- ledger against disk --- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is checked once, before anything is fetched: state folder, lock, audit, ledger, staging and its
- * identity, groups, credentials, runtime folder, passphrase. 0, or -errno with the text an admin needs: what
- * to do. */
+ * identity, runtime folder, passphrase, credentials; and groups. 0, or -errno with the text an admin needs:
+ * what to do. */
 #pragma once
 
 #include "audit.h"
@@ -12,26 +12,20 @@
 #include "secret.h"
 #include "staging.h"
 
-/* What lies in state_dir. */
-struct startup_state {
-        int fd, lock_fd; /* -1: not open */
+struct startup {
+        int state_fd, lock_fd; /* -1: not open */
         struct audit *audit;
         struct ledger *ledger;
+        struct staging *staging;
+        char staging_id[STAGING_ID_SIZE];
+        char run_dir[4096]; /* of this state_dir; "" not made */
+        struct secret passphrase;
 };
-int startup_state(const struct config *c, struct startup_state *s, struct error *e);
-void startup_state_done(struct startup_state *s);
-
-/* ret_id: its identity, which the ledger knows from now on. */
-int startup_staging(const struct config_staging *c, struct ledger *ledger, struct staging **ret,
-        char ret_id[static STAGING_ID_SIZE], struct error *e);
+/* own_fetch: czard starts czard-fetch itself. */
+int startup_open(const struct config *c, bool own_fetch, struct startup *s, struct error *e);
+void startup_done(struct startup *s);
 /* The context of each package, but for its pool. */
 int startup_groups(const struct config *c, struct package_context **ret, struct error *e);
-/* Where czard starts czard-fetch itself. */
-int startup_credentials(const struct config *c, struct error *e);
-/* The runtime folder of this state_dir, emptied. */
-int startup_run_dir(const char *state_dir, int state_fd, char *ret, size_t size, struct error *e);
-/* From the systemd credential, or from path; NULL and none: *ret stays as it is. */
-int startup_passphrase(const char *path, struct secret *ret, struct error *e);
 /* What a stop or crash left: working states back to NEW, hidden files swept. */
 int startup_reconcile(
         struct ledger *ledger, struct staging *staging, struct record *record, bool once, struct error *e);

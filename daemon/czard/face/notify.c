@@ -12,7 +12,7 @@
 #define STOP_USEC (60 * USEC_PER_SEC) /* a large file may be on its way to the disk */
 
 struct notify {
-        const struct stall *stall;
+        struct notify_spec on;
         uv_timer_t watchdog, later;
         bool waits; /* news that were not said yet */
         unsigned open_handles;
@@ -22,18 +22,18 @@ struct notify {
 static void on_watchdog(uv_timer_t *timer)
 {
         struct notify *n = timer->data;
-        if (!stall_is_hopeless(n->stall))
+        if (!stall_is_hopeless(n->on.stall))
                 sd_notify(0, "WATCHDOG=1");
 }
 
-int notify_new(uv_loop_t *loop, const struct stall *stall, struct notify **ret)
+int notify_new(const struct notify_spec *spec, struct notify **ret)
 {
         struct notify *n = calloc(1, sizeof(*n));
         if (!n)
                 return -ENOMEM;
-        n->stall = stall;
-        uv_timer_init(loop, &n->watchdog);
-        uv_timer_init(loop, &n->later);
+        n->on = *spec;
+        uv_timer_init(spec->loop, &n->watchdog);
+        uv_timer_init(spec->loop, &n->later);
         n->watchdog.data = n->later.data = n;
         n->open_handles = 2;
         uint64_t usec = 0;
@@ -92,20 +92,23 @@ static void add_rate(const struct queue_progress *p, struct strbuf *text)
                                 sizeof(span)));
 }
 
-void notify_text(const struct queue_progress *p, bool paused, int64_t next_poll, char *ret, size_t size)
+void notify_text(const struct notify *n, char *ret, size_t size)
 {
         _cleanup_strbuf_ struct strbuf text = {};
+        struct queue_progress p;
+        int64_t next_poll = poll_next(n->on.poll);
         char done[32], due[32], span[64];
-        if (paused)
+        queue_progress(n->on.queue, &p);
+        if (pauses_now(n->on.pauses))
                 strbuf_add(&text, "paused; ");
-        if (p->due > 0)
+        if (p.due > 0)
                 strbuf_printf(&text, "%llu of %llu objects, %s of %s, %u under way",
-                        (unsigned long long)p->done, (unsigned long long)p->due,
-                        size_format(p->done_bytes, done, sizeof(done)),
-                        size_format(p->due_bytes, due, sizeof(due)), p->running);
+                        (unsigned long long)p.done, (unsigned long long)p.due,
+                        size_format(p.done_bytes, done, sizeof(done)),
+                        size_format(p.due_bytes, due, sizeof(due)), p.running);
         else
                 strbuf_add(&text, "nothing due");
-        add_rate(p, &text);
+        add_rate(&p, &text);
         if (next_poll >= 0)
                 strbuf_printf(&text, "; next poll in %s",
                         timespan_format((uint64_t)next_poll * USEC_PER_SEC, span, sizeof(span)));
@@ -117,23 +120,22 @@ static void on_later(uv_timer_t *timer)
         (void)timer;
 }
 
-bool notify_is_due(struct notify *n, bool news)
+void notify_status(struct notify *n, bool news)
 {
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        char text[512];
         n->waits |= news;
         if (!n->waits)
-                return false;
-        if (now_usec(CLOCK_MONOTONIC) >= n->said_usec + USEC_PER_SEC)
-                return true;
-        /* The last word must not be an old one. */
-        if (!uv_is_active((uv_handle_t *)&n->later))
-                uv_timer_start(&n->later, on_later, USEC_PER_SEC / USEC_PER_MSEC, 0);
-        return false;
-}
-
-void notify_status(struct notify *n, const char *text)
-{
+                return;
+        if (now < n->said_usec + USEC_PER_SEC) {
+                /* The last word must not be an old one. */
+                if (!uv_is_active((uv_handle_t *)&n->later))
+                        uv_timer_start(&n->later, on_later, USEC_PER_SEC / USEC_PER_MSEC, 0);
+                return;
+        }
         n->waits = false;
-        n->said_usec = now_usec(CLOCK_MONOTONIC);
+        n->said_usec = now;
+        notify_text(n, text, sizeof(text));
         sd_notifyf(0, "STATUS=%s", text);
         journal_progress(text);
 }

@@ -2,14 +2,22 @@
 /* What the service manager hears: sd_notify(3). */
 #pragma once
 
-#include "queue.h"
+#include "poll.h"
 #include "stall.h"
 
 struct notify;
 
-/* Feeds the watchdog from now on, if there is one ($WATCHDOG_USEC), while stall (borrowed for ever) has hope.
- * 0 or -ENOMEM. */
-int notify_new(uv_loop_t *loop, const struct stall *stall, struct notify **ret);
+/* What STATUS= tells of; all borrowed for ever. */
+struct notify_spec {
+        uv_loop_t *loop;
+        const struct queue *queue;
+        const struct poll *poll;
+        const struct pauses *pauses;
+        const struct stall
+                *stall; /* while it has hope the watchdog is fed, if there is one ($WATCHDOG_USEC) */
+};
+/* 0 or -ENOMEM. */
+int notify_new(const struct notify_spec *spec, struct notify **ret);
 struct notify *notify_free(struct notify *n);
 
 /* READY=1: after the first self-check, and when a reload has ended, well or not. */
@@ -18,9 +26,8 @@ void notify_ready(struct notify *n);
 void notify_stopping(struct notify *n);
 /* RELOADING=1: begins a reload; notify_ready() ends it. */
 void notify_reloading(struct notify *n);
-/* STATUS= is to be said? At most once a second: news that come too soon are told of, by a turn of the loop,
- * when the second is over. */
-bool notify_is_due(struct notify *n, bool news);
-void notify_status(struct notify *n, const char *text);
-/* The text of STATUS= and of SIGUSR2. next_poll: in seconds, -1 none is planned. "": out of memory. */
-void notify_text(const struct queue_progress *p, bool paused, int64_t next_poll, char *ret, size_t size);
+/* Once a turn of the loop: STATUS=, at most once a second; news that come too soon are said, as it is then,
+ * in the turn after the second is over. */
+void notify_status(struct notify *n, bool news);
+/* The same text, for SIGUSR2. "": out of memory. */
+void notify_text(const struct notify *n, char *ret, size_t size);

@@ -392,6 +392,27 @@ bool queue_idle(const struct queue *q)
                q->retry_at == 0;
 }
 
+void queue_retry_now(struct queue *q)
+{
+        struct ledger_filter f = {.states = BIT(OBJECT_RETRY)};
+        _cleanup_free_ int64_t *ids = NULL;
+        size_t n = 0;
+        struct error e = {};
+        record_open(q->env.record);
+        int r = ledger_ids(q->env.ledger, &f, &ids, &n, &e);
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                struct ledger_object o;
+                if (queue_busy(q, ids[i]))
+                        continue;
+                r = ledger_get(q->env.ledger, ids[i], &o, &e);
+                o.next_try = 0;
+                if (r >= 0)
+                        r = ledger_save(q->env.ledger, &o, &e);
+        }
+        if (r < 0)
+                record_trouble(q->env.record, &e);
+}
+
 int queue_recover(struct queue *q)
 {
         struct ledger_filter f = {.states = BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING)};

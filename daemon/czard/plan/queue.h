@@ -32,6 +32,8 @@ void queue_start(struct queue *q);
 
 /* Someone recorded a RETRY for then (seconds): plan again at that time. */
 void queue_retry_at(struct queue *q, int64_t when);
+/* Every RETRY is due now. */
+void queue_retry_now(struct queue *q);
 /* Rows of jobs that were lost go back to NEW. 0 or -errno. */
 int queue_recover(struct queue *q);
 /* Cancels every job. */
