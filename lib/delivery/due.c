@@ -33,10 +33,7 @@ static char *free_name(const struct records *r, const char *base)
 {
         for (unsigned revision = 1;; revision++) {
                 char *name = due_name(base, revision);
-                bool taken = false;
-                for (size_t i = 0; name && !taken && i < r->n; i++)
-                        taken = r->v[i].state != RECORD_BEGUN && streq(r->v[i].path, name);
-                if (!taken)
+                if (!name || !records_have(r, name))
                         return name;
                 free(name);
         }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <search.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -36,6 +37,63 @@ static int64_t number(const struct line *l, const char *name)
         return field(l, name, value, sizeof(value)) && parse_u64(value, INT64_MAX, &v) == 0 ? (int64_t)v : 0;
 }
 
+/* --- finding them --- */
+
+struct place {
+        const char *path; /* the record's */
+        size_t at;
+};
+
+static int by_path(const void *a, const void *b)
+{
+        return strcmp(((const struct place *)a)->path, ((const struct place *)b)->path);
+}
+
+/* From now on that path is the last record. */
+static int note_path(struct records *r)
+{
+        const struct place key = {.path = r->v[r->n - 1].path};
+        struct place **found = key.path ? tsearch(&key, &r->by_path, by_path) : NULL;
+        if (!found)
+                return -ENOMEM;
+        if (*found == &key) {
+                struct place *p = malloc(sizeof(*p));
+                if (!p) {
+                        tdelete(&key, &r->by_path, by_path);
+                        return -ENOMEM;
+                }
+                *found = p;
+        }
+        **found = (struct place){.path = key.path, .at = r->n - 1};
+        return 0;
+}
+
+static struct record *find_path(const struct records *r, const char *path)
+{
+        const struct place key = {.path = path}, *const * found;
+        found = (const struct place *const *)tfind(&key, &r->by_path, by_path);
+        return found ? &r->v[(*found)->at] : NULL;
+}
+
+static int by_base(const void *a, const void *b)
+{
+        const struct record *x = *(struct record *const *)a, *y = *(struct record *const *)b;
+        int c = strcmp(x->base, y->base);
+        return c ? c : x < y ? -1 : x > y;
+}
+
+static int index_bases(struct records *r)
+{
+        r->by_base = calloc(r->n + 1, sizeof(struct record *));
+        for (size_t i = 0; r->by_base && i < r->n; i++)
+                r->by_base[i] = &r->v[i];
+        if (r->by_base)
+                qsort(r->by_base, r->n, sizeof(struct record *), by_base);
+        return r->by_base ? 0 : -ENOMEM;
+}
+
+/* --- reading --- */
+
 static int on_delivering(struct records *r, const struct line *l)
 {
         if (r->n == r->size) {
@@ -55,7 +113,7 @@ static int on_delivering(struct records *r, const struct line *l)
                 .size = number(l, "size")};
         field(l, "sha256", d->sha256, sizeof(d->sha256));
         field(l, "inputs", d->inputs_sha256, sizeof(d->inputs_sha256));
-        return d->base && d->path && d->course && d->recipients && d->supersedes ? 0 : -ENOMEM;
+        return d->base && d->path && d->course && d->recipients && d->supersedes ? note_path(r) : -ENOMEM;
 }
 
 static int on_input(struct records *r, const struct line *l)
@@ -80,22 +138,18 @@ static int on_step(struct records *r, const struct line *l, enum record_state st
 {
         char path[VALUE_MOST], time[32];
         field(l, "path", path, sizeof(path));
-        for (size_t i = r->n; i-- > 0;) {
-                struct record *d = &r->v[i];
-                if (!streq(d->path, path))
-                        continue;
-                d->state = state;
-                if (state == RECORD_OUT &&
-                        (!field(l, "time", time, sizeof(time)) || time_parse_rfc3339(time, &d->time) < 0))
-                        d->time = 0;
-                if (state == RECORD_DESTROY) {
-                        free(d->reason);
-                        d->reason = copy(l, "reason");
-                        return d->reason ? 0 : -ENOMEM;
-                }
-                break;
-        }
-        return 0;
+        struct record *d = find_path(r, path);
+        if (!d)
+                return 0;
+        d->state = state;
+        if (state == RECORD_OUT &&
+                (!field(l, "time", time, sizeof(time)) || time_parse_rfc3339(time, &d->time) < 0))
+                d->time = 0;
+        if (state != RECORD_DESTROY)
+                return 0;
+        free(d->reason);
+        d->reason = copy(l, "reason");
+        return d->reason ? 0 : -ENOMEM;
 }
 
 static int keep_reason(char **to, const struct line *l)
@@ -139,16 +193,18 @@ int records_read(int state_fd, const char *delivery, struct records *ret, struct
 {
         struct stat st;
         *ret = (struct records){.delivery = delivery};
-        if (fstatat(state_fd, "audit.jsonl", &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
-                return 0;
-        int r = audit_each(state_fd, on_line, ret, e);
-        if (r == -ENOMEM)
-                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        return r;
+        int r = 0;
+        if (fstatat(state_fd, "audit.jsonl", &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
+                r = audit_each(state_fd, on_line, ret, e);
+        if (r == 0)
+                r = index_bases(ret);
+        return r == -ENOMEM ? error_set(e, CAUSE_IO, ENOMEM, "out of memory") : r;
 }
 
 void records_done(struct records *r)
 {
+        tdestroy(r->by_path, free);
+        free(r->by_base);
         for (size_t i = 0; i < r->n; i++) {
                 struct record *d = &r->v[i];
                 for (size_t k = 0; k < d->n_inputs; k++)
@@ -170,10 +226,24 @@ void records_done(struct records *r)
 
 struct record *records_newest(const struct records *r, const char *base)
 {
-        for (size_t i = r->n; i-- > 0;)
-                if (r->v[i].state != RECORD_BEGUN && streq(r->v[i].base, base))
-                        return &r->v[i];
+        size_t low = 0, high = r->n; /* behind the last of that base */
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+                if (strcmp(r->by_base[middle]->base, base) <= 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        for (; low > 0 && streq(r->by_base[low - 1]->base, base); low--)
+                if (r->by_base[low - 1]->state != RECORD_BEGUN)
+                        return r->by_base[low - 1];
         return NULL;
+}
+
+bool records_have(const struct records *r, const char *path)
+{
+        const struct record *d = find_path(r, path);
+        return d && d->state != RECORD_BEGUN;
 }
 
 int records_dates(const struct records *r, struct strv *ret)

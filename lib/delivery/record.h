@@ -45,10 +45,12 @@ struct records {
         const char *delivery; /* borrowed; whose records */
         struct record *v;
         size_t n, size;
-        char outbox_id[40]; /* "" none */
-        char *revoked;      /* the reason, NULL: it is not */
-        char *stopped;      /* why it stood still the last time, NULL or "": it did not */
-        struct strv said;   /* what delivery-ending said */
+        void *by_path;           /* tsearch(3): the newest of each path */
+        struct record **by_base; /* sorted, of one base the older ones first */
+        char outbox_id[40];      /* "" none */
+        char *revoked;           /* the reason, NULL: it is not */
+        char *stopped;           /* why it stood still the last time, NULL or "": it did not */
+        struct strv said;        /* what delivery-ending said */
 };
 
 /* Reads the record in the folder; one that is not there is empty. 0 or -errno. */
@@ -56,5 +58,7 @@ int records_read(int state_fd, const char *delivery, struct records *ret, struct
 void records_done(struct records *r);
 /* The newest of that base that was delivered, or NULL. */
 struct record *records_newest(const struct records *r, const char *base);
+/* Was something delivered under that name? */
+bool records_have(const struct records *r, const char *path);
 /* Dates of the snapshots that were delivered. 0 or -ENOMEM. */
 int records_dates(const struct records *r, struct strv *ret);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -195,6 +196,12 @@ static void hash_of(const char *sha256, char ret[SHA256_HEX])
         hex_encode(sum, sizeof(sum), ret);
 }
 
+/* As record.c has them. */
+static int by_first(const void *a, const void *b)
+{
+        return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
 static void try_row(const struct row *t)
 {
         static char in[] = "in", more[] = "more", base[] = BASE, course[] = "k", none[] = "", a[] = "a",
@@ -216,7 +223,19 @@ static void try_row(const struct row *t)
                 .time = NOW - (int64_t)t->age_days * DAY,
                 .inputs = &input,
                 .n_inputs = 1};
-        struct records records = {.v = &r, .n = t->has_record, .revoked = t->revoked ? why : NULL};
+        struct record *bases[] = {&r};
+        struct place {
+                const char *path;
+                size_t at;
+        } place = {.path = base};
+        void *root = NULL;
+        if (t->has_record)
+                tsearch(&place, &root, by_first);
+        struct records records = {.v = &r,
+                .n = t->has_record,
+                .by_base = bases,
+                .by_path = root,
+                .revoked = t->revoked ? why : NULL};
         struct due due;
         if (t->now)
                 memcpy(files[0].sha256, t->now, SHA256_HEX);
@@ -243,6 +262,8 @@ static void try_row(const struct row *t)
         if (t->leaves)
                 assert_string_equal(due.leave[0].reason ? due.leave[0].reason : "", t->leaves);
         due_done(&due);
+        if (root)
+                tdelete(&place, &root, by_first);
 }
 
 static void the_table(void **state)
