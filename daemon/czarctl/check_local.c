@@ -54,17 +54,15 @@ static bool check_mode(struct checkup *k, const char *name, const char *path, in
         return true;
 }
 
-#define STATE_ROOM_LEAST (64 * MIB) /* ledger, audit record and what SQLite writes beside them */
-
 /* The ledger and the audit record must be writable, or nothing is started. */
 static void check_state_room(struct checkup *k, int state_fd)
 {
         const char *path = k->c->config->state_dir;
         struct statvfs v;
-        char have[32];
+        char have[32], want[32];
         if (fstatvfs(state_fd, &v) < 0)
                 return;
-        uint64_t bytes = (uint64_t)v.f_bavail * v.f_frsize;
+        uint64_t bytes = (uint64_t)v.f_bavail * v.f_frsize, least = k->c->config->state_min_free;
         if (v.f_flag & ST_RDONLY)
                 check_add(k, "state room", BAD,
                         "look at the kernel log (journalctl -k), then remount it read-write",
@@ -73,9 +71,10 @@ static void check_state_room(struct checkup *k, int state_fd)
                 check_add(k, "state room", BAD, "remove files there (df -i)", "no inodes are left for %s",
                         path);
         else
-                check_add(k, "state room", bytes >= STATE_ROOM_LEAST ? FINE : BAD,
-                        bytes >= STATE_ROOM_LEAST ? "" : "make room on the file system of state_dir",
-                        "%s free for %s", bytes_text((int64_t)bytes, have), path);
+                check_add(k, "state room", bytes >= least ? FINE : BAD,
+                        bytes >= least ? "" : "make room on the file system of state_dir",
+                        "%s free for %s, [daemon] min_free is %s", bytes_text((int64_t)bytes, have), path,
+                        bytes_text((int64_t)least, want));
 }
 
 static void check_state(struct checkup *k)

@@ -233,7 +233,7 @@ static void resync_all(struct app *a)
 static void configure(struct app *a)
 {
         journal_level(a->config->log_level);
-        pauses_configure(a->pauses, &a->config->staging);
+        pauses_configure(a->pauses, a->config);
         record_configure(a->record, a->config);
         queue_configure(a->queue, a->config, a->contexts);
         poll_configure(a->poll, a->config);

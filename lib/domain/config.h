@@ -61,6 +61,8 @@ struct config_staging {
 
 struct config_limits {
         uint64_t max_plaintext, max_ratio, max_members, max_name;
+        uint64_t max_listed; /* objects of a listing */
+        uint64_t max_growth; /* bytes of the ledger, by what a poll lists anew */
 };
 
 struct config_package {
@@ -99,6 +101,7 @@ struct config_delivery {
 struct config {
         uint64_t poll_interval_usec, full_list_interval_usec;
         char *state_dir, *socket; /* socket NULL: runtime directory + "/control" */
+        uint64_t state_min_free;  /* of the file system of state_dir */
         unsigned workers;         /* CONFIG_AUTO or a number */
         int log_level;            /* LOG_ERR ... LOG_DEBUG of syslog.h */
         struct config_s3 s3;

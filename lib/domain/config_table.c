@@ -35,6 +35,8 @@ const struct config_key config_keys[] = {
                 .min = 100 * USEC_PER_MSEC, .max = DAYS(365)},
         {ROW("daemon", "state_dir", config, state_dir), CONFIG_PATH, .def = "/var/lib/czard"},
         {ROW("daemon", "socket", config, socket), CONFIG_PATH, .def = "", .max = 107}, /* unix(7) */
+        {ROW("daemon", "min_free", config, state_min_free), CONFIG_SIZE, .def = "64M", RELOAD,
+                .min = 0, .max = 1024 * 1024 * GIB},
         {ROW("daemon", "workers", config, workers), CONFIG_WORKERS, .def = "auto", RELOAD, .min = 1, .max = 64},
         {ROW("daemon", "log_level", config, log_level), CONFIG_CHOICE, .def = "info", RELOAD,
                 .choices = log_levels},
@@ -98,6 +100,10 @@ const struct config_key config_keys[] = {
                 .min = 1, .max = 10000000},
         {ROW("limits", "max_name", config, limits.max_name), CONFIG_NUMBER, .def = "255", RELOAD,
                 .min = 1, .max = 255, .expected = "a number from 1 to 255, which file systems allow"},
+        {ROW("limits", "max_listed", config, limits.max_listed), CONFIG_NUMBER, .def = "1000000", RELOAD,
+                .min = 1, .max = 100000000},
+        {ROW("limits", "max_growth", config, limits.max_growth), CONFIG_SIZE, .def = "1G", RELOAD,
+                .min = 1, .max = 1024 * GIB},
 
         {ROW("package", "org", config_package, spec.org), CONFIG_ORG, .def = "", RELOAD},
         {ROW("package", "sites", config_package, spec.sites), CONFIG_SITES, .def = "edx edge", RELOAD},

@@ -167,13 +167,15 @@ class DiskTest(Base):
 
     def test_state_dir_is_full(self):
         with self.disk(self.world.state, "size=8M"):
+            self.world.config["daemon"]["min_free"] = "1M"
             self.assertEqual(self.world.once().code, 0)
+            del self.world.config["daemon"]["min_free"]
             [found] = self.bad("state room")
             self.assertIn("free for", found["detail"])
             self.assertIn("state_dir", found["fix"])
 
     def test_state_dir_is_read_only(self):
-        with self.disk(self.world.state, "size=64M"):
+        with self.disk(self.world.state, "size=80M"):
             self.assertEqual(self.world.once().code, 0)
             subprocess.run(["mount", "-o", "remount,ro", self.world.state], check=True)
             run = self.world.once()

@@ -56,6 +56,9 @@ static void defaults(void **state)
         assert_int_equal(c->limits.max_ratio, 2000);
         assert_int_equal(c->limits.max_members, 200000);
         assert_int_equal(c->limits.max_name, 255);
+        assert_int_equal(c->limits.max_listed, 1000000);
+        assert_int_equal(c->limits.max_growth, 1 * GIB);
+        assert_int_equal(c->state_min_free, 64 * MIB);
         assert_int_equal(c->n_packages, 1);
         const struct config_package *p = &c->packages[0];
         assert_string_equal(p->name, "universityx");
@@ -87,7 +90,8 @@ static void every_key_is_taken(void **state)
                           "dir_mode = 0700\nmin_free = 0\nevents_format = plain\n"
                           "encrypted_device = require\nkeep_snapshots = 4\nkeep_days = 400\n"
                           "keep_replaced = all\ndeduplicate = no\nincomplete_snapshots = hold\n"
-                          "[limits]\nmax_plaintext = 1T\nmax_ratio = 100\nmax_members = 10\nmax_name = 99\n"
+                          "[limits]\nmax_plaintext = 1T\nmax_ratio = 100\nmax_members = 10\nmax_name = "
+                          "99\nmax_listed = 7\nmax_growth = 2M\n"
                           "[package P]\norg = px\nsites = edge\ncategories = email-opt-in events\n"
                           "events = s3://ddd/e/\nemail_opt_in = s3://ooo\nsince = 2020-02-29\n"
                           "courses = PX-* !*-ccx-*\n  Other-*\ntables = auth_user\ncredentials = /pc\n"
@@ -127,6 +131,8 @@ static void every_key_is_taken(void **state)
         assert_int_equal(c->limits.max_ratio, 100);
         assert_int_equal(c->limits.max_members, 10);
         assert_int_equal(c->limits.max_name, 99);
+        assert_int_equal(c->limits.max_listed, 7);
+        assert_int_equal(c->limits.max_growth, 2 * MIB);
         const struct config_package *p = &c->packages[0];
         assert_string_equal(p->name, "P");
         assert_string_equal(p->spec.org, "px");

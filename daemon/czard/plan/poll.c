@@ -21,6 +21,8 @@
 /* A server that wants us to wait for longer gets its wish at the next poll: the other listings shall not wait
  * for this one. */
 #define LIST_WAIT_USEC (1 * USEC_PER_MINUTE)
+/* A row of the ledger without its key, with its entries in indexes. */
+#define ROW_BYTES 512
 #define MEMORY_WAIT_MSEC 1000 /* there was none for a request */
 
 static const struct retry_policy list_retry = {500 * USEC_PER_MSEC, 20 * USEC_PER_SEC};
@@ -30,9 +32,11 @@ struct listing {
         const struct config_package *package; /* in force: a new one drops the listing (poll_restart()) */
         enum category category;
         char bucket[BUCKET_SIZE], prefix[KEY_SIZE], start_after[KEY_SIZE];
-        bool whole;          /* everything below prefix: what is not listed is gone */
-        bool one_object;     /* poll_object(): not part of a poll */
-        bool found;          /* of one object: it is there */
+        bool whole;      /* everything below prefix: what is not listed is gone */
+        bool one_object; /* poll_object(): not part of a poll */
+        bool found;      /* of one object: it is there */
+        bool over;       /* more than [limits] allow: the rest of it is not taken */
+        uint64_t listed;
         uint64_t unreadable; /* entries without an ETag or date */
         unsigned tries;
         uint32_t request;
@@ -53,6 +57,7 @@ struct poll {
         unsigned losses; /* record_losses() when it began: what was listed may not be in the ledger */
         uint64_t started_usec, last_full_usec; /* CLOCK_BOOTTIME */
         uint64_t requests, listed, fresh, fresh_bytes;
+        uint64_t growth;    /* about so many bytes of rows are new in the ledger */
         uint64_t next_usec; /* CLOCK_BOOTTIME, 0: none planned */
         int timer_fd;       /* CLOCK_BOOTTIME: the loop's own timers stand still while the machine sleeps */
         uv_poll_t timer;
@@ -135,14 +140,45 @@ static void take_object(struct listing *l, const struct proto_object *from)
                 return;
         }
         if (what != LISTED_SAME) {
+                p->growth += ROW_BYTES + strlen(o.key);
                 p->fresh++;
                 p->fresh_bytes += o.size;
         }
 }
 
+/* A server, or a czard-fetch in other hands, that lists without an end fills neither disk nor ledger. */
+static bool is_over(struct listing *l, uint64_t n)
+{
+        const struct config_limits *limits = &l->poll->config->limits;
+        l->listed += n;
+        l->over |= l->listed > limits->max_listed || l->poll->growth > limits->max_growth;
+        return l->over;
+}
+
+/* What listing_failed() says of it, into ret. */
+static void tell_over(const struct listing *l, char *ret, size_t size)
+{
+        const struct config_limits *limits = &l->poll->config->limits;
+        char most[32];
+        if (l->listed > limits->max_listed)
+                snprintf(ret, size, "more objects than [limits] max_listed, which is %llu",
+                        (unsigned long long)limits->max_listed);
+        else
+                snprintf(ret, size,
+                        "what this poll has listed anew takes more of the ledger than [limits] max_growth, "
+                        "which is %s",
+                        size_format(limits->max_growth, most, sizeof(most)));
+}
+
 static void on_listed(void *arg, const struct proto_listed *page)
 {
         struct listing *l = arg;
+        if (l->over)
+                return;
+        if (is_over(l, page->n)) {
+                fetcher_cancel(l->poll->on.fetcher, l->request);
+                return;
+        }
         for (size_t i = 0; i < page->n; i++) {
                 bool is_it = l->one_object && streq(page->objects[i].key, l->prefix);
                 if (l->one_object && !is_it)
@@ -218,8 +254,14 @@ static void on_done(void *arg, const struct proto_done *done)
         struct poll *p = l->poll;
         l->request = 0;
         p->requests += done->requests;
-        if (done->outcome.cause != CAUSE_NONE) {
-                listing_failed(l, done);
+        if (l->over || done->outcome.cause != CAUSE_NONE) {
+                struct proto_done end = *done;
+                char text[192];
+                if (l->over) {
+                        tell_over(l, text, sizeof(text));
+                        end.outcome = (struct outcome){CAUSE_LIMIT, text};
+                }
+                listing_failed(l, &end);
                 return;
         }
         if (l->one_object)
@@ -367,7 +409,7 @@ void poll_now(struct poll *p, bool full)
         p->complete = true;
         p->generation++;
         p->started_usec = now_usec(CLOCK_BOOTTIME);
-        p->requests = p->listed = p->fresh = p->fresh_bytes = 0;
+        p->requests = p->listed = p->fresh = p->fresh_bytes = p->growth = 0;
         p->running = 1; /* held until all are started */
         for (size_t i = 0; i < p->config->n_packages; i++)
                 add_package(p, &p->config->packages[i]);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 
 #include "journal.h"
 #include "str.h"
@@ -21,7 +22,7 @@
 struct pauses {
         const struct staging *staging;
         const char *staging_id;
-        const struct config_staging *config;
+        const struct config *config;
         unsigned now, ended;
         char text[PAUSE_MAX][256]; /* why */
         bool ever;
@@ -36,6 +37,7 @@ static const char *const names[PAUSE_MAX] = {
         [PAUSE_KEY] = "key",
         [PAUSE_STAGING] = "staging",
         [PAUSE_STATE] = "state",
+        [PAUSE_STATE_SPACE] = "state-space",
         [PAUSE_ADMIN] = "admin",
 };
 
@@ -58,7 +60,7 @@ struct pauses *pauses_free(struct pauses *s)
         return NULL;
 }
 
-void pauses_configure(struct pauses *s, const struct config_staging *config)
+void pauses_configure(struct pauses *s, const struct config *config)
 {
         s->config = config;
 }
@@ -67,7 +69,7 @@ static void remember_full(struct pauses *s)
 {
         uint64_t bytes;
         s->full_until_bytes = 0;
-        if (staging_free_bytes(s->staging, &bytes, NULL) < 0 || bytes < s->config->min_free)
+        if (staging_free_bytes(s->staging, &bytes, NULL) < 0 || bytes < s->config->staging.min_free)
                 return;
         s->full_until_bytes = bytes + MORE_ROOM;
         s->full_until_usec = now_usec(CLOCK_BOOTTIME) + FULL_AGAIN_USEC;
@@ -84,7 +86,7 @@ static const char *advice_for(const struct pauses *s, enum pause p, enum cause c
         uint64_t inodes;
         if (cause != CAUSE_SPACE)
                 return cause_advice(cause);
-        if (p == PAUSE_STATE)
+        if (p == PAUSE_STATE || p == PAUSE_STATE_SPACE)
                 return "make room in state_dir";
         if (staging_free_inodes(s->staging, &inodes, NULL) == 0 && inodes == 0)
                 return "no inodes are left: remove files there, or give it a file system with more of them "
@@ -124,15 +126,15 @@ static void look_at_space(struct pauses *s)
                 pauses_enter(s, PAUSE_STAGING, e.cause, e.text);
                 return;
         }
-        if (bytes >= s->config->min_free) {
+        if (bytes >= s->config->staging.min_free) {
                 if (!is_full(s, bytes))
                         pauses_leave(s, PAUSE_SPACE);
                 return;
         }
         char have[32], want[32];
         error_set(&e, CAUSE_SPACE, ENOSPC, "%s free on %s, min_free is %s",
-                size_format(bytes, have, sizeof(have)), s->config->path,
-                size_format(s->config->min_free, want, sizeof(want)));
+                size_format(bytes, have, sizeof(have)), s->config->staging.path,
+                size_format(s->config->staging.min_free, want, sizeof(want)));
         pauses_enter(s, PAUSE_SPACE, CAUSE_SPACE, e.text);
 }
 
@@ -160,12 +162,32 @@ static void look_at_identity(struct pauses *s)
         if (r >= 0)
                 error_set(&e, CAUSE_STAGING, ENODEV,
                         "%s is not the staging volume this czard knows (.czard-id is %s): is it mounted?",
-                        s->config->path, *id ? "another one" : "missing");
+                        s->config->staging.path, *id ? "another one" : "missing");
         pauses_enter(s, PAUSE_STAGING, CAUSE_STAGING, e.text);
+}
+
+/* Before ledger and audit record fill it: what happens must be written down. */
+static void look_at_state_space(struct pauses *s)
+{
+        struct statvfs v;
+        if (statvfs(s->config->state_dir, &v) < 0)
+                return; /* PAUSE_STATE tells, once something cannot be written */
+        uint64_t bytes = (uint64_t)v.f_bavail * v.f_frsize, least = s->config->state_min_free;
+        if (bytes >= least) {
+                pauses_leave(s, PAUSE_STATE_SPACE);
+                return;
+        }
+        struct error e = {};
+        char have[32], want[32];
+        error_set(&e, CAUSE_SPACE, ENOSPC, "%s free on %s, [daemon] min_free is %s",
+                size_format(bytes, have, sizeof(have)), s->config->state_dir,
+                size_format(least, want, sizeof(want)));
+        pauses_enter(s, PAUSE_STATE_SPACE, CAUSE_SPACE, e.text);
 }
 
 void pauses_look_at_staging(struct pauses *s)
 {
+        look_at_state_space(s);
         look_at_identity(s);
         if (!(s->now & BIT(PAUSE_STAGING)))
                 look_at_space(s);

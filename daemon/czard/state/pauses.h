@@ -10,7 +10,7 @@
 #include "error.h"
 #include "staging.h"
 
-enum pause { PAUSE_SPACE, PAUSE_KEY, PAUSE_STAGING, PAUSE_STATE, PAUSE_ADMIN, PAUSE_MAX };
+enum pause { PAUSE_SPACE, PAUSE_KEY, PAUSE_STAGING, PAUSE_STATE, PAUSE_STATE_SPACE, PAUSE_ADMIN, PAUSE_MAX };
 
 /* "space", "key", ... as the journal and czarctl say it. */
 const char *pause_name(enum pause p);
@@ -20,15 +20,15 @@ struct pauses;
 /* staging and its known identity are borrowed for ever. NULL: out of memory. */
 struct pauses *pauses_new(const struct staging *staging, const char *staging_id);
 struct pauses *pauses_free(struct pauses *s);
-/* [staging] of the configuration in force; borrowed until the next call. */
-void pauses_configure(struct pauses *s, const struct config_staging *config);
+/* The configuration in force; borrowed until the next call. */
+void pauses_configure(struct pauses *s, const struct config *config);
 
 /* From now on nothing is started for this reason; what runs goes on. Does nothing while it lasts. */
 void pauses_enter(struct pauses *s, enum pause p, enum cause cause, const char *text);
 /* The reason is gone. Does nothing when there is no such pause. */
 void pauses_leave(struct pauses *s, enum pause p);
-/* Is the staging volume the one we know, and is there room above min_free? Enters or leaves these two
- * accordingly. */
+/* Is the staging volume the one we know, and is there room above min_free, there and in state_dir? Enters or
+ * leaves these three accordingly. */
 void pauses_look_at_staging(struct pauses *s);
 
 /* BIT(PAUSE_...) of those that last; 0: work may start. */

@@ -24,6 +24,10 @@
 #define BLOCK_USEC (1 * USEC_PER_HOUR)
 #define REPEAT_USEC (1 * USEC_PER_DAY) /* credentials-refused is said again */
 #define RETRY_QUIET_USEC (1 * USEC_PER_MINUTE)
+/* Of one cause so many entries in that time; the number of the others at most so often. */
+#define FLOOD_ENTRIES 100
+#define FLOOD_USEC (1 * USEC_PER_HOUR)
+#define FLOOD_TELL_USEC (1 * USEC_PER_MINUTE)
 #define SKEW_QUIET_USEC (1 * USEC_PER_HOUR)
 
 struct bucket_block {
@@ -51,12 +55,67 @@ struct record {
         struct {
                 uint64_t said_usec, suppressed;
         } retry[CAUSE_MAX]; /* `retry` entries are rate-limited by cause */
+        struct flood {
+                uint64_t since_usec, told_usec, untold;
+                unsigned said; /* since since_usec */
+        } rejected[CAUSE_MAX], member_failed;
+        bool flooded; /* one of these has something untold */
         /* What somebody above is to do, until it is taken. */
         int64_t retry_at; /* seconds, 0: nothing */
         bool renew_fetcher;
         int64_t *relist; /* ids */
         size_t n_relist;
 };
+
+/* --- floods --- */
+
+static void tell_flood(struct flood *f, enum journal_event event, enum cause cause)
+{
+        uint64_t untold = f->untold;
+        f->untold = 0;
+        f->told_usec = now_usec(CLOCK_MONOTONIC);
+        if (untold == 0)
+                return;
+        const struct journal_fields fields = {.cause = cause, .suppressed = &untold};
+        if (event == EVENT_REJECTED)
+                journal_event(event, &fields, "and %llu more rejected: %s; czarctl list --state REJECTED; %s",
+                        (unsigned long long)untold, cause_name(cause), cause_advice(cause));
+        else
+                journal_event(event, &fields, "and %llu more tables that edX could not export",
+                        (unsigned long long)untold);
+}
+
+/* At the end of a turn: what has waited long enough; all of it at the end of everything. */
+static void tell_floods(struct record *r, bool all)
+{
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        bool left = false;
+        for (unsigned i = 0; r->flooded && i <= CAUSE_MAX; i++) {
+                struct flood *f = i < CAUSE_MAX ? &r->rejected[i] : &r->member_failed;
+                if (all || now >= f->told_usec + FLOOD_TELL_USEC)
+                        tell_flood(f, i < CAUSE_MAX ? EVENT_REJECTED : EVENT_MEMBER_FAILED,
+                                i < CAUSE_MAX ? (enum cause)i : CAUSE_NONE);
+                left |= f->untold > 0;
+        }
+        r->flooded = left;
+}
+
+bool record_may_say(struct record *r, enum journal_event event, enum cause cause)
+{
+        struct flood *f = event == EVENT_REJECTED ? &r->rejected[cause] : &r->member_failed;
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        if (f->since_usec == 0 || now >= f->since_usec + FLOOD_USEC) {
+                tell_flood(f, event, cause);
+                *f = (struct flood){.since_usec = now, .told_usec = now};
+        }
+        if (f->said < FLOOD_ENTRIES) {
+                f->said++;
+                return true;
+        }
+        f->untold++;
+        r->flooded = true;
+        return false;
+}
 
 struct record *record_new(struct ledger *ledger, struct audit *audit, struct pauses *pauses, bool once)
 {
@@ -81,6 +140,7 @@ struct record *record_free(struct record *r)
         if (!r)
                 return NULL;
         record_flush(r);
+        tell_floods(r, true);
         while (r->blocks) {
                 struct bucket_block *b = r->blocks;
                 r->blocks = b->next;
@@ -172,6 +232,7 @@ void record_open(struct record *r)
 int record_flush(struct record *r)
 {
         struct error e = {};
+        tell_floods(r, false);
         int err = r->failed ? -EIO : 0;
         if (r->turn != TURN_CLOSED && !r->failed) {
                 err = history_sync(r->ledger, r->audit, &e);
@@ -380,9 +441,11 @@ void record_wait(
         retry_at(r, o->next_try);
 }
 
-static void say_rejected(const struct ledger_object *o, const struct outcome_decision *out)
+static void say_rejected(struct record *r, const struct ledger_object *o, const struct outcome_decision *out)
 {
         char span[64];
+        if (!record_may_say(r, EVENT_REJECTED, o->cause))
+                return;
         struct journal_fields f = object_fields(o);
         f.cause = o->cause;
         f.attempt = o->attempts;
@@ -441,7 +504,7 @@ void record_failed(struct record *r, struct ledger_object *o, enum cause cause, 
         }
         record_enter(r, o, out.next);
         if (out.next == OBJECT_REJECTED)
-                say_rejected(o, &out);
+                say_rejected(r, o, &out);
         else if (out.next == OBJECT_RETRY && cause != CAUSE_GONE) /* of that the listing tells more */
                 say_retry(r, o, out.delay_usec);
         if (out.next == OBJECT_RETRY && record_tries_again(r, o))

@@ -34,6 +34,11 @@ void record_open(struct record *r);
  */
 void record_trouble(struct record *r, const struct error *e);
 
+/* May an entry of that cause be written, REJECTED or MEMBER_FAILED? Whatever a server or a helper sends, of
+ * one cause there are at most 100 in an hour; the others are counted, and their number is told once a minute.
+ */
+bool record_may_say(struct record *r, enum journal_event event, enum cause cause);
+
 /* The journal fields of an object; texts borrowed from o. */
 struct journal_fields object_fields(const struct ledger_object *o);
 

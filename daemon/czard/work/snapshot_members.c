@@ -68,6 +68,8 @@ void snapshot_rejected(struct snapshot *s, const struct member *m)
         s->n_rejected++;
         record_incomplete(s->job.env->record);
         snapshot_save_member(s, m);
+        if (!record_may_say(s->job.env->record, EVENT_REJECTED, m->cause))
+                return;
         struct journal_fields fields = object_fields(&s->job.o);
         fields.member = str_visible(m->name, name, sizeof(name));
         fields.cause = m->cause;

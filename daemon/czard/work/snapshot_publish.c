@@ -139,6 +139,8 @@ static void say_member(const struct snapshot *s, const struct member *m)
 /* edX's export of that table failed: worth a warning, not a failure. */
 static void say_failed_at_source(const struct snapshot *s, const struct member *m)
 {
+        if (!record_may_say(s->job.env->record, EVENT_MEMBER_FAILED, CAUSE_NONE))
+                return;
         struct journal_fields f = object_fields(&s->job.o);
         f.member = m->name;
         f.course = *m->course ? m->course : NULL;
