@@ -128,14 +128,13 @@ static void list_destroy(const struct config_delivery *d, const struct records *
 {
         bool any = false;
         for (size_t i = 0; i < r->n; i++) {
-                char path[4096], reason[2048];
                 if (r->v[i].state != RECORD_DESTROY)
                         continue;
                 if (!any)
-                        printf("\nplease-destroy, handed out by %s (tell the recipients):\n", d->name);
+                        shown_print(stdout, "\nplease-destroy, handed out by %s (tell the recipients):\n",
+                                d->name);
                 any = true;
-                printf("  %s  (%s)\n", str_visible(r->v[i].path, path, sizeof(path)),
-                        str_visible(r->v[i].reason, reason, sizeof(reason)));
+                shown_print(stdout, "  %s  (%s)\n", r->v[i].path, r->v[i].reason);
         }
 }
 

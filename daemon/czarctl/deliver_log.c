@@ -82,15 +82,18 @@ int deliver_log(struct ctl *c, const char *name)
         if (state < 0 && state != -ENOENT)
                 return ctl_fail(c, &e);
         for (size_t i = 0; s.csv && i < ELEMENTSOF(columns); i++)
-                printf("%s%s", columns[i], i + 1 < ELEMENTSOF(columns) ? "," : "\r\n");
+                csv_cell(columns[i], i + 1 == ELEMENTSOF(columns));
         if (!s.csv && !c->json)
                 s.table = table_new("TIME|EVENT|DELIVERY|PATH|UNTIL|PURPOSE OR REASON");
         int r = state >= 0 && fstatat(state, "audit.jsonl", &st, 0) == 0 ? audit_each(state, on_line, &s, &e)
                                                                          : 0;
         if (s.table && !table_print(s.table) && r == 0)
                 puts("Nothing was handed out yet.");
-        if (c->json && r >= 0)
-                printf("{\"version\":1,\"entries\":[%s]}\n", s.json.s ? s.json.s : "");
+        if (c->json && r >= 0) {
+                fputs("{\"version\":1,\"entries\":[", stdout);
+                fputs(s.json.s ? s.json.s : "", stdout);
+                puts("]}");
+        }
         strbuf_done(&s.json);
         return r < 0 ? ctl_fail(c, &e) : 0;
 }

@@ -85,9 +85,9 @@ static void plan_json(struct plan *p, const struct strv *courses)
 static void say_names(const char *what, const struct strv *v)
 {
         for (size_t i = 0; i < v->n; i++) {
-                char shown[1024];
-                printf("  %s%s%s %s\n", colour_on(YELLOW), what, colour_off(YELLOW),
-                        str_visible(v->v[i], shown, sizeof(shown)));
+                fputs("  ", stdout);
+                shown_colour(YELLOW, what);
+                shown_print(stdout, " %s\n", v->v[i]);
         }
 }
 
@@ -95,9 +95,13 @@ static void plan_table(struct plan *p, const struct strv *courses)
 {
         char size[32];
         struct table *t = table_new("PATH|>FILES|>BYTES|NOTE");
-        printf("%s%s%s: %zu courses, %zu days, %zu snapshots; due: %zu messages, %s; leave the outbox: %zu\n",
-                colour_on(BOLD), p->d->name, colour_off(BOLD), courses->n, p->staged.days.n,
-                p->staged.snapshots.n, p->due.n_items, bytes_text((int64_t)p->bytes, size), p->due.n_leave);
+        fputs(colour_on(BOLD), stdout);
+        shown_print(stdout, "%s", p->d->name);
+        fputs(colour_off(BOLD), stdout);
+        shown_print(stdout,
+                ": %zu courses, %zu days, %zu snapshots; due: %zu messages, %s; leave the outbox: %zu\n",
+                courses->n, p->staged.days.n, p->staged.snapshots.n, p->due.n_items,
+                bytes_text((int64_t)p->bytes, size), p->due.n_leave);
         if (p->records.revoked)
                 puts("  it was revoked: nothing is delivered any more");
         else if (due_is_over(p->d, (int64_t)time(NULL)))

@@ -138,7 +138,8 @@ class ShownTest(unittest.TestCase):
                  ("plan",), ("plan", "--offline"), ("gaps",), ("changes",), ("changes", w.org), ("verify",),
                  ("verify", f"/x{ALL}"), ("verify", "--audit"), ("check",), ("latest", w.org), ("prune",), ("audit",),
                  ("metrics",), ("metrics", "--output", w.folder / "metrics"), ("report", "--html", w.folder / "report"),
-                 ("key", "list")]
+                 ("key", "list"), ("deliver", "list"), ("deliver", "log"), ("deliver", "log", "--csv"),
+                 ("deliver", "plan", f"x{ALL}")]
         return [*looks, ("backup", w.folder / f"b{ALL}"), ("latest", f"x{ALL}", "auto"), ("key", "export"),
                 ("key", "extend", f"x{ALL}"),
                 ("keygen", "--batch", "--name", f"x{ALL}", "--email", f"x{ALL}@x.example"),
@@ -153,10 +154,10 @@ class ShownTest(unittest.TestCase):
                 self.taint_records()
                 continue
             for form in ([], ["--json"]):
-                if form and args[0] in ("backup", "report", "metrics", "keygen"):
+                if form and (args[0] in ("backup", "report", "metrics", "keygen") or "--csv" in args):
                     continue
                 with self.subTest(args=args, form=form):
-                    said[(args[0], *form)] = said.get((args[0], *form), "") + self.shown(*args, *form)
+                    said[(args[0], *form)] = said.get((args[0], *form), "") + self.shown(*args, *form, csv_form="--csv" in args)
         for file in ("metrics", "report"):
             plain_lines(self, file, (self.world.folder / file).read_bytes())
         rows = list(csv.reader(io.StringIO(self.shown("audit", "--csv", csv_form=True), newline="")))
