@@ -25,13 +25,12 @@ struct scan {
 static const char *skip_plain(const char *p)
 {
 #ifdef __SSE2__
-        const __m128i quote = _mm_set1_epi8('"'), escape = _mm_set1_epi8('\\'), control = _mm_set1_epi8(0x1f);
+        const __m128i quote = _mm_set1_epi8('"'), escape = _mm_set1_epi8('\\'), space = _mm_set1_epi8(' ');
         for (;; p += 16) {
                 __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-                __m128i found =
-                        _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, escape)),
-                                _mm_or_si128(_mm_cmpeq_epi8(_mm_min_epu8(v, control), v), v));
-                unsigned mask = (unsigned)_mm_movemask_epi8(_mm_or_si128(found, v)); /* v: bytes from 0x80 */
+                __m128i found = _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, escape));
+                found = _mm_or_si128(found, _mm_cmplt_epi8(v, space)); /* signed: also bytes from 0x80 */
+                unsigned mask = (unsigned)_mm_movemask_epi8(found);
                 if (mask)
                         return p + __builtin_ctz(mask);
         }
@@ -190,14 +189,13 @@ static struct event_value *field_named(const struct scan *s, const char *p, size
         return n == 9 && memcmp(p, "course_id", 9) == 0 ? &f->course_id : NULL;
 }
 
-static struct event_value *field_of(const struct scan *s, const char *p, size_t n, bool escaped)
+/* The same of a name with escapes. Not inlined: names hardly ever have any, and the buffer would be cleared
+ * for each name of each line. */
+static __attribute__((noinline)) struct event_value *field_escaped(
+        const struct scan *s, const char *p, size_t n)
 {
         char name[6 * NAME_MAX_DECODED];
-        if (!escaped)
-                return field_named(s, p, n);
-        if (n > sizeof(name))
-                return NULL;
-        return field_named(s, name, event_unescape(p, n, name));
+        return n > sizeof(name) ? NULL : field_named(s, name, event_unescape(p, n, name));
 }
 
 /* A value of that kind begins. */
@@ -243,9 +241,10 @@ static const char *scan_name(struct scan *s, const char *p, struct event_value *
         const char *begin = p + 1, *end = skip_string(begin, &escaped);
         if (!end)
                 return NULL;
-        *ret_field = s->depth == 1 || s->depth == s->context_depth
-                             ? field_of(s, begin, (size_t)(end - 1 - begin), escaped)
-                             : NULL;
+        size_t n = (size_t)(end - 1 - begin);
+        *ret_field = s->depth != 1 && s->depth != s->context_depth ? NULL
+                     : escaped                                     ? field_escaped(s, begin, n)
+                                                                   : field_named(s, begin, n);
         p = skip_space(end);
         return *p == ':' ? skip_space(p + 1) : NULL;
 }

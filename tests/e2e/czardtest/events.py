@@ -58,10 +58,11 @@ def event(rng, key):
     return out
 
 
-def realistic(lines, courses, seed=1):
-    """A day: few courses have most of it, and some lines are nobody's."""
+def realistic(lines, courses, seed=1, keys_seed=None):
+    """A day: few courses have most of it, and some lines are nobody's. keys_seed: the courses are those of any other
+    call with that one."""
     rng = random.Random(seed)
-    keys = course_keys(courses, rng)
+    keys = course_keys(courses, rng if keys_seed is None else random.Random(keys_seed))
     out = []
     for _ in range(lines):
         key = keys[min(int(rng.expovariate(1) * courses / 6), courses - 1)]
