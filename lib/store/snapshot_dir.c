@@ -210,8 +210,9 @@ static int open_partial(struct snapshot_dir *d, struct error *e)
         return 0;
 }
 
-int snapshot_begin(struct staging *s, const char *path, const char *tag, const struct staging_attr *attr,
-        struct snapshot_dir **ret, struct error *e)
+/* goes_on: with the partial folder of that tag, if there is one. */
+static int begin(struct staging *s, const char *path, const char *tag, const struct staging_attr *attr,
+        bool goes_on, struct snapshot_dir **ret, struct error *e)
 {
         int r = staging_check_path(path, e);
         if (r < 0)
@@ -224,7 +225,7 @@ int snapshot_begin(struct staging *s, const char *path, const char *tag, const s
         if (d->parent_fd < 0)
                 return d->parent_fd;
         bool published = false;
-        r = recover(s, d->parent_fd, d->name, tag, attr->gid, &published, e);
+        r = recover(s, d->parent_fd, d->name, goes_on ? tag : "", attr->gid, &published, e);
         if (r < 0)
                 return r;
         if (published) {
@@ -236,6 +237,24 @@ int snapshot_begin(struct staging *s, const char *path, const char *tag, const s
                 return r;
         *ret = take_ptr(&d);
         return 0;
+}
+
+int snapshot_begin(struct staging *s, const char *path, const char *tag, const struct staging_attr *attr,
+        struct snapshot_dir **ret, struct error *e)
+{
+        return begin(s, path, tag, attr, true, ret, e);
+}
+
+int snapshot_begin_empty(struct staging *s, const char *path, const char *tag,
+        const struct staging_attr *attr, struct snapshot_dir **ret, struct error *e)
+{
+        return begin(s, path, tag, attr, false, ret, e);
+}
+
+int snapshot_abandon(struct snapshot_dir *d, struct error *e)
+{
+        int r = staging_remove_at(d->parent_fd, d->partial, e);
+        return r < 0 ? r : staging_remove_at(d->parent_fd, d->record, e);
 }
 
 char *snapshot_partial_path(const char *path)

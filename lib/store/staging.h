@@ -166,6 +166,13 @@ int snapshot_claim(const struct staging *s, const char *path, struct snapshot_cl
 /* Removes what is being built for path, and the record of it. */
 int snapshot_discard(struct staging *s, const char *path, struct error *e);
 /* --- snapshot_made.c: a folder that another process has filled --- */
+/* As snapshot_begin(), but the folder is empty: what an earlier attempt left there is removed. Unlike
+ * snapshot_discard() this and snapshot_abandon() leave the folders above alone, so that several folders below
+ * one that is new may be begun at once. */
+int snapshot_begin_empty(struct staging *s, const char *path, const char *tag,
+        const struct staging_attr *attr, struct snapshot_dir **ret, struct error *e);
+/* Removes the folder that was begun, and its record. */
+int snapshot_abandon(struct snapshot_dir *d, struct error *e);
 /* The folder that is being built; borrowed. */
 int snapshot_fd(const struct snapshot_dir *d);
 struct snapshot_made {

@@ -3,6 +3,7 @@
 #include "snapshot_fixture.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 
 static void make_file(struct snapshot_dir *d, const char *name, const char *text)
@@ -114,6 +115,57 @@ static void names_that_lead_elsewhere(void **state)
                 assert_refused(f, begin(f, "tag"), &(struct snapshot_made){names[i], 1}, 1);
 }
 
+/* What an earlier attempt left goes, of whatever tag, and the folder that is begun goes when it is abandoned.
+ */
+static void begun_empty(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = {};
+        snapshot_free(begin_three(f));
+        struct snapshot_dir *d = NULL;
+        assert_int_equal(snapshot_begin_empty(f->s, PATH, "tag", &plain, &d, &e), 0);
+        assert_int_equal(count_entries(f, PARTIAL), 0);
+        assert_int_equal(snapshot_abandon(d, &e), 0);
+        snapshot_free(d);
+        assert_false(is_there(f, PARTIAL));
+        assert_false(is_there(f, RECORD));
+        assert_false(is_there(f, PATH));
+}
+
+struct days {
+        struct staging *s;
+        const char *path;
+        int r;
+        struct error e;
+};
+
+static void *begin_and_abandon(void *arg)
+{
+        struct days *d = arg;
+        for (unsigned i = 0; d->r == 0 && i < 300; i++) {
+                struct snapshot_dir *dir = NULL;
+                d->r = snapshot_begin_empty(d->s, d->path, "tag", &plain, &dir, &d->e);
+                if (d->r == 0)
+                        d->r = snapshot_abandon(dir, &d->e);
+                snapshot_free(dir);
+        }
+        return NULL;
+}
+
+/* Two days of one year, by two threads: neither takes away the year's folder from the other. */
+static void several_at_once(void **state)
+{
+        struct fixture *f = *state;
+        struct days days[] = {{f->s, "x/2024/2024-01-01", 0, {}}, {f->s, "x/2024/2024-01-02", 0, {}}};
+        pthread_t other;
+        assert_int_equal(pthread_create(&other, NULL, begin_and_abandon, &days[1]), 0);
+        begin_and_abandon(&days[0]);
+        assert_int_equal(pthread_join(other, NULL), 0);
+        for (size_t i = 0; i < ELEMENTSOF(days); i++)
+                if (days[i].r < 0)
+                        fail_msg("%s", days[i].e.text);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -122,6 +174,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(not_as_announced, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_no_file_of_its_own, setup, teardown),
                 cmocka_unit_test_setup_teardown(names_that_lead_elsewhere, setup, teardown),
+                cmocka_unit_test_setup_teardown(begun_empty, setup, teardown),
+                cmocka_unit_test_setup_teardown(several_at_once, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,7 @@
  *     on_prepared      a czard-filter gets it and the staged file
  *       on_message     what it made, then how it ended
  *         on_gone      it is reaped: nobody writes there any more
- *   publish (thread)   the folder is held against the answer, made durable, and has its name
+ *   publish (thread)   the folder is held against the answer, made durable, and has its name; or goes
  *     on_published     the outcome
  *
  * A day that is not wanted any more (splits_free()) goes on to the next of these steps and ends there. */
@@ -127,14 +127,25 @@ static void publish(uv_work_t *work)
                 d->made[i].name = name;
                 name += strlen(name) + 1;
         }
-        if (check_answer(d, &d->error) == 0)
+        if (d->error.cause == CAUSE_NONE && check_answer(d, &d->error) == 0)
                 (void)snapshot_publish_made(d->dir, d->made, d->n, &d->error);
+        struct error e = {}; /* the next attempt or the next start removes what cannot be removed now */
+        if (d->error.cause != CAUSE_NONE && d->dir)
+                (void)snapshot_abandon(d->dir, &e);
 }
 
 static void on_published(uv_work_t *work, int status)
 {
         (void)status;
         day_end(work->data);
+}
+
+/* Nobody else is at the folder any more. */
+static void day_publish(struct day *d)
+{
+        uv_timer_stop(&d->silence);
+        d->work.data = d;
+        uv_queue_work(d->s->loop, &d->work, publish, on_published);
 }
 
 /* --- czard-filter --- */
@@ -145,13 +156,7 @@ static void on_gone(void *arg, const struct error *e)
         d->helper = helper_free(d->helper);
         if (!d->done)
                 day_fail(d, e);
-        if (d->error.cause != CAUSE_NONE) {
-                day_end(d);
-                return;
-        }
-        uv_timer_stop(&d->silence);
-        d->work.data = d;
-        uv_queue_work(d->s->loop, &d->work, publish, on_published);
+        day_publish(d);
 }
 
 static void kill_filter(struct day *d, const char *why)
@@ -269,13 +274,10 @@ static int open_folder(struct day *d, struct error *e)
                 return error_set(
                         e, CAUSE_STAGING, -d->source_fd, "%s: %s", j->o.path, strerror(-d->source_fd));
         int r = staging_make_top(d->staging, path, &j->top, e);
-        /* what an earlier attempt left is of no use */
-        if (r >= 0)
-                r = snapshot_discard(d->staging, path, e);
         if (r < 0)
                 return r;
         d->out.replaced = staging_stat(d->staging, path, &size, &mtime, &is_dir) == 0;
-        return snapshot_begin(d->staging, path, tag, &j->attr, &d->dir, e);
+        return snapshot_begin_empty(d->staging, path, tag, &j->attr, &d->dir, e);
 }
 
 static void prepare(uv_work_t *work)
@@ -288,8 +290,10 @@ static void on_prepared(uv_work_t *work, int status)
 {
         struct day *d = work->data;
         (void)status;
-        if (!d->s || d->error.cause != CAUSE_NONE || start_filter(d, &d->error) < 0)
+        if (!d->s)
                 day_end(d);
+        else if (d->error.cause != CAUSE_NONE || start_filter(d, &d->error) < 0)
+                day_publish(d);
 }
 
 /* --- from outside --- */
