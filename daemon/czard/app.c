@@ -224,6 +224,7 @@ static void resync_all(struct app *a)
                 return; /* the first poll of all is to come */
         record_unblock_buckets(a->record);
         queue_retry_now(a->queue);
+        splitting_retry(a->splitting);
         try_keys_again(a);
         may_start(a);
         poll_now(a->poll, true);

@@ -169,6 +169,13 @@ int ledger_splits_due(struct ledger *l, const char *org, enum event_rule rule, i
         return collect(l, s, ret, ret_n, e);
 }
 
+int ledger_splits_retry(struct ledger *l, struct error *e)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        int r = prepare(l, "UPDATE split SET next_try = 1 WHERE next_try > 1", &s, e);
+        return r < 0 ? r : ledger_step(l, s, "writing", e);
+}
+
 int ledger_splits(struct ledger *l, ledger_split_fn *each, void *arg, struct error *e)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;

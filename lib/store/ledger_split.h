@@ -36,6 +36,9 @@ int ledger_split_delete(struct ledger *l, int64_t object_id, struct error *e);
 int ledger_splits_due(struct ledger *l, const char *org, enum event_rule rule, int64_t now, int64_t **ret,
         size_t *ret_n, int64_t *next, struct error *e);
 
+/* Those that failed and are to be tried again are so now. */
+int ledger_splits_retry(struct ledger *l, struct error *e);
+
 /* Those with a row, by path; a non-zero return ends the walk and is returned. */
 typedef int ledger_split_fn(const struct ledger_split *s, void *arg);
 int ledger_splits(struct ledger *l, ledger_split_fn *each, void *arg, struct error *e);

@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import json
 import os
+import random
 import shutil
 import sqlite3
 import stat
@@ -85,6 +86,10 @@ class Staged(unittest.TestCase):
                               env=self.w.environment(), check=False)
         self.assertEqual(done.returncode, code, (done.stdout, done.stderr))
         return done.stdout
+
+    def report(self):
+        self.czarctl("report", "--html", str(self.w.folder / "report.html"))
+        return (self.w.folder / "report.html").read_text()
 
     def rows(self):
         return self.w.ledger("SELECT split.* FROM split ORDER BY path")
@@ -210,6 +215,7 @@ class Split(Staged):
         self.once()
         self.czarctl("verify")
         self.assertIn("czard_by_course_folders 2\n", self.czarctl("metrics"))
+        self.assertIn('<th scope="row">universityx</th><td>events by course</td>', self.report())
         folder = self.folder("edx", "2024-03-01")
         file = next(folder.glob("*.log.gz"))
         file.chmod(0o640)
@@ -231,6 +237,9 @@ class Split(Staged):
         self.assertEqual([e.fields["CZARD_DATE"] for e in done.events("day-failed")], ["2024-03-01"])
         self.assertIn(str(source.relative_to(self.w.staging)), self.czarctl("status", code=1))
         self.assertIn("czard_by_course_failed 1\n", self.czarctl("metrics"))
+        report = self.report()
+        self.assertIn("1 day of events could not be split by course", report)
+        self.assertIn(str(source.relative_to(self.w.staging)), report)
         self.check({("edx", "2024-03-02"): b""})
 
     def test_what_a_crash_left(self):
@@ -264,6 +273,43 @@ class Split(Staged):
         done = self.w.once()
         self.assertEqual(done.code, 1, done)
         self.assertFalse(self.folder("edx", "2024-03-01").exists())
+
+
+class Room(Staged):
+    """Staging on a small tmpfs."""
+
+    def setUp(self):
+        super().setUp()
+        self.mount = self.w.folder / "small"
+        self.mount.mkdir()
+        self.size("64M")
+        self.addCleanup(subprocess.run, ["umount", "-l", self.mount], check=True)
+        self.w.staging = self.mount / "staging"
+        self.w.staging.mkdir(0o750)
+
+    def size(self, size):
+        options = f"{'remount,' if os.path.ismount(self.mount) else ''}size={size},mode=0755"
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "czard-test", self.mount], capture_output=True, check=False)
+        if done.returncode:
+            self.skipTest(done.stderr.decode())
+
+    def test_a_day_for_which_there_is_no_room(self):
+        """It is staged (54 MB are free then), and 45 MB are to stay free; the other day is split, and fetching goes on."""
+        noise = random.Random(1).randbytes(8 << 20).hex()
+        large = "".join(f'{{"context":{{"course_id":"A/b/c"}},"x":"{noise[i:i + 4096]}"}}\n' for i in range(0, len(noise), 4096))
+        days = {("edx", "2024-03-01"): large.encode(), **self.days(1, "edge")}
+        self.put(days)
+        self.w.config["staging"].update(path=self.w.staging, min_free="45M")
+        for _ in range(2):
+            done = self.once(1)
+            self.assertEqual([(e.fields["CZARD_DATE"], e.fields["CZARD_SITE"], e.fields["CZARD_CAUSE"])
+                              for e in done.events("day-failed")], [("2024-03-01", "edx", "no-space")])
+            self.assertEqual(done.events("paused"), [])
+            self.check(self.days(1, "edge"))
+        self.assertIn("above min_free", self.czarctl("status", code=1))
+        self.size("200M")
+        self.once()
+        self.check(days)
 
 
 LIAR = '''#!/usr/bin/env python3

@@ -26,11 +26,20 @@ struct splitting {
         struct splits *splits;
         int64_t *due; /* ids */
         size_t n, next;
-        bool look;
-        uint64_t staged; /* record_staged() when it was last looked at */
-        bool refused;    /* this machine cannot split: said, and not tried again in this run */
+        bool look, asked; /* asked: the ledger, once at least */
+        uint64_t staged;  /* record_staged() when it was last looked at */
+        bool refused;     /* this machine cannot split: said, and not tried again in this run */
         uv_timer_t retry;
 };
+
+void splitting_retry(struct splitting *s)
+{
+        struct error e = {};
+        record_open(s->on.record);
+        if (ledger_splits_retry(s->on.ledger, &e) < 0)
+                record_trouble(s->on.record, &e);
+        s->look = true;
+}
 
 static void on_retry(uv_timer_t *timer)
 {
@@ -55,6 +64,9 @@ static void ask_ledger(struct splitting *s)
 {
         const struct splitting_spec *on = &s->on;
         int64_t now = (int64_t)time(NULL), next = 0;
+        if (on->once && !s->asked) /* a run of its own tries all that is to be tried again */
+                splitting_retry(s);
+        s->asked = true;
         s->look = false;
         s->n = s->next = 0;
         record_open(on->record);
@@ -101,6 +113,7 @@ static void start_one(struct splitting *s, int64_t id)
         job.rule = p->events_by_course;
         job.attr = (struct staging_attr){.gid = context->by_course_gid, .mtime = job.o.last_modified};
         job.top = context->top;
+        job.min_free = s->config->staging.min_free;
         (void)splits_start(s->splits, &job);
 }
 
@@ -185,7 +198,7 @@ static void note_failed(struct splitting *s, const struct split_outcome *o)
         row.next_try = again ? (int64_t)(time(NULL) + (time_t)(delay / USEC_PER_SEC)) : 0;
         save(s, &row);
         record_incomplete(s->on.record);
-        if (o->cause == CAUSE_SPACE)
+        if (o->cause == CAUSE_SPACE && !o->no_room)
                 pauses_enter(s->on.pauses, PAUSE_SPACE, o->cause, o->detail);
         f.attempt = row.attempts;
         journal_event(EVENT_DAY_FAILED, &f, "%s was not split by course: %s; %s", o->job.o.path, o->detail,

@@ -24,6 +24,8 @@ int splitting_new(const struct splitting_spec *spec, struct splitting **ret);
 void splitting_configure(
         struct splitting *s, const struct config *config, const struct package_context *contexts);
 struct splitting *splitting_free(struct splitting *s);
+/* Days that failed and are to be tried again later are tried now. */
+void splitting_retry(struct splitting *s);
 /* Once a turn of the loop: notes what ended. */
 void splitting_step(struct splitting *s);
 /* Is there one to be started, when so many may run at a time? */

@@ -24,6 +24,10 @@
 #include "str.h"
 #include "timespan.h"
 
+/* What a day is expected to take, in sizes of its staged file: what comes out is compressed less, in more
+ * pieces, and a file system rounds up. */
+#define ROOM_FACTOR 2
+
 /* czard-filter says every second how far it is; while it ends a day it may have many files to name. */
 #define SILENCE_MSEC (5 * 60 * 1000)
 
@@ -33,6 +37,7 @@ struct day {
         struct staging *staging;
         struct split_outcome out;
         uint64_t started_usec;
+        uint64_t room; /* that it and those that ran when it was begun are expected to take */
 
         int source_fd;
         struct snapshot_dir *dir;
@@ -260,6 +265,19 @@ static int start_filter(struct day *d, struct error *e)
 
 /* --- the folder --- */
 
+static int check_room(struct day *d, struct error *e)
+{
+        char need[32], have[32];
+        uint64_t bytes, min_free = d->out.job.min_free;
+        int r = staging_free_bytes(d->staging, &bytes, e);
+        if (r < 0 || (bytes >= min_free && bytes - min_free >= d->room))
+                return r;
+        d->out.no_room = true;
+        return error_set(e, CAUSE_SPACE, ENOSPC, "it needs about %s, and %s are free above min_free",
+                size_format(d->room, need, sizeof(need)),
+                size_format(bytes > min_free ? bytes - min_free : 0, have, sizeof(have)));
+}
+
 static int open_folder(struct day *d, struct error *e)
 {
         const struct split_job *j = &d->out.job;
@@ -273,7 +291,9 @@ static int open_folder(struct day *d, struct error *e)
         if (d->source_fd < 0)
                 return error_set(
                         e, CAUSE_STAGING, -d->source_fd, "%s: %s", j->o.path, strerror(-d->source_fd));
-        int r = staging_make_top(d->staging, path, &j->top, e);
+        int r = check_room(d, e);
+        if (r >= 0)
+                r = staging_make_top(d->staging, path, &j->top, e);
         if (r < 0)
                 return r;
         d->out.replaced = staging_stat(d->staging, path, &size, &mtime, &is_dir) == 0;
@@ -298,6 +318,11 @@ static void on_prepared(uv_work_t *work, int status)
 
 /* --- from outside --- */
 
+static uint64_t room_of(const struct ledger_object *o)
+{
+        return ROOM_FACTOR * (uint64_t)MAX(o->plain_size, (int64_t)0);
+}
+
 int splits_start(struct splits *s, const struct split_job *job)
 {
         struct day *d = calloc(1, sizeof(*d));
@@ -310,6 +335,9 @@ int splits_start(struct splits *s, const struct split_job *job)
         memcpy(d->out.made.source_sha256, job->o.sha256, SHA256_SIZE);
         uv_timer_init(s->loop, &d->silence);
         d->silence.data = d->work.data = d;
+        d->room = room_of(&job->o);
+        for (const struct day *other = s->days; other; other = other->next)
+                d->room += other->over ? 0 : room_of(&other->out.job.o);
         d->next = s->days;
         s->days = d;
         if (place_by_course(&job->o, d->out.made.path) < 0) {

@@ -16,6 +16,7 @@ struct split_job {
         enum event_rule rule;
         struct staging_attr attr;
         struct staging_top top;
+        uint64_t min_free; /* is to be free on the staging volume when it is done */
 };
 
 struct split_outcome {
@@ -23,6 +24,7 @@ struct split_outcome {
         enum cause cause; /* CAUSE_NONE: it is staged */
         char detail[DETAIL_SIZE];
         bool replaced;            /* another folder stood there */
+        bool no_room;             /* it was not begun: there is not enough above min_free for it */
         struct ledger_split made; /* the first part of it, when it is staged */
         uint64_t duration_usec;
 };
