@@ -122,6 +122,11 @@ static void say_problems(struct html_report *r, const struct sums *s)
                         s->missing == 1 ? "file is" : "files are");
                 point(&r->b, text);
         }
+        if (r->days_not_split > 0) {
+                snprintf(text, sizeof(text), "%llu %s of events could not be split by course",
+                        (unsigned long long)r->days_not_split, r->days_not_split == 1 ? "day" : "days");
+                point(&r->b, text);
+        }
         say_late(r);
         if (facts_key_left(f) < KEY_WARN_SEC) {
                 snprintf(text, sizeof(text), "the key that edX encrypts to %s %s",
@@ -209,6 +214,8 @@ static int add_failures(struct html_report *r)
         page_notes_open(&r->b);
         size_t head = r->b.len;
         int e = report_each(r->c->ledger, REPORT_TROUBLES, NULL, NULL, on_trouble, r, r->e);
+        if (e == 0)
+                e = report_not_split(r);
         bool none = r->b.len == head;
         page_notes_close(&r->b);
         if (none && !r->b.err) {
@@ -242,6 +249,8 @@ static int add_storage(struct html_report *r)
                 "Decrypted bytes, and what equal members of snapshots save by sharing their storage",
                 "Organisation|Category|>In all|>On disk|>Saved");
         int e = report_each(r->c->ledger, REPORT_STORAGE, NULL, NULL, on_storage, r, r->e);
+        if (e == 0)
+                e = report_by_course_storage(r);
         page_table_close(&r->b);
         return e;
 }
@@ -284,6 +293,8 @@ static int make_page(struct html_report *r)
         snprintf(subtitle, sizeof(subtitle), "%sas of %s on %s", orgs, local_time((int64_t)time(NULL), when),
                 host);
         int e = report_read_days(r);
+        if (e == 0)
+                e = report_read_by_course(r);
         if (e == 0)
                 e = report_each(r->c->ledger, REPORT_COUNTS, NULL, NULL, on_count, &sums, r->e);
         if (e == 0)

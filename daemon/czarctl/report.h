@@ -15,6 +15,7 @@ struct html_report {
         /* "ORG SITE DATE" of events, sorted: were replaced; are listed but not staged; are left out on
          * purpose */
         struct strv replaced, unstaged, left_out;
+        uint64_t days_not_split; /* by course, though they were to be */
         struct error *e;
 };
 
@@ -23,3 +24,7 @@ int report_read_days(struct html_report *r);
 void report_days(struct html_report *r);
 /* report_snapshots.c: snapshots over time, and what vanished or shrank */
 int report_snapshots(struct html_report *r);
+/* report_by_course.c: days of events by course; 0 or -errno */
+int report_read_by_course(struct html_report *r);
+int report_not_split(struct html_report *r);         /* notes among the failures */
+int report_by_course_storage(struct html_report *r); /* rows of the table of storage */
