@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Days that are split, with a czard-filter that the test plays: what it made is published when it is as it
+ * said and the process is gone, else nothing is, and nothing is left. */
+#include "split.h"
+
+#include "staging_fixture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "digest.h"
+#include "scripted_helper.h"
+
+#define YEAR "ux/events-by-course/edx/2024/"
+
+struct days {
+        struct fixture *f;
+        uv_loop_t loop;
+        struct splits *splits;
+        struct split_outcome o;
+};
+
+static int setup_days(void **state)
+{
+        struct days *d = calloc(1, sizeof(*d));
+        void *f = NULL;
+        assert_int_equal(setup(&f), 0);
+        d->f = f;
+        assert_int_equal(uv_loop_init(&d->loop), 0);
+        assert_int_equal(splits_new(&d->loop, d->f->s, &d->splits), 0);
+        *state = d;
+        return 0;
+}
+
+static int teardown_days(void **state)
+{
+        struct days *d = *state;
+        void *f = d->f;
+        splits_free(d->splits);
+        uv_run(&d->loop, UV_RUN_DEFAULT);
+        assert_int_equal(uv_loop_close(&d->loop), 0);
+        script_reset();
+        free(d);
+        return teardown(&f);
+}
+
+static bool exists(struct days *d, const char *path)
+{
+        return faccessat(at(d->f), path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* A staged file of that day, to be split. */
+static struct split_job job_of(struct days *d, const char *date)
+{
+        struct split_job j = {.rule = EVENT_RULE_EDX, .attr = plain, .top = {.gid = (gid_t)-1}};
+        j.o = (struct ledger_object){.id = date[9], .category = CATEGORY_EVENTS, .plain_size = 5};
+        snprintf(j.o.org, sizeof(j.o.org), "ux");
+        snprintf(j.o.site, sizeof(j.o.site), "edx");
+        snprintf(j.o.date, sizeof(j.o.date), "%s", date);
+        snprintf(j.o.key, sizeof(j.o.key), "ux-edx-events-%s.log.gpg", date);
+        snprintf(j.o.path, sizeof(j.o.path), "ux/events/edx/2024/ux-edx-events-%s.log", date);
+        publish(d->f, j.o.path, "{}\nx\n", NULL);
+        assert_int_equal(digest_once(DIGEST_SHA256, "{}\nx\n", 5, j.o.sha256), 0);
+        return j;
+}
+
+/* Lets the loop and its threads work until it is so. */
+#define UNTIL(d, condition)                                                                                  \
+        do {                                                                                                 \
+                for (unsigned i_ = 0; !(condition); i_++) {                                                  \
+                        assert_true(i_ < 20000);                                                             \
+                        uv_run(&(d)->loop, UV_RUN_NOWAIT);                                                   \
+                        usleep(1000);                                                                        \
+                }                                                                                            \
+        } while (0)
+
+/* The filter of the day that was begun last, with its job. */
+static struct scripted *filter_of(struct days *d, const struct split_job *j)
+{
+        size_t before = n_scripted;
+        assert_int_equal(splits_start(d->splits, j), 0);
+        assert_true(splits_busy(d->splits, j->o.id));
+        UNTIL(d, n_scripted > before);
+        struct scripted *s = &scripted[before];
+        script_receive(s, PROTO_SPLIT);
+        assert_int_equal(s->last.n_fds, 2);
+        assert_int_equal(s->last.split.rule, EVENT_RULE_EDX);
+        return s;
+}
+
+static void make_in(struct scripted *s, const char *name, const char *text)
+{
+        _cleanup_close_ int fd = openat(s->last.fds[1], name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        assert_int_equal(write_all(fd, text, strlen(text)), 0);
+}
+
+static struct message files(struct proto_split_file *v, size_t n)
+{
+        return (struct message){.type = PROTO_SPLIT_FILES, .split_files = {.files = v, .n = n}};
+}
+
+static struct message done(const struct split_job *j)
+{
+        struct message m = {.type = PROTO_SPLIT_DONE,
+                .split_done = {.lines_in = 2, .no_course = 1, .unparsed = 1, .files = 1, .files_size = 4}};
+        memcpy(m.split_done.source_sha256, j->o.sha256, SHA256_SIZE);
+        return m;
+}
+
+static struct proto_split_file sums = {"SHA256SUMS", 4};
+
+/* It makes one file, and says so. */
+static void make_and_tell(struct days *d, struct scripted *s, const struct split_job *j)
+{
+        make_in(s, "SHA256SUMS", "text");
+        script_send(&d->loop, s, files(&sums, 1), (uint32_t)j->o.id);
+        script_send(&d->loop, s, done(j), (uint32_t)j->o.id);
+}
+
+static void assert_nothing_left(struct days *d, const char *date)
+{
+        char path[128];
+        snprintf(path, sizeof(path), YEAR "%s", date);
+        assert_false(exists(d, path));
+        snprintf(path, sizeof(path), YEAR ".%s.partial", date);
+        assert_false(exists(d, path));
+        snprintf(path, sizeof(path), YEAR ".%s.partial.tag", date);
+        assert_false(exists(d, path));
+}
+
+static void a_day(void **state)
+{
+        struct days *d = *state;
+        struct split_job j = job_of(d, "2024-03-01");
+        for (unsigned again = 0; again < 2; again++) {
+                struct scripted *s = filter_of(d, &j);
+                make_and_tell(d, s, &j);
+                /* as long as it lives it can write there */
+                usleep(20000);
+                script_turn(&d->loop);
+                assert_false(splits_take(d->splits, &d->o));
+                assert_int_equal(exists(d, YEAR "2024-03-01"), again);
+                script_reap(&d->loop, s);
+                UNTIL(d, splits_take(d->splits, &d->o));
+                if (d->o.cause != CAUSE_NONE)
+                        fail_msg("%s", d->o.detail);
+                assert_false(s->killed);
+                assert_int_equal(d->o.replaced, again);
+                assert_string_equal(d->o.made.path, YEAR "2024-03-01");
+                assert_int_equal(d->o.made.lines_in, 2);
+                assert_true(exists(d, YEAR "2024-03-01/SHA256SUMS"));
+                assert_false(exists(d, YEAR ".2024-03-01.partial"));
+                assert_int_equal(splits_running(d->splits), 0);
+        }
+}
+
+/* What a filter in other hands may say and do. Each is of the day's own id unless it says otherwise. */
+enum lie {
+        OTHER_ID,
+        OTHER_KIND,
+        BAD_NAME,
+        HIDDEN_NAME,
+        NOT_MADE,
+        NOT_TOLD,
+        OTHER_SIZE,
+        OTHER_NUMBER,
+        TWICE_DONE,
+        LINES,
+        SOURCE,
+        SILENT_DEATH,
+        FAILED,
+        LIES
+};
+
+static void tell(struct days *d, struct scripted *s, const struct split_job *j, enum lie lie)
+{
+        struct proto_split_file f = sums, more = {"a.log.gz", 0};
+        uint32_t id = (uint32_t)j->o.id;
+        struct message m = done(j);
+        f.name = lie == BAD_NAME ? "../SHA256SUMS" : lie == HIDDEN_NAME ? ".SHA256SUMS" : f.name;
+        f.size += lie == OTHER_SIZE;
+        m.split_done.files += lie == OTHER_NUMBER;
+        m.split_done.invalid += lie == LINES;
+        m.split_done.source_sha256[0] ^= lie == SOURCE;
+        if (lie == FAILED)
+                m.split_done.outcome = (struct outcome){.cause = CAUSE_BAD_GZIP, .detail = "it is cut off"};
+        if (lie == NOT_TOLD)
+                make_in(s, "more", "");
+        if (lie == SILENT_DEATH)
+                return;
+        script_send(&d->loop, s, files(&f, 1), id);
+        if (lie == NOT_MADE) {
+                m.split_done.files++;
+                script_send(&d->loop, s, files(&more, 1), id);
+        }
+        if (lie == OTHER_KIND)
+                script_send(&d->loop, s, (struct message){.type = PROTO_READY}, id);
+        script_send(&d->loop, s, m, id + (lie == OTHER_ID));
+        if (lie == TWICE_DONE)
+                script_send(&d->loop, s, m, id);
+}
+
+static void lies(void **state)
+{
+        struct days *d = *state;
+        for (enum lie lie = 0; lie < LIES; lie++) {
+                struct split_job j = job_of(d, "2024-03-02");
+                struct scripted *s = filter_of(d, &j);
+                make_in(s, "SHA256SUMS", "text");
+                tell(d, s, &j, lie);
+                bool at_once = lie == OTHER_ID || lie == OTHER_KIND || lie == BAD_NAME ||
+                               lie == HIDDEN_NAME || lie == TWICE_DONE;
+                if (s->killed != at_once)
+                        fail_msg("lie %u: %s", lie, at_once ? "not killed" : "killed");
+                script_reap(&d->loop, s);
+                UNTIL(d, splits_take(d->splits, &d->o));
+                if (d->o.cause == CAUSE_NONE || !*d->o.detail)
+                        fail_msg("lie %u was believed", lie);
+                assert_int_equal(d->o.cause, lie == FAILED   ? CAUSE_BAD_GZIP
+                                             : lie == SOURCE ? CAUSE_STAGING
+                                                             : CAUSE_HELPER);
+                assert_nothing_left(d, "2024-03-02");
+                script_turn(&d->loop);
+                if (n_scripted == SCRIPTED_MAX)
+                        script_reset();
+        }
+}
+
+/* Nothing is begun: not even the folder. */
+static void no_room(void **state)
+{
+        struct days *d = *state;
+        struct split_job j = job_of(d, "2024-03-03");
+        j.min_free = INT64_MAX;
+        assert_int_equal(splits_start(d->splits, &j), 0);
+        UNTIL(d, splits_take(d->splits, &d->o));
+        assert_int_equal(d->o.cause, CAUSE_SPACE);
+        assert_true(d->o.no_room);
+        assert_int_equal(n_scripted, 0);
+        assert_false(exists(d, "ux/events-by-course"));
+}
+
+static void no_file(void **state)
+{
+        struct days *d = *state;
+        struct split_job j = job_of(d, "2024-03-03");
+        assert_int_equal(unlinkat(at(d->f), j.o.path, 0), 0);
+        assert_int_equal(splits_start(d->splits, &j), 0);
+        UNTIL(d, splits_take(d->splits, &d->o));
+        assert_int_equal(d->o.cause, CAUSE_STAGING);
+        assert_int_equal(n_scripted, 0);
+        assert_nothing_left(d, "2024-03-03");
+}
+
+/* Two days side by side end each for itself. */
+static void two_at_once(void **state)
+{
+        struct days *d = *state;
+        struct split_job a = job_of(d, "2024-03-04"), b = job_of(d, "2024-03-05");
+        struct scripted *of_a = filter_of(d, &a), *of_b = filter_of(d, &b);
+        assert_int_equal(splits_running(d->splits), 2);
+        make_and_tell(d, of_b, &b);
+        script_reap(&d->loop, of_b);
+        UNTIL(d, splits_take(d->splits, &d->o));
+        assert_int_equal(d->o.job.o.id, b.o.id);
+        assert_int_equal(d->o.cause, CAUSE_NONE);
+        assert_false(splits_busy(d->splits, b.o.id));
+        assert_true(splits_busy(d->splits, a.o.id));
+        script_reap(&d->loop, of_a);
+        UNTIL(d, splits_take(d->splits, &d->o));
+        assert_int_equal(d->o.job.o.id, a.o.id);
+        assert_int_equal(d->o.cause, CAUSE_HELPER);
+        assert_nothing_left(d, "2024-03-04");
+        assert_true(exists(d, YEAR "2024-03-05"));
+}
+
+/* czard stops while a day is at any of its steps; teardown frees the rest. */
+static void stopped(void **state)
+{
+        struct days *d = *state;
+        static const char *const dates[] = {"2024-03-06", "2024-03-07", "2024-03-08", "2024-03-09"};
+        struct split_job j[ELEMENTSOF(dates)];
+        for (size_t i = 0; i < ELEMENTSOF(dates); i++)
+                j[i] = job_of(d, dates[i]);
+        struct scripted *over = filter_of(d, &j[0]), *publishing = filter_of(d, &j[1]),
+                        *running = filter_of(d, &j[2]);
+        script_reap(&d->loop, over);
+        UNTIL(d, splits_take(d->splits, &d->o));
+        make_and_tell(d, publishing, &j[1]);
+        script_reap(&d->loop, publishing);                   /* a thread is at it now */
+        assert_int_equal(splits_start(d->splits, &j[3]), 0); /* so it is at this */
+        d->splits = splits_free(d->splits);
+        assert_true(running->killed);
+        uv_run(&d->loop, UV_RUN_DEFAULT);
+        assert_false(exists(d, YEAR "2024-03-08"));
+        assert_false(exists(d, YEAR "2024-03-09"));
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(a_day, setup_days, teardown_days),
+                cmocka_unit_test_setup_teardown(lies, setup_days, teardown_days),
+                cmocka_unit_test_setup_teardown(no_room, setup_days, teardown_days),
+                cmocka_unit_test_setup_teardown(no_file, setup_days, teardown_days),
+                cmocka_unit_test_setup_teardown(two_at_once, setup_days, teardown_days),
+                cmocka_unit_test_setup_teardown(stopped, setup_days, teardown_days),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
