@@ -54,7 +54,7 @@ def event(rng, key):
         out.update(event_source="server", page=None, event="{}", name=f"/courses/{key}/progress",
                    event_type=f"/courses/{key}/" + rng.choice(["progress", "about", "xblock/x/handler/y"]))
     if kind > 0.95:
-        context["course_id"] = rng.choice(["", None, key + "\n"])
+        context["course_id"] = rng.choice(["", None, f"{key}\n"])
     return out
 
 
@@ -89,6 +89,17 @@ URLS = ["/courses/course-v1:M+6+1T/x", "https://x/courses/M/6/1T?y", "/courses/v
         "/courses/M/6/1T#x", "/courses/library-v1:M+lib/x", "/xblock/xblock/block-v1:M+6+1T+block@b", "/courses/v1//x", "\ud83d/courses/A/B/C"]
 
 
+def mutated(rng, text):
+    """Mostly as it is; else some characters are others, not there, or more."""
+    if not isinstance(text, str) or rng.random() < 0.7:
+        return text
+    for _ in range(rng.randint(1, 3)):
+        at, more = rng.randint(0, len(text)), rng.choice([*"+/:@-_.~%?# aV1{\n\t\0\x1f", "\u00e9", "\xa0", "\ud800", "/courses/",
+                                                          "/xblock/", "+ccx@1", "+block@b", "+type@t", "course-v1:"])
+        text = text[:at] + rng.choice(["", more]) + text[at + rng.randint(0, 1):]
+    return text
+
+
 def escaped(rng, text):
     """JSON of a text, some characters spelt as they need not be."""
     def one(c):
@@ -113,7 +124,7 @@ def hostile_object(rng):
         kind = rng.random()
         if kind < 0.1:
             return rng.choice(["null", "[]", "5", '"{}"', "NaN", '[{"course_id":"M/6/1T"}]'])
-        items = [(rng.choice(["course_id"] * 3 + ["org_id", "course_id "]), value_of(rng, rng.choice(IDS)))
+        items = [(rng.choice(["course_id"] * 3 + ["org_id", "course_id "]), value_of(rng, mutated(rng, rng.choice(IDS))))
                  for _ in range(rng.randint(0, 3))]
         if rng.random() < 0.2:
             items.append(("deep", "[" * 5 + '{"course_id":"D/E/F"}' + "]" * 5))
@@ -127,7 +138,7 @@ def hostile_object(rng):
         name = rng.choice(["context", "context", "context", "event_source", "event_source", "event_type", "page", "event", "x"])
         items.append((name, {"context": context, "event_source": lambda: value_of(rng, rng.choice(
             ["server", "server", "browser", "browser", "mobile", "Server", None, 1])), "event_type": lambda: value_of(
-                rng, rng.choice(URLS)), "page": lambda: value_of(rng, rng.choice(URLS)), "event": lambda: value_of(
+                rng, mutated(rng, rng.choice(URLS))), "page": lambda: value_of(rng, mutated(rng, rng.choice(URLS))), "event": lambda: value_of(
                     rng, text_of(rng, 5)), "x": lambda: rng.choice(["NaN", "-Infinity", "1e5", "-0", "[[],{}]", "true"])}[name]()))
     return body(items)
 
@@ -145,7 +156,13 @@ def hostile_line(rng):
     if kind < 0.32:
         n = rng.choice([3, 997, 998, 999, 1000, 1001])
         return b'{"context":{"course_id":"M/6/1T"},"x":' + b"[" * n + b"]" * n + b"}"
-    if kind < 0.35:
+    if kind < 0.36:  # of a real one, some bytes
+        real = json.dumps(event(rng, mutated(rng, rng.choice(IDS))), ensure_ascii=rng.random() < 0.5)
+        real = bytearray(real.encode("utf-8", "surrogatepass"))
+        for _ in range(rng.choice([0, 0, 1, 3])):
+            real[rng.randrange(len(real))] = rng.choice([*b"\"\\{}[],:", rng.randrange(256)])
+        return bytes(real)
+    if kind < 0.39:
         return rng.choice([b"", b" ", b"null", b"[]", b'"{}"', b"}{", b"{}", b"\x0b{}\x0c", b"{}{}", b'{"a":\x0b1}'])
     return line
 
