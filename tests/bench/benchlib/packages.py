@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from czardtest import content, package
+from czardtest import events as course_events
 from czardtest.common import utc
 
 COMMON = {"sites": "edx", "odd": False, "neighbours": False, "armor": [], "key_bits": 3072}
@@ -79,6 +80,16 @@ def large_events(count, size):
     return make
 
 
+def events_of_courses(count, size):
+    """Daily files of about `size` bytes of text and of 300 courses each."""
+    def make(p):
+        rng = random.Random(1)
+        pieces = [content.gz(course_events.realistic(2000, 300, seed=n, keys_seed=1)) for n in range(8)]
+        each = len(course_events.realistic(2000, 300, seed=0, keys_seed=1))
+        put_events(p, [("edx", date, b"".join(rng.choices(pieces, k=max(1, size // each)))) for date in days(count)])
+    return make
+
+
 def many_events(count):
     """Small files of two sites over the years."""
     def make(p):
@@ -98,6 +109,11 @@ def members(out, count, passphrase_file=None):
 
 def events(out, count, size):
     Bench(out, large_events(count, size)).make()
+    return package.load(out)
+
+
+def courses(out, count, size):
+    Bench(out, events_of_courses(count, size)).make()
     return package.load(out)
 
 

@@ -174,6 +174,21 @@ class Czard(World):
         command = [program("czard", self.build), "--config", self.ini(), "--once"]
         return meter.run(command, self.environment())
 
+    def events(self, *names):
+        """czard --once: {name: [seconds from its start at which it said so]}"""
+        said, began = {name: [] for name in names}, time.monotonic()
+        with subprocess.Popen([program("czard", self.build), "--config", self.ini(), "--once"], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=self.environment(), cwd="/") as p:
+            text = []
+            for line in p.stderr:
+                text.append(line)
+                for name in names:
+                    if f" CZARD_EVENT={name} " in line:
+                        said[name].append(time.monotonic() - began)
+        if p.returncode:
+            raise RuntimeError("".join(text)[-3000:])
+        return said
+
     def staged(self):
         return {p.name: p for p in self.staging.rglob("*")
                 if p.is_file() and p.name not in ("SHA256SUMS", "MANIFEST.jsonl", "CHANGES.jsonl", ".czard-id") and not p.is_symlink()}
