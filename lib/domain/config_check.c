@@ -58,16 +58,33 @@ static bool is_below(const char *path, const char *folder)
 /* --- [daemon] --- */
 
 /* Each poll is a listing that edX pays for, and new files come daily. Tests, which cannot wait, say so. */
-static void check_daemon(struct loader *l)
+static void check_spans(struct loader *l)
 {
-        char span[32];
-        uint64_t usec = l->config->poll_interval_usec;
-        if (usec < USEC_PER_MINUTE && !getenv("CZARD_TESTING"))
-                loader_error(l, key_origin(l, GENERAL, "daemon", "poll_interval"), "daemon", "poll_interval",
-                        "%s is less than a minute (a number without a unit is seconds); expected a span such "
-                        "as "
-                        "15min",
-                        timespan_format(usec, span, sizeof(span)));
+        const struct config *c = l->config;
+        const struct {
+                const char *section, *name;
+                uint64_t usec, least;
+                const char *low, *expected;
+                bool not_in_tests;
+        } spans[] = {
+                {"daemon", "poll_interval", c->poll_interval_usec, USEC_PER_MINUTE, "a minute", "15min",
+                        true},
+                {"daemon", "full_list_interval", c->full_list_interval_usec, USEC_PER_MINUTE, "a minute",
+                        "1d", true},
+                {"staging", "keep_replaced", c->staging.keep_replaced_usec, USEC_PER_HOUR, "an hour",
+                        "30d, or 0", false},
+        };
+        for (size_t i = 0; i < ELEMENTSOF(spans); i++) {
+                char span[32];
+                bool off = !spans[i].not_in_tests && spans[i].usec == 0;
+                if (spans[i].usec >= spans[i].least || off ||
+                        (spans[i].not_in_tests && getenv("CZARD_TESTING")))
+                        continue;
+                loader_error(l, key_origin(l, GENERAL, spans[i].section, spans[i].name), spans[i].section,
+                        spans[i].name,
+                        "%s is less than %s (a number without a unit is seconds); expected a span such as %s",
+                        timespan_format(spans[i].usec, span, sizeof(span)), spans[i].low, spans[i].expected);
+        }
 }
 
 /* --- [s3] --- */
@@ -283,7 +300,7 @@ static void check_passphrase(struct loader *l, size_t i, const char *section)
         }
 }
 
-/* What config/czard.ini shows; with all of it left as it is nothing of anybody's is ever found. */
+/* What config/czard.ini shows: where any of it is left as it is, nothing of anybody's is ever found. */
 static void check_example(struct loader *l, size_t i, const char *section)
 {
         static const char org[] = "universityx";
@@ -296,16 +313,17 @@ static void check_example(struct loader *l, size_t i, const char *section)
         const struct package_spec *spec = &l->config->packages[i].spec;
         if (!spec->org || !streq(spec->org, org))
                 return;
+        bool left = false;
         for (enum category c = 0; c < CATEGORY_MAX; c++) {
                 const struct s3_location *has = &spec->at[c];
-                if ((spec->categories & BIT(c)) && has->bucket &&
-                        (!streq(has->bucket, at[c].bucket) ||
-                                !streq(has->prefix ? has->prefix : "", at[c].prefix)))
-                        return;
+                left |= (spec->categories & BIT(c)) && has->bucket && streq(has->bucket, at[c].bucket) &&
+                        streq(has->prefix ? has->prefix : "", at[c].prefix);
         }
-        loader_warning(l, l->scopes[i + 1].at, section, "",
-                "organisation and prefixes are still those of the example; put in your own, as edX named "
-                "them");
+        if (left)
+                loader_warning(l, l->scopes[i + 1].at, section, "",
+                        "organisation and prefixes are still those of the example; put in your own, as edX "
+                        "named "
+                        "them");
 }
 
 static void check_packages(struct loader *l)
@@ -403,7 +421,7 @@ static void check_deliveries(struct loader *l)
 
 void loader_check(struct loader *l)
 {
-        check_daemon(l);
+        check_spans(l);
         check_s3(l);
         check_openpgp(l);
         check_staging(l);

@@ -2,6 +2,7 @@
 /* What a value may be: one reader a type, each strict, each saying what it expected. Values are named in
  * messages only where the type cannot hold a secret (numbers, spans, sizes, choices); a person may paste
  * anything anywhere. */
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -86,7 +87,12 @@ static int check_region(const struct config_key *k, const char *s, struct error 
         bool ok = n > 0 && n <= 64 && name_is_lower_alnum(*s);
         for (size_t i = 0; i < n; i++)
                 ok = ok && (name_is_lower_alnum(s[i]) || s[i] == '-');
-        return ok ? 0 : bad(k, e, "not a region", "one such as us-east-1");
+        /* us-east-1a is a data centre */
+        bool zone = ok && n > 2 && isdigit((unsigned char)s[n - 2]) && isalpha((unsigned char)s[n - 1]) &&
+                    memchr(s, '-', n);
+        return ok && !zone
+                       ? 0
+                       : bad(k, e, zone ? "an availability zone" : "not a region", "one such as us-east-1");
 }
 
 static int check_org(const struct config_key *k, const char *s, struct error *e)

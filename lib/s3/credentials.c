@@ -281,6 +281,9 @@ int credentials_parse(struct secret *csv, struct credentials *ret, struct error 
         csv->len = n;
         if (strlen(csv->p) != csv->len)
                 return error_set(e, CAUSE_NO_CREDENTIALS, EINVAL, "the file is not text");
+        if (strstr(csv->p, "-----BEGIN PGP MESSAGE"))
+                return error_set(e, CAUSE_NO_CREDENTIALS, EINVAL,
+                        "the file is still encrypted; czarctl import-credentials takes it as it is");
         struct reader r = {.p = csv->p, .line_start = csv->p, .line = 1, .e = e};
         find_separator(&r);
         int err = read_header(&r, index, &columns);

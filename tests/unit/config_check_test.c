@@ -211,6 +211,43 @@ static void polls_are_minutes_apart(void **state)
         config_free(load_good("[daemon]\npoll_interval = 60\n" STAGING PACKAGE));
 }
 
+/* A number alone was meant as days or hours. */
+static void spans_that_lack_their_unit(void **state)
+{
+        (void)state;
+        expect_error("[daemon]\nfull_list_interval = 24\n" STAGING PACKAGE, 2,
+                "[daemon] full_list_interval: 24s is less than a minute (a number without a unit is "
+                "seconds); "
+                "expected a span such as 1d");
+        expect_error(STAGING "keep_replaced = 30\n" PACKAGE, 3,
+                "[staging] keep_replaced: 30s is less than an hour (a number without a unit is seconds); "
+                "expected a span such as 30d, or 0");
+        config_free(load_good(STAGING "keep_replaced = 0\n" PACKAGE));
+        config_free(load_good(STAGING "keep_replaced = 1h\n" PACKAGE));
+        config_free(load_good("[daemon]\nfull_list_interval = 1min\n" STAGING PACKAGE));
+}
+
+/* Half edited is not edited. */
+static void the_example_in_part(void **state)
+{
+        (void)state;
+        static const char *const warned[] = {
+                "categories = events\nevents = s3://edx-course-data/universityx/\n",
+                "categories = events database\nevents = s3://edx-course-data/universityx/\n"
+                "database = s3://ours/universityx-\n"};
+        static const char *const fine[] = {
+                "org = mitx\ncategories = events\nevents = s3://edx-course-data/mitx/\n",
+                "categories = events\nevents = s3://ours/universityx/\n"};
+        for (size_t i = 0; i < ELEMENTSOF(warned) + ELEMENTSOF(fine); i++) {
+                bool good = i >= ELEMENTSOF(warned);
+                _cleanup_free_ char *text = str_printf(
+                        STAGING "[package universityx]\n%s", good ? fine[i - ELEMENTSOF(warned)] : warned[i]);
+                struct config *c = load_good(text);
+                assert_int_equal(c->warnings.n, good ? 0 : 1);
+                config_free(c);
+        }
+}
+
 static void no_bucket_in_the_endpoint(void **state)
 {
         (void)state;
@@ -402,6 +439,8 @@ int main(void)
                 cmocka_unit_test(locations_are_checked),
                 cmocka_unit_test(warnings),
                 cmocka_unit_test(polls_are_minutes_apart),
+                cmocka_unit_test(spans_that_lack_their_unit),
+                cmocka_unit_test(the_example_in_part),
                 cmocka_unit_test(no_bucket_in_the_endpoint),
                 cmocka_unit_test(patterns_that_can_match_nothing),
                 cmocka_unit_test(a_passphrase_belongs_to_a_homedir),

@@ -124,7 +124,7 @@ static void names(void **state)
         TAKEN("staging", "group", "edx-data", "_x", "Group_1", "");
         REFUSED("staging", "group", false, "two words", "a:b", "-x", "abcdefghijklmnopqrstuvwxyz0123456");
         TAKEN("s3", "region", "us-east-1", "cn-north-1");
-        REFUSED("s3", "region", false, "", "US", "us east", "us/east", "-x");
+        REFUSED("s3", "region", false, "", "US", "us east", "us/east", "-x", "us-east-1a");
         TAKEN("package", "org", "universityx", "x", "university.x-1_2", "3x");
         REFUSED("package", "org", false, "UniversityX", "-x", "a/b", ".x", "x y", "\xc3\xa9");
         struct error e = {};

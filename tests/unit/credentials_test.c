@@ -128,6 +128,8 @@ static void bad_files_are_refused_without_quoting_them(void **state)
         } bad[] = {
                 {"", "line 1, column 1: the file has no header"},
                 {"\n\n", "line 1, column 1: the file has no header"},
+                {"-----BEGIN PGP MESSAGE-----\n\nhQ\n", "the file is still encrypted"},
+                {"\xef\xbb\xbfHello,\n\n> -----BEGIN PGP MESSAGE-----\n", "the file is still encrypted"},
                 {"\r\nUser Name,Access Key Id,Secret Access Key\r\n", "line 3, column 1: "},
                 {"User Name,Access Key Id\nx," ID "\n", "line 1, column 1: the header"},
                 {"\xef\xbb\xbf\na,b,c\nx," ID "," SECRET "\n", "line 2, column 1: the header"},
