@@ -17,6 +17,7 @@ struct facts {
         int64_t started_at, stopped_at;          /* of the daemon that ran last; 0: none, or not stopped */
         bool enabled;                            /* czard.service is to be started at boot */
         char last_pause[512];                    /* in which the last run is, or ended; "" none */
+        char ended_early[512];                   /* why the last run did, "" did not */
         char paused[512];                        /* by an admin; "" not */
         char pauses[512];                        /* all that czard names while it runs, "" none */
         uint64_t running, due, due_bytes, rate;  /* of czard's queue */

@@ -87,6 +87,16 @@ static struct line *line_of(struct status *s, const struct report_row *row)
         return l;
 }
 
+static uint64_t line_due(const struct line *l)
+{
+        return l->n[OBJECT_NEW] + l->n[OBJECT_FETCHING] + l->n[OBJECT_DECRYPTING];
+}
+
+static uint64_t line_due_bytes(const struct line *l)
+{
+        return l->bytes[OBJECT_NEW] + l->bytes[OBJECT_FETCHING] + l->bytes[OBJECT_DECRYPTING];
+}
+
 static int on_count(const struct report_row *row, void *arg)
 {
         struct line *l = line_of(arg, row);
@@ -312,6 +322,21 @@ static void judge_daemon(struct status *s)
                         "czard.service is enabled, and does not run");
 }
 
+/* What was found waits for a run. Where something else is known to be wrong, that says why. */
+static void judge_due(struct status *s)
+{
+        uint64_t n = 0, bytes = 0;
+        char size[32];
+        for (size_t i = 0; i < s->n_lines; i++) {
+                n += line_due(&s->lines[i]);
+                bytes += line_due_bytes(&s->lines[i]);
+        }
+        if (s->facts.daemon == 0 && n > 0 && s->n_problems == 0)
+                add_problem(s, "due", n, "czard --once, or systemctl start czard",
+                        "%llu file%s (%s) are still to be fetched, and czard does not run",
+                        (unsigned long long)n, n == 1 ? "" : "s", bytes_text((int64_t)bytes, size));
+}
+
 static void judge(struct status *s)
 {
         judge_daemon(s);
@@ -327,6 +352,10 @@ static void judge(struct status *s)
         else if (*s->facts.pauses)
                 add_problem(s, "paused", 1, "czarctl check, or journalctl -u czard, says why",
                         "fetching pauses: %s", s->facts.pauses);
+        if (*s->facts.ended_early && s->facts.daemon == 0)
+                add_problem(s, "ended", 1, "make it good, then: czard --once, or systemctl start czard",
+                        "the last run of czard ended too early: %s", s->facts.ended_early);
+        judge_due(s);
 }
 
 /* Series of which nothing came that should have; of gaps in the past `gaps` tells. */
@@ -406,9 +435,7 @@ static void print_table(const struct status *s)
                 "ORG|CATEGORY|SITE|NEWEST|STAGED AT|>STAGED|>DUE|>TO FETCH|>RETRY|>REJECTED|>MISSING");
         for (size_t i = 0; i < s->n_lines; i++) {
                 const struct line *l = &s->lines[i];
-                uint64_t due = l->n[OBJECT_NEW] + l->n[OBJECT_FETCHING] + l->n[OBJECT_DECRYPTING];
-                uint64_t bytes =
-                        l->bytes[OBJECT_NEW] + l->bytes[OBJECT_FETCHING] + l->bytes[OBJECT_DECRYPTING];
+                uint64_t due = line_due(l), bytes = line_due_bytes(l);
                 table_cell(t, PLAIN, "%s", l->org);
                 table_cell(t, PLAIN, "%s", category_name(l->category));
                 table_cell(t, PLAIN, "%s", *l->site ? l->site : "-");

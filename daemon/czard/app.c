@@ -70,7 +70,8 @@ struct app {
         struct watch *watch;
 
         bool loop_open, ready, asked_to_stop, stopping, stopped;
-        int status; /* exit status so far: the greatest */
+        int status;        /* exit status so far: the greatest */
+        char failure[512]; /* the first of STATUS_CANNOT */
 };
 
 static void raise_status(struct app *a, int status)
@@ -83,7 +84,19 @@ static void say_failed(struct app *a, const struct error *e)
         const char *advice = cause_advice(e->cause);
         journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e->cause}, "%s%s%s", e->text,
                 *advice ? "; " : "", advice);
+        if (a->status != STATUS_CANNOT)
+                snprintf(a->failure, sizeof(a->failure), "%s", e->text);
         raise_status(a, STATUS_CANNOT);
+}
+
+/* Why this run ended before all was done, for czarctl status. */
+static void note_end(const struct app *a)
+{
+        const char *why = a->status == STATUS_CANNOT            ? a->failure
+                          : a->options.once && a->asked_to_stop ? "it was stopped"
+                                                                : "";
+        if (a->on.ledger)
+                noted_end(a->on.ledger, why);
 }
 
 /* Nothing new is started from now on; the turn of the loop stops what runs. */
@@ -650,6 +663,7 @@ static int app_open(struct app *a)
         r = open_all(a, &e);
         if (r < 0) {
                 say_failed(a, &e);
+                note_end(a);
                 return r;
         }
         audit(a, "start");
@@ -679,7 +693,8 @@ static void run(struct app *a)
         uv_run(&a->loop, UV_RUN_DEFAULT);
         queue_step(a->queue); /* a thread may have been the last */
         record_flush(a->record);
-        if (pauses_ever(a->pauses) || record_is_incomplete(a->record))
+        if (pauses_ever(a->pauses) || record_is_incomplete(a->record) ||
+                (a->options.once && a->asked_to_stop))
                 raise_status(a, STATUS_INCOMPLETE);
         if (a->options.once)
                 judge(a);
@@ -690,6 +705,7 @@ static void run(struct app *a)
         else if (a->status == STATUS_WELL)
                 noted_run(a->record, a->on.ledger, "",
                         ""); /* whoever goes over to --once does not want to hear of the daemon */
+        note_end(a);
         audit(a, "stop");
         journal_event(EVENT_STOPPED, NULL, "stopped");
 }

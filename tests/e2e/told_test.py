@@ -4,7 +4,10 @@
 that ended in a pause, a daemon that was stopped."""
 
 import contextlib
+import os
+import signal
 import subprocess
+import time
 import unittest
 
 from czarctl_test import Base
@@ -86,6 +89,52 @@ class NotRunningTest(Base):
         self.assertIn("space: ", self.problems()["paused"])
         self.assertEqual(self.world.once().code, 0)
         self.assertNotIn("paused", self.problems())
+
+    def held_up(self):
+        """A run of --once in the middle of its work."""
+        self.s3.behave("held", op="get", key="*events*", stall_at=1, seconds=8)
+        self.addCleanup(lambda: (self.s3.behaviours / "held").unlink(missing_ok=True))
+        self.s3.forget_requests()
+        child = self.world.start("--once")
+        key = next(o["key"] for o in self.world.facts["objects"] if o["category"] == "events")
+        while not any(r.op == "get" and r.key == key for r in self.s3.requests()):
+            self.assertIsNone(child.poll())
+            time.sleep(0.05)
+        return child
+
+    def test_once_that_was_stopped(self):
+        child = self.held_up()
+        child.send_signal(signal.SIGINT)
+        child.communicate(timeout=60)
+        self.assertEqual(child.returncode, 1)
+        self.assertIn("it was stopped", self.problems()["ended"])
+        (self.s3.behaviours / "held").unlink()
+        self.assertEqual(self.world.once().code, 0)
+        self.assertNotIn("ended", self.problems())
+
+    def test_once_that_was_killed(self):
+        child = self.held_up()
+        os.killpg(child.pid, signal.SIGKILL)
+        child.communicate(timeout=60)
+        self.assertRegex(self.problems()["due"], "^[0-9]+ files? .*czard does not run")
+        (self.s3.behaviours / "held").unlink()
+        self.assertEqual(self.world.once().code, 0)
+        self.assertNotIn("due", self.problems())
+
+    def test_once_without_a_key(self):
+        """All that there was is staged, and nothing new will ever be."""
+        self.assertEqual(self.world.once().code, 0)
+        self.assertNotIn("ended", self.problems())
+        home, empty = self.world.config["openpgp"]["homedir"], self.world.folder / "empty-home"
+        empty.mkdir(mode=0o700, exist_ok=True)
+        self.world.config["openpgp"]["homedir"] = empty
+        try:
+            self.assertEqual(self.world.once().code, 3)
+        finally:
+            self.world.config["openpgp"]["homedir"] = home
+        self.assertIn("no secret key", self.problems()["ended"])
+        self.assertEqual(self.world.once().code, 0)
+        self.assertNotIn("ended", self.problems())
 
     def test_daemon_that_was_stopped(self):
         with Daemon(self.world) as d:

@@ -25,6 +25,11 @@ void noted_stop(struct record *r, struct ledger *ledger)
         noted_run(r, ledger, started, time_format((int64_t)time(NULL), when));
 }
 
+void noted_end(struct ledger *ledger, const char *why)
+{
+        (void)ledger_meta_set(ledger, "ended-early", why, NULL);
+}
+
 void noted_pauses(struct record *r, struct ledger *ledger, const struct pauses *pauses,
         char noted[static NOTED_PAUSES_SIZE])
 {

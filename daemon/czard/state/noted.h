@@ -10,6 +10,8 @@
 void noted_run(struct record *r, struct ledger *ledger, const char *started, const char *stopped);
 /* The daemon that began then has ended now. */
 void noted_stop(struct record *r, struct ledger *ledger);
+/* Why a run ended before all was done; "": it did not. Last of all, outside of a turn. */
+void noted_end(struct ledger *ledger, const char *why);
 /* Why nothing was started. noted: what the ledger has, kept by the caller. */
 #define NOTED_PAUSES_SIZE 512
 void noted_pauses(struct record *r, struct ledger *ledger, const struct pauses *pauses,
