@@ -99,14 +99,14 @@ class Machine(Booted):
     """A booted systemd with czard installed, its key, credentials and configuration in place, and an S3 server with a
     package: `start` and it syncs."""
 
-    def __init__(self, configured=True, package="package"):
+    def __init__(self, configured=True, package="package", deb=None):
         made = Made.get()
         self.made = made
         self.package = f"{made.folder}/{package}"
         self.facts = json.loads(read(self.package + "/package.json"))
         super().__init__()
         try:
-            self.copy(made.deb, "/root/czard.deb")
+            self.copy(deb or made.deb, "/root/czard.deb")
             self.ok("dpkg", "-i", "--no-triggers", "/root/czard.deb")  # man-db's takes seconds
             if configured:
                 self._serve()
@@ -168,6 +168,15 @@ class Machine(Booted):
 
     def expected(self):
         return tree(self.package + "/expected")
+
+    def feed(self):
+        """The lines of the feed."""
+        return [json.loads(line) for line in self.get(f"/srv/czard/{ORG}/CHANGES.jsonl").splitlines()]
+
+    def until_split(self):
+        """Waits until each day of events is there by course too."""
+        days = [o for o in self.wanted().values() if o["category"] == "events"]
+        self.until("days by course", lambda: len(self.journal(CZARD_EVENT="day-complete")) >= len(days) - self.held, 60)
 
     # --- the service ---
 
@@ -536,19 +545,24 @@ class FirstSteps(Case):
         self.assertEqual(check.returncode, 0, check.stdout)
 
 
+def commands_of(title):
+    """Those of a subsection of czard(8)."""
+    section = re.search(rf"^\.Ss {title}\n(.*?)^\.S[sh] ", read(TOP + "/config/man/czard.8"), re.M | re.S)[1]
+    return re.findall(r"^# ((?:.*\\e\n)*.*)$", section, re.M)
+
+
 class Backup(Case):
     """What czard(8) says of backups and of a new server, command by command."""
 
-    def commands(self, title):
-        section = re.search(rf"^\.Ss {title}\n(.*?)^\.S[sh] ", read(TOP + "/config/man/czard.8"), re.M | re.S)[1]
-        return re.findall(r"^# ((?:.*\\e\n)*.*)$", section, re.M)
-
     def test_a_new_server_goes_on_where_the_old_one_was(self):
         old = self.boot()
+        old.configure(package="events_by_course = edx")
         old.sync()
-        for command in self.commands("Backup"):
+        old.until_split()
+        for command in commands_of("Backup"):
             old.ok("sh", "-c", command.replace("\\e\n", "\\\n"))
-        staged = old.staged()
+        staged, feed = old.staged(), old.feed()
+        self.assertTrue([name for name in staged if "/events-by-course/" in name])
         folder = tempfile.mkdtemp(prefix="czard-backup-")
         self.addCleanup(shutil.rmtree, folder)
         old.ok("tar", "-C", "/", "-cpf", "/root/staging.tar", "srv/czard")
@@ -561,7 +575,7 @@ class Backup(Case):
         for name in ("czard.tar", "staging.tar"):
             new.copy(f"{folder}/{name}", f"/root/{name}")
         new.ok("tar", "-C", "/", "-xpf", "/root/staging.tar")
-        *restore, start = self.commands("Restoring, or a new server")
+        *restore, start = commands_of("Restoring, or a new server")
         self.assertIn("systemctl enable --now czard", start)
         for command in restore:
             new.ok("sh", "-c", command)
@@ -570,8 +584,11 @@ class Backup(Case):
         new.put("/etc/czard/czard.ini", re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{new.port}", ini))
         new.ok("sh", "-c", start)
         new.until_event("poll-done", timeout=60)
-        self.assertEqual(new.journal(CZARD_EVENT="published"), [], "nothing is fetched again")
+        time.sleep(1)
+        for event in ("published", "day-complete"):
+            self.assertEqual(new.journal(CZARD_EVENT=event), [], "nothing is fetched or split again")
         self.assertEqual(new.staged(), staged)
+        self.assertEqual(new.feed(), feed)
         for words in (("verify",), ("verify", "--audit"), ("check",)):
             new.ok("czarctl", *words, timeout=120)
 
@@ -865,7 +882,7 @@ class Package(Case):
 
         said = m.ok("dpkg", "-r", "czard")
         self.assertIn("disabled", said)
-        self.assertRegex(said, "left as they are: /etc/czard .*/etc/credstore/czard.s3 /var/lib/czard /srv/czard\n")
+        self.assertRegex(said, "left as they are: /etc/czard .*/etc/credstore/czard.s3 /var/lib/czard /var/lib/czard-deliver /srv/czard\n")
         self.assertEqual(m.ok("find", "/etc/systemd/system", "-name", "*czard*", "-type", "l"), "", "no link to a unit that is gone")
         self.assertEqual(m.run("systemctl", "is-active", "czard", "czard-fetch", "czard-fetch.socket").stdout.split(),
                          ["inactive"] * 3)
@@ -890,6 +907,14 @@ class Package(Case):
         m.until_event("poll-done", after=c)
         self.assertEqual(m.journal(after=c, CZARD_EVENT="published"), [])
         self.assertEqual(m.staged(), before)
+
+        # Nothing is left of it when czard(8) was followed to the end.
+        m.ok("dpkg", "-P", "czard")
+        for command in commands_of("Removal"):
+            m.ok("sh", "-c", command)
+        left = m.ok("find", "/etc", "/srv", "/run", "/usr", "/var/lib", "-xdev", "-name", "*czard*", "-not", "-path", "/usr/share/*")
+        self.assertEqual(left, "")
+        self.assertEqual(m.run("grep", "czard", "/etc/passwd", "/etc/group", "/etc/shadow").stdout, "")
 
     def test_needs_only_what_the_daemon_needs(self):
         fields = subprocess.run(["dpkg-deb", "-f", Made.get().deb, "Depends", "Version"], capture_output=True, text=True).stdout
