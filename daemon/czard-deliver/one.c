@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "due.h"
 #include "journal.h"
@@ -314,6 +315,17 @@ static void look_ahead(struct one *o)
 
 /* --- all of it --- */
 
+/* A folder that is replaced between two looks at it is read once more. */
+static int read_staged(struct one *o, const struct strv *dates, struct error *e)
+{
+        struct error first = {};
+        if (staged_read(o->s->staging, o->d, dates, &o->staged, &first) == 0)
+                return 0;
+        staged_done(&o->staged);
+        sleep(1);
+        return staged_read(o->s->staging, o->d, dates, &o->staged, e);
+}
+
 /* What is there, and what is due. */
 static int look(struct one *o, struct error *e)
 {
@@ -327,7 +339,7 @@ static int look(struct one *o, struct error *e)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         int r = words_new(o->s->config->staging.path, o->s->staging, o->d->org, &o->words, e);
         if (r == 0 && !over)
-                r = staged_read(o->s->staging, o->d, &dates, &o->staged, e);
+                r = read_staged(o, &dates, e);
         const struct due_query q = {.delivery = o->d,
                 .staged = &o->staged,
                 .records = &o->records,
