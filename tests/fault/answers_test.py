@@ -91,7 +91,7 @@ def truth(p, when):
 
     for path in p.staging.rglob("*"):
         name = str(path.relative_to(p.staging))
-        if path.is_file() and path.name != "CHANGES.jsonl" and not path.is_symlink() and not any(n.startswith(".") and not n.endswith(".partial")
+        if path.is_file() and path.name not in ("CHANGES.jsonl", "MANIFEST.jsonl") and not path.is_symlink() and not any(n.startswith(".") and not n.endswith(".partial")
                                                                   for n in Path(name).parts):
             compare("staged", visible(name), *of_file(path))
     for o in p.objects().values():
