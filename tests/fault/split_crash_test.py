@@ -28,6 +28,11 @@ RULES = {"later": "edx", "another rule": "edx+url"}
 
 
 class SplitPlace(CrashPlace):
+    def __enter__(self):
+        super().__enter__()
+        self.package_section["categories"] = "events"
+        return self
+
     def begin(self, scenario):
         self.take(scenario, "state", "staging", "buckets", "expected")
         self.package_section["events_by_course"] = RULES[scenario]
@@ -40,7 +45,7 @@ class SplitBase(CrashBase):
         shutil.rmtree(self.package)
         self.facts = package.make(self.package, **{**SMALL, "days": DAYS, "weeks": 0, "rdx": 0})
         self.scenarios = {}
-        with CrashPlace(self) as p:
+        with SplitPlace(self) as p:
             assert p.once().code == 0, p.last
             self.keep(p, "later")
             p.package_section["events_by_course"] = "edx"
