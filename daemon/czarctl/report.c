@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "deliver.h"
 #include "owner.h"
 #include "runs.h"
 #include "staging.h"
@@ -94,6 +95,15 @@ static void say_late(struct html_report *r)
         }
 }
 
+static void on_delivery_still(void *arg, const struct deliver_fact *f)
+{
+        struct html_report *r = arg;
+        _cleanup_free_ char *text =
+                str_printf("the delivery %s stands still: %s", f->delivery->name, f->reason);
+        if (f->stands_still && text)
+                point(&r->b, text);
+}
+
 static void say_problems(struct html_report *r, const struct sums *s)
 {
         const struct facts *f = &r->facts;
@@ -128,6 +138,7 @@ static void say_problems(struct html_report *r, const struct sums *s)
                 point(&r->b, text);
         }
         say_late(r);
+        (void)deliver_facts(r->c, on_delivery_still, r, NULL);
         if (facts_key_left(f) < KEY_WARN_SEC) {
                 snprintf(text, sizeof(text), "the key that edX encrypts to %s %s",
                         facts_key_left(f) < 0 ? "expired" : "expires",
@@ -279,6 +290,33 @@ static void add_expiry(struct html_report *r)
         page_table_close(&r->b);
 }
 
+static void on_delivery_row(void *arg, const struct deliver_fact *f)
+{
+        struct html_report *r = arg;
+        char until[11], size[32];
+        strbuf_add(&r->b, "<tr>");
+        page_cell(&r->b, false, "%s", f->delivery->name);
+        page_cell(&r->b, false, "%s", f->delivery->purpose);
+        page_cell(&r->b, false, "%s", date_format(f->delivery->until, until));
+        page_cell(&r->b, false, "%s", f->state);
+        page_cell(&r->b, true, "%llu", (unsigned long long)f->out);
+        page_cell(&r->b, true, "%s", bytes_text((int64_t)f->out_bytes, size));
+        page_cell(&r->b, true, "%llu", (unsigned long long)f->destroy);
+        strbuf_add(&r->b, "</tr>\n");
+}
+
+/* Only where there are any. */
+static void add_deliveries(struct html_report *r)
+{
+        if (r->c->config->n_deliveries == 0)
+                return;
+        page_heading(&r->b, 2, "deliveries", "Deliveries");
+        page_table_open(&r->b, "What is handed out, for what, and until when",
+                "Name|Purpose|Until|State|>In the outbox|>Bytes|>To be destroyed");
+        (void)deliver_facts(r->c, on_delivery_row, r, NULL);
+        page_table_close(&r->b);
+}
+
 /* --- the page --- */
 
 static int make_page(struct html_report *r)
@@ -312,6 +350,7 @@ static int make_page(struct html_report *r)
                 e = add_failures(r);
         if (e == 0)
                 e = add_storage(r);
+        add_deliveries(r);
         add_expiry(r);
         page_close(&r->b, "Made by czarctl report " CZARD_VERSION ". Holds no learner data.");
         return e == 0 && r->b.err ? -ENOMEM : e;

@@ -364,6 +364,10 @@ class Life(Deliveries):
             self.assertIn(f"delivery {name} stands still", self.ctl("status", code=1))
             self.assertIn(f'czard_delivery_stands_still{{delivery="{name}"}} 1', self.ctl("metrics"))
             self.assertIn('czard_delivery_stands_still{delivery="study"} 0', self.ctl("metrics"))
+            page = self.w.folder / "page.html"
+            self.ctl("report", "--html", str(page))
+            self.assertIn(f"the delivery {name} stands still", page.read_text())
+            self.assertIn('id="deliveries"', page.read_text())
         self.add("none", self.w.folder / "bad9", recipients="0123456789ABCDEF0123456789ABCDEF01234567")
         self.assertIn("recipients.d", self.run_("none", code=1))
         near = Recipient("near", expires="20d")
