@@ -9,6 +9,7 @@
 #include "journal.h"
 #include "run.h"
 #include "secret.h"
+#include "shown.h"
 #include "str.h"
 
 static int usage(void)
@@ -27,9 +28,10 @@ static int run_once(const struct options *o)
         int64_t next;
         int status = STATUS_USAGE;
         if (config_load(o->config_path, &c, &e, NULL) < 0)
-                fprintf(stderr, "czard-deliver: %s\n", e.text);
+                shown_print(stderr, "czard-deliver: %s\n", e.text);
         else if (o->name && !config_find_delivery(c, o->name))
-                fprintf(stderr, "czard-deliver: there is no [deliver %s] in %s\n", o->name, o->config_path);
+                shown_print(
+                        stderr, "czard-deliver: there is no [deliver %s] in %s\n", o->name, o->config_path);
         else
                 status = run(c, o, &next);
         config_free(c);
