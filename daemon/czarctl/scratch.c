@@ -7,7 +7,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <grp.h>
 #include <linux/magic.h>
 #include <pwd.h>
@@ -92,19 +91,14 @@ static int choose(const struct ctl *c, struct error *e)
 
 /* --- removing --- */
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-        (void)st;
-        (void)type;
-        (void)ftw;
-        remove(path);
-        return 0;
-}
-
 void scratch_remove(const char *path)
 {
-        /* not FTW_MOUNT: on overlayfs files seem to be on another device than their folder */
-        nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        const char *slash = strrchr(path, '/');
+        _cleanup_close_ int dir = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int r = dir < 0 ? -errno : remove_tree_at(dir, slash ? slash + 1 : path);
+        if (r < 0)
+                fprintf(stderr, "warning: %s cannot be removed (%s): remove it, it may hold a key\n", path,
+                        strerror(-r));
 }
 
 /* All of that process; pid 0: of those that live no more. */
@@ -119,10 +113,7 @@ static bool sweep(pid_t pid)
                 long owner = rest ? atol(rest) : 0;
                 if (owner <= 0 || (pid ? owner != pid : kill((pid_t)owner, 0) == 0 || errno != ESRCH))
                         continue;
-                _cleanup_free_ char *path = str_printf("%s/%s", base, f->d_name);
-                if (path)
-                        scratch_remove(path);
-                left |= path && access(path, F_OK) == 0;
+                left |= remove_tree_at(dirfd(d), f->d_name) < 0;
         }
         return r == 0 && !left;
 }

@@ -313,3 +313,91 @@ void close_from(int first)
         for (long fd = first; fd < MIN(max, 65536L); fd++)
                 close((int)fd);
 }
+
+/* --- removing --- */
+
+/* Rounds of remove_tree_at(): one for each level, and more while somebody still writes. */
+#define REMOVE_ROUNDS_MOST 100000
+
+/* A folder of ours that can be read and emptied, whatever its mode was. */
+static int open_to_empty(int dir_fd, const char *name)
+{
+        char path[64];
+        _cleanup_close_ int at = openat(dir_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (at < 0)
+                return -errno;
+        int fd = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd >= 0 && faccessat(at, ".", W_OK | X_OK, AT_EACCESS) == 0)
+                return fd;
+        close_fd(fd);
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", at); /* fchmod(2) takes no O_PATH */
+        if (chmod(path, 0700) < 0)
+                return -errno;
+        fd = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
+/* Moves a folder from below up into top, under a name that is free there. */
+static int lift(int from, const char *name, int top, unsigned *serial)
+{
+        char free_name[32];
+        _cleanup_close_ int fd = open_to_empty(from, name); /* its ".." is written */
+        if (fd < 0)
+                return fd;
+        snprintf(free_name, sizeof(free_name), "lifted-%u", (*serial)++);
+        while (renameat2(from, name, top, free_name, RENAME_NOREPLACE) < 0) {
+                if (errno != EEXIST)
+                        return -errno;
+                snprintf(free_name, sizeof(free_name), "lifted-%u", (*serial)++);
+        }
+        return 0;
+}
+
+/* Empties the folder name of top: files are removed, folders come up into top. */
+static int flatten(int top, const char *name, unsigned *serial)
+{
+        _cleanup_close_ int fd = open_to_empty(top, name);
+        struct strv names = {};
+        int r = fd < 0 ? fd : list_dir_at(fd, ".", &names);
+        for (size_t i = 0; r == 0 && i < names.n; i++)
+                if (unlinkat(fd, names.v[i], 0) < 0 && errno != ENOENT)
+                        r = errno == EISDIR ? lift(fd, names.v[i], top, serial) : -errno;
+        strv_done(&names);
+        if (r < 0)
+                return r;
+        return unlinkat(top, name, AT_REMOVEDIR) < 0 && errno != ENOENT && errno != ENOTEMPTY ? -errno : 0;
+}
+
+/* One level less. How many entries there were, or -errno. */
+static int remove_level(int top, unsigned *serial)
+{
+        struct strv names = {};
+        int r = list_dir_at(top, ".", &names), n = (int)names.n;
+        for (size_t i = 0; r == 0 && i < names.n; i++)
+                if (unlinkat(top, names.v[i], 0) < 0 && errno != ENOENT)
+                        r = errno == EISDIR ? flatten(top, names.v[i], serial) : -errno;
+        strv_done(&names);
+        return r < 0 ? r : n;
+}
+
+int remove_tree_at(int dir_fd, const char *name)
+{
+        unsigned serial = 0;
+        if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
+                return 0;
+        if (errno != EISDIR)
+                return -errno;
+        _cleanup_close_ int top = open_to_empty(dir_fd, name);
+        if (top < 0)
+                return top;
+        for (unsigned i = 0; i < REMOVE_ROUNDS_MOST; i++) {
+                int n = remove_level(top, &serial);
+                if (n < 0)
+                        return n;
+                if (n == 0 && (unlinkat(dir_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT))
+                        return 0;
+                if (n == 0 && errno != ENOTEMPTY)
+                        return -errno;
+        }
+        return -ENOTEMPTY;
+}

@@ -35,6 +35,11 @@ int dir_next(DIR *d, struct dirent **ret);
 struct strv;
 int list_dir_at(int dir_fd, const char *path, struct strv *ret);
 
+/* Removes the file or the folder with all that is in it. By descriptor: no link is followed, also when the
+ * tree changes meanwhile; whatever its depth two descriptors are enough, and its modes may be anything, as
+ * long as it is ours. 0, also when it is not there, or -errno of what could not be removed. */
+int remove_tree_at(int dir_fd, const char *name);
+
 /* Is it unsafe: of another owner than root or us, or mode & forbidden? 0 or -EPERM with a text that names
  * path, owner, mode and what mends it. */
 int check_owner_mode(int fd, const char *path, mode_t forbidden, struct error *e);

@@ -467,6 +467,110 @@ static void descriptors_are_closed_from_a_number_upwards(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* --- trees --- */
+
+static void make_file(int dir, const char *name)
+{
+        _cleanup_close_ int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+}
+
+static void expect_names(struct place *p, const char *path, size_t n)
+{
+        struct strv names = {};
+        assert_int_equal(list_dir_at(p->fd, path, &names), 0);
+        assert_int_equal(names.n, n);
+        strv_done(&names);
+}
+
+static void a_tree_is_removed_and_links_out_of_it_are_not_followed(void **state)
+{
+        struct place *p = *state;
+        assert_int_equal(mkdirat(p->fd, "kept", 0700), 0);
+        assert_int_equal(mkdirat(p->fd, "tree", 0700), 0);
+        assert_int_equal(mkdirat(p->fd, "tree/a", 0700), 0);
+        assert_int_equal(mkdirat(p->fd, "tree/a/b", 0700), 0);
+        assert_int_equal(mkdirat(p->fd, "tree/lifted-0", 0700), 0);
+        make_file(p->fd, "kept/file");
+        make_file(p->fd, "tree/a/b/file");
+        make_file(p->fd, "tree/a/file");
+        assert_int_equal(symlinkat("../kept", p->fd, "tree/link"), 0);
+        assert_int_equal(symlinkat("../../../kept", p->fd, "tree/a/b/link"), 0);
+        assert_int_equal(symlinkat("kept", p->fd, "link"), 0);
+        assert_int_equal(remove_tree_at(p->fd, "tree"), 0);
+        assert_int_equal(remove_tree_at(p->fd, "tree"), 0); /* it is not there */
+        assert_int_equal(remove_tree_at(p->fd, "link"), 0); /* the link, not what it leads to */
+        expect_names(p, "kept", 1);
+        expect_names(p, ".", 1);
+}
+
+static void a_tree_of_any_depth_is_removed(void **state)
+{
+        struct place *p = *state;
+        _cleanup_close_ int at = open(p->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        for (unsigned i = 0; i < 3000; i++) { /* deeper than a path, or the limit of descriptors */
+                assert_int_equal(mkdirat(at, i ? "d" : "tree", 0700), 0);
+                int below = openat(at, i ? "d" : "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                assert_true(below >= 0);
+                close_fd(at);
+                at = below;
+                make_file(at, "f");
+        }
+        assert_int_equal(remove_tree_at(p->fd, "tree"), 0);
+        expect_names(p, ".", 0);
+}
+
+/* As somebody whom modes bind. */
+static void a_tree_without_rights_is_removed(void **state)
+{
+        struct place *p = *state;
+        assert_int_equal(mkdirat(p->fd, "tree", 0700), 0);
+        assert_int_equal(mkdirat(p->fd, "tree/a", 0700), 0);
+        assert_int_equal(mkdirat(p->fd, "tree/a/b", 0700), 0);
+        make_file(p->fd, "tree/a/b/file");
+        static const char *const folders[] = {"tree/a/b", "tree/a", "tree"};
+        for (size_t i = 0; i < ELEMENTSOF(folders); i++) {
+                if (geteuid() == 0)
+                        assert_int_equal(fchownat(p->fd, folders[i], 65534, 65534, 0), 0);
+                assert_int_equal(fchmodat(p->fd, folders[i], i == 1 ? 0500 : 0, 0), 0);
+        }
+        if (geteuid() == 0)
+                assert_int_equal(fchown(p->fd, 65534, 65534), 0);
+        pid_t pid = fork();
+        if (pid == 0) {
+                if (geteuid() == 0 && (setgid(65534) < 0 || setuid(65534) < 0))
+                        _exit(255);
+                _exit(-remove_tree_at(p->fd, "tree"));
+        }
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        expect_names(p, ".", 0);
+}
+
+static void what_cannot_be_removed_is_told(void **state)
+{
+        struct place *p = *state;
+        if (geteuid() != 0)
+                skip(); /* whose folder is another's: only root can make one */
+        assert_int_equal(mkdirat(p->fd, "tree", 0700), 0);
+        assert_int_equal(mkdirat(p->fd, "tree/a", 0700), 0);
+        assert_int_equal(fchown(p->fd, 65534, 65534), 0);
+        assert_int_equal(fchownat(p->fd, "tree", 65534, 65534, 0), 0);
+        make_file(p->fd, "tree/a/file");
+        pid_t pid = fork();
+        if (pid == 0) {
+                if (setgid(65534) < 0 || setuid(65534) < 0)
+                        _exit(255);
+                _exit(-remove_tree_at(p->fd, "tree"));
+        }
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), EPERM);
+        expect_names(p, "tree/a", 1);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -483,6 +587,10 @@ int main(void)
                 TEST(a_safe_file_passes),
                 TEST(an_unsafe_mode_is_named_with_its_cure),
                 TEST(a_foreign_owner_is_named_with_its_cure),
+                TEST(a_tree_is_removed_and_links_out_of_it_are_not_followed),
+                TEST(a_tree_of_any_depth_is_removed),
+                TEST(a_tree_without_rights_is_removed),
+                TEST(what_cannot_be_removed_is_told),
                 TEST(an_owner_is_changed_only_within_our_own_folder),
                 cmocka_unit_test(flags_go_on_and_off),
                 cmocka_unit_test(descriptors_are_closed_from_a_number_upwards),
