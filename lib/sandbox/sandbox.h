@@ -27,7 +27,10 @@ struct sandbox {
         size_t n_paths;
         const uint16_t *tcp_ports; /* connect(2) allowed to these; none: no TCP at all */
         size_t n_tcp_ports;
-        const int *families; /* socket(2) allowed for these (AF_UNIX ...), ended by -1 */
+        /* socket(2) allowed for these (AF_UNIX ...), ended by -1. None: no call at all that makes a socket or
+         * gives one an address: a pair of datagram sockets alone reaches any path. */
+        const int *families;
+        bool streams_only; /* of them only SOCK_STREAM */
         /* It may fork, execute, listen, and signal what it started. Otherwise: threads alone, no signal but
          * to itself, no socket that listens. */
         bool has_children;
@@ -38,7 +41,7 @@ struct sandbox {
 /* Which version of Landlock this kernel has; 0: none, or it is not enabled. */
 long sandbox_landlock_abi(void);
 
-/* Enters it, for ever, for this thread and all it makes: call it before there are others. What this kernel
- * cannot restrict is named in ret_missing ("" when nothing; may be NULL). A build with sanitizers enters
- * nothing and says so there, for they do not work inside. 0 or -errno. */
+/* Enters it, for ever, for this thread and all it makes: call it before there are others. Entered again, what
+ * both allow is allowed. What this kernel cannot restrict is named in ret_missing ("" when nothing; may be
+ * NULL). A build with sanitizers enters nothing and says so there, for they do not work inside. 0 or -errno. */
 int sandbox_enter(const struct sandbox *s, char *ret_missing, size_t size, struct error *e);

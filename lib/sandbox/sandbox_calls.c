@@ -147,6 +147,18 @@ static const int denied_alone[] = {
         SCMP_SYS(listen),
 };
 
+/* Of who has no socket but those that it was given. sendmsg(2) is how it answers, and has its address where
+ * no filter looks; but its channel is connected, and takes none. */
+static const int denied_without_sockets[] = {
+        SCMP_SYS(socketpair),
+        SCMP_SYS(connect),
+        SCMP_SYS(bind),
+        SCMP_SYS(listen),
+        SCMP_SYS(accept),
+        SCMP_SYS(accept4),
+        SCMP_SYS(sendmmsg),
+};
+
 /* r of the rule before: a chain ends at its first error. -EDOM or -EFAULT: a call this architecture does not
  * have. */
 static int deny(int r, scmp_filter_ctx ctx, int call)
@@ -179,8 +191,36 @@ static bool is_allowed(const int *families, int family)
         return false;
 }
 
-static int add_sockets(int r, scmp_filter_ctx ctx, const int *families)
+static int add_no_sockets(int r, scmp_filter_ctx ctx)
 {
+        for (size_t i = 0; i < ELEMENTSOF(denied_without_sockets); i++)
+                r = deny(r, ctx, denied_without_sockets[i]);
+        return r < 0 ? r
+                     : seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(sendto), 1,
+                               SCMP_CMP64(4, SCMP_CMP_NE, 0));
+}
+
+/* Of these families other types than SOCK_STREAM, and pairs of any. */
+static int add_types(int r, scmp_filter_ctx ctx, const int *families)
+{
+        for (unsigned type = 0; type <= SOCKET_TYPE_MASK; type++) {
+                if (type == SOCK_STREAM)
+                        continue;
+                for (const int *f = families; r >= 0 && *f >= 0; f++)
+                        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 2,
+                                SCMP_CMP64(0, SCMP_CMP_MASKED_EQ, UINT32_MAX, (uint32_t)*f),
+                                SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, SOCKET_TYPE_MASK, type));
+                r = deny_bits(r, ctx, EPERM, SCMP_SYS(socketpair), 1, SOCKET_TYPE_MASK, type);
+        }
+        return r;
+}
+
+static int add_sockets(int r, scmp_filter_ctx ctx, const int *families, bool streams_only)
+{
+        if (*families < 0)
+                r = add_no_sockets(r, ctx);
+        else if (streams_only)
+                r = add_types(r, ctx, families);
         /* A filter cannot say "none of these", so each family is named, and all beyond the last. */
         for (int family = 0; family < AF_MAX; family++)
                 if (!is_allowed(families, family))
@@ -243,7 +283,7 @@ static int add_rules(scmp_filter_ctx ctx, const struct sandbox *s)
                 r = deny(r, ctx, denied[i]);
         for (size_t i = 0; !s->sets_attributes && i < ELEMENTSOF(denied_attributes); i++)
                 r = deny(r, ctx, denied_attributes[i]);
-        r = add_sockets(r, ctx, s->families);
+        r = add_sockets(r, ctx, s->families, s->streams_only);
         r = add_processes(r, ctx, s->has_children);
         r = add_signals(r, ctx, s->has_children);
         /* Typing into the terminal that standard error may be; TIOCLINUX pastes on a virtual console. */

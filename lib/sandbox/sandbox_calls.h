@@ -4,5 +4,5 @@
 
 #include "sandbox.h"
 
-/* Needs no_new_privs. Of s: families and has_children. 0 or -errno. */
+/* Needs no_new_privs. Of s: families, streams_only and has_children. 0 or -errno. */
 int sandbox_calls(const struct sandbox *s, struct error *e);

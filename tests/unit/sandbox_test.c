@@ -127,6 +127,105 @@ static int mptcp(void)
         return socket(AF_INET, SOCK_STREAM, 262);
 }
 
+/* --- sockets of who has none, or streams alone --- */
+
+static int run_families(int (*try)(void), int family, bool streams_only, bool has_children)
+{
+        pid_t pid = fork();
+        if (pid == 0) {
+                const int families[] = {family, -1}, all[] = {AF_UNIX, -1};
+                const struct sandbox before = {.families = all, .has_children = true},
+                                     s = {.families = families,
+                                             .streams_only = streams_only,
+                                             .has_children = has_children};
+                struct error e = {};
+                prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+                if (sandbox_calls(&before, &e) < 0 || sandbox_calls(&s, &e) < 0)
+                        _exit(255);
+                errno = 0;
+                _exit(try() < 0 ? errno : 0);
+        }
+        return status_of(pid);
+}
+
+static int unix_stream(void)
+{
+        return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
+static int unix_datagram(void)
+{
+        return socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+}
+
+static int unix_raw(void)
+{
+        return socket(AF_UNIX, SOCK_RAW | SOCK_NONBLOCK, 0);
+}
+
+static int stream_pair(void)
+{
+        int fds[2];
+        return socketpair(AF_UNIX, SOCK_STREAM, 0, fds);
+}
+
+static int datagram_pair(void)
+{
+        int fds[2];
+        return socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, fds);
+}
+
+/* Numbers of descriptors that are none: a call that comes through says so. */
+static int connect_none(void)
+{
+        struct sockaddr a = {.sa_family = AF_UNIX};
+        return connect(-1, &a, sizeof(a));
+}
+
+static int bind_none(void)
+{
+        struct sockaddr a = {.sa_family = AF_UNIX};
+        return bind(-1, &a, sizeof(a));
+}
+
+static int send_to(void)
+{
+        struct sockaddr a = {.sa_family = AF_UNIX};
+        return (int)sendto(-1, "x", 1, 0, &a, sizeof(a));
+}
+
+static int send_to_nobody(void)
+{
+        return (int)sendto(-1, "x", 1, 0, NULL, 0);
+}
+
+static void without_families_there_is_no_socket(void **state)
+{
+        (void)state;
+        for (int has_children = 0; has_children < 2; has_children++) {
+                assert_int_equal(run_families(unix_stream, -1, false, has_children), EAFNOSUPPORT);
+                assert_int_equal(run_families(unix_datagram, -1, false, has_children), EAFNOSUPPORT);
+                assert_int_equal(run_families(stream_pair, -1, false, has_children), EPERM);
+                assert_int_equal(run_families(datagram_pair, -1, false, has_children), EPERM);
+                assert_int_equal(run_families(connect_none, -1, false, has_children), EPERM);
+                assert_int_equal(run_families(bind_none, -1, false, has_children), EPERM);
+                assert_int_equal(run_families(send_to, -1, false, has_children), EPERM);
+                assert_int_equal(run_families(send_to_nobody, -1, false, has_children), EBADF);
+        }
+}
+
+static void streams_alone(void **state)
+{
+        (void)state;
+        assert_int_equal(run_families(unix_stream, AF_UNIX, true, true), 0);
+        assert_int_equal(run_families(stream_pair, AF_UNIX, true, true), 0);
+        assert_int_equal(run_families(unix_datagram, AF_UNIX, false, true), 0);
+        assert_int_equal(run_families(unix_datagram, AF_UNIX, true, true), EPERM);
+        assert_int_equal(run_families(unix_raw, AF_UNIX, true, true), EPERM);
+        assert_int_equal(run_families(datagram_pair, AF_UNIX, true, true), EPERM);
+        assert_int_equal(run_families(connect_none, AF_UNIX, true, true), EBADF);
+}
+
 static int connect_to(uint16_t port)
 {
         int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -403,6 +502,8 @@ int main(void)
                 cmocka_unit_test(only_named_families_ports_and_protocols),
                 cmocka_unit_test(other_processes_are_out_of_reach),
                 cmocka_unit_test(one_without_children_has_threads_alone),
+                cmocka_unit_test(without_families_there_is_no_socket),
+                cmocka_unit_test(streams_alone),
                 cmocka_unit_test(modes_stay),
                 cmocka_unit_test(terminals_get_no_input),
         };
