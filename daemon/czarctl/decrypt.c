@@ -29,6 +29,7 @@ static int send_setup(struct ctl *c, struct decrypt *d, const char *homedir, con
                 .setup = {.home = d->home,
                         .source = homedir,
                         .import = 1,
+                        .reference = 1, /* its one message may be of any kind */
                         .signatures = SIGNATURES_OPTIONAL,
                         .engine = (uint8_t)c->config->openpgp.engine,
                         .max_plaintext = LIMIT_CREDENTIALS_FILE,

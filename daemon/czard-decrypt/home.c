@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The worker's GNUPGHOME. The keys are copied as files, so that the source is only read: it may be read-only,
- * and no agent is ever started on it. Nothing of the source's own configuration is taken over. */
+ * and no agent is ever started on it. Nothing of the source's own configuration is taken over. In an admin's
+ * home links are followed; in another worker's they are not, nor is one written to. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -69,11 +70,17 @@ static int copy_bytes(int in, int out, size_t max)
         return r;
 }
 
+/* Where the keys come from, and where they go. */
+struct copy {
+        int from, to;
+        int follow; /* O_NOFOLLOW, or 0 */
+};
+
 /* 1 copied, 0 not there, -errno. */
-static int copy_file(
-        int from_dir, int to_dir, const char *name, mode_t forbidden, size_t max, struct error *e)
+static int copy_file(const struct copy *c, const char *name, mode_t forbidden, size_t max, struct error *e)
 {
-        _cleanup_close_ int in = openat(from_dir, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        _cleanup_close_ int in =
+                openat(c->from, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | c->follow);
         if (in < 0)
                 return errno == ENOENT ? 0
                                        : error_set(e, CAUSE_NO_KEY, errno, "%s: %s", name, strerror(errno));
@@ -81,7 +88,7 @@ static int copy_file(
         if (r < 0)
                 return r;
         _cleanup_close_ int out =
-                openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+                openat(c->to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         r = out < 0 ? -errno : copy_bytes(in, out, max);
         if (r < 0)
                 return error_set(e, cause_from_errno(-r), -r, "copying %s: %s", name, strerror(-r));
@@ -89,9 +96,9 @@ static int copy_file(
 }
 
 /* Key files are named KEYGRIP.key. */
-static int copy_key_files(int from, int to, struct error *e)
+static int copy_key_files(const struct copy *c, struct error *e)
 {
-        int list = openat(from, "private-keys-v1.d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int list = openat(c->from, "private-keys-v1.d", O_RDONLY | O_DIRECTORY | O_CLOEXEC | c->follow);
         if (list < 0)
                 return errno == ENOENT
                                ? 0
@@ -102,11 +109,13 @@ static int copy_key_files(int from, int to, struct error *e)
                 return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
         }
         int r = check_owner_mode(dirfd(d), "private-keys-v1.d", 0007, e);
-        if (r == 0 && mkdirat(to, "private-keys-v1.d", 0700) < 0)
+        if (r == 0 && mkdirat(c->to, "private-keys-v1.d", 0700) < 0)
                 r = error_set(e, cause_from_errno(errno), errno, "private-keys-v1.d: %s", strerror(errno));
         if (r < 0)
                 return r;
-        _cleanup_close_ int out = openat(to, "private-keys-v1.d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_close_ int out =
+                openat(c->to, "private-keys-v1.d", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        const struct copy keys = {.from = dirfd(d), .to = out, .follow = c->follow};
         size_t n = 0;
         if (out < 0)
                 return error_set(e, CAUSE_HELPER, errno, "private-keys-v1.d: %s", strerror(errno));
@@ -117,7 +126,7 @@ static int copy_key_files(int from, int to, struct error *e)
                 if (++n > LIMIT_SECRET_KEYS)
                         return error_set(
                                 e, CAUSE_NO_KEY, EFBIG, "more than %d secret keys", LIMIT_SECRET_KEYS);
-                r = copy_file(dirfd(d), out, f->d_name, 0077, LIMIT_SECRET_KEY_FILE, e);
+                r = copy_file(&keys, f->d_name, 0077, LIMIT_SECRET_KEY_FILE, e);
                 if (r < 0)
                         return r;
         }
@@ -125,18 +134,18 @@ static int copy_key_files(int from, int to, struct error *e)
 }
 
 /* Key rings; and the secret one of GnuPG before 2.1, which gpg converts by itself unless it did so before. */
-static int copy_rings(int from, int to, struct error *e)
+static int copy_rings(const struct copy *c, struct error *e)
 {
-        int r = home_from_keyboxd(from, to, e);
+        int r = home_from_keyboxd(c->from, c->to, e);
         if (r != 0)
                 return MIN(r, 0);
-        r = copy_file(from, to, "pubring.kbx", 0, LIMIT_KEYRING, e);
+        r = copy_file(c, "pubring.kbx", 0, LIMIT_KEYRING, e);
         if (r >= 0)
-                r = copy_file(from, to, "pubring.gpg", 0, LIMIT_KEYRING, e);
+                r = copy_file(c, "pubring.gpg", 0, LIMIT_KEYRING, e);
         if (r >= 0)
-                r = copy_file(from, to, ".gpg-v21-migrated", 0, LIMIT_KEYRING, e);
+                r = copy_file(c, ".gpg-v21-migrated", 0, LIMIT_KEYRING, e);
         if (r == 0)
-                r = copy_file(from, to, "secring.gpg", 0077, LIMIT_KEYRING, e);
+                r = copy_file(c, "secring.gpg", 0077, LIMIT_KEYRING, e);
         return MIN(r, 0);
 }
 
@@ -155,26 +164,28 @@ static int write_agent_conf(int dir, bool in_memory, struct error *e)
         return write_file(dir, "gpg-agent.conf", text, e);
 }
 
-static int open_folder(const char *path, mode_t forbidden, struct error *e)
+static int open_folder(const char *path, mode_t forbidden, int follow, struct error *e)
 {
-        _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | follow);
         if (fd < 0)
                 return error_set(e, CAUSE_NO_KEY, errno, "GnuPG home %s: %s", path, strerror(errno));
         int r = check_owner_mode(fd, path, forbidden, e);
         return r < 0 ? r : take_fd(&fd);
 }
 
-int home_prepare(const char *home, const char *source, bool verify, struct error *e)
+int home_prepare(const char *home, const char *source, bool import, bool verify, struct error *e)
 {
-        _cleanup_close_ int to = open_folder(home, 0077, e);
+        const int follow = import ? 0 : O_NOFOLLOW;
+        _cleanup_close_ int to = open_folder(home, 0077, O_NOFOLLOW, e);
         if (to < 0)
                 return to;
-        _cleanup_close_ int from = open_folder(source, 0007, e);
+        _cleanup_close_ int from = open_folder(source, 0007, follow, e);
         if (from < 0)
                 return from;
-        int r = copy_rings(from, to, e);
+        const struct copy c = {.from = from, .to = to, .follow = follow};
+        int r = copy_rings(&c, e);
         if (r == 0)
-                r = copy_key_files(from, to, e);
+                r = copy_key_files(&c, e);
         if (r == 0)
                 r = write_file(to, "gpg.conf", verify ? gpg_conf : gpg_conf_no_verify, e);
         if (r == 0)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* SETUP: from a GnuPG home to a worker that can decrypt. A passphrase that does not fit is found here, once,
  * by opening every key with it. Once the admin's home has been copied the sandbox is entered: from there on
- * no path outside our own home can be opened. */
+ * no path outside our own home can be opened. Once the key is here gpg-agent is ended, unless this is the
+ * reference worker, and a narrower one is entered: from there on there is no socket. */
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -22,6 +23,8 @@
         "open "                                                                                              \
         "takes longer"
 
+#define LOCKS_TEXT 256
+
 static const char search_path[] = "/usr/bin:/bin";
 
 /* gpg, gpgconf and gpg-agent get this environment and no other. TZ, because without one mktime(3) looks for
@@ -35,28 +38,31 @@ static int set_environment(const char *home)
         return 0;
 }
 
-/* From here on, for this process, gpg and its agent: no file but the own home, gpg and the libraries; no
- * network. */
-static int lock_down(const char *home, struct strbuf *warning, struct error *e)
+/* For this process and its children: no file but the own home, gpg and the libraries; no network. With an
+ * agent: gpg-agent too, and sockets of the kind that it has, which reach whatever such socket our user may
+ * connect to and the unit does not hide: no lock of this kernel looks at their paths. Without: no socket at
+ * all, and the home is only read. template: is written as well; "" none. */
+static int lock_down(
+        const char *home, const char *template, bool agent, char missing[LOCKS_TEXT], struct error *e)
 {
-        static const int families[] = {AF_UNIX, -1};
+        const int families[] = {agent ? AF_UNIX : -1, -1};
         const struct sandbox_path paths[] = {
-                {home, SANDBOX_READ | SANDBOX_WRITE},
+                {home, SANDBOX_READ | (agent ? SANDBOX_WRITE : 0)},
+                {template, SANDBOX_READ | SANDBOX_WRITE},
                 {"/dev/null", SANDBOX_READ | SANDBOX_WRITE},
                 {"/usr/bin/gpg", SANDBOX_EXEC},
-                {"/usr/bin/gpg-agent", SANDBOX_EXEC},
-                {"/usr/bin/gpgconf", SANDBOX_EXEC},
+                {agent ? "/usr/bin/gpg-agent" : "", SANDBOX_EXEC},
+                {agent ? "/usr/bin/gpgconf" : "", SANDBOX_EXEC},
                 {"/usr/lib", SANDBOX_EXEC},
                 {"/lib", SANDBOX_EXEC},
                 {"/lib64", SANDBOX_EXEC},
         };
-        const struct sandbox s = {
-                .paths = paths, .n_paths = ELEMENTSOF(paths), .families = families, .has_children = true};
-        char missing[256] = "";
-        int r = sandbox_enter(&s, missing, sizeof(missing), e);
-        if (r == 0 && *missing)
-                strbuf_add(warning, missing);
-        return r;
+        const struct sandbox s = {.paths = paths,
+                .n_paths = ELEMENTSOF(paths),
+                .families = families,
+                .streams_only = true,
+                .has_children = true};
+        return sandbox_enter(&s, missing, LOCKS_TEXT, e);
 }
 
 /* The first line of the memfd. Its file offset is shared with the other workers', so it is not read(2). */
@@ -187,11 +193,27 @@ int worker_revive(void *arg)
         return r;
 }
 
+/* The key is here, and nothing that others made was looked at yet: what is not needed any more goes. */
+static int narrow(struct worker *w, bool reference, struct error *e)
+{
+        char missing[LOCKS_TEXT];
+        w->reference = reference || pgp_needs_agent(w->pgp);
+        if (reference)
+                pgp_prefer_gpg(w->pgp);
+        if (!w->reference) {
+                agent_stop(&w->agent);
+                pgp_agent_ended(w->pgp);
+                secret_done(&w->passphrase);
+        }
+        return lock_down(w->home, "", w->reference, missing, e);
+}
+
 static int set_up(struct worker *w, const struct message *m, struct strbuf *warning, struct error *e)
 {
         const struct proto_setup *s = &m->setup;
         char socket[PATH_MAX];
-        const bool in_memory = home_is_in_memory(s->home);
+        char missing[LOCKS_TEXT] = "";
+        const bool in_memory = home_is_in_memory(s->home), verify = s->signatures != SIGNATURES_NONE;
         struct pgp_options options = {
                 .engine = (enum pgp_engine)s->engine,
                 .signatures = (enum signature_policy)s->signatures,
@@ -206,13 +228,15 @@ static int set_up(struct worker *w, const struct message *m, struct strbuf *warn
                 return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
         int r = m->n_fds ? read_passphrase(m->fds[0], &w->passphrase, e) : secret_alloc(0, &w->passphrase);
         if (r == 0)
-                r = home_prepare(w->home, s->source, options.signatures != SIGNATURES_NONE, e);
+                r = home_prepare(w->home, s->source, s->import, verify, e);
         if (r == 0)
                 r = find_socket(w->home, socket, sizeof(socket), e);
         if (r == 0)
                 agent_forget_folder(socket);
         if (r == 0)
-                r = lock_down(w->home, warning, e);
+                r = lock_down(w->home, s->template, true, missing, e);
+        if (r == 0 && *missing)
+                strbuf_add(warning, missing);
         if (r == 0)
                 r = find_socket(w->home, socket, sizeof(socket), e);
         if (r == 0)
@@ -228,7 +252,9 @@ static int set_up(struct worker *w, const struct message *m, struct strbuf *warn
         if (r == 0 && pgp_load_secret(w->pgp, w->home, &w->passphrase, &slow) < 0)
                 strbuf_printf(
                         warning, "%s%s: every message goes through gpg", warning->len ? "; " : "", slow.text);
-        return r;
+        if (r == 0 && *s->template)
+                r = home_prepare(s->template, w->home, false, verify, e);
+        return r < 0 ? r : narrow(w, s->reference, e);
 }
 
 /* The keys as they go into READY. The caller frees *ret and the key_ids in it. */
@@ -269,6 +295,7 @@ int worker_setup(struct worker *w, const struct message *m)
         if (r < 0 && !e.cause)
                 error_set(&e, CAUSE_HELPER, -r, "%s", strerror(-r));
         w->ready = r == 0;
+        answer.ready.reference = w->reference;
         answer.ready.outcome = (struct outcome){.cause = e.cause, .detail = e.text};
         answer.ready.warning = warning.s;
         r = worker_send(w, &answer);
@@ -281,6 +308,6 @@ int worker_setup(struct worker *w, const struct message *m)
 void worker_tidy(struct worker *w)
 {
         (void)agent_reap(&w->agent);
-        if (w->ready && w->agent.pid == 0)
+        if (w->ready && w->reference && w->agent.pid == 0)
                 (void)worker_revive(w); /* else the job tells */
 }

@@ -18,8 +18,9 @@
 
 struct worker {
         struct service service;
-        bool ready; /* SETUP went well */
-        char *home; /* our own GNUPGHOME */
+        bool ready;     /* SETUP went well */
+        char *home;     /* our own GNUPGHOME */
+        bool reference; /* the agent lives as long as we do; else only until the key is here */
         struct agent agent;
         struct pgp *pgp;
         struct secret passphrase; /* len 0: none */
@@ -36,11 +37,13 @@ static inline int worker_send(struct worker *w, struct message *m)
 /* service_read() for those who have the struct worker as a void pointer. */
 ssize_t worker_read(void *arg, int fd, void *p, size_t n);
 
-/* Before each message: no child of the last one is left, and there is an agent. */
+/* Before each message: no child of the last one is left, and a reference worker has an agent. */
 void worker_tidy(struct worker *w);
 
-/* home.c: fills the empty folder home with our configuration and the keys of source. */
-int home_prepare(const char *home, const char *source, bool verify, struct error *e);
+/* home.c: fills the empty folder home with our configuration and the keys of source; import: which is an
+ * admin's.
+ */
+int home_prepare(const char *home, const char *source, bool import, bool verify, struct error *e);
 /* tmpfs, or is it written to a disk? */
 bool home_is_in_memory(const char *home);
 

@@ -83,6 +83,7 @@ enum remedy {
         X(STAGING, "staging", PAUSE, "mount the staging volume; see czarctl check")                          \
         X(IO, "io-error", RETRY, "check the disk and the kernel log")                                        \
         X(HELPER, "helper-failed", RETRY, "a helper process failed; czard starts a new one")                 \
+        X(REFERENCE, "needs-gpg-agent", RETRY, "another worker, which has a gpg-agent, decrypts it")         \
         X(CANCELLED, "cancelled", RETRY, "czard was stopped; it goes on at the next start")                  \
         X(CONFIG, "configuration", FATAL, "correct the configuration; czard --check-config")                 \
         X(LOCKED, "locked", FATAL, "another czard runs on this state_dir; use czarctl")                      \

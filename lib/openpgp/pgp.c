@@ -31,6 +31,7 @@ struct pgp {
         struct pgp_keyring keyring;
         char *replay;              /* LIMIT_REPLAY bytes */
         struct pgp_secret *secret; /* keys of the fast engine; NULL: it is not used */
+        bool no_agent;             /* gpg decrypts only with a session key of the fast engine */
         bool met_odd;              /* a large message was odd at its end: gpg gets all that follow */
 };
 
@@ -301,6 +302,21 @@ int pgp_load_secret(struct pgp *p, const char *home, const struct secret *passph
         return 0;
 }
 
+bool pgp_needs_agent(const struct pgp *p)
+{
+        return !p->secret || pgp_secret_count(p->secret) == 0 || p->options.signatures == SIGNATURES_REQUIRED;
+}
+
+void pgp_prefer_gpg(struct pgp *p)
+{
+        p->met_odd = true;
+}
+
+void pgp_agent_ended(struct pgp *p)
+{
+        p->no_agent = true;
+}
+
 /* The whole of a small message, or as much of a large one as is kept for another try anyway. gpg gets it from
  * replay, if it gets it. */
 static void read_head(struct run *run)
@@ -388,7 +404,8 @@ static bool try_stream(struct run *run, char (*recipients)[17], size_t n, struct
         else if (r == -EBADMSG)
                 pgp_damaged(&ret->error);
         else if (r < 0)
-                error_set(&ret->error, CAUSE_HELPER, EAGAIN, "an unusual message: gpg is to decrypt it");
+                error_set(&ret->error, r == -ENOTSUP && run->p->no_agent ? CAUSE_REFERENCE : CAUSE_HELPER,
+                        EAGAIN, "an unusual message: gpg is to decrypt it");
         run->p->met_odd |= r == -ENOTSUP && !fault && !run->failed.cause;
         return true;
 }
@@ -455,10 +472,20 @@ static bool ended_over_passphrase(const struct run *run)
         return run->status.asked_passphrase && !run->status.begun && !run->lost;
 }
 
+static int agent_is_missing(const struct run *run, struct error *e)
+{
+        error_set(e, CAUSE_REFERENCE, EAGAIN, "only gpg-agent can open it");
+        if (run->failed.cause)
+                *e = run->failed;
+        return -EAGAIN;
+}
+
 static int run_reference(struct run *run, struct error *e)
 {
         if (run->session.len)
                 return run_gpg_with_key(run, e);
+        if (run->p->no_agent)
+                return agent_is_missing(run, e);
         int r = run_gpg(run, e);
         if (r < 0 || !ended_over_passphrase(run))
                 return r;

@@ -53,6 +53,15 @@ DEFINE_CLEANUP(struct pgp, pgp, pgp_close)
  * then all goes through gpg as before. */
 int pgp_load_secret(struct pgp *p, const char *home, const struct secret *passphrase, struct error *e);
 
+/* Is there nothing that could be decrypted without gpg-agent: no key for the fast engine, or signatures are
+ * required, which gpg alone checks? */
+bool pgp_needs_agent(const struct pgp *p);
+/* From now on there is no agent: what only it can open ends with CAUSE_REFERENCE. */
+void pgp_agent_ended(struct pgp *p);
+
+/* Large messages go to gpg, as after one that the fast engine found odd only at its end. */
+void pgp_prefer_gpg(struct pgp *p);
+
 /* Secret keys that can decrypt. */
 const struct pgp_key *pgp_keys(const struct pgp *p, size_t *ret_n);
 

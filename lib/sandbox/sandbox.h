@@ -43,5 +43,6 @@ long sandbox_landlock_abi(void);
 
 /* Enters it, for ever, for this thread and all it makes: call it before there are others. Entered again, what
  * both allow is allowed. What this kernel cannot restrict is named in ret_missing ("" when nothing; may be
- * NULL). A build with sanitizers enters nothing and says so there, for they do not work inside. 0 or -errno. */
+ * NULL). A build with sanitizers enters nothing and says so there, for they do not work inside. 0 or -errno.
+ */
 int sandbox_enter(const struct sandbox *s, char *ret_missing, size_t size, struct error *e);

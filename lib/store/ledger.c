@@ -48,6 +48,7 @@ static const char *const sql_text[SQL_MAX] = {
                 "size = excluded.size, plain_size = excluded.plain_size, sha256 = excluded.sha256, "
                 "checks = excluded.checks, cause = excluded.cause, detail = excluded.detail, "
                 "attempts = excluded.attempts",
+        [SQL_MEMBER_DELETE] = "DELETE FROM member WHERE object_id = ?1 AND name = ?2",
         [SQL_MEMBERS] = "SELECT " LEDGER_MEMBER_COLUMNS " FROM member WHERE object_id = ?1 AND path >= ?2 "
                         "ORDER BY path, rowid",
         /* a part of them: SQLite keeps the rows that it is to delete in memory */

@@ -159,6 +159,8 @@ int ledger_count(struct ledger *l, const struct ledger_filter *f, uint64_t *ret_
 int ledger_last_key(struct ledger *l, const struct ledger_listing *of, char ret[KEY_SIZE], struct error *e);
 
 int ledger_member_save(struct ledger *l, const struct ledger_member *m, struct error *e);
+/* Forgets that one, by its object and name. */
+int ledger_member_delete(struct ledger *l, const struct ledger_member *m, struct error *e);
 /* By path order (bytes). */
 typedef int ledger_member_fn(struct ledger_member *m, void *arg);
 int ledger_members(struct ledger *l, int64_t object_id, ledger_member_fn *each, void *arg, struct error *e);

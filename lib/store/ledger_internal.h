@@ -24,6 +24,7 @@ enum ledger_sql {
         SQL_RECONSIDER,
         SQL_MEMBERS_REFUSED,
         SQL_MEMBER_SAVE,
+        SQL_MEMBER_DELETE,
         SQL_MEMBERS,
         SQL_MEMBERS_DELETE,
         SQL_FIND_PLAINTEXT,

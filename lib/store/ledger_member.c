@@ -30,6 +30,20 @@ int ledger_member_save(struct ledger *l, const struct ledger_member *m, struct e
         return ledger_step(l, s, "writing", e);
 }
 
+int ledger_member_delete(struct ledger *l, const struct ledger_member *m, struct error *e)
+{
+        _cleanup_reset_ sqlite3_stmt *s = NULL;
+        int r = ledger_prepared(l, SQL_MEMBER_DELETE, &s, e);
+        if (r < 0)
+                return r;
+        struct ledger_bind b = {.s = s};
+        ledger_bind_i64(&b, m->object_id);
+        ledger_bind_text(&b, m->name);
+        if (b.err)
+                return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that value");
+        return ledger_step(l, s, "writing", e);
+}
+
 int ledger_member_read(sqlite3_stmt *s, struct ledger_member *ret, struct error *e)
 {
         struct ledger_member m = {};

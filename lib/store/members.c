@@ -59,6 +59,9 @@ static const char *const sql_text[MEMBERS_SQL_MAX] = {
         [MEMBERS_NEXT_JUDGED] = "SELECT " MEMBERS_COLUMNS " FROM member WHERE step = 1 AND run = ?1 AND "
                                 "cause <> 0 ORDER BY \"offset\" LIMIT 1",
         [MEMBERS_RELEASE] = "UPDATE member SET step = 0, cause = 0, detail = '' WHERE step = 1 AND run = ?1",
+        [MEMBERS_STAGED_BY] = "SELECT " MEMBERS_COLUMNS " FROM member WHERE step = 2 AND run = ?1",
+        [MEMBERS_UNDO] = "UPDATE member SET step = 0, plain_size = -1, sha256 = NULL, checks = 0, linked = 0 "
+                         "WHERE step = 2 AND run = ?1",
         [MEMBERS_HAS_PATH] = "SELECT 1 FROM member WHERE path = ?1 AND step = 2",
 };
 

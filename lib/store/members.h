@@ -161,5 +161,9 @@ int members_next_judged(struct members *m, int64_t run, struct member *ret, stru
 /* One more try: WANTED again, or REJECTED with cause and detail of v. */
 int members_again(struct members *m, const struct member *v, struct error *e);
 int members_reject(struct members *m, const struct member *v, struct error *e);
+/* What the run staged is WANTED again, as if it had not been read: each is told first. 0, or what each
+ * returned.
+ */
+int members_undo(struct members *m, int64_t run, member_fn *each, void *arg, struct error *e);
 /* What the run still has is WANTED again. */
 int members_release(struct members *m, int64_t run, struct error *e);

@@ -15,6 +15,8 @@ enum members_sql {
         MEMBERS_BATCH,
         MEMBERS_NEXT_JUDGED,
         MEMBERS_RELEASE,
+        MEMBERS_STAGED_BY,
+        MEMBERS_UNDO,
         MEMBERS_HAS_PATH,
         MEMBERS_SQL_MAX
 };

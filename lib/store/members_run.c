@@ -171,6 +171,36 @@ int members_reject(struct members *m, const struct member *v, struct error *e)
         return set_step(m, v, MEMBER_REJECTED, v->cause, v->detail, e);
 }
 
+static int each_staged_by(struct members *m, int64_t run, member_fn *each, void *arg, struct error *e)
+{
+        _cleanup_reset_ sqlite3_stmt *s = NULL;
+        int r = members_prepared(m, MEMBERS_STAGED_BY, &s, e);
+        if (r < 0)
+                return r;
+        sqlite3_bind_int64(s, 1, run);
+        while ((r = members_step(m, s, e)) == 1) {
+                _cleanup_member_ struct member v = {};
+                r = members_read(s, &v, e);
+                if (r == 0)
+                        r = each(&v, arg, e);
+                if (r != 0)
+                        break;
+        }
+        return r;
+}
+
+int members_undo(struct members *m, int64_t run, member_fn *each, void *arg, struct error *e)
+{
+        int r = each_staged_by(m, run, each, arg, e);
+        _cleanup_reset_ sqlite3_stmt *s = NULL;
+        if (r == 0)
+                r = members_prepared(m, MEMBERS_UNDO, &s, e);
+        if (r != 0)
+                return r;
+        sqlite3_bind_int64(s, 1, run);
+        return members_step(m, s, e);
+}
+
 int members_release(struct members *m, int64_t run, struct error *e)
 {
         _cleanup_reset_ sqlite3_stmt *s = NULL;

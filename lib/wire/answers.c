@@ -19,7 +19,7 @@
 #define CAUSES_OF_FILES (C(SPACE) | C(STAGING) | C(IO))
 #define CAUSES_OF_MESSAGES                                                                                   \
         (CAUSES_OF_HELPERS | CAUSES_OF_KEYS | CAUSES_OF_FILES | C(TRUNCATED) | C(SIZE) | C(NO_MDC) |         \
-                C(BAD_MDC) | C(BAD_PGP) | C(SIGNATURE) | C(LIMIT))
+                C(BAD_MDC) | C(BAD_PGP) | C(SIGNATURE) | C(LIMIT) | C(REFERENCE))
 #define CHECKS_OF_MESSAGES (CHECK_INTEGRITY | CHECK_SIGNATURE | CHECK_NO_SIGNATURE)
 #define CHECKS_OF_RANGES (CHECK_TLS | CHECK_SIZE | CHECK_ONE_ETAG)
 
@@ -133,6 +133,9 @@ int owed_take(struct owed *o, const struct message *answer, struct error *e)
         int r = answer_check(o->v[0].kind, answer, e);
         if (r < 0)
                 return r;
+        if (o->last && answer->type == PROTO_VERDICT && answer->verdict.outcome.cause == CAUSE_REFERENCE)
+                return error_set(e, CAUSE_HELPER, EPROTO,
+                        "asked for another worker, but it is the one that has a gpg-agent");
         if (answer->type == PROTO_VERDICT && answer->verdict.member != o->v[0].told)
                 return error_set(e, CAUSE_HELPER, EPROTO, "judged member %u, but it is the turn of %u",
                         answer->verdict.member, o->v[0].told);

@@ -33,7 +33,8 @@ struct owed {
                 uint32_t id, n, told; /* n: answers that end something: one, or one a member */
                 enum request_kind kind;
         } v[OWED_MAX];
-        size_t n; /* 0: everything is answered */
+        size_t n;  /* 0: everything is answered */
+        bool last; /* there is no other worker to do it: it must not answer CAUSE_REFERENCE */
 };
 /* It was sent. 0, or -ENOBUFS: too many are under way. */
 int owed_add(struct owed *o, const struct message *request);

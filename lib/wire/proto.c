@@ -130,8 +130,10 @@ static const struct field done_fields[] = {
 static const struct field setup_fields[] = {
         F(STR, struct proto_setup, home, LIMIT_PATH),
         F(STR, struct proto_setup, source, LIMIT_PATH),
+        F(STR, struct proto_setup, template, LIMIT_PATH),
         F(STR, struct proto_setup, signers, LIMIT_KEY_LIST),
         F(U8, struct proto_setup, import, 1),
+        F(U8, struct proto_setup, reference, 1),
         F(U8, struct proto_setup, signatures, 2),
         F(U8, struct proto_setup, engine, 1),
         F(U64, struct proto_setup, max_plaintext, UINT64_MAX),
@@ -143,6 +145,7 @@ static const struct field setup_fields[] = {
 static const struct field ready_fields[] = {
         OUTCOME(struct proto_ready),
         R(struct proto_ready, keys, n_keys, 64, struct proto_key, key_fields),
+        F(U8, struct proto_ready, reference, 1),
         F(STR, struct proto_ready, warning, LIMIT_DETAIL),
         END,
 };

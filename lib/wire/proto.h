@@ -93,11 +93,13 @@ struct proto_done {
 };
 
 /* First message to a worker. fd 0 (optional): a memfd with the passphrase. home is the worker's own
- * GNUPGHOME, an empty folder; source a GnuPG home to take the secret keys from (import: exported from it,
- * else copied as it is). */
+ * GNUPGHOME, an empty folder; source a GnuPG home to take the secret keys from (import: one of an admin's,
+ * where links are followed; else a template of another worker's, copied as it is). template ("" none): an
+ * empty folder that becomes one, and that the worker cannot write to any more once it is READY. */
 struct proto_setup {
-        const char *home, *source, *signers;
+        const char *home, *source, *template, *signers;
         uint8_t import;
+        uint8_t reference;  /* it keeps its gpg-agent, and opens what nothing else can */
         uint8_t signatures; /* enum signature_policy */
         uint8_t engine;     /* enum pgp_engine */
         uint64_t max_plaintext, max_ratio, max_name;
@@ -111,6 +113,7 @@ struct proto_ready {
         struct outcome outcome;
         struct proto_key *keys; /* secret keys that can decrypt */
         size_t n_keys;
+        uint8_t reference; /* it has a gpg-agent, as it was asked to, or because it can do nothing without */
         const char *warning;
 };
 
@@ -139,7 +142,8 @@ struct proto_directory_done {
 };
 /* Members in the order of their offsets, from one pipe whose first byte is archive byte `position`.
  * new_stream: fd 0 is that pipe (an older one is closed); otherwise go on reading the pipe at hand. Then one
- * file per member, in order. Answer: one VERDICT per member, in order, member = its index in this message. */
+ * file per member, in order. Answer: one VERDICT per member, in order, member = its index in this message.
+ * CAUSE_REFERENCE, of a worker without a gpg-agent: only one that has it can tell. */
 struct proto_members {
         uint64_t position;
         uint8_t new_stream;

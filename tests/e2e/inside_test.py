@@ -111,6 +111,34 @@ class InsideTest(unittest.TestCase):
                  "proc mem": "EACCES", "proc environ": "EACCES", "proc fd/3": "EACCES"}
         return want
 
+    def open_sockets(self):
+        """{path: socket}: whoever may connect to anything may connect to these."""
+        found = {}
+        for folder in ("/run", "/tmp"):
+            if not os.access(folder, os.W_OK):
+                continue
+            for name, kind in (("stream", socket.SOCK_STREAM), ("datagram", socket.SOCK_DGRAM)):
+                path = f"{folder}/czard-inside-{os.getpid()}-{name}"
+                s = socket.socket(socket.AF_UNIX, kind)
+                s.bind(path)
+                self.addCleanup(os.unlink, path)
+                self.addCleanup(s.close)
+                os.chmod(path, 0o666)
+                s.setblocking(False)
+                if kind == socket.SOCK_STREAM:
+                    s.listen()
+                found[path] = s
+        return found
+
+    def reach(self, paths, errors):
+        return {f"{how} {path}": error for path in paths for how, error in errors.items()
+                if (how == "stream") == path.endswith("stream")}
+
+    def nobody_came(self, sockets):
+        for path, s in sockets.items():
+            with self.assertRaises(BlockingIOError, msg=path):
+                s.accept() if path.endswith("stream") else s.recv(1)
+
     def check(self, program, want):
         # nobody locked in can connect to the control socket: it is of a type that they cannot make
         control = self.world.run_folder / "control"
@@ -119,6 +147,21 @@ class InsideTest(unittest.TestCase):
         self.assertEqual({k: v for k, v in got.items() if v != want[k]}, {})
         left = [p for root in (self.world.staging, self.world.state, self.world.folder) for p in root.glob("probe")]
         self.assertEqual(left, [])
+
+    def template(self):
+        """Where the template will be: the names that czard gives are the same in each run."""
+        run = self.world.run_folder
+        czard = self.world.start()
+        self.addCleanup(czard.stderr.close)
+        self.addCleanup(czard.stdout.close)
+        end = time.monotonic() + 60
+        while not (found := list(run.glob("*/t*/gpg.conf"))) and time.monotonic() < end:
+            time.sleep(0.05)
+        czard.send_signal(signal.SIGTERM)
+        czard.wait(60)
+        self.assertEqual(len(found), 1)
+        self.assertEqual(list(run.glob("*/*")), [], "homes that are left")
+        return found[0].parent
 
     def test_the_control_socket_refuses_helpers(self):
         """Also one that could connect to it."""
@@ -144,11 +187,35 @@ class InsideTest(unittest.TestCase):
         no_socket = {f"socket {family} {kind}": "EAFNOSUPPORT" for family in (socket.AF_INET, socket.AF_INET6)
                      for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW)}
         no_program = {f"exec {p}": "EACCES" for p in ("/bin/sh", "/usr/bin/python3", "/usr/bin/id")}
-        self.check("czard-decrypt", self.common() | no_socket | no_program | {
+        # Of a worker before: what the workers to come copy is in no worker's hands.
+        template = self.template()
+        no_template = {f"create {template}/probe": "EACCES", f"mkdir {template}/probe": "EACCES",
+                       f"symlink {template}/probe": "EACCES", f"unlink {template}/gpg.conf": "EACCES",
+                       f"write {template}/gpg.conf": "EACCES", f"read {template}/gpg.conf": "EACCES"}
+        sockets = self.open_sockets()
+        no_socket |= self.reach(sockets, {"stream": "EAFNOSUPPORT", "datagram": "EAFNOSUPPORT", "raw": "EAFNOSUPPORT",
+                                          "pair": "EPERM", "channel": "EPERM"})
+        self.check("czard-decrypt", self.common() | no_socket | no_program | no_template | {
             "child fork": "done", "listen": "EAFNOSUPPORT",
             f"tcp {port}": "EAFNOSUPPORT", f"tcp {self.s3.port}": "EAFNOSUPPORT",
             "read /etc/hosts": "EACCES", "list /etc/ssl": "EACCES", "read /etc/resolv.conf": "EACCES",
-            "exec /usr/bin/gpgconf": "done", "read /dev/null": "done"})
+            "exec /usr/bin/gpgconf": "EACCES", "exec /usr/bin/gpg-agent": "EACCES", "read /dev/null": "done"})
+        self.nobody_came(sockets)
+
+    def test_the_reference_worker(self):
+        """It has sockets of the kind of its agent's, and no other. Which path they may be at no lock tells: that is the
+        unit's (systemd_test)."""
+        self.world.config["openpgp"]["engine"] = "gnupg"
+        self.addCleanup(self.world.config["openpgp"].pop, "engine")
+        sockets = self.open_sockets()
+        datagrams = [p for p in sockets if p.endswith("datagram")]
+        no_socket = {f"socket {family} {kind}": "EAFNOSUPPORT" for family in (socket.AF_INET, socket.AF_INET6)
+                     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW)}
+        no_socket |= self.reach(datagrams, {"datagram": "EPERM", "raw": "EPERM", "pair": "EPERM"})
+        self.check("czard-decrypt", self.common() | no_socket | {
+            "exec /bin/sh": "EACCES", "read /etc/hosts": "EACCES", "exec /usr/bin/gpgconf": "done",
+            f"socket {int(socket.AF_UNIX)} {int(socket.SOCK_STREAM)}": "done"})
+        self.nobody_came({p: sockets[p] for p in datagrams})
 
     def test_index(self):
         """It has no file, no socket of any kind, no child, no program: what it reads and answers was given to it."""
@@ -159,11 +226,14 @@ class InsideTest(unittest.TestCase):
         no_socket = {f"socket {family} {kind}": "EAFNOSUPPORT"
                      for family in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
                      for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)}
+        sockets = self.open_sockets()
+        no_socket |= self.reach(sockets, {"stream": "EAFNOSUPPORT", "datagram": "EAFNOSUPPORT", "pair": "EPERM", "channel": "EPERM"})
         want = self.common() | no_socket | {
             "child fork": "EPERM", "child clone": "EPERM", "exec /bin/sh": "EPERM", "exec /usr/bin/gpgconf": "EPERM",
             "listen": "EAFNOSUPPORT", f"tcp {self.s3.port}": "EAFNOSUPPORT", "tcp 22": "EAFNOSUPPORT",
             "read /etc/hosts": "EACCES", "read /dev/null": "EACCES", "list /usr/lib": "EACCES"}
         self.check("czard-index", want)
+        self.nobody_came(sockets)
 
     def test_filter(self):
         """It has the file that it was handed, one hidden folder, and nothing else."""
@@ -172,11 +242,14 @@ class InsideTest(unittest.TestCase):
         no_socket = {f"socket {family} {kind}": "EAFNOSUPPORT"
                      for family in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
                      for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)}
+        sockets = self.open_sockets()
+        no_socket |= self.reach(sockets, {"stream": "EAFNOSUPPORT", "datagram": "EAFNOSUPPORT", "pair": "EPERM", "channel": "EPERM"})
         want = self.common() | no_socket | {
             "child fork": "EPERM", "child clone": "EPERM", "exec /bin/sh": "EPERM", "exec /usr/bin/gpgconf": "EPERM",
             "listen": "EAFNOSUPPORT", f"tcp {self.s3.port}": "EAFNOSUPPORT", "tcp 22": "EAFNOSUPPORT",
             "read /etc/hosts": "EACCES", "read /dev/null": "EACCES", "list /usr/lib": "EACCES"}
         self.check("czard-filter", want)
+        self.nobody_came(sockets)
 
 
 if __name__ == "__main__":

@@ -60,10 +60,12 @@ class Liar:
         self.child = subprocess.Popen([self.lie["real"], *sys.argv[1:]], pass_fds=(3,), stdin=subprocess.DEVNULL,
                                       preexec_fn=lambda: os.dup2(theirs.fileno(), 3))
         theirs.close()
-        self.seen, self.kept, self.last_get = 0, None, 0
+        self.seen, self.kept, self.last_get, self.asked = 0, None, 0, 0
 
     def is_time(self):
         """Once in the life of the test, whichever process it is."""
+        if self.lie.get("asked") not in (None, self.asked):
+            return False
         self.seen += 1
         if self.seen < self.lie["nth"]:
             return False
@@ -77,6 +79,7 @@ class Liar:
         data, fds = receive(self.czard)
         if not data:
             return False
+        self.asked = kind(data)
         if self.lie["do"] == "keep" and kind(data) == self.lie["type"] and self.is_time():
             self.kept = os.dup(fds[-1])
         send(self.real, data, fds)
@@ -123,6 +126,11 @@ class Liar:
 
     def cause(self, data):
         return [patch(data, "<I", 8, lambda _: self.lie["cause"])]
+
+    def die(self, data):
+        """And says nothing of that one."""
+        self.child.kill()
+        os._exit(1)
 
     def twice(self, data):
         return [data, data]

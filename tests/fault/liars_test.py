@@ -33,7 +33,10 @@ class Row:
     nth: int = 2
     more: dict = None
 
-    def run(self, p):
+    def lie(self):
+        return {"real": self.real, "type": self.type, "do": self.do, "nth": self.nth, **(self.more or {})}
+
+    def prepare(self, p):
         """A build whose helper is the liar."""
         real = p.build
         p.build = p.folder / "build"
@@ -42,12 +45,15 @@ class Row:
             folder.mkdir(parents=True)
             if name == self.who:
                 shutil.copy(Path(__file__).parent / "liar.py", folder / name)
-                lie = {"real": str(program(name, real)), "type": self.type, "do": self.do, "nth": self.nth, **(self.more or {})}
-                (folder / "lie").write_text(json.dumps(lie))
+                self.real = str(program(name, real))
+                (folder / "lie").write_text(json.dumps(self.lie()))
             elif name == "czard":
                 shutil.copy(program(name, real), folder / name)  # it looks for the others beside itself
             else:
                 (folder / name).symlink_to(program(name, real))
+
+    def run(self, p):
+        self.prepare(p)
         p.once(timeout=120)
         p.check("the lie was told", (p.build / "daemon" / self.who / "told").exists(), True)
         killed = p.last.events("helper-killed")
@@ -63,6 +69,52 @@ class Row:
             p.check(f"zip of {o['key']}", bool(o["checks"] & ZIP), bool(o["is_zip"] and o["state"] == "PUBLISHED"))
         truth(p, "after the lie")
         p.check_audit()
+
+
+class OfAnAgent(Row):
+    """Each worker has one."""
+
+    def prepare(self, p):
+        super().prepare(p)
+        p.config["openpgp"]["engine"] = "gnupg"
+
+
+class Asking(Row):
+    """One with the key that would have others know something by what is asked for next: what comes again is the same, byte
+    for byte, and no more often than this."""
+    most = 2
+
+    def run(self, p):
+        self.prepare(p)
+        p.once(timeout=120)
+        p.check("the lie was told", (p.build / "daemon" / self.who / "told").exists(), True)
+        p.check("exit status", p.last.code, 0)
+        p.check("entries of a liar", len(p.last.events("helper-killed")), 0)
+        p.check_staging("after the lie")
+        p.check("states", {o["state"] for o in p.objects().values()}, {"PUBLISHED", "IGNORED"})
+        truth(p, "after the lie")
+        p.check_audit()
+        ranges = {}
+        for r in p.requests("get"):
+            ranges.setdefault(r.key, []).append(r.range)
+        honest = {}
+        shutil.rmtree(p.staging)
+        shutil.rmtree(p.state)
+        for path, mode in ((p.state, 0o750), (p.staging, 0o750)):
+            path.mkdir(mode)
+        (p.build / "daemon" / self.who / "lie").write_text(json.dumps({**self.lie(), "nth": 1 << 30}))
+        p.once(timeout=120)
+        for r in p.requests("get"):
+            honest.setdefault(r.key, []).append(r.range)
+        more = {key: got for key, got in ranges.items() if got != honest[key]}
+        p.check("objects that were asked for again", len(more), 1)
+        for key, got in more.items():
+            p.check(f"what was asked of {key}", set(got), set(honest[key]))
+            p.check(f"how often, of {key}", max(got.count(r) for r in got), (2, self.most))
+
+
+def asking(name, type_, do, nth=1, **more):
+    return Asking(f"czard-decrypt: {name}", "czard-decrypt", None, type_, do, nth, more)
 
 
 def decrypt(name, said, type_, do, nth=2, **more):
@@ -87,7 +139,7 @@ ROWS = [
     decrypt("another member", "it is the turn of", VERDICT, "member"),
     decrypt("a byte more than the file has", "bytes, but the file has", VERDICT, "size", by=1),
     decrypt("a byte less than the file has", "bytes, but the file has", VERDICT, "size", nth=4, by=-1),
-    decrypt("a verdict twice", "without being asked|answered request", VERDICT, "twice"),
+    decrypt("a verdict twice", "without being asked|answered request|it is the turn of", VERDICT, "twice"),
     decrypt("a verdict on a file that it has not written", "can still be written to|bytes, but the file has", FILE, "early", nth=1),
     decrypt("progress without work", "without being asked|answered request", VERDICT, "idle", nth=1),
     decrypt("ready twice", "without being asked|answered request", READY, "twice", nth=1),
@@ -98,6 +150,13 @@ ROWS = [
     decrypt("it keeps a file and writes to it", "can still be written to|bytes, but the file has", FILE, "keep", nth=1),
     decrypt("it keeps a member's file and writes to it", "can still be written to|bytes, but the file has", MEMBERS, "keep", nth=1),
     decrypt("it keeps a file", "can still be written to", FILE, "keep", nth=1, silent=True),
+    OfAnAgent("czard-decrypt: one with an agent asks for another", "czard-decrypt", "the one that has a gpg-agent", VERDICT, "cause",
+              2, cause("REFERENCE")),
+    asking("a file is for another worker", VERDICT, "cause", nth=2, asked=FILE, **cause("REFERENCE")),
+    asking("a member is for another worker", VERDICT, "cause", nth=3, asked=MEMBERS, **cause("REFERENCE")),
+    asking("it ends within a run of members", VERDICT, "die", nth=3, asked=MEMBERS),
+    asking("it says that it failed at a member", VERDICT, "cause", nth=3, asked=MEMBERS, **cause("HELPER")),
+    asking("it says that its disk failed at a member", VERDICT, "cause", nth=3, asked=MEMBERS, **cause("IO")),
     index("a member that it did not tell of", "told [0-9]+ members of", DIRECTORY_DONE, "number", at=8, by=1),
     index("a directory behind the end of the archive", "behind the end", DIRECTORY_DONE, "number", at=16, by=1 << 40),
     index("another id", "answered request", DIRECTORY_DONE, "id", by=1),

@@ -154,6 +154,28 @@ static void answers_come_in_turn(void **state)
         assert_int_equal(take(&o, (struct message){.type = PROTO_PROGRESS}, 8), -EPROTO);
 }
 
+/* To another worker it goes only from one that has no agent, and only from there. */
+static void a_worker_with_an_agent_is_the_last(void **state)
+{
+        (void)state;
+        const struct message handed_on = VERDICT(.outcome = {.cause = CAUSE_REFERENCE});
+        struct owed o = {};
+        add(&o, &opaque, 1);
+        add(&o, &members, 2);
+        assert_int_equal(take(&o, handed_on, 1), 0);
+        assert_int_equal(take(&o, handed_on, 2), 0);
+        struct owed last = {.last = true};
+        add(&last, &opaque, 1);
+        assert_int_equal(take(&last, handed_on, 1), -EPROTO);
+        struct owed fetch = {};
+        add(&fetch, &setup, 1);
+        assert_int_equal(take(&fetch,
+                                 (struct message){.type = PROTO_READY,
+                                         .ready = {.outcome = {.cause = CAUSE_REFERENCE}}},
+                                 1),
+                -EPROTO);
+}
+
 static void pages_of_a_directory_end_with_its_end(void **state)
 {
         (void)state;
@@ -186,6 +208,7 @@ int main(void)
                 cmocka_unit_test(causes_that_can_be_known),
                 cmocka_unit_test(answers_of_each_request),
                 cmocka_unit_test(answers_come_in_turn),
+                cmocka_unit_test(a_worker_with_an_agent_is_the_last),
                 cmocka_unit_test(pages_of_a_directory_end_with_its_end),
                 cmocka_unit_test(only_so_many_requests_are_under_way),
         };

@@ -23,7 +23,7 @@ struct fixture {
         uv_loop_t loop;
         char file[PATH_MAX + 64];
         struct helper *helper;
-        unsigned messages, gone;
+        unsigned messages, gone, reaped;
         char how[512];
 };
 
@@ -40,6 +40,12 @@ static void on_gone(void *arg, const struct error *e)
         f->gone++;
         snprintf(f->how, sizeof(f->how), "%s", e->text);
         f->helper = helper_free(f->helper);
+}
+
+static void on_reaped(void *arg)
+{
+        struct fixture *f = arg;
+        f->reaped++;
 }
 
 static int setup(void **state)
@@ -87,9 +93,11 @@ static void one_that_ends(void **state)
 {
         struct fixture *f = *state;
         start(f, "exit 7");
+        helper_when_reaped(f->helper, on_reaped, f);
         uv_run(&f->loop, UV_RUN_DEFAULT);
         assert_int_equal(f->gone, 1);
         assert_string_equal(f->how, "exited with status 7");
+        assert_int_equal(f->reaped, 1);
 }
 
 /* PROGRESS of 16 bytes, and it ends at once: what it said comes before its end. */
@@ -151,9 +159,12 @@ static void one_that_is_freed_is_not_told_of(void **state)
 {
         struct fixture *f = *state;
         start(f, "exec sleep 1000");
+        helper_when_reaped(f->helper, on_reaped, f);
         f->helper = helper_free(f->helper);
+        assert_int_equal(f->reaped, 0);
         uv_run(&f->loop, UV_RUN_DEFAULT); /* ends once it is reaped */
         assert_int_equal(f->gone, 0);
+        assert_int_equal(f->reaped, 1);
 }
 
 int main(void)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,8 +96,8 @@ static int teardown(void **state)
         pool_free(f->pool);
         uv_run(&f->loop, UV_RUN_DEFAULT);
         assert_int_equal(uv_loop_close(&f->loop), 0);
-        pool_remove_homes(f->dir);
         script_reset();
+        assert_int_equal(rmdir(f->dir), 0); /* no home is left */
         free(f);
         return 0;
 }
@@ -380,6 +381,127 @@ static void no_worker_comes_up(void **state)
         pool_withdraw(f->pool, &first.o.claim);
 }
 
+/* --- the worker with the agent --- */
+
+static const struct message handed_on = {
+        .type = PROTO_VERDICT, .verdict = {.outcome = {.cause = CAUSE_REFERENCE}}};
+
+static void claim_of(struct fixture *f, struct pool *p, struct owner *o)
+{
+        *o = (struct owner){.claim = {.granted = on_granted, .on_message = on_worker, .arg = o}};
+        pool_claim(p, &o->claim);
+        script_turn(&f->loop);
+}
+
+static void one_worker_keeps_its_agent(void **state)
+{
+        struct fixture *f = *state;
+        struct owner one, two, three;
+        struct scripted *s = granted(f, &one);
+        assert_false(s->last.setup.reference);
+        uint32_t id = send_file(&one, s);
+        script_send(&f->loop, s, handed_on, id);
+        assert_int_equal(one.messages, 1); /* its owner sees to it */
+        worker_release(one.worker);
+        struct pool *reference = pool_reference(f->pool);
+        assert_ptr_not_equal(reference, f->pool);
+        assert_int_equal(pool_size(reference), 1);
+        claim_of(f, reference, &two);
+        claim_of(f, reference, &three);
+        assert_int_equal(n_scripted, 2); /* one, for however many */
+        struct scripted *second = &scripted[1];
+        script_receive(second, PROTO_SETUP);
+        assert_true(second->last.setup.reference);
+        assert_false(second->last.setup.import);
+        script_send(&f->loop, second, (struct message){.type = PROTO_READY, .ready = {.reference = 1}},
+                second->last.id);
+        assert_non_null(two.worker);
+        assert_null(three.worker);
+        assert_ptr_not_equal(pool_reference(f->pool), f->pool);
+        id = send_file(&two, second);
+        script_send(&f->loop, second, handed_on, id);
+        expect_broken(f, &two, second, "the one that has a gpg-agent");
+        pool_withdraw(reference, &three.claim);
+}
+
+static void a_pool_of_agents_needs_no_other(void **state)
+{
+        struct fixture *f = *state;
+        struct scripted *s = &scripted[0];
+        script_receive(s, PROTO_SETUP);
+        script_send(
+                &f->loop, s, (struct message){.type = PROTO_READY, .ready = {.reference = 1}}, s->last.id);
+        assert_ptr_equal(pool_reference(f->pool), f->pool);
+}
+
+/* --- homes --- */
+
+static bool exists(const char *path)
+{
+        return access(path, F_OK) == 0;
+}
+
+static void homes_are_copied_from_a_template_that_is_no_worker_s(void **state)
+{
+        struct fixture *f = *state;
+        struct owner one, two;
+        struct scripted *s = granted(f, &one);
+        char home[PATH_MAX], template[PATH_MAX];
+        snprintf(home, sizeof(home), "%s", s->last.setup.home);
+        snprintf(template, sizeof(template), "%s", s->last.setup.template);
+        assert_true(s->last.setup.import);
+        assert_string_equal(s->last.setup.source, f->dir);
+        assert_string_not_equal(home, template);
+        assert_true(exists(home) && exists(template));
+        claim(f, &two);
+        assert_int_equal(n_scripted, 2);
+        struct scripted *second = first(f);
+        assert_false(second->last.setup.import);
+        assert_string_equal(second->last.setup.source, template);
+        assert_string_equal(second->last.setup.template, "");
+        assert_string_not_equal(second->last.setup.home, home);
+        worker_release(one.worker);
+        worker_release(two.worker);
+}
+
+static void a_home_goes_when_its_worker_is_reaped(void **state)
+{
+        struct fixture *f = *state;
+        struct owner one;
+        char home[PATH_MAX], template[PATH_MAX], link[PATH_MAX], kept[PATH_MAX];
+        struct scripted *s = granted(f, &one);
+        snprintf(home, sizeof(home), "%s", s->last.setup.home);
+        snprintf(template, sizeof(template), "%s", s->last.setup.template);
+        snprintf(link, sizeof(link), "%.4000s/link", home);
+        snprintf(kept, sizeof(kept), "%s/kept", f->dir);
+        assert_int_equal(mkdir(kept, 0700), 0);
+        assert_int_equal(symlink(kept, link), 0);
+        worker_discard(one.worker);
+        script_turn(&f->loop);
+        assert_true(s->killed);
+        assert_true(exists(home)); /* it may still write */
+        script_reap(&f->loop, s);
+        assert_false(exists(home));
+        assert_true(exists(template));
+        assert_int_equal(rmdir(kept), 0);
+}
+
+/* The worker that comes after it makes its own. */
+static void a_template_of_one_that_failed_is_not_used(void **state)
+{
+        struct fixture *f = *state;
+        char template[PATH_MAX];
+        script_receive(&scripted[0], PROTO_SETUP);
+        snprintf(template, sizeof(template), "%s", scripted[0].last.setup.template);
+        script_reap(&f->loop, &scripted[0]);
+        assert_int_equal(n_scripted, 2);
+        assert_false(exists(template));
+        first(f);
+        assert_true(scripted[1].last.setup.import);
+        assert_string_not_equal(scripted[1].last.setup.template, template);
+        assert_true(exists(scripted[1].last.setup.template));
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -397,6 +519,11 @@ int main(void)
                 T(a_worker_that_is_given_back_at_once),
                 T(only_so_much_is_under_way),
                 T(no_worker_comes_up),
+                T(one_worker_keeps_its_agent),
+                T(a_pool_of_agents_needs_no_other),
+                T(homes_are_copied_from_a_template_that_is_no_worker_s),
+                T(a_home_goes_when_its_worker_is_reaped),
+                T(a_template_of_one_that_failed_is_not_used),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,11 +31,19 @@ static void on_message(void *arg, struct message *m)
         h->on_message(h->arg, m);
 }
 
+static void reap(struct scripted *s)
+{
+        if (s->reaped)
+                s->reaped(s->reaped_arg);
+        s->reaped = NULL;
+}
+
 static void on_closed(void *arg, const struct error *e)
 {
         struct helper *h = arg;
         h->channel = channel_free(h->channel);
         h->script->gone = true;
+        reap(h->script);
         h->on_gone(h->arg, e);
 }
 
@@ -69,6 +77,12 @@ void helper_kill(struct helper *h)
         h->script->killed = true; /* script_reap() makes it true */
 }
 
+void helper_when_reaped(struct helper *h, void (*reaped)(void *arg), void *arg)
+{
+        h->script->reaped = reaped;
+        h->script->reaped_arg = arg;
+}
+
 struct helper *helper_retire(struct helper *h)
 {
         h->script->retired = true;
@@ -90,6 +104,7 @@ void script_reset(void)
 {
         for (size_t i = 0; i < n_scripted; i++) {
                 assert_null(scripted[i].helper);
+                reap(&scripted[i]);
                 message_done(&scripted[i].last);
                 close_fd(scripted[i].sock);
         }
@@ -129,4 +144,5 @@ void script_reap(uv_loop_t *loop, struct scripted *s)
 {
         s->sock = close_fd(s->sock);
         script_turn(loop);
+        reap(s);
 }

@@ -8,13 +8,15 @@ struct scripted {
         struct helper *helper; /* NULL: freed */
         int sock;              /* the helper's end */
         bool killed, retired, gone;
+        void (*reaped)(void *arg); /* NULL: nobody waits for it, or it was called */
+        void *reaped_arg;
         struct message last; /* that script_receive() took */
 };
 #define SCRIPTED_MAX 16
 extern struct scripted scripted[SCRIPTED_MAX]; /* in the order in which they were started */
 extern size_t n_scripted;
 
-/* Forgets those that were started; all must have been freed. */
+/* Reaps and forgets those that were started; all must have been freed. */
 void script_reset(void);
 /* The next message that was sent to it, of that type, is script->last. */
 void script_receive(struct scripted *s, enum proto_type type);

@@ -24,6 +24,8 @@ struct helper {
         helper_gone_fn *on_gone;
         channel_message_fn *on_message;
         void *arg;
+        void (*reaped)(void *arg);
+        void *reaped_arg;
         struct error how; /* how it ended */
         bool exited, freed;
 };
@@ -75,6 +77,8 @@ static void on_process_exit(uv_process_t *process, int64_t status, int signal)
         h->exited = true;
         /* What it left behind in its group (gpg) must not outlive it. */
         kill(-process->pid, SIGKILL);
+        if (h->reaped)
+                h->reaped(h->reaped_arg);
         if (h->how.err == EPROTO)
                 ; /* we killed it for that */
         else if (signal != 0)
@@ -152,6 +156,12 @@ void helper_kill(struct helper *h)
 {
         if (!h->exited && kill(-h->process.pid, SIGKILL) < 0)
                 uv_process_kill(&h->process, SIGKILL);
+}
+
+void helper_when_reaped(struct helper *h, void (*reaped)(void *arg), void *arg)
+{
+        h->reaped = reaped;
+        h->reaped_arg = arg;
 }
 
 static void on_retire_late(uv_timer_t *timer)

@@ -23,3 +23,6 @@ void helper_kill(struct helper *h);
 struct helper *helper_retire(struct helper *h);
 /* Kills it if it still runs; nothing is called any more. Returns NULL. */
 struct helper *helper_free(struct helper *h);
+/* Calls reaped, once, when the process is reaped and what it left in its group is killed: also of one that
+ * was freed before. Before helper_free() and helper_retire(). */
+void helper_when_reaped(struct helper *h, void (*reaped)(void *arg), void *arg);

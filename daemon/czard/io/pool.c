@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Workers: czard-decrypt, and czard-index, which has no key to take. The first czard-decrypt takes the key
- * out of the admin's GnuPG home into a home of its own on the runtime file system; later ones copy that
- * prepared home. A worker is STARTING until its READY, then IDLE or BUSY with one owner; an IDLE one owes no
- * answer. One that says nothing for SILENCE_USEC while it should work, or something that is no answer to what
- * it was asked, is killed with its process group. From then on it is not heard any more; once it is reaped
- * its owner is told, and the next claim starts another.
+ * out of the admin's GnuPG home into a home of its own on the runtime file system, and makes a template of
+ * that, to which no worker can write; later ones copy the template. A home is removed once its worker is
+ * reaped. A worker is STARTING until its READY, then IDLE or BUSY with one owner; an IDLE one owes no answer.
+ * One that says nothing for SILENCE_USEC while it should work, or something that is no answer to what it was
+ * asked, is killed with its process group. From then on it is not heard any more; once it is reaped its owner
+ * is told, and the next claim starts another.
  */
 #include "pool.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -42,23 +42,32 @@ struct worker {
         struct error broken; /* why it was killed; cause NONE: it was not */
         uint64_t heard_usec;
         unsigned settings; /* pool->settings it was set up with */
-        char home[PATH_MAX];
+        struct homes *homes;
         worker_message_fn *on_message;
         void *arg;
         struct worker *next;
 };
 
+/* The folders of one worker. They outlive it, and the pool, until its process is reaped. */
+struct homes {
+        char own[PATH_MAX];      /* "" none */
+        char template[PATH_MAX]; /* that the first worker makes; "" none, or it is the pool's */
+};
+
 struct pool {
         uv_loop_t *loop;
         const char *program;
-        bool keyless; /* czard-index: no home, no SETUP, one job a process */
+        bool keyless;           /* czard-index: no home, no SETUP, one job a process */
+        bool has_agents;        /* the last worker that was READY has one */
+        bool is_reference;      /* of another pool: what is the key's is borrowed from it */
+        struct pool *reference; /* NULL: it is one itself, or keyless */
         struct pool_spec spec;
         char *homedir, *signers;
         struct secret own_passphrase; /* p NULL: that of spec */
         struct config_limits limits;
         enum signature_policy signatures;
         enum pgp_engine engine;
-        char template[PATH_MAX]; /* the prepared home, "" before the first READY */
+        char template[PATH_MAX]; /* what later homes are copied from, "" before the first READY */
         unsigned n, serial, first_tries, failed_starts;
         unsigned settings; /* counts pool_reconfigure() */
         uint32_t last_id;  /* of a request, to any of the workers */
@@ -75,19 +84,35 @@ struct pool {
 static void serve_claims(struct pool *p);
 static void count_failed_start(struct pool *p, const char *why);
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+/* What cannot be removed is told: it may hold a copy of the key. */
+static void remove_folder(const char *path)
 {
-        (void)st;
-        (void)type;
-        (void)ftw;
-        remove(path);
-        return 0;
+        char parent[PATH_MAX];
+        const char *slash = strrchr(path, '/');
+        if (!slash)
+                return;
+        snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
+        _cleanup_close_ int dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int r = dir >= 0 ? remove_tree_at(dir, slash + 1) : errno == ENOENT ? 0 : -errno;
+        if (r < 0)
+                journal_event(EVENT_NOTE,
+                        &(struct journal_fields){.priority = LOG_ERR, .cause = cause_from_errno(-r)},
+                        "%s, a worker's copy of the key, cannot be removed: %s; stop czard and remove it",
+                        path, strerror(-r));
 }
 
-static void remove_home(const char *home)
+static void homes_free(struct homes *h)
 {
-        if (*home)
-                nftw(home, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+        if (*h->own)
+                remove_folder(h->own);
+        if (*h->template)
+                remove_folder(h->template);
+        free(h);
+}
+
+static void on_reaped(void *arg)
+{
+        homes_free(arg);
 }
 
 static void worker_free(struct worker *w)
@@ -99,12 +124,9 @@ static void worker_free(struct worker *w)
                         break;
                 }
         p->n--;
-        /* An idle one ends by itself, and its gpg-agent with it. Its home is removed here, unless it is the
-         * one that the others are copied from. */
+        /* An idle one ends by itself, and its gpg-agent with it. */
         bool well = w->state == WORKER_IDLE && w->broken.cause == CAUSE_NONE;
         w->helper = well ? helper_retire(w->helper) : helper_free(w->helper);
-        if (!streq(w->home, p->template))
-                remove_home(w->home);
         free(w);
 }
 
@@ -164,8 +186,13 @@ static void on_ready(struct worker *w, const struct proto_ready *ready)
                 journal_event(
                         EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING}, "%s", ready->warning);
         bool well = ready->outcome.cause == CAUSE_NONE;
-        if (well && !*p->template)
-                memcpy(p->template, w->home, sizeof(p->template));
+        if (well && !*p->template) {
+                memcpy(p->template, w->homes->template, sizeof(p->template));
+                memcpy(p->reference->template, p->template, sizeof(p->template));
+                *w->homes->template = 0;
+        }
+        p->has_agents = ready->reference;
+        w->owed.last = ready->reference;
         if (well)
                 set_state(w, WORKER_IDLE);
         if (!well && first_tries_again(p, ready->outcome.cause)) {
@@ -252,10 +279,12 @@ static int send_setup(struct worker *w)
                 .type = PROTO_SETUP,
                 .setup =
                         {
-                                .home = w->home,
+                                .home = w->homes->own,
                                 .source = import ? p->homedir : p->template,
+                                .template = w->homes->template,
                                 .signers = p->signers,
                                 .import = import,
+                                .reference = p->is_reference,
                                 .signatures = (uint8_t)p->signatures,
                                 .engine = (uint8_t)p->engine,
                                 .max_plaintext = p->limits.max_plaintext,
@@ -275,35 +304,42 @@ static int send_setup(struct worker *w)
         return worker_send(w, &m);
 }
 
-static int make_home(struct worker *w, struct error *e)
+static int make_home(const struct pool *p, const char *kind, char ret[PATH_MAX], struct error *e)
 {
-        struct pool *p = w->pool;
+        snprintf(ret, PATH_MAX, "%s/%s%u-%u", p->spec.run_dir, kind, p->spec.number, p->serial);
+        if (mkdir(ret, 0700) == 0)
+                return 0;
+        int r = error_set(e, CAUSE_HELPER, errno, "cannot make %s: %s", ret, strerror(errno));
+        *ret = 0; /* it is not ours */
+        return r;
+}
+
+static int make_homes(struct pool *p, struct homes *h, struct error *e)
+{
         if (p->keyless)
                 return 0;
-        snprintf(w->home, sizeof(w->home), "%s/w%u-%u", p->spec.run_dir, p->spec.number, p->serial++);
-        remove_home(w->home);
-        if (mkdir(w->home, 0700) == 0)
-                return 0;
-        int r = error_set(e, CAUSE_HELPER, errno, "cannot make %s: %s", w->home, strerror(errno));
-        *w->home = 0;
-        return r;
+        p->serial++;
+        int r = make_home(p, p->is_reference ? "r" : "w", h->own, e);
+        return r < 0 || *p->template ? r : make_home(p, "t", h->template, e);
 }
 
 static int start_worker(struct pool *p, struct error *e)
 {
         struct worker *w = calloc(1, sizeof(*w));
-        if (!w)
-                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
-        w->pool = p;
-        w->settings = p->settings;
-        int r = make_home(w, e);
+        struct homes *homes = calloc(1, sizeof(*homes));
+        int r = w && homes ? make_homes(p, homes, e) : error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
         if (r >= 0)
                 r = helper_start(p->loop, p->program, NULL, on_message, on_gone, w, &w->helper, e);
         if (r < 0) {
-                remove_home(w->home);
+                if (homes)
+                        homes_free(homes);
                 free(w);
                 return r;
         }
+        helper_when_reaped(w->helper, on_reaped, homes);
+        w->pool = p;
+        w->settings = p->settings;
+        w->homes = homes;
         w->next = p->workers;
         p->workers = w;
         p->n++;
@@ -489,6 +525,11 @@ const char *pool_homedir(const struct pool *p)
         return p->homedir;
 }
 
+struct pool *pool_reference(struct pool *p)
+{
+        return p->reference && !p->has_agents ? p->reference : p;
+}
+
 void pool_reconfigure(struct pool *p, const struct config *config, unsigned workers)
 {
         take_settings(p, config);
@@ -500,6 +541,8 @@ void pool_reconfigure(struct pool *p, const struct config *config, unsigned work
                         worker_free(w);
         }
         serve_claims(p);
+        if (p->reference)
+                pool_reconfigure(p->reference, config, 1);
 }
 
 static void init_timers(struct pool *p)
@@ -510,21 +553,46 @@ static void init_timers(struct pool *p)
         p->open_handles = 2;
 }
 
-int pool_new(uv_loop_t *loop, const struct pool_spec *spec, pool_ready_fn *ready, void *arg,
-        struct pool **ret, struct error *e)
+/* A pool without a worker. */
+static struct pool *new_pool(uv_loop_t *loop, const struct pool_spec *spec)
 {
         struct pool *p = calloc(1, sizeof(*p));
         if (!p)
-                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
-        *p = (struct pool){
-                .loop = loop, .program = "czard-decrypt", .spec = *spec, .ready = ready, .arg = arg};
+                return NULL;
+        *p = (struct pool){.loop = loop, .program = "czard-decrypt", .spec = *spec};
         p->homedir = strdup(spec->homedir);
         take_settings(p, spec->config);
+        p->spec.passphrase_file = NULL;
         init_timers(p);
+        return p;
+}
+
+static int add_reference(struct pool *p, const struct pool_spec *spec)
+{
+        struct pool_spec one = *spec;
+        one.workers = 1;
+        if (p->own_passphrase.p)
+                one.passphrase = &p->own_passphrase;
+        p->reference = new_pool(p->loop, &one);
+        if (!p->reference)
+                return -ENOMEM;
+        p->reference->is_reference = true;
+        return 0;
+}
+
+int pool_new(uv_loop_t *loop, const struct pool_spec *spec, pool_ready_fn *ready, void *arg,
+        struct pool **ret, struct error *e)
+{
+        struct pool *p = new_pool(loop, spec);
+        if (!p)
+                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
+        p->ready = ready;
+        p->arg = arg;
         int r = spec->passphrase_file ? secret_load_line(spec->passphrase_file, LIMIT_PASSPHRASE, false,
                                                 &p->own_passphrase, e)
                                       : 0;
-        p->spec.passphrase_file = NULL;
+        if (r == 0 && add_reference(p, spec) < 0)
+                r = error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
         if (r == 0)
                 r = start_worker(p, e);
         if (r < 0) {
@@ -559,9 +627,11 @@ struct pool *pool_free(struct pool *p)
 {
         if (!p)
                 return NULL;
+        p->reference = pool_free(p->reference);
         while (p->workers)
                 worker_free(p->workers);
-        remove_home(p->template);
+        if (*p->template && !p->is_reference)
+                remove_folder(p->template);
         secret_done(&p->own_passphrase);
         free(p->homedir);
         free(p->signers);
@@ -573,7 +643,7 @@ struct pool *pool_free(struct pool *p)
 
 void pool_remove_homes(const char *run_dir)
 {
-        remove_home(run_dir);
+        remove_folder(run_dir);
 }
 
 void pool_sweep_czarctl(const char *runtime_dir)
@@ -586,6 +656,6 @@ void pool_sweep_czarctl(const char *runtime_dir)
                         continue;
                 _cleanup_free_ char *path = str_printf("%s/%s", runtime_dir, f->d_name);
                 if (path)
-                        remove_home(path);
+                        remove_folder(path);
         }
 }

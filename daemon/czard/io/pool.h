@@ -30,7 +30,11 @@ int pool_new(uv_loop_t *loop, const struct pool_spec *spec, pool_ready_fn *ready
 /* Of czard-index: at most so many at a time, each started when it is claimed and ended when it is released:
  * one archive a process. Nothing is started yet. 0 or -ENOMEM. */
 int pool_new_index(uv_loop_t *loop, unsigned workers, struct pool **ret);
-/* Kills the workers and removes their homes. Returns NULL. */
+/* Where a message goes of which a worker said CAUSE_REFERENCE: to the one worker that keeps its gpg-agent, as
+ * a pool of its own, which is freed with this one. It is started when it is claimed. Or it is this pool, when
+ * all its workers have one. */
+struct pool *pool_reference(struct pool *p);
+/* Kills the workers; their homes are removed from the loop, once they are reaped. Returns NULL. */
 struct pool *pool_free(struct pool *p);
 
 /* One job of the worker: a message of it, or m NULL: it died or was killed (e says how) and is no longer

@@ -39,7 +39,12 @@ struct run {
         struct flow flow;
         int64_t id;
         uint64_t position; /* in the archive, of the stream's first byte */
+        uint64_t length;   /* of the stream */
         uint64_t next;     /* no member that is not yet sent lies before */
+        size_t n_left;     /* judged, but only gpg-agent can open them */
+        size_t n_staged;
+        bool reference; /* the worker has an agent */
+        bool failed;    /* the worker told of a fault that is no member's */
         size_t n, sent, judged, saved;
         uint64_t saved_usec;
         /* A disk failed or had no room, or something could not be sent: nothing more is sent, and the run
@@ -193,6 +198,13 @@ static int link_member(struct snapshot *s, struct taken *t, struct error *e)
         return m->linked ? 0 : snapshot_add(s->dir, m->path, t->fd, e);
 }
 
+/* Can the cause be the member's own? Keys: where others could be decrypted. */
+static bool is_of_member(enum cause cause)
+{
+        enum remedy remedy = cause_remedy(cause);
+        return remedy == REMEDY_REJECT || remedy == REMEDY_LIMITED || remedy == REMEDY_STOP_KEY;
+}
+
 /* A bad verdict, or a good one of what cannot be staged: kept until the GET is known to be good. */
 static void note_bad(struct run *r, const struct taken *t, enum cause cause, const char *detail)
 {
@@ -236,7 +248,7 @@ static int stage(struct run *r, struct taken *t, const struct proto_verdict *v, 
                 snapshot_trouble(s, e.cause, e.text);
         t->staged = true;
         s->n_staged++;
-        s->progress = true;
+        r->n_staged++;
         return 0;
 }
 
@@ -246,7 +258,10 @@ static void on_message(void *arg, struct message *msg)
         struct error e = {};
         const struct proto_verdict *v = &msg->verdict;
         struct taken *t = taken_at(r, r->judged);
-        if (v->outcome.cause != CAUSE_NONE) {
+        if (v->outcome.cause == CAUSE_REFERENCE) {
+                r->n_left++;
+        } else if (v->outcome.cause != CAUSE_NONE) {
+                r->failed |= !is_of_member(v->outcome.cause);
                 note_bad(r, t, v->outcome.cause, v->outcome.detail);
         } else if (stage(r, t, v, &e) < 0) {
                 flow_break(&r->flow, e.text);
@@ -265,15 +280,15 @@ static void on_message(void *arg, struct message *msg)
 
 /* --- the end of a run --- */
 
+static const struct flow_ops run_ops;
+
 /* The GET was good, so what the worker said of the member is true of the member. */
 static int judge(struct snapshot *s, struct member *m, struct error *e)
 {
-        enum remedy remedy = cause_remedy(m->cause);
-        bool of_member = remedy == REMEDY_REJECT || remedy == REMEDY_LIMITED ||
-                         (remedy == REMEDY_STOP_KEY && s->n_staged > 0);
+        bool of_key = cause_remedy(m->cause) == REMEDY_STOP_KEY;
         m->tries++;
         /* Not one could be decrypted: then it is the key that is wrong, not the member. */
-        if (!of_member) {
+        if (!is_of_member(m->cause) || (of_key && s->n_staged == 0)) {
                 snapshot_trouble(s, m->cause, m->detail);
                 return members_again(s->members, m, e);
         }
@@ -283,7 +298,7 @@ static int judge(struct snapshot *s, struct member *m, struct error *e)
                 return members_again(s->members, m, e);
         }
         m->step = MEMBER_REJECTED;
-        if (remedy == REMEDY_STOP_KEY)
+        if (of_key)
                 m->cause = CAUSE_NOT_FOR_US;
         int r = members_reject(s->members, m, e);
         if (r >= 0)
@@ -291,32 +306,100 @@ static int judge(struct snapshot *s, struct member *m, struct error *e)
         return r;
 }
 
+/* 0 or -errno. */
+static int judge_all(struct run *r, struct error *e)
+{
+        int err = 1;
+        while (err > 0) {
+                _cleanup_member_ struct member m = {};
+                err = members_next_judged(r->s->members, r->id, &m, e);
+                if (err > 0 && judge(r->s, &m, e) < 0)
+                        err = -EIO;
+        }
+        return err;
+}
+
 static void end_run(struct run *r, bool good)
 {
         struct snapshot *s = r->s;
         struct error e = {};
-        int err = good ? 1 : 0;
-        while (err > 0) {
-                _cleanup_member_ struct member m = {};
-                err = members_next_judged(s->members, r->id, &m, &e);
-                if (err > 0 && judge(s, &m, &e) < 0)
-                        err = -EIO;
-        }
+        int err = good ? judge_all(r, &e) : 0;
         if (err >= 0)
                 err = members_release(s->members, r->id, &e);
         if (err < 0)
                 snapshot_trouble(s, e.cause, e.text);
 }
 
+static int start_flow(struct run *r, struct error *e)
+{
+        const struct ledger_object *o = &r->s->job.o;
+        struct pool *pool = r->reference ? pool_reference(r->s->job.pool) : r->s->job.pool;
+        struct proto_get get = {.bucket = o->bucket,
+                .key = o->key,
+                .etag = o->etag,
+                .offset = r->position,
+                .length = r->length,
+                .size = o->size};
+        return flow_start(&r->flow, &r->s->job.env->flow, pool, &run_ops, r, &get, RANK_ARCHIVE, e);
+}
+
+/* The same bytes once more, for the members that are left to the worker with the agent: which of them these
+ * are nobody sees who sees the requests. */
+static bool hand_on(struct run *r)
+{
+        struct error e = {};
+        save_staged(r);
+        if (judge_all(r, &e) < 0) {
+                snapshot_trouble(r->s, e.cause, e.text);
+                return false;
+        }
+        r->n = r->n_left;
+        r->n_left = r->sent = r->judged = r->saved = 0;
+        r->next = r->position;
+        r->reference = true;
+        if (start_flow(r, &e) >= 0)
+                return true;
+        snapshot_trouble(r->s, e.cause, e.text);
+        return false;
+}
+
+static int forget_staged(const struct member *m, void *arg, struct error *e)
+{
+        struct snapshot *s = arg;
+        struct ledger_member row;
+        record_open(s->job.env->record);
+        member_to_ledger(m, s->job.o.id, &row);
+        return ledger_member_delete(s->job.env->ledger, &row, e);
+}
+
+/* Its worker failed, or says so: how far it came is its word. */
+static void undo(struct run *r)
+{
+        struct snapshot *s = r->s;
+        struct error e = {};
+        for (size_t i = 0; i < MEMBERS_A_WORKER; i++)
+                r->v[i].staged = false;
+        if (members_undo(s->members, r->id, forget_staged, s, &e) < 0)
+                record_trouble(s->job.env->record, &e);
+        s->n_staged -= r->n_staged;
+        r->n_staged = 0;
+}
+
 static void on_ended(void *arg, enum cause cause, const char *detail)
 {
         struct run *r = arg;
         struct snapshot *s = r->s;
+        s->job.o.checks |= r->flow.checks;
+        bool failed = r->failed || r->judged < r->sent;
+        if (cause == CAUSE_NONE && !failed && r->n_left > 0 && hand_on(r))
+                return;
         if (cause != CAUSE_NONE && s->cause == CAUSE_NONE) {
                 snapshot_trouble(s, cause, detail);
                 s->retry_after_usec = r->flow.retry_after_usec;
         }
-        s->job.o.checks |= r->flow.checks;
+        if (failed)
+                undo(r);
+        s->progress |= r->n_staged > 0;
         end_run(r, cause == CAUSE_NONE);
         run_free(r);
         s->news = true;
@@ -363,22 +446,15 @@ static struct run *run_new(struct snapshot *s)
 static int start_run(struct snapshot *s, struct error *e)
 {
         const struct members_limits limits = limits_of(s);
-        const struct ledger_object *o = &s->job.o;
         struct run *r = run_new(s);
         if (!r)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         struct members_run run = {.id = r->id};
         int err = members_take_run(s->members, &limits, &run, e);
         r->position = run.offset;
+        r->length = run.length;
         r->n = run.n;
-        struct proto_get get = {.bucket = o->bucket,
-                .key = o->key,
-                .etag = o->etag,
-                .offset = run.offset,
-                .length = run.length,
-                .size = o->size};
-        if (err > 0 && flow_start(&r->flow, &s->job.env->flow, s->job.pool, &run_ops, r, &get, RANK_ARCHIVE,
-                               e) < 0) {
+        if (err > 0 && start_flow(r, e) < 0) {
                 end_run(r, false);
                 err = -EIO;
         }

@@ -7,7 +7,8 @@
  *       on_ended ── both well: publish in a thread ── on_published ── record_published()
  *                └─ else: record_failed()
  *
- * The file has no name before both czard-fetch and the worker have said that it is right. */
+ * What only gpg-agent can open is fetched once more, for the worker that has one. The file has no name before
+ * both czard-fetch and the worker have said that it is right. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -25,7 +26,8 @@ struct transfer {
         struct staging_top top;
         enum proto_format format;
         bool keep_replaced, replaces;
-        int out_fd; /* the unnamed file; we cannot write to it */
+        bool reference; /* it goes to the worker that has a gpg-agent */
+        int out_fd;     /* the unnamed file; we cannot write to it */
         /* What is known of it. The object has what is known of the file that has its name, until this one has
          * it. */
         uint32_t checks;
@@ -108,10 +110,12 @@ static int on_granted(void *arg, struct error *e)
 {
         struct transfer *t = arg;
         _cleanup_close_ int writable = -1;
+        close_fd(t->out_fd);
         t->out_fd = staging_create_handed(t->job.env->staging, &writable, e);
         if (t->out_fd < 0)
                 return t->out_fd;
-        record_enter(t->job.env->record, &t->job.o, OBJECT_DECRYPTING);
+        if (!t->reference)
+                record_enter(t->job.env->record, &t->job.o, OBJECT_DECRYPTING);
         struct message m = {
                 .type = PROTO_FILE,
                 .file = {.size = t->job.o.size, .format = (uint8_t)t->format},
@@ -146,13 +150,19 @@ static void on_message(void *arg, struct message *m)
         flow_judge(&t->flow, e.cause, e.text);
 }
 
+static void start_flow(struct transfer *t);
+
 static void on_ended(void *arg, enum cause cause, const char *detail)
 {
         struct transfer *t = arg;
-        if (cause == CAUSE_NONE)
+        if (cause == CAUSE_NONE) {
                 publish(t);
-        else
+        } else if (cause == CAUSE_REFERENCE && !t->reference) {
+                t->reference = true;
+                start_flow(t);
+        } else {
                 fail(t, cause, detail);
+        }
 }
 
 static void on_came(void *arg, uint64_t bytes)
@@ -163,6 +173,22 @@ static void on_came(void *arg, uint64_t bytes)
 
 static const struct flow_ops flow_ops = {
         .granted = on_granted, .message = on_message, .came = on_came, .ended = on_ended};
+
+static void start_flow(struct transfer *t)
+{
+        const struct ledger_object *o = &t->job.o;
+        struct pool *pool = t->reference ? pool_reference(t->job.pool) : t->job.pool;
+        struct error e = {};
+        struct proto_get get = {.bucket = o->bucket,
+                .key = o->key,
+                .etag = o->etag,
+                .length = o->size,
+                .size = o->size,
+                .whole = 1};
+        if (flow_start(&t->flow, &t->job.env->flow, pool, &flow_ops, t, &get,
+                    o->category == CATEGORY_EVENTS ? RANK_EVENTS : RANK_OTHER, &e) < 0)
+                fail(t, e.cause, e.text);
+}
 
 /* --- life --- */
 
@@ -199,19 +225,9 @@ struct job *transfer_start(
                 .format = from->category != CATEGORY_EVENTS  ? FORMAT_OPAQUE
                           : c->events_format == EVENTS_PLAIN ? FORMAT_GUNZIP
                                                              : FORMAT_GZIP};
-        struct ledger_object *o = &t->job.o;
-        struct error e = {};
         t->job.started_usec = now_usec(CLOCK_MONOTONIC);
-        t->job.due_bytes = o->size;
-        record_enter(env->record, o, OBJECT_FETCHING);
-        struct proto_get get = {.bucket = o->bucket,
-                .key = o->key,
-                .etag = o->etag,
-                .length = o->size,
-                .size = o->size,
-                .whole = 1};
-        if (flow_start(&t->flow, &env->flow, t->job.pool, &flow_ops, t, &get,
-                    o->category == CATEGORY_EVENTS ? RANK_EVENTS : RANK_OTHER, &e) < 0)
-                fail(t, e.cause, e.text);
+        t->job.due_bytes = from->size;
+        record_enter(env->record, &t->job.o, OBJECT_FETCHING);
+        start_flow(t);
         return &t->job;
 }

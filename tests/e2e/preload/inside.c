@@ -206,6 +206,45 @@ static int execute(const char *path)
         return errno ? -1 : 0;
 }
 
+/* Reaches for a path socket, with a socket of that type, or with one of a pair. */
+static int reach(int (*make)(int type), int type, const char *path)
+{
+        union {
+                struct sockaddr_un un;
+                struct sockaddr generic;
+        } a = {.un = {.sun_family = AF_UNIX}};
+        snprintf(a.un.sun_path, sizeof(a.un.sun_path), "%s", path);
+        int fd = make(type);
+        int r = fd < 0                ? -1
+                : type == SOCK_STREAM ? connect(fd, &a.generic, sizeof(a.un))
+                                      : (int)sendto(fd, "x", 1, MSG_NOSIGNAL, &a.generic, sizeof(a.un));
+        int saved = errno;
+        with(fd);
+        errno = saved;
+        return r;
+}
+
+static int make_socket(int type)
+{
+        return socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+}
+
+static int make_pair(int type)
+{
+        int fds[2];
+        if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds) < 0)
+                return -1;
+        close(fds[1]);
+        return fds[0];
+}
+
+/* The socket that is there anyway. */
+static int the_channel(int type)
+{
+        (void)type;
+        return dup(3);
+}
+
 /* Asks czard for something, and takes what comes back within a few seconds. */
 static int ask(const char *path, char *answer, size_t size)
 {
@@ -313,6 +352,16 @@ static int try_it(const char *kind, const char *arg, char *answer, size_t size)
                 return with((int)syscall(SYS_socket, family, type | SOCK_CLOEXEC, protocol));
         if (strcmp(kind, "tcp") == 0)
                 return connect_tcp(atoi(arg));
+        if (strcmp(kind, "stream") == 0)
+                return reach(make_socket, SOCK_STREAM, arg);
+        if (strcmp(kind, "datagram") == 0)
+                return reach(make_socket, SOCK_DGRAM, arg);
+        if (strcmp(kind, "raw") == 0) /* of this family a datagram socket too */
+                return reach(make_socket, SOCK_RAW, arg);
+        if (strcmp(kind, "pair") == 0)
+                return reach(make_pair, SOCK_DGRAM, arg);
+        if (strcmp(kind, "channel") == 0)
+                return reach(the_channel, SOCK_DGRAM, arg);
         if (strcmp(kind, "ask") == 0)
                 return ask(arg, answer, size);
         if (strcmp(kind, "ask-orphaned") == 0)
