@@ -42,8 +42,8 @@ static int set_environment(const char *home)
  * agent: gpg-agent too, and sockets of the kind that it has, which reach whatever such socket our user may
  * connect to and the unit does not hide: no lock of this kernel looks at their paths. Without: no socket at
  * all, and the home is only read. template: is written as well; "" none. */
-static int lock_down(
-        const char *home, const char *template, bool agent, char missing[LOCKS_TEXT], struct error *e)
+static int lock_down(const char *home, const char *template, bool agent, bool again, char missing[LOCKS_TEXT],
+        struct error *e)
 {
         const int families[] = {agent ? AF_UNIX : -1, -1};
         const struct sandbox_path paths[] = {
@@ -61,6 +61,7 @@ static int lock_down(
                 .n_paths = ELEMENTSOF(paths),
                 .families = families,
                 .streams_only = true,
+                .again = again,
                 .has_children = true};
         return sandbox_enter(&s, missing, LOCKS_TEXT, e);
 }
@@ -205,7 +206,7 @@ static int narrow(struct worker *w, bool reference, struct error *e)
                 pgp_agent_ended(w->pgp);
                 secret_done(&w->passphrase);
         }
-        return lock_down(w->home, "", w->reference, missing, e);
+        return lock_down(w->home, "", w->reference, true, missing, e);
 }
 
 static int set_up(struct worker *w, const struct message *m, struct strbuf *warning, struct error *e)
@@ -234,7 +235,7 @@ static int set_up(struct worker *w, const struct message *m, struct strbuf *warn
         if (r == 0)
                 agent_forget_folder(socket);
         if (r == 0)
-                r = lock_down(w->home, s->template, true, missing, e);
+                r = lock_down(w->home, s->template, true, false, missing, e);
         if (r == 0 && *missing)
                 strbuf_add(warning, missing);
         if (r == 0)

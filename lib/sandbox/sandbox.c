@@ -112,7 +112,9 @@ static int enter_landlock(const struct sandbox *s, char *missing, size_t size, s
                         abi < 5 ? " device ioctls," : "");
         struct ruleset_attr attr = {.fs = fs_rights(abi),
                 .net = abi >= 4 ? NET_BIND | NET_CONNECT : 0,
-                .scoped = abi >= 6 ? SCOPE_ABSTRACT | SCOPE_SIGNAL : 0};
+                .scoped = abi < 6    ? 0
+                          : s->again ? SCOPE_ABSTRACT
+                                     : SCOPE_ABSTRACT | SCOPE_SIGNAL};
         /* Kernels refuse a longer struct with anything set that they do not know; theirs ends where ours is
          * zero. */
         size_t length = abi >= 6   ? sizeof(attr)

@@ -34,6 +34,7 @@ struct sandbox {
         /* It may fork, execute, listen, and signal what it started. Otherwise: threads alone, no signal but
          * to itself, no socket that listens. */
         bool has_children;
+        bool again; /* it is in one already, and signals what it started there */
         /* It gives files their group, mode and time. */
         bool sets_attributes;
 };

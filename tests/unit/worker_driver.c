@@ -77,6 +77,7 @@ void driver_start(struct driver *d, const struct gpg_fixture *f, const struct dr
                         .source = source,
                         .signers = o->signers,
                         .import = !o->copy,
+                        .reference = !o->no_agent,
                         .signatures = o->signatures,
                         .engine = driver_engine,
                         .max_plaintext = o->max_plaintext ? o->max_plaintext : 1 * GIB,

@@ -27,7 +27,8 @@ struct driver_options {
         const char *passphrase; /* NULL: none is handed over */
         uint8_t signatures;
         const char *signers;
-        bool copy; /* import = 0 */
+        bool copy;     /* import = 0 */
+        bool no_agent; /* not the reference worker */
         uint64_t max_plaintext, max_ratio, max_name;
 };
 

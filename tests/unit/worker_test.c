@@ -413,6 +413,59 @@ static void elliptic_curve_key(void **state)
         driver_stop(&d);
 }
 
+static unsigned count_agents(const struct driver *d)
+{
+        char line[256];
+        unsigned n = 0;
+        snprintf(line, sizeof(line), "pgrep -c -f 'agent --supervised --homedir [%c]%s$'", d->home[0],
+                d->home + 1);
+        FILE *f = popen(line, "r");
+        assert_non_null(f);
+        assert_int_equal(fscanf(f, "%u", &n), 1);
+        pclose(f);
+        return n;
+}
+
+/* Messages of the form of edX it decrypts, alone and by gpg; of all others it says so, and goes on. */
+static void without_an_agent(void **state)
+{
+        (void)state;
+        struct driver d;
+        gpg_run(&fx, "R='-r maker@x.org -r locked@x.org'; $G $R -o n-armor.gpg -a -e plain; "
+                     "$G -R locked@x.org -o n-hidden.gpg -e plain; $G $R --passphrase x -o n-both.gpg -c -e "
+                     "plain; "
+                     "$G -r maker@x.org -o n-foreign.gpg -e plain; $G $R -z 9 --compress-algo bzip2 -o "
+                     "n-bzip2.gpg -e plain; "
+                     ": > n-empty.gpg");
+        const struct driver_options o = {.source = "locked",
+                .passphrase = FIXTURE_PASSPHRASE,
+                .signatures = SIGNATURES_OPTIONAL,
+                .no_agent = true};
+        driver_start(&d, &fx, &o);
+        assert_int_equal(d.ready.ready.outcome.cause, CAUSE_NONE);
+        bool fast = driver_engine == ENGINE_AUTO;
+        assert_int_equal(d.ready.ready.reference, !fast);
+        assert_int_equal(count_agents(&d), fast ? 0 : 1);
+        static const char *const others[] = {"n-armor.gpg", "n-hidden.gpg", "n-both.gpg"};
+        for (size_t i = 0; i < ELEMENTSOF(others); i++)
+                if (fast)
+                        expect_cause(&d, others[i], FORMAT_OPAQUE, CAUSE_REFERENCE);
+        expect_cause(&d, "n-foreign.gpg", FORMAT_OPAQUE, fast ? CAUSE_REFERENCE : CAUSE_NO_KEY);
+        expect_cause(&d, "n-empty.gpg", FORMAT_OPAQUE, fast ? CAUSE_REFERENCE : CAUSE_BAD_PGP);
+        expect_plain(&d, "n-bzip2.gpg", 0,
+                CHECK_INTEGRITY | CHECK_NO_SIGNATURE); /* gpg, with the key of the message */
+        expect_plain(&d, "locked.gpg", 0, CHECK_INTEGRITY | CHECK_NO_SIGNATURE);
+        flip("locked.gpg", "n-bad.gpg", 2);
+        expect_cause(&d, "n-bad.gpg", FORMAT_OPAQUE, CAUSE_BAD_MDC);
+        driver_stop(&d);
+        struct driver_options required = o;
+        required.signatures = SIGNATURES_REQUIRED;
+        driver_start(&d, &fx, &required);
+        assert_int_equal(d.ready.ready.reference, 1);
+        assert_int_equal(count_agents(&d), 1);
+        driver_stop(&d);
+}
+
 static void agent_dies(void **state)
 {
         (void)state;
@@ -572,6 +625,7 @@ int main(void)
                 cmocka_unit_test(keys_in_keyboxd),
                 cmocka_unit_test(expired_key_still_decrypts),
                 cmocka_unit_test(elliptic_curve_key),
+                cmocka_unit_test(without_an_agent),
                 cmocka_unit_test(agent_dies),
                 cmocka_unit_test(signature_policies),
                 cmocka_unit_test(gzip_is_checked),
