@@ -85,7 +85,7 @@ class Liar:
         send(self.real, data, fds)
         if self.lie["do"] == "early" and kind(data) == self.lie["type"] and self.is_time():
             send(self.czard, struct.pack("<HHI", 1, VERDICT, struct.unpack_from("<I", data, 4)[0]) + struct.pack("<IIB", 0, 0, 0)
-                 + struct.pack("<IIIQQ", 0, 1 << 6, 0, 0, 0) + bytes(32) + struct.pack("<IBIB", 0, 0, 0, 0))
+                 + struct.pack("<IIIQQQ", 0, 1 << 6, 0, 0, 0, 0) + bytes(32) + struct.pack("<IBIB", 0, 0, 0, 0))
         for fd in fds:
             os.close(fd)
         return True
