@@ -24,7 +24,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, HERE)
 from booted import Booted, Failed, why_not  # noqa: E402
-from deliver_test import Recipient, gpg
+from deliver_test import Recipient, gpg  # noqa: E402
 from czardtest import package  # noqa: E402
 
 BUILD = os.environ.get("CZARD_BUILD", "")
