@@ -30,7 +30,7 @@ static int open_place(void **state)
         struct place *p = calloc(1, sizeof(*p));
         const struct fetcher_spec spec = {.config_path = "/nonexistent"};
         struct error e = {};
-        void *ledger;
+        void *ledger = NULL;
         assert_int_equal(setup(&ledger), 0);
         p->ledger = ledger;
         _cleanup_close_ int fd = open(p->ledger->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
