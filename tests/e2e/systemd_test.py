@@ -364,22 +364,46 @@ class Units(Case):
         got = dict(line.rsplit(": ", 1) for line in lines)
         self.assertEqual({k: v for k, v in got.items() if v != want[k]}, {}, program)
 
+    def open_sockets(self, m):
+        """Sockets that answer anybody, as those of resolvers and name services do. How each is tried, and what comes of it
+        in the unit: it is not there."""
+        m.ok("systemd-run", "--unit=open-sockets", "python3", "-c", "\n".join((
+            "import os, socket, time", "os.umask(0)", "kept = []",
+            "for folder in ('/run', '/tmp'):",
+            "    for name, kind in (('stream', socket.SOCK_STREAM), ('datagram', socket.SOCK_DGRAM)):",
+            "        kept.append(socket.socket(socket.AF_UNIX, kind))",
+            "        kept[-1].bind(f'{folder}/open-{name}')",
+            "        name == 'stream' and kept[-1].listen()",
+            "time.sleep(1000)")))
+        m.until("the sockets are there", lambda: os.path.exists(m.path("/run/open-datagram")) and os.path.exists(m.path("/tmp/open-datagram")))
+        return {f"{kind} {folder}/open-{kind}": error for kind in ("stream", "datagram")
+                for folder, error in (("/run", "ENOENT"), ("/tmp", "EACCES"))}
+
     def test_attempts_from_inside(self):
         m = self.boot()
         m.copy(BUILD + "/tests/inside.so", "/usr/lib/inside.so")
+        sockets = self.open_sockets(m)
         families = (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK, socket.AF_PACKET, socket.AF_VSOCK, socket.AF_ALG)
         both = {f"socket {int(f)} {int(t)}": "EAFNOSUPPORT" for f in families
                 for t in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW)}
         both |= {f"tcp {m.port}": "EAFNOSUPPORT", "read /etc/credstore/czard.s3": "EACCES", "read /etc/shadow": "EACCES",
                  "exec /bin/sh": "EACCES", "exec /usr/bin/python3": "EACCES", "child namespace": "EPERM", "uring": "EPERM",
                  "ptrace": "EPERM", "peek": "EPERM", "kill": "EPERM"}
-        self.from_inside(m, "czard", both | {
+        self.from_inside(m, "czard", both | sockets | {
             "create /etc/probe": "EROFS", "create /tmp/probe": "EACCES", "create /dev/shm/probe": "EACCES",
             "create /srv/czard/.probe": "done"})  # so that the probe can do what is allowed
         # who is locked in cannot even connect to the sockets that the mode of their files leaves open to its user
-        self.from_inside(m, "czard-decrypt", both | {
+        no_socket = {thing: "EAFNOSUPPORT" for thing in sockets} | {"pair /run/systemd/notify": "EPERM"}
+        self.from_inside(m, "czard-decrypt", both | no_socket | {
             "ask /run/czard-fetch/socket": "EPERM", "ask /run/czard/control": "EPERM", "create /srv/czard/.probe-2": "EACCES",
             "read /var/lib/czard/gnupg/pubring.kbx": "EACCES", "read /etc/hosts": "EACCES"})
+        # a worker that keeps its gpg-agent: it has sockets of that one's kind, and there is none for them but its own
+        m.put("/etc/czard/czard.ini", m.get("/etc/czard/czard.ini").decode() + "[openpgp]\nengine = gnupg\n")
+        streams = {thing: error for thing, error in sockets.items() if thing.startswith("stream")}
+        datagrams = {thing: "EPERM" for thing in sockets if thing.startswith("datagram")}
+        self.from_inside(m, "czard-decrypt", both | streams | datagrams | {
+            "datagram /run/systemd/notify": "EPERM", "pair /run/systemd/notify": "EPERM", "stream /run/dbus/system_bus_socket": "ENOENT",
+            "ask /run/czard-fetch/socket": "EPERM", "ask /run/czard/control": "EPERM"})
 
     def test_czard_fetch_serves_one(self):
         """A second connection is not even taken while czard has its own, and ends with it."""
