@@ -163,8 +163,8 @@ class Machine(Booted):
         return len(read(self.s3 + "/log").splitlines())
 
     def staged(self, path="/srv/czard"):
-        """All but the feed, which tells how it came."""
-        return {name: what for name, what in tree(self.path(path)).items() if not name.endswith("/CHANGES.jsonl")}
+        """All but the feed, which tells how it came, and the manifests."""
+        return {name: what for name, what in tree(self.path(path)).items() if not name.endswith(("/CHANGES.jsonl", "/MANIFEST.jsonl"))}
 
     def expected(self):
         return tree(self.package + "/expected")
@@ -563,7 +563,7 @@ class FirstSteps(Case):
             command = command.replace("FILE", "key.asc").replace("journalctl -fu", "journalctl -u")
             m.ok("sh", "-c", "cd /root; " + command)
         m.until("everything is staged", lambda: m.staged() == m.expected(), 60)
-        read_by = m.ok("runuser", "-u", "reader", "--", "sh", "-c", "cd / && find /srv/czard -type f -name '[!.]*' ! -name CHANGES.jsonl -exec cat {} + | wc -c")
+        read_by = m.ok("runuser", "-u", "reader", "--", "sh", "-c", "cd / && find /srv/czard -type f -name '[!.]*' ! -name CHANGES.jsonl ! -name MANIFEST.jsonl -exec cat {} + | wc -c")
         self.assertEqual(int(read_by), sum(len(v) for v in m.expected().values() if isinstance(v, bytes)))
         check = m.run("czarctl", "check", timeout=120)
         self.assertEqual(check.returncode, 0, check.stdout)
@@ -803,7 +803,7 @@ class DropIns(Case):
         m.ok("chgrp", "researchers", "/srv/czard")
         m.ok("systemctl", "daemon-reload")
         m.sync()
-        count = "find /srv/czard -type f -name '[!.]*' ! -name CHANGES.jsonl -exec cat {} + | wc -c"
+        count = "find /srv/czard -type f -name '[!.]*' ! -name CHANGES.jsonl ! -name MANIFEST.jsonl -exec cat {} + | wc -c"
         size = sum(len(v) for v in m.expected().values() if isinstance(v, bytes))
         as_user = lambda user, script: m.run("runuser", "-u", user, "--", "sh", "-c", script).stdout.strip()  # noqa: E731
         self.assertEqual(as_user("reader", count), str(size))
