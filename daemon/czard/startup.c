@@ -74,7 +74,7 @@ static void sweep_spill_files(int state_fd)
                         (void)unlinkat(state_fd, entry->d_name, 0);
 }
 
-static int open_state(const struct config *c, struct startup *s, struct error *e)
+static int startup_state(const struct config *c, struct startup *s, struct error *e)
 {
         int r = open_state_dir(c->state_dir, &s->state_fd, e);
         if (r >= 0)
@@ -332,7 +332,7 @@ static int load_passphrase(const char *path, struct secret *ret, struct error *e
 
 int startup_open(const struct config *c, bool own_fetch, struct startup *s, struct error *e)
 {
-        int r = open_state(c, s, e);
+        int r = startup_state(c, s, e);
         if (r >= 0)
                 r = open_volume(&c->staging, s, e);
         if (r >= 0)
