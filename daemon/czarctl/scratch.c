@@ -21,6 +21,7 @@
 
 #include "cleanup.h"
 #include "fsx.h"
+#include "shown.h"
 #include "str.h"
 
 #define PREFIX "ctl-"
@@ -97,8 +98,8 @@ void scratch_remove(const char *path)
         _cleanup_close_ int dir = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         int r = dir < 0 ? -errno : remove_tree_at(dir, slash ? slash + 1 : path);
         if (r < 0)
-                fprintf(stderr, "warning: %s cannot be removed (%s): remove it, it may hold a key\n", path,
-                        strerror(-r));
+                shown_print(stderr, "warning: %s cannot be removed (%s): remove it, it may hold a key\n",
+                        path, strerror(-r));
 }
 
 /* All of that process; pid 0: of those that live no more. */

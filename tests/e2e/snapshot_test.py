@@ -6,6 +6,7 @@ CZARD_TEST_KILLS=50 kills that often (default 8)."""
 
 import errno
 import hashlib
+import json
 import os
 import random
 import re
@@ -864,7 +865,11 @@ class HostileTest(Case):
                                      [(f"{top}/{name}.gpg", b"%d" % n) for n, name in enumerate(["x", "X", "y"] * 300)]))
         done = self.once(1)
         self.assert_staged(WEEK, {"good.sql": b"1\n", "x/z": b"id\n1\n"}, done)
-        self.assertEqual(len([e for e in done.events("rejected") if "CZARD_MEMBER" in e.fields]), 900)
+        told = done.events("rejected")
+        self.assertEqual(len([e for e in told if "CZARD_MEMBER" in e.fields]), 100)  # of one cause in an hour
+        self.assertEqual([e.fields["CZARD_SUPPRESSED"] for e in told if "more rejected" in e.message], ["800"])
+        audit = [json.loads(line) for line in (self.a.world.state / "audit.jsonl").read_text().splitlines()]
+        self.assertEqual(len([x for x in audit if x["event"] == "rejected" and "member" in x]), 900)
 
     def test_a_file_where_others_have_a_folder(self):
         message = self.message()
