@@ -869,7 +869,7 @@ class HostileTest(Case):
         self.assertEqual(len([e for e in told if "CZARD_MEMBER" in e.fields]), 100)  # of one cause in an hour
         self.assertEqual([e.fields["CZARD_SUPPRESSED"] for e in told if "more rejected" in e.message], ["800"])
         audit = [json.loads(line) for line in (self.a.world.state / "audit.jsonl").read_text().splitlines()]
-        self.assertEqual(len([x for x in audit if x["event"] == "rejected" and "member" in x]), 900)
+        self.assertEqual(len([x for x in audit if x["event"] == "member-rejected"]), 900)
 
     def test_a_file_where_others_have_a_folder(self):
         message = self.message()
