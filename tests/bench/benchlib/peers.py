@@ -161,14 +161,20 @@ class Czard(World):
 
     def __enter__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="czb.", dir="/tmp"))
-        self.staging, self.state, self.run_folder = (self.folder / n for n in ("staging", "state", "run"))
-        for path, mode in ((self.state, 0o750), (self.staging, 0o750), (self.run_folder, 0o700)):
+        self.staging, self.state = self.folder / "staging", self.folder / "state"
+        for path in (self.state, self.staging):
             path.mkdir()
-            path.chmod(mode)
+            path.chmod(0o750)
+        # In memory, as /run is: on a disk the key keeps the S2K that it has, which costs each start some seconds.
+        self.run_folder = Path(tempfile.mkdtemp(prefix="czb.", dir="/dev/shm"))
         self.config = self._default_config()
         self.config["daemon"]["log_level"] = "info"
         self.use(self.w.endpoint, tls_endpoint=False)
         return self
+
+    def __exit__(self, *args):
+        shutil.rmtree(self.run_folder, ignore_errors=True)
+        return super().__exit__(*args)
 
     def measure(self):
         command = [program("czard", self.build), "--config", self.ini(), "--once"]
