@@ -464,8 +464,11 @@ class Faults(Deliveries):
                     continue  # one of the errors in turn
                 self.again("row")
                 with self.subTest(nth=nth, call=calls[nth - 1][0], error=error):
-                    done, _ = self.fault(NTH=nth, ERRNO=error)
-                    if error == 0:
+                    done, made = self.fault(NTH=nth, ERRNO=error)
+                    if len(made) < nth:  # this run made fewer calls; the last ones are in another's rows
+                        self.assertEqual(done.returncode, 0, done.stderr)
+                        self.assertGreater(nth, len(calls) * 9 // 10)
+                    elif error == 0:
                         self.assertEqual(done.returncode, -9, done.stderr)
                     else:
                         self.assertIn(done.returncode, (0, 1, 3), done.stderr)

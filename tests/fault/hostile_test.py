@@ -98,12 +98,13 @@ class Row:
         p.check("state", row["state"], "RETRY" if self.waits else "REJECTED")
         p.check("cause", row["cause"] if row["cause"] not in self.causes else "", "")
         p.check("told", p.told(), {f"{'retry' if self.waits else 'rejected'} {row['cause']}"})
-        p.check("GETs", len(p.requests("get", o["key"])), 1)
+        # What a worker without a gpg-agent cannot tell is fetched once more, for the one that has it.
+        p.check("GETs: one or two", len(p.requests("get", o["key"])) in (1, 2), True)
         p.check_staging("rejected", ignore=[p.org if self.alone else below])
         p.check("staged", (p.staging / o["path"]).exists(), False)
         check_no_plaintext(p)
         p.check("exit status while nothing is new", p.once().code, int(self.waits))
-        p.check("GETs while nothing is new", len(p.requests("get", o["key"])), int(self.waits))
+        p.check("GETs while nothing is new", len(p.requests("get", o["key"])) in ((1, 2) if self.waits else (0,)), True)
         p.put(o["bucket"], o["key"], p.base.good((p.base.package / "expected" / o["path"]).read_bytes()))
         for section in self.config:
             if section != "limits":
