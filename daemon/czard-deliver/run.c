@@ -113,7 +113,7 @@ static int start(struct session *s, struct error *e)
         if (r == 0)
                 r = audit_open(s->state_fd, &s->audit, e);
         if (r == 0)
-                r = staging_open_readonly(s->config->staging.path, &s->staging, e);
+                r = staging_open_reader(s->config->staging.path, &s->staging, e);
         return r;
 }
 

@@ -24,7 +24,7 @@ int staging_fail(int err, const char *what, const char *path, struct error *e)
         return error_set(e, cause_from_errno(err), err, "%s: %s: %s", path, what, strerror(err));
 }
 
-static int new_staging(const char *path, struct staging **ret, struct error *e)
+static int new_staging(const char *path, bool is_ours, struct staging **ret, struct error *e)
 {
         _cleanup_(cleanup_staging) struct staging *s = calloc(1, sizeof(*s));
         if (s) {
@@ -40,7 +40,7 @@ static int new_staging(const char *path, struct staging **ret, struct error *e)
                         "mode "
                         "0750",
                         path, strerror(errno));
-        int r = check_owner_mode(s->root_fd, path, 007, e);
+        int r = is_ours ? check_owner_mode(s->root_fd, path, 007, e) : 0;
         if (r < 0)
                 return r;
         *ret = take_ptr(&s);
@@ -81,7 +81,7 @@ int staging_open(const char *path, mode_t file_mode, mode_t dir_mode, struct sta
                         "czard itself must be able to read files and to read and write folders",
                         file_mode, dir_mode);
         _cleanup_(cleanup_staging) struct staging *s = NULL;
-        int r = new_staging(path, &s, e);
+        int r = new_staging(path, true, &s, e);
         if (r < 0)
                 return r;
         s->file_mode = file_mode;
@@ -95,7 +95,12 @@ int staging_open(const char *path, mode_t file_mode, mode_t dir_mode, struct sta
 
 int staging_open_readonly(const char *path, struct staging **ret, struct error *e)
 {
-        return new_staging(path, ret, e);
+        return new_staging(path, true, ret, e);
+}
+
+int staging_open_reader(const char *path, struct staging **ret, struct error *e)
+{
+        return new_staging(path, false, ret, e);
 }
 
 struct staging *staging_free(struct staging *s)

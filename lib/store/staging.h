@@ -19,6 +19,8 @@ struct staging;
 int staging_open(const char *path, mode_t file_mode, mode_t dir_mode, struct staging **ret, struct error *e);
 /* Only to look (czarctl verify): no file is tried, nothing may be published or removed. */
 int staging_open_readonly(const char *path, struct staging **ret, struct error *e);
+/* The same for a member of the readers' group, to whom the folder does not belong. */
+int staging_open_reader(const char *path, struct staging **ret, struct error *e);
 struct staging *staging_free(struct staging *s);
 /* May we write there, and can its file system do what we need? 0, or -errno with the text an admin needs. */
 int staging_probe(const struct staging *s, struct error *e);

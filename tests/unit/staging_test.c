@@ -421,6 +421,14 @@ static void opening(void **state)
         _cleanup_close_ int fd = staging_open_file(s, "f");
         assert_true(fd >= 0);
         s = staging_free(s);
+        if (geteuid() != 0)
+                return;
+        /* somebody else's: to be read by who may, and for nothing more */
+        assert_int_equal(chown(f->dir, 1, (gid_t)-1), 0);
+        assert_int_equal(staging_open_readonly(f->dir, &s, &e), -EPERM);
+        assert_int_equal(staging_open_reader(f->dir, &s, &e), 0);
+        s = staging_free(s);
+        assert_int_equal(chown(f->dir, 0, (gid_t)-1), 0);
 }
 
 /* Two files of one new folder are published by two threads. */
