@@ -255,6 +255,11 @@ static int enter_org(struct feed *f, const char *org)
                 r = open_file(f, f->remaking ? FEED_REMADE : FEED_FILE, true, &f->fd);
         if (r == 0)
                 r = read_end(f, f->fd, &f->file_seq);
+        /* Cut under us: a line more would leave a hole. The next call makes it again. */
+        if (r == 0 && !f->remaking && f->file_seq < f->seq) {
+                f->checked = false;
+                r = fail(ESTALE, org, "it was cut short", f->e);
+        }
         if (r < 0) {
                 f->fd = close_fd(f->fd);
                 f->org[0] = 0;

@@ -359,6 +359,30 @@ static void lost_or_cut(void **state)
         close_place(&p);
 }
 
+/* Somebody cuts it while czard runs: nothing is written behind the cut, and the next call makes all of it. */
+static void cut_under_us(void **state)
+{
+        struct place p;
+        struct error e = {};
+        open_place(&p, *state);
+        struct history h = history(&p, true);
+        live(&p, &h);
+        _cleanup_free_ char *whole = content(&p);
+        struct ledger_object late = object(&p, "late", CATEGORY_EVENTS, "2024-09-01");
+        _cleanup_free_ char *text = str_printf("%.*s", (int)(strchr(whole, '\n') + 1 - whole), whole);
+        overwrite(&p, text);
+        h.feed = NULL;
+        stage_file(&h, &late, 9);
+        assert_true(feed_follow(p.feed, &e) < 0);
+        _cleanup_free_ char *untouched = content(&p);
+        assert_string_equal(untouched, text);
+        assert_int_equal(feed_follow(p.feed, &e), 0);
+        _cleanup_free_ char *now = content(&p);
+        assert_memory_equal(now, whole, strlen(whole));
+        assert_non_null(strstr(now + strlen(whole), "2024-09-01"));
+        close_place(&p);
+}
+
 /* A crash, or a ledger that gave up, came after the file was written and before the tables were: what is
  * there already is not said again, and what comes has the next number. */
 static void the_tables_are_behind(void **state)
@@ -430,6 +454,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(compared_with_what_latest_named, setup, teardown),
                 cmocka_unit_test_setup_teardown(followed_later, setup, teardown),
                 cmocka_unit_test_setup_teardown(lost_or_cut, setup, teardown),
+                cmocka_unit_test_setup_teardown(cut_under_us, setup, teardown),
                 cmocka_unit_test_setup_teardown(the_tables_are_behind, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_record_of_the_version_before, setup, teardown),
         };
