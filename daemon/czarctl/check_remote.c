@@ -25,8 +25,18 @@
 
 /* --- key --- */
 
-static void check_expiry(struct checkup *k, const struct fact_key *key)
+static void check_expiry(struct checkup *k, const struct keyring_key *of)
 {
+        const struct fact_key *key = &of->fact;
+        const char *useless = keyring_useless(of);
+        if (useless) {
+                check_add(k, "key", BAD,
+                        "make or import another key (czarctl keygen, czarctl import-key FILE) and send its "
+                        "public "
+                        "key to edX; keep this one for what was encrypted to it",
+                        "%s %s %s", key->fingerprint, key->user_id, useless);
+                return;
+        }
         int64_t left = key->expires - (int64_t)time(NULL);
         char when[40];
         const char *fix = "czarctl key extend, then send the new public key (czarctl key export) to edX";
@@ -126,7 +136,7 @@ static void check_home(struct checkup *k, const struct key_home *h)
         for (size_t i = 0; i < ring.n; i++) {
                 const char *fpr = ring.keys[i].fact.fingerprint;
                 char advice[PATH_MAX * 2 + 512];
-                check_expiry(k, &ring.keys[i].fact);
+                check_expiry(k, &ring.keys[i]);
                 if (key_asks_for_newer(h->dir, fpr))
                         check_add(k, "key", NOTICE, key_features_advice(h->dir, fpr, advice, sizeof(advice)),
                                 "%s asks its senders for encryption that GnuPG cannot read (SEIPD version 2)",

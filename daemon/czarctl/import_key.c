@@ -106,10 +106,14 @@ static int gpg_import(struct import *m, const char *home, bool take, struct erro
 static int check_usable(const struct import *m, const struct keyring *ring, const char *fpr, struct error *e)
 {
         const struct keyring_key *k = keyring_find(ring, fpr);
-        const char *file = m->c->argv[0];
-        bool encrypts = false;
+        const char *file = m->c->argv[0], *useless = k ? keyring_useless(k) : NULL;
+        bool encrypts = false, revoked = k && k->n_subkeys && k->subkeys[0].revoked;
         for (size_t i = 0; k && i < k->n_subkeys; i++)
-                encrypts |= k->subkeys[i].encrypts && !k->subkeys[i].revoked;
+                encrypts |= k->subkeys[i].encrypts;
+        if (useless && (revoked || encrypts))
+                return error_set(e, CAUSE_NO_KEY, ENOKEY,
+                        "%s: the key %s %s; import the one that took its place, or make one: czarctl keygen",
+                        file, fpr, useless);
         if (k && keyring_can_decrypt(k) == SECRET_FILE)
                 return 0;
         if (k && !encrypts)

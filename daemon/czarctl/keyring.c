@@ -418,6 +418,20 @@ enum secret_part keyring_can_decrypt(const struct keyring_key *k)
         return best;
 }
 
+const char *keyring_useless(const struct keyring_key *k)
+{
+        bool encrypts = false, usable = false;
+        if (k->n_subkeys && k->subkeys[0].revoked)
+                return "is revoked: nobody encrypts to it any more";
+        for (size_t i = 0; i < k->n_subkeys; i++) {
+                encrypts |= k->subkeys[i].encrypts;
+                usable |= k->subkeys[i].encrypts && !k->subkeys[i].revoked;
+        }
+        return usable     ? NULL
+               : encrypts ? "has only encryption subkeys that are revoked: nobody encrypts to it any more"
+                          : "has no encryption subkey, so nothing can be encrypted to it";
+}
+
 int keyring_export(const char *home, const char *fingerprint, char **ret, size_t *ret_n, struct error *e)
 {
         const char *args[] = {"--armor", "--export-options", "export-minimal", "--export", fingerprint, NULL};

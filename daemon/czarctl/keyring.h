@@ -41,6 +41,9 @@ const struct keyring_key *keyring_find(const struct keyring *k, const char *fing
 /* The best that there is of any of its encryption subkeys that are not revoked. */
 enum secret_part keyring_can_decrypt(const struct keyring_key *k);
 
+/* Why nobody can encrypt to it, whatever its date: "is revoked", ...; NULL: they can. */
+const char *keyring_useless(const struct keyring_key *k);
+
 /* Are there files of secret keys, whatever gpg thinks of them? */
 bool keyring_has_secrets(const char *home);
 /* Would gpg wait for ever for somebody's lock? 0 or -EBUSY: whose, and what to do. Before whatever writes. */

@@ -203,6 +203,9 @@ static int key_extend(struct ctl *c, const struct key_home *h, const struct keyr
         bool primary = false;
         if (span < 0)
                 return ctl_usage(c, "--expire: expected a number with d, w, m or y, such as 2y");
+        if (keyring_useless(k))
+                return ctl_fail_text(
+                        "%s %s; another date does not change that", k->fact.fingerprint, keyring_useless(k));
         int status = 0;
         if (what_to_extend(k, now, span == 0 ? INT64_MAX : now + span, &primary, &subkeys) < 0)
                 status = ctl_fail_text("out of memory");

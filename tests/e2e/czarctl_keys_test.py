@@ -198,6 +198,38 @@ class RotatedTest(Base):
         self.assertTrue(all(expires > soon for _, expires, _ in gpg.listing().values()), gpg.listing())
         self.assertTrue(self.finding("key")[0]["ok"])
 
+    def test_a_revoked_key(self):
+        """All of it, or each subkey that encrypts: good for old messages, and nobody encrypts to it."""
+        for what in ("key", "subkey"):
+            with self.subTest(what):
+                shutil.rmtree(self.home, ignore_errors=True)
+                desk = self.top / f"desk-{what}"
+                desk.mkdir(mode=0o700)
+                gpg = Gpg(desk)
+                self.addCleanup(gpg.stop)
+                gpg("--quick-gen-key", "gone@example.org", "rsa2048", "sign", "0")
+                fpr = gpg.primary("gone@")
+                gpg("--quick-add-key", fpr, "rsa2048", "encr", "0")
+                shutil.copytree(desk, self.home, ignore=shutil.ignore_patterns("S.*"))
+                if what == "key":
+                    text = (desk / "openpgp-revocs.d" / f"{fpr}.rev").read_text().replace(":-----BEGIN", "-----BEGIN")
+                    self.gpg("--import", self.file("rev", text))
+                else:
+                    subprocess.run(["gpg", "--homedir", str(self.home), "--quiet", "--no-tty", "--command-fd", "0",
+                                    "--edit-key", fpr], input=b"key 1\nrevkey\ny\n0\n\ny\nsave\n", capture_output=True,
+                                   check=True)
+                self.gpg.stop()
+                key, = self.finding("key", code=None)
+                self.assertFalse(key["ok"], key)
+                self.assertIn("revoked", key["detail"])
+                self.assertIn("revoked", self.ctl("key", "extend", code=None).err)
+                export = self.file(f"{what}.asc", self.gpg("--armor", "--export-secret-keys", fpr))
+                self.gpg.stop()
+                shutil.rmtree(self.home)
+                said = self.import_key(export, code=3)
+                self.assertIn("revoked", said.err)
+                self.assertNotIn("export all of it", said.err)
+
     def test_extend_with_an_offline_primary(self):
         self.import_key("rotated-offline-primary")
         before = self.gpg.listing()
