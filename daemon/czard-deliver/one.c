@@ -18,8 +18,6 @@
 #include "timespan.h"
 #include "words.h"
 
-#define SEC_PER_DAY 86400
-
 struct one {
         struct session *s;
         const struct config_delivery *d;

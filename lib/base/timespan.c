@@ -245,7 +245,6 @@ const char *size_format(uint64_t bytes, char *ret, size_t size)
 /* 0001-01-01 and 9999-12-31: what four digits can say */
 #define DAYS_MIN (-719162)
 #define DAYS_MAX 2932896
-#define SEC_PER_DAY INT64_C(86400)
 
 /* n digits as a number, or -1. Never reads behind a NUL. */
 static int digits(const char *s, int n)

@@ -9,8 +9,6 @@
 
 #include "timespan.h"
 
-#define SEC_PER_DAY 86400
-
 bool due_is_over(const struct config_delivery *d, int64_t now)
 {
         return now >= (int64_t)d->until * SEC_PER_DAY;

@@ -75,18 +75,6 @@ static int make_home(const char *top, const char *name, gpgme_ctx_t *ret, char *
         return 0;
 }
 
-static void remove_tree(const char *path, int depth)
-{
-        _cleanup_(strv_done) struct strv names = {};
-        if (depth > 0 && list_folder(path, &names) == 0)
-                for (size_t i = 0; i < names.n; i++) {
-                        _cleanup_free_ char *below = str_printf("%s/%s", path, names.v[i]);
-                        if (below && unlink(below) < 0 && (errno == EISDIR || errno == EPERM))
-                                remove_tree(below, depth - 1);
-                }
-        (void)rmdir(path);
-}
-
 void seal_sweep(const char *run_dir)
 {
         _cleanup_(strv_done) struct strv names = {};
@@ -95,7 +83,7 @@ void seal_sweep(const char *run_dir)
         for (size_t i = 0; i < names.n; i++) {
                 _cleanup_free_ char *path = str_printf("%s/%s", run_dir, names.v[i]);
                 if (path && str_after(names.v[i], HOME_PREFIX))
-                        remove_tree(path, 4);
+                        (void)remove_tree_at(AT_FDCWD, path);
         }
 }
 
@@ -234,7 +222,7 @@ struct seal *seal_free(struct seal *s)
         free(s->keys);
         gpgme_release(s->ctx);
         if (s->home)
-                remove_tree(s->home, 4);
+                (void)remove_tree_at(AT_FDCWD, s->home);
         free(s->home);
         free(s);
         return NULL;

@@ -16,7 +16,6 @@
 #include "timespan.h"
 
 #define DEPTH_MOST 8
-#define SEC_PER_DAY 86400
 
 struct plan {
         struct ledger *l;

@@ -10,7 +10,6 @@
 #include "timespan.h"
 
 #define LOOK_BACK_DAYS 30
-#define SEC_PER_DAY 86400
 
 /* The same name LOOK_BACK_DAYS earlier sorts before everything that may have come late. A date to come, which
  * anybody may have mistyped, counts as today. */

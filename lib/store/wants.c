@@ -7,8 +7,6 @@
 #include "str.h"
 #include "timespan.h"
 
-#define SEC_PER_DAY 86400
-
 static bool is_older_than(const char *date, uint64_t keep_usec, int64_t now)
 {
         int day;
