@@ -78,6 +78,14 @@ int open_beneath(int dir_fd, const char *path, int flags, mode_t mode)
         }
 }
 
+/* linkat by descriptor alone would need a capability; through /proc it does not. */
+int link_fd(int fd, int dir_fd, const char *name)
+{
+        char self[32];
+        snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+        return linkat(AT_FDCWD, self, dir_fd, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+}
+
 int write_all(int fd, const void *p, size_t n)
 {
         const char *at = p;

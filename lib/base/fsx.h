@@ -13,6 +13,9 @@
 /* openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS. A descriptor or -errno. */
 int open_beneath(int dir_fd, const char *path, int flags, mode_t mode);
 
+/* Gives a file made with O_TMPFILE its name, which must be free (-EEXIST). 0 or -errno. */
+int link_fd(int fd, int dir_fd, const char *name);
+
 /* All n bytes, over EINTR and short counts. 0 or -errno. */
 int write_all(int fd, const void *p, size_t n);
 /* Reads until n bytes or end of file. Bytes read or -errno. */

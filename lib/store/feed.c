@@ -174,8 +174,11 @@ static int open_file(struct feed *f, const char *name, bool make, int *ret_fd)
                 return fail(ENOENT, f->org, "opening", f->e);
         }
         if (fd == -ENOENT && make) {
-                fd = open_beneath(dir, name, flags | O_CREAT | O_EXCL, FEED_MODE);
-                int r = fd < 0 ? fail(-fd, f->org, "making", f->e) : give_away(f, dir, fd);
+                /* whoever waits for the name may read the file as soon as it has it */
+                fd = openat(dir, ".", O_TMPFILE | O_RDWR | O_APPEND | O_CLOEXEC, FEED_MODE);
+                int r = fd < 0 ? fail(errno, f->org, "making", f->e) : give_away(f, dir, fd);
+                if (r == 0 && (r = link_fd(fd, dir, name)) < 0)
+                        r = fail(-r, f->org, "making", f->e);
                 if (r == 0 && fsync(dir) < 0)
                         r = fail(errno, f->org, "making durable", f->e);
                 if (r < 0)

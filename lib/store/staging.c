@@ -343,14 +343,6 @@ int staging_set_attr(int fd, mode_t mode, const struct staging_attr *attr, const
         return 0;
 }
 
-/* linkat by descriptor alone would need a capability; through /proc it does not. */
-static int link_fd(int fd, int dir_fd, const char *name)
-{
-        char self[32];
-        snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-        return linkat(AT_FDCWD, self, dir_fd, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
-}
-
 /* The name is taken: by a file that may be replaced? 1: by the very file fd is. */
 static int check_taken(int fd, int dir_fd, const char *name, struct error *e)
 {

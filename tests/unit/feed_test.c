@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 
 #include "fsx.h"
@@ -92,6 +93,23 @@ static void assert_lines(struct place *p, const char *const *want, size_t n)
                         fail_msg("line %zu: %s, not %s", i + 1, said, i < n ? want[i] : "none");
         }
         assert_int_equal(i, n);
+}
+
+/* What happened to the feed's name since: 0 when all who may read it could do so from its first moment on. */
+static uint32_t changes_of_mode(int inotify)
+{
+        char buf[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+        uint32_t seen = 0;
+        ssize_t n;
+        while ((n = read(inotify, buf, sizeof(buf))) > 0)
+                for (ssize_t at = 0; at < n;) {
+                        const struct inotify_event *event = (const void *)(buf + at);
+                        if (event->len > 0 && streq(event->name, FEED_FILE))
+                                seen |= event->mask;
+                        at += (ssize_t)(sizeof(*event) + event->len);
+                }
+        assert_true(seen & (IN_CREATE | IN_MOVED_TO));
+        return seen & IN_ATTRIB;
 }
 
 static struct history history(struct place *p, bool live)
@@ -234,6 +252,22 @@ static void live(struct place *p, const struct history *h)
         split(h, &day2, 6);
         day2.state = OBJECT_PUBLISHED;
         assert_int_equal(history_removed(h, &day2, OBJECT_PRUNED, day2.path, &e), 0);
+}
+
+/* Who waits for the name opens the file at once: it must not get its group and mode only afterwards. */
+static void readable_from_its_first_moment(void **state)
+{
+        struct place p;
+        open_place(&p, *state);
+        const struct history h = history(&p, true);
+        struct ledger_object day = object(&p, "day", CATEGORY_EVENTS, "2024-07-01");
+        _cleanup_free_ char *org = str_printf("%s/ux", p.root);
+        assert_int_equal(mkdir(org, 0750), 0);
+        _cleanup_close_ int inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+        assert_true(inotify_add_watch(inotify, org, IN_CREATE | IN_MOVED_TO | IN_ATTRIB) >= 0);
+        stage_file(&h, &day, 1);
+        assert_int_equal(changes_of_mode(inotify), 0);
+        close_place(&p);
 }
 
 static void a_life(void **state)
@@ -451,6 +485,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_life, setup, teardown),
+                cmocka_unit_test_setup_teardown(readable_from_its_first_moment, setup, teardown),
                 cmocka_unit_test_setup_teardown(compared_with_what_latest_named, setup, teardown),
                 cmocka_unit_test_setup_teardown(followed_later, setup, teardown),
                 cmocka_unit_test_setup_teardown(lost_or_cut, setup, teardown),
