@@ -203,8 +203,7 @@ static int do_offline(struct ctl *c, struct ask_spec *spec, struct error *e)
         if (r >= 0 && spec->need_staging)
                 r = staging_open(s->path, s->file_mode, s->dir_mode, &h.staging, e);
         if (r >= 0 && h.staging)
-                r = feed_new(
-                        h.ledger, h.audit, h.staging, c->state_fd, c->config->limits.max_name, &h.feed, e);
+                r = feed_new(h.ledger, h.audit, h.staging, c->state_fd, &h.feed, e);
         if (r >= 0 && h.feed)
                 r = feed_check(h.feed, e);
         if (r >= 0) {

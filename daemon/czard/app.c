@@ -516,8 +516,7 @@ static int open_record(struct app *a, struct error *e)
         a->record = a->pauses ? record_new(a->on.ledger, a->on.audit, a->pauses, a->options.once) : NULL;
         if (!a->record)
                 return -ENOMEM;
-        int r = feed_new(a->on.ledger, a->on.audit, a->on.staging, a->on.state_fd, a->config->limits.max_name,
-                &a->feed, e);
+        int r = feed_new(a->on.ledger, a->on.audit, a->on.staging, a->on.state_fd, &a->feed, e);
         if (r < 0)
                 return r;
         record_configure(a->record, a->config);

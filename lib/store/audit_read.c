@@ -9,6 +9,7 @@
 #include "audit_internal.h"
 #include "cleanup.h"
 #include "fsx.h"
+#include "lines.h"
 #include "str.h"
 
 #define HEX_LEN (SHA256_HEX - 1)
@@ -203,12 +204,20 @@ static int look_at_end(FILE *f, char *buf, uint64_t seq, off_t *offset)
         return 0;
 }
 
-/* From *offset on. */
+static uint64_t number_of(const char *line, size_t len)
+{
+        uint64_t seq;
+        return read_seq(line, len, &seq) < 0 ? 0 : seq;
+}
+
+/* From *offset on, 0: from where the line after *seq may be. */
 static int follow_part(
         FILE *f, char *buf, uint64_t *seq, uint64_t until, off_t *offset, audit_line_fn *each, void *arg)
 {
         size_t len;
-        int r = fseeko(f, *offset, SEEK_SET) < 0 ? -errno : 1;
+        int r = *offset == 0 ? lines_seek(fileno(f), buf, AUDIT_LINE_MAX, number_of, *seq, offset) : 0;
+        if (r == 0)
+                r = fseeko(f, *offset, SEEK_SET) < 0 ? -errno : 1;
         while (r == 1 && (r = next_line(f, buf, &len)) == 1) {
                 uint64_t number;
                 if (read_seq(buf, len, &number) < 0)

@@ -15,16 +15,20 @@
 
 struct feed;
 
-/* All borrowed. max_name: [limits] max_name. Reads and writes nothing yet. */
-int feed_new(struct ledger *l, const struct audit *a, struct staging *s, int state_fd, size_t max_name,
-        struct feed **ret, struct error *e);
-/* Before the first feed_follow(): a feed that is not there any more, or ends before what it had, is made
- * again from the whole audit record, and renamed into its place. What a crash tore is cut off. 0 or -errno.
- */
+/* All borrowed. Reads and writes nothing yet. */
+int feed_new(struct ledger *l, struct audit *a, struct staging *s, int state_fd, struct feed **ret,
+        struct error *e);
+/* Once, before anything is appended to the audit record that the feed is to tell: a feed that is not there
+ * any more, or ends before what it had, is made again from the whole record, and renamed into its place; what
+ * it has and the record does not know is entered there ("told"). What a crash tore is cut off. 0 or -errno;
+ * when it was done it does nothing. */
 int feed_check(struct feed *f, struct error *e);
-/* Writes, durably, what the durable lines of the audit record say since the last time. Part of the caller's
- * transaction; after an error the lines are written by the next call, or by that of the next start. */
+/* Writes, durably, what the durable lines of the audit record say since the last time; a feed that was lost
+ * meanwhile is made again. Part of the caller's transaction; after an error the lines are written by the next
+ * call, or by that of the next start. */
 int feed_follow(struct feed *f, struct error *e);
+/* The record was cut or written anew: it will be followed from its first line again. */
+int feed_start_over(struct ledger *l, struct error *e);
 /* The date that `latest` names, "": none. The next snapshot is compared with that one; its line in the audit
  * record says so. */
 void feed_latest(const struct feed *f, const char *org, enum category c, char ret[11]);

@@ -16,6 +16,7 @@
 #include "cleanup.h"
 #include "feed.h"
 #include "fsx.h"
+#include "lines.h"
 #include "str.h"
 
 #define LINE_MOST 65536 /* longer than any line of the feed */
@@ -78,30 +79,6 @@ static uint64_t seq_of(const char *line, size_t len)
         return seq;
 }
 
-/* Numbers only grow: halves the file until what is left may as well be read. */
-static int seek_to_last(struct feed_reader *r, struct error *e)
-{
-        struct stat st;
-        if (fstat(r->fd, &st) < 0)
-                return fail(r->file, errno, e);
-        off_t low = 0, high = st.st_size;
-        while (high - low > READ_SIZE) {
-                off_t middle = low + (high - low) / 2;
-                ssize_t n = pread(r->fd, r->buffer, LINE_MOST, middle);
-                const char *end = n > 0 ? r->buffer + n : r->buffer;
-                const char *first = n > 0 ? memchr(r->buffer, '\n', (size_t)n) : NULL;
-                const char *second = first ? memchr(first + 1, '\n', (size_t)(end - first - 1)) : NULL;
-                if (!second || middle + (first + 1 - r->buffer) >= high)
-                        break;
-                if (seq_of(first + 1, (size_t)(second - first - 1)) <= r->last)
-                        low = middle + (first + 1 - r->buffer);
-                else
-                        high = middle;
-        }
-        r->offset = low;
-        return 0;
-}
-
 static bool is_replaced(const struct feed_reader *r)
 {
         struct stat open_one, named;
@@ -116,7 +93,8 @@ static int reopen(struct feed_reader *r, struct error *e)
                 return fail(r->file, errno, e);
         close_fd(r->fd);
         r->fd = take_fd(&fd);
-        return seek_to_last(r, e);
+        int err = lines_seek(r->fd, r->buffer, READ_SIZE, seq_of, r->last, &r->offset);
+        return err < 0 ? fail(r->file, -err, e) : 0;
 }
 
 /* The lines that are in the buffer. *ret: how many bytes they are. */

@@ -45,7 +45,9 @@ static int say_cut(struct ledger *l, struct audit *a, const struct error *cut, s
         const struct history h = {.uid = -1};
         struct audit_entry entry = history_entry(&h, "audit-cut", NULL);
         entry.reason = cut->text;
-        int r = audit_append(a, &entry, e);
+        int r = feed_start_over(l, e);
+        if (r == 0)
+                r = audit_append(a, &entry, e);
         if (r == 0)
                 r = history_sync(l, a, e);
         if (r == 0 && e)
@@ -76,7 +78,9 @@ int history_open(struct ledger *l, struct audit *a, int state_fd, size_t max_nam
 
 int history_begin(const struct history *h, const struct audit_entry *entry, struct error *e)
 {
-        int r = ledger_begin(h->ledger, e);
+        int r = h->feed ? feed_check(h->feed, e) : 0;
+        if (r == 0)
+                r = ledger_begin(h->ledger, e);
         if (r < 0)
                 return r;
         r = audit_append(h->audit, entry, e);
@@ -170,11 +174,14 @@ int history_staged(const struct history *h, const char *event, struct ledger_obj
         return history_end(h, enter_published(h, o, adopted, e), e);
 }
 
-int history_members(const struct history *h, const struct ledger_object *o, struct error *e)
+int history_members(const struct history *h, const struct ledger_object *o, struct audit_mark *ret,
+        struct error *e)
 {
         struct audit_entry a = history_entry(h, "members", o);
         a.group = group_of(h, o);
-        return audit_append(h->audit, &a, e);
+        int r = h->feed ? feed_check(h->feed, e) : 0;
+        *ret = audit_mark(h->audit);
+        return r < 0 ? r : audit_append(h->audit, &a, e);
 }
 
 int history_member(const struct history *h, const struct ledger_object *o, const struct ledger_member *m,

@@ -53,7 +53,7 @@ static const char *const sql_text[SQL_MAX] = {
                         "ORDER BY path, rowid",
         /* a part of them: SQLite keeps the rows that it is to delete in memory */
         [SQL_FEED_MEMBER] = "INSERT OR REPLACE INTO feed_member (kind, org, category, path, sha256, size, "
-                            "course, \"table\") VALUES (1, '', 0, ?1, ?2, ?3, ?4, ?5)",
+                            "course, \"table\") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         [SQL_MEMBERS_DELETE] = "DELETE FROM member WHERE rowid IN "
                                "(SELECT rowid FROM member WHERE object_id = ?1 LIMIT 1000)",
         /* ?1 sha256, ?2 size, ?3 org, ?4 category, ?5 PUBLISHED, ?6 GONE. Only where the members are those of

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inside the ledger: one connection with its prepared statements, and how rows are bound and read. Only
- * ledger_*.c, members*.c, feed.c, latest.c and the tests include this. */
+ * ledger_*.c, members*.c, feed*.c, latest.c and the tests include this. */
 #pragma once
 
 #include <sqlite3.h>
@@ -42,7 +42,7 @@ struct ledger {
         char *file;                      /* ledger.db with its folder */
 };
 
-#define LEDGER_VERSION 7
+#define LEDGER_VERSION 8
 
 /* One step of the schema: what brings user_version from its index to the next. */
 struct ledger_step {

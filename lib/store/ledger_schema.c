@@ -124,7 +124,7 @@ static const struct ledger_step steps[LEDGER_VERSION] = {
          "courses_left_out INTEGER NOT NULL, files_size INTEGER NOT NULL, "
          "tried_rule TEXT NOT NULL, tried_sha256 BLOB, cause TEXT NOT NULL, detail TEXT NOT NULL, "
          "attempts INTEGER NOT NULL, next_try INTEGER NOT NULL) STRICT;"},
-        /* feed.c says what these are */
+        /* feed_event.c says what these are */
         {"CREATE TABLE feed (org TEXT NOT NULL PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
          "CREATE TABLE feed_position (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL) STRICT;"
          "CREATE TABLE feed_object (bucket TEXT NOT NULL, key TEXT NOT NULL, path TEXT NOT NULL, sha256 "
@@ -138,6 +138,18 @@ static const struct ledger_step steps[LEDGER_VERSION] = {
         {"CREATE TABLE feed_day (bucket TEXT NOT NULL, key TEXT NOT NULL, path TEXT NOT NULL, sha256 BLOB, "
          "PRIMARY KEY (bucket, key)) STRICT, WITHOUT ROWID;"},
         {"ALTER TABLE feed_base ADD COLUMN last TEXT NOT NULL DEFAULT '';"},
+        /* filled from the audit record */
+        {"DROP TABLE feed_object; DROP TABLE feed_day; DROP TABLE feed_base; DELETE FROM feed_member; "
+         "DELETE FROM feed; DELETE FROM feed_position;"
+         "CREATE TABLE feed_staged (kind INTEGER NOT NULL, bucket TEXT NOT NULL, key TEXT NOT NULL, "
+         "path TEXT NOT NULL, sha256 BLOB, missing INTEGER NOT NULL, PRIMARY KEY (kind, bucket, key)) "
+         "STRICT, WITHOUT ROWID;"
+         "CREATE INDEX feed_staged_path ON feed_staged (path);"
+         "CREATE TABLE feed_snapshot (org TEXT NOT NULL, category INTEGER NOT NULL, date TEXT NOT NULL, "
+         "first INTEGER NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (org, category, date)) STRICT, "
+         "WITHOUT ROWID;"
+         "CREATE TABLE feed_base (org TEXT NOT NULL, category INTEGER NOT NULL, date TEXT NOT NULL, "
+         "pin TEXT NOT NULL, latest TEXT NOT NULL, PRIMARY KEY (org, category)) STRICT, WITHOUT ROWID;"},
 };
 
 DEFINE_CLEANUP(struct ledger, ledger, ledger_free)

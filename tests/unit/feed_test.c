@@ -10,6 +10,7 @@
 
 #include "fsx.h"
 #include "history.h"
+#include "ledger_facts.h"
 #include "ledger_fixture.h"
 #include "staging.h"
 
@@ -33,7 +34,7 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 static void open_feed(struct place *p)
 {
         struct error e = {};
-        assert_int_equal(feed_new(p->f->l, p->a, p->s, p->state_fd, 255, &p->feed, &e), 0);
+        assert_int_equal(feed_new(p->f->l, p->a, p->s, p->state_fd, &p->feed, &e), 0);
 }
 
 static void open_place(struct place *p, struct fixture *f)
@@ -147,8 +148,8 @@ static void stage_snapshot(const struct history *h, struct ledger_object *o, con
         struct error e = {};
         _cleanup_(strv_done) struct strv words = {};
         assert_int_equal(strv_split(&words, members), 0);
-        struct audit_mark mark = audit_mark(h->audit);
-        assert_int_equal(history_members(h, o, &e), 0);
+        struct audit_mark mark;
+        assert_int_equal(history_members(h, o, &mark, &e), 0);
         for (size_t i = 0; i < words.n; i++) {
                 const char *word = words.v[i];
                 struct ledger_member m = {.object_id = o->id, .state = OBJECT_PUBLISHED, .has_sha256 = true};
@@ -254,6 +255,14 @@ static void live(struct place *p, const struct history *h)
         assert_int_equal(history_removed(h, &day2, OBJECT_PRUNED, day2.path, &e), 0);
 }
 
+static void remove_object(const struct history *h, struct ledger_object *o)
+{
+        struct error e = {};
+        o->state = OBJECT_PUBLISHED;
+        if (history_removed(h, o, OBJECT_PRUNED, o->path, &e) < 0)
+                fail_msg("%s", e.text);
+}
+
 /* Who waits for the name opens the file at once: it must not get its group and mode only afterwards. */
 static void readable_from_its_first_moment(void **state)
 {
@@ -300,13 +309,19 @@ static void compared_with_what_latest_named(void **state)
                 "replaced ux/database/2024-07-21/b.sql",
                 "snapshot-complete ux/database/2024-07-21 2024-07-14",
                 "removed ux/database/2024-07-21/b.sql",
+                "published ux/database/2024-07-21/c.sql",
                 "snapshot-complete ux/database/2024-07-21 2024-07-21",
-                "published ux/database/2024-07-28/a.sql",
-                "snapshot-complete ux/database/2024-07-28 null",
+                "replaced ux/database/2024-07-28/a.sql",
+                "removed ux/database/2024-07-28/b.sql",
+                "snapshot-complete ux/database/2024-07-28 2024-06-30",
                 "removed ux/database/2024-07-28",
-                "published ux/database/2024-08-04/a.sql",
-                "snapshot-complete ux/database/2024-08-04 null",
-                "snapshot-complete ux/database/2024-08-11 2024-08-04",
+                "replaced ux/database/2024-08-04/c.sql",
+                "snapshot-complete ux/database/2024-08-04 2024-07-21",
+                "removed ux/database/2024-08-04",
+                "removed ux/database/2024-07-21",
+                "replaced ux/database/2024-08-11/a.sql",
+                "published ux/database/2024-08-11/c.sql",
+                "snapshot-complete ux/database/2024-08-11 2024-07-14",
         };
         static const char *const dates[] = {"2024-06-30", "2024-07-07", "2024-07-14", "2024-07-21",
                 "2024-07-28", "2024-08-04", "2024-08-11"};
@@ -326,16 +341,17 @@ static void compared_with_what_latest_named(void **state)
         point(&p, dates[2]);
         stage_snapshot(&h, &o[3], "a=2 b=2");
         point(&p, dates[3]);
-        stage_snapshot(&h, &o[3], "a=2"); /* written anew */
-        point(&p, dates[0]);              /* an admin */
+        stage_snapshot(&h, &o[3], "a=2 c=1"); /* written anew */
+        point(&p, dates[0]);                  /* an admin, back to one of long ago */
         stage_snapshot(&h, &o[4], "a=2");
         point(&p, dates[4]);
-        o[4].state = OBJECT_PUBLISHED;
-        assert_int_equal(history_removed(&h, &o[4], OBJECT_PRUNED, o[4].path, &e), 0);
+        remove_object(&h, &o[4]);
         point(&p, dates[3]);
-        stage_snapshot(&h, &o[5], "a=2");
-        point(&p, dates[5]);
-        stage_snapshot(&h, &o[6], "a=2");
+        stage_snapshot(&h, &o[5], "a=2 c=2");
+        remove_object(&h, &o[5]);
+        remove_object(&h, &o[3]);
+        /* `latest` names one that is not there any more: compared with the last one that is */
+        stage_snapshot(&h, &o[6], "a=3 b=1 c=1");
         assert_lines(&p, want, ELEMENTSOF(want));
         /* with the links of today the same comes of the record */
         _cleanup_free_ char *whole = content(&p), *path = str_printf("%s/ux/" FEED_FILE, p.root);
@@ -393,28 +409,182 @@ static void lost_or_cut(void **state)
         close_place(&p);
 }
 
-/* Somebody cuts it while czard runs: nothing is written behind the cut, and the next call makes all of it. */
-static void cut_under_us(void **state)
+/* Somebody cuts it, or removes it, while czard runs: the next event makes all of it again, and its own line
+ * is there once. */
+static void lost_under_us(void **state)
 {
+        struct place p;
+        open_place(&p, *state);
+        struct history h = history(&p, true);
+        live(&p, &h);
+        _cleanup_free_ char *path = str_printf("%s/ux/" FEED_FILE, p.root);
+        for (int i = 0; i < 2; i++) {
+                _cleanup_free_ char *whole = content(&p), *key = str_printf("2024-09-0%d", i + 1);
+                _cleanup_free_ char *text = str_printf("%.*s", (int)(strchr(whole, '\n') + 1 - whole), whole);
+                struct ledger_object late = object(&p, key, CATEGORY_EVENTS, key);
+                if (i == 0)
+                        overwrite(&p, text);
+                else
+                        assert_int_equal(unlink(path), 0);
+                stage_file(&h, &late, 9);
+                _cleanup_free_ char *now = content(&p);
+                assert_memory_equal(now, whole, strlen(whole));
+                assert_non_null(strstr(now + strlen(whole), key));
+                assert_ptr_equal(strchr(now + strlen(whole), '\n'), now + strlen(now) - 1);
+        }
+        close_place(&p);
+}
+
+/* What somebody put at its name is kept aside; a group and a mode that somebody set are set again. */
+static void meddled_with(void **state)
+{
+        struct place p;
+        struct stat before, st;
+        open_place(&p, *state);
+        struct history h = history(&p, true);
+        live(&p, &h);
+        _cleanup_free_ char *path = str_printf("%s/ux/" FEED_FILE, p.root),
+                            *other = str_printf("%s/other", p.root), *below = str_printf("%s/x", path),
+                            *aside = str_printf("%s/ux/.CHANGES.jsonl.aside/x", p.root);
+        assert_int_equal(stat(path, &before), 0);
+        for (int i = 0; i < 4; i++) {
+                _cleanup_free_ char *whole = content(&p), *key = str_printf("2024-09-0%d", i + 1);
+                struct ledger_object late = object(&p, key, CATEGORY_EVENTS, key);
+                if (i < 2)
+                        assert_int_equal(unlink(path), 0);
+                if (i == 0)
+                        assert_int_equal(symlink(other, path), 0);
+                else if (i == 1)
+                        assert_true(mkdir(path, 0750) == 0 && mkdir(below, 0750) == 0);
+                else if (i == 2)
+                        assert_int_equal(chmod(path, 0), 0);
+                else
+                        assert_true(chmod(path, 0666) == 0 && (geteuid() != 0 || chown(path, 0, 1) == 0));
+                stage_file(&h, &late, 9);
+                _cleanup_free_ char *now = content(&p);
+                assert_memory_equal(now, whole, strlen(whole));
+                assert_non_null(strstr(now + strlen(whole), key));
+                assert_int_equal(lstat(path, &st), 0);
+                assert_int_equal(st.st_mode, S_IFREG | 0640);
+                assert_int_equal(st.st_gid, before.st_gid);
+        }
+        assert_true(access(other, F_OK) < 0 && access(aside, F_OK) == 0);
+        close_place(&p);
+}
+
+/* A snapshot that was found missing and is fetched again. */
+static void restored_by_fetching(void **state)
+{
+        static const char *const want[] = {
+                "published ux/database/2024-06-30/a.sql",
+                "snapshot-complete ux/database/2024-06-30 null",
+                "missing ux/database/2024-06-30",
+                "restored ux/database/2024-06-30",
+                "snapshot-complete ux/database/2024-06-30 2024-06-30",
+                "replaced ux/database/2024-06-30/a.sql",
+                "snapshot-complete ux/database/2024-06-30 2024-06-30",
+        };
         struct place p;
         struct error e = {};
         open_place(&p, *state);
         struct history h = history(&p, true);
-        live(&p, &h);
-        _cleanup_free_ char *whole = content(&p);
-        struct ledger_object late = object(&p, "late", CATEGORY_EVENTS, "2024-09-01");
-        _cleanup_free_ char *text = str_printf("%.*s", (int)(strchr(whole, '\n') + 1 - whole), whole);
-        overwrite(&p, text);
-        h.feed = NULL;
-        stage_file(&h, &late, 9);
-        assert_true(feed_follow(p.feed, &e) < 0);
-        _cleanup_free_ char *untouched = content(&p);
-        assert_string_equal(untouched, text);
-        assert_int_equal(feed_follow(p.feed, &e), 0);
-        _cleanup_free_ char *now = content(&p);
-        assert_memory_equal(now, whole, strlen(whole));
-        assert_non_null(strstr(now + strlen(whole), "2024-09-01"));
+        struct ledger_object o = object(&p, "a.zip", CATEGORY_DATABASE, "2024-06-30");
+        stage_snapshot(&h, &o, "a=1");
+        point(&p, o.date);
+        o.state = OBJECT_PUBLISHED;
+        assert_int_equal(history_missing(&h, &o, "not there", &e), 0);
+        stage_snapshot(&h, &o, "a=1");
+        stage_snapshot(&h, &o, "a=2");
+        assert_lines(&p, want, ELEMENTSOF(want));
         close_place(&p);
+}
+
+static void reopen_record(struct place *p)
+{
+        struct error e = {};
+        p->feed = feed_free(p->feed);
+        p->a = audit_free(p->a);
+        assert_int_equal(audit_open(p->state_fd, &p->a, &e), 0);
+        open_feed(p);
+        if (history_open(p->f->l, p->a, p->state_fd, 255, &e) < 0 || feed_check(p->feed, &e) < 0)
+                fail_msg("%s", e.text);
+}
+
+/* The record is put back from an older copy, the ledger with it (or it is lost) or not: what was told stays
+ * told, what comes has the next number, and is told against what whoever follows has. */
+static void put_back_older(void **state, bool with_ledger)
+{
+        static const char *const want[] = {
+                "published ux/events/edx/2024/2024-07-01.log.gz",
+                "published ux/events/edx/2024/2024-07-02.log.gz",
+                "removed ux/events/edx/2024/2024-07-01.log.gz",
+                "published ux/database/2024-06-30/a.sql",
+                "snapshot-complete ux/database/2024-06-30 null",
+                "published ux/events/edx/2024/2024-09-01.log.gz",
+                "missing ux/events/edx/2024/2024-07-02.log.gz",
+        };
+        struct place p;
+        struct error e = {};
+        size_t size;
+        open_place(&p, *state);
+        _cleanup_free_ char *record = path_in(p.f, "audit.jsonl"), *old = NULL;
+        struct history h = history(&p, true);
+        struct ledger_object day2 = object(&p, "day2", CATEGORY_EVENTS, "2024-07-02"),
+                             day = object(&p, "day", CATEGORY_EVENTS, "2024-07-01");
+        stage_file(&h, &day, 1);
+        assert_int_equal(read_file_at(AT_FDCWD, record, 1 << 20, &old, &size), 0);
+        stage_file(&h, &day2, 2);
+        remove_object(&h, &day);
+        struct ledger_object first = object(&p, "a.zip", CATEGORY_DATABASE, "2024-06-30");
+        stage_snapshot(&h, &first, "a=1");
+        _cleanup_free_ char *whole = content(&p);
+
+        _cleanup_close_ int fd = open(record, O_WRONLY | O_TRUNC);
+        assert_int_equal(write_all(fd, old, size), 0);
+        if (with_ledger) {
+                assert_int_equal(feed_start_over(p.f->l, &e), 0);
+                assert_int_equal(ledger_set_audit_tail(p.f->l, &(struct audit_tail){}, &e), 0);
+        }
+        reopen_record(&p);
+        _cleanup_free_ char *same = content(&p);
+        assert_string_equal(same, whole);
+        h = history(&p, true);
+        /* what is staged already is fetched once more: nobody needs to know */
+        stage_file(&h, &day2, 2);
+        /* and what was removed is found not to be there */
+        day.state = OBJECT_PUBLISHED;
+        assert_int_equal(history_missing(&h, &day, "not there", &e), 0);
+        _cleanup_free_ char *still = content(&p);
+        assert_string_equal(still, whole);
+        struct ledger_object late = object(&p, "late", CATEGORY_EVENTS, "2024-09-01");
+        stage_file(&h, &late, 3);
+        day2.state = OBJECT_PUBLISHED;
+        assert_int_equal(history_missing(&h, &day2, "not there", &e), 0);
+        assert_lines(&p, want, ELEMENTSOF(want));
+        _cleanup_free_ char *all = content(&p), *path = str_printf("%s/ux/" FEED_FILE, p.root);
+        assert_memory_equal(all, whole, strlen(whole));
+        /* the record alone gives all of it */
+        assert_int_equal(unlink(path), 0);
+        reopen_record(&p);
+        _cleanup_free_ char *again = content(&p);
+        assert_string_equal(again, all);
+        /* lines that do not follow each other are nobody's */
+        _cleanup_free_ char *holed = str_printf("%s{\"seq\":99,\"op\":\"removed\"}\n", all);
+        overwrite(&p, holed);
+        reopen_record(&p);
+        _cleanup_free_ char *mended = content(&p);
+        assert_string_equal(mended, all);
+        close_place(&p);
+}
+
+static void an_older_record(void **state)
+{
+        put_back_older(state, false);
+}
+
+static void an_older_record_and_its_ledger(void **state)
+{
+        put_back_older(state, true);
 }
 
 /* A crash, or a ledger that gave up, came after the file was written and before the tables were: what is
@@ -489,7 +659,11 @@ int main(void)
                 cmocka_unit_test_setup_teardown(compared_with_what_latest_named, setup, teardown),
                 cmocka_unit_test_setup_teardown(followed_later, setup, teardown),
                 cmocka_unit_test_setup_teardown(lost_or_cut, setup, teardown),
-                cmocka_unit_test_setup_teardown(cut_under_us, setup, teardown),
+                cmocka_unit_test_setup_teardown(lost_under_us, setup, teardown),
+                cmocka_unit_test_setup_teardown(meddled_with, setup, teardown),
+                cmocka_unit_test_setup_teardown(restored_by_fetching, setup, teardown),
+                cmocka_unit_test_setup_teardown(an_older_record, setup, teardown),
+                cmocka_unit_test_setup_teardown(an_older_record_and_its_ledger, setup, teardown),
                 cmocka_unit_test_setup_teardown(the_tables_are_behind, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_record_of_the_version_before, setup, teardown),
         };

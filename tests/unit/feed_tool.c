@@ -24,7 +24,7 @@ int main(int argc, char **argv)
         if (r >= 0)
                 r = staging_open(argv[2], 0440, 0750, &s, &e);
         if (r >= 0)
-                r = feed_new(l, a, s, state_fd, 255, &f, &e);
+                r = feed_new(l, a, s, state_fd, &f, &e);
         if (r >= 0)
                 r = feed_check(f, &e);
         if (r < 0)

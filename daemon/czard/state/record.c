@@ -351,9 +351,8 @@ void record_members(struct record *r, const struct ledger_object *o)
 {
         const struct history h = history_of(r);
         struct error e = {};
-        r->members = audit_mark(r->audit);
         r->has_members = true;
-        if (history_members(&h, o, &e) < 0)
+        if (history_members(&h, o, &r->members, &e) < 0)
                 record_trouble(r, &e);
 }
 

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an event says. The table feed_staged holds what is staged as the feed knows it: path, and of a file
+ * its hash; and the days that are staged by course too: path, and the hash of SHA256SUMS. What only the feed
+ * itself tells of (see note_told()) has no bucket, and its path for a key. */
+#include "feed_event.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "staging_internal.h"
+#include "str.h"
+
+#define TOLD_SIZE 65536 /* of a line of the feed */
+
+/* --- what is staged, as the feed knows it --- */
+
+enum kind { STAGED_OBJECT, STAGED_DAY };
+
+struct staged {
+        bool is_known, is_missing, has_sha256;
+        char path[STAGED_PATH_SIZE];
+        uint8_t sha256[SHA256_SIZE];
+};
+
+/* ?1 kind, ?2 bucket, ?3 key, ?4 path. */
+static const char which_sql[] = " kind = ?1 AND ((bucket = ?2 AND key = ?3) OR (bucket = '' AND key = ?4))";
+
+static int prepare_staged(
+        struct feed_file *f, const char *verb, enum kind kind, const struct said *o, sqlite3_stmt **ret)
+{
+        char sql[256];
+        snprintf(sql, sizeof(sql), "%s feed_staged WHERE%s%s", verb, which_sql,
+                *verb == 'S' ? " ORDER BY bucket DESC LIMIT 1" : "");
+        int r = feed_prepare(f, sql, ret);
+        struct ledger_bind b = {.s = *ret};
+        if (r < 0)
+                return r;
+        ledger_bind_i64(&b, kind);
+        ledger_bind_text(&b, o->bucket);
+        ledger_bind_text(&b, o->key);
+        ledger_bind_text(&b, o->path);
+        return b.err ? error_set(f->e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that") : 0;
+}
+
+static int get_staged(struct feed_file *f, enum kind kind, const struct said *o, struct staged *ret)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        *ret = (struct staged){};
+        int r = prepare_staged(f, "SELECT path, sha256, missing FROM", kind, o, &s);
+        if (r == 0)
+                r = ledger_step(f->l, s, "reading", f->e);
+        if (r <= 0)
+                return r;
+        struct ledger_row row = {.s = s};
+        ret->is_known = true;
+        ledger_row_text(&row, ret->path, sizeof(ret->path));
+        ret->has_sha256 = ledger_row_sha256(&row, ret->sha256);
+        ret->is_missing = ledger_row_i64(&row, 0, 1);
+        return feed_damaged(f, &row);
+}
+
+static int drop_staged(struct feed_file *f, enum kind kind, const struct said *o)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        int r = prepare_staged(f, "DELETE FROM", kind, o, &s);
+        return r < 0 ? r : feed_write(f, s, &(struct ledger_bind){.s = s});
+}
+
+static int set_staged(struct feed_file *f, enum kind kind, const struct said *o)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        int r = drop_staged(f, kind, o);
+        if (r == 0)
+                r = feed_prepare(f,
+                        "INSERT INTO feed_staged (kind, bucket, key, path, sha256, missing) VALUES (?1, ?2, "
+                        "?3, ?4, ?5, 0)",
+                        &s);
+        if (r < 0)
+                return r;
+        struct ledger_bind b = {.s = s};
+        ledger_bind_i64(&b, kind);
+        ledger_bind_text(&b, o->bucket);
+        ledger_bind_text(&b, o->key);
+        ledger_bind_text(&b, o->path);
+        ledger_bind_sha256(&b, o->has_sha256, o->sha256);
+        return feed_write(f, s, &b);
+}
+
+static int set_missing(struct feed_file *f, const struct said *o)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        char sql[256];
+        snprintf(sql, sizeof(sql), "UPDATE feed_staged SET missing = 1 WHERE%s", which_sql);
+        int r = feed_prepare(f, sql, &s);
+        struct ledger_bind b = {.s = s};
+        if (r < 0)
+                return r;
+        ledger_bind_i64(&b, STAGED_OBJECT);
+        ledger_bind_text(&b, o->bucket);
+        ledger_bind_text(&b, o->key);
+        ledger_bind_text(&b, o->path);
+        return feed_write(f, s, &b);
+}
+
+static bool is_same(const struct staged *before, const struct said *o)
+{
+        return before->has_sha256 && o->has_sha256 && streq(before->path, o->path) &&
+               memcmp(before->sha256, o->sha256, SHA256_SIZE) == 0;
+}
+
+/* --- events --- */
+
+/* What the other spelling of its key had staged there is not there any more. */
+static int drop_others(struct feed_file *f, const struct said *o)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        int r = feed_prepare(f, "DELETE FROM feed_staged WHERE path = ?1 AND kind = 0 AND key <> ?2", &s);
+        if (r < 0)
+                return r;
+        struct ledger_bind b = {.s = s};
+        ledger_bind_text(&b, o->path);
+        ledger_bind_text(&b, o->key);
+        return feed_write(f, s, &b);
+}
+
+static int on_snapshot(struct feed_snapshot *f, struct said *o, uint64_t number)
+{
+        struct staged before;
+        int r = get_staged(f->file, STAGED_OBJECT, o, &before);
+        struct change back = said_change(o, "restored");
+        if (r == 0 && before.is_missing)
+                r = feed_file_add(f->file, o->org, &back);
+        if (r == 0)
+                r = feed_snapshot_say(f, o, number);
+        if (r == 0)
+                r = drop_others(f->file, o);
+        o->has_sha256 = false;
+        return r < 0 ? r : set_staged(f->file, STAGED_OBJECT, o);
+}
+
+static int on_file(struct feed_file *f, struct said *o)
+{
+        struct staged before;
+        int r = get_staged(f, STAGED_OBJECT, o, &before);
+        if (r < 0)
+                return r;
+        bool same_path = before.is_known && streq(before.path, o->path), same = is_same(&before, o);
+        struct change c = said_change(o, same ? "restored" : same_path ? "replaced" : "published");
+        if (before.is_known && !same_path) {
+                /* another events_format */
+                struct change gone = said_change(o, "removed");
+                gone.path = before.path;
+                gone.was = before.has_sha256 ? before.sha256 : NULL;
+                r = feed_file_add(f, o->org, &gone);
+        }
+        c.sha256 = o->has_sha256 ? o->sha256 : NULL;
+        c.was = same_path && before.has_sha256 ? before.sha256 : NULL;
+        c.size = o->size;
+        if (r == 0 && (!same || before.is_missing))
+                r = feed_file_add(f, o->org, &c);
+        return r < 0 ? r : set_staged(f, STAGED_OBJECT, o);
+}
+
+static int on_adopted(struct feed_file *f, struct said *o)
+{
+        struct staged before;
+        int r = get_staged(f, STAGED_OBJECT, o, &before);
+        if (r < 0 || !o->is_archive)
+                return r < 0 ? r : on_file(f, o);
+        struct change c = said_change(o, before.is_known ? "restored" : "snapshot-complete");
+        c.has_base = !before.is_known;
+        if (!before.is_known || before.is_missing)
+                r = feed_file_add(f, o->org, &c);
+        return r < 0 ? r : set_staged(f, STAGED_OBJECT, o);
+}
+
+static int on_day(struct feed_file *f, const struct said *o)
+{
+        struct staged before;
+        int r = get_staged(f, STAGED_DAY, o, &before);
+        if (r < 0 || is_same(&before, o))
+                return r;
+        struct change c = said_change(o, "day-complete");
+        c.sha256 = o->has_sha256 ? o->sha256 : NULL;
+        c.was = before.has_sha256 ? before.sha256 : NULL;
+        c.size = o->size;
+        r = feed_file_add(f, o->org, &c);
+        return r < 0 ? r : set_staged(f, STAGED_DAY, o);
+}
+
+static int say_gone(struct feed_file *f, const char *op, const struct said *o, const struct staged *before)
+{
+        struct change c = said_change(o, op);
+        c.path = before->path;
+        c.was = before->has_sha256 ? before->sha256 : NULL;
+        c.reason = *o->reason ? o->reason : NULL;
+        return feed_file_add(f, o->org, &c);
+}
+
+static int on_missing(struct feed_file *f, const struct said *o)
+{
+        struct staged before;
+        int r = get_staged(f, STAGED_OBJECT, o, &before);
+        if (r < 0 || !before.is_known || before.is_missing)
+                return r;
+        r = say_gone(f, "missing", o, &before);
+        return r < 0 ? r : set_missing(f, o);
+}
+
+static int on_removed(struct feed_file *f, enum kind kind, const struct said *o)
+{
+        struct staged before;
+        int r = get_staged(f, kind, o, &before);
+        if (r < 0 || !before.is_known)
+                return r;
+        r = say_gone(f, "removed", o, &before);
+        return r < 0 ? r : drop_staged(f, kind, o);
+}
+
+/* Forgotten or pruned, with what was made of it. */
+static int on_gone(struct feed_snapshot *f, const struct said *o)
+{
+        int r = on_removed(f->file, STAGED_OBJECT, o);
+        if (r == 0)
+                r = o->is_archive ? feed_snapshot_drop(f, o) : on_removed(f->file, STAGED_DAY, o);
+        return r;
+}
+
+static int on_pin(struct feed_snapshot *f, const struct line *l)
+{
+        struct said o = {};
+        line_field(l, "org", o.org, sizeof(o.org));
+        line_field(l, "category", o.category, sizeof(o.category));
+        line_field(l, "date", o.date, sizeof(o.date));
+        o.c = category_from_name(o.category);
+        return o.c == CATEGORY_MAX ? 0 : feed_snapshot_pin(f, &o);
+}
+
+/* --- what the feed had told, and the record did not know --- */
+
+/* Of members nothing is kept in mind: which ones the snapshot has is told when it is staged once more. */
+static int note_told(struct feed_snapshot *f, const struct line *l)
+{
+        char op[32], slashes = 0;
+        struct said o = {};
+        line_field(l, "op", op, sizeof(op));
+        line_field(l, "path", o.path, sizeof(o.path));
+        line_field(l, "category", o.category, sizeof(o.category));
+        line_field(l, "date", o.date, sizeof(o.date));
+        o.c = category_from_name(o.category);
+        o.has_sha256 = line_sha256(l, o.sha256);
+        snprintf(o.org, sizeof(o.org), "%.*s", (int)strcspn(o.path, "/"), o.path);
+        for (const char *p = o.path; *p; p++)
+                slashes += *p == '/' && slashes < 3;
+        bool is_snapshot = o.c == CATEGORY_DATABASE || o.c == CATEGORY_EMAIL_OPT_IN;
+        if (!*o.path || (is_snapshot && slashes > 2))
+                return 0;
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        bool missing = streq(op, "missing"), gone = streq(op, "removed"), back = streq(op, "restored");
+        if (is_snapshot && !missing && !back) {
+                int r = feed_snapshot_drop(f, &o);
+                if (r < 0)
+                        return r;
+        }
+        const char *sql = missing               ? "UPDATE feed_staged SET missing = 1 WHERE path = ?1"
+                          : is_snapshot && back ? "UPDATE feed_staged SET missing = 0 WHERE path = ?1"
+                                                : "DELETE FROM feed_staged WHERE path = ?1";
+        int r = feed_prepare(f->file, sql, &s);
+        if (r < 0)
+                return r;
+        struct ledger_bind b = {.s = s};
+        ledger_bind_text(&b, o.path);
+        r = feed_write(f->file, s, &b);
+        if (r < 0 || missing || gone || (is_snapshot && back))
+                return r;
+        snprintf(o.key, sizeof(o.key), "%s", o.path);
+        return set_staged(f->file, streq(op, "day-complete") ? STAGED_DAY : STAGED_OBJECT, &o);
+}
+
+static int on_told(struct feed_snapshot *f, const struct line *l)
+{
+        char org[FEED_ORG_SIZE];
+        _cleanup_free_ char *text = malloc(TOLD_SIZE);
+        if (!text)
+                return error_set(f->file->e, CAUSE_IO, ENOMEM, "out of memory");
+        if (!line_field(l, "org", org, sizeof(org)) || !line_field(l, "reason", text, TOLD_SIZE) ||
+                staging_check_path(org, NULL) < 0 || strchr(org, '/'))
+                return 0;
+        const struct line told = {text, strlen(text)};
+        int r = feed_file_add_told(f->file, org, text);
+        return r < 0 ? r : note_told(f, &told);
+}
+
+/* --- one line --- */
+
+static int on_object(struct feed_snapshot *f, const char *event, struct said *o, uint64_t number)
+{
+        if (streq(event, "published") || streq(event, "replaced"))
+                return o->is_archive ? on_snapshot(f, o, number) : on_file(f->file, o);
+        if (streq(event, "adopted"))
+                return on_adopted(f->file, o);
+        if (streq(event, "missing"))
+                return on_missing(f->file, o);
+        if (streq(event, "forgotten") || streq(event, "pruned"))
+                return on_gone(f, o);
+        if (streq(event, "day-complete"))
+                return on_day(f->file, o);
+        return streq(event, "day-removed") ? on_removed(f->file, STAGED_DAY, o) : 0;
+}
+
+int feed_event_line(struct feed_snapshot *f, const char *p, size_t len, uint64_t number)
+{
+        const struct line l = {p, len};
+        char event[64];
+        struct said o = {};
+        int r = 0;
+        line_field(&l, "event", event, sizeof(event));
+        bool is_member = streq(event, "member"), is_rejected = streq(event, "member-rejected");
+        if (is_member || is_rejected)
+                return feed_snapshot_member(f, &l, number, is_rejected);
+        if (streq(event, "latest"))
+                return on_pin(f, &l);
+        if (streq(event, "told"))
+                return on_told(f, &l);
+        if (said_read(&l, &o))
+                r = on_object(f, event, &o, number);
+        /* members of an archive that was not published: an older czard left them, or "members" begins anew */
+        return r < 0 ? r : feed_snapshot_forget(f);
+}

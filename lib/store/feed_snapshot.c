@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* These tables hold what was told of snapshots:
+ *
+ *   feed_snapshot  of each one that is staged, which lines of the audit record tell its members
+ *   feed_member    members: SET_BASE, of the one that the next one will most likely be compared with;
+ * SET_NEW, of the archive whose members are being told feed_base      the date of the first of these; what
+ * `latest` names as far as records of before tell it; and which one an admin pinned
+ *
+ * When another one is to be compared with than SET_BASE has, its members are read from the record once more.
+ */
+#include "feed_snapshot.h"
+
+#include <stdlib.h>
+
+#include "audit.h"
+#include "str.h"
+
+#define NAME_MOST 255 /* of [limits] max_name: what is told must not depend on the configuration */
+
+enum { SET_BASE, SET_NEW };
+
+static int run_org(
+        struct feed_snapshot *f, const char *sql, const char *org, int64_t category, const char *date)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        int r = feed_prepare(f->file, sql, &s);
+        struct ledger_bind b = {.s = s};
+        if (r < 0)
+                return r;
+        ledger_bind_text(&b, org);
+        ledger_bind_i64(&b, category);
+        if (date)
+                ledger_bind_text(&b, date);
+        return feed_write(f->file, s, &b);
+}
+
+/* The one whose members SET_BASE has; the one that is pinned; and what `latest` names where the record does
+ * not say so; "" none. */
+struct base {
+        char date[11], pin[11], latest[11];
+};
+
+static int get_base(struct feed_snapshot *f, const struct said *o, struct base *ret)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        *ret = (struct base){};
+        int r = feed_prepare(
+                f->file, "SELECT date, pin, latest FROM feed_base WHERE org = ?1 AND category = ?2", &s);
+        struct ledger_bind b = {.s = s};
+        if (r == 0) {
+                ledger_bind_text(&b, o->org);
+                ledger_bind_i64(&b, o->c);
+                r = ledger_step(f->file->l, s, "reading", f->file->e);
+        }
+        if (r <= 0)
+                return r;
+        struct ledger_row row = {.s = s};
+        ledger_row_text(&row, ret->date, sizeof(ret->date));
+        ledger_row_text(&row, ret->pin, sizeof(ret->pin));
+        ledger_row_text(&row, ret->latest, sizeof(ret->latest));
+        return feed_damaged(f->file, &row);
+}
+
+static int set_base(struct feed_snapshot *f, const struct said *o, const struct base *base)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        int r = feed_prepare(f->file,
+                "INSERT OR REPLACE INTO feed_base (org, category, date, pin, latest) VALUES (?1, ?2, ?3, ?4, "
+                "?5)",
+                &s);
+        if (r < 0)
+                return r;
+        struct ledger_bind b = {.s = s};
+        ledger_bind_text(&b, o->org);
+        ledger_bind_i64(&b, o->c);
+        ledger_bind_text(&b, base->date);
+        ledger_bind_text(&b, base->pin);
+        ledger_bind_text(&b, base->latest);
+        return feed_write(f->file, s, &b);
+}
+
+int feed_snapshot_forget(struct feed_snapshot *f)
+{
+        f->rejected = false;
+        f->first = 0;
+        return ledger_exec(f->file->l, "DELETE FROM feed_member WHERE kind = 1", "writing the feed's tables",
+                f->file->e);
+}
+
+static int drop_base(struct feed_snapshot *f, const struct said *o)
+{
+        return run_org(f, "DELETE FROM feed_member WHERE kind = 0 AND org = ?1 AND category = ?2", o->org,
+                o->c, NULL);
+}
+
+int feed_snapshot_drop(struct feed_snapshot *f, const struct said *o)
+{
+        struct base base;
+        int r = get_base(f, o, &base);
+        if (r == 0)
+                r = run_org(f, "DELETE FROM feed_snapshot WHERE org = ?1 AND category = ?2 AND date = ?3",
+                        o->org, o->c, o->date);
+        if (r < 0 || !streq(base.date, o->date))
+                return r;
+        base.date[0] = 0;
+        r = drop_base(f, o);
+        return r < 0 ? r : set_base(f, o, &base);
+}
+
+/* The path is the archive's folder, ORG/CATEGORY/DATE, and the member's below. */
+static const char *below_folder(const char *path)
+{
+        for (int i = 0; i < 3 && path; i++) {
+                path = strchr(path, '/');
+                path += path != NULL;
+        }
+        return path && *path ? path : NULL;
+}
+
+/* o NULL: of the archive whose members are being told; else of the base of that organisation. */
+static int add_member(struct feed_snapshot *f, const struct line *l, const struct said *o)
+{
+        _cleanup_reset_ sqlite3_stmt *s = NULL;
+        struct package_member parsed;
+        char name[1100], path[1100], top[128];
+        uint8_t sha256[SHA256_SIZE];
+        if (!line_field(l, "member", name, sizeof(name)) || !line_field(l, "path", path, sizeof(path)) ||
+                !line_sha256(l, sha256))
+                return 0;
+        const char *below = below_folder(path);
+        if (!below || strlen(below) >= 512)
+                return 0;
+        snprintf(top, sizeof(top), "%.*s", (int)strcspn(name, "/"), name);
+        bool known =
+                package_parse_member(strchr(name, '/') ? top : NULL, name, NAME_MOST, &parsed, NULL) == 0;
+        int r = ledger_prepared(f->file->l, SQL_FEED_MEMBER, &s, f->file->e);
+        if (r < 0)
+                return r;
+        struct ledger_bind b = {.s = s};
+        ledger_bind_i64(&b, o ? SET_BASE : SET_NEW);
+        ledger_bind_text(&b, o ? o->org : "");
+        ledger_bind_i64(&b, o ? o->c : 0);
+        ledger_bind_text(&b, below);
+        ledger_bind_sha256(&b, true, sha256);
+        ledger_bind_i64(&b, line_size(l));
+        ledger_bind_text(&b, known ? parsed.course : "");
+        ledger_bind_text(&b, known ? parsed.table : "");
+        return feed_write(f->file, s, &b);
+}
+
+int feed_snapshot_member(struct feed_snapshot *f, const struct line *l, uint64_t number, bool rejected)
+{
+        f->first = f->first ? f->first : number;
+        f->rejected |= rejected;
+        return rejected ? 0 : add_member(f, l, NULL);
+}
+
+/* ?1 org, ?2 category. What is other than in the base: also what was there and is not any more. */
+static const char differs_sql[] =
+        "SELECT n.path, n.sha256, n.size, n.course, n.\"table\", b.sha256 FROM feed_member n "
+        "LEFT JOIN feed_member b ON b.kind = 0 AND b.org = ?1 AND b.category = ?2 AND b.path = n.path "
+        "WHERE n.kind = 1 AND b.sha256 IS NOT n.sha256 UNION ALL "
+        "SELECT b.path, NULL, -1, b.course, b.\"table\", b.sha256 FROM feed_member b WHERE b.kind = 0 AND "
+        "b.org = ?1 AND b.category = ?2 AND NOT EXISTS (SELECT 1 FROM feed_member n WHERE n.kind = 1 AND "
+        "n.org = '' AND n.category = 0 AND n.path = b.path) ORDER BY 1";
+
+static int say_differences(struct feed_snapshot *f, const struct said *o)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        int r = feed_prepare(f->file, differs_sql, &s);
+        struct ledger_bind b = {.s = s};
+        if (r == 0) {
+                ledger_bind_text(&b, o->org);
+                ledger_bind_i64(&b, o->c);
+        }
+        while (r == 0 && (r = ledger_step(f->file->l, s, "reading", f->file->e)) == 1) {
+                char path[STAGED_PATH_SIZE], course[COURSE_SIZE], table[TABLE_SIZE], full[1100];
+                uint8_t sha256[SHA256_SIZE], was[SHA256_SIZE];
+                struct ledger_row row = {.s = s};
+                struct change c = said_change(o, "published");
+                ledger_row_text(&row, path, sizeof(path));
+                bool now = ledger_row_sha256(&row, sha256);
+                c.size = ledger_row_i64(&row, -1, INT64_MAX);
+                ledger_row_text(&row, course, sizeof(course));
+                ledger_row_text(&row, table, sizeof(table));
+                bool before = ledger_row_sha256(&row, was);
+                r = feed_damaged(f->file, &row);
+                if (r < 0)
+                        return r;
+                c.op = !now ? "removed" : before ? "replaced" : "published";
+                snprintf(full, sizeof(full), "%s/%s", o->path, path);
+                c.path = full;
+                c.sha256 = now ? sha256 : NULL;
+                c.was = before ? was : NULL;
+                c.course = *course ? course : NULL;
+                c.table = *table ? table : NULL;
+                r = feed_file_add(f->file, o->org, &c);
+        }
+        return r;
+}
+
+struct load {
+        struct feed_snapshot *f;
+        const struct said *o;
+        uint64_t lines;
+};
+
+static int on_base_member(const char *p, size_t len, uint64_t number, void *arg)
+{
+        struct load *load = arg;
+        const struct line l = {p, len};
+        (void)number;
+        load->lines++;
+        return add_member(load->f, &l, load->o);
+}
+
+/* The lines of the record from first to last. 1; 0: they are not there any more; or -errno. */
+static int load_base(struct feed_snapshot *f, const struct said *o, uint64_t first, uint64_t last)
+{
+        struct load load = {.f = f, .o = o};
+        uint64_t at = first - 1;
+        off_t offset = 0;
+        int r = drop_base(f, o);
+        if (r == 0)
+                r = audit_each_after(f->state_fd, &at, last, &offset, on_base_member, &load, f->file->e);
+        if (r == 0 && load.lines != last - first + 1)
+                return drop_base(f, o);
+        return r < 0 ? r : 1;
+}
+
+/* The snapshot of that date, or the one that was told last (date ""): 1 and its date and lines, 0 or -errno.
+ */
+static int find_snapshot(
+        struct feed_snapshot *f, const struct said *o, const char *date, char ret[11], uint64_t lines[2])
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        int r = feed_prepare(f->file,
+                "SELECT date, first, last FROM feed_snapshot WHERE org = ?1 AND category = ?2 AND "
+                "(?3 = '' OR date = ?3) ORDER BY last DESC LIMIT 1",
+                &s);
+        struct ledger_bind b = {.s = s};
+        if (r == 0) {
+                ledger_bind_text(&b, o->org);
+                ledger_bind_i64(&b, o->c);
+                ledger_bind_text(&b, date);
+                r = ledger_step(f->file->l, s, "reading", f->file->e);
+        }
+        if (r <= 0)
+                return r;
+        struct ledger_row row = {.s = s};
+        ledger_row_text(&row, ret, 11);
+        for (size_t i = 0; i < 2; i++)
+                lines[i] = (uint64_t)ledger_row_i64(&row, 1, INT64_MAX);
+        r = feed_damaged(f->file, &row);
+        return r < 0 ? r : 1;
+}
+
+/* SET_BASE becomes the members of the snapshot that this one is compared with. */
+static int choose_base(struct feed_snapshot *f, const struct said *o, struct base *base)
+{
+        const char *named = o->has_latest ? o->latest : base->latest;
+        char date[11];
+        uint64_t lines[2];
+        int r = *named ? find_snapshot(f, o, named, date, lines) : 0;
+        if (r == 0)
+                r = find_snapshot(f, o, "", date, lines);
+        if (r <= 0 || streq(date, base->date))
+                return MIN(r, 0);
+        r = load_base(f, o, lines[0], lines[1]);
+        snprintf(base->date, sizeof(base->date), "%s", r == 1 ? date : "");
+        return MIN(r, 0);
+}
+
+/* Its members are known from now on, and most likely the next one is compared with it. Records of before
+ * `latest` stood there: it names the newest one without a rejected member, or the pinned one. */
+static int keep_members(struct feed_snapshot *f, const struct said *o, struct base *base, uint64_t number)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        if (*base->pin ? streq(base->pin, o->date) : !f->rejected && strcmp(o->date, base->latest) >= 0)
+                snprintf(base->latest, sizeof(base->latest), "%s", o->date);
+        snprintf(base->date, sizeof(base->date), "%s", o->date);
+        int r = drop_base(f, o);
+        if (r == 0)
+                r = run_org(f, "UPDATE feed_member SET kind = 0, org = ?1, category = ?2 WHERE kind = 1",
+                        o->org, o->c, NULL);
+        if (r == 0)
+                r = set_base(f, o, base);
+        if (r == 0)
+                r = feed_prepare(f->file,
+                        "INSERT OR REPLACE INTO feed_snapshot (org, category, date, first, last) VALUES (?1, "
+                        "?2, ?3, ?4, ?5)",
+                        &s);
+        if (r < 0)
+                return r;
+        struct ledger_bind b = {.s = s};
+        ledger_bind_text(&b, o->org);
+        ledger_bind_i64(&b, o->c);
+        ledger_bind_text(&b, o->date);
+        /* of an archive without a member: its own line, which tells none */
+        ledger_bind_u64(&b, f->first ? f->first : number);
+        ledger_bind_u64(&b, f->first ? number - 1 : number);
+        return feed_write(f->file, s, &b);
+}
+
+int feed_snapshot_say(struct feed_snapshot *f, const struct said *o, uint64_t number)
+{
+        struct base base;
+        int r = get_base(f, o, &base);
+        if (r == 0)
+                r = choose_base(f, o, &base);
+        if (r == 0)
+                r = say_differences(f, o);
+        if (r < 0)
+                return r;
+        struct change c = said_change(o, "snapshot-complete");
+        c.has_base = true;
+        c.base = *base.date ? base.date : NULL;
+        c.size = o->size;
+        r = feed_file_add(f->file, o->org, &c);
+        return r < 0 ? r : keep_members(f, o, &base, number);
+}
+
+int feed_snapshot_pin(struct feed_snapshot *f, const struct said *o)
+{
+        struct base base;
+        int r = get_base(f, o, &base);
+        if (r < 0)
+                return r;
+        snprintf(base.pin, sizeof(base.pin), "%s", o->date);
+        return set_base(f, o, &base);
+}
