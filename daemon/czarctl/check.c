@@ -27,6 +27,17 @@ static void check_members(struct checkup *k)
                         n == 1 ? "" : "s");
 }
 
+/* What is listed, but nobody can tell what it is. */
+static void check_unreadable(struct checkup *k)
+{
+        struct error e = {};
+        uint64_t n = 0;
+        if (!k->c->ledger || report_unreadable(k->c->ledger, &n, &e) < 0 || n == 0)
+                return;
+        check_add(k, "listings", BAD, "czarctl status says which, and what helps",
+                "%llu entr%s that czard listed cannot be read", (unsigned long long)n, n == 1 ? "y" : "ies");
+}
+
 static void on_delivery(void *arg, const struct deliver_fact *f)
 {
         struct checkup *k = arg;
@@ -63,6 +74,7 @@ int run_check(struct ctl *c)
         check_key(&k);
         check_remote(&k);
         check_members(&k);
+        check_unreadable(&k);
         check_deliveries(&k);
         check_units(&k);
         int status = 0;

@@ -12,7 +12,7 @@ struct rows {
         const struct ctl *c;
         struct json *json;
         struct table *table;
-        uint64_t n; /* rows of snapshots that are not whole */
+        uint64_t n; /* rows of snapshots that are not whole, and of entries that cannot be read */
 };
 
 static void add_row(struct rows *r, const char *org, enum category category, const char *site,
@@ -55,6 +55,20 @@ static int on_rejected(const struct report_row *row, void *arg)
         return 0;
 }
 
+/* Whether it is a file that misses nobody can tell. */
+static int on_unreadable(const struct report_row *row, void *arg)
+{
+        struct rows *r = arg;
+        char hint[160];
+        if (row->number[1] < 0 || row->number[1] >= CATEGORY_MAX)
+                return 0;
+        snprintf(hint, sizeof(hint), "listed, but cannot be read: %.100s", row->text[4]);
+        add_row(r, row->text[0], (enum category)row->number[1], row->text[2], row->text[6], row->text[7],
+                false, (uint64_t)row->number[3], hint);
+        r->n++;
+        return 0;
+}
+
 static int show(struct rows *r, const struct days *days, const struct facts *f, struct error *e)
 {
         for (size_t i = 0; i < days->gaps.n; i++) {
@@ -65,7 +79,8 @@ static int show(struct rows *r, const struct days *days, const struct facts *f, 
                 add_row(r, s->org, s->category, s->site, date_format(g->from, from), date_format(g->to, to),
                         g->open, g->missing, hint);
         }
-        return report_each(r->c->ledger, REPORT_MEMBERS_REJECTED, NULL, NULL, on_rejected, r, e);
+        int err = report_each(r->c->ledger, REPORT_MEMBERS_REJECTED, NULL, NULL, on_rejected, r, e);
+        return err ? err : report_each(r->c->ledger, REPORT_UNREADABLE, NULL, NULL, on_unreadable, r, e);
 }
 
 int run_gaps(struct ctl *c)

@@ -19,7 +19,7 @@
 #include "timespan.h"
 
 /* Families must not be mixed: each is collected in a text of its own. */
-enum family { OBJECTS, BYTES, PLAIN_BYTES, LAST_STAGED, NEWEST_DATE, MEMBERS_REJECTED, FAMILIES };
+enum family { OBJECTS, BYTES, PLAIN_BYTES, LAST_STAGED, NEWEST_DATE, MEMBERS_REJECTED, UNREADABLE, FAMILIES };
 
 static const struct {
         const char *name, *help;
@@ -32,6 +32,8 @@ static const struct {
                 "The greatest date of a staged file, at 00:00 UTC."},
         [MEMBERS_REJECTED] = {"czard_members_rejected",
                 "Members that were rejected, of staged snapshots, by snapshot and cause."},
+        [UNREADABLE] = {"czard_unreadable_entries",
+                "Entries of listings that cannot be read, and are not fetched."},
 };
 
 struct metrics {
@@ -107,6 +109,18 @@ static int on_members_rejected(const struct report_row *row, void *arg)
         strbuf_add(b, ",");
         label(b, "cause", row->text[4]);
         strbuf_printf(b, "} %lld\n", (long long)row->number[5]);
+        return 0;
+}
+
+static int on_unreadable(const struct report_row *row, void *arg)
+{
+        struct metrics *m = arg;
+        if (row->number[1] < 0 || row->number[1] >= CATEGORY_MAX)
+                return 0;
+        labels(&m->text[UNREADABLE], families[UNREADABLE].name, row);
+        strbuf_add(&m->text[UNREADABLE], ",");
+        label(&m->text[UNREADABLE], "bucket", row->text[5]);
+        strbuf_printf(&m->text[UNREADABLE], "} %lld\n", (long long)row->number[3]);
         return 0;
 }
 
@@ -313,6 +327,8 @@ int run_metrics(struct ctl *c)
                 r = report_each(c->ledger, REPORT_LAST, NULL, NULL, on_last, &m, &e);
         if (r == 0)
                 r = report_each(c->ledger, REPORT_MEMBERS_REJECTED, NULL, NULL, on_members_rejected, &m, &e);
+        if (r == 0)
+                r = report_each(c->ledger, REPORT_UNREADABLE, NULL, NULL, on_unreadable, &m, &e);
         if (r == 0)
                 r = days_read(c, &days, &e);
         _cleanup_strbuf_ struct strbuf b = {};

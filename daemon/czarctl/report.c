@@ -23,6 +23,7 @@
 
 struct sums {
         int64_t staged, due, rejected, members, missing, plain;
+        uint64_t unreadable;
 };
 
 static int on_count(const struct report_row *row, void *arg)
@@ -125,6 +126,12 @@ static void say_problems(struct html_report *r, const struct sums *s)
                         (long long)s->members,
                         s->members == 1 ? "member of a staged snapshot was"
                                         : "members of staged snapshots were");
+                point(&r->b, text);
+        }
+        if (s->unreadable > 0) {
+                snprintf(text, sizeof(text),
+                        "%llu %s of edX's listings cannot be read, and what it is of is not staged",
+                        (unsigned long long)s->unreadable, s->unreadable == 1 ? "entry" : "entries");
                 point(&r->b, text);
         }
         if (s->missing > 0) {
@@ -337,6 +344,8 @@ static int make_page(struct html_report *r)
                 e = report_each(r->c->ledger, REPORT_COUNTS, NULL, NULL, on_count, &sums, r->e);
         if (e == 0)
                 e = report_each(r->c->ledger, REPORT_MEMBERS_REJECTED, NULL, NULL, on_members, &sums, r->e);
+        if (e == 0)
+                e = report_unreadable(r->c->ledger, &sums.unreadable, r->e);
         if (e < 0)
                 return e;
         page_open(&r->b, "edX data package", subtitle);

@@ -163,6 +163,19 @@ static int on_member_trouble(const struct report_row *row, void *arg)
         return 0;
 }
 
+static int on_unreadable(const struct report_row *row, void *arg)
+{
+        add_problem(arg, "unreadable", (uint64_t)row->number[3],
+                "tell edX: the entry needs an ETag, a size and a date; a proxy that changes listings may be "
+                "why",
+                "%lld entr%s of the listings of %s %s cannot be read, and %s not fetched, for example "
+                "s3://%s/%s",
+                (long long)row->number[3], row->number[3] == 1 ? "y" : "ies", row->text[0],
+                category_name((enum category)row->number[1]), row->number[3] == 1 ? "is" : "are",
+                row->text[5], row->text[4]);
+        return 0;
+}
+
 static void judge_members(struct status *s)
 {
         for (size_t i = 0; i < s->n_member_troubles; i++) {
@@ -586,6 +599,8 @@ int run_status(struct ctl *c)
                                 c->ledger, REPORT_MEMBERS_REJECTED, NULL, NULL, on_member_trouble, s, &e);
                 if (r == 0)
                         judge_members(s);
+                if (r == 0)
+                        r = report_each(c->ledger, REPORT_UNREADABLE, NULL, NULL, on_unreadable, s, &e);
                 if (r == 0)
                         r = judge_latest(s, &e);
                 if (r == 0)

@@ -19,6 +19,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "alarm.h"
 #include "checks.h"
@@ -187,7 +188,7 @@ static int check_whole(const struct get *g, const struct transfer *t, struct err
         if (httpval_u64(v, INT64_MAX, &n) < 0)
                 return error_set(e, CAUSE_PROTOCOL, EPROTO, "a bad Content-Length");
         if (n != g->size)
-                return error_set(e, CAUSE_SIZE, EPROTO,
+                return error_set(e, CAUSE_PROTOCOL, EPROTO, /* and costs no more than a head to ask again */
                         "the object has %" PRIu64 " bytes, listed were %" PRIu64, n, g->size);
         return 0;
 }
@@ -214,7 +215,8 @@ static int begin_verify(struct get *g, const struct transfer *t)
 static int on_head(void *arg, const struct transfer *t, struct error *e)
 {
         struct get *g = arg;
-        if (http_header(t, "Content-Encoding"))
+        const char *encoding = http_header(t, "Content-Encoding");
+        if (encoding && strcasecmp(encoding, "identity") != 0)
                 g->doubt = "a Content-Encoding";
         int r = check_etag(g, t, e);
         if (r == 0)

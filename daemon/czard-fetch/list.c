@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "alarm.h"
 #include "heal.h"
@@ -94,7 +95,8 @@ static int on_head(void *arg, const struct transfer *t, struct error *e)
 {
         (void)arg;
         unsigned status = http_status(t);
-        if (http_header(t, "Content-Encoding"))
+        const char *encoding = http_header(t, "Content-Encoding");
+        if (encoding && strcasecmp(encoding, "identity") != 0)
                 return error_set(e, CAUSE_PROTOCOL, EPROTO,
                         "a listing with a Content-Encoding, for which nobody asked: a proxy that packs?");
         return status == 200 ? 0 : error_set(e, CAUSE_PROTOCOL, EPROTO, "a listing with status %u", status);
@@ -131,6 +133,21 @@ static int check_page(const struct list *l, const struct s3xml_page *page, struc
 
 static void start_page(struct list *l);
 
+/* Of an entry whose key cannot be told the owner hears by the prefix as its key, without an ETag. There is
+ * room: what was left out had a place. */
+static int tell_unreadable(const struct list *l, struct s3xml_page *page)
+{
+        if (page->n_unreadable == 0 || !*l->prefix)
+                return 0;
+        char *key = strdup(l->prefix);
+        if (!key)
+                return -ENOMEM;
+        memmove(page->objects + 1, page->objects, page->n * sizeof(page->objects[0]));
+        page->objects[0] = (struct s3xml_object){.key = key};
+        page->n++;
+        return 0;
+}
+
 /* The page came whole: check it, hand it on, go on. */
 static void take_page(struct list *l)
 {
@@ -152,7 +169,9 @@ static void take_page(struct list *l)
                 free(l->landmark);
                 l->landmark = strdup(l->token); /* without it a loop only goes on for longer */
         }
-        r = l->page(l->arg, &page);
+        r = tell_unreadable(l, &page);
+        if (r == 0)
+                r = l->page(l->arg, &page);
         s3xml_page_done(&page);
         if (r < 0 && r != -EAGAIN)
                 fail_errno(l, r);

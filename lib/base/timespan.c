@@ -312,15 +312,16 @@ static int clock_parse(const char *s)
         return h * 3600 + m * 60 + sec;
 }
 
-/* "Z", "+HH:MM" or "-HH:MM" and nothing behind it. */
+/* "Z", "+HH:MM" or "-HH:MM", as ISO 8601 has it also without the colon, and nothing behind it. */
 static int offset_parse(const char *s, int *ret_sec)
 {
         *ret_sec = 0;
         if (s[0] == 'Z')
                 return s[1] ? -EINVAL : 0;
-        if ((s[0] != '+' && s[0] != '-') || strnlen(s, 7) != 6 || s[3] != ':')
+        size_t n = strnlen(s, 7);
+        if ((s[0] != '+' && s[0] != '-') || (n != 5 && n != 6) || (n == 6 && s[3] != ':'))
                 return -EINVAL;
-        int hours = digits(s + 1, 2), minutes = digits(s + 4, 2);
+        int hours = digits(s + 1, 2), minutes = digits(s + n - 2, 2);
         if (hours < 0 || hours > 23 || minutes < 0 || minutes > 59)
                 return -EINVAL;
         *ret_sec = (hours * 3600 + minutes * 60) * (s[0] == '-' ? -1 : 1);

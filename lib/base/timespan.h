@@ -26,7 +26,8 @@ const char *date_format(int days, char ret[11]);
 
 /* RFC 3339 with Z, whole seconds, into ret (21 bytes). */
 const char *time_format(int64_t sec, char ret[21]);
-/* "2024-07-07T01:02:03.000Z" or without fraction, as S3 lists it and as audit.jsonl has it. 0 or -EINVAL. */
+/* "2024-07-07T01:02:03.000Z" or without fraction, with Z or an offset, as S3 lists it and as audit.jsonl has
+ * it. 0 or -EINVAL. */
 int time_parse_rfc3339(const char *s, int64_t *ret_sec);
 /* "Wed, 21 Oct 2015 07:28:00 GMT", RFC 9110 IMF-fixdate. 0 or -EINVAL. */
 int time_parse_http(const char *s, int64_t *ret_sec);

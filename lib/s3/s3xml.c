@@ -124,8 +124,6 @@ static bool at(const struct reader *r, const char *parent, const char *name)
 /* --- a page of a listing --- */
 
 enum field { FIELD_KEY = BIT(0), FIELD_SIZE = BIT(1), FIELD_ETAG = BIT(2), FIELD_MODIFIED = BIT(3) };
-#define FIELDS_NEEDED                                                                                        \
-        (FIELD_KEY | FIELD_SIZE) /* without the others an entry cannot be used, but the rest can */
 #define FIELDS_ALL (FIELD_KEY | FIELD_SIZE | FIELD_ETAG | FIELD_MODIFIED)
 
 struct s3xml_list {
@@ -161,13 +159,11 @@ static void object_done(struct s3xml_object *o)
         *o = (struct s3xml_object){};
 }
 
-/* </Contents>: the object goes to the page. */
+/* </Contents>: the object goes to the page. One odd entry costs that entry, not the page: what it lacks is
+ * seen by its ETag, which is NULL, or by its key. */
 static int add_object(struct s3xml_list *l)
 {
         struct s3xml_page *page = &l->page;
-        if ((l->fields & FIELDS_NEEDED) != FIELDS_NEEDED)
-                return error_set(
-                        &l->reader.error, CAUSE_PROTOCOL, EBADMSG, "bad XML: an object without key or size");
         if (l->fields != FIELDS_ALL) {
                 free(l->object.etag);
                 l->object.etag = NULL;
@@ -203,8 +199,9 @@ static int object_field(struct s3xml_list *l)
                 return set_text(r, &l->object.etag);
         }
         if (at(r, "Contents", "Size")) {
-                l->fields |= FIELD_SIZE;
-                return parse_u64(r->text, INT64_MAX, &l->object.size) < 0 ? bad_value(r, "Size") : 0;
+                if (parse_u64(r->text, INT64_MAX, &l->object.size) == 0)
+                        l->fields |= FIELD_SIZE;
+                return 0;
         }
         if (at(r, "Contents", "LastModified")) {
                 if (time_parse_rfc3339(r->text, &l->object.last_modified) == 0)
@@ -260,25 +257,22 @@ int s3xml_list_feed(struct s3xml_list *l, const void *p, size_t n, struct error 
 }
 
 /* Decodes the keys, which the server may announce only behind them, and drops what cannot be held. */
-static int decode_keys(struct s3xml_list *l, struct error *e)
+static void decode_keys(struct s3xml_list *l)
 {
         struct s3xml_page *page = &l->page;
         size_t kept = 0;
         for (size_t i = 0; i < page->n; i++) {
                 struct s3xml_object o = page->objects[i];
                 page->objects[i] = (struct s3xml_object){};
-                int r = l->encoded ? httpval_urldecode(o.key) : 0;
-                if (r == 0 && strlen(o.key) >= 1 && strlen(o.key) <= LIMIT_S3_KEY) {
+                int r = o.key && l->encoded ? httpval_urldecode(o.key) : 0;
+                if (r == 0 && o.key && strlen(o.key) >= 1 && strlen(o.key) <= LIMIT_S3_KEY) {
                         page->objects[kept++] = o;
                         continue;
                 }
                 object_done(&o);
-                if (r != -EILSEQ)
-                        return error_set(e, CAUSE_PROTOCOL, EBADMSG, "bad XML: a key cannot be decoded");
                 page->n_unreadable++;
         }
         page->n = kept;
-        return 0;
 }
 
 int s3xml_list_finish(struct s3xml_list *l, struct s3xml_page *ret, struct error *e)
@@ -289,9 +283,7 @@ int s3xml_list_finish(struct s3xml_list *l, struct s3xml_page *ret, struct error
                         *e = l->reader.error;
                 return r;
         }
-        r = decode_keys(l, e);
-        if (r < 0)
-                return r;
+        decode_keys(l);
         *ret = l->page;
         l->page = (struct s3xml_page){};
         return 0;

@@ -10,8 +10,8 @@
 #include "error.h"
 
 struct s3xml_object {
-        char *key,
-                *etag; /* the key decoded; the ETag with its quotes, NULL: it, or the date, cannot be read */
+        char *key, *etag; /* the key decoded; the ETag with its quotes, NULL: it, the size or the date cannot
+                             be read */
         uint64_t size;
         int64_t last_modified; /* seconds */
 };
@@ -19,7 +19,7 @@ struct s3xml_object {
 struct s3xml_page {
         struct s3xml_object *objects;
         size_t n;
-        size_t n_unreadable; /* keys that no C string can hold (a NUL in them): left out */
+        size_t n_unreadable; /* without a key, or with one that cannot be (a NUL in it): left out */
         bool truncated;
         char *next_token; /* NULL: none */
 };

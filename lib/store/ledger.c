@@ -36,6 +36,15 @@ static const char *const sql_text[SQL_MAX] = {
                           "(SELECT 1 FROM seen WHERE object_id = object.id AND generation = ?6)",
         [SQL_LAST_KEY] = "SELECT key FROM object WHERE bucket = ?1 AND key >= ?2 AND key < ?3 "
                          "AND org = ?4 AND category = ?5 ORDER BY key DESC LIMIT 1",
+        [SQL_UNREADABLE_ADD] = "INSERT INTO unreadable (bucket, key, org, category, site, date, generation) "
+                               "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (bucket, key) DO UPDATE SET "
+                               "org = excluded.org, category = excluded.category, "
+                               "generation = excluded.generation",
+        /* as SQL_MARK_GONE, ?7 start-after */
+        [SQL_UNREADABLE_SETTLE] =
+                "DELETE FROM unreadable WHERE bucket = ?1 AND key >= ?2 AND key < ?3 AND org = ?4 "
+                "AND category = ?5 AND generation <> ?6 AND key > ?7",
+        [SQL_UNREADABLE_SETTLE_ALL] = "DELETE FROM unreadable WHERE generation <> ?1",
         /* ?1 NEW, ?2 REJECTED, ?3 now */
         [SQL_RECONSIDER] = "UPDATE object SET state = ?1, attempts = 0, next_try = 0 "
                            "WHERE state = ?2 AND next_try BETWEEN 1 AND ?3",

@@ -21,6 +21,9 @@ enum ledger_sql {
         SQL_SEEN,
         SQL_MARK_GONE,
         SQL_LAST_KEY,
+        SQL_UNREADABLE_ADD,
+        SQL_UNREADABLE_SETTLE,
+        SQL_UNREADABLE_SETTLE_ALL,
         SQL_RECONSIDER,
         SQL_MEMBERS_REFUSED,
         SQL_MEMBER_SAVE,
@@ -42,7 +45,7 @@ struct ledger {
         char *file;                      /* ledger.db with its folder */
 };
 
-#define LEDGER_VERSION 8
+#define LEDGER_VERSION 9
 
 /* One step of the schema: what brings user_version from its index to the next. */
 struct ledger_step {

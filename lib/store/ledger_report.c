@@ -45,6 +45,9 @@ static const char *const sql_text[REPORT_MAX] = {
                                     "FROM member m JOIN object o ON o.id = m.object_id WHERE m.state = 5 "
                                     "AND o.staged_etag <> '' AND o.state = 3 GROUP BY o.id, m.cause ORDER BY "
                                     "o.date DESC, o.id, 5",
+        [REPORT_UNREADABLE] = "SELECT org, category, site, count(*), min(key), bucket, min(date), "
+                              "max(date) FROM unreadable GROUP BY bucket, org, category, site "
+                              "ORDER BY 1, 2, 3, 6",
         [REPORT_DATES] = STATES "SELECT o.org, o.category, o.site, o.date, "
                                 "o.last_modified / 86400 - CAST(julianday(o.date) - 2440587.5 AS INTEGER), "
                                 "o.state <> s.gone OR o.staged_etag <> '', "
@@ -143,6 +146,19 @@ int report_rejected(struct ledger *l, int64_t object_id, uint64_t *ret, struct e
         int r = report_each(l, REPORT_MEMBERS_REJECTED, NULL, NULL, on_rejected, &of, e);
         *ret = of.n;
         return r;
+}
+
+static int on_unreadable(const struct report_row *row, void *arg)
+{
+        uint64_t *n = arg;
+        *n += (uint64_t)row->number[3];
+        return 0;
+}
+
+int report_unreadable(struct ledger *l, uint64_t *ret, struct error *e)
+{
+        *ret = 0;
+        return report_each(l, REPORT_UNREADABLE, NULL, NULL, on_unreadable, ret, e);
 }
 
 static int on_date(const struct report_row *row, void *arg)

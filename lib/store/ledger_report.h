@@ -17,6 +17,9 @@ enum report {
         /* org, category, site (""), date, cause, how many, object id, path, name of one, its detail: members
          * that were rejected, of staged snapshots, by snapshot and cause, the newest first */
         REPORT_MEMBERS_REJECTED,
+        /* org, category, site, how many, key of one, bucket, least and greatest date: entries of listings
+         * that cannot be read */
+        REPORT_UNREADABLE,
         /* org, category, site, date, days from the date to the upload, is it at edX or staged, replaced,
          * state: every dated object, in this order */
         REPORT_DATES,
@@ -50,6 +53,9 @@ int report_each(struct ledger *l, enum report which, const char *first, const ch
 
 /* How many members of staged snapshots were rejected; object_id 0: of all. 0 or -errno. */
 int report_rejected(struct ledger *l, int64_t object_id, uint64_t *ret, struct error *e);
+
+/* How many entries of listings cannot be read. 0 or -errno. */
+int report_unreadable(struct ledger *l, uint64_t *ret, struct error *e);
 
 /* Adds every dated object that is at edX or staged. 0 or -errno. */
 int report_habit(struct ledger *l, struct habit *h, struct error *e);

@@ -150,6 +150,11 @@ static const struct ledger_step steps[LEDGER_VERSION] = {
          "WITHOUT ROWID;"
          "CREATE TABLE feed_base (org TEXT NOT NULL, category INTEGER NOT NULL, date TEXT NOT NULL, "
          "pin TEXT NOT NULL, latest TEXT NOT NULL, PRIMARY KEY (org, category)) STRICT, WITHOUT ROWID;"},
+        /* entries of listings that could not be read, in the listing `generation`: ledger_unreadable.h */
+        {"CREATE TABLE unreadable (bucket TEXT NOT NULL, key TEXT NOT NULL, org TEXT NOT NULL, "
+         "category INTEGER NOT NULL, site TEXT NOT NULL, date TEXT NOT NULL, "
+         "generation INTEGER NOT NULL, PRIMARY KEY (bucket, key)) "
+         "STRICT, WITHOUT ROWID;"},
 };
 
 DEFINE_CLEANUP(struct ledger, ledger, ledger_free)

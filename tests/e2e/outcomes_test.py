@@ -16,6 +16,7 @@ import threading
 import time
 import unittest
 
+from czarctl_test import czarctl
 from czardtest import main, package
 from czardtest.daemon import Daemon, Held
 from czardtest.run import World, program
@@ -403,7 +404,7 @@ class Repaired(Case):
 class OddListing(Case):
     """A listing of which one entry, or all, is not as S3 writes it."""
 
-    def listing(self, objects, **odd):
+    def listing(self, objects, encoded=False, **odd):
         """What S3 says of them; odd: what is said instead in the first entry."""
         entries = []
         for n, o in enumerate(objects):
@@ -414,20 +415,24 @@ class OddListing(Case):
         pages = self.s3.behaviours / "pages"
         pages.mkdir(exist_ok=True)
         (pages / "list.xml").write_text("<ListBucketResult><IsTruncated>false</IsTruncated>"
+                                        + ("<EncodingType>url</EncodingType>" if encoded else "")
                                         + "".join(f"<Contents>{e}</Contents>" for e in entries) + "</ListBucketResult>")
         self.s3.behave("list", op="list", key="*edx/events*", status=200, body="pages/list.xml", content_type="application/xml")
 
     def test_a_date_with_an_offset(self):
         o = self.of("events")[0]
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(o["last_modified"]))
-        self.listing(self.of("events"), LastModified=when + "+00:00")
-        done = self.world.once()
-        self.assertEqual((done.code, self.world.differences()), (0, []), done)
+        for offset in ("+00:00", "+0000"):
+            with self.subTest(offset):
+                self.world.fresh()
+                self.listing(self.of("events"), LastModified=when + offset)
+                done = self.world.once()
+                self.assertEqual((done.code, self.world.differences()), (0, []), done)
 
     def test_one_entry_that_cannot_be_read(self):
         events = self.of("events")
         bad, good = events[0], events[1:]
-        for field, value in (("ETag", ""), ("ETag", '""'), ("LastModified", "yesterday")):
+        for field, value in (("ETag", ""), ("ETag", '""'), ("LastModified", "yesterday"), ("Size", ""), ("Size", "-1")):
             with self.subTest(field, value=value):
                 self.world.fresh()
                 self.listing(events, **{field: value})
@@ -437,13 +442,79 @@ class OddListing(Case):
                 self.assertNotIn(bad["key"], self.world.objects())
                 said = [e for e in done.events("note") if e.fields.get("CZARD_OBJECT") == bad["key"]]
                 self.assertEqual([e.level for e in said], ["warning"], done)
+                self.told(1, bad["key"], bad["date"])
                 # the next listing is as it should be, and the one after it odd again: it is not gone
                 (self.s3.behaviours / "list").unlink()
                 self.assertEqual(self.world.once().code, 0)
+                self.told(0)
                 self.listing(events, **{field: value})
                 done = self.world.once()
                 self.assertEqual((done.code, self.state(bad)[0]), (1, "PUBLISHED"), done)
                 (self.s3.behaviours / "list").unlink()
+
+    def told(self, n, key="", date=""):
+        """By every command that says how things are, after the run that saw it."""
+        ctl = lambda *args: czarctl(self.world, *args)
+        status = ctl("status", "--json").json
+        told = [p for p in status["problems"] if p["what"] == "unreadable"]
+        self.assertEqual(sum(p["count"] for p in told), n, status)
+        self.assertIn(key, "".join(p["text"] for p in told))
+        metrics = [l for l in ctl("metrics").out.splitlines() if l.startswith("czard_unreadable_entries{")]
+        self.assertEqual(sum(int(l.split()[-1]) for l in metrics), n, metrics)
+        checks = ctl("check", "--json").json["checks"]
+        self.assertEqual([c["ok"] for c in checks if c["name"] == "listings"], [False] * (n > 0), checks)
+        gaps = ctl("gaps", "--fail", "--json")
+        rows = [g for g in gaps.json["gaps"] if "cannot be read" in (g["hint"] or "")]
+        self.assertEqual([(g["from"], g["to"], g["missing"]) for g in rows], [(date, date, n)] if n else [], gaps)
+        if n:
+            self.assertNotIn("All is well", ctl("status").out)
+            self.assertEqual((gaps.code, status["ok"]), (1, False), gaps)
+
+    def test_one_entry_without_a_key(self):
+        events = self.of("events")
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        for key in ("", "universityx/edx/events/2024/x%2"):
+            with self.subTest(key):
+                self.world.fresh()
+                self.listing(events, Key=key, encoded=True)
+                done = self.world.once()
+                self.assertEqual(done.code, 1, done)
+                self.assertEqual({self.state(o)[0] for o in events[1:]}, {"PUBLISHED"}, done)
+                self.told(1, "universityx/edx/events/", today)
+                (self.s3.behaviours / "list").unlink()
+                self.assertEqual(self.world.once().code, 0)
+                self.told(0)
+
+    def test_a_daemon_tells_it_until_a_listing_is_whole(self):
+        """Its cheap polls too."""
+        events = self.of("events")
+        bad = events[-1]
+        self.assertEqual(self.world.once().code, 0)
+        with Daemon(self.world) as d:
+            d.synced()
+            self.listing(list(reversed(events)), ETag="")
+            d.poll()
+            self.told(1, bad["key"], bad["date"])
+            answer = czarctl(self.world, "resync", "--wait")
+            self.assertEqual((answer.code, "1 listed entry that cannot be read" in answer.out + answer.err), (1, True), answer)
+            (self.s3.behaviours / "list").unlink()
+            d.poll()
+            self.told(0)
+
+    def test_a_size_that_is_wrong(self):
+        """The ETag is the listed one: the listing is the suspect, and a later one is believed."""
+        o = self.of("events")[0]
+        self.listing(self.of("events"), Size=o["size"] + 1)
+        done = self.world.once()
+        self.assertEqual((done.code, self.state(o)), (1, ("RETRY", "bad-answer")), done)
+        (self.s3.behaviours / "list").unlink()
+        done = self.world.once()
+        self.assertEqual((done.code, self.world.differences()), (0, []), done)
+
+    def test_an_encoding_that_is_none(self):
+        self.s3.behave("none", header="Content-Encoding: identity")
+        done = self.world.once()
+        self.assertEqual((done.code, self.world.differences()), (0, []), done)
 
     def test_one_that_comes_packed(self):
         self.s3.behave("packed", op="list", key="*events*", header="Content-Encoding: gzip")

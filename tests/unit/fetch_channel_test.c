@@ -509,9 +509,9 @@ static void other_answers(void **state)
         gone.bucket = "course-data";
         expect_failure(&gone, CAUSE_GONE, 1);
         const struct proto_get larger = whole("big", big_etag, BIG + 1);
-        expect_failure(&larger, CAUSE_SIZE, 1);
+        expect_failure(&larger, CAUSE_PROTOCOL, 1);
         const struct proto_get smaller = whole("big", big_etag, BIG - 1);
-        expect_failure(&smaller, CAUSE_SIZE, 1);
+        expect_failure(&smaller, CAUSE_PROTOCOL, 1);
         struct proto_get range = whole("big", big_etag, BIG);
         range.whole = 0;
         range.offset = 10;
@@ -522,7 +522,7 @@ static void other_answers(void **state)
         expect_failure(&range, CAUSE_PROTOCOL, 1);
         world_behave(&world, "op=get\nextra=3\n");
         const struct proto_get get = whole("big", big_etag, BIG);
-        expect_failure(&get, CAUSE_SIZE, 1);
+        expect_failure(&get, CAUSE_PROTOCOL, 1);
 }
 
 /* --- verification --- */

@@ -220,7 +220,9 @@ static void wait_all(struct control_job *j)
         uint64_t objects = 0, members = 0;
         ledger_count(v->ledger, &retries, &n, &bytes, NULL);
         ledger_count(v->ledger, &refused, &objects, &bytes, NULL);
+        uint64_t unreadable = 0;
         (void)report_rejected(v->ledger, 0, &members, NULL);
+        (void)report_unreadable(v->ledger, &unreadable, NULL);
         bool complete = poll_was_complete(v->poll);
         if (pauses_now(v->pauses))
                 snprintf(text, sizeof(text), "listed; fetching pauses");
@@ -232,9 +234,13 @@ static void wait_all(struct control_job *j)
                         "staged, except %llu rejected object%s and %llu rejected member%s",
                         (unsigned long long)objects, objects == 1 ? "" : "s", (unsigned long long)members,
                         members == 1 ? "" : "s");
+        else if (unreadable > 0)
+                snprintf(text, sizeof(text), "staged, except %llu listed entr%s that cannot be read",
+                        (unsigned long long)unreadable, unreadable == 1 ? "y" : "ies");
         else
                 snprintf(text, sizeof(text), "everything that is there is staged");
-        bool well = pauses_now(v->pauses) == 0 && complete && n == 0 && objects == 0 && members == 0;
+        bool well = pauses_now(v->pauses) == 0 && complete && n == 0 && objects == 0 && members == 0 &&
+                    unreadable == 0;
         end(j, well ? STATUS_WELL : STATUS_INCOMPLETE, text);
 }
 

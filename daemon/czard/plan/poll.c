@@ -11,11 +11,13 @@
 
 #include "cleanup.h"
 #include "journal.h"
+#include "ledger_unreadable.h"
 #include "limits.h"
 #include "listings.h"
 #include "retry.h"
 #include "str.h"
 #include "timespan.h"
+#include "wants.h"
 
 #define LIST_TRIES 5
 /* A server that wants us to wait for longer gets its wish at the next poll: the other listings shall not wait
@@ -23,6 +25,8 @@
 #define LIST_WAIT_USEC (1 * USEC_PER_MINUTE)
 /* A row of the ledger without its key, with its entries in indexes. */
 #define ROW_BYTES 512
+/* Of one listing so many are kept by name; all are counted as a listing that was not whole. */
+#define UNREADABLE_MOST 1000
 #define MEMORY_WAIT_MSEC 1000 /* there was none for a request */
 
 static const struct retry_policy list_retry = {500 * USEC_PER_MSEC, 20 * USEC_PER_SEC};
@@ -32,12 +36,13 @@ struct listing {
         const struct config_package *package; /* in force: a new one drops the listing (poll_restart()) */
         enum category category;
         char bucket[BUCKET_SIZE], prefix[KEY_SIZE], start_after[KEY_SIZE];
-        bool whole;      /* everything below prefix: what is not listed is gone */
-        bool one_object; /* poll_object(): not part of a poll */
-        bool found;      /* of one object: it is there */
-        bool over;       /* more than [limits] allow: the rest of it is not taken */
+        char from[KEY_SIZE]; /* start_after of the first request */
+        bool whole;          /* everything below prefix: what is not listed is gone */
+        bool one_object;     /* poll_object(): not part of a poll */
+        bool found;          /* of one object: it is there */
+        bool over;           /* more than [limits] allow: the rest of it is not taken */
         uint64_t listed;
-        uint64_t unreadable; /* entries without an ETag or date */
+        uint64_t unreadable; /* entries without a key, ETag, size or date */
         unsigned tries;
         uint32_t request;
         uv_timer_t again;
@@ -96,12 +101,17 @@ static void listing_ended(struct listing *l)
         }
 }
 
-/* Without an ETag nobody knows what it is; but it is there. */
-static void take_unreadable(struct listing *l, const char *key)
+/* Without an ETag nobody knows what it is; but it is there. Its key: the prefix, where that is what is
+ * missing. */
+static void take_unreadable(struct listing *l, const struct ledger_object *o)
 {
         const struct poll *p = l->poll;
+        const char *key = o->key;
         struct error e = {};
-        if (ledger_still_there(p->on.ledger, l->bucket, key, p->generation, &e) < 0)
+        record_open(p->on.record);
+        if (ledger_still_there(p->on.ledger, l->bucket, key, p->generation, &e) < 0 ||
+                (l->unreadable < UNREADABLE_MOST && !l->one_object &&
+                        ledger_unreadable_add(p->on.ledger, o, p->generation, &e) < 0))
                 record_trouble(p->on.record, &e);
         record_incomplete(p->on.record);
         if (l->unreadable++ == 0)
@@ -112,9 +122,20 @@ static void take_unreadable(struct listing *l, const char *key)
                                 .bucket = l->bucket,
                                 .object = key,
                                 .cause = CAUSE_PROTOCOL},
-                        "s3://%s/%s is listed without an ETag or a date that can be read; it is left alone "
-                        "until it has them, the others go on; %s",
-                        l->bucket, key, cause_advice(CAUSE_PROTOCOL));
+                        "s3://%s/%s%s is listed without %s that can be read; it is left alone until it has, "
+                        "the others go on; %s",
+                        l->bucket, key, streq(key, l->prefix) ? "..." : "",
+                        streq(key, l->prefix) ? "a key" : "an ETag, a size or a date",
+                        cause_advice(CAUSE_PROTOCOL));
+}
+
+static void take_keyless(struct listing *l)
+{
+        struct ledger_object o = {.category = l->category};
+        snprintf(o.bucket, sizeof(o.bucket), "%s", l->bucket);
+        snprintf(o.key, sizeof(o.key), "%s", l->prefix);
+        snprintf(o.org, sizeof(o.org), "%s", l->package->spec.org);
+        take_unreadable(l, &o);
 }
 
 static void take_object(struct listing *l, const struct proto_object *from)
@@ -123,15 +144,20 @@ static void take_object(struct listing *l, const struct proto_object *from)
         struct ledger_object o;
         enum listed what;
         struct error e = {};
+        if (!*from->etag && streq(from->key, l->prefix) && !l->one_object) {
+                take_keyless(l);
+                return;
+        }
         /* one that is ours, but unsafe, the queue rejects */
         if (listings_object(&l->package->spec, l->category, l->bucket, from->key, &o) == -ENOENT)
                 return;
         p->listed++;
-        record_open(p->on.record);
         if (!*from->etag) {
-                take_unreadable(l, from->key);
+                if (wants_object(p->config, &o, (int64_t)time(NULL), NULL, NULL))
+                        take_unreadable(l, &o);
                 return;
         }
+        record_open(p->on.record);
         snprintf(o.etag, sizeof(o.etag), "%s", from->etag);
         o.size = from->size;
         o.last_modified = from->last_modified;
@@ -186,7 +212,7 @@ static void on_listed(void *arg, const struct proto_listed *page)
                 l->found |= is_it;
                 take_object(l, &page->objects[i]);
         }
-        if (page->n > 0)
+        if (page->n > 0 && strcmp(page->objects[page->n - 1].key, l->start_after) > 0)
                 snprintf(l->start_after, sizeof(l->start_after), "%s", page->objects[page->n - 1].key);
 }
 
@@ -266,14 +292,18 @@ static void on_done(void *arg, const struct proto_done *done)
         }
         if (l->one_object)
                 judge_lost(l);
-        if (l->whole && record_losses(p->on.record) == p->losses) {
-                struct error e = {};
-                uint64_t gone = 0;
+        const struct ledger_listing of = {.bucket = l->bucket,
+                .prefix = l->prefix,
+                .org = l->package->spec.org,
+                .category = l->category};
+        struct error e = {};
+        if (!l->one_object && record_losses(p->on.record) == p->losses) {
                 record_open(p->on.record);
-                const struct ledger_listing of = {.bucket = l->bucket,
-                        .prefix = l->prefix,
-                        .org = l->package->spec.org,
-                        .category = l->category};
+                if (ledger_unreadable_settle(p->on.ledger, &of, l->from, p->generation, &e) < 0)
+                        record_trouble(p->on.record, &e);
+        }
+        if (l->whole && record_losses(p->on.record) == p->losses) {
+                uint64_t gone = 0;
                 if (ledger_mark_gone(p->on.ledger, &of, p->generation, &gone, &e) < 0)
                         record_trouble(p->on.record, &e);
                 else if (gone > 0)
@@ -326,6 +356,7 @@ static int add_listing(const struct listing_spec *spec, void *arg)
         if (!l)
                 return -ENOMEM;
         memcpy(l->start_after, spec->start_after, sizeof(l->start_after));
+        memcpy(l->from, spec->start_after, sizeof(l->from));
         l->whole = !*l->start_after;
         p->running++;
         return 0;
@@ -359,6 +390,8 @@ static void finish_poll(struct poll *p)
         if (!p->complete)
                 record_incomplete(on->record);
         record_open(on->record);
+        if (p->full && p->complete && ledger_unreadable_settle_all(on->ledger, p->generation, &e) < 0)
+                record_trouble(on->record, &e);
         char generation[32], when[21];
         snprintf(generation, sizeof(generation), "%lld", (long long)p->generation);
         if (ledger_meta_set(on->ledger, "generation", generation, &e) < 0 ||
