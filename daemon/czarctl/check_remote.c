@@ -13,6 +13,7 @@
 #include "decrypt.h"
 #include "fetch.h"
 #include "fsx.h"
+#include "key_command.h"
 #include "key_features.h"
 #include "keyring.h"
 #include "limits.h"
@@ -25,21 +26,26 @@
 
 /* --- key --- */
 
-static void check_expiry(struct checkup *k, const struct keyring_key *of)
+static void check_expiry(struct checkup *k, const char *home, const struct keyring_key *of)
 {
+        const struct config *config = k->c->config;
+        char a[KEY_COMMAND_SIZE], b[KEY_COMMAND_SIZE];
         const struct fact_key *key = &of->fact;
         const char *useless = keyring_useless(of);
         if (useless) {
-                check_add(k, "key", BAD,
-                        "make or import another key (czarctl keygen, czarctl import-key FILE) and send its "
-                        "public "
-                        "key to edX; keep this one for what was encrypted to it",
-                        "%s %s %s", key->fingerprint, key->user_id, useless);
+                _cleanup_free_ char *import =
+                        str_printf("import another key (%s) and send its public key to edX; "
+                                   "keep this one for what was encrypted to it",
+                                key_command(config, home, "import-key FILE", NULL, a));
+                check_add(k, "key", BAD, import ? import : a, "%s %s %s", key->fingerprint, key->user_id,
+                        useless);
                 return;
         }
         int64_t left = key->expires - (int64_t)time(NULL);
         char when[40];
-        const char *fix = "czarctl key extend, then send the new public key (czarctl key export) to edX";
+        _cleanup_free_ char *fix = str_printf("%s, then send the new public key (%s) to edX",
+                key_command(config, home, "key extend", key->fingerprint, a),
+                key_command(config, home, "key export", key->fingerprint, b));
         if (key->expires == 0)
                 check_add(k, "key", FINE, "", "%s %s, never expires", key->fingerprint, key->user_id);
         else
@@ -47,8 +53,11 @@ static void check_expiry(struct checkup *k, const struct keyring_key *of)
                         left < 0          ? BAD
                         : left < SOON_SEC ? NOTICE
                                           : FINE,
-                        left < SOON_SEC ? fix : "", "%s %s, expire%s %s", key->fingerprint, key->user_id,
-                        left < 0 ? "d" : "s", ago(key->expires, when));
+                        left >= SOON_SEC ? ""
+                        : fix            ? fix
+                                         : a,
+                        "%s %s, expire%s %s", key->fingerprint, key->user_id, left < 0 ? "d" : "s",
+                        ago(key->expires, when));
 }
 
 /* Does decryption work, whichever engine has to serve? An armored message takes the long way, through gpg and
@@ -97,11 +106,15 @@ static void check_passphrase(struct checkup *k, const struct key_home *h, const 
         }
         if (decrypt_open(k->c, h->dir, &passphrase, &d, &e) < 0) {
                 bool root = !*source && e.cause == CAUSE_PASSPHRASE && k->c->caller != 0;
+                char import[KEY_COMMAND_SIZE];
+                _cleanup_free_ char *fix =
+                        str_printf("%s asks for the right one and stores it; then systemctl restart czard",
+                                key_command(k->c->config, h->dir, "import-key FILE", NULL, import));
                 check_add(k, "passphrase", BAD,
                         root ? "run czarctl as root: a passphrase in /etc/credstore can only be read then"
-                        : e.cause == CAUSE_PASSPHRASE ? "czarctl import-key FILE asks for the right one and "
-                                                        "stores it; then systemctl restart czard"
-                                                      : cause_advice(e.cause),
+                        : e.cause == CAUSE_PASSPHRASE && fix ? fix
+                        : e.cause == CAUSE_UNSAFE_MODE       ? ""
+                                                       : key_advice(k->c->config, h->dir, e.cause, import),
                         "%s", e.text);
                 return;
         }
@@ -129,16 +142,21 @@ static void check_home(struct checkup *k, const struct key_home *h)
                 return;
         }
         if (r < 0 || ring.n == 0) {
-                check_add(k, "key", BAD, r < 0 ? "" : "czarctl keygen, or czarctl import-key FILE", "%s%s",
+                char make[KEY_COMMAND_SIZE], import[KEY_COMMAND_SIZE];
+                _cleanup_free_ char *fix =
+                        str_printf("%s, or %s", key_command(k->c->config, h->dir, "keygen", NULL, make),
+                                key_command(k->c->config, h->dir, "import-key FILE", NULL, import));
+                check_add(k, "key", BAD, r < 0 || !fix ? "" : fix, "%s%s",
                         r < 0 ? e.text : "there is no secret key in ", r < 0 ? "" : h->dir);
                 return;
         }
         for (size_t i = 0; i < ring.n; i++) {
                 const char *fpr = ring.keys[i].fact.fingerprint;
-                char advice[PATH_MAX * 2 + 512];
-                check_expiry(k, &ring.keys[i]);
+                char advice[PATH_MAX * 2 + 2 * KEY_COMMAND_SIZE];
+                check_expiry(k, h->dir, &ring.keys[i]);
                 if (key_asks_for_newer(h->dir, fpr))
-                        check_add(k, "key", NOTICE, key_features_advice(h->dir, fpr, advice, sizeof(advice)),
+                        check_add(k, "key", NOTICE,
+                                key_features_advice(k->c->config, h->dir, fpr, advice, sizeof(advice)),
                                 "%s asks its senders for encryption that GnuPG cannot read (SEIPD version 2)",
                                 fpr);
         }

@@ -45,6 +45,7 @@ static void read_keys(struct ctl *c, struct facts *f)
                 *k = (struct fact_key){.created = known[i].created, .expires = known[i].expires};
                 snprintf(k->fingerprint, sizeof(k->fingerprint), "%s", known[i].fingerprint);
                 snprintf(k->user_id, sizeof(k->user_id), "%s", known[i].user_id);
+                snprintf(k->homedir, sizeof(k->homedir), "%s", known[i].homedir);
         }
         if (f->n_keys == 0)
                 read_homedir(c, f);

@@ -3,12 +3,14 @@
 #pragma once
 
 #include "ctl.h"
+#include "limits.h"
 
 #define FACT_KEYS 16
 
 struct fact_key {
         char fingerprint[65], user_id[256];
-        int64_t created, expires; /* seconds; expires 0: never */
+        char homedir[LIMIT_PATH + 1]; /* that has it; "" not known */
+        int64_t created, expires;     /* seconds; expires 0: never */
 };
 struct facts {
         pid_t daemon;                            /* 0: does not run; -1: cannot tell */

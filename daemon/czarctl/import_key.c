@@ -16,6 +16,7 @@
 
 #include "decrypt.h"
 #include "fsx.h"
+#include "key_command.h"
 #include "key_features.h"
 #include "keys.h"
 #include "limits.h"
@@ -31,6 +32,8 @@
 #define PROMPT "Passphrase of the key: "
 /* IMPORT_OK of gpg's doc/DETAILS */
 #define IMPORTED_SECRET 16
+/* Of a listing of packets; what is beyond is not looked at. */
+#define LISTING_MOST (1024 * 1024)
 
 struct import {
         struct ctl *c;
@@ -102,18 +105,32 @@ static int gpg_import(struct import *m, const char *home, bool take, struct erro
         return r < 0 ? error_set(e, CAUSE_INTERNAL, -r, "gpg: %s", strerror(-r)) : 0;
 }
 
+/* Does the file refer to a smartcard? gpg imports no more of that than the public part. */
+static bool is_of_a_card(const struct import *m)
+{
+        _cleanup_free_ char *out = malloc(LISTING_MOST);
+        const char *args[] = {"--list-packets", NULL};
+        struct run_spec spec = {.in = {m->text, m->len}, .out = out, .size = LISTING_MOST - 1, .quiet = true};
+        if (!out)
+                return false;
+        (void)keyring_gpg(m->staged, args, NULL, &spec);
+        out[spec.len] = 0;
+        return strstr(out, "gnu-divert-to-card");
+}
+
 /* Why a key of the file is of no use here; 0 when it is. */
 static int check_usable(const struct import *m, const struct keyring *ring, const char *fpr, struct error *e)
 {
         const struct keyring_key *k = keyring_find(ring, fpr);
         const char *file = m->c->argv[0], *useless = k ? keyring_useless(k) : NULL;
+        char keygen[KEY_COMMAND_SIZE];
         bool encrypts = false, revoked = k && k->n_subkeys && k->subkeys[0].revoked;
         for (size_t i = 0; k && i < k->n_subkeys; i++)
                 encrypts |= k->subkeys[i].encrypts;
         if (useless && (revoked || encrypts))
                 return error_set(e, CAUSE_NO_KEY, ENOKEY,
-                        "%s: the key %s %s; import the one that took its place, or make one: czarctl keygen",
-                        file, fpr, useless);
+                        "%s: the key %s %s; import the one that took its place, or make one: %s", file, fpr,
+                        useless, key_command(m->c->config, m->home.dir, "keygen", NULL, keygen));
         if (k && keyring_can_decrypt(k) == SECRET_FILE)
                 return 0;
         if (k && !encrypts)
@@ -122,10 +139,17 @@ static int check_usable(const struct import *m, const struct keyring *ring, cons
                         "to it; "
                         "export all of it on the old machine: gpg --armor --export-secret-keys %s",
                         file, fpr, fpr);
+        if ((k && keyring_can_decrypt(k) == SECRET_CARD) || is_of_a_card(m))
+                return error_set(e, CAUSE_NO_KEY, ENOKEY,
+                        "%s: the secret part of the key %s is on a smartcard, which gives it to nobody: what "
+                        "gpg exports is a reference to the card; import the backup that was made when the "
+                        "key "
+                        "was put on it, or make another key: %s",
+                        file, fpr, key_command(m->c->config, m->home.dir, "keygen", NULL, keygen));
         return error_set(e, CAUSE_NO_KEY, ENOKEY,
-                "%s: the secret part of the key %s is on a smartcard or was left out, and only a key in a "
-                "file can "
-                "be used; export it where the secret part is: gpg --armor --export-secret-keys %s",
+                "%s: the secret part of the key %s was left out of this file; export it where the secret "
+                "part "
+                "is: gpg --armor --export-secret-keys %s",
                 file, fpr, fpr);
 }
 
@@ -134,8 +158,9 @@ static int no_secret(struct import *m, struct error *e)
         const char *file = m->c->argv[0];
         _cleanup_keyring_ struct keyring ring = {};
         if (m->any.n == 0)
-                return error_set(
-                        e, CAUSE_NO_KEY, EBADMSG, "%s is not an OpenPGP key that gpg can import;", file);
+                return error_set(e, CAUSE_NO_KEY, EBADMSG,
+                        "%s is not an OpenPGP key that gpg can import; gpg --show-keys '%s' says what it is",
+                        file, file);
         int r = keyring_read(m->home.dir, &ring, e);
         for (size_t i = 0; r == 0 && i < m->any.n; i++)
                 if (keyring_find(&ring, m->any.v[i])) /* a new date, signed elsewhere */
@@ -282,7 +307,7 @@ static int verify(struct import *m, struct error *e)
 
 static int say_imported(struct import *m)
 {
-        char when[40];
+        char when[40], a[KEY_COMMAND_SIZE], b[KEY_COMMAND_SIZE];
         bool expired = m->expires && m->expires < (int64_t)time(NULL);
         if (m->c->json) {
                 _cleanup_json_ struct json j = {};
@@ -299,16 +324,19 @@ static int say_imported(struct import *m)
                         expired ? "; it expired " : "", expired ? ago(m->expires, when) : "");
         for (size_t i = 0; i < m->wanted.n; i++)
                 if (key_asks_for_newer(m->home.dir, m->wanted.v[i])) {
-                        char advice[PATH_MAX * 2 + 512];
+                        char advice[PATH_MAX * 2 + 2 * KEY_COMMAND_SIZE];
                         shown_print(stdout,
                                 "Warning: %s asks its senders for encryption that GnuPG cannot read (SEIPD "
                                 "version 2);\n",
                                 m->wanted.v[i]);
                         shown_print(stdout, "%s\n",
-                                key_features_advice(m->home.dir, m->wanted.v[i], advice, sizeof(advice)));
+                                key_features_advice(
+                                        m->c->config, m->home.dir, m->wanted.v[i], advice, sizeof(advice)));
                 }
         if (expired)
-                puts("czarctl key extend, then send the new public key (czarctl key export) to edX");
+                shown_print(stdout, "%s, then send the new public key (%s) to edX\n",
+                        key_command(m->c->config, m->home.dir, "key extend", m->wanted.v[0], a),
+                        key_command(m->c->config, m->home.dir, "key export", m->wanted.v[0], b));
         return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "key_command.h"
 #include "keyring.h"
 #include "str.h"
 
@@ -51,14 +52,15 @@ bool key_asks_for_newer(const char *home, const char *fingerprint)
         return features_in(out) & FEATURE_SEIPD_2;
 }
 
-const char *key_features_advice(const char *home, const char *fingerprint, char *ret, size_t size)
+const char *key_features_advice(
+        const struct config *c, const char *home, const char *fingerprint, char *ret, size_t size)
 {
+        char export[KEY_COMMAND_SIZE];
         snprintf(ret, size,
                 "give it a user id with plain preferences and take back the old one: runuser -u \"$(stat -c "
                 "%%U %s)\" -- gpg "
                 "--homedir %s --pinentry-mode loopback --quick-add-uid %s 'NAME (edX) <MAIL>', the same with "
-                "--quick-revoke-uid and the old user id; then send the new public key (czarctl key export) "
-                "to edX",
-                home, home, fingerprint);
+                "--quick-revoke-uid and the old user id; then send the new public key (%s) to edX",
+                home, home, fingerprint, key_command(c, home, "key export", fingerprint, export));
         return ret;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "key_command.h"
 #include "keys.h"
 #include "limits.h"
 #include "owner.h"
@@ -37,8 +38,8 @@ static const char readme[] =
         "     - the passphrase\n"
         "     - the revocation certificate, to be published when the key is lost or stolen:\n"
         "                           %s/openpgp-revocs.d/%s.rev\n"
-        "4. Before it expires: czarctl key extend, then send the new public key (czarctl key export) to "
-        "edX.\n"
+        "4. Before it expires: %s\n"
+        "   then send the new public key to edX: %s\n"
         "   When the key expires at edX nothing fails there: files just stop coming.\n";
 
 int prepare_keygen(struct ctl *c)
@@ -133,14 +134,16 @@ static int write_public(struct ctl *c, const char *home, const char *fingerprint
         struct error e = {};
         _cleanup_free_ char *armor = NULL, *text = NULL;
         size_t len = 0;
-        char where[512], when[40];
+        char where[512], when[40], extend[KEY_COMMAND_SIZE], export[KEY_COMMAND_SIZE];
         if (keyring_read(home, &ring, &e) < 0)
                 return ctl_fail(c, &e);
         const struct keyring_key *k = keyring_find(&ring, fingerprint);
         if (!k)
                 return ctl_fail_text("the new key is not in %s", home);
         text = str_printf(readme, fingerprint, k->fact.user_id,
-                k->fact.expires ? local_time(k->fact.expires, when) : "never", home, home, fingerprint);
+                k->fact.expires ? local_time(k->fact.expires, when) : "never", home, home, fingerprint,
+                key_command(c->config, home, "key extend", fingerprint, extend),
+                key_command(c->config, home, "key export", fingerprint, export));
         int r = text ? keyring_export(home, fingerprint, &armor, &len, &e) : -ENOMEM;
         if (r == 0)
                 r = owner_put(c, OUT_PUBLIC, armor, len, where, &e);
@@ -155,8 +158,9 @@ static int write_public(struct ctl *c, const char *home, const char *fingerprint
 }
 
 /* Whatever lies there stays as it is, also what gpg cannot read. */
-static int check_new(const char *home, struct error *e)
+static int check_new(const struct config *c, const char *home, struct error *e)
 {
+        char extend[KEY_COMMAND_SIZE];
         _cleanup_keyring_ struct keyring ring = {};
         int r = keyring_make_home(home, e);
         if (r == 0)
@@ -175,10 +179,9 @@ static int check_new(const char *home, struct error *e)
                         "homedir",
                         home);
         return error_set(e, CAUSE_INTERNAL, EEXIST,
-                "%s has a key already (%s %s), and a key is never replaced; its expiry can be extended: "
-                "czarctl key "
-                "extend",
-                home, ring.keys[0].fact.fingerprint, ring.keys[0].fact.user_id);
+                "%s has a key already (%s %s), and a key is never replaced; its expiry can be extended: %s",
+                home, ring.keys[0].fact.fingerprint, ring.keys[0].fact.user_id,
+                key_command(c, home, "key extend", ring.keys[0].fact.fingerprint, extend));
 }
 
 static int get_passphrase(struct ctl *c, struct secret *ret)
@@ -209,7 +212,7 @@ int run_keygen(struct ctl *c)
         int status = key_home_chosen(c, &h);
         if (status)
                 return status;
-        if (check_new(h.dir, &e) < 0)
+        if (check_new(c->config, h.dir, &e) < 0)
                 return ctl_fail(c, &e);
         if (span_seconds(expire) < 0)
                 return ctl_usage(c, "--expire: expected a number with d, w, m or y, such as 2y");

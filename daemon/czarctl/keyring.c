@@ -357,7 +357,7 @@ static int check_database(const char *home, struct error *e)
                 "gpg of "
                 "this machine does not read; where GnuPG 2.4 is: gpg --homedir %s --armor "
                 "--export-secret-keys > "
-                "key.asc, then here, with another homedir: czarctl import-key key.asc",
+                "key.asc, then here, with another homedir, import key.asc (czarctl import-key)",
                 home, home);
 }
 

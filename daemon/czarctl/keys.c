@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "key_command.h"
 #include "owner.h"
 #include "passphrase.h"
 #include "prompt.h"
@@ -26,6 +27,7 @@ int prepare_key(struct ctl *c)
 
 static int key_list(struct ctl *c, const char *home, const struct keyring *ring)
 {
+        char make[KEY_COMMAND_SIZE], import[KEY_COMMAND_SIZE];
         char a[40], b[40];
         if (c->json) {
                 _cleanup_json_ struct json j = {};
@@ -58,8 +60,9 @@ static int key_list(struct ctl *c, const char *home, const struct keyring *ring)
                 table_cell(t, expired ? RED : DIM, "%s", f->expires ? ago(f->expires, b) : "");
         }
         if (!table_print(t))
-                shown_print(stdout,
-                        "There is no secret key in %s: czarctl keygen, or czarctl import-key FILE\n", home);
+                shown_print(stdout, "There is no secret key in %s: %s, or %s\n", home,
+                        key_command(c->config, home, "keygen", NULL, make),
+                        key_command(c->config, home, "import-key FILE", NULL, import));
         return 0;
 }
 
@@ -123,19 +126,27 @@ static int what_to_extend(
         return r == 0 && !any_valid && last ? strv_add(ret_subkeys, last->fingerprint) : r;
 }
 
-/* The primary key signs the new dates. */
-static int check_primary(const char *home, const struct keyring_key *k, const char *expire, struct error *e)
+/* The primary key signs the new dates. Where it is offline: what would be done here, to be done where it is.
+ * 0 or an exit status after a text. */
+static int check_primary(struct ctl *c, const char *home, const struct keyring_key *k, const char *expire,
+        bool primary, const struct strv *subkeys)
 {
         const char *fpr = k->fact.fingerprint;
+        char import[KEY_COMMAND_SIZE];
+        _cleanup_strbuf_ struct strbuf b = {};
         if (k->n_subkeys == 0 || k->subkeys[0].secret != SECRET_NONE)
                 return 0;
-        return error_set(e, CAUSE_INTERNAL, ENOKEY,
-                "the secret part of the primary key %s is not in %s, and only it can set a new date; on the "
-                "machine "
-                "where it is: gpg --quick-set-expire %s %s && gpg --quick-set-expire %s %s '*' && gpg "
-                "--armor --export "
-                "%s > key.asc, then here: czarctl import-key key.asc",
-                fpr, home, fpr, expire, fpr, expire, fpr);
+        if (primary)
+                strbuf_printf(&b, "gpg --quick-set-expire %s %s && ", fpr, expire);
+        if (subkeys->n > 0)
+                strbuf_printf(&b, "gpg --quick-set-expire %s %s", fpr, expire);
+        for (size_t i = 0; i < subkeys->n; i++)
+                strbuf_printf(&b, " %s", subkeys->v[i]);
+        strbuf_printf(&b, "%sgpg --armor --export %s > key.asc", subkeys->n > 0 ? " && " : "", fpr);
+        return ctl_fail_text("the secret part of the primary key %s is not in %s, and only it can set a new "
+                             "date; on the machine where it is: %s, then here: %s",
+                fpr, home, b.err ? "extend it" : b.s,
+                key_command(c->config, home, "import-key key.asc", NULL, import));
 }
 
 static int set_expire(const char *home, const struct keyring_key *k, const char *expire, bool primary,
@@ -158,7 +169,7 @@ static int say_extended(struct ctl *c, const char *home, const char *fingerprint
 {
         _cleanup_keyring_ struct keyring now = {};
         struct error e = {};
-        char text[40];
+        char text[40], export[KEY_COMMAND_SIZE];
         if (keyring_read(home, &now, &e) < 0)
                 return ctl_fail(c, &e);
         if (c->json)
@@ -170,9 +181,11 @@ static int say_extended(struct ctl *c, const char *home, const char *fingerprint
                 return 0;
         }
         shown_print(stdout, "%s expires %s now.\n", fingerprint, when);
-        puts("Send the new public key to edX, or they go on with the old date:\n"
-             "  czarctl key export > " PUBLIC_FILE "\n"
-             "A running czard sees the new date after: systemctl restart czard");
+        shown_print(stdout,
+                "Send the new public key to edX, or they go on with the old date:\n"
+                "  %s > " PUBLIC_FILE "\n"
+                "A running czard sees the new date after: systemctl restart czard\n",
+                key_command(c->config, home, "key export", fingerprint, export));
         return 0;
 }
 
@@ -210,8 +223,9 @@ static int key_extend(struct ctl *c, const struct key_home *h, const struct keyr
         if (what_to_extend(k, now, span == 0 ? INT64_MAX : now + span, &primary, &subkeys) < 0)
                 status = ctl_fail_text("out of memory");
         bool any = primary || subkeys.n > 0;
-        if (status == 0 && any &&
-                (check_primary(h->dir, k, expire, &e) < 0 || keyring_check_locks(h->dir, &e) < 0))
+        if (status == 0 && any)
+                status = check_primary(c, h->dir, k, expire, primary, &subkeys);
+        if (status == 0 && any && keyring_check_locks(h->dir, &e) < 0)
                 status = ctl_fail(c, &e);
         if (status == 0 && any)
                 status = get_passphrase(c, h, &passphrase);
@@ -221,11 +235,21 @@ static int key_extend(struct ctl *c, const struct key_home *h, const struct keyr
         return status ? status : say_extended(c, h->dir, k->fact.fingerprint, any);
 }
 
+/* Of the key or of one of its subkeys, or the end of it. */
+static bool has_fingerprint(const struct keyring_key *k, const char *which)
+{
+        for (size_t i = 0; i < k->n_subkeys; i++)
+                if (str_ends(k->subkeys[i].fingerprint, which))
+                        return true;
+        return false;
+}
+
 int run_key(struct ctl *c)
 {
         _cleanup_keyring_ struct keyring ring = {};
         struct error e = {};
         struct key_home h;
+        char make[KEY_COMMAND_SIZE], import[KEY_COMMAND_SIZE];
         const char *what = c->argc > 0 ? c->argv[0] : "list", *which = c->argc > 1 ? c->argv[1] : NULL;
         if (!streq(what, "list") && !streq(what, "export") && !streq(what, "extend"))
                 return ctl_usage(c, "expected list, export or extend, not '%.32s'", what);
@@ -240,7 +264,7 @@ int run_key(struct ctl *c)
         size_t found = 0;
         for (size_t i = 0; i < ring.n; i++) {
                 const struct fact_key *f = &ring.keys[i].fact;
-                if (!which || str_ends(f->fingerprint, which) || strstr(f->user_id, which)) {
+                if (!which || has_fingerprint(&ring.keys[i], which) || strstr(f->user_id, which)) {
                         k = &ring.keys[i];
                         found++;
                 }
@@ -248,10 +272,12 @@ int run_key(struct ctl *c)
         if (streq(what, "list"))
                 return key_list(c, h.dir, &ring);
         if (ring.n == 0)
-                return ctl_fail_text(
-                        "there is no secret key in %s: czarctl keygen, or czarctl import-key FILE", h.dir);
+                return ctl_fail_text("there is no secret key in %s: %s, or %s", h.dir,
+                        key_command(c->config, h.dir, "keygen", NULL, make),
+                        key_command(c->config, h.dir, "import-key FILE", NULL, import));
         if (found != 1)
-                return ctl_fail_text("%s: say which by the end of its fingerprint (czarctl key list)",
-                        found ? "there are several keys" : "no such key");
+                return ctl_fail_text("%s in %s: say which by the end of its fingerprint (%s)",
+                        found ? "there are several keys" : "no such key", h.dir,
+                        key_command(c->config, h.dir, "key list", NULL, make));
         return streq(what, "export") ? key_export(c, h.dir, k) : key_extend(c, &h, k);
 }

@@ -9,6 +9,7 @@
 #include "days.h"
 #include "deliver.h"
 #include "facts.h"
+#include "key_command.h"
 #include "latest.h"
 #include "ledger_report.h"
 #include "ledger_split.h"
@@ -32,7 +33,7 @@ struct line {
 
 struct problem {
         const char *what; /* for scripts */
-        char text[640], fix[256];
+        char text[640], fix[2 * KEY_COMMAND_SIZE];
         uint64_t n;
 };
 
@@ -125,8 +126,8 @@ static int on_trouble(const struct report_row *row, void *arg)
         struct status *s = arg;
         enum object_state state = (enum object_state)row->number[0];
         enum cause cause = cause_from_name(row->text[1]);
-        const char *advice = cause == CAUSE_MAX ? "" : cause_advice(cause);
-        char next[40];
+        char next[40], room[KEY_COMMAND_SIZE];
+        const char *advice = key_advice_of(s->c->config, row->text[6], cause, room);
         if (state == OBJECT_MISSING)
                 add_problem(s, "missing", (uint64_t)row->number[2],
                         "put it back and restart czard, or czarctl resync, adopt or forget it",
@@ -180,7 +181,8 @@ static void judge_members(struct status *s)
 {
         for (size_t i = 0; i < s->n_member_troubles; i++) {
                 const struct member_trouble *t = &s->member_troubles[i];
-                add_problem(s, "members-rejected", t->n, t->cause == CAUSE_MAX ? "" : cause_advice(t->cause),
+                char room[KEY_COMMAND_SIZE];
+                add_problem(s, "members-rejected", t->n, key_advice_of(s->c->config, t->org, t->cause, room),
                         "%llu member%s of %s %s rejected (%s), for example of %s", (unsigned long long)t->n,
                         t->n == 1 ? "" : "s", t->org, category_name(t->category),
                         t->cause == CAUSE_MAX ? "unknown" : cause_name(t->cause), t->example);
@@ -302,17 +304,20 @@ static void judge_key(struct status *s)
 {
         const struct facts *f = &s->facts;
         int64_t now = (int64_t)time(NULL);
-        char when[40];
+        char when[40], extend[KEY_COMMAND_SIZE], export[KEY_COMMAND_SIZE];
+        _cleanup_strbuf_ struct strbuf fix = {};
         if (f->n_keys == 0)
                 add_problem(
                         s, "key", 1, "czarctl keygen, or czarctl import-key FILE", "there is no secret key");
         for (size_t i = 0; i < f->n_keys; i++) {
                 const struct fact_key *k = &f->keys[i];
+                fix.len = 0;
+                strbuf_printf(&fix, "%s, then send the new public key (%s) to edX",
+                        key_command(s->c->config, k->homedir, "key extend", k->fingerprint, extend),
+                        key_command(s->c->config, k->homedir, "key export", k->fingerprint, export));
                 if (k->expires != 0 && k->expires - now < KEY_WARN_SEC)
-                        add_problem(s, "key", 1,
-                                "czarctl key extend, then send the new public key (czarctl key export) to "
-                                "edX",
-                                "the key %.16s %s %s", k->fingerprint + MAX(strlen(k->fingerprint), 16) - 16,
+                        add_problem(s, "key", 1, fix.err ? extend : fix.s, "the key %.16s %s %s",
+                                k->fingerprint + MAX(strlen(k->fingerprint), 16) - 16,
                                 k->expires < now ? "expired" : "expires", ago(k->expires, when));
         }
 }

@@ -13,6 +13,7 @@
 #include "cleanup.h"
 #include "control.h"
 #include "flow.h"
+#include "key_command.h"
 #include "latest_point.h"
 #include "ledger_facts.h"
 #include "leftover.h"
@@ -79,14 +80,18 @@ static void raise_status(struct app *a, int status)
         a->status = MAX(a->status, status);
 }
 
-static void say_failed(struct app *a, const struct error *e)
+static void say_failed_with(struct app *a, const struct error *e, const char *advice)
 {
-        const char *advice = cause_advice(e->cause);
         journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e->cause}, "%s%s%s", e->text,
                 *advice ? "; " : "", advice);
         if (a->status != STATUS_CANNOT)
                 snprintf(a->failure, sizeof(a->failure), "%s", e->text);
         raise_status(a, STATUS_CANNOT);
+}
+
+static void say_failed(struct app *a, const struct error *e)
+{
+        say_failed_with(a, e, cause_advice(e->cause));
 }
 
 /* Why this run ended before all was done, for czarctl status. */
@@ -121,7 +126,6 @@ static void audit(struct app *a, const char *event)
 static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *ready)
 {
         struct app *a = arg;
-        (void)p;
         if (ready->outcome.cause != CAUSE_NONE && a->ready) {
                 pauses_enter(a->pauses, PAUSE_KEY, ready->outcome.cause, ready->outcome.detail);
                 return;
@@ -129,11 +133,13 @@ static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *r
         if (ready->outcome.cause != CAUSE_NONE) {
                 struct error e = {};
                 error_set(&e, ready->outcome.cause, EACCES, "%s", ready->outcome.detail);
-                fail(a, &e);
+                char room[KEY_COMMAND_SIZE];
+                say_failed_with(a, &e, key_advice(a->config, pool_homedir(p), e.cause, room));
+                stop(a);
                 return;
         }
-        watch_keys(a->watch, ready);
-        noted_keys(a->record, a->on.ledger, ready, a->pools_ready == 0);
+        watch_keys(a->watch, a->config, pool_homedir(p), ready);
+        noted_keys(a->record, a->on.ledger, ready, pool_homedir(p), a->pools_ready == 0);
         if (a->ready || ++a->pools_ready < pools_count(a->pools) || a->stopping)
                 return;
         a->ready = true;

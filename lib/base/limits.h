@@ -10,6 +10,7 @@
 
 #include "macro.h"
 
+#define LIMIT_PATH 4095                 /* bytes of a path of this machine */
 #define LIMIT_S3_KEY 1024               /* bytes; AWS: object key naming guidelines */
 #define LIMIT_S3_BUCKET 63              /* bytes; AWS: bucket naming rules */
 #define LIMIT_ETAG 128                  /* bytes, with quotes; a multipart ETag has at most 38 */

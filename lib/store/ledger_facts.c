@@ -284,15 +284,17 @@ int ledger_keys_clear(struct ledger *l, struct error *e)
 int ledger_key_add(struct ledger *l, const struct ledger_key *key, struct error *e)
 {
         return WRITE(l, e,
-                "INSERT INTO secret_key (fingerprint, created, expires, user_id) VALUES (?1, ?2, ?3, ?4)",
-                "tiit", key->fingerprint, key->created, key->expires, key->user_id);
+                "INSERT INTO secret_key (fingerprint, created, expires, user_id, homedir) VALUES (?1, ?2, "
+                "?3, ?4, ?5)",
+                "tiitt", key->fingerprint, key->created, key->expires, key->user_id, key->homedir);
 }
 
 int ledger_keys(struct ledger *l, struct ledger_key *ret, size_t n, size_t *ret_n, struct error *e)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         *ret_n = 0;
-        int r = query(l, "SELECT fingerprint, created, expires, user_id FROM secret_key ORDER BY id LIMIT ?1",
+        int r = query(l,
+                "SELECT fingerprint, created, expires, user_id, homedir FROM secret_key ORDER BY id LIMIT ?1",
                 &s, e, "i", (int64_t)n);
         while (r == 0 && (r = ledger_step(l, s, "reading", e)) == 1) {
                 struct ledger_row row = {.s = s};
@@ -301,6 +303,7 @@ int ledger_keys(struct ledger *l, struct ledger_key *ret, size_t n, size_t *ret_
                 k->created = ledger_row_i64(&row, INT64_MIN, INT64_MAX);
                 k->expires = ledger_row_i64(&row, INT64_MIN, INT64_MAX);
                 ledger_row_text(&row, k->user_id, sizeof(k->user_id));
+                ledger_row_text(&row, k->homedir, sizeof(k->homedir));
                 r = damaged(&row, "a key", e);
                 *ret_n += r == 0;
         }

@@ -67,7 +67,8 @@ int ledger_leftover_next(struct ledger *l, const char *after, struct ledger_left
 /* The secret keys that the workers found. */
 struct ledger_key {
         char fingerprint[65], user_id[1024 + 1];
-        int64_t created, expires; /* seconds; expires 0: never */
+        char homedir[LIMIT_PATH + 1]; /* the GnuPG home that has it, "" not known */
+        int64_t created, expires;     /* seconds; expires 0: never */
 };
 int ledger_keys_clear(struct ledger *l, struct error *e);
 int ledger_key_add(struct ledger *l, const struct ledger_key *key, struct error *e);

@@ -154,7 +154,8 @@ static const struct ledger_step steps[LEDGER_VERSION] = {
         {"CREATE TABLE unreadable (bucket TEXT NOT NULL, key TEXT NOT NULL, org TEXT NOT NULL, "
          "category INTEGER NOT NULL, site TEXT NOT NULL, date TEXT NOT NULL, "
          "generation INTEGER NOT NULL, PRIMARY KEY (bucket, key)) "
-         "STRICT, WITHOUT ROWID;"},
+         "STRICT, WITHOUT ROWID;"
+         "ALTER TABLE secret_key ADD COLUMN homedir TEXT NOT NULL DEFAULT '';"},
 };
 
 DEFINE_CLEANUP(struct ledger, ledger, ledger_free)

@@ -48,7 +48,6 @@ struct field {
 #define OUTCOME(type) F(U32, type, outcome.cause, CAUSE_MAX - 1), F(STR, type, outcome.detail, LIMIT_DETAIL)
 
 #define LIMIT_DETAIL 511
-#define LIMIT_PATH 4095
 #define LIMIT_KEY_LIST 8192
 #define LIMIT_SECONDS (INT64_C(1) << 40) /* the year 9999 and more, and no overflow in microseconds */
 

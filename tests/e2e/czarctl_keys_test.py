@@ -4,6 +4,7 @@
 GnuPG homes of other versions. What czarctl says of them is true, and what it does to them never makes a key unusable."""
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -237,17 +238,48 @@ class RotatedTest(Base):
         self.assertIn("gpg --quick-set-expire", said)
         self.assertIn("czarctl import-key", said)
         self.assertEqual(self.gpg.listing(), before)
-        # what it says works: a new date from where the primary key is
+        # what it says works, where the primary key is
         desk = self.top / "desk"
         desk.mkdir(mode=0o700)
         gpg = Gpg(desk)
         self.addCleanup(gpg.stop)
         gpg("--import", self.keys / "rotated.asc")
         fpr = gpg.primary("rotated@")
-        gpg("--quick-set-expire", fpr, "20y", "*")
-        public = self.file("new.asc", gpg("--armor", "--export", fpr))
-        self.assertIn("new public part", self.import_key(public).out)
+        self.paste_at(desk, said)
+        after = gpg.listing(fpr)
+        for subkey, (kind, expires, _) in after.items():
+            was = before[subkey][1]
+            self.assertTrue(expires == was or expires > was > time.time(), (kind, was, expires))
+        self.assertIn("new public part", self.import_key(desk / "key.asc").out)
         self.assertGreater(self.ctl("key", "list", "--json").json["keys"][0]["expires"], "2040")
+
+    def paste_at(self, desk, said):
+        """Runs what is to be run on the machine of the primary key."""
+        line = re.search(r"where it is: (gpg .* > key\.asc), then here: ", said)[1]
+        options = "--batch --no-tty --quiet --yes --pinentry-mode loopback --passphrase ''"
+        subprocess.run(["sh", "-ec", line.replace("gpg --", f"gpg {options} --")], cwd=desk, check=True, capture_output=True,
+                       env={**os.environ, "GNUPGHOME": str(desk)})
+
+    def test_an_offline_primary_with_subkeys_that_last_longer(self):
+        """Of the subkeys only that is named which would end before the new date."""
+        making = self.top / "making"
+        making.mkdir(mode=0o700)
+        gpg = Gpg(making)
+        self.addCleanup(gpg.stop)
+        gpg("--quick-gen-key", "late@example.org", "rsa2048", "sign", "never")
+        fpr = gpg.primary("late@")
+        for usage, end in (("encr", "30d"), ("encr", "2050-01-01"), ("sign", "2049-01-01")):
+            gpg("--quick-add-key", fpr, "rsa2048", usage, end)
+        self.import_key(self.file("offline.asc", gpg("--armor", "--export-secret-subkeys", fpr)))
+        # the one that lasts is the one that counts: nothing to do for two years
+        self.assertIn("nothing to extend", self.ctl("key", "extend", "--expire", "10d").out)
+        before = gpg.listing(fpr)
+        said = self.ctl("key", "extend", code=3).err
+        self.paste_at(making, said)
+        after = gpg.listing(fpr)
+        changed = {f for f in after if after[f] != before[f]}
+        soon = [f for f, (_, expires, _) in before.items() if 0 < expires < time.time() + 60 * 86400]
+        self.assertEqual(sorted(changed), soon)
 
 
 class ImportTest(Base):
@@ -343,6 +375,18 @@ class ImportTest(Base):
         for name, code in (("B", 3), ("plain", 0)):
             self.import_key(name, code=code)
             self.assertEqual([p.name for p in self.world.run_folder.iterdir() if p.name.startswith("ctl-")], [])
+
+
+    def test_a_smartcard_is_not_asked_for_its_secret_again(self):
+        said = self.import_key(HOMES / "key-on-a-smartcard.gpg", code=3).err
+        self.assertNotIn("--export-secret-keys", said)
+        self.assertIn("czarctl keygen", said)
+
+    def test_a_file_that_is_none_has_an_advice(self):
+        path = self.file("no", "hello\n")
+        said = self.import_key(path, code=3).err.strip()
+        self.assertNotRegex(said, ";$")
+        self.assertIn(f"gpg --show-keys '{path}'", said)
 
 
 class ModernTest(Base):
@@ -449,6 +493,60 @@ class HomedirTest(Base):
         before = self.secrets()
         self.assertIn("secret keys already", self.keygen(secret="C", code=3).err)
         self.assertEqual(self.secrets(), before)
+
+    def test_advice_for_the_key_of_a_package(self):
+        """What is said can be pasted: it names the package and, beside another key in that home, the key."""
+        self.second(passphrase_file=self.top / "own")
+        home = self.top / "second"
+        in_package = "--package second"
+        missing = [c for c in self.finding("key") if str(home) in c["detail"]]
+        self.assertIn(f"czarctl keygen {in_package}", missing[0]["fix"])
+        self.assertIn(f"czarctl import-key FILE {in_package}", missing[0]["fix"])
+        self.assertIn(f"czarctl keygen {in_package}", self.ctl("key", "list", *in_package.split()).out)
+        self.assertIn(f"czarctl keygen {in_package}", self.ctl("key", "extend", *in_package.split(), code=3).err)
+        home.mkdir(mode=0o700)
+        gpg = Gpg(home)
+        self.addCleanup(gpg.stop)
+        for n in (1, 2):
+            gpg("--quick-gen-key", f"soon{n}@example.org", "rsa2048", "sign", "20d")
+            gpg("--quick-add-key", gpg.primary(f"soon{n}@"), "rsa2048", "encr", "20d")
+        gpg.stop()
+        fprs = [gpg.primary(f"soon{n}@") for n in (1, 2)]
+        fixes = [c["fix"] or "" for c in self.finding("key")]
+        for fpr in fprs:
+            fix, = [f for f in fixes if fpr in f]
+            self.assertIn(f"czarctl key extend {fpr} {in_package}", fix)
+            self.assertIn(f"czarctl key export {fpr} {in_package}", fix)
+        # and it does what it is for
+        said = self.ctl(*f"key extend {fprs[1]} {in_package}".split()).out
+        self.assertIn(f"czarctl key export {fprs[1]} {in_package} > ", said)
+        self.assertIn("BEGIN PGP PUBLIC KEY", self.ctl(*f"key export {fprs[1]} {in_package}".split()).out)
+        # keygen names the one that is there
+        out = self.top / "out"
+        out.mkdir()
+        said = self.keygen("--package", "second", secret="C", code=3).err
+        self.assertRegex(said, f"czarctl key extend [0-9A-F]{{40}} {in_package}")
+
+    def test_status_and_journal_for_the_key_of_a_package(self):
+        w = self.world
+        own = self.file("own", "\n")
+        self.file("stored", "\n")
+        self.import_key("plain")
+        self.second(passphrase_file=own)
+        home = self.top / "second"
+        home.mkdir(mode=0o700)
+        gpg = Gpg(home)
+        self.addCleanup(gpg.stop)
+        gpg("--quick-gen-key", "soon@example.org", "rsa2048", "sign", "20d")
+        fpr = gpg.primary("soon@")
+        gpg("--quick-add-key", fpr, "rsa2048", "encr", "20d")
+        gpg.stop()
+        w.config["s3"]["endpoint"] = "http://127.0.0.1:9"
+        run = w.once()
+        command = f"czarctl key extend {fpr} --package second"
+        self.assertEqual([command in e.message for e in run.events("key-expiring")], [True], run)
+        fixes = [p["fix"] for p in self.ctl("status", "--json", code=1).json["problems"] if p["what"] == "key"]
+        self.assertEqual([command in f for f in fixes], [True], fixes)
 
     def test_unknown_package(self):
         self.assertIn("third", self.ctl("key", "list", "--package", "third", code=2).err)

@@ -171,7 +171,14 @@ def xml_row(name, make, lists, cause="bad-answer", **more):
                     **more)
 
 
-ODD_KEY = EVENTS_LIST[:-1] + "2024/"
+def odd_entry(name, key, size):
+    """It alone is left out, and told."""
+    make = body("list.xml", lambda p: list_xml(our_entries(p) + [entry(key, size, "0" * 32)]))
+    return Row(f"list: {name}", [listing(status=200, content_type="application/xml", body=make)], lists=(1, 1), code=1,
+               told={"note bad-answer"}, gets=(1, 1))
+
+
+ODD_KEY = EVENTS_LIST[:-1] + "2024/universityx-edx-events-2024-07-09.log.gz.gpg"
 LAUGHS = "<!DOCTYPE x [<!ENTITY a0 \"ha\">" + "".join(
     f"<!ENTITY a{n} \"{f'&a{n - 1};' * 10}\">" for n in range(1, 10)) + "]>\n"
 OUTSIDE = '<!DOCTYPE x [<!ENTITY a9 SYSTEM "file:///etc/passwd">]>\n'
@@ -444,11 +451,11 @@ LISTS = [
     xml_row("two documents", lambda p: list_xml(our_entries(p)) * 2, (TRIES, TRIES)),
     xml_row("truncated without a token", lambda p: list_xml(our_entries(p), more=True), (TRIES, TRIES)),
     xml_row("keys of another prefix", lambda p: list_xml([entry("otherx/edx/events/2024/x", 1, "0" * 32)]), (TRIES, TRIES)),
-    xml_row("a negative size", lambda p: list_xml([entry(ODD_KEY + "x", -1, "0" * 32)]), (TRIES, TRIES)),
-    xml_row("a size of 2^64", lambda p: list_xml([entry(ODD_KEY + "x", 2 ** 64, "0" * 32)]), (TRIES, TRIES)),
-    xml_row("a key of 1,025 bytes", lambda p: list_xml([entry(ODD_KEY.ljust(1025, "k"), 1, "0" * 32)]), (TRIES, TRIES)),
+    odd_entry("a negative size", ODD_KEY, -1),
+    odd_entry("a size of 2^64", ODD_KEY, 2 ** 64),
+    odd_entry("a key of 1,025 bytes", ODD_KEY.ljust(1025, "k"), 1),
     Row("list: keys of 1,024 bytes", [listing(status=200, body=body("l", lambda p: list_xml(
-        sorted([entry(ODD_KEY.ljust(1023, "k") + c, 1, "0" * 32) for c in "abcdef"] + our_entries(p)))))], gets=(1, 1), lists=(1, 1)),
+        sorted([entry((EVENTS_LIST[:-1] + "2024/").ljust(1023, "k") + c, 1, "0" * 32) for c in "abcdef"] + our_entries(p)))))], gets=(1, 1), lists=(1, 1)),
     Row("list: duplicates", [listing(status=200, body=body("l", lambda p: list_xml(sorted(our_entries(p) * 3))))], gets=(1, 1),
         lists=(1, 1)),
     Row("list: out of order", [listing(status=200, body=body("l", lambda p: list_xml(our_entries(p)[::-1])))], gets=(1, 1),

@@ -11,8 +11,10 @@
 
 #include "habit.h"
 #include "journal.h"
+#include "key_command.h"
 #include "latest.h"
 #include "ledger_report.h"
+#include "limits.h"
 #include "str.h"
 #include "timespan.h"
 #include "wants.h"
@@ -22,7 +24,7 @@
 #define NEVER_SAID INT64_MAX
 
 struct watched_key {
-        char fingerprint[65];
+        char fingerprint[65], homedir[LIMIT_PATH + 1];
         int64_t expires;
         int64_t said; /* the last of warn_days that was told */
 };
@@ -37,7 +39,7 @@ struct watch {
 static const int64_t warn_days[] = {60, 30, 14, 7, 1};
 
 /* A day on which nobody looked (czard was stopped, the machine slept) costs no warning. */
-static void look_at_key(struct watched_key *k)
+static void look_at_key(const struct config *config, struct watched_key *k)
 {
         int64_t left = k->expires - (int64_t)time(NULL), due = NEVER_SAID;
         if (k->expires == 0)
@@ -48,11 +50,12 @@ static void look_at_key(struct watched_key *k)
         if (left >= 0 && due >= k->said)
                 return;
         k->said = due;
-        char when[21];
+        char when[21], command[KEY_COMMAND_SIZE];
         journal_event(EVENT_KEY_EXPIRING, &(struct journal_fields){.fingerprint = k->fingerprint},
-                "the key %s %s %s; extend it (czarctl key extend) and send the new public key to edX, or "
+                "the key %s %s %s; extend it (%s) and send the new public key to edX, or "
                 "files stop coming",
-                k->fingerprint, left < 0 ? "has expired on" : "expires on", time_format(k->expires, when));
+                k->fingerprint, left < 0 ? "has expired on" : "expires on", time_format(k->expires, when),
+                key_command(config, k->homedir, "key extend", k->fingerprint, command));
 }
 
 /* --- late files --- */
@@ -131,12 +134,13 @@ void watch_look(struct watch *w, const struct config *config)
                 return;
         w->looked = today;
         for (size_t i = 0; i < w->n_keys; i++)
-                look_at_key(&w->keys[i]);
+                look_at_key(config, &w->keys[i]);
         look_for_late(w, config, (int)today);
         look_at_latest(w, config);
 }
 
-void watch_keys(struct watch *w, const struct proto_ready *ready)
+void watch_keys(
+        struct watch *w, const struct config *config, const char *homedir, const struct proto_ready *ready)
 {
         for (size_t i = 0; i < ready->n_keys; i++) {
                 const char *fingerprint = ready->keys[i].fingerprint;
@@ -152,7 +156,8 @@ void watch_keys(struct watch *w, const struct proto_ready *ready)
                         snprintf(k->fingerprint, sizeof(k->fingerprint), "%s", fingerprint);
                 }
                 k->expires = ready->keys[i].expires;
-                look_at_key(k);
+                snprintf(k->homedir, sizeof(k->homedir), "%s", homedir);
+                look_at_key(config, k);
         }
 }
 

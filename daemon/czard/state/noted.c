@@ -44,7 +44,8 @@ void noted_pauses(struct record *r, struct ledger *ledger, const struct pauses *
         (void)ledger_meta_set(ledger, "pauses", text, NULL);
 }
 
-void noted_keys(struct record *r, struct ledger *ledger, const struct proto_ready *ready, bool first)
+void noted_keys(struct record *r, struct ledger *ledger, const struct proto_ready *ready, const char *homedir,
+        bool first)
 {
         struct error e = {};
         record_open(r);
@@ -54,6 +55,7 @@ void noted_keys(struct record *r, struct ledger *ledger, const struct proto_read
                         .expires = (int64_t)ready->keys[i].expires};
                 snprintf(k.fingerprint, sizeof(k.fingerprint), "%s", ready->keys[i].fingerprint);
                 str_visible(ready->keys[i].user_id, k.user_id, 256);
+                snprintf(k.homedir, sizeof(k.homedir), "%s", homedir);
                 err = ledger_key_add(ledger, &k, &e);
         }
         if (err < 0)

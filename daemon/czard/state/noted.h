@@ -16,8 +16,9 @@ void noted_end(struct ledger *ledger, const char *why);
 #define NOTED_PAUSES_SIZE 512
 void noted_pauses(struct record *r, struct ledger *ledger, const struct pauses *pauses,
         char noted[static NOTED_PAUSES_SIZE]);
-/* The keys a pool has found; of the first pool: and no others. */
-void noted_keys(struct record *r, struct ledger *ledger, const struct proto_ready *ready, bool first);
+/* The keys a pool has found in that home; of the first pool: and no others. */
+void noted_keys(struct record *r, struct ledger *ledger, const struct proto_ready *ready, const char *homedir,
+        bool first);
 /* One audit line about czard itself: "start", "stop", "reload", with the hash of the configuration. */
 void noted_audit(struct audit *audit, struct ledger *ledger, const struct config *config,
         const char *staging_id, const char *event);

@@ -12,6 +12,7 @@
 #include "beyond.h"
 #include "cleanup.h"
 #include "history.h"
+#include "key_command.h"
 #include "ledger_facts.h"
 #include "limits.h"
 #include "outcome.h"
@@ -417,7 +418,8 @@ static void say_retry(struct record *r, const struct ledger_object *o, uint64_t 
         f.cause = o->cause;
         f.attempt = o->attempts;
         f.suppressed = &suppressed;
-        const char *advice = cause_advice(o->cause);
+        char room[KEY_COMMAND_SIZE];
+        const char *advice = key_advice_of(r->config, o->org, o->cause, room);
         journal_event(EVENT_RETRY, &f, "%s: %s; %s%s%s%s", o->key, o->detail,
                 again ? "tried again in " : "not tried again in this run",
                 again ? timespan_format(delay_usec, span, sizeof(span)) : "", *advice ? "; " : "", advice);
@@ -596,14 +598,17 @@ void record_skew(struct record *r, int64_t sec)
                 sec > 0 ? "behind" : "ahead of", cause_advice(CAUSE_SKEW));
 }
 
-void record_key_expired(struct record *r, const char *fingerprint)
+void record_key_expired(struct record *r, const char *org, const char *fingerprint)
 {
         uint64_t now = now_usec(CLOCK_MONOTONIC);
         if (r->expired_said_usec != 0 && now < r->expired_said_usec + REPEAT_USEC)
                 return;
         r->expired_said_usec = now;
+        const struct config_package *p = config_find_package(r->config, org);
+        char command[KEY_COMMAND_SIZE];
         journal_event(EVENT_KEY_EXPIRING, &(struct journal_fields){.fingerprint = fingerprint},
                 "the key %s has expired; it still decrypts, but edX will not encrypt to it: extend it "
-                "(czarctl key extend) and send the new public key to edX",
-                fingerprint);
+                "(%s) and send the new public key to edX",
+                fingerprint,
+                key_command(r->config, p ? p->homedir : NULL, "key extend", fingerprint, command));
 }

@@ -81,7 +81,7 @@ void record_unblock_buckets(struct record *r);
 /* After a reload: the credentials may be others, and another refusal is news. */
 void record_new_credentials(struct record *r);
 /* A key that has expired but decrypts; at most once a day. */
-void record_key_expired(struct record *r, const char *fingerprint);
+void record_key_expired(struct record *r, const char *org, const char *fingerprint);
 /* A server clock that is off, at most once an hour. */
 void record_skew(struct record *r, int64_t sec);
 

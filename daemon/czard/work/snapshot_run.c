@@ -236,7 +236,7 @@ static int stage(struct run *r, struct taken *t, const struct proto_verdict *v, 
         if (*v->fingerprint)
                 snprintf(s->job.o.fingerprint, sizeof(s->job.o.fingerprint), "%s", v->fingerprint);
         if (v->warnings & WARN_KEY_EXPIRED)
-                record_key_expired(s->job.env->record, v->fingerprint);
+                record_key_expired(s->job.env->record, s->job.o.org, v->fingerprint);
         if (err >= 0)
                 err = link_member(s, t, &e);
         /* Names of members that are in each other's way were refused before: this is somebody else's file. */

@@ -146,7 +146,7 @@ static void on_message(void *arg, struct message *m)
         memcpy(t->sha256, v->sha256, sizeof(t->sha256));
         snprintf(t->fingerprint, sizeof(t->fingerprint), "%s", v->fingerprint);
         if (v->warnings & WARN_KEY_EXPIRED)
-                record_key_expired(t->job.env->record, v->fingerprint);
+                record_key_expired(t->job.env->record, t->job.o.org, v->fingerprint);
         flow_judge(&t->flow, e.cause, e.text);
 }
 
