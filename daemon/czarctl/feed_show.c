@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "audit.h"
+#include "feed.h"
 #include "feed_reader.h"
 #include "runs.h"
 #include "str.h"
@@ -43,20 +44,33 @@ static int on_line(const char *line, size_t len, uint64_t seq, void *arg)
         return 0;
 }
 
-/* 0 or an exit status. */
-static int show_rest(struct ctl *c, struct feed_reader *reader, bool wait)
+static bool cannot_read(int r)
 {
-        struct error e = {};
-        int r = feed_reader_each(reader, on_line, c, &e);
-        if (r == -ENOENT && wait)
-                r = 0;
-        if (r == -ENOENT)
-                return ctl_fail_text("%s: nothing was staged yet", e.text);
-        if (r == -EACCES)
-                return ctl_fail_text("%s; members of its group may read it", e.text);
-        if (r < 0)
-                return ctl_fail(c, &e);
-        return fflush(stdout) != 0 ? ctl_fail_text("standard output: %s", strerror(errno)) : 0;
+        return r == -ENOENT || r == -EACCES;
+}
+
+static void add_why(int r, struct error *e)
+{
+        char text[sizeof(e->text)];
+        snprintf(text, sizeof(text), "%s%s", e->text,
+                r == -ENOENT ? ": nothing was staged yet" : "; members of its group may read it");
+        snprintf(e->text, sizeof(e->text), "%s", text);
+}
+
+/* What was not told yet. 0 or -errno; -ENOENT, -EACCES: e says what that means. */
+static int tell_rest(struct ctl *c, struct feed_reader *reader, struct error *e)
+{
+        int r = feed_reader_each(reader, on_line, c, e);
+        if (cannot_read(r))
+                add_why(r, e);
+        if (r == 0 && fflush(stdout) != 0)
+                r = error_set(e, CAUSE_IO, errno, "standard output: %s", strerror(errno));
+        return r;
+}
+
+static int ended(struct ctl *c, int r, const struct error *e)
+{
+        return cannot_read(r) ? ctl_fail_text("%s", e->text) : r < 0 ? ctl_fail(c, e) : CTL_WELL;
 }
 
 /* Also ends when nobody reads the output any more, not only with the next line. */
@@ -67,9 +81,9 @@ static int follow(struct ctl *c, struct feed_reader *reader)
                 int fd = feed_reader_watch(reader, &e);
                 if (fd < 0)
                         return ctl_fail(c, &e);
-                int r = show_rest(c, reader, true);
-                if (r != 0)
-                        return r;
+                int r = tell_rest(c, reader, &e);
+                if (r < 0 && r != -ENOENT)
+                        return ended(c, r, &e);
                 struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = STDOUT_FILENO}};
                 if (poll(fds, ELEMENTSOF(fds), -1) < 0 && errno != EINTR)
                         return ctl_fail_text("waiting: %s", strerror(errno));
@@ -84,28 +98,54 @@ static int show_feed(struct ctl *c, const char *org, uint64_t since)
         struct error e = {};
         if (feed_reader_new(c->config->staging.path, org, since, &reader, &e) < 0)
                 return ctl_fail(c, &e);
-        int r = ctl_flag(c, "follow") ? follow(c, reader) : show_rest(c, reader, false);
+        int status = ctl_flag(c, "follow") ? follow(c, reader) : ended(c, tell_rest(c, reader, &e), &e);
         feed_reader_free(reader);
-        return r;
+        return status;
+}
+
+/* One organisation without a feed, or whose feed is not for us, does not keep the others from being shown. */
+static int show_all(struct ctl *c)
+{
+        bool any = false;
+        for (size_t i = 0; i < c->config->n_packages; i++) {
+                struct feed_reader *reader = NULL;
+                struct error e = {};
+                int r = feed_reader_new(
+                        c->config->staging.path, c->config->packages[i].spec.org, 0, &reader, &e);
+                r = r < 0 ? r : tell_rest(c, reader, &e);
+                feed_reader_free(reader);
+                if (r < 0 && !cannot_read(r))
+                        return ctl_fail(c, &e);
+                if (r < 0)
+                        shown_print(stderr, "czarctl: warning: %s\n", e.text);
+                any |= r == 0;
+        }
+        return any ? CTL_WELL : CTL_CANNOT;
+}
+
+/* Of a configuration that has errors only the path is known: who waits for the feed of an organisation that
+ * is none, or not there, waits for ever. */
+static bool is_there(const struct ctl *c, const char *org)
+{
+        _cleanup_free_ char *path = str_printf("%s/%s/" FEED_FILE, c->config->staging.path, org);
+        return path && access(path, F_OK) == 0;
 }
 
 int run_changes(struct ctl *c)
 {
-        const char *text = ctl_flag(c, "since");
+        const char *text = ctl_flag(c, "since"), *org = c->argc == 1 ? c->argv[0] : NULL;
         uint64_t since = 0;
         if (text && parse_u64(text, INT64_MAX, &since) < 0)
                 return ctl_usage(c, "--since: expected the number of a line (seq)");
-        if (c->argc == 1 && !config_find_package(c->config, c->argv[0]))
-                return ctl_usage(c, "%s: no [package] section has that org", c->argv[0]);
-        if (c->argc == 0 && c->config->n_packages > 1 && (text || ctl_flag(c, "follow")))
+        if (c->config_is_partial && !(org && is_there(c, org)))
+                return ctl_fail_text("the configuration has errors, so nobody knows which feed is meant: %s",
+                        c->config_error);
+        if (org && !c->config_is_partial && !config_find_package(c->config, org))
+                return ctl_usage(c, "%s: no [package] section has that org", org);
+        if (!org && c->config->n_packages > 1 && (text || ctl_flag(c, "follow")))
                 return ctl_usage(
                         c, "there are several organisations, and each has a feed of its own: name one");
-        if (c->argc == 1)
-                return show_feed(c, c->argv[0], since);
-        for (size_t i = 0; i < c->config->n_packages; i++) {
-                int r = show_feed(c, c->config->packages[i].spec.org, since);
-                if (r != 0)
-                        return r;
-        }
-        return CTL_WELL;
+        if (!org && c->config->n_packages > 1)
+                return show_all(c);
+        return show_feed(c, org ? org : c->config->packages[0].spec.org, since);
 }

@@ -185,6 +185,33 @@ class FeedTest(unittest.TestCase):
             said = self.ctl("changes", "--json", "--since", str(since), self.w.org).splitlines()
             self.assertEqual([json.loads(s)["seq"] for s in said], list(range(since + 1, 20001)))
 
+    def test_of_several_organisations(self):
+        """One without a feed does not keep the others from being shown; of a broken configuration nobody knows which is meant."""
+        self.once()
+        lines = self.file.read_text().splitlines()
+        ini = self.w.ini().read_text()
+        more = self.w.ini("more.ini")
+        more.write_text(ini + "\n[package otherx]\ncategories = rdx\nrdx = s3://other/otherx/\n")
+
+        def changes(*args, file=more):
+            return subprocess.run([program("czarctl"), "--config", str(file), "changes", "--json", *args],
+                                  env=self.w.environment(), capture_output=True, text=True, timeout=60, check=False)
+        said = changes()
+        self.assertEqual((said.returncode, said.stdout.splitlines()), (0, lines), said)
+        self.assertIn("otherx/CHANGES.jsonl", said.stderr)
+        self.assertEqual(changes("otherx").returncode, 3)
+        self.file.rename(self.file.with_name("aside"))
+        self.assertEqual(changes().returncode, 3)
+        self.file.with_name("aside").rename(self.file)
+        broken = self.w.ini("broken.ini")
+        broken.write_text(ini + "\n[nonsense]\n")
+        for args in ((), ("--follow",), ("--follow", "nobodyx"), ("nobodyx",)):
+            said = changes(*args, file=broken)
+            self.assertEqual((said.returncode, said.stdout), (3, ""), said)
+            self.assertIn("nonsense", said.stderr)
+        said = changes(self.w.org, file=broken)
+        self.assertEqual((said.returncode, said.stdout.splitlines()), (0, lines), said)
+
     @unittest.skipIf(os.geteuid() != 0, "only root can be somebody else")
     def test_for_the_readers(self):
         self.w.config["staging"]["group"] = "daemon"
