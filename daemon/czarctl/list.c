@@ -50,7 +50,7 @@ void object_json(struct json *j, const struct ledger_object *o)
         json_str(j, "state", object_state_name(o->state));
         json_str(j, "path", staged && *o->path ? o->path : NULL);
         i64_or_null(j, "plain_size", o->plain_size >= 0, o->plain_size);
-        json_hash(j, o->has_sha256, o->sha256);
+        json_hash(j, o->has_sha256 && !o->is_zip, o->sha256);
         json_str(j, "verified", o->checks ? checks_format(o->checks, checks, sizeof(checks)) : NULL);
         json_str(j, "cause", o->cause != CAUSE_NONE ? cause_name(o->cause) : NULL);
         json_u64(j, "attempts", o->attempts);

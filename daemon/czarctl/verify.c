@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verify: staged files, and what MANIFEST.jsonl says of them, against the hashes in the ledger; with --audit
+/* verify: staged files, and the MANIFEST.jsonl of snapshots, against the hashes in the ledger; with --audit
  * the chain of the audit record. Reads only. A file that shares its storage with one that was read before is
  * not read again. */
 #include <errno.h>
@@ -28,15 +28,8 @@ struct seen {
         ino_t inode;
         dev_t device;
         bool full;
+        off_t size;
         uint8_t sha256[SHA256_SIZE];
-        uint64_t rows;
-};
-
-/* A snapshot's MANIFEST.jsonl beside its members, both in the order of paths. */
-struct manifest {
-        FILE *f; /* NULL: there is none, or it is not asked for, or a problem was found */
-        char *path, *line;
-        size_t size;
 };
 
 struct verify {
@@ -49,8 +42,7 @@ struct verify {
         struct table *table;
         struct json json;
         const char *folder;
-        struct manifest manifest; /* of the folder */
-        char *const *paths;       /* only below these, relative; n_paths 0: all */
+        char *const *paths; /* only below these, relative; n_paths 0: all */
         size_t n_paths;
         bool *found; /* for each of them: something staged is there */
         struct error *e;
@@ -89,12 +81,11 @@ static bool is_wanted(struct verify *v, const char *path)
         return wanted;
 }
 
-static int hash_fd(struct verify *v, int fd, struct seen *ret)
+static int hash_fd(struct verify *v, int fd, uint8_t ret[SHA256_SIZE])
 {
         struct digest *d = NULL;
         int r = digest_new(DIGEST_SHA256, &d);
         uint64_t size = 0;
-        ret->rows = 0;
         ssize_t n = 0;
         while (r == 0 && (n = read(fd, v->buffer, CHUNK)) != 0) {
                 if (n < 0 && errno == EINTR)
@@ -104,24 +95,19 @@ static int hash_fd(struct verify *v, int fd, struct seen *ret)
                         break;
                 }
                 digest_update(d, v->buffer, (size_t)n);
-                ret->rows += count_newlines(v->buffer, (size_t)n);
                 size += (uint64_t)n;
                 progress_to(&v->progress, v->bytes + size);
         }
         if (r == 0)
-                digest_final(d, ret->sha256);
+                digest_final(d, ret);
         digest_free(d);
         return r;
 }
 
-/* The line breaks of a file that is as it should be, else -1. */
-static int64_t check_file(
-        struct verify *v, const char *path, const uint8_t want[SHA256_SIZE], int64_t plain_size)
+/* Its size and hash. -1: it cannot be read, which was told. */
+static int read_staged(struct verify *v, const char *path, struct seen *ret)
 {
         struct stat st;
-        if (!is_wanted(v, path))
-                return -1;
-        v->files++;
         _cleanup_close_ int fd = staging_open_file(v->staging, path);
         if (fd < 0 || fstat(fd, &st) < 0) {
                 add_problem(
@@ -130,99 +116,46 @@ static int64_t check_file(
         }
         struct seen *seen = &v->seen[(st.st_ino ^ st.st_dev) % SEEN_SLOTS];
         if (!seen->full || seen->inode != st.st_ino || seen->device != st.st_dev) {
-                struct seen now = {.inode = st.st_ino, .device = st.st_dev, .full = true};
-                int r = hash_fd(v, fd, &now);
+                struct seen now = {.inode = st.st_ino, .device = st.st_dev, .full = true, .size = st.st_size};
+                int r = hash_fd(v, fd, now.sha256);
                 if (r < 0) {
                         add_problem(v, path, "unreadable", strerror(-r));
                         return -1;
                 }
                 *seen = now;
         }
-        v->bytes += (uint64_t)st.st_size;
-        progress_to(&v->progress, v->bytes);
-        if (plain_size >= 0 && st.st_size != plain_size)
-                add_problem(v, path, "altered", "has another size");
-        else if (memcmp(seen->sha256, want, SHA256_SIZE) != 0)
-                add_problem(v, path, "altered", "has another SHA-256");
-        else
-                return (int64_t)seen->rows;
-        return -1;
-}
-
-/* --- MANIFEST.jsonl --- */
-
-static void close_manifest(struct manifest *m)
-{
-        if (m->f)
-                fclose(m->f);
-        free(m->path);
-        free(m->line);
-        *m = (struct manifest){};
-}
-
-static void manifest_problem(struct verify *v, const char *what, const char *text)
-{
-        add_problem(v, v->manifest.path, what, text);
-        fclose(v->manifest.f);
-        v->manifest.f = NULL; /* what follows would only be more of it */
-}
-
-/* Snapshots that an older czard staged have none. */
-static int open_manifest(struct verify *v)
-{
-        struct manifest *m = &v->manifest;
-        *m = (struct manifest){.path = str_printf("%s/" SNAPSHOT_MANIFEST, v->folder)};
-        if (!m->path)
-                return -ENOMEM;
-        int fd = staging_open_file(v->staging, m->path);
-        if (fd == -ENOENT || !is_wanted(v, m->path)) {
-                close_fd(fd);
-                return 0;
-        }
-        m->f = fd < 0 ? NULL : fdopen(fd, "re");
-        if (!m->f) {
-                add_problem(v, m->path, "unreadable", strerror(fd < 0 ? -fd : errno));
-                close_fd(fd);
-        }
+        *ret = *seen;
         return 0;
 }
 
-/* Is that what the line says? want "": null. */
-static bool says(const char *line, size_t len, const char *name, const char *want)
+static void check_file(
+        struct verify *v, const char *path, const uint8_t want[SHA256_SIZE], int64_t plain_size)
 {
-        char text[1100];
-        return audit_field(line, len, name, text, sizeof(text)) == 0 && streq(text, *want ? want : "null");
-}
-
-/* The next line is the one of that member. rows -1: not known. */
-static void check_manifest(struct verify *v, const struct ledger_member *member, int64_t rows)
-{
-        struct manifest *m = &v->manifest;
-        char hex[SHA256_HEX], size[24], row_text[24] = "";
-        if (!m->f)
+        struct seen file;
+        if (!is_wanted(v, path))
                 return;
-        ssize_t n = getline(&m->line, &m->size, m->f);
-        size_t len = n > 0 ? (size_t)n - 1 : 0;
-        hex_encode(member->sha256, SHA256_SIZE, hex);
-        snprintf(size, sizeof(size), "%lld", (long long)member->plain_size);
-        bool has_rows = str_ends(member->path, ".sql");
-        if (has_rows)
-                snprintf(row_text, sizeof(row_text), "%lld", (long long)rows);
-        bool same = n > 0 && m->line[len] == '\n' && says(m->line, len, "path", member->path) &&
-                    says(m->line, len, "course", member->course) &&
-                    says(m->line, len, "table", member->table) && says(m->line, len, "size", size) &&
-                    says(m->line, len, "sha256", hex) &&
-                    ((has_rows && rows < 0) || says(m->line, len, "rows", row_text));
-        if (!same)
-                manifest_problem(v, "altered", "does not tell the members as they were staged");
+        v->files++;
+        if (read_staged(v, path, &file) < 0)
+                return;
+        v->bytes += (uint64_t)file.size;
+        progress_to(&v->progress, v->bytes);
+        if (plain_size >= 0 && file.size != plain_size)
+                add_problem(v, path, "altered", "has another size");
+        else if (memcmp(file.sha256, want, SHA256_SIZE) != 0)
+                add_problem(v, path, "altered", "has another SHA-256");
 }
 
-static void end_manifest(struct verify *v)
+/* A snapshot of an older czard has none, or nobody noted its hash. */
+static int check_manifest(struct verify *v, const struct ledger_object *o)
 {
-        struct manifest *m = &v->manifest;
-        if (m->f && getline(&m->line, &m->size, m->f) >= 0)
-                manifest_problem(v, "altered", "has more lines than there are members");
-        close_manifest(m);
+        struct seen file;
+        _cleanup_free_ char *path = str_printf("%s/" SNAPSHOT_MANIFEST, o->path);
+        if (!path)
+                return -ENOMEM;
+        if (o->has_sha256 && is_wanted(v, path) && read_staged(v, path, &file) == 0 &&
+                memcmp(file.sha256, o->sha256, SHA256_SIZE) != 0)
+                add_problem(v, path, "altered", "has another SHA-256");
+        return 0;
 }
 
 static int on_member(struct ledger_member *m, void *arg)
@@ -233,7 +166,7 @@ static int on_member(struct ledger_member *m, void *arg)
         _cleanup_free_ char *path = str_printf("%s/%s", v->folder, m->path);
         if (!path)
                 return -ENOMEM;
-        check_manifest(v, m, check_file(v, path, m->sha256, m->plain_size));
+        check_file(v, path, m->sha256, m->plain_size);
         return 0;
 }
 
@@ -252,15 +185,12 @@ static int on_object(struct ledger_object *o, void *arg)
         if (!*o->staged_etag || !streq(o->staged_etag, o->etag) || !*o->path || !is_part_wanted(v, o->path))
                 return 0;
         if (!o->is_zip && o->has_sha256)
-                (void)check_file(v, o->path, o->sha256, o->plain_size);
+                check_file(v, o->path, o->sha256, o->plain_size);
         if (!o->is_zip)
                 return 0;
         v->folder = o->path;
-        int r = open_manifest(v);
-        if (r == 0)
-                r = ledger_members(v->c->ledger, o->id, on_member, v, v->e);
-        end_manifest(v);
-        return r;
+        int r = check_manifest(v, o);
+        return r < 0 ? r : ledger_members(v->c->ledger, o->id, on_member, v, v->e);
 }
 
 /* One line of a day's SHA256SUMS, whose own hash the ledger knows. */
@@ -272,7 +202,7 @@ static void check_sum_line(struct verify *v, const char *folder, char *line)
                 return;
         _cleanup_free_ char *path = str_printf("%s/%s", folder, line + SHA256_HEX + 1);
         if (path)
-                (void)check_file(v, path, sha256, -1);
+                check_file(v, path, sha256, -1);
 }
 
 static int on_split(const struct ledger_split *row, void *arg)
@@ -283,7 +213,7 @@ static int on_split(const struct ledger_split *row, void *arg)
                 return -ENOMEM;
         if (!*row->path || !is_part_wanted(v, row->path))
                 return 0;
-        (void)check_file(v, sums, row->sums_sha256, -1);
+        check_file(v, sums, row->sums_sha256, -1);
         _cleanup_close_ int fd = staging_open_file(v->staging, sums);
         if (fd < 0 || read_file_fd(fd, SUMS_MOST, &text, NULL) < 0)
                 return 0; /* was told */

@@ -367,6 +367,10 @@ static void write_line(
                 json_u64(j, "left_out", entry->left_out);
         if (entry->latest)
                 json_str(j, "latest", entry->latest);
+        if (entry->manifest) {
+                hex_encode(entry->manifest, SHA256_SIZE, hex);
+                json_str(j, "manifest", hex);
+        }
         if (entry->uid >= 0)
                 json_i64(j, "uid", entry->uid);
         add_str(j, "delivery", entry->delivery);

@@ -31,11 +31,12 @@ struct audit_entry {
         const char *group, *fingerprint, *cause, *config_sha256, *reason, *category, *org, *site, *date;
         int64_t uid; /* of the admin who asked, -1: none */
         /* What a lost ledger could not be rebuilt without. */
-        const char *staging_id; /* of the volume: "start", "adopt" */
-        uint64_t object_size;   /* in S3, or in the archive; 0: does not apply */
-        uint32_t checks;        /* CHECK_... bits of ledger.h; 0: none */
-        uint64_t left_out;      /* members of an archive that a filter left out */
-        const char *latest;     /* the date that `latest` named before an archive was published, "": none */
+        const char *staging_id;  /* of the volume: "start", "adopt" */
+        uint64_t object_size;    /* in S3, or in the archive; 0: does not apply */
+        uint32_t checks;         /* CHECK_... bits of ledger.h; 0: none */
+        uint64_t left_out;       /* members of an archive that a filter left out */
+        const uint8_t *manifest; /* of an archive's MANIFEST.jsonl */
+        const char *latest;      /* the date that `latest` named before an archive was published, "": none */
         /* Of czard-deliver's own record (lib/delivery/record.h). */
         const char *delivery, *purpose, *until, *recipients, *course, *inputs, *supersedes;
 };

@@ -271,32 +271,40 @@ static int choose_base(struct feed_snapshot *f, const struct said *o, struct bas
         return MIN(r, 0);
 }
 
-/* Its members are known from now on, and most likely the next one is compared with it. Records of before
- * `latest` stood there: it names the newest one without a rejected member, or the pinned one. */
-static int keep_members(struct feed_snapshot *f, const struct said *o, struct base *base, uint64_t number)
+/* The newer one is what the next one is most likely compared with: also while older ones are fetched. */
+static int keep_newer(struct feed_snapshot *f, const struct said *o, struct base *base)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        if (*base->pin ? streq(base->pin, o->date) : !f->rejected && strcmp(o->date, base->latest) >= 0)
-                snprintf(base->latest, sizeof(base->latest), "%s", o->date);
+        if (strcmp(o->date, base->date) < 0)
+                return 0;
         snprintf(base->date, sizeof(base->date), "%s", o->date);
         int r = drop_base(f, o);
-        if (r == 0)
-                r = run_org(f, "UPDATE feed_member SET kind = 0, org = ?1, category = ?2 WHERE kind = 1",
-                        o->org, o->c, NULL);
-        if (r == 0)
-                r = set_base(f, o, base);
-        if (r == 0)
-                r = feed_prepare(f->file,
-                        "INSERT OR REPLACE INTO feed_snapshot (org, category, date, first, last) VALUES (?1, "
-                        "?2, ?3, ?4, ?5)",
-                        &s);
+        return r < 0 ? r
+                     : run_org(f, "UPDATE feed_member SET kind = 0, org = ?1, category = ?2 WHERE kind = 1",
+                               o->org, o->c, NULL);
+}
+
+/* Records of before `latest` stood there: it names the newest one without a rejected member, or the pinned
+ * one. */
+static void note_latest(const struct feed_snapshot *f, const struct said *o, struct base *base)
+{
+        if (*base->pin ? streq(base->pin, o->date) : !f->rejected && strcmp(o->date, base->latest) >= 0)
+                snprintf(base->latest, sizeof(base->latest), "%s", o->date);
+}
+
+/* Where its members are told, those of an archive without any in its own line, which tells none. */
+static int note_lines(struct feed_snapshot *f, const struct said *o, uint64_t number)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        int r = feed_prepare(f->file,
+                "INSERT OR REPLACE INTO feed_snapshot (org, category, date, first, last) VALUES (?1, ?2, ?3, "
+                "?4, ?5)",
+                &s);
         if (r < 0)
                 return r;
         struct ledger_bind b = {.s = s};
         ledger_bind_text(&b, o->org);
         ledger_bind_i64(&b, o->c);
         ledger_bind_text(&b, o->date);
-        /* of an archive without a member: its own line, which tells none */
         ledger_bind_u64(&b, f->first ? f->first : number);
         ledger_bind_u64(&b, f->first ? number - 1 : number);
         return feed_write(f->file, s, &b);
@@ -317,7 +325,12 @@ int feed_snapshot_say(struct feed_snapshot *f, const struct said *o, uint64_t nu
         c.base = *base.date ? base.date : NULL;
         c.size = o->size;
         r = feed_file_add(f->file, o->org, &c);
-        return r < 0 ? r : keep_members(f, o, &base, number);
+        note_latest(f, o, &base);
+        if (r == 0)
+                r = keep_newer(f, o, &base);
+        if (r == 0)
+                r = set_base(f, o, &base);
+        return r < 0 ? r : note_lines(f, o, number);
 }
 
 int feed_snapshot_pin(struct feed_snapshot *f, const struct said *o)

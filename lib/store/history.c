@@ -156,6 +156,7 @@ int history_staged(const struct history *h, const char *event, struct ledger_obj
         a.path = o->path;
         a.size = o->plain_size;
         a.sha256 = o->has_sha256 && !o->is_zip ? o->sha256 : NULL;
+        a.manifest = o->has_sha256 && o->is_zip ? o->sha256 : NULL;
         a.group = group_of(h, o);
         a.fingerprint = *o->fingerprint ? o->fingerprint : NULL;
         a.checks = o->checks;
@@ -174,8 +175,8 @@ int history_staged(const struct history *h, const char *event, struct ledger_obj
         return history_end(h, enter_published(h, o, adopted, e), e);
 }
 
-int history_members(const struct history *h, const struct ledger_object *o, struct audit_mark *ret,
-        struct error *e)
+int history_members(
+        const struct history *h, const struct ledger_object *o, struct audit_mark *ret, struct error *e)
 {
         struct audit_entry a = history_entry(h, "members", o);
         a.group = group_of(h, o);
@@ -234,7 +235,7 @@ int history_removed(const struct history *h, struct ledger_object *o, enum objec
         uint8_t sha256[SHA256_SIZE];
         memcpy(sha256, o->sha256, sizeof(sha256));
         a.path = *path ? path : NULL;
-        a.sha256 = o->has_sha256 ? sha256 : NULL;
+        a.sha256 = o->has_sha256 && !o->is_zip ? sha256 : NULL;
         a.size = o->plain_size;
         int r = history_begin(h, &a, e);
         if (r < 0)

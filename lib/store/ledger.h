@@ -29,7 +29,7 @@ struct ledger_object {
                                         known */
         int64_t plain_size;          /* -1: unknown; of a snapshot: the sum of its staged members */
         bool has_sha256;
-        uint8_t sha256[SHA256_SIZE]; /* not for snapshots */
+        uint8_t sha256[SHA256_SIZE]; /* of an archive: of its MANIFEST.jsonl */
         uint32_t checks;
         char fingerprint[65];        /* of the decrypting key */
         char staged_etag[ETAG_SIZE]; /* ETag of what is staged at path, "" when nothing is: differs from etag

@@ -90,11 +90,11 @@ static int64_t field_written(struct line *l)
         return MAX(v, 0);
 }
 
-static bool field_sha256(struct line *l, uint8_t ret[SHA256_SIZE])
+static bool field_hash(struct line *l, const char *name, uint8_t ret[SHA256_SIZE])
 {
         char text[SHA256_HEX];
         memset(ret, 0, SHA256_SIZE);
-        if (!field(l, "sha256", text, sizeof(text)))
+        if (!field(l, name, text, sizeof(text)))
                 return false;
         if (strlen(text) == SHA256_HEX - 1 && hex_decode(text, ret, SHA256_SIZE) == 0)
                 return true;
@@ -168,7 +168,7 @@ static void staged(struct ledger_object *o, const struct ledger_object *said, st
         field(l, "fingerprint", o->fingerprint, sizeof(o->fingerprint));
         o->plain_size = field_number(l, "size", -1);
         o->checks = (uint32_t)(field_number(l, "checks", 0) & UINT32_MAX);
-        o->has_sha256 = field_sha256(l, o->sha256);
+        o->has_sha256 = field_hash(l, o->is_zip ? "manifest" : "sha256", o->sha256);
         o->published_at = field_written(l);
         o->state = OBJECT_PUBLISHED;
 }
@@ -346,7 +346,7 @@ static int on_day(struct rebuild *b, struct line *l, bool made)
         struct ledger_split day = {.object_id = o.id};
         field(l, "reason", rule, sizeof(rule));
         day.rule = event_rule_from_name(rule);
-        l->bad |= day.rule == EVENT_RULE_MAX || !field_sha256(l, day.sums_sha256) || !o.has_sha256;
+        l->bad |= day.rule == EVENT_RULE_MAX || !field_hash(l, "sha256", day.sums_sha256) || !o.has_sha256;
         snprintf(day.path, sizeof(day.path), "%s", said.path);
         memcpy(day.source_sha256, o.sha256, SHA256_SIZE);
         day.files_size = (uint64_t)MAX(field_number(l, "size", 0), 0);
@@ -456,7 +456,7 @@ static int add_member(struct rebuild *b, struct line *l)
         m.size = (uint64_t)field_number(l, "object_size", 0);
         m.plain_size = field_number(l, "size", -1);
         m.checks = (uint32_t)(field_number(l, "checks", 0) & UINT32_MAX);
-        m.has_sha256 = field_sha256(l, m.sha256);
+        m.has_sha256 = field_hash(l, "sha256", m.sha256);
         m.state = streq(event, "member") ? OBJECT_PUBLISHED : OBJECT_REJECTED;
         if (field(l, "cause", cause, sizeof(cause)))
                 m.cause = cause_from_name(cause) == CAUSE_MAX ? CAUSE_INTERNAL : cause_from_name(cause);

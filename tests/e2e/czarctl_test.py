@@ -311,13 +311,17 @@ class StoppedTest(Base):
         altered = [b"".join(lines[:-1]), whole + lines[-1], whole[:-1], b"", b"".join(lines[1:])]
         altered += [b"".join(lines[:-1]) + json.dumps({**last, **other}).encode() + b"\n"
                     for other in ({"rows": 1 + (last["rows"] or 0)}, {"size": last["size"] + 1}, {"path": "x"}, {"course": "x"},
-                                  {"table": None}, {"sha256": "0" * 64})]
+                                  {"table": None}, {"sha256": "0" * 64}, {"site": "x"}, {"more": 1})]
         for text in altered:
             manifest.write_bytes(text)
             said = self.ask("verify", "verify", code=1)
             self.assertEqual([(p["what"], p["path"]) for p in said["problems"]],
                              [("altered", str(manifest.relative_to(self.world.staging)))], text[-300:])
         self.ask("verify", "verify", manifest, code=1)
+        manifest.unlink()
+        said = self.ask("verify", "verify", code=1)
+        self.assertEqual([(p["what"], p["path"]) for p in said["problems"]],
+                         [("missing", str(manifest.relative_to(self.world.staging)))])
         manifest.write_bytes(whole)
         manifest.chmod(0o440)
         self.ask("verify", "verify")

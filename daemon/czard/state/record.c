@@ -333,7 +333,7 @@ int record_published(struct record *r, struct ledger_object *o, bool replaced, u
         record_took(r, category_name(o->category), duration_usec);
 
         char hex[SHA256_HEX] = "", checks[256];
-        if (o->has_sha256)
+        if (o->has_sha256 && !o->is_zip)
                 hex_encode(o->sha256, sizeof(o->sha256), hex);
         uint64_t plain = o->plain_size < 0 ? 0 : (uint64_t)o->plain_size;
         struct journal_fields f = object_fields(o);

@@ -222,6 +222,16 @@ static void say_not_encrypted(struct snapshot *s)
                 s->job.o.key, name, s->sums.not_encrypted > 1 ? ", ..." : "");
 }
 
+/* So that czarctl verify can tell whether it was altered, and that there was one. */
+static void note_manifest(struct snapshot *s)
+{
+        struct ledger_object *o = &s->job.o;
+        _cleanup_free_ char *path = str_printf("%s/" SNAPSHOT_MANIFEST, o->path);
+        _cleanup_close_ int fd = path ? staging_open_file(s->job.env->staging, path) : -ENOMEM;
+        uint64_t size;
+        o->has_sha256 = fd >= 0 && digest_fd(DIGEST_SHA256, fd, o->sha256, &size) == 0;
+}
+
 void snapshot_record_published(struct snapshot *s)
 {
         const struct job_env *env = s->job.env;
@@ -229,7 +239,7 @@ void snapshot_record_published(struct snapshot *s)
         if (s->remove_error.cause != CAUSE_NONE)
                 leftover_note(env->record, env->ledger, o, s->old_path, s->keep_as, &s->remove_error);
         o->plain_size = (int64_t)s->sums.plain_bytes;
-        o->has_sha256 = false;
+        note_manifest(s);
         o->checks |= CHECK_ZIP | CHECK_ONE_ETAG | s->sums.checks;
         o->attempts = 0;
         int r = save_members(s);
