@@ -25,7 +25,7 @@ from czardtest import disk_fault, package
 POSITIONS = 3
 TRIES = 3
 FULL = bool(os.environ.get("CZARD_FAULT_FULL"))
-PACKAGE = {"days": 8, "weeks": 1, "courses": 8, "sites": "edx", "rdx": 1, "odd": False, "neighbours": False, "armor": [],
+PACKAGE = {"days": 4, "weeks": 1, "courses": 3, "sites": "edx", "rdx": 1, "odd": False, "neighbours": False, "armor": [],
            "tables": "all", "event_size": 3000, "member_size": 300}
 # What each call may fail with.
 ERRORS = {"sendmsg": ["ETOOMANYREFS", "ENOBUFS"], "pipe2": ["EMFILE", "ENFILE"], "fcntl": ["ENOMEM", "EINTR"]}

@@ -17,13 +17,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 from czardtest import keys, package, tls  # noqa: E402
+from czardtest.common import make_folder  # noqa: E402
 from czardtest.run import Run, World, build_folder, fingerprint, tree  # noqa: E402
 from czardtest.s3d import S3d  # noqa: E402
 
@@ -40,7 +40,7 @@ class Base:
     place = None  # what a row runs in; set below
 
     def __enter__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="czf.", dir="/tmp"))
+        self.folder = make_folder("czf.")
         try:
             self.package = self.folder / "package"
             self.facts = package.make(self.package, **PACKAGE)
@@ -78,7 +78,7 @@ class Place(World):
     def __enter__(self):
         base = self.base
         self.package, self.facts, self.org, self.authority = base.package, base.facts, base.org, base.authority
-        self.folder = Path(tempfile.mkdtemp(prefix="czf.", dir="/tmp"))
+        self.folder = make_folder("czf.")
         self.generation = 0
         try:
             shutil.copytree(base.package / "buckets", self.folder / "buckets")

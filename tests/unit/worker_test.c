@@ -633,7 +633,7 @@ int main(void)
                 cmocka_unit_test(full_disk_is_no_fault_of_the_message),
         };
         cmocka_set_test_filter(getenv("CZARD_TEST"));
-        alarm(500); /* a worker that hangs fails the test */
+        alarm(1200); /* a worker that hangs fails the test */
         /* Both engines say the same of every message. */
         driver_engine = ENGINE_GNUPG;
         int failed = cmocka_run_group_tests_name("engine=gnupg", tests, make, clean);

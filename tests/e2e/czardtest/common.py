@@ -4,8 +4,36 @@
 import calendar
 import hashlib
 import os
+import tempfile
 import time
 from pathlib import Path
+
+# What tests that run side by side have in memory at the same time, with a margin.
+ROOM_IN_MEMORY = 4 << 30
+
+
+def available_memory():
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def place_for_folders():
+    """Where tests make their folders: in memory, where there is room, for what they wait for most is the disk, with each
+    fsync and each file removed. $CZARD_TEST_FOLDERS names another place."""
+    place = "/dev/shm"
+    if os.environ.get("CZARD_TEST_FOLDERS"):
+        return os.environ["CZARD_TEST_FOLDERS"]
+    if not os.access(place, os.W_OK):
+        return "/tmp"
+    found = os.statvfs(place)
+    has_room = min(found.f_bavail * found.f_frsize, available_memory()) >= ROOM_IN_MEMORY
+    return place if has_room and not found.f_flag & os.ST_NOEXEC else "/tmp"
+
+
+def make_folder(prefix):
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=place_for_folders()))
 
 
 def sha256_file(path):

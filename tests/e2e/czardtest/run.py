@@ -16,12 +16,12 @@ import signal
 import sqlite3
 import stat
 import subprocess
-import tempfile
 import threading
 import time
 from pathlib import Path
 
 from . import package, tls
+from .common import make_folder
 
 # Before a server's command: a test that is killed leaves none behind. Start it from a thread that stays.
 DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL", "--"]
@@ -280,14 +280,14 @@ def verify_audit(path):
 
 # -- a czard with all that is around it -----------------------------------------------------------------------------
 class World:
-    """One test's folder below /tmp, gone at the end (kept with CZARD_TEST_KEEP=1)."""
+    """One test's folder (make_folder()), gone at the end (kept with CZARD_TEST_KEEP=1)."""
 
     def __init__(self, build=None, with_tls=True, passphrase=None, **package_options):
         self.build = build or build_folder()
         self.package_options, self.with_tls, self.passphrase = package_options, with_tls, passphrase
 
     def __enter__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="czt.", dir="/tmp"))
+        self.folder = make_folder("czt.")
         self.generation = 0
         self.package, self.staging = self.folder / "package", self.folder / "staging"
         self.state, self.run_folder = self.folder / "state", self.folder / "run"
