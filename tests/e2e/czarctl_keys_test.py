@@ -31,7 +31,7 @@ class Gpg:
         self.home = home
 
     def __call__(self, *args, passphrase="", at=None, check=True, **kwargs):
-        clock = ["--faked-system-time", at] if at else []
+        clock = ["--faked-system-time", f"{at}!"] if at else []
         done = subprocess.run(["gpg", "--homedir", str(self.home), "--batch", "--quiet", "--no-tty", "--yes", *clock,
                                "--pinentry-mode", "loopback", "--passphrase", passphrase, *[str(a) for a in args]],
                               capture_output=True, check=False, **kwargs)

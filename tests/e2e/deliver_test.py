@@ -40,7 +40,7 @@ class Recipient:
 
     def __init__(self, name, expires="never", encrypts=True, faked=None):
         self.home, self.name = tempfile.mkdtemp(prefix="czk.", dir="/tmp"), name
-        past = ["--faked-system-time", faked] if faked else []
+        past = ["--faked-system-time", f"{faked}!"] if faked else []
         gpg(self.home, *past, "--quick-gen-key", f"{name}@uni.example", "ed25519", "sign", expires)
         listing = gpg(self.home, "--with-colons", "--list-keys").decode()
         self.fingerprint = re.search(r"^fpr:::::::::(\w+):", listing, re.M).group(1)

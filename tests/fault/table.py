@@ -89,7 +89,7 @@ class Place(World):
                 path.chmod(mode)
             self.config = self._default_config()
             self.config["daemon"]["workers"] = 1
-            self.config["s3"]["stall_timeout"] = "1s"
+            self.config["s3"]["stall_timeout"] = "3s"  # a busy machine stalls for a second
             self.s3 = S3d(self.folder, self.facts, self.certificate)
             self.s3.__enter__()
             self.use(self.s3.endpoint, tls_endpoint=self.certificate is not None)

@@ -38,6 +38,8 @@ void gpg_run(const struct gpg_fixture *f, const char *format, ...)
         assert_int_equal(r, 0);
 }
 
+/* The clock of "expired" stands still ("!"): else its first key is made a second after the second gpg starts
+ * where that takes long, and gpg refuses a key of the future. */
 void gpg_fixture_make(struct gpg_fixture *f)
 {
         strcpy(f->dir, "/tmp/czXXXXXX");
@@ -46,7 +48,7 @@ void gpg_fixture_make(struct gpg_fixture *f)
                 const char *h = homes[i];
                 gpg_run(f,
                         "mkdir %s; W=\"gpg --homedir %s/%s $T\"; P='%s'; [ %s = locked ] || P=; E=never; "
-                        "[ %s != expired ] || { W=\"$W --faked-system-time 20200101T000000\"; E=30d; }; "
+                        "[ %s != expired ] || { W=\"$W --faked-system-time 20200101T000000!\"; E=30d; }; "
                         "$W --passphrase \"$P\" --quick-gen-key '%s <%s@x.org>' rsa2048 sign,cert $E; "
                         "F=$($W --list-keys --with-colons | awk -F: '/^fpr/{print $10;exit}'); "
                         "$W --passphrase \"$P\" --quick-add-key $F rsa2048 encr $E; "
