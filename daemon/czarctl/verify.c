@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* verify: staged files, and the MANIFEST.jsonl of snapshots, against the hashes in the ledger; with --audit
- * the chain of the audit record. Reads only. A file that shares its storage with one that was read before is
- * not read again. */
+ * the chain of the audit record. Changes no file; what is not as it was staged czard is told. A file that
+ * shares its storage with one that was read before is not read again. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "ask.h"
 #include "audit.h"
+#include "control_msg.h"
 #include "digest.h"
 #include "fsx.h"
 #include "ledger_facts.h"
@@ -19,7 +21,8 @@
 #include "table.h"
 
 #define CHUNK (256 * 1024)
-#define SUMS_MOST (16 * MIB) /* of a day by course */
+#define SUMS_MOST (16 * MIB)  /* of a day by course */
+#define TELL_STRINGS (40 * 3) /* in one request: see CONTROL_MESSAGE_MAX */
 #define SEEN_SLOTS                                                                                           \
         4096 /* a power of 2; a slot that is taken is overwritten: then a file is read once more             \
               */
@@ -44,13 +47,17 @@ struct verify {
         const char *folder;
         char *const *paths; /* only below these, relative; n_paths 0: all */
         size_t n_paths;
-        bool *found; /* for each of them: something staged is there */
+        bool *found;         /* for each of them: something staged is there */
+        const char *wrong;   /* "missing" or "altered", of the object being looked at; NULL */
+        struct strv to_tell; /* WHY ETAG s3://BUCKET/KEY of each that czard takes for staged and is not */
         struct error *e;
 };
 
 static void add_problem(struct verify *v, const char *path, const char *what, const char *text)
 {
         v->n_problems++;
+        if (streq(what, "missing") || streq(what, "altered"))
+                v->wrong = what;
         if (v->c->json) {
                 json_open(&v->json, NULL, '{');
                 json_str(&v->json, "path", path);
@@ -178,19 +185,29 @@ static bool is_part_wanted(const struct verify *v, const char *folder)
         return wanted;
 }
 
+static int note_wrong(struct verify *v, const struct ledger_object *o)
+{
+        _cleanup_free_ char *name = str_printf("s3://%s/%s", o->bucket, o->key);
+        int r = name ? strv_add(&v->to_tell, v->wrong) : -ENOMEM;
+        if (r == 0)
+                r = strv_add(&v->to_tell, o->staged_etag);
+        return r < 0 ? r : strv_add(&v->to_tell, name);
+}
+
 static int on_object(struct ledger_object *o, void *arg)
 {
         struct verify *v = arg;
         /* While a replaced object is not yet here again, its row speaks of what is to come. */
         if (!*o->staged_etag || !streq(o->staged_etag, o->etag) || !*o->path || !is_part_wanted(v, o->path))
                 return 0;
-        if (!o->is_zip && o->has_sha256)
-                check_file(v, o->path, o->sha256, o->plain_size);
-        if (!o->is_zip)
-                return 0;
+        int r = o->is_zip ? check_manifest(v, o) : 0;
+        v->wrong = NULL; /* members count */
         v->folder = o->path;
-        int r = check_manifest(v, o);
-        return r < 0 ? r : ledger_members(v->c->ledger, o->id, on_member, v, v->e);
+        if (o->is_zip && r == 0)
+                r = ledger_members(v->c->ledger, o->id, on_member, v, v->e);
+        else if (!o->is_zip && o->has_sha256)
+                check_file(v, o->path, o->sha256, o->plain_size);
+        return r < 0 || !v->wrong || o->state != OBJECT_PUBLISHED ? r : note_wrong(v, o);
 }
 
 /* One line of a day's SHA256SUMS, whose own hash the ledger knows. */
@@ -253,6 +270,34 @@ static int verify_staging(struct verify *v)
         return r < 0 ? ctl_fail(c, &e) : 0;
 }
 
+/* --- telling czard --- */
+
+static int tell_offline(void *arg, const struct steward *s, struct error *e)
+{
+        const struct strv *request = arg;
+        int r = 0;
+        for (size_t i = control_arguments(request); r == 0 && i + 2 < request->n; i += 3)
+                r = steward_missing(s, request->v[i], request->v[i + 1], request->v[i + 2], e);
+        return r;
+}
+
+/* So that it is known to `status`, and to whoever follows the feed. What cannot be told was shown. */
+static void tell(struct verify *v)
+{
+        for (size_t at = 0; at < v->to_tell.n; at += TELL_STRINGS) {
+                _cleanup_(strv_done) struct strv request = {};
+                struct ask_spec spec = {
+                        .request = &request, .offline = tell_offline, .need_staging = true, .arg = &request};
+                int r = strv_add(&request, "missing");
+                if (r == 0)
+                        r = strv_add(&request, "--");
+                for (size_t i = at; r == 0 && i < MIN(at + TELL_STRINGS, v->to_tell.n); i++)
+                        r = strv_add(&request, v->to_tell.v[i]);
+                if (r < 0 || ask(v->c, &spec) == CTL_CANNOT)
+                        return;
+        }
+}
+
 static int verify_audit(struct verify *v, uint64_t *lines)
 {
         struct error e = {};
@@ -310,6 +355,7 @@ static int finish(struct verify *v, bool audit, uint64_t lines, int status)
         free(v->buffer);
         free(v->seen);
         free(v->found);
+        strv_done(&v->to_tell);
         return status ? status : v->n_problems ? CTL_FOUND : CTL_WELL;
 }
 
@@ -382,6 +428,8 @@ int run_verify(struct ctl *c)
         status = audit ? verify_audit(&v, &lines) : 0;
         if (status == 0 && (!audit || c->argc > 0))
                 status = verify_staging(&v);
+        if (status == 0 && !c->config_is_partial)
+                tell(&v);
         if (status == 0)
                 status = all_found(&v);
         return finish(&v, audit, lines, status);

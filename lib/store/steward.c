@@ -182,6 +182,28 @@ int steward_resync(const struct steward *s, char *const *patterns, size_t n, uin
         return r;
 }
 
+/* --- missing --- */
+
+int steward_missing(
+        const struct steward *s, const char *why, const char *etag, char *pattern, struct error *e)
+{
+        _cleanup_free_ int64_t *ids = NULL;
+        size_t n = 0;
+        struct ledger_object o;
+        int r = steward_find(s, &pattern, 1, &ids, &n, e);
+        if (r == 0 && (n != 1 || (!streq(why, "missing") && !streq(why, "altered"))))
+                r = error_set(e, CAUSE_INTERNAL, EINVAL, "not one object, or no reason: %.200s", pattern);
+        if (r == 0)
+                r = ledger_get(s->ledger, ids[0], &o, e);
+        if (r < 0 || o.state != OBJECT_PUBLISHED || !streq(o.staged_etag, etag) || steward_is_busy(s, &o))
+                return r;
+        const struct history h = steward_history(s);
+        r = history_missing(&h, &o, why, e);
+        if (r == 0)
+                steward_tell(s, "missing", &o, o.path, why, -1);
+        return r;
+}
+
 /* --- latest --- */
 
 static int is_staged(struct ledger_object *o, void *arg)

@@ -49,6 +49,10 @@ int steward_find(const struct steward *s, char *const *patterns, size_t n, int64
         struct error *e);
 /* While an admin's pause is in force nothing that is staged may go: -EPERM with a text. */
 int steward_refuse_paused(const struct steward *s, const char *what, struct error *e);
+/* czarctl verify found the object, "s3://bucket/key", missing or altered (why), staged with that ETag: it
+ * becomes MISSING, unless it changed meanwhile. */
+int steward_missing(
+        const struct steward *s, const char *why, const char *etag, char *pattern, struct error *e);
 /* Removes every staged copy, also replaced and half-built ones, and enters FORGOTTEN. reason must be set.
  * -EBUSY: it is being fetched. */
 int steward_forget(const struct steward *s, int64_t id, struct error *e);

@@ -279,7 +279,7 @@ def whole(p, when, hidden=False):
         for name, got, wanted in [("state", o["state"], "PUBLISHED"), ("ETag", o["staged_etag"], o["etag"]),
                                   ("audit event", last.get(o["key"], {}).get("event") in ("published", "replaced"), True),
                                   ("audit ETag", last.get(o["key"], {}).get("etag"), o["etag"]),
-                                  ("audit hash", last.get(o["key"], {}).get("sha256"), o["sha256"] and o["sha256"].hex())]:
+                                  ("audit hash", last.get(o["key"], {}).get("manifest" if o["is_zip"] else "sha256"), o["sha256"] and o["sha256"].hex())]:
             p.check(f"{when}: {name} of {path}", got, wanted)
     p.check(f"{when}: objects with a path", set(with_path), set(p.base.etags))
     check_feed(p, when)

@@ -91,10 +91,12 @@ static void on_note(void *arg, const struct steward_note *n)
         const struct ledger_object *o = n->object;
         tell_row(j, n->what, o ? o->bucket : "", o ? o->key : "", n->path, n->text, n->bytes);
         bool forgotten = streq(n->what, "forgotten") && !*n->path, pruned = streq(n->what, "pruned");
-        if (!forgotten && !pruned)
-                return;
         struct journal_fields f = o ? object_fields(o) : (struct journal_fields){};
         f.path = *n->path ? n->path : NULL;
+        if (streq(n->what, "missing"))
+                record_say_missing(&f, n->text);
+        if (!forgotten && !pruned)
+                return;
         journal_event(forgotten ? EVENT_FORGOTTEN : EVENT_PRUNED, &f, "%s %s, asked for by uid %u",
                 forgotten ? "forgotten:" : "pruned",
                 *n->path ? n->path
@@ -362,6 +364,24 @@ static void do_latest(struct control_job *j)
                 end(j, STATUS_WELL, "");
 }
 
+/* --- missing --- */
+
+/* WHY ETAG s3://BUCKET/KEY, of each. */
+static void do_missing(struct control_job *j)
+{
+        struct error e = {};
+        size_t n;
+        char *const *v = arguments(j, &n);
+        struct steward s = steward_of(j);
+        int r = 0;
+        for (size_t i = 0; r == 0 && i + 2 < n; i += 3)
+                r = steward_missing(&s, v[i], v[i + 1], v[i + 2], &e);
+        if (r < 0)
+                end_failed(j, &e);
+        else
+                end(j, STATUS_WELL, "");
+}
+
 /* --- the job --- */
 
 static const char *const kind_names[CONTROL_KIND_MAX] = {
@@ -372,6 +392,7 @@ static const char *const kind_names[CONTROL_KIND_MAX] = {
         [CONTROL_FORGET] = "forget",
         [CONTROL_PRUNE] = "prune",
         [CONTROL_LATEST] = "latest",
+        [CONTROL_MISSING] = "missing",
 };
 
 int control_job_begin(struct control_job *j, struct error *e)
@@ -405,6 +426,9 @@ int control_job_begin(struct control_job *j, struct error *e)
         case CONTROL_LATEST:
                 do_latest(j);
                 break;
+        case CONTROL_MISSING:
+                do_missing(j);
+                break;
         case CONTROL_KIND_MAX:
                 break;
         }
@@ -433,6 +457,7 @@ void control_job_step(struct control_job *j)
         case CONTROL_PAUSE:
         case CONTROL_UNPAUSE:
         case CONTROL_LATEST:
+        case CONTROL_MISSING:
         case CONTROL_KIND_MAX:
                 break;
         }

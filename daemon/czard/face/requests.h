@@ -35,6 +35,7 @@ enum control_kind {
         CONTROL_FORGET,
         CONTROL_PRUNE,
         CONTROL_LATEST,
+        CONTROL_MISSING,
         CONTROL_KIND_MAX
 };
 

@@ -372,6 +372,14 @@ void record_member(struct record *r, const struct ledger_object *o, const struct
                 record_trouble(r, &e);
 }
 
+void record_say_missing(const struct journal_fields *f, const char *why)
+{
+        journal_event(EVENT_MISSING, f,
+                "%s is %s; it is not fetched again by itself: put it back, or czarctl resync, adopt or "
+                "forget it",
+                f->path, why);
+}
+
 void record_missing(struct record *r, struct ledger_object *o, const char *why)
 {
         const struct history h = history_of(r);
@@ -383,10 +391,7 @@ void record_missing(struct record *r, struct ledger_object *o, const char *why)
         }
         struct journal_fields f = object_fields(o);
         f.path = o->path;
-        journal_event(EVENT_MISSING, &f,
-                "%s is %s; it is not fetched again by itself: put it back, or czarctl resync, adopt or "
-                "forget it",
-                o->path, why);
+        record_say_missing(&f, why);
 }
 
 int record_day(struct record *r, const struct ledger_object *o, const struct ledger_split *made)
