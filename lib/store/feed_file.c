@@ -26,9 +26,7 @@
 
 int feed_prepare(struct feed_file *f, const char *sql, sqlite3_stmt **ret)
 {
-        if (sqlite3_prepare_v2(f->l->db, sql, -1, ret, NULL) != SQLITE_OK)
-                return ledger_fail(f->l, "reading the schema", f->e);
-        return 0;
+        return sql_prepare(&f->l->sql, sql, NULL, ret, f->e);
 }
 
 int feed_write(struct feed_file *f, sqlite3_stmt *s, const struct ledger_bind *b)

@@ -120,7 +120,6 @@ static const char *below_folder(const char *path)
 /* o NULL: of the archive whose members are being told; else of the base of that organisation. */
 static int add_member(struct feed_snapshot *f, const struct line *l, const struct said *o)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
         struct package_member parsed;
         char name[1100], path[1100], top[128];
         uint8_t sha256[SHA256_SIZE];
@@ -133,19 +132,12 @@ static int add_member(struct feed_snapshot *f, const struct line *l, const struc
         snprintf(top, sizeof(top), "%.*s", (int)strcspn(name, "/"), name);
         bool known =
                 package_parse_member(strchr(name, '/') ? top : NULL, name, NAME_MOST, &parsed, NULL) == 0;
-        int r = ledger_prepared(f->file->l, SQL_FEED_MEMBER, &s, f->file->e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_i64(&b, o ? SET_BASE : SET_NEW);
-        ledger_bind_text(&b, o ? o->org : "");
-        ledger_bind_i64(&b, o ? o->c : 0);
-        ledger_bind_text(&b, below);
-        ledger_bind_sha256(&b, true, sha256);
-        ledger_bind_i64(&b, line_size(l));
-        ledger_bind_text(&b, known ? parsed.course : "");
-        ledger_bind_text(&b, known ? parsed.table : "");
-        return feed_write(f->file, s, &b);
+        return sql_run(&f->file->l->sql,
+                "INSERT OR REPLACE INTO feed_member (kind, org, category, path, sha256, size, course, "
+                "\"table\") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                VALUES(V(o ? SET_BASE : SET_NEW), V(o ? o->org : ""), V(o ? o->c : 0), V(below), V(sha256),
+                        V(line_size(l)), V(known ? parsed.course : ""), V(known ? parsed.table : "")),
+                f->file->e);
 }
 
 int feed_snapshot_member(struct feed_snapshot *f, const struct line *l, uint64_t number, bool rejected)

@@ -34,71 +34,43 @@ static const char spoilt_sql[] =
         "AND NOT EXISTS (SELECT 1 FROM member c WHERE c.object_id = ?3 AND c.state = ?4 "
         "AND c.course = b.course AND c.\"table\" = b.\"table\" AND c.sha256 = b.sha256) LIMIT 1";
 
-static int prepare(struct ledger *l, const char *sql, sqlite3_stmt **ret, struct error *e)
-{
-        return sqlite3_prepare_v2(l->db, sql, -1, ret, NULL) == SQLITE_OK
-                       ? 0
-                       : ledger_fail(l, "reading the schema", e);
-}
-
 /* The staged snapshots of that organisation and category; the caller finalizes *ret. 0 or -errno. */
 static int prepare_staged(
         struct ledger *l, const char *org, enum category c, sqlite3_stmt **ret, struct error *e)
 {
-        int r = prepare(l, staged_sql, ret, e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = *ret};
-        ledger_bind_text(&b, org);
-        ledger_bind_i64(&b, c);
-        ledger_bind_i64(&b, OBJECT_PUBLISHED);
-        ledger_bind_i64(&b, OBJECT_GONE);
-        if (b.err)
-                return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that");
-        return 0;
+        return sql_prepare(
+                &l->sql, staged_sql, VALUES(V(org), V(c), V(OBJECT_PUBLISHED), V(OBJECT_GONE)), ret, e);
 }
 
 /* The next one: 1, its date and the ids of it and of the two before (0: none). 0: that was all. Or -errno. */
 static int next_staged(struct ledger *l, sqlite3_stmt *s, char date[11], int64_t ids[3], struct error *e)
 {
-        int r = ledger_step(l, s, "reading", e);
+        int r = sql_step(&l->sql, s, e);
         if (r <= 0)
                 return r;
-        struct ledger_row row = {.s = s};
-        ledger_row_text(&row, date, 11);
+        struct sql_row row = {.s = s};
+        sql_row_text(&row, date, 11);
         for (size_t i = 0; i < 3; i++)
-                ids[i] = ledger_row_i64(&row, 0, INT64_MAX);
-        return row.err ? error_set(e, CAUSE_IO, -row.err, "the ledger is damaged at a snapshot") : 1;
-}
-
-/* 1, 0 or -errno. */
-static int is_spoilt(struct ledger *l, sqlite3_stmt *s, const int64_t ids[3], struct error *e)
-{
-        struct ledger_bind b = {.s = s};
-        sqlite3_reset(s);
-        for (size_t i = 0; i < 3; i++)
-                ledger_bind_i64(&b, ids[i]);
-        ledger_bind_i64(&b, OBJECT_PUBLISHED);
-        ledger_bind_i64(&b, OBJECT_REJECTED);
-        ledger_bind_i64(&b, OBJECT_IGNORED);
-        return b.err ? error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that")
-                     : ledger_step(l, s, "reading", e);
+                ids[i] = sql_row_i64(&row, 0, INT64_MAX);
+        r = sql_row_end(&row, &l->sql, e);
+        return r < 0 ? r : 1;
 }
 
 /* ret "": there is none. */
 static int choose(struct ledger *l, const char *org, enum category c, char ret[11], struct error *e)
 {
-        _cleanup_finalize_ sqlite3_stmt *staged = NULL, *spoilt = NULL;
+        _cleanup_finalize_ sqlite3_stmt *staged = NULL;
         char date[11];
         int64_t ids[3];
         int r = prepare_staged(l, org, c, &staged, e);
-        if (r == 0)
-                r = prepare(l, spoilt_sql, &spoilt, e);
         if (r < 0)
                 return r;
         ret[0] = 0;
         while ((r = next_staged(l, staged, date, ids, e)) > 0) {
-                r = is_spoilt(l, spoilt, ids, e);
+                r = sql_run(&l->sql, spoilt_sql,
+                        VALUES(V(ids[0]), V(ids[1]), V(ids[2]), V(OBJECT_PUBLISHED), V(OBJECT_REJECTED),
+                                V(OBJECT_IGNORED)),
+                        e);
                 if (r == 0)
                         snprintf(ret, 11, "%s", date);
                 if (r <= 0)
@@ -163,22 +135,17 @@ int latest_unmatched(struct ledger *l, const struct config *config, const char *
         char course[COURSE_SIZE], table[TABLE_SIZE];
         if (!courses || !tables)
                 return error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");
-        int r = prepare(l, names_sql, &s, e);
+        int r = sql_prepare(&l->sql, names_sql, VALUES(V(p->spec.org), V(c), V(date)), &s, e);
         if (r < 0)
                 return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_text(&b, p->spec.org);
-        ledger_bind_i64(&b, c);
-        ledger_bind_text(&b, date);
-        if (b.err)
-                return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that");
         bool any = false;
-        while ((r = ledger_step(l, s, "reading", e)) > 0) {
-                struct ledger_row row = {.s = s};
-                ledger_row_text(&row, course, sizeof(course));
-                ledger_row_text(&row, table, sizeof(table));
-                if (row.err)
-                        return error_set(e, CAUSE_IO, -row.err, "the ledger is damaged at a member");
+        while ((r = sql_step(&l->sql, s, e)) > 0) {
+                struct sql_row row = {.s = s};
+                sql_row_text(&row, course, sizeof(course));
+                sql_row_text(&row, table, sizeof(table));
+                r = sql_row_end(&row, &l->sql, e);
+                if (r < 0)
+                        return r;
                 match(&by_course, course);
                 match(&by_table, table);
                 any = true;

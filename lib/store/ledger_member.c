@@ -4,69 +4,50 @@
 #include "ledger_internal.h"
 #include "str.h"
 
+#define COLUMN_(kind, field, ...) COLUMN(kind, struct ledger_member, field, __VA_ARGS__)
+/* as LEDGER_MEMBER_COLUMNS */
+static const struct sql_column columns[] = {
+        COLUMN_(NUMBER, object_id, .min = 1),
+        COLUMN_(TEXT, name),
+        COLUMN_(TEXT, path),
+        COLUMN_(TEXT, course),
+        COLUMN_(TEXT, table),
+        COLUMN_(NUMBER, failed, .max = 1),
+        COLUMN_(NUMBER, state, .max = OBJECT_STATE_MAX - 1),
+        COLUMN_(NUMBER, size),
+        COLUMN_(NUMBER, plain_size, .min = -1),
+        COLUMN_(SHA256, sha256, .has = offsetof(struct ledger_member, has_sha256)),
+        COLUMN_(NUMBER, checks),
+        COLUMN_(CAUSE, cause),
+        COLUMN_(TEXT, detail),
+        COLUMN_(NUMBER, attempts),
+};
+
 int ledger_member_save(struct ledger *l, const struct ledger_member *m, struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = ledger_prepared(l, SQL_MEMBER_SAVE, &s, e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_i64(&b, m->object_id);
-        ledger_bind_text(&b, m->name);
-        ledger_bind_text(&b, m->path);
-        ledger_bind_text(&b, m->course);
-        ledger_bind_text(&b, m->table);
-        ledger_bind_i64(&b, m->failed);
-        ledger_bind_i64(&b, m->state);
-        ledger_bind_u64(&b, m->size);
-        ledger_bind_i64(&b, m->plain_size);
-        ledger_bind_sha256(&b, m->has_sha256, m->sha256);
-        ledger_bind_i64(&b, m->checks);
-        ledger_bind_text(&b, cause_name(m->cause));
-        ledger_bind_text(&b, m->detail);
-        ledger_bind_i64(&b, m->attempts);
-        if (b.err)
-                return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot hold that value");
-        return ledger_step(l, s, "writing", e);
+        return sql_put(&l->sql,
+                "INSERT INTO member (" LEDGER_MEMBER_COLUMNS ") "
+                "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14) "
+                "ON CONFLICT (object_id, name) DO UPDATE SET path = excluded.path, course = excluded.course, "
+                "\"table\" = excluded.\"table\", failed = excluded.failed, state = excluded.state, "
+                "size = excluded.size, plain_size = excluded.plain_size, sha256 = excluded.sha256, "
+                "checks = excluded.checks, cause = excluded.cause, detail = excluded.detail, "
+                "attempts = excluded.attempts",
+                columns, ELEMENTSOF(columns), m, NULL, e);
 }
 
 int ledger_member_delete(struct ledger *l, const struct ledger_member *m, struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = ledger_prepared(l, SQL_MEMBER_DELETE, &s, e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_i64(&b, m->object_id);
-        ledger_bind_text(&b, m->name);
-        if (b.err)
-                return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that value");
-        return ledger_step(l, s, "writing", e);
+        return sql_run(&l->sql, "DELETE FROM member WHERE object_id = ?1 AND name = ?2",
+                VALUES(V(m->object_id), V(m->name)), e);
 }
 
-int ledger_member_read(sqlite3_stmt *s, struct ledger_member *ret, struct error *e)
+int ledger_member_read(struct ledger *l, sqlite3_stmt *s, struct ledger_member *ret, struct error *e)
 {
-        struct ledger_member m = {};
-        struct ledger_row row = {.s = s};
-        m.object_id = ledger_row_i64(&row, 1, INT64_MAX);
-        ledger_row_text(&row, m.name, sizeof(m.name));
-        ledger_row_text(&row, m.path, sizeof(m.path));
-        ledger_row_text(&row, m.course, sizeof(m.course));
-        ledger_row_text(&row, m.table, sizeof(m.table));
-        m.failed = ledger_row_i64(&row, 0, 1);
-        m.state = (enum object_state)ledger_row_i64(&row, 0, OBJECT_STATE_MAX - 1);
-        m.size = (uint64_t)ledger_row_i64(&row, 0, INT64_MAX);
-        m.plain_size = ledger_row_i64(&row, -1, INT64_MAX);
-        m.has_sha256 = ledger_row_sha256(&row, m.sha256);
-        m.checks = (uint32_t)ledger_row_i64(&row, 0, UINT32_MAX);
-        m.cause = ledger_row_cause(&row);
-        ledger_row_text(&row, m.detail, sizeof(m.detail));
-        m.attempts = (unsigned)ledger_row_i64(&row, 0, UINT32_MAX);
-        if (row.err)
-                return error_set(e, CAUSE_IO, -row.err, "the ledger is damaged at a member of object %lld",
-                        (long long)m.object_id);
-        *ret = m;
-        return 0;
+        struct sql_row row = {.s = s};
+        *ret = (struct ledger_member){};
+        sql_row_fields(&row, columns, ELEMENTSOF(columns), ret);
+        return sql_row_end(&row, &l->sql, e);
 }
 
 int ledger_members(struct ledger *l, int64_t object_id, ledger_member_fn *each, void *arg, struct error *e)
@@ -78,75 +59,60 @@ int ledger_members_from(struct ledger *l, int64_t object_id, const char *path, l
         void *arg, struct error *e)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = ledger_prepare_own(l, SQL_MEMBERS, &s, e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_i64(&b, object_id);
-        ledger_bind_text(&b, path);
-        if (b.err)
-                return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that value");
-        while ((r = ledger_step(l, s, "reading", e)) == 1) {
-                struct ledger_member m;
-                r = ledger_member_read(s, &m, e);
+        struct ledger_member m;
+        int r = sql_prepare(&l->sql,
+                "SELECT " LEDGER_MEMBER_COLUMNS " FROM member WHERE object_id = ?1 AND path >= ?2 "
+                "ORDER BY path, rowid",
+                VALUES(V(object_id), V(path)), &s, e);
+        while (r == 0 && (r = sql_step(&l->sql, s, e)) == 1) {
+                r = ledger_member_read(l, s, &m, e);
                 if (r == 0)
                         r = each(&m, arg);
                 if (r != 0)
-                        return r;
+                        break;
         }
         return r;
-}
-
-static int delete_some(struct ledger *l, int64_t object_id, struct error *e)
-{
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = ledger_prepared(l, SQL_MEMBERS_DELETE, &s, e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_i64(&b, object_id);
-        if (b.err)
-                return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that value");
-        r = ledger_step(l, s, "writing", e);
-        return r < 0 ? r : sqlite3_changes(l->db);
 }
 
 int ledger_members_delete(struct ledger *l, int64_t object_id, struct error *e)
 {
         int r;
-        do
-                r = delete_some(l, object_id, e);
-        while (r > 0);
+        do /* a part of them: SQLite keeps the rows that it is to delete in memory */
+                r = sql_run(&l->sql,
+                        "DELETE FROM member WHERE rowid IN "
+                        "(SELECT rowid FROM member WHERE object_id = ?1 LIMIT 1000)",
+                        VALUES(V(object_id)), e);
+        while (r == 0 && sqlite3_changes(l->sql.db) > 0);
         return r;
 }
+
+/* Only where the members are those of what is staged: while a replaced snapshot is made anew its rows speak
+ * of another folder. Snapshot by snapshot, the newest first as the index has them: an empty table is in there
+ * a thousand times. */
+static const char find_plaintext[] =
+        "SELECT o.path, m.path FROM object o INDEXED BY object_state "
+        "CROSS JOIN member m INDEXED BY member_plaintext ON m.sha256 = ?1 AND m.object_id = o.id "
+        "WHERE o.state IN (?5, ?6) AND o.category = ?4 AND o.org = ?3 "
+        "AND o.staged_etag = o.etag AND o.staged_etag <> '' AND m.plain_size = ?2 AND m.state = ?5 "
+        "AND EXISTS (SELECT 1 FROM member WHERE sha256 = ?1) LIMIT 1";
 
 int ledger_find_plaintext(struct ledger *l, const char *org, enum category c,
         const uint8_t sha256[SHA256_SIZE], int64_t plain_size, char ret_path[1024], struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = ledger_prepared(l, SQL_FIND_PLAINTEXT, &s, e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_sha256(&b, true, sha256);
-        ledger_bind_i64(&b, plain_size);
-        ledger_bind_text(&b, org);
-        ledger_bind_i64(&b, c);
-        ledger_bind_i64(&b, OBJECT_PUBLISHED);
-        ledger_bind_i64(&b, OBJECT_GONE);
-        if (b.err)
-                return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that value");
-        r = ledger_step(l, s, "reading", e);
+        struct found {
+                char folder[512], name[512];
+        } found;
+        static const struct sql_column paths[] = {
+                COLUMN(TEXT, struct found, folder), COLUMN(TEXT, struct found, name)};
+        int r = sql_get(&l->sql, find_plaintext,
+                VALUES(V(sha256), V(plain_size), V(org), V(c), V(OBJECT_PUBLISHED), V(OBJECT_GONE)), paths,
+                ELEMENTSOF(paths), &found, e);
         if (r < 0)
                 return r;
         if (r == 0)
                 return error_set(e, CAUSE_GONE, ENOENT, "no staged member has that plaintext");
-        char folder[512], name[512];
-        struct ledger_row row = {.s = s};
-        ledger_row_text(&row, folder, sizeof(folder));
-        ledger_row_text(&row, name, sizeof(name));
-        if (row.err || !*folder || !*name)
+        if (!*found.folder || !*found.name)
                 return error_set(e, CAUSE_IO, EUCLEAN, "the ledger is damaged at a member's path");
-        snprintf(ret_path, 1024, "%s/%s", folder, name);
+        snprintf(ret_path, 1024, "%s/%s", found.folder, found.name);
         return 0;
 }

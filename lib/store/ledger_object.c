@@ -8,137 +8,84 @@
 #include "str.h"
 #include "timespan.h"
 
-static int damaged(struct ledger_row *row, int64_t id, struct error *e)
+#define COLUMN_(kind, field, ...) COLUMN(kind, struct ledger_object, field, __VA_ARGS__)
+/* id, then as LEDGER_OBJECT_COLUMNS */
+static const struct sql_column columns[] = {
+        COLUMN_(NUMBER, id, .min = 1),
+        COLUMN_(TEXT, bucket),
+        COLUMN_(TEXT, key),
+        COLUMN_(TEXT, etag),
+        COLUMN_(NUMBER, size),
+        COLUMN_(NUMBER, last_modified, .min = INT64_MIN),
+        COLUMN_(NUMBER, category, .max = CATEGORY_MAX - 1),
+        COLUMN_(TEXT, org),
+        COLUMN_(TEXT, site),
+        COLUMN_(TEXT, date),
+        COLUMN_(TEXT, request),
+        COLUMN_(NUMBER, is_zip, .max = 1),
+        COLUMN_(NUMBER, state, .max = OBJECT_STATE_MAX - 1),
+        COLUMN_(TEXT, path),
+        COLUMN_(NUMBER, plain_size, .min = -1),
+        COLUMN_(SHA256, sha256, .has = offsetof(struct ledger_object, has_sha256)),
+        COLUMN_(NUMBER, checks),
+        COLUMN_(TEXT, fingerprint),
+        COLUMN_(TEXT, staged_etag),
+        COLUMN_(CAUSE, cause),
+        COLUMN_(TEXT, detail),
+        COLUMN_(NUMBER, attempts),
+        COLUMN_(NUMBER, next_try),
+        COLUMN_(NUMBER, first_seen),
+        COLUMN_(NUMBER, published_at),
+        COLUMN_(NUMBER, refusals),
+};
+#define PARAMETERS                                                                                           \
+        "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25)"
+
+int ledger_object_read(struct ledger *l, sqlite3_stmt *s, struct ledger_object *ret, struct error *e)
 {
-        return row->err ? error_set(e, CAUSE_IO, -row->err, "the ledger is damaged at object %lld",
-                                  (long long)id)
-                        : 0;
+        struct sql_row row = {.s = s};
+        *ret = (struct ledger_object){};
+        sql_row_fields(&row, columns, ELEMENTSOF(columns), ret);
+        return sql_row_end(&row, &l->sql, e);
 }
 
-int ledger_object_read(sqlite3_stmt *s, struct ledger_object *ret, struct error *e)
+/* A query for one object. 0 or -ENOENT. */
+static int get(struct ledger *l, const char *sql, const struct sql_value *values, struct ledger_object *ret,
+        struct error *e)
 {
-        struct ledger_object o = {};
-        struct ledger_row row = {.s = s};
-        o.id = ledger_row_i64(&row, 1, INT64_MAX);
-        ledger_row_text(&row, o.bucket, sizeof(o.bucket));
-        ledger_row_text(&row, o.key, sizeof(o.key));
-        ledger_row_text(&row, o.etag, sizeof(o.etag));
-        o.size = (uint64_t)ledger_row_i64(&row, 0, INT64_MAX);
-        o.last_modified = ledger_row_i64(&row, INT64_MIN, INT64_MAX);
-        o.category = (enum category)ledger_row_i64(&row, 0, CATEGORY_MAX - 1);
-        ledger_row_text(&row, o.org, sizeof(o.org));
-        ledger_row_text(&row, o.site, sizeof(o.site));
-        ledger_row_text(&row, o.date, sizeof(o.date));
-        ledger_row_text(&row, o.request, sizeof(o.request));
-        o.is_zip = ledger_row_i64(&row, 0, 1);
-        o.state = (enum object_state)ledger_row_i64(&row, 0, OBJECT_STATE_MAX - 1);
-        ledger_row_text(&row, o.path, sizeof(o.path));
-        o.plain_size = ledger_row_i64(&row, -1, INT64_MAX);
-        o.has_sha256 = ledger_row_sha256(&row, o.sha256);
-        o.checks = (uint32_t)ledger_row_i64(&row, 0, UINT32_MAX);
-        ledger_row_text(&row, o.fingerprint, sizeof(o.fingerprint));
-        ledger_row_text(&row, o.staged_etag, sizeof(o.staged_etag));
-        o.cause = ledger_row_cause(&row);
-        ledger_row_text(&row, o.detail, sizeof(o.detail));
-        o.attempts = (unsigned)ledger_row_i64(&row, 0, UINT32_MAX);
-        o.next_try = ledger_row_i64(&row, 0, INT64_MAX);
-        o.first_seen = ledger_row_i64(&row, 0, INT64_MAX);
-        o.published_at = ledger_row_i64(&row, 0, INT64_MAX);
-        o.refusals = (unsigned)ledger_row_i64(&row, 0, UINT32_MAX);
-        int r = damaged(&row, o.id, e);
+        _cleanup_reset_ sqlite3_stmt *s = NULL;
+        int r = sql_keep(&l->sql, sql, values, &s, e);
         if (r == 0)
-                *ret = o;
-        return r;
-}
-
-static void bind_object(struct ledger_bind *b, const struct ledger_object *o)
-{
-        ledger_bind_text(b, o->bucket);
-        ledger_bind_text(b, o->key);
-        ledger_bind_text(b, o->etag);
-        ledger_bind_u64(b, o->size);
-        ledger_bind_i64(b, o->last_modified);
-        ledger_bind_i64(b, o->category);
-        ledger_bind_text(b, o->org);
-        ledger_bind_text(b, o->site);
-        ledger_bind_text(b, o->date);
-        ledger_bind_text(b, o->request);
-        ledger_bind_i64(b, o->is_zip);
-        ledger_bind_i64(b, o->state);
-        ledger_bind_text(b, o->path);
-        ledger_bind_i64(b, o->plain_size);
-        ledger_bind_sha256(b, o->has_sha256, o->sha256);
-        ledger_bind_i64(b, o->checks);
-        ledger_bind_text(b, o->fingerprint);
-        ledger_bind_text(b, o->staged_etag);
-        ledger_bind_text(b, cause_name(o->cause));
-        ledger_bind_text(b, o->detail);
-        ledger_bind_i64(b, o->attempts);
-        ledger_bind_i64(b, o->next_try);
-        ledger_bind_i64(b, o->first_seen);
-        ledger_bind_i64(b, o->published_at);
-        ledger_bind_i64(b, o->refusals);
-}
-
-static int cannot_bind(int err, struct error *e)
-{
-        return error_set(e, CAUSE_INTERNAL, -err, "the ledger cannot hold that value");
-}
-
-/* Runs a query for one object. 0 or -ENOENT. */
-static int one(struct ledger *l, sqlite3_stmt *s, struct ledger_object *ret, struct error *e)
-{
-        int r = ledger_step(l, s, "reading", e);
-        if (r < 0)
-                return r;
-        if (r == 0)
-                return error_set(e, CAUSE_GONE, ENOENT, "not in the ledger");
-        return ledger_object_read(s, ret, e);
+                r = sql_step(&l->sql, s, e);
+        return r == 1   ? ledger_object_read(l, s, ret, e)
+               : r == 0 ? error_set(e, CAUSE_GONE, ENOENT, "not in the ledger")
+                        : r;
 }
 
 int ledger_get(struct ledger *l, int64_t id, struct ledger_object *ret, struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = ledger_prepared(l, SQL_OBJECT_GET, &s, e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_i64(&b, id);
-        return b.err ? cannot_bind(b.err, e) : one(l, s, ret, e);
+        return get(
+                l, "SELECT id, " LEDGER_OBJECT_COLUMNS " FROM object WHERE id = ?1", VALUES(V(id)), ret, e);
 }
 
 int ledger_find(
         struct ledger *l, const char *bucket, const char *key, struct ledger_object *ret, struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = ledger_prepared(l, SQL_OBJECT_FIND, &s, e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_text(&b, bucket);
-        ledger_bind_text(&b, key);
-        return b.err ? cannot_bind(b.err, e) : one(l, s, ret, e);
+        return get(l, "SELECT id, " LEDGER_OBJECT_COLUMNS " FROM object WHERE bucket = ?1 AND key = ?2",
+                VALUES(V(bucket), V(key)), ret, e);
 }
 
 int ledger_save(struct ledger *l, const struct ledger_object *o, struct error *e)
 {
         assert(o->id > 0);
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = ledger_prepared(l, SQL_OBJECT_UPDATE, &s, e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        bind_object(&b, o);
-        ledger_bind_i64(&b, o->id);
-        if (b.err)
-                return cannot_bind(b.err, e);
-        r = ledger_step(l, s, "writing", e);
-        if (r < 0)
-                return r;
-        if (sqlite3_changes(l->db) != 1)
+        int r = sql_put(&l->sql,
+                "UPDATE object SET (" LEDGER_OBJECT_COLUMNS ") = " PARAMETERS
+                " WHERE id = ?26 AND bucket = ?1 AND key = ?2",
+                columns + 1, ELEMENTSOF(columns) - 1, o, VALUES(V(o->id)), e);
+        if (r == 0 && sqlite3_changes(l->sql.db) != 1)
                 return error_set(
                         e, CAUSE_INTERNAL, ENOENT, "object %lld is not in the ledger", (long long)o->id);
-        return 0;
+        return r;
 }
 
 int ledger_enter(struct ledger *l, struct ledger_object *o, enum object_state next, struct error *e)
@@ -154,10 +101,6 @@ int ledger_enter(struct ledger *l, struct ledger_object *o, enum object_state ne
 
 static int insert_new(struct ledger *l, struct ledger_object *o, struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = ledger_prepared(l, SQL_OBJECT_INSERT, &s, e);
-        if (r < 0)
-                return r;
         o->state = OBJECT_NEW;
         o->plain_size = -1;
         o->has_sha256 = false;
@@ -167,13 +110,10 @@ static int insert_new(struct ledger *l, struct ledger_object *o, struct error *e
         o->attempts = o->refusals = 0;
         o->next_try = o->published_at = 0;
         o->first_seen = (int64_t)(now_usec(CLOCK_REALTIME) / USEC_PER_SEC);
-        struct ledger_bind b = {.s = s};
-        bind_object(&b, o);
-        if (b.err)
-                return cannot_bind(b.err, e);
-        r = ledger_step(l, s, "writing", e);
+        int r = sql_put(&l->sql, "INSERT INTO object (" LEDGER_OBJECT_COLUMNS ") VALUES " PARAMETERS,
+                columns + 1, ELEMENTSOF(columns) - 1, o, NULL, e);
         if (r == 0)
-                o->id = sqlite3_last_insert_rowid(l->db);
+                o->id = sqlite3_last_insert_rowid(l->sql.db);
         return r;
 }
 
@@ -181,14 +121,10 @@ static int mark_seen(struct ledger *l, int64_t id, int64_t generation, struct er
 {
         if (generation == 0)
                 return 0;
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = ledger_prepared(l, SQL_SEEN, &s, e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_i64(&b, id);
-        ledger_bind_i64(&b, generation);
-        return b.err ? cannot_bind(b.err, e) : ledger_step(l, s, "writing", e);
+        return sql_run(&l->sql,
+                "INSERT INTO seen (object_id, generation) VALUES (?1, ?2) "
+                "ON CONFLICT (object_id) DO UPDATE SET generation = excluded.generation",
+                VALUES(V(id), V(generation)), e);
 }
 
 static void begin_anew(struct ledger_object *o)
@@ -205,14 +141,8 @@ static int was_refused(struct ledger *l, const struct ledger_object *o, struct e
 {
         if (o->state == OBJECT_REJECTED || !o->is_zip || o->state != OBJECT_PUBLISHED)
                 return o->state == OBJECT_REJECTED;
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = ledger_prepared(l, SQL_MEMBERS_REFUSED, &s, e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_i64(&b, o->id);
-        ledger_bind_i64(&b, OBJECT_REJECTED);
-        return b.err ? cannot_bind(b.err, e) : ledger_step(l, s, "reading", e);
+        return sql_run(&l->sql, "SELECT 1 FROM member WHERE object_id = ?1 AND state = ?2 LIMIT 1",
+                VALUES(V(o->id), V(OBJECT_REJECTED)), e);
 }
 
 /* The right bytes have the same ETag as the wrong ones that a server gave: that it was written anew since is
@@ -298,15 +228,10 @@ int ledger_still_there(
 
 int ledger_reconsider(struct ledger *l, int64_t now, struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = ledger_prepared(l, SQL_RECONSIDER, &s, e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_i64(&b, OBJECT_NEW);
-        ledger_bind_i64(&b, OBJECT_REJECTED);
-        ledger_bind_i64(&b, now);
-        return b.err ? cannot_bind(b.err, e) : ledger_step(l, s, "writing", e);
+        return sql_run(&l->sql,
+                "UPDATE object SET state = ?1, attempts = 0, next_try = 0 "
+                "WHERE state = ?2 AND next_try BETWEEN 1 AND ?3",
+                VALUES(V(OBJECT_NEW), V(OBJECT_REJECTED), V(now)), e);
 }
 
 void ledger_prefix_end(const char *prefix, char ret[LEDGER_PREFIX_END])
@@ -322,60 +247,33 @@ void ledger_prefix_end(const char *prefix, char ret[LEDGER_PREFIX_END])
                 strcpy(ret, "\xff\xff\xff\xff"); /* no key, which is UTF-8, has that byte */
 }
 
-/* end: holds the end of the prefix for as long as b is bound. */
-static void bind_listing(struct ledger_bind *b, const struct ledger_listing *of, char end[LEDGER_PREFIX_END])
-{
-        ledger_prefix_end(of->prefix, end);
-        ledger_bind_text(b, of->bucket);
-        ledger_bind_text(b, of->prefix);
-        ledger_bind_text(b, end);
-        ledger_bind_text(b, of->org);
-        ledger_bind_i64(b, of->category);
-}
-
 int ledger_mark_gone(struct ledger *l, const struct ledger_listing *of, int64_t generation, uint64_t *ret_n,
         struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = ledger_prepared(l, SQL_MARK_GONE, &s, e);
-        if (r < 0)
-                return r;
         char end[LEDGER_PREFIX_END];
-        struct ledger_bind b = {.s = s};
-        bind_listing(&b, of, end);
-        ledger_bind_i64(&b, generation);
-        ledger_bind_i64(&b, OBJECT_GONE);
-        ledger_bind_i64(&b, OBJECT_FORGOTTEN);
-        ledger_bind_i64(&b, OBJECT_PRUNED);
-        ledger_bind_i64(&b, OBJECT_MISSING);
-        if (b.err)
-                return cannot_bind(b.err, e);
-        r = ledger_step(l, s, "writing", e);
+        ledger_prefix_end(of->prefix, end);
+        int r = sql_run(&l->sql,
+                "UPDATE object SET state = ?7 WHERE bucket = ?1 AND key >= ?2 AND key < ?3 "
+                "AND org = ?4 AND category = ?5 AND state NOT IN (?7, ?8, ?9, ?10) AND NOT EXISTS "
+                "(SELECT 1 FROM seen WHERE object_id = object.id AND generation = ?6)",
+                VALUES(V(of->bucket), V(of->prefix), V(end), V(of->org), V(of->category), V(generation),
+                        V(OBJECT_GONE), V(OBJECT_FORGOTTEN), V(OBJECT_PRUNED), V(OBJECT_MISSING)),
+                e);
         if (r == 0)
-                *ret_n = (uint64_t)sqlite3_changes64(l->db);
+                *ret_n = (uint64_t)sqlite3_changes64(l->sql.db);
         return r;
 }
 
 int ledger_last_key(struct ledger *l, const struct ledger_listing *of, char ret[KEY_SIZE], struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = ledger_prepared(l, SQL_LAST_KEY, &s, e);
-        if (r < 0)
-                return r;
+        static const struct sql_column key = {COLUMN_TEXT, .size = KEY_SIZE};
         char end[LEDGER_PREFIX_END];
-        struct ledger_bind b = {.s = s};
-        bind_listing(&b, of, end);
-        if (b.err)
-                return cannot_bind(b.err, e);
-        r = ledger_step(l, s, "reading", e);
-        if (r < 0)
-                return r;
-        struct ledger_row row = {.s = s};
-        char key[KEY_SIZE] = "";
-        if (r == 1)
-                ledger_row_text(&row, key, sizeof(key));
-        if (row.err)
-                return damaged(&row, 0, e);
-        memcpy(ret, key, sizeof(key));
-        return 0;
+        ledger_prefix_end(of->prefix, end);
+        int r = sql_get(&l->sql,
+                "SELECT key FROM object WHERE bucket = ?1 AND key >= ?2 AND key < ?3 "
+                "AND org = ?4 AND category = ?5 ORDER BY key DESC LIMIT 1",
+                VALUES(V(of->bucket), V(of->prefix), V(end), V(of->org), V(of->category)), &key, 1, ret, e);
+        if (r <= 0)
+                ret[0] = 0;
+        return MIN(r, 0);
 }

@@ -3,6 +3,7 @@
  * change what it is shown. */
 #include <fnmatch.h>
 
+#include "array.h"
 #include "ledger_internal.h"
 #include "str.h"
 
@@ -41,50 +42,45 @@ static int prepare(struct ledger *l, const char *select, const struct ledger_fil
         sqlite3_stmt **ret, struct error *e)
 {
         _cleanup_strbuf_ struct strbuf sql = {};
+        struct sql_value values[ELEMENTSOF(text_terms) + 1] = {};
+        size_t n = 0;
         strbuf_printf(&sql, "SELECT %s FROM object WHERE 1", select);
         add_in(&sql, "state", f->states);
         add_in(&sql, "category", f->categories);
         for (size_t i = 0; i < ELEMENTSOF(text_terms); i++)
-                if (text_of(f, i))
+                if (text_of(f, i)) {
                         strbuf_add(&sql, text_terms[i].sql);
+                        values[n++] = sql_text(text_of(f, i));
+                }
         strbuf_add(&sql, tail);
         if (sql.err)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        if (sqlite3_prepare_v2(l->db, sql.s, -1, &s, NULL) != SQLITE_OK)
-                return ledger_fail(l, "reading the schema", e);
-        struct ledger_bind b = {.s = s};
-        for (size_t i = 0; i < ELEMENTSOF(text_terms); i++)
-                if (text_of(f, i))
-                        ledger_bind_text(&b, text_of(f, i));
-        if (b.err)
-                return error_set(e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that value");
-        *ret = take_ptr(&s);
-        return 0;
+        return sql_prepare(&l->sql, sql.s, values, ret, e);
 }
 
-static bool key_matches(const struct ledger_filter *f, sqlite3_stmt *s, int column)
+static bool key_matches(const char *glob, sqlite3_stmt *s, int column)
 {
-        const char *key = f->key_glob ? (const char *)sqlite3_column_text(s, column) : NULL;
-        return !f->key_glob || (key && fnmatch(f->key_glob, key, 0) == 0);
+        const char *key = glob ? (const char *)sqlite3_column_text(s, column) : NULL;
+        return !glob || (key && fnmatch(glob, key, 0) == 0);
 }
 
-struct ids {
-        int64_t *v;
-        size_t n, size;
-};
-
-static int ids_add(struct ids *ids, int64_t id)
+int ledger_collect(struct ledger *l, sqlite3_stmt *s, const char *key_glob, int64_t **ret, size_t *ret_n,
+        struct error *e)
 {
-        if (ids->n == ids->size) {
-                size_t size = ids->size ? ids->size * 2 : 256;
-                int64_t *v = reallocarray(ids->v, size, sizeof(*v));
-                if (!v)
-                        return -ENOMEM;
-                ids->v = v;
-                ids->size = size;
+        _cleanup_free_ int64_t *v = NULL;
+        size_t n = 0;
+        int r;
+        while ((r = sql_step(&l->sql, s, e)) == 1) {
+                if (!key_matches(key_glob, s, 1))
+                        continue;
+                if (ARRAY_ROOM(v, n) < 0)
+                        return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+                v[n++] = sqlite3_column_int64(s, 0);
         }
-        ids->v[ids->n++] = id;
+        if (r < 0)
+                return r;
+        *ret = take_ptr(&v);
+        *ret_n = n;
         return 0;
 }
 
@@ -94,24 +90,7 @@ int ledger_ids(struct ledger *l, const struct ledger_filter *f, int64_t **ret, s
         static const char by_key[] = " ORDER BY key, bucket";
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         int r = prepare(l, "id, key", f, f->newest_first ? by_date : by_key, &s, e);
-        if (r < 0)
-                return r;
-        struct ids ids = {};
-        while ((r = ledger_step(l, s, "reading", e)) == 1) {
-                if (!key_matches(f, s, 1))
-                        continue;
-                if (ids_add(&ids, sqlite3_column_int64(s, 0)) < 0) {
-                        r = error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-                        break;
-                }
-        }
-        if (r < 0) {
-                free(ids.v);
-                return r;
-        }
-        *ret = ids.v;
-        *ret_n = ids.n;
-        return 0;
+        return r < 0 ? r : ledger_collect(l, s, f->key_glob, ret, ret_n, e);
 }
 
 int ledger_each(
@@ -209,11 +188,11 @@ int ledger_count(struct ledger *l, const struct ledger_filter *f, uint64_t *ret_
         if (r < 0)
                 return r;
         uint64_t n = 0, bytes = 0;
-        while ((r = ledger_step(l, s, "reading", e)) == 1) {
+        while ((r = sql_step(&l->sql, s, e)) == 1) {
                 int64_t k = sqlite3_column_int64(s, 0), size = sqlite3_column_int64(s, 1);
                 if (size < 0)
                         return error_set(e, CAUSE_IO, EUCLEAN, "the ledger is damaged: a negative size");
-                if (!key_matches(f, s, 2))
+                if (!key_matches(f->key_glob, s, 2))
                         continue;
                 n += (uint64_t)k;
                 bytes += (uint64_t)size;

@@ -17,11 +17,7 @@ _Static_assert(OBJECT_STATE_MAX == 11, "REPORT_LAST must name every state");
 
 _Static_assert(OBJECT_REJECTED == 5 && OBJECT_PUBLISHED == 3, "REPORT_MEMBERS_REJECTED and its index");
 
-static const enum object_state state_parameters[] = {OBJECT_NEW, OBJECT_FETCHING, OBJECT_DECRYPTING,
-        OBJECT_PUBLISHED, OBJECT_RETRY, OBJECT_REJECTED, OBJECT_GONE, OBJECT_MISSING};
-#define FIRST_STATE_PARAMETER 3
-
-static const char *const sql_text[REPORT_MAX] = {
+static const char *const report_sql[REPORT_MAX] = {
         [REPORT_COUNTS] = "SELECT org, category, site, state, count(*), sum(size), sum(max(plain_size, 0)) "
                           "FROM object GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
         /* groups as the index on the state has them, then single rows by it: no sorting */
@@ -88,20 +84,6 @@ static const char *const sql_text[REPORT_MAX] = {
         [REPORT_TOTAL] = "SELECT count(*), max(max(first_seen, published_at)) FROM object",
 };
 
-static int bind_parameters(
-        struct ledger *l, sqlite3_stmt *s, const char *first, const char *second, struct error *e)
-{
-        int n = sqlite3_bind_parameter_count(s), rc = SQLITE_OK;
-        if (n >= 1 && first)
-                rc = sqlite3_bind_text(s, 1, first, -1, SQLITE_TRANSIENT);
-        if (rc == SQLITE_OK && n >= 2 && second)
-                rc = sqlite3_bind_text(s, 2, second, -1, SQLITE_TRANSIENT);
-        for (size_t i = 0; rc == SQLITE_OK && i < ELEMENTSOF(state_parameters); i++)
-                if (n >= FIRST_STATE_PARAMETER + (int)i)
-                        rc = sqlite3_bind_int(s, FIRST_STATE_PARAMETER + (int)i, (int)state_parameters[i]);
-        return rc == SQLITE_OK ? 0 : ledger_fail(l, "reading", e);
-}
-
 static void read_row(sqlite3_stmt *s, struct report_row *row)
 {
         int n = MIN(sqlite3_column_count(s), REPORT_COLUMNS);
@@ -116,10 +98,17 @@ int report_each(struct ledger *l, enum report which, const char *first, const ch
         void *arg, struct error *e)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        if (sqlite3_prepare_v2(l->db, sql_text[which], -1, &s, NULL) != SQLITE_OK)
-                return ledger_fail(l, "reading the schema", e);
-        int r = bind_parameters(l, s, first, second, e);
-        while (r == 0 && (r = ledger_step(l, s, "reading", e)) == 1) {
+        int r = sql_prepare(&l->sql, report_sql[which], NULL, &s, e);
+        if (r < 0)
+                return r;
+        struct sql_bind b = {.s = s};
+        const struct sql_value *values = VALUES(V(first), V(second), V(OBJECT_NEW), V(OBJECT_FETCHING),
+                V(OBJECT_DECRYPTING), V(OBJECT_PUBLISHED), V(OBJECT_RETRY), V(OBJECT_REJECTED),
+                V(OBJECT_GONE), V(OBJECT_MISSING));
+        for (int i = 0; i < sqlite3_bind_parameter_count(s); i++)
+                sql_bind(&b, values[i]);
+        r = sql_bind_end(&b, &l->sql, e);
+        while (r == 0 && (r = sql_step(&l->sql, s, e)) == 1) {
                 struct report_row row;
                 read_row(s, &row);
                 r = each(&row, arg);

@@ -164,71 +164,70 @@ struct ledger *ledger_free(struct ledger *l)
 {
         if (!l)
                 return NULL;
-        for (size_t i = 0; i < ELEMENTSOF(l->prepared); i++)
-                sqlite3_finalize(l->prepared[i]);
-        sqlite3_close(l->db);
+        sql_close(&l->sql);
         free(l->file);
         free(l);
         return NULL;
 }
 
-static int get_version(struct ledger *l, int *ret, struct error *e)
+/* The one number that a query gives. */
+static int get_number(struct ledger *l, const char *sql, int64_t *ret, struct error *e)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        if (sqlite3_prepare_v2(l->db, "PRAGMA user_version", -1, &s, NULL) != SQLITE_OK ||
-                sqlite3_step(s) != SQLITE_ROW)
-                return ledger_fail(l, "reading the version", e);
-        *ret = sqlite3_column_int(s, 0);
-        return 0;
+        static const struct sql_column number = {COLUMN_NUMBER, .size = sizeof(*ret), .min = INT64_MIN};
+        int r = sql_get(&l->sql, sql, NULL, &number, 1, ret, e);
+        return MIN(r, 0);
+}
+
+static int get_version(struct ledger *l, int64_t *ret, struct error *e)
+{
+        return get_number(l, "PRAGMA user_version", ret, e);
 }
 
 /* Version 0 must be an empty file: tables without a version are not ours, or half overwritten. */
 static int check_empty(struct ledger *l, struct error *e)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        if (sqlite3_prepare_v2(l->db, "SELECT count(*) FROM sqlite_schema", -1, &s, NULL) != SQLITE_OK ||
-                sqlite3_step(s) != SQLITE_ROW)
-                return ledger_fail(l, "reading the schema", e);
-        if (sqlite3_column_int64(s, 0) != 0)
-                return error_set(e, CAUSE_IO, EUCLEAN, "%s: has tables but no version", l->file);
-        return 0;
+        int64_t n = 0;
+        int r = get_number(l, "SELECT count(*) FROM sqlite_schema", &n, e);
+        return r == 0 && n != 0 ? error_set(e, CAUSE_IO, EUCLEAN, "%s: has tables but no version", l->file)
+                                : r;
 }
 
 static int apply_steps(struct ledger *l, const struct ledger_step *table, int from, int to, struct error *e)
 {
         for (int i = from; i < to; i++) {
-                int r = ledger_exec(l, table[i].sql, "migrating", e);
+                int r = sql_exec(&l->sql, table[i].sql, e);
                 if (r < 0)
                         return r;
         }
         char sql[64];
         snprintf(sql, sizeof(sql), "PRAGMA user_version = %d", to);
-        return ledger_exec(l, sql, "migrating", e);
+        return sql_exec(&l->sql, sql, e);
 }
 
-static int too_new(struct ledger *l, int version, int known, struct error *e)
+static int too_new(struct ledger *l, int64_t version, int known, struct error *e)
 {
         return error_set(e, CAUSE_CONFIG, EPROTONOSUPPORT,
-                "%s is of version %d, this czard knows up to %d: use the newer czard, or put the "
+                "%s is of version %" PRIi64 ", this czard knows up to %d: use the newer czard, or put the "
                 "copy " FILE_NAME ".v%d back",
                 l->file, version, known, known);
 }
 
 int ledger_migrate(struct ledger *l, const struct ledger_step *table, int n, struct error *e)
 {
-        int version = 0, r = get_version(l, &version, e);
+        int64_t version = 0;
+        int r = get_version(l, &version, e);
         if (r < 0)
                 return r;
         if (version > n)
                 return too_new(l, version, n, e);
         if (version < 0)
-                return error_set(e, CAUSE_IO, EUCLEAN, "%s: bad version %d", l->file, version);
+                return error_set(e, CAUSE_IO, EUCLEAN, "%s: bad version %" PRIi64, l->file, version);
         if (version == n)
                 return 0;
         if (version == 0)
                 r = check_empty(l, e);
         else {
-                _cleanup_free_ char *copy = str_printf("%s.v%d", l->file, version);
+                _cleanup_free_ char *copy = str_printf("%s.v%" PRIi64, l->file, version);
                 if (!copy)
                         return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
                 r = ledger_backup(l, copy, e);
@@ -238,7 +237,7 @@ int ledger_migrate(struct ledger *l, const struct ledger_step *table, int n, str
         r = ledger_begin(l, e);
         if (r < 0)
                 return r;
-        r = apply_steps(l, table, version, n, e);
+        r = apply_steps(l, table, (int)version, n, e);
         if (r < 0) {
                 ledger_rollback(l);
                 return r;
@@ -270,21 +269,21 @@ static int open_db(struct ledger *l, int flags, const char *query, struct error 
         if (uri.err)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         flags |= SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_EXRESCODE;
-        int rc = sqlite3_open_v2(uri.s, &l->db, flags, NULL);
-        if (!l->db)
+        int rc = sqlite3_open_v2(uri.s, &l->sql.db, flags, NULL);
+        if (!l->sql.db)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        sqlite3_extended_result_codes(l->db, 0);
+        sqlite3_extended_result_codes(l->sql.db, 0);
         if (rc != SQLITE_OK)
-                return ledger_fail(l, "opening", e);
-        sqlite3_busy_timeout(l->db, BUSY_MSEC);
-        sqlite3_db_config(l->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-        sqlite3_db_config(l->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-        sqlite3_db_config(l->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
-        sqlite3_db_config(l->db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
+                return sql_fail(&l->sql, "opening", e);
+        sqlite3_busy_timeout(l->sql.db, BUSY_MSEC);
+        sqlite3_db_config(l->sql.db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+        sqlite3_db_config(l->sql.db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+        sqlite3_db_config(l->sql.db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
+        sqlite3_db_config(l->sql.db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
         int on = 1;
-        sqlite3_file_control(l->db, "main", SQLITE_FCNTL_PERSIST_WAL, &on);
+        sqlite3_file_control(l->sql.db, "main", SQLITE_FCNTL_PERSIST_WAL, &on);
         /* temp_store: sorting may never write elsewhere, /var/tmp is not ours */
-        return ledger_exec(l, "PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;", "opening", e);
+        return sql_exec(&l->sql, "PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;", e);
 }
 
 /* The real path, because SQLite refuses links in every component of it, not only in the last. */
@@ -295,7 +294,7 @@ static int ledger_new(const char *state_dir, struct ledger **ret, struct error *
                 return error_set(e, cause_from_errno(errno), errno, "%s: %s", state_dir, strerror(errno));
         _cleanup_(cleanup_ledger) struct ledger *l = calloc(1, sizeof(*l));
         if (l)
-                l->file = str_printf("%s/" FILE_NAME, dir);
+                l->sql.name = l->file = str_printf("%s/" FILE_NAME, dir);
         if (!l || !l->file)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         *ret = take_ptr(&l);
@@ -327,10 +326,10 @@ int ledger_open(const char *state_dir, struct ledger **ret, struct error *e)
         r = open_db(l, SQLITE_OPEN_READWRITE, "", e);
         if (r < 0)
                 return r;
-        r = ledger_exec(l,
+        r = sql_exec(&l->sql,
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; "
                 "PRAGMA journal_size_limit = 16777216;",
-                "opening", e);
+                e);
         if (r < 0)
                 return r;
         r = ledger_migrate(l, steps, LEDGER_VERSION, e);
@@ -342,15 +341,16 @@ int ledger_open(const char *state_dir, struct ledger **ret, struct error *e)
 
 static int check_readable(struct ledger *l, struct error *e)
 {
-        int version = 0, r = get_version(l, &version, e);
+        int64_t version = 0;
+        int r = get_version(l, &version, e);
         if (r < 0)
                 return r;
         if (version > LEDGER_VERSION)
                 return too_new(l, version, LEDGER_VERSION, e);
         if (version < LEDGER_VERSION)
                 return error_set(e, CAUSE_CONFIG, EPROTONOSUPPORT,
-                        "%s is of version %d, not yet %d: start czard once, it brings it up to date", l->file,
-                        version, LEDGER_VERSION);
+                        "%s is of version %" PRIi64 ", not yet %d: start czard once, it brings it up to date",
+                        l->file, version, LEDGER_VERSION);
         return 0;
 }
 
@@ -373,7 +373,7 @@ int ledger_open_readonly(const char *state_dir, struct ledger **ret, struct erro
         if (r < 0)
                 return r;
         /* whoever only reads must not fold the WAL in when it is the last to close */
-        sqlite3_db_config(l->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+        sqlite3_db_config(l->sql.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         r = check_readable(l, e);
         if (r < 0)
                 return r;
@@ -383,34 +383,32 @@ int ledger_open_readonly(const char *state_dir, struct ledger **ret, struct erro
 
 static int check_pages(struct ledger *l, struct error *e)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        if (sqlite3_prepare_v2(l->db, "PRAGMA quick_check(1)", -1, &s, NULL) != SQLITE_OK ||
-                sqlite3_step(s) != SQLITE_ROW)
-                return ledger_fail(l, "checking", e);
-        const char *text = (const char *)sqlite3_column_text(s, 0);
-        if (!text || !streq(text, "ok"))
-                return error_set(e, CAUSE_IO, EUCLEAN, "%s: %s", l->file, text ? text : "damaged");
-        return 0;
+        static const struct sql_column answer = {COLUMN_TEXT, .size = 256};
+        char text[256] = "";
+        int r = sql_get(&l->sql, "PRAGMA quick_check(1)", NULL, &answer, 1, text, e);
+        return r < 0 || streq(text, "ok")
+                       ? MIN(r, 0)
+                       : error_set(e, CAUSE_IO, EUCLEAN, "%s: %s", l->file, *text ? text : "damaged");
 }
 
 /* Sound pages may hold values that are none of ours. */
 static int check_objects(struct ledger *l, struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
         struct ledger_object o;
-        int r = ledger_prepared(l, SQL_OBJECTS_ALL, &s, e);
-        while (r == 0 && (r = ledger_step(l, s, "reading", e)) == 1)
-                r = ledger_object_read(s, &o, e);
+        int r = sql_prepare(&l->sql, "SELECT id, " LEDGER_OBJECT_COLUMNS " FROM object", NULL, &s, e);
+        while (r == 0 && (r = sql_step(&l->sql, s, e)) == 1)
+                r = ledger_object_read(l, s, &o, e);
         return r;
 }
 
 static int check_members(struct ledger *l, struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
         struct ledger_member m;
-        int r = ledger_prepared(l, SQL_MEMBERS_ALL, &s, e);
-        while (r == 0 && (r = ledger_step(l, s, "reading", e)) == 1)
-                r = ledger_member_read(s, &m, e);
+        int r = sql_prepare(&l->sql, "SELECT " LEDGER_MEMBER_COLUMNS " FROM member", NULL, &s, e);
+        while (r == 0 && (r = sql_step(&l->sql, s, e)) == 1)
+                r = ledger_member_read(l, s, &m, e);
         return r;
 }
 
@@ -456,23 +454,23 @@ int ledger_set_aside(const char *state_dir, struct error *e)
 
 static int copy_pages(struct ledger *l, const char *file, struct error *e)
 {
-        struct ledger to = {.file = (char *)(uintptr_t)file};
+        struct sql to = {.name = file};
         int rc = sqlite3_open_v2(file, &to.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
-        int r = rc == SQLITE_OK ? 0 : ledger_fail(&to, "opening", e);
-        sqlite3_backup *b = r == 0 ? sqlite3_backup_init(to.db, "main", l->db, "main") : NULL;
+        int r = rc == SQLITE_OK ? 0 : sql_fail(&to, "opening", e);
+        sqlite3_backup *b = r == 0 ? sqlite3_backup_init(to.db, "main", l->sql.db, "main") : NULL;
         if (r == 0 && !b)
-                r = ledger_fail(&to, "copying", e);
+                r = sql_fail(&to, "copying", e);
         if (b) {
                 do
                         rc = sqlite3_backup_step(b, -1);
                 while ((rc == SQLITE_BUSY || rc == SQLITE_LOCKED) && sqlite3_sleep(50) > 0);
                 rc = sqlite3_backup_finish(b);
                 if (rc != SQLITE_OK)
-                        r = ledger_fail(&to, "copying", e);
+                        r = sql_fail(&to, "copying", e);
         }
         /* one file that stands alone */
         if (r == 0)
-                r = ledger_exec(&to, "PRAGMA journal_mode = DELETE", "copying", e);
+                r = sql_exec(&to, "PRAGMA journal_mode = DELETE", e);
         sqlite3_close(to.db);
         return r;
 }

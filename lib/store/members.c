@@ -41,63 +41,6 @@ _Static_assert(MEMBER_WANTED == 0 && MEMBER_TAKEN == 1 && MEMBER_STAGED == 2 && 
                        MEMBER_IGNORED == 4,
         "the numbers that stand in SQL");
 
-static const char *const sql_text[MEMBERS_SQL_MAX] = {
-        [MEMBERS_ADD] = "INSERT INTO member (name, \"offset\", packed, size, crc, mode, method, flags, step, "
-                        "path, course, \"table\", site, failed, cause, detail) "
-                        "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
-        [MEMBERS_SET_STAGED] = "UPDATE member SET step = 2, cause = 0, plain_size = ?2, sha256 = ?3, "
-                               "checks = ?4, linked = ?5, rows = ?6 WHERE number = ?1",
-        [MEMBERS_SET_JUDGED] = "UPDATE member SET cause = ?2, detail = ?3 WHERE number = ?1",
-        [MEMBERS_SET_STEP] =
-                "UPDATE member SET step = ?2, cause = ?3, detail = ?4, tries = ?5 WHERE number = ?1",
-        [MEMBERS_FIRST_WANTED] = "SELECT number, \"offset\", extent, tries FROM member WHERE step = 0 "
-                                 "ORDER BY \"offset\"",
-        [MEMBERS_TAKE] = "UPDATE member SET step = 1, run = ?1, cause = 0, detail = '' WHERE step = 0 AND "
-                         "\"offset\" BETWEEN ?2 AND ?3",
-        [MEMBERS_BATCH] = "SELECT " MEMBERS_COLUMNS " FROM member WHERE step = 1 AND run = ?1 AND "
-                          "\"offset\" >= ?2 ORDER BY \"offset\" LIMIT ?3",
-        [MEMBERS_NEXT_JUDGED] = "SELECT " MEMBERS_COLUMNS " FROM member WHERE step = 1 AND run = ?1 AND "
-                                "cause <> 0 ORDER BY \"offset\" LIMIT 1",
-        [MEMBERS_RELEASE] = "UPDATE member SET step = 0, cause = 0, detail = '' WHERE step = 1 AND run = ?1",
-        [MEMBERS_STAGED_BY] = "SELECT " MEMBERS_COLUMNS " FROM member WHERE step = 2 AND run = ?1",
-        [MEMBERS_UNDO] = "UPDATE member SET step = 0, plain_size = -1, sha256 = NULL, checks = 0, linked = 0 "
-                         "WHERE step = 2 AND run = ?1",
-        [MEMBERS_HAS_PATH] = "SELECT 1 FROM member WHERE path = ?1 AND step = 2",
-};
-
-int members_fail(struct members *m, const char *what, struct error *e)
-{
-        /* never CAUSE_SPACE: it is not staging that has no room */
-        return error_set(e, CAUSE_IO, ledger_sqlite_errno(m->db),
-                "%s the temporary database of members in state_dir: %s", what, sqlite3_errmsg(m->db));
-}
-
-int members_exec(struct members *m, const char *sql, struct error *e)
-{
-        return sqlite3_exec(m->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : members_fail(m, "writing", e);
-}
-
-int members_prepare(struct members *m, const char *sql, sqlite3_stmt **ret, struct error *e)
-{
-        return sqlite3_prepare_v2(m->db, sql, -1, ret, NULL) == SQLITE_OK ? 0 : members_fail(m, "asking", e);
-}
-
-int members_prepared(struct members *m, enum members_sql which, sqlite3_stmt **ret, struct error *e)
-{
-        int r = m->prepared[which] ? 0 : members_prepare(m, sql_text[which], &m->prepared[which], e);
-        if (r == 0)
-                *ret = m->prepared[which];
-        return r;
-}
-
-int members_step(struct members *m, sqlite3_stmt *s, struct error *e)
-{
-        int rc = sqlite3_step(s);
-        if (rc == SQLITE_ROW)
-                return 1;
-        return rc == SQLITE_DONE ? 0 : members_fail(m, "asking", e);
-}
-
 void member_done(struct member *m)
 {
         free(m->name);
@@ -111,44 +54,50 @@ static char *read_name(sqlite3_stmt *s, int column)
         return strndup(p ? p : "", (size_t)sqlite3_column_bytes(s, column));
 }
 
-int members_read(sqlite3_stmt *s, struct member *ret, struct error *e)
+#define COLUMN_(kind, field, ...) COLUMN(kind, struct member, field, __VA_ARGS__)
+/* as MEMBERS_COLUMNS, behind the name */
+static const struct sql_column columns[] = {
+        COLUMN_(NUMBER, entry.place.offset),
+        COLUMN_(NUMBER, entry.place.extent),
+        COLUMN_(NUMBER, entry.packed),
+        COLUMN_(NUMBER, entry.size),
+        COLUMN_(NUMBER, entry.crc),
+        COLUMN_(NUMBER, entry.mode),
+        COLUMN_(NUMBER, entry.method, .max = UINT16_MAX),
+        COLUMN_(NUMBER, entry.flags, .max = UINT16_MAX),
+        COLUMN_(NUMBER, step, .max = MEMBER_STEP_MAX - 1),
+        COLUMN_(TEXT, path),
+        COLUMN_(TEXT, course),
+        COLUMN_(TEXT, table),
+        COLUMN_(TEXT, site),
+        COLUMN_(NUMBER, failed_at_source, .max = 1),
+        COLUMN_(NUMBER, linked, .max = 1),
+        COLUMN_(NUMBER, filtered, .max = 1),
+        COLUMN_(NUMBER, tries),
+        COLUMN_(NUMBER, cause, .max = CAUSE_MAX - 1),
+        COLUMN_(TEXT, detail),
+        COLUMN_(NUMBER, plain_size, .min = -1),
+        COLUMN_(NUMBER, rows),
+        COLUMN_(SHA256, sha256, .has = offsetof(struct member, has_sha256)),
+        COLUMN_(NUMBER, checks),
+};
+
+int members_read(struct members *m, sqlite3_stmt *s, struct member *ret, struct error *e)
 {
-        struct member m = {};
-        struct ledger_row row = {.s = s};
-        m.number = ledger_row_i64(&row, 1, INT64_MAX);
-        m.name = read_name(s, row.at++);
-        if (!m.name)
+        struct member v = {};
+        struct sql_row row = {.s = s};
+        v.number = sql_row_i64(&row, 1, INT64_MAX);
+        v.name = read_name(s, row.at++);
+        if (!v.name)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        m.entry.name = m.name;
-        m.entry.place.offset = (uint64_t)ledger_row_i64(&row, 0, INT64_MAX);
-        m.entry.place.extent = (uint64_t)ledger_row_i64(&row, 0, INT64_MAX);
-        m.entry.packed = (uint64_t)ledger_row_i64(&row, 0, INT64_MAX);
-        m.entry.size = (uint64_t)ledger_row_i64(&row, 0, INT64_MAX);
-        m.entry.crc = (uint32_t)ledger_row_i64(&row, 0, UINT32_MAX);
-        m.entry.mode = (uint32_t)ledger_row_i64(&row, 0, UINT32_MAX);
-        m.entry.method = (uint16_t)ledger_row_i64(&row, 0, UINT16_MAX);
-        m.entry.flags = (uint16_t)ledger_row_i64(&row, 0, UINT16_MAX);
-        m.step = (enum member_step)ledger_row_i64(&row, 0, MEMBER_STEP_MAX - 1);
-        ledger_row_text(&row, m.path, sizeof(m.path));
-        ledger_row_text(&row, m.course, sizeof(m.course));
-        ledger_row_text(&row, m.table, sizeof(m.table));
-        ledger_row_text(&row, m.site, sizeof(m.site));
-        m.failed_at_source = ledger_row_i64(&row, 0, 1);
-        m.linked = ledger_row_i64(&row, 0, 1);
-        m.filtered = ledger_row_i64(&row, 0, 1);
-        m.tries = (unsigned)ledger_row_i64(&row, 0, UINT32_MAX);
-        m.cause = (enum cause)ledger_row_i64(&row, 0, CAUSE_MAX - 1);
-        ledger_row_text(&row, m.detail, sizeof(m.detail));
-        m.plain_size = ledger_row_i64(&row, -1, INT64_MAX);
-        m.rows = (uint64_t)ledger_row_i64(&row, 0, INT64_MAX);
-        m.has_sha256 = ledger_row_sha256(&row, m.sha256);
-        m.checks = (uint32_t)ledger_row_i64(&row, 0, UINT32_MAX);
-        if (row.err) {
-                member_done(&m);
-                return error_set(e, CAUSE_IO, -row.err, "the temporary database of members is damaged");
-        }
-        *ret = m;
-        return 0;
+        v.entry.name = v.name;
+        sql_row_fields(&row, columns, ELEMENTSOF(columns), &v);
+        int r = sql_row_end(&row, &m->sql, e);
+        if (r < 0)
+                member_done(&v);
+        else
+                *ret = v;
+        return r;
 }
 
 void member_to_ledger(const struct member *m, int64_t object_id, struct ledger_member *ret)
@@ -181,14 +130,10 @@ void member_to_ledger(const struct member *m, int64_t object_id, struct ledger_m
 static int attach(struct members *m, struct ledger *l, struct error *e)
 {
         _cleanup_strbuf_ struct strbuf uri = {};
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
         ledger_uri(&uri, l->file, "?mode=ro");
         if (uri.err)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        int r = members_prepare(m, "ATTACH ?1 AS ledger", &s, e);
-        if (r == 0 && sqlite3_bind_text(s, 1, uri.s, -1, SQLITE_STATIC) != SQLITE_OK)
-                r = members_fail(m, "opening", e);
-        return r < 0 ? r : members_step(m, s, e);
+        return sql_run(&m->sql, "ATTACH ?1 AS ledger", VALUES(V(uri.s)), e);
 }
 
 static int open_database(sqlite3 **ret)
@@ -213,9 +158,11 @@ int members_open(struct ledger *l, struct members **ret, struct error *e)
         struct members *m = calloc(1, sizeof(*m));
         if (!m)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        int r = open_database(&m->db);
+        m->sql.name = "the temporary database of members in state_dir";
+        m->sql.is_temporary = true;
+        int r = open_database(&m->sql.db);
         if (r < 0)
-                r = members_fail(m, "opening", e);
+                r = sql_fail(&m->sql, "opening", e);
         if (r == 0 && l)
                 r = attach(m, l, e);
         if (r < 0) {
@@ -230,9 +177,7 @@ struct members *members_free(struct members *m)
 {
         if (!m)
                 return NULL;
-        for (size_t i = 0; i < ELEMENTSOF(m->prepared); i++)
-                sqlite3_finalize(m->prepared[i]);
-        sqlite3_close(m->db);
+        sql_close(&m->sql);
         free(m);
         return NULL;
 }
@@ -247,7 +192,7 @@ static int try_folder(struct error *e)
         if (r < 0)
                 return r;
         snprintf(sql, sizeof(sql), "CREATE TABLE t (b); INSERT INTO t VALUES (zeroblob(%d))", (int)TRY_BYTES);
-        r = members_exec(m, sql, e);
+        r = sql_exec(&m->sql, sql, e);
         members_free(m);
         return r == -ENOSPC ? 0 : r;
 }
@@ -268,8 +213,8 @@ int members_set_folder(const char *folder, struct error *e)
 
 int members_begin(struct members *m, struct error *e)
 {
-        int r = members_exec(m, "DROP TABLE IF EXISTS main.member", e);
-        return r < 0 ? r : members_exec(m, schema, e);
+        int r = sql_exec(&m->sql, "DROP TABLE IF EXISTS main.member", e);
+        return r < 0 ? r : sql_exec(&m->sql, schema, e);
 }
 
 static unsigned depth_of(const char *path)
@@ -320,30 +265,19 @@ int members_add(struct members *m, const struct archive_entry *entry, const stru
         struct package_member p = {};
         struct error why = {};
         enum member_step step = classify(entry, rules, &p, &why);
-        int r = members_prepared(m, MEMBERS_ADD, &s, e);
+        int r = sql_keep(&m->sql,
+                "INSERT INTO member (\"offset\", packed, size, crc, mode, method, flags, step, "
+                "path, course, \"table\", site, failed, cause, detail, name) "
+                "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
+                VALUES(V(entry->place.offset), V(entry->packed), V(entry->size), V(entry->crc),
+                        V(entry->mode), V(entry->method), V(entry->flags), V(step), V(p.path), V(p.course),
+                        V(p.table), V(site_of(&p)), V(p.failed), V(why.cause), V(why.text)),
+                &s, e);
         if (r < 0)
                 return r;
-        if (sqlite3_bind_blob64(s, 1, entry->name, strlen(entry->name), SQLITE_STATIC) != SQLITE_OK)
-                return members_fail(m, "writing", e);
-        struct ledger_bind b = {.s = s, .at = 1};
-        ledger_bind_u64(&b, entry->place.offset);
-        ledger_bind_u64(&b, entry->packed);
-        ledger_bind_u64(&b, entry->size);
-        ledger_bind_i64(&b, entry->crc);
-        ledger_bind_i64(&b, entry->mode);
-        ledger_bind_i64(&b, entry->method);
-        ledger_bind_i64(&b, entry->flags);
-        ledger_bind_i64(&b, step);
-        ledger_bind_text(&b, p.path);
-        ledger_bind_text(&b, p.course);
-        ledger_bind_text(&b, p.table);
-        ledger_bind_text(&b, site_of(&p));
-        ledger_bind_i64(&b, p.failed);
-        ledger_bind_i64(&b, why.cause);
-        ledger_bind_text(&b, why.text);
-        if (b.err)
-                return error_set(e, CAUSE_IO, -b.err, "a member has numbers that nothing can have");
-        return members_step(m, s, e);
+        if (sqlite3_bind_blob64(s, 16, entry->name, strlen(entry->name), SQLITE_STATIC) != SQLITE_OK)
+                return sql_fail(&m->sql, "writing", e);
+        return sql_step(&m->sql, s, e);
 }
 
 /* A record that stands twice for the same bytes, or for equal ones, is one member. */
@@ -372,7 +306,7 @@ static int refuse(struct members *m, const char *which, const char *why, struct 
         snprintf(sql, sizeof(sql),
                 "UPDATE member SET step = 3, cause = %d, detail = '%s' WHERE step = 0 AND %s",
                 CAUSE_UNSAFE_NAME, why, which);
-        return members_exec(m, sql, e);
+        return sql_exec(&m->sql, sql, e);
 }
 
 static int refuse_collisions(struct members *m, bool folds_case, struct error *e)
@@ -393,18 +327,12 @@ static const char set_extents[] =
         "UPDATE member SET extent = n.next - \"offset\" FROM (SELECT number, lead(\"offset\", 1, ?1) OVER "
         "(ORDER BY \"offset\") AS next FROM member) n WHERE n.number = member.number";
 
-/* The first number that a query has. */
+/* The first number that a query has. bound: of ?1, where there is one. */
 static int get_number(struct members *m, const char *sql, uint64_t bound, int64_t *ret, struct error *e)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = members_prepare(m, sql, &s, e);
-        if (r < 0)
-                return r;
-        if (sqlite3_bind_parameter_count(s) > 0)
-                sqlite3_bind_int64(s, 1, (int64_t)bound);
-        r = members_step(m, s, e);
-        if (r == 1)
-                *ret = sqlite3_column_int64(s, 0);
+        static const struct sql_column number = {COLUMN_NUMBER, .size = sizeof(*ret), .min = INT64_MIN};
+        const struct sql_value *values = strstr(sql, "?1") ? VALUES(V(bound)) : NULL;
+        int r = sql_get(&m->sql, sql, values, &number, 1, ret, e);
         return MIN(r, 0);
 }
 
@@ -432,7 +360,7 @@ static int place(struct members *m, uint64_t end, struct error *e)
 int members_complete(struct members *m, uint64_t end, bool folds_case, struct error *e)
 {
         int64_t doubles = 0;
-        int r = members_exec(m,
+        int r = sql_exec(&m->sql,
                 folds_case ? "CREATE INDEX member_path ON member (path);"
                              "CREATE INDEX member_folded ON member (path COLLATE NOCASE)"
                            : "CREATE INDEX member_path ON member (path)",
@@ -440,13 +368,13 @@ int members_complete(struct members *m, uint64_t end, bool folds_case, struct er
         if (r == 0)
                 r = get_number(m, any_twins, 0, &doubles, e);
         if (r == 0 && doubles)
-                r = members_exec(m, drop_doubles, e);
+                r = sql_exec(&m->sql, drop_doubles, e);
         if (r == 0)
                 r = place(m, end, e);
         if (r == 0)
                 r = refuse_collisions(m, folds_case, e);
         if (r == 0)
-                r = members_exec(m, indices, e);
+                r = sql_exec(&m->sql, indices, e);
         return r < 0 ? r
                      : refuse_when(m,
                                "SELECT NOT EXISTS (SELECT 1 FROM member WHERE step <> 4 OR path <> '')", 0,
@@ -455,15 +383,16 @@ int members_complete(struct members *m, uint64_t end, bool folds_case, struct er
 
 int members_settle(struct members *m, struct error *e)
 {
-        return sqlite3_db_cacheflush(m->db) == SQLITE_OK ? 0 : members_fail(m, "writing", e);
+        return sqlite3_db_cacheflush(m->sql.db) == SQLITE_OK ? 0 : sql_fail(&m->sql, "writing", e);
 }
 
 int members_courses(struct members *m, struct strv *ret, struct error *e)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = members_prepare(m,
-                "SELECT DISTINCT course FROM member WHERE course <> '' AND NOT failed AND path <> ''", &s, e);
-        while (r >= 0 && (r = members_step(m, s, e)) == 1)
+        int r = sql_prepare(&m->sql,
+                "SELECT DISTINCT course FROM member WHERE course <> '' AND NOT failed AND path <> ''", NULL,
+                &s, e);
+        while (r >= 0 && (r = sql_step(&m->sql, s, e)) == 1)
                 if (strv_add(ret, (const char *)sqlite3_column_text(s, 0)) < 0)
                         r = error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         return r;
@@ -478,12 +407,12 @@ int members_take_known(struct members *m, int64_t object_id, bool same_version, 
                 "k.path = member.path AND k.state = %d AND k.sha256 IS NOT NULL AND member.path <> '' AND "
                 "step IN (0, %d)",
                 (long long)object_id, OBJECT_PUBLISHED, same_version ? 4 : 0);
-        return members_exec(m, sql, e);
+        return sql_exec(&m->sql, sql, e);
 }
 
 int members_drop_known(struct members *m, struct error *e)
 {
-        return members_exec(m,
+        return sql_exec(&m->sql,
                 "UPDATE member SET plain_size = -1, sha256 = NULL, checks = 0, filtered = 0 WHERE step <> 2 "
                 "AND sha256 IS NOT NULL",
                 e);
@@ -500,9 +429,9 @@ static int add_checks(struct members *m, struct members_sums *ret, struct error 
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         uint32_t all = UINT32_MAX, any = 0;
-        int r = members_prepare(
-                m, "SELECT checks, count(*) FROM member WHERE step = 2 GROUP BY checks", &s, e);
-        while (r >= 0 && (r = members_step(m, s, e)) == 1) {
+        int r = sql_prepare(
+                &m->sql, "SELECT checks, count(*) FROM member WHERE step = 2 GROUP BY checks", NULL, &s, e);
+        while (r >= 0 && (r = sql_step(&m->sql, s, e)) == 1) {
                 uint32_t checks = (uint32_t)sqlite3_column_int64(s, 0);
                 all &= checks;
                 any |= checks;
@@ -517,8 +446,8 @@ int members_sums(struct members *m, struct members_sums *ret, struct error *e)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         struct members_sums v = {};
-        int r = members_prepare(m, sums, &s, e);
-        while (r >= 0 && (r = members_step(m, s, e)) == 1) {
+        int r = sql_prepare(&m->sql, sums, NULL, &s, e);
+        while (r >= 0 && (r = sql_step(&m->sql, s, e)) == 1) {
                 int step = sqlite3_column_int(s, 0);
                 if (step < 0 || step >= MEMBER_STEP_MAX)
                         continue;

@@ -17,30 +17,30 @@ static const char *const lists[MEMBERS_LIST_MAX] = {
 };
 _Static_assert(CHECK_INTEGRITY == 64 && MEMBERS_LARGE_BYTES == 33554432, "the numbers that stand in SQL");
 
-int members_each(struct members *m, enum members_list list, member_fn *each, void *arg, struct error *e)
+int members_walk(struct members *m, const char *sql, const struct sql_value *values, member_fn *each,
+        void *arg, struct error *e)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = members_prepare(m, lists[list], &s, e);
-        while (r >= 0 && (r = members_step(m, s, e)) == 1) {
+        int r = sql_prepare(&m->sql, sql, values, &s, e);
+        while (r == 0 && (r = sql_step(&m->sql, s, e)) == 1) {
                 _cleanup_member_ struct member v = {};
-                r = members_read(s, &v, e);
+                r = members_read(m, s, &v, e);
                 if (r == 0)
                         r = each(&v, arg, e);
                 if (r != 0)
-                        return r;
+                        break;
         }
         return r;
 }
 
+int members_each(struct members *m, enum members_list list, member_fn *each, void *arg, struct error *e)
+{
+        return members_walk(m, lists[list], NULL, each, arg, e);
+}
+
 int members_has_path(struct members *m, const char *path, struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = members_prepared(m, MEMBERS_HAS_PATH, &s, e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_text(&b, path);
-        return b.err ? members_fail(m, "asking", e) : members_step(m, s, e);
+        return sql_run(&m->sql, "SELECT 1 FROM member WHERE path = ?1 AND step = 2", VALUES(V(path)), e);
 }
 
 /* --- against an earlier snapshot --- */
@@ -73,11 +73,11 @@ int members_compare(struct members *m, int64_t object_id, members_change_fn *eac
         char sql[1024];
         snprintf(sql, sizeof(sql), prepare_tables, OBJECT_PUBLISHED, (long long)object_id, OBJECT_PUBLISHED,
                 OBJECT_IGNORED);
-        int r = members_exec(m, sql, e);
+        int r = sql_exec(&m->sql, sql, e);
         for (size_t i = 0; r >= 0 && i < MEMBERS_CHANGE_MAX; i++) {
                 _cleanup_finalize_ sqlite3_stmt *s = NULL;
-                r = members_prepare(m, changes[i], &s, e);
-                while (r >= 0 && (r = members_step(m, s, e)) == 1)
+                r = sql_prepare(&m->sql, changes[i], NULL, &s, e);
+                while (r >= 0 && (r = sql_step(&m->sql, s, e)) == 1)
                         each(arg, (enum members_change)i, (const char *)sqlite3_column_text(s, 0),
                                 (const char *)sqlite3_column_text(s, 1));
         }

@@ -20,13 +20,16 @@ static bool goes_along(const struct choice *c, const struct members_limits *l, u
                c->waste + gap <= bytes / l->waste;
 }
 
+static const char wanted[] = "SELECT number, \"offset\", extent, tries FROM member WHERE step = 0 "
+                             "ORDER BY \"offset\"";
+
 static int choose(struct members *m, const struct members_limits *limits, struct choice *ret, struct error *e)
 {
         _cleanup_reset_ sqlite3_stmt *s = NULL;
         struct choice c = {};
         uint64_t first_tries = 0;
-        int r = members_prepared(m, MEMBERS_FIRST_WANTED, &s, e);
-        while (r >= 0 && (r = members_step(m, s, e)) == 1) {
+        int r = sql_keep(&m->sql, wanted, NULL, &s, e);
+        while (r >= 0 && (r = sql_step(&m->sql, s, e)) == 1) {
                 uint64_t offset = (uint64_t)sqlite3_column_int64(s, 1);
                 uint64_t extent = (uint64_t)sqlite3_column_int64(s, 2);
                 uint64_t tries = (uint64_t)sqlite3_column_int64(s, 3);
@@ -53,15 +56,10 @@ int members_take_run(
         int r = choose(m, limits, &c, e);
         if (r < 0 || c.n == 0)
                 return r;
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        r = members_prepared(m, MEMBERS_TAKE, &s, e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_i64(&b, run->id);
-        ledger_bind_u64(&b, c.first);
-        ledger_bind_u64(&b, c.last);
-        r = b.err ? members_fail(m, "writing", e) : members_step(m, s, e);
+        r = sql_run(&m->sql,
+                "UPDATE member SET step = 1, run = ?1, cause = 0, detail = '' WHERE step = 0 AND "
+                "\"offset\" BETWEEN ?2 AND ?3",
+                VALUES(V(run->id), V(c.first), V(c.last)), e);
         if (r < 0)
                 return r;
         run->offset = c.first;
@@ -72,93 +70,61 @@ int members_take_run(
 
 bool members_any_wanted(struct members *m)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        return members_prepared(m, MEMBERS_FIRST_WANTED, &s, NULL) == 0 && members_step(m, s, NULL) == 1;
+        return sql_run(&m->sql, wanted, NULL, NULL) == 1;
 }
 
 int members_batch(struct members *m, int64_t run, uint64_t from, struct member *v, size_t n, struct error *e)
 {
         _cleanup_reset_ sqlite3_stmt *s = NULL;
         size_t i = 0;
-        int r = members_prepared(m, MEMBERS_BATCH, &s, e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_i64(&b, run);
-        ledger_bind_u64(&b, from);
-        ledger_bind_u64(&b, n);
-        r = b.err ? members_fail(m, "asking", e) : 1;
-        while (r > 0 && i < n && (r = members_step(m, s, e)) == 1) {
-                r = members_read(s, &v[i], e);
-                if (r == 0) {
-                        i++;
-                        r = 1;
-                }
+        int r = sql_keep(&m->sql,
+                "SELECT " MEMBERS_COLUMNS " FROM member WHERE step = 1 AND run = ?1 AND "
+                "\"offset\" >= ?2 ORDER BY \"offset\" LIMIT ?3",
+                VALUES(V(run), V(from), V(n)), &s, e);
+        while (r == 0 && i < n && (r = sql_step(&m->sql, s, e)) == 1) {
+                r = members_read(m, s, &v[i], e);
+                i += r == 0;
         }
-        if (r < 0)
-                while (i > 0)
-                        member_done(&v[--i]);
+        while (r < 0 && i > 0)
+                member_done(&v[--i]);
         return r < 0 ? r : (int)i;
 }
 
 int members_next_judged(struct members *m, int64_t run, struct member *ret, struct error *e)
 {
         _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = members_prepared(m, MEMBERS_NEXT_JUDGED, &s, e);
-        if (r < 0)
-                return r;
-        sqlite3_bind_int64(s, 1, run);
-        r = members_step(m, s, e);
-        if (r == 1 && members_read(s, ret, e) < 0)
-                r = -EIO;
-        return r;
+        int r = sql_keep(&m->sql,
+                "SELECT " MEMBERS_COLUMNS " FROM member WHERE step = 1 AND run = ?1 AND cause <> 0 "
+                "ORDER BY \"offset\" LIMIT 1",
+                VALUES(V(run)), &s, e);
+        if (r == 0)
+                r = sql_step(&m->sql, s, e);
+        return r == 1 && members_read(m, s, ret, e) < 0 ? -EIO : r;
 }
 
 /* --- what became of one --- */
 
 int members_staged(struct members *m, const struct member *v, struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = members_prepared(m, MEMBERS_SET_STAGED, &s, e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_i64(&b, v->number);
-        ledger_bind_i64(&b, v->plain_size);
-        ledger_bind_sha256(&b, true, v->sha256);
-        ledger_bind_i64(&b, v->checks);
-        ledger_bind_i64(&b, v->linked);
-        ledger_bind_u64(&b, v->rows);
-        return b.err ? members_fail(m, "writing", e) : members_step(m, s, e);
+        return sql_run(&m->sql,
+                "UPDATE member SET step = 2, cause = 0, plain_size = ?2, sha256 = ?3, checks = ?4, "
+                "linked = ?5, rows = ?6 WHERE number = ?1",
+                VALUES(V(v->number), V(v->plain_size), V(v->sha256), V(v->checks), V(v->linked), V(v->rows)),
+                e);
 }
 
 int members_judged(struct members *m, int64_t number, enum cause cause, const char *detail, struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = members_prepared(m, MEMBERS_SET_JUDGED, &s, e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_i64(&b, number);
-        ledger_bind_i64(&b, cause);
-        ledger_bind_text(&b, detail);
-        return b.err ? members_fail(m, "writing", e) : members_step(m, s, e);
+        return sql_run(&m->sql, "UPDATE member SET cause = ?2, detail = ?3 WHERE number = ?1",
+                VALUES(V(number), V(cause), V(detail)), e);
 }
 
 static int set_step(struct members *m, const struct member *v, enum member_step step, enum cause cause,
         const char *detail, struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = members_prepared(m, MEMBERS_SET_STEP, &s, e);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_i64(&b, v->number);
-        ledger_bind_i64(&b, step);
-        ledger_bind_i64(&b, cause);
-        ledger_bind_text(&b, detail);
-        ledger_bind_i64(&b, v->tries);
-        return b.err ? members_fail(m, "writing", e) : members_step(m, s, e);
+        return sql_run(&m->sql,
+                "UPDATE member SET step = ?2, cause = ?3, detail = ?4, tries = ?5 WHERE number = ?1",
+                VALUES(V(v->number), V(step), V(cause), V(detail), V(v->tries)), e);
 }
 
 int members_again(struct members *m, const struct member *v, struct error *e)
@@ -171,42 +137,20 @@ int members_reject(struct members *m, const struct member *v, struct error *e)
         return set_step(m, v, MEMBER_REJECTED, v->cause, v->detail, e);
 }
 
-static int each_staged_by(struct members *m, int64_t run, member_fn *each, void *arg, struct error *e)
-{
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = members_prepared(m, MEMBERS_STAGED_BY, &s, e);
-        if (r < 0)
-                return r;
-        sqlite3_bind_int64(s, 1, run);
-        while ((r = members_step(m, s, e)) == 1) {
-                _cleanup_member_ struct member v = {};
-                r = members_read(s, &v, e);
-                if (r == 0)
-                        r = each(&v, arg, e);
-                if (r != 0)
-                        break;
-        }
-        return r;
-}
-
 int members_undo(struct members *m, int64_t run, member_fn *each, void *arg, struct error *e)
 {
-        int r = each_staged_by(m, run, each, arg, e);
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        if (r == 0)
-                r = members_prepared(m, MEMBERS_UNDO, &s, e);
-        if (r != 0)
-                return r;
-        sqlite3_bind_int64(s, 1, run);
-        return members_step(m, s, e);
+        int r = members_walk(m, "SELECT " MEMBERS_COLUMNS " FROM member WHERE step = 2 AND run = ?1",
+                VALUES(V(run)), each, arg, e);
+        return r ? r
+                 : sql_run(&m->sql,
+                           "UPDATE member SET step = 0, plain_size = -1, sha256 = NULL, checks = 0, "
+                           "linked = 0 WHERE step = 2 AND run = ?1",
+                           VALUES(V(run)), e);
 }
 
 int members_release(struct members *m, int64_t run, struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = members_prepared(m, MEMBERS_RELEASE, &s, e);
-        if (r < 0)
-                return r;
-        sqlite3_bind_int64(s, 1, run);
-        return members_step(m, s, e);
+        return sql_run(&m->sql,
+                "UPDATE member SET step = 0, cause = 0, detail = '' WHERE step = 1 AND run = ?1",
+                VALUES(V(run)), e);
 }

@@ -17,6 +17,7 @@
 
 #include "cleanup.h"
 #include "limits.h"
+#include "number.h"
 
 #define HEADER_SIZE 8
 
@@ -262,37 +263,6 @@ static const struct {
 #undef T
 };
 
-static uint64_t load(enum kind kind, const void *p)
-{
-        switch (kind) {
-        case U8:
-                return *(const uint8_t *)p;
-        case U16:
-                return *(const uint16_t *)p;
-        case U32:
-                return *(const uint32_t *)p;
-        default:
-                return *(const uint64_t *)p;
-        }
-}
-
-static void store(enum kind kind, void *p, uint64_t v)
-{
-        switch (kind) {
-        case U8:
-                *(uint8_t *)p = (uint8_t)v;
-                break;
-        case U16:
-                *(uint16_t *)p = (uint16_t)v;
-                break;
-        case U32:
-                *(uint32_t *)p = (uint32_t)v;
-                break;
-        default:
-                *(uint64_t *)p = v;
-        }
-}
-
 static size_t width(enum kind kind)
 {
         return kind == U8 ? 1 : kind == U16 ? 2 : kind == U32 ? 4 : 8;
@@ -351,7 +321,7 @@ static void put_fields(struct writer *w, const struct field *f, const void *body
                         for (size_t i = 0; i < n && !w->full; i++)
                                 put_fields(w, f->elements, *elements + i * f->element_size);
                 } else {
-                        put_number(w, load(f->kind, at), width(f->kind));
+                        put_number(w, number_load(at, width(f->kind)), width(f->kind));
                 }
         }
 }
@@ -485,7 +455,7 @@ static void take_fields(struct reader *r, const struct field *f, void *body)
                         uint64_t v = get_number(r, width(f->kind));
                         if (f->kind == I64 ? !is_within((int64_t)v, (int64_t)f->max) : v > f->max)
                                 r->bad = true;
-                        store(f->kind, at, v);
+                        number_store(at, width(f->kind), v);
                 }
         }
 }

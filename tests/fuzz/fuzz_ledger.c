@@ -116,7 +116,7 @@ static void set_column(const char *table, const char *column, const uint8_t **p,
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         _cleanup_free_ char *sql = str_printf("UPDATE %s SET \"%s\" = ?1", table, column);
-        if (sqlite3_prepare_v2(values->db, sql, -1, &s, NULL) != SQLITE_OK)
+        if (sqlite3_prepare_v2(values->sql.db, sql, -1, &s, NULL) != SQLITE_OK)
                 abort();
         size_t used = bind_value(s, 1, *p, *n);
         if (used > 0)

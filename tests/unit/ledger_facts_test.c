@@ -46,7 +46,7 @@ static int64_t id_of(struct fixture *f, const char *date)
 static void assert_no_text_left(struct fixture *f)
 {
         sqlite3_stmt *s = NULL;
-        assert_int_equal(sqlite3_prepare_v2(f->l->db,
+        assert_int_equal(sqlite3_prepare_v2(f->l->sql.db,
                                  "SELECT count(*) FROM meta WHERE name LIKE '%:%' OR name IN ('keys', "
                                  "'leftovers')",
                                  -1, &s, NULL),

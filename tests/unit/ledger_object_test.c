@@ -167,9 +167,9 @@ static void generation_zero_marks_nothing(void **state)
 {
         struct fixture *f = *state;
         list(f, "p/a", "\"1\"", 5, LISTED_NEW);
-        int before = sqlite3_total_changes(f->l->db);
+        int before = sqlite3_total_changes(f->l->sql.db);
         list(f, "p/a", "\"1\"", 0, LISTED_SAME);
-        assert_int_equal(sqlite3_total_changes(f->l->db), before);
+        assert_int_equal(sqlite3_total_changes(f->l->sql.db), before);
         uint64_t n = 99;
         assert_int_equal(mark_gone(f, "edx-course-data", "p/", 5, &n), 0);
         assert_int_equal(n, 0);

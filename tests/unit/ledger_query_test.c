@@ -128,7 +128,7 @@ static void due_objects_are_found_by_index(void **state)
         struct fixture *f = *state;
         fill(f, 2000, 2000);
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        assert_int_equal(sqlite3_prepare_v2(f->l->db,
+        assert_int_equal(sqlite3_prepare_v2(f->l->sql.db,
                                  "EXPLAIN QUERY PLAN SELECT id, key FROM object WHERE 1 AND state IN (0,4) "
                                  "ORDER BY date DESC, key, bucket",
                                  -1, &s, NULL),

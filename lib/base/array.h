@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Arrays that grow: their room follows from the number of their elements. */
+#pragma once
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Makes room for one more in *v, which has n elements and got its room here only: 8, 16, 32 … 0 or -ENOMEM,
+ * and then *v is as it was. */
+static inline int array_room(void *v, size_t n, size_t element)
+{
+        void *now;
+        memcpy(&now, v, sizeof(now));
+        if (n > 0 && (n < 8 || (n & (n - 1))))
+                return 0;
+        now = reallocarray(now, n ? 2 * n : 8, element);
+        if (!now)
+                return -ENOMEM;
+        memcpy(v, &now, sizeof(now));
+        return 0;
+}
+#define ARRAY_ROOM(v, n) array_room(&(v), n, sizeof(*(v)))
