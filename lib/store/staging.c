@@ -10,12 +10,15 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
 #include "fsx.h"
 #include "staging_internal.h"
 #include "str.h"
+
+#define TIDY_ROUNDS_MOST 100
 
 DEFINE_CLEANUP(struct staging, staging, staging_free)
 
@@ -255,17 +258,36 @@ static int open_parts(
         return take_fd(&fd);
 }
 
+/* What is made is to get an entry. Until its descriptor is closed it is not removed for being empty, see
+ * remove_empty_above(); when that was quicker it is made again. */
+static int make_parts(
+        const struct staging *s, int at_fd, const char *path, size_t n, gid_t gid, struct error *e)
+{
+        int r = -ENOENT;
+        for (int i = 0; i < TIDY_ROUNDS_MOST && r == -ENOENT; i++) {
+                struct stat st;
+                _cleanup_close_ int fd = r = open_parts(s, at_fd, path, n, true, gid, e);
+                if (fd >= 0 && (flock(fd, LOCK_SH) < 0 || fstat(fd, &st) < 0))
+                        r = staging_fail(errno, "holding the folder of", path, e);
+                else if (fd >= 0)
+                        r = st.st_nlink > 0 ? take_fd(&fd) : -ENOENT;
+        }
+        return r == -ENOENT ? staging_fail(ENOENT, "making the folder of", path, e) : r;
+}
+
 int staging_open_dir(
         const struct staging *s, int at_fd, const char *path, bool make, gid_t gid, struct error *e)
 {
-        return open_parts(s, at_fd, path, strlen(path), make, gid, e);
+        return make ? make_parts(s, at_fd, path, strlen(path), gid, e)
+                    : open_parts(s, at_fd, path, strlen(path), false, gid, e);
 }
 
 int staging_open_parent(
         const struct staging *s, int at_fd, const char *path, bool make, gid_t gid, struct error *e)
 {
         const char *slash = strrchr(path, '/');
-        return open_parts(s, at_fd, path, slash ? (size_t)(slash - path) : 0, make, gid, e);
+        size_t n = slash ? (size_t)(slash - path) : 0;
+        return make ? make_parts(s, at_fd, path, n, gid, e) : open_parts(s, at_fd, path, n, false, gid, e);
 }
 
 int staging_create(struct staging *s, struct error *e)
@@ -485,50 +507,6 @@ int staging_open_file(const struct staging *s, const char *path)
         return take_fd(&fd);
 }
 
-static int remove_tree(int dir_fd, const char *name, int depth, struct error *e);
-
-/* One pass over a folder. 0 or the first error. */
-static int remove_entries(DIR *d, const char *name, int depth, struct error *e)
-{
-        int result = 0, more;
-        struct dirent *entry;
-        while ((more = dir_next(d, &entry)) > 0) {
-                int r = 0;
-                if (unlinkat(dirfd(d), entry->d_name, 0) < 0 && errno != ENOENT)
-                        r = errno == EISDIR || errno == EPERM
-                                    ? remove_tree(dirfd(d), entry->d_name, depth - 1, result < 0 ? NULL : e)
-                                    : staging_fail(errno, "removing", entry->d_name, result < 0 ? NULL : e);
-                if (result == 0)
-                        result = r;
-        }
-        return more < 0 && result == 0 ? staging_fail(-more, "removing", name, e) : result;
-}
-
-static int remove_tree(int dir_fd, const char *name, int depth, struct error *e)
-{
-        if (depth == 0)
-                return staging_fail(ELOOP, "removing", name, e);
-        int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        _cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
-        if (!d) {
-                int r = errno == ENOENT ? 0 : staging_fail(errno, "removing", name, e);
-                close_fd(fd);
-                return r;
-        }
-        /* Twice, because some file systems skip entries while others are removed. */
-        for (int pass = 0; pass < 2; pass++) {
-                int r = remove_entries(d, name, depth, e);
-                if (r < 0)
-                        return r;
-                if (unlinkat(dir_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
-                        return 0;
-                if (errno != ENOTEMPTY && errno != EEXIST)
-                        break;
-                rewinddir(d);
-        }
-        return staging_fail(errno, "removing", name, e);
-}
-
 int staging_remove_at(int dir_fd, const char *name, struct error *e)
 {
         struct stat st;
@@ -548,7 +526,8 @@ int staging_remove_at(int dir_fd, const char *name, struct error *e)
                 r = -errno;
         if (r < 0)
                 return staging_fail(-r, "removing", name, e);
-        return remove_tree(dir_fd, hidden, STAGING_DEPTH, e);
+        r = remove_tree_at(dir_fd, hidden);
+        return r < 0 ? staging_fail(-r, "removing", name, e) : 0;
 }
 
 bool staging_is_remains_of(const char *entry, const char *name)
@@ -585,14 +564,17 @@ int staging_remove_remains(struct staging *s, const char *path, struct error *e)
         return r == 0 && fsync(dir) < 0 ? staging_fail(errno, "making durable", path, e) : r;
 }
 
-/* Removes the folder that path is in when it is empty, and so on upwards. */
+/* Removes the folder that path is in when it is empty, and so on upwards; but none that somebody is about to
+ * publish into. */
 static void remove_empty_above(struct staging *s, const char *path)
 {
         _cleanup_free_ char *above = strdup(path);
         for (char *slash; above && (slash = strrchr(above, '/'));) {
                 *slash = 0;
-                _cleanup_close_ int dir = staging_open_parent(s, s->root_fd, above, false, (gid_t)-1, NULL);
-                if (dir < 0 || unlinkat(dir, staging_base_name(above), AT_REMOVEDIR) < 0)
+                _cleanup_close_ int dir = staging_open_parent(s, s->root_fd, above, false, (gid_t)-1, NULL),
+                                    own = staging_open_dir(s, s->root_fd, above, false, (gid_t)-1, NULL);
+                if (dir < 0 || own < 0 || flock(own, LOCK_EX | LOCK_NB) < 0 ||
+                        unlinkat(dir, staging_base_name(above), AT_REMOVEDIR) < 0)
                         return;
                 (void)fsync(dir);
         }

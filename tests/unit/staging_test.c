@@ -8,6 +8,7 @@
 #include <grp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -458,6 +459,39 @@ static void threads_that_make_one_folder(void **state)
         }
 }
 
+/* A file is removed, and with it the folders that are empty then, while others come into them. */
+static void *publishes_and_removes(void *arg)
+{
+        struct fixture *f = arg;
+        static atomic_uint names;
+        unsigned name = names++;
+        uintptr_t failed = 0;
+        for (unsigned i = 0; i < 500; i++) {
+                char path[32];
+                struct error e = {};
+                snprintf(path, sizeof(path), "a/b/c/f%u", name);
+                failed += publish_as(f, path, "x", &plain, NULL, &e) < 0;
+                failed += staging_remove(f->s, path, &e) < 0;
+        }
+        return (void *)failed;
+}
+
+static void folders_that_are_tidied_away_meanwhile(void **state)
+{
+        struct fixture *f = *state;
+        pthread_t thread[4];
+        for (size_t i = 0; i < ELEMENTSOF(thread); i++)
+                assert_int_equal(pthread_create(&thread[i], NULL, publishes_and_removes, f), 0);
+        for (size_t i = 0; i < ELEMENTSOF(thread); i++) {
+                void *failed;
+                assert_int_equal(pthread_join(thread[i], &failed), 0);
+                assert_null(failed);
+        }
+        publish(f, "a/b/c/f", "x", NULL);
+        assert_int_equal(staging_remove(f->s, "a/b/c/f", NULL), 0);
+        assert_int_equal(count_entries(f, "."), 0);
+}
+
 static void a_folder_that_cannot_be_written(void **state)
 {
         struct fixture *f = *state;
@@ -532,6 +566,7 @@ int main(void)
                 T(removing),
                 T(opening),
                 T(threads_that_make_one_folder),
+                T(folders_that_are_tidied_away_meanwhile),
                 T(a_folder_that_cannot_be_written),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
