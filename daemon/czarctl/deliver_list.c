@@ -9,8 +9,8 @@
 #include "deliver.h"
 #include "due.h"
 #include "record.h"
+#include "rows.h"
 #include "str.h"
-#include "table.h"
 #include "timespan.h"
 
 int deliver_state(const struct ctl *c, struct error *e)
@@ -76,52 +76,31 @@ int deliver_facts(const struct ctl *c, deliver_fact_fn *each, void *arg, struct 
         return r;
 }
 
-static void list_json(struct json *j, const struct config_delivery *d, const struct records *r)
-{
-        const struct counts n = count(r);
-        char until[11];
-        json_open(j, NULL, '{');
-        json_str(j, "name", d->name);
-        json_str(j, "org", d->org);
-        json_str(j, "purpose", d->purpose);
-        json_str(j, "until", date_format(d->until, until));
-        json_str(j, "mode", d->mode == DELIVERY_ONCE ? "once" : "follow");
-        json_str(j, "path", d->path);
-        json_open(j, "recipients", '[');
-        for (size_t i = 0; i < d->recipients.n; i++)
-                json_str(j, NULL, d->recipients.v[i]);
-        json_close(j, ']');
-        json_str(j, "state", state_of(d, r));
-        json_str(j, "reason", r->revoked ? r->revoked : str_empty(r->stopped) ? NULL : r->stopped);
-        json_u64(j, "delivered", n.delivered);
-        json_u64(j, "in_outbox", n.out);
-        json_u64(j, "bytes", n.out_bytes);
-        json_open(j, "please_destroy", '[');
-        for (size_t i = 0; i < r->n; i++) {
-                if (r->v[i].state != RECORD_DESTROY)
-                        continue;
-                json_open(j, NULL, '{');
-                json_str(j, "path", r->v[i].path);
-                json_str(j, "sha256", r->v[i].sha256);
-                json_str(j, "reason", r->v[i].reason);
-                json_close(j, '}');
-        }
-        json_close(j, ']');
-        json_close(j, '}');
-}
-
-static void list_row(struct table *t, const struct config_delivery *d, const struct records *r)
+static void list_row(struct rows *rows, const struct config_delivery *d, const struct records *r)
 {
         const struct counts n = count(r);
         const char *state = state_of(d, r);
-        char until[11], size[32], when[40];
-        table_cell(t, BOLD, "%s", d->name);
-        table_cell(t, PLAIN, "%s", date_format(d->until, until));
-        table_cell(t, PLAIN, "%llu", (unsigned long long)n.out);
-        table_cell(t, PLAIN, "%s", bytes_text((int64_t)n.out_bytes, size));
-        table_cell(t, PLAIN, "%s", n.last ? local_time(n.last, when) : "-");
-        table_cell(t, streq(state, "well") ? GREEN : YELLOW, "%s", state);
-        table_cell(t, PLAIN, "%s", r->revoked ? r->revoked : str_empty(r->stopped) ? d->purpose : r->stopped);
+        const char *reason = r->revoked ? r->revoked : str_empty(r->stopped) ? NULL : r->stopped;
+        char until[11];
+        rows_begin_item(rows,
+                FIELDS(F_TEXT("name", d->name, .colour = BOLD), F_TEXT("org", d->org),
+                        F_TEXT("purpose", d->purpose), F_TEXT("until", date_format(d->until, until)),
+                        F_TEXT("mode", d->mode == DELIVERY_ONCE ? "once" : "follow"), F_TEXT("path", d->path),
+                        F_TEXT("state", state, .colour = streq(state, "well") ? GREEN : YELLOW),
+                        F_TEXT("reason", reason), F_NUMBER("delivered", n.delivered),
+                        F_NUMBER("in_outbox", n.out), F_BYTES("bytes", n.out_bytes), F_TIME("last", n.last),
+                        F_CELL("why", reason ? reason : d->purpose)));
+        if (!rows->c->json)
+                return;
+        json_strings(&rows->json, "recipients", &d->recipients);
+        json_open(&rows->json, "please_destroy", '[');
+        for (size_t i = 0; i < r->n; i++)
+                if (r->v[i].state == RECORD_DESTROY)
+                        json_object(&rows->json, NULL,
+                                FIELDS(F_TEXT("path", r->v[i].path), F_TEXT("sha256", r->v[i].sha256),
+                                        F_TEXT("reason", r->v[i].reason)));
+        json_close(&rows->json, ']');
+        rows_end_item(rows);
 }
 
 static void list_destroy(const struct config_delivery *d, const struct records *r)
@@ -140,41 +119,26 @@ static void list_destroy(const struct config_delivery *d, const struct records *
 
 int deliver_list(struct ctl *c)
 {
-        _cleanup_json_ struct json j = {};
+        struct rows rows;
         struct error e = {};
         _cleanup_close_ int state = deliver_state(c, &e);
-        if (state < 0 && state != -ENOENT)
-                return ctl_fail(c, &e);
-        struct table *t =
-                c->json ? NULL : table_new("NAME|UNTIL|>IN OUTBOX|>BYTES|LAST|STATE|PURPOSE OR REASON");
-        if (c->json) {
-                answer_open(&j);
-                json_open(&j, "deliveries", '[');
-        }
+        int result = state == -ENOENT ? 0 : MIN(state, 0);
+        rows_open(&rows, c, "deliveries",
+                "name|until|>in_outbox=IN OUTBOX|>bytes|last|state|why=PURPOSE OR REASON");
         /* the table first, then what is to be destroyed */
-        for (int pass = 0; pass < (c->json ? 1 : 2); pass++) {
-                for (size_t i = 0; i < c->config->n_deliveries; i++) {
+        for (int pass = 0; result == 0 && pass < 2; pass++) {
+                for (size_t i = 0; result == 0 && i < c->config->n_deliveries; i++) {
                         const struct config_delivery *d = &c->config->deliveries[i];
                         struct records r = {};
-                        if (state >= 0 && records_read(state, d->name, &r, &e) < 0) {
-                                records_done(&r);
-                                table_free(t);
-                                return ctl_fail(c, &e);
-                        }
-                        if (c->json)
-                                list_json(&j, d, &r);
-                        else if (pass == 0)
-                                list_row(t, d, &r);
-                        else
+                        result = state >= 0 ? records_read(state, d->name, &r, &e) : 0;
+                        if (result == 0 && pass == 0)
+                                list_row(&rows, d, &r);
+                        else if (result == 0 && !c->json)
                                 list_destroy(d, &r);
                         records_done(&r);
                 }
-                if (t && !table_print(t))
-                        puts("There is no [deliver NAME] section.");
-                t = NULL;
+                if (result == 0 && pass == 0)
+                        rows_end(&rows, "There is no [deliver NAME] section.");
         }
-        if (!c->json)
-                return CTL_WELL;
-        json_close(&j, ']');
-        return answer_print(&j);
+        return rows_finish(&rows, result, &e);
 }

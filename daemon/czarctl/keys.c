@@ -13,9 +13,9 @@
 #include "owner.h"
 #include "passphrase.h"
 #include "prompt.h"
+#include "rows.h"
 #include "runs.h"
 #include "str.h"
-#include "table.h"
 
 int prepare_key(struct ctl *c)
 {
@@ -27,43 +27,23 @@ int prepare_key(struct ctl *c)
 
 static int key_list(struct ctl *c, const char *home, const struct keyring *ring)
 {
-        char make[KEY_COMMAND_SIZE], import[KEY_COMMAND_SIZE];
-        char a[40], b[40];
-        if (c->json) {
-                _cleanup_json_ struct json j = {};
-                answer_open(&j);
-                json_open(&j, "keys", '[');
-                for (size_t i = 0; i < ring->n; i++) {
-                        const struct fact_key *f = &ring->keys[i].fact;
-                        json_open(&j, NULL, '{');
-                        json_str(&j, "fingerprint", f->fingerprint);
-                        json_str(&j, "user_id", f->user_id);
-                        json_time(&j, "created", f->created);
-                        if (f->expires)
-                                json_time(&j, "expires", f->expires);
-                        else
-                                json_null(&j, "expires");
-                        json_close(&j, '}');
-                }
-                json_close(&j, ']');
-                return answer_print(&j);
-        }
-        struct table *t = table_new("FINGERPRINT|USER ID|CREATED|EXPIRES|");
+        struct rows rows;
+        char left[40], make[KEY_COMMAND_SIZE], import[KEY_COMMAND_SIZE];
+        _cleanup_free_ char *none = str_printf("There is no secret key in %s: %s, or %s", home,
+                key_command(c->config, home, "keygen", NULL, make),
+                key_command(c->config, home, "import-key FILE", NULL, import));
+        rows_open(&rows, c, "keys", "fingerprint|user_id=USER ID|created|expires|left=");
         for (size_t i = 0; i < ring->n; i++) {
                 const struct fact_key *f = &ring->keys[i].fact;
                 bool expired = f->expires && f->expires < (int64_t)time(NULL);
-                table_cell(t, PLAIN, "%s", f->fingerprint);
-                table_cell(t, PLAIN, "%s", f->user_id);
-                table_cell(t, PLAIN, "%.10s", local_time(f->created, a));
-                table_cell(
-                        t, expired ? RED : PLAIN, "%.10s", f->expires ? local_time(f->expires, b) : "never");
-                table_cell(t, expired ? RED : DIM, "%s", f->expires ? ago(f->expires, b) : "");
+                rows_add(&rows, FIELDS(F_TEXT("fingerprint", f->fingerprint), F_TEXT("user_id", f->user_id),
+                                        F_DAY("created", f->created),
+                                        F_DAY("expires", f->expires, .colour = expired ? RED : PLAIN),
+                                        F_CELL("left", f->expires ? ago(f->expires, left) : "",
+                                                .colour = expired ? RED : DIM)));
         }
-        if (!table_print(t))
-                shown_print(stdout, "There is no secret key in %s: %s, or %s\n", home,
-                        key_command(c->config, home, "keygen", NULL, make),
-                        key_command(c->config, home, "import-key FILE", NULL, import));
-        return 0;
+        rows_end(&rows, none);
+        return rows_finish(&rows, 0, NULL);
 }
 
 static int key_export(struct ctl *c, const char *home, const struct keyring_key *k)

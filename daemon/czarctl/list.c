@@ -12,59 +12,6 @@
 
 /* --- one object --- */
 
-static void str_or_null(struct json *j, const char *name, const char *s)
-{
-        json_str(j, name, *s ? s : NULL);
-}
-
-static void i64_or_null(struct json *j, const char *name, bool known, int64_t v)
-{
-        if (known)
-                json_i64(j, name, v);
-        else
-                json_null(j, name);
-}
-
-static void json_hash(struct json *j, bool has, const uint8_t *sha256)
-{
-        char hex[SHA256_HEX];
-        if (has)
-                hex_encode(sha256, SHA256_SIZE, hex);
-        json_str(j, "sha256", has ? hex : NULL);
-}
-
-void object_json(struct json *j, const struct ledger_object *o)
-{
-        char checks[256];
-        bool staged = *o->staged_etag;
-        json_open(j, NULL, '{');
-        json_str(j, "bucket", o->bucket);
-        json_str(j, "key", o->key);
-        json_str(j, "etag", o->etag);
-        json_u64(j, "size", o->size);
-        json_time(j, "last_modified", o->last_modified);
-        json_str(j, "category", category_name(o->category));
-        json_str(j, "org", o->org);
-        str_or_null(j, "site", o->site);
-        str_or_null(j, "date", o->date);
-        json_str(j, "state", object_state_name(o->state));
-        json_str(j, "path", staged && *o->path ? o->path : NULL);
-        i64_or_null(j, "plain_size", o->plain_size >= 0, o->plain_size);
-        json_hash(j, o->has_sha256 && !o->is_zip, o->sha256);
-        json_str(j, "verified", o->checks ? checks_format(o->checks, checks, sizeof(checks)) : NULL);
-        json_str(j, "cause", o->cause != CAUSE_NONE ? cause_name(o->cause) : NULL);
-        json_u64(j, "attempts", o->attempts);
-        if (o->next_try)
-                json_time(j, "next_try", o->next_try);
-        else
-                json_null(j, "next_try");
-}
-
-struct table *object_table(void)
-{
-        return table_new("STATE|DATE|ORG|CATEGORY|SITE|>SIZE|>PLAIN|OBJECT OR PATH|CAUSE");
-}
-
 static enum colour colour_of(enum object_state s)
 {
         switch (s) {
@@ -89,18 +36,26 @@ static enum colour colour_of(enum object_state s)
         return PLAIN;
 }
 
-void object_row(struct table *t, const struct ledger_object *o)
+void object_row(struct rows *r, const struct ledger_object *o, bool more)
 {
-        char size[32], plain[32];
-        table_cell(t, colour_of(o->state), "%s", object_state_name(o->state));
-        table_cell(t, PLAIN, "%s", *o->date ? o->date : "-");
-        table_cell(t, PLAIN, "%s", o->org);
-        table_cell(t, PLAIN, "%s", category_name(o->category));
-        table_cell(t, PLAIN, "%s", *o->site ? o->site : "-");
-        table_cell(t, PLAIN, "%s", bytes_text((int64_t)o->size, size));
-        table_cell(t, PLAIN, "%s", bytes_text(o->plain_size, plain));
-        table_cell(t, PLAIN, "%s", *o->staged_etag && *o->path ? o->path : o->key);
-        table_cell(t, RED, "%s", o->cause != CAUSE_NONE ? cause_name(o->cause) : "");
+        char checks[256], hex[SHA256_HEX];
+        bool staged = *o->staged_etag && *o->path;
+        const char *cause = o->cause != CAUSE_NONE ? cause_name(o->cause) : NULL;
+        hex_encode(o->sha256, SHA256_SIZE, hex);
+        rows_begin_item(
+                r, FIELDS(F_TEXT("bucket", o->bucket), F_TEXT("key", o->key), F_TEXT("etag", o->etag),
+                           F_BYTES("size", o->size), F_TIME("last_modified", o->last_modified),
+                           F_TEXT("category", category_name(o->category)), F_TEXT("org", o->org),
+                           F_NAME("site", o->site), F_NAME("date", o->date),
+                           F_TEXT("state", object_state_name(o->state), .colour = colour_of(o->state)),
+                           F_TEXT("path", staged ? o->path : NULL), F_BYTES("plain_size", o->plain_size),
+                           F_TEXT("sha256", o->has_sha256 && !o->is_zip ? hex : NULL),
+                           F_TEXT("verified",
+                                   o->checks ? checks_format(o->checks, checks, sizeof(checks)) : NULL),
+                           F_NAME("cause", cause, .colour = RED), F_NUMBER("attempts", o->attempts),
+                           F_TIME("next_try", o->next_try), F_CELL("what", staged ? o->path : o->key)));
+        if (!more)
+                rows_end_item(r);
 }
 
 /* --- the command --- */
@@ -109,8 +64,7 @@ struct list {
         struct ctl *c;
         const char *member;
         bool rejected; /* --state REJECTED: of objects that are staged, the members that were rejected */
-        struct json json;
-        struct table *table;
+        struct rows rows;
         /* of the object whose members are looked at */
         const struct ledger_object *object;
         bool opened;
@@ -123,93 +77,61 @@ static bool matches(const struct list *l, const struct ledger_member *m)
         return fnmatch(l->member, m->path, 0) == 0 || fnmatch(l->member, m->name, 0) == 0;
 }
 
-static void open_object(struct list *l)
-{
-        if (l->opened)
-                return;
-        l->opened = true;
-        if (!l->c->json)
-                return;
-        object_json(&l->json, l->object);
-        json_open(&l->json, "members", '[');
-}
-
-/* In the table of objects. */
+/* In JSON members stand in their object; in the table each is a row, with --state REJECTED among objects. */
 static void member_row(struct list *l, const struct ledger_member *m)
 {
         const struct ledger_object *o = l->object;
-        char size[32];
-        table_cell(l->table, colour_of(m->state), "%s", object_state_name(m->state));
-        table_cell(l->table, PLAIN, "%s", *o->date ? o->date : "-");
-        table_cell(l->table, PLAIN, "%s", o->org);
-        table_cell(l->table, PLAIN, "%s", category_name(o->category));
-        table_cell(l->table, PLAIN, "-");
-        table_cell(l->table, PLAIN, "%s", bytes_text((int64_t)m->size, size));
-        table_cell(l->table, PLAIN, "-");
-        table_cell(l->table, PLAIN, "%s/%s", o->path, *m->path ? m->path : m->name);
-        table_cell(l->table, RED, "%s", m->cause != CAUSE_NONE ? cause_name(m->cause) : "");
+        char hex[SHA256_HEX];
+        hex_encode(m->sha256, SHA256_SIZE, hex);
+        _cleanup_free_ char *what = str_printf(
+                "%s%s%s", o->path, *o->path ? "/" : "", l->rejected && !*m->path ? m->name : m->path);
+        const char *cause = m->cause != CAUSE_NONE ? cause_name(m->cause) : NULL;
+        const struct field *f = FIELDS(F_TEXT("name", m->name), F_TEXT("path", m->path),
+                F_NAME("course", m->course), F_NAME("table", m->table), F_BOOL("failed_at_source", m->failed),
+                F_TEXT("state", object_state_name(m->state), .colour = colour_of(m->state)),
+                F_BYTES("size", m->size), F_BYTES("plain_size", m->plain_size),
+                F_TEXT("sha256", m->has_sha256 ? hex : NULL), F_NAME("cause", cause, .colour = RED),
+                F_CELL("date", o->date), F_CELL("org", o->org),
+                F_CELL("category", category_name(o->category)), F_CELL("site", "-"), F_CELL("what", what));
+        if (l->c->json)
+                json_object(&l->rows.json, NULL, f);
+        else
+                rows_add(&l->rows, f);
 }
 
 static int on_member(struct ledger_member *m, void *arg)
 {
         struct list *l = arg;
-        char size[32];
         if (!matches(l, m))
                 return 0;
-        open_object(l);
-        if (!l->c->json && l->rejected) {
-                member_row(l, m);
-                return 0;
+        if (l->c->json && !l->opened) {
+                object_row(&l->rows, l->object, true);
+                json_open(&l->rows.json, "members", '[');
         }
-        if (!l->c->json) {
-                table_cell(l->table, colour_of(m->state), "%s", object_state_name(m->state));
-                table_cell(l->table, PLAIN, "%s", l->object->date);
-                table_cell(l->table, PLAIN, "%s", m->course);
-                table_cell(l->table, PLAIN, "%s", m->table);
-                table_cell(l->table, PLAIN, "%s", bytes_text(m->plain_size, size));
-                table_cell(l->table, PLAIN, "%s%s%s", l->object->path, *l->object->path ? "/" : "", m->path);
-                table_cell(l->table, RED, "%s", m->cause != CAUSE_NONE ? cause_name(m->cause) : "");
-                return 0;
-        }
-        struct json *j = &l->json;
-        json_open(j, NULL, '{');
-        json_str(j, "name", m->name);
-        json_str(j, "path", m->path);
-        str_or_null(j, "course", m->course);
-        str_or_null(j, "table", m->table);
-        json_bool(j, "failed_at_source", m->failed);
-        json_str(j, "state", object_state_name(m->state));
-        json_u64(j, "size", m->size);
-        i64_or_null(j, "plain_size", m->plain_size >= 0, m->plain_size);
-        json_hash(j, m->has_sha256, m->sha256);
-        json_str(j, "cause", m->cause != CAUSE_NONE ? cause_name(m->cause) : NULL);
-        json_close(j, '}');
+        l->opened = true;
+        member_row(l, m);
         return 0;
+}
+
+static int add_members(struct list *l, const struct ledger_object *o, struct error *e)
+{
+        l->object = o;
+        l->opened = false;
+        int r = ledger_members(l->c->ledger, o->id, on_member, l, e);
+        if (l->c->json && l->opened) {
+                json_close(&l->rows.json, ']');
+                rows_end_item(&l->rows);
+        }
+        return r;
 }
 
 static int on_object(struct ledger_object *o, void *arg)
 {
         struct list *l = arg;
         struct error e = {};
-        l->object = o;
-        l->opened = false;
-        if (!l->member && l->c->json) {
-                object_json(&l->json, o);
-                json_close(&l->json, '}');
-                return 0;
-        }
-        if (!l->member) {
-                object_row(l->table, o);
-                return 0;
-        }
-        if (!o->is_zip)
-                return 0;
-        int r = ledger_members(l->c->ledger, o->id, on_member, l, &e);
-        if (r == 0 && l->opened && l->c->json) {
-                json_close(&l->json, ']');
-                json_close(&l->json, '}');
-        }
-        return r;
+        if (!l->member)
+                object_row(&l->rows, o, false);
+        return l->member && o->is_zip ? add_members(l, o, &e) : 0;
 }
 
 struct member_filter {
@@ -237,14 +159,7 @@ static int on_snapshot(const struct report_row *row, void *arg)
         int r = ledger_get(l->c->ledger, m->last, &o, m->e);
         if (r < 0 || !passes(m->filter, &o))
                 return r;
-        l->object = &o;
-        l->opened = false;
-        r = ledger_members(l->c->ledger, o.id, on_member, l, m->e);
-        if (r == 0 && l->opened && l->c->json) {
-                json_close(&l->json, ']');
-                json_close(&l->json, '}');
-        }
-        return r;
+        return add_members(l, &o, m->e);
 }
 
 /* Snapshots that are staged without some of their members: these are rejected, too. */
@@ -282,14 +197,14 @@ static int parse_states(const struct ctl *c, unsigned *ret)
         return 0;
 }
 
-static void say_none(const struct ctl *c)
+static const char *say_none(const struct ctl *c)
 {
         bool filtered = false;
         for (const struct flag *f = c->command->flags; f->name && !filtered; f++)
                 filtered = ctl_flag(c, f->name);
-        puts(!filtered                  ? "No objects are known yet: no poll found any."
-                : ctl_flag(c, "member") ? "No members match."
-                                        : "No objects match.");
+        return !filtered               ? "No objects are known yet: no poll found any."
+               : ctl_flag(c, "member") ? "No members match."
+                                       : "No objects match.";
 }
 
 int run_list(struct ctl *c)
@@ -308,23 +223,11 @@ int run_list(struct ctl *c)
         int status = ctl_open_ledger(c);
         if (status)
                 return status;
-        if (c->json) {
-                answer_open(&l.json);
-                json_open(&l.json, "objects", '[');
-        } else {
-                l.table = l.member ? table_new("STATE|DATE|COURSE|TABLE|>PLAIN|PATH|CAUSE") : object_table();
-        }
+        rows_open(&l.rows, c, "objects",
+                l.member ? "state|date|course|table|>plain_size=PLAIN|what=PATH|cause" : OBJECT_COLUMNS);
         int r = ledger_each(c->ledger, &f, on_object, &l, &e);
         if (r >= 0 && !l.member && (f.states & BIT(OBJECT_REJECTED)))
                 r = add_rejected_members(&l, &f, &e);
-        if (c->json) {
-                json_close(&l.json, ']');
-                status = r < 0 ? ctl_fail(c, &e) : answer_print(&l.json);
-        } else {
-                if (!table_print(l.table) && r == 0)
-                        say_none(c);
-                status = r < 0 ? ctl_fail(c, &e) : 0;
-        }
-        json_done(&l.json);
-        return status;
+        rows_end(&l.rows, r < 0 ? NULL : say_none(c));
+        return rows_finish(&l.rows, r, &e);
 }

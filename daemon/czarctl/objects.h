@@ -3,9 +3,8 @@
 #pragma once
 
 #include "ctl.h"
-#include "table.h"
+#include "rows.h"
 
-/* Opens the JSON object of o and writes its fields; the caller may add some and closes it. */
-void object_json(struct json *j, const struct ledger_object *o);
-struct table *object_table(void);
-void object_row(struct table *t, const struct ledger_object *o);
+#define OBJECT_COLUMNS "state|date|org|category|site|>size|>plain_size=PLAIN|what=OBJECT OR PATH|cause"
+/* Adds a row; more: the caller adds members in JSON and calls rows_end_item(). */
+void object_row(struct rows *r, const struct ledger_object *o, bool more);

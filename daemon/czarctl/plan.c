@@ -192,26 +192,19 @@ static int show(struct plan *p, bool listed, const struct plan_undecided *u)
         char size[32];
         for (size_t i = 0; i < p->n_due; i++)
                 total += p->due[i].size;
-        if (c->json) {
-                _cleanup_json_ struct json j = {};
-                answer_open(&j);
-                json_open(&j, "objects", '[');
-                for (size_t i = 0; i < p->n_due; i++) {
-                        object_json(&j, &p->due[i]);
-                        json_close(&j, '}');
-                }
-                json_close(&j, ']');
-                json_u64(&j, "total_bytes", total);
-                json_bool(&j, "listed", listed);
-                json_u64(&j, "failed_listings", p->n_failed);
-                json_u64(&j, "undecided", u->n);
-                json_u64(&j, "undecided_bytes", u->bytes);
-                return answer_print(&j);
-        }
-        struct table *t = object_table();
+        struct rows rows;
+        rows_open(&rows, c, "objects", OBJECT_COLUMNS);
         for (size_t i = 0; i < p->n_due; i++)
-                object_row(t, &p->due[i]);
-        table_print(t);
+                object_row(&rows, &p->due[i], false);
+        rows_end(&rows, NULL);
+        if (c->json)
+                json_fields(&rows.json,
+                        FIELDS(F_BYTES("total_bytes", total), F_BOOL("listed", listed),
+                                F_NUMBER("failed_listings", p->n_failed), F_NUMBER("undecided", u->n),
+                                F_BYTES("undecided_bytes", u->bytes)));
+        int status = rows_finish(&rows, 0, NULL);
+        if (status || c->json)
+                return status;
         shown_print(stdout, "%zu objects, %s to fetch%s\n", p->n_due, bytes_text((int64_t)total, size),
                 listed ? "" : "; as the last poll left it: nothing was listed now");
         if (p->n_failed > 0)

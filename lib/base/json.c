@@ -113,6 +113,14 @@ void json_time(struct json *j, const char *name, int64_t sec)
         json_str(j, name, time_format(sec, text));
 }
 
+void json_time_or_null(struct json *j, const char *name, int64_t sec)
+{
+        if (sec)
+                json_time(j, name, sec);
+        else
+                json_null(j, name);
+}
+
 void json_done(struct json *j)
 {
         strbuf_done(&j->out);

@@ -21,7 +21,8 @@ void json_u64(struct json *j, const char *name, uint64_t value);
 void json_i64(struct json *j, const char *name, int64_t value);
 void json_bool(struct json *j, const char *name, bool value);
 void json_null(struct json *j, const char *name);
-void json_time(struct json *j, const char *name, int64_t sec); /* RFC 3339 UTC */
+void json_time(struct json *j, const char *name, int64_t sec);         /* RFC 3339 UTC */
+void json_time_or_null(struct json *j, const char *name, int64_t sec); /* 0: null */
 /* Appends n bytes of JSON that was written elsewhere, with what json_str() would escape escaped. */
 void json_add_shown(struct strbuf *b, const char *text, size_t n);
 void json_done(struct json *j);

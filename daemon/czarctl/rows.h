@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The one shape of an answer: a list of rows, for people a table, with --json a list of objects. A row is a
+ * list of fields; a field is given once and shown by its kind in both. */
+#pragma once
+
+#include "ctl.h"
+#include "table.h"
+
+enum field_kind {
+        FIELD_TEXT,   /* in JSON a string also when it is "", null when it is NULL */
+        FIELD_NAME,   /* "" or NULL: null, in the table "-" */
+        FIELD_NUMBER, /* decimal */
+        FIELD_BYTES,  /* negative: null and "-"; in the table with a unit */
+        FIELD_TIME,   /* seconds, 0: null and "-"; in JSON UTC, in the table local */
+        FIELD_DAY,    /* the same, in the table the date alone; 0: "never" */
+        FIELD_BOOL,
+        FIELD_CELL, /* text of the table alone */
+};
+struct field {
+        const char *name;
+        enum field_kind kind;
+        enum colour colour; /* in the table */
+        const char *text;
+        int64_t number;
+};
+/* More members, such as .colour, may follow. */
+#define F_TEXT(n, s, ...)                                                                                    \
+        {                                                                                                    \
+                .name = (n), .kind = FIELD_TEXT, .text = (s), __VA_ARGS__                                    \
+        }
+#define F_NAME(n, s, ...)                                                                                    \
+        {                                                                                                    \
+                .name = (n), .kind = FIELD_NAME, .text = (s), __VA_ARGS__                                    \
+        }
+#define F_CELL(n, s, ...)                                                                                    \
+        {                                                                                                    \
+                .name = (n), .kind = FIELD_CELL, .text = (s), __VA_ARGS__                                    \
+        }
+#define F_NUMBER(n, v, ...)                                                                                  \
+        {                                                                                                    \
+                .name = (n), .kind = FIELD_NUMBER, .number = (int64_t)(v), __VA_ARGS__                       \
+        }
+#define F_BYTES(n, v, ...)                                                                                   \
+        {                                                                                                    \
+                .name = (n), .kind = FIELD_BYTES, .number = (int64_t)(v), __VA_ARGS__                        \
+        }
+#define F_TIME(n, v, ...)                                                                                    \
+        {                                                                                                    \
+                .name = (n), .kind = FIELD_TIME, .number = (v), __VA_ARGS__                                  \
+        }
+#define F_DAY(n, v, ...)                                                                                     \
+        {                                                                                                    \
+                .name = (n), .kind = FIELD_DAY, .number = (v), __VA_ARGS__                                   \
+        }
+#define F_BOOL(n, v, ...)                                                                                    \
+        {                                                                                                    \
+                .name = (n), .kind = FIELD_BOOL, .number = (v), __VA_ARGS__                                  \
+        }
+#define FIELDS(...) ((const struct field[]){__VA_ARGS__, {.name = NULL}})
+
+/* The members of a JSON object that is open; or an object with these and no others. */
+void json_fields(struct json *j, const struct field *f);
+void json_object(struct json *j, const char *name, const struct field *f);
+/* An array of strings. */
+void json_strings(struct json *j, const char *name, const struct strv *v);
+
+struct rows {
+        struct ctl *c;
+        struct json json;
+        struct table *table; /* NULL with --json */
+        char *spec;
+        const char *columns[24];
+        size_t n_columns, n;
+        bool csv;
+};
+/* Opens the answer and, in JSON, the list of that name. columns: names of fields, those of the table, in
+ * order and separated by '|': NAME or NAME=HEAD, with '>' in front when aligned to the right. A name is its
+ * own head in capitals. */
+void rows_open(struct rows *r, struct ctl *c, const char *list, const char *columns);
+void rows_add(struct rows *r, const struct field *f);
+/* CSV instead, with these columns; there each field is its text. */
+void rows_open_csv(struct rows *r, struct ctl *c, const char *const *names, size_t n);
+/* An item of the list in JSON, as it stands in a file. */
+void rows_add_line(struct rows *r, const char *line, size_t len);
+/* The same, but the caller ends the JSON object with rows_end_item(), after members of its own. */
+void rows_begin_item(struct rows *r, const struct field *f);
+void rows_end_item(struct rows *r);
+/* Ends the list; the table is printed, or, when it has no rows, the line `none`, unless that is NULL. In JSON
+ * more members may be added to the answer then. */
+void rows_end(struct rows *r, const char *none);
+/* Prints the JSON answer, unless result is negative, which is told by e. Frees. Returns an exit status. */
+int rows_finish(struct rows *r, int result, const struct error *e);
