@@ -21,7 +21,6 @@
 #include "str.h"
 #include "table.h"
 
-#define SOON_SEC (60 * 86400)
 #define SKEW_SEC 300 /* S3 refuses at 15 minutes */
 
 /* --- key --- */
@@ -50,12 +49,12 @@ static void check_expiry(struct checkup *k, const char *home, const struct keyri
                 check_add(k, "key", FINE, "", "%s %s, never expires", key->fingerprint, key->user_id);
         else
                 check_add(k, "key",
-                        left < 0          ? BAD
-                        : left < SOON_SEC ? NOTICE
-                                          : FINE,
-                        left >= SOON_SEC ? ""
-                        : fix            ? fix
-                                         : a,
+                        left < 0              ? BAD
+                        : left < KEY_WARN_SEC ? NOTICE
+                                              : FINE,
+                        left >= KEY_WARN_SEC ? ""
+                        : fix                ? fix
+                                             : a,
                         "%s %s, expire%s %s", key->fingerprint, key->user_id, left < 0 ? "d" : "s",
                         ago(key->expires, when));
 }

@@ -6,6 +6,7 @@
 #include "limits.h"
 
 #define FACT_KEYS 16
+#define KEY_WARN_SEC (60 * 86400) /* so long before its end a key is to be looked after */
 
 struct fact_key {
         char fingerprint[65], user_id[256];

@@ -8,16 +8,44 @@
 
 #include "audit.h"
 #include "report.h"
+#include "rows.h"
+#include "str.h"
 #include "timespan.h"
 
 #define GAPS_SHOWN 24
+/* A year is at most 54 weeks wide, drawn as two halves: on a phone one below the other. */
+#define HALF_YEAR (27 * 7)
+
+enum sign {
+        SIGN_OUTSIDE,
+        SIGN_NONE,
+        SIGN_THERE,
+        SIGN_LATE,
+        SIGN_REPLACED,
+        SIGN_UNSTAGED,
+        SIGN_MISSING,
+        SIGNS
+};
+static const char *const sign_names[SIGNS] = {[SIGN_NONE] = "none",
+        [SIGN_THERE] = "there",
+        [SIGN_LATE] = "late",
+        [SIGN_REPLACED] = "replaced",
+        [SIGN_UNSTAGED] = "unstaged",
+        [SIGN_MISSING] = "missing"};
+
+struct calendar {
+        struct report_data *r;
+        /* "ORG SITE DATE" of events, sorted: were replaced; are listed but not staged; are left out on
+         * purpose */
+        struct strv replaced, unstaged, left_out;
+};
 
 /* --- what there is --- */
 
 /* Days whose file is listed, but not staged: not there yet, refused, lost; or left out on purpose. */
-static int on_date(const struct report_row *row, void *arg)
+static int note_date(const struct report_row *row, void *arg)
 {
-        struct html_report *r = arg;
+        struct calendar *c = arg;
         enum object_state state = (enum object_state)row->number[7];
         unsigned unstaged = BIT(OBJECT_NEW) | BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING) |
                             BIT(OBJECT_RETRY) | BIT(OBJECT_REJECTED) | BIT(OBJECT_MISSING),
@@ -26,12 +54,12 @@ static int on_date(const struct report_row *row, void *arg)
                 !(BIT(state) & (unstaged | left_out)))
                 return 0;
         _cleanup_free_ char *key = str_printf("%s %s %s", row->text[0], row->text[2], row->text[3]);
-        return key ? strv_add(BIT(state) & unstaged ? &r->unstaged : &r->left_out, key) : -ENOMEM;
+        return key ? strv_add(BIT(state) & unstaged ? &c->unstaged : &c->left_out, key) : -ENOMEM;
 }
 
-static int on_audit_line(const char *line, size_t len, uint64_t number, void *arg)
+static int note_replaced(const char *line, size_t len, uint64_t number, void *arg)
 {
-        struct html_report *r = arg;
+        struct calendar *c = arg;
         char org[64], site[64], date[16];
         (void)number;
         if (!strstr(line, "\"event\":\"replaced\"") || audit_field(line, len, "org", org, sizeof(org)) < 0 ||
@@ -39,17 +67,18 @@ static int on_audit_line(const char *line, size_t len, uint64_t number, void *ar
                 audit_field(line, len, "date", date, sizeof(date)) < 0)
                 return 0;
         _cleanup_free_ char *key = str_printf("%s %s %s", org, site, date);
-        return key ? strv_add(&r->replaced, key) : -ENOMEM;
+        return key ? strv_add(&c->replaced, key) : -ENOMEM;
 }
 
-int report_read_days(struct html_report *r)
+static int read_calendar(struct calendar *c)
 {
-        int e = days_read(r->c, &r->days, r->e);
-        if (e == 0 && ctl_open_state(r->c, r->e) == 0)
-                e = audit_each(r->c->state_fd, on_audit_line, r, r->e);
+        struct report_data *r = c->r;
+        int e = ctl_open_state(r->c, r->e);
+        if (e == 0)
+                e = audit_each(r->c->state_fd, note_replaced, c, r->e);
         if (e == 0 || e == -ENOENT)
-                e = report_each(r->c->ledger, REPORT_DATES, NULL, NULL, on_date, r, r->e);
-        struct strv *all[] = {&r->replaced, &r->unstaged, &r->left_out};
+                e = report_each(r->c->ledger, REPORT_DATES, NULL, NULL, note_date, c, r->e);
+        struct strv *all[] = {&c->replaced, &c->unstaged, &c->left_out};
         for (size_t i = 0; i < ELEMENTSOF(all); i++)
                 strv_unique(all[i]);
         return e;
@@ -64,33 +93,34 @@ static bool is_among(const struct strv *days, const struct habit_series *s, int 
         return strv_sorted_has(days, key);
 }
 
-static void mark_days(const struct html_report *r, size_t series, int first, int n, uint8_t *kinds)
+static void mark_days(const struct calendar *c, size_t series, int first, int n, uint8_t *signs)
 {
-        const struct habit_series *s = &r->days.habit.series[series];
+        const struct days *days = &c->r->days;
+        const struct habit_series *s = &days->habit.series[series];
         /* how late files usually come: today minus the last that is due */
         int usual = -habit_last_due(s, 0);
         int today = (int)(time(NULL) / 86400);
         for (int d = 0; d < n; d++)
                 if (first + d >= s->days[0].day && first + d <= today)
-                        kinds[d] = DAY_NONE;
+                        signs[d] = SIGN_NONE;
         for (size_t i = 0; i < s->n; i++) {
                 int at = s->days[i].day - first;
                 if (at < 0 || at >= n)
                         continue;
-                kinds[at] = is_among(&r->unstaged, s, s->days[i].day)   ? DAY_UNSTAGED
-                            : is_among(&r->left_out, s, s->days[i].day) ? DAY_NONE
-                            : is_among(&r->replaced, s, s->days[i].day) ? DAY_REPLACED
-                            : s->days[i].delay > usual                  ? DAY_LATE
-                                                                        : DAY_THERE;
+                signs[at] = is_among(&c->unstaged, s, s->days[i].day)   ? SIGN_UNSTAGED
+                            : is_among(&c->left_out, s, s->days[i].day) ? SIGN_NONE
+                            : is_among(&c->replaced, s, s->days[i].day) ? SIGN_REPLACED
+                            : s->days[i].delay > usual                  ? SIGN_LATE
+                                                                        : SIGN_THERE;
         }
-        for (size_t g = 0; g < r->days.gaps.n; g++)
-                for (int d = r->days.gaps.v[g].from;
-                        r->days.gaps.v[g].series == series && d <= r->days.gaps.v[g].to; d++) {
+        for (size_t g = 0; g < days->gaps.n; g++)
+                for (int d = days->gaps.v[g].from;
+                        days->gaps.v[g].series == series && d <= days->gaps.v[g].to; d++) {
                         /* only the days that the habit misses: of a gap of weekdays not the weekends */
-                        bool usual_day = d - first >= 0 && d - first < n && kinds[d - first] == DAY_NONE &&
+                        bool usual_day = d - first >= 0 && d - first < n && signs[d - first] == SIGN_NONE &&
                                          habit_is_usual(s, d);
                         if (usual_day)
-                                kinds[d - first] = DAY_MISSING;
+                                signs[d - first] = SIGN_MISSING;
                 }
 }
 
@@ -100,67 +130,112 @@ static int year_of(int day)
         return atoi(date_format(day, date));
 }
 
-static int first_day(int year)
+static int first_day(int year, unsigned month)
 {
-        char text[16];
+        char text[32];
         int day = 0;
-        snprintf(text, sizeof(text), "%04d-01-01", year);
+        snprintf(text, sizeof(text), "%04d-%02u-01", year, month);
         date_parse(text, &day);
         return day;
 }
 
-static void draw_year(struct html_report *r, size_t series, int year)
+/* slot: days since the Monday on or before the first of January */
+static void add_half(struct json *j, int year, const uint8_t *signs, int n, int first_slot)
 {
-        const struct habit_series *s = &r->days.habit.series[series];
-        uint8_t kinds[366] = {};
-        unsigned count[DAY_KINDS] = {};
-        int first = first_day(year), n = first_day(year + 1) - first;
-        mark_days(r, series, first, n, kinds);
+        static const char *const months[] = {
+                "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+        int january = first_day(year, 1), before = (january + 3) % 7; /* 1970-01-01 was a Thursday */
+        bool any = false;
+        json_open(j, NULL, '{');
+        json_i64(j, "first", first_slot);
+        json_open(j, "months", '[');
+        for (unsigned m = 0; m < ELEMENTSOF(months); m++) {
+                int slot = first_day(year, m + 1) - january + before;
+                if (slot < first_slot || slot >= first_slot + HALF_YEAR)
+                        continue;
+                json_object(j, NULL, FIELDS(F_NUMBER("at", slot), F_TEXT("name", months[m])));
+        }
+        json_close(j, ']');
+        json_open(j, "days", '[');
+        for (int d = MAX(0, first_slot - before); d < MIN(n, first_slot + HALF_YEAR - before); d++) {
+                if (signs[d] == SIGN_OUTSIDE)
+                        continue;
+                any = true;
+                json_object(
+                        j, NULL, FIELDS(F_NUMBER("at", d + before), F_TEXT("sign", sign_names[signs[d]])));
+        }
+        json_close(j, ']');
+        json_bool(j, "empty", !any);
+        json_close(j, '}');
+}
+
+static void add_year(struct calendar *c, size_t series, int year)
+{
+        struct json *j = &c->r->j;
+        uint8_t signs[366] = {};
+        unsigned count[SIGNS] = {};
+        int first = first_day(year, 1), n = first_day(year + 1, 1) - first;
+        mark_days(c, series, first, n, signs);
         for (int d = 0; d < n; d++)
-                count[kinds[d]]++;
-        _cleanup_strbuf_ struct strbuf label = {};
-        strbuf_printf(&label, "%s %s %d", s->org, s->site, year);
-        for (enum page_day k = DAY_THERE; k < DAY_KINDS; k++)
-                if (count[k])
-                        strbuf_printf(&label, ", %u %s", count[k], page_day_names[k]);
-        page_year(&r->b, year, kinds, label.s ? label.s : "");
+                count[signs[d]]++;
+        json_open(j, NULL, '{');
+        json_i64(j, "year", year);
+        for (enum sign k = SIGN_THERE; k < SIGNS; k++)
+                json_u64(j, sign_names[k], count[k]);
+        json_open(j, "halves", '[');
+        for (int half = 0; half < 2; half++)
+                add_half(j, year, signs, n, half * HALF_YEAR);
+        json_close(j, ']');
+        json_close(j, '}');
 }
 
 /* The newest first. */
-static void list_gaps(struct html_report *r, size_t series)
+static void add_gaps(struct report_data *r, size_t series)
 {
         size_t n = 0;
+        json_open(&r->j, "gaps", '[');
         for (size_t g = r->days.gaps.n; g-- > 0;) {
                 const struct habit_gap *gap = &r->days.gaps.v[g];
                 char from[11], to[11];
                 if (gap->series != series || n++ >= GAPS_SHOWN)
                         continue;
-                strbuf_add(&r->b, n > 1 ? ", " : "<p class=\"soft small\">Missing: ");
-                strbuf_printf(&r->b, "<span class=\"date\">%s</span>", date_format(gap->from, from));
-                if (gap->from != gap->to)
-                        strbuf_printf(&r->b, " to <span class=\"date\">%s</span>%s", date_format(gap->to, to),
-                                gap->open ? " (until now)" : "");
+                bool span = gap->from != gap->to;
+                json_object(&r->j, NULL,
+                        FIELDS(F_TEXT("from", date_format(gap->from, from)),
+                                F_TEXT("to", span ? date_format(gap->to, to) : NULL),
+                                F_BOOL("open", span && gap->open)));
         }
-        if (n > GAPS_SHOWN)
-                strbuf_printf(&r->b, " and %zu more; czarctl gaps lists all", n - GAPS_SHOWN);
-        if (n > 0)
-                strbuf_add(&r->b, ".</p>\n");
+        json_close(&r->j, ']');
+        json_u64(&r->j, "gaps_more", n > GAPS_SHOWN ? n - GAPS_SHOWN : 0);
 }
 
-void report_days(struct html_report *r)
+static void add_series(struct calendar *c, size_t series)
 {
-        page_heading(&r->b, 2, "days", "Days of events");
-        page_legend(&r->b);
-        for (size_t i = 0; i < r->days.habit.n; i++) {
-                const struct habit_series *s = &r->days.habit.series[i];
-                char title[160];
-                if (s->category != CATEGORY_EVENTS || s->n == 0)
-                        continue;
-                snprintf(title, sizeof(title), "%s, %s", s->org, s->site);
-                page_heading(&r->b, 3, NULL, title);
-                int last = year_of(MAX(s->days[s->n - 1].day, (int)(time(NULL) / 86400)));
-                for (int y = last; y >= year_of(s->days[0].day); y--)
-                        draw_year(r, i, y);
-                list_gaps(r, i);
-        }
+        const struct habit_series *s = &c->r->days.habit.series[series];
+        struct json *j = &c->r->j;
+        int last = year_of(MAX(s->days[s->n - 1].day, (int)(time(NULL) / 86400)));
+        json_open(j, NULL, '{');
+        json_str(j, "org", s->org);
+        json_str(j, "site", s->site);
+        json_open(j, "years", '[');
+        for (int y = last; y >= year_of(s->days[0].day); y--)
+                add_year(c, series, y);
+        json_close(j, ']');
+        add_gaps(c->r, series);
+        json_close(j, '}');
+}
+
+int report_days(struct report_data *r)
+{
+        struct calendar c = {.r = r};
+        int e = read_calendar(&c);
+        json_open(&r->j, "series", '[');
+        for (size_t i = 0; e == 0 && i < r->days.habit.n; i++)
+                if (r->days.habit.series[i].category == CATEGORY_EVENTS && r->days.habit.series[i].n > 0)
+                        add_series(&c, i);
+        json_close(&r->j, ']');
+        strv_done(&c.replaced);
+        strv_done(&c.unstaged);
+        strv_done(&c.left_out);
+        return e;
 }

@@ -21,7 +21,6 @@
 #define ROWS_MOST 512
 #define PROBLEMS_MOST 64
 #define OVERDUE_USEC (26 * USEC_PER_HOUR) /* without a daemon: --once from a timer, at least daily */
-#define KEY_WARN_SEC (60 * 86400)
 
 struct line {
         char org[64], site[64], date[11], newest[11], path[STAGED_PATH_SIZE];

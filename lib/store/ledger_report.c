@@ -62,10 +62,15 @@ static const char *const report_sql[REPORT_MAX] = {
         STATES "SELECT course FROM (SELECT DISTINCT m.course AS course FROM member m, s "
                "WHERE m.object_id = CAST(?1 AS INTEGER) AND m.state = s.published AND m.course <> '' "
                "AND NOT m.failed) ORDER BY 1",
-        [REPORT_TABLES] =
-                STATES "SELECT m.\"table\", m.course, sum(max(m.plain_size, 0)), count(*) FROM member m, s "
-                       "WHERE m.object_id = CAST(?1 AS INTEGER) AND m.state = s.published AND NOT m.failed "
-                       "GROUP BY 1, 2 ORDER BY 1, 2",
+        [REPORT_LOST] = STATES
+        ", part (id, name, course, bytes) AS MATERIALIZED ("
+        "SELECT m.object_id, m.\"table\", m.course, sum(max(m.plain_size, 0)) FROM member m, s "
+        "WHERE m.object_id IN (CAST(?1 AS INTEGER), CAST(?2 AS INTEGER)) "
+        "AND m.state = s.published AND NOT m.failed GROUP BY 1, 2, 3) "
+        "SELECT b.name, b.course, n.id IS NULL FROM part b LEFT JOIN part n "
+        "ON n.id = CAST(?1 AS INTEGER) AND n.name = b.name AND n.course = b.course "
+        "WHERE b.id = CAST(?2 AS INTEGER) AND (n.id IS NULL OR n.bytes * 2 < b.bytes) "
+        "ORDER BY 1, 2",
         [REPORT_STORAGE] = STATES
         ", file (org, category, sha256, bytes) AS ("
         "SELECT org, category, 'object' || id, plain_size FROM object, s "

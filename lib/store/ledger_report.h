@@ -28,8 +28,9 @@ enum report {
         REPORT_SNAPSHOTS,
         /* course: of the snapshot ?1, those with staged members, in order */
         REPORT_COURSES,
-        /* table, course, plain size, how many of each: of the snapshot ?1 */
-        REPORT_TABLES,
+        /* table, course, is it gone: of the snapshot ?2, those that ?1 has not, or less than half of it, in
+         * order */
+        REPORT_LOST,
         /* org, category, plaintext bytes by name, plaintext bytes when equal members of snapshots are counted
          * once */
         REPORT_STORAGE,

@@ -483,12 +483,46 @@ class StoppedTest(Base):
         for word in ("universityx, edx", "universityx, database: 2 snapshots", "universityx edx 2024, 5 there, 177 missing",
                      "To look at", "files of universityx, edx, are late since 2024-07-09", "What vanished or shrank"):
             self.assertTrue(word in text, word)
+        # the same in JSON
+        data = self.ctl("report", "--json").json
+        self.assertEqual(data["version"], 1)
+        self.assertFalse(data["ok"])
+        self.assertEqual(data["staged"], sum(o["state"] == "PUBLISHED" for o in self.world.objects().values()))
+        self.assertEqual([(g["category"], g["n"]) for g in data["snapshots"]], [("database", 2), ("email-opt-in", 2)])
+        year = next(y for s in data["series"] if s["site"] == "edx" for y in s["years"] if y["year"] == 2024)
+        self.assertEqual((year["there"], year["missing"]), (5, 177))
+        self.assertEqual(sum(d["sign"] == "missing" for h in year["halves"] for d in h["days"]), 177)
+        self.assertEqual(text.count('href="#sign-there"'), 1 + sum(y["there"] for s in data["series"] for y in s["years"]))
         # what is in the files is not in the page
         for staged in self.world.staging.rglob("*.sql"):
             for line in staged.read_text(errors="replace").splitlines()[1:20]:
                 for cell in line.split("\t"):
                     if "@" in cell:
                         self.assertFalse(cell in text, cell)
+
+    def test_report_changes(self):
+        """Tables that vanished or shrank by more than half, against a count of our own."""
+        db = sqlite3.connect(self.world.state / "ledger.db")
+        before, now = [i for i, in db.execute("SELECT id FROM object WHERE category = 1 AND state = 3 ORDER BY date")]
+        gone = db.execute('SELECT course, "table" FROM member WHERE object_id = ? AND course <> \'\' AND state = 3 LIMIT 1', (now,)).fetchone()
+        db.execute('DELETE FROM member WHERE object_id = ? AND course = ? AND "table" = ?', (now, *gone))
+        half = db.execute('SELECT course, "table" FROM member WHERE object_id = ? AND state = 3 LIMIT 1', (now,)).fetchone()
+        db.execute('UPDATE member SET plain_size = 2 + 2 * plain_size WHERE object_id = ? AND course = ? AND "table" = ?', (now, *half))
+        db.execute('UPDATE member SET plain_size = 100 + 5 * plain_size WHERE object_id = ? AND course = ? AND "table" = ?', (before, *half))
+        sizes = [{}, {}]
+        for size, snapshot in zip(sizes, (before, now)):
+            for course, table, n in db.execute('SELECT course, "table", plain_size FROM member WHERE object_id = ? AND state = 3 '
+                                               "AND NOT failed", (snapshot,)):
+                size[table, course] = size.get((table, course), 0) + n
+        db.commit()
+        db.close()
+        told = {c["what"]: c for c in self.ctl("report", "--json").json["changes"] if c["date"] == "2024-07-07"}
+        expected = {"vanished": [k for k in sorted(sizes[0]) if k not in sizes[1]],
+                    "shrank by more than half": [k for k in sorted(sizes[0]) if k in sizes[1] and 2 * sizes[1][k] < sizes[0][k]]}
+        self.assertIn((half[1], half[0]), expected["shrank by more than half"])
+        for what, names in expected.items():
+            self.assertEqual(told[what]["tables"], len(names))
+            self.assertEqual(told[what]["names"], [f"{course} {table}".strip() for table, course in names][:12])
 
     def browse(self, url, what="--dump-dom"):
         profile = self.world.folder / "browser"

@@ -138,6 +138,7 @@ class ShownTest(unittest.TestCase):
                  ("plan",), ("plan", "--offline"), ("gaps",), ("changes",), ("changes", w.org), ("verify",),
                  ("verify", f"/x{ALL}"), ("verify", "--audit"), ("check",), ("latest", w.org), ("prune",), ("audit",),
                  ("metrics",), ("metrics", "--output", w.folder / "metrics"), ("report", "--html", w.folder / "report"),
+                 ("report", "--json"),
                  ("key", "list"), ("deliver", "list"), ("deliver", "log"), ("deliver", "log", "--csv"),
                  ("deliver", "plan", f"x{ALL}")]
         return [*looks, ("backup", w.folder / f"b{ALL}"), ("latest", f"x{ALL}", "auto"), ("key", "export"),
