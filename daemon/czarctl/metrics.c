@@ -12,204 +12,174 @@
 #include "ledger_split.h"
 #include "name.h"
 #include "owner.h"
+#include "rows.h"
 #include "runs.h"
 #include "staging.h"
 #include "str.h"
-#include "table.h"
 #include "timespan.h"
 
-/* Families must not be mixed: each is collected in a text of its own. */
-enum family { OBJECTS, BYTES, PLAIN_BYTES, LAST_STAGED, NEWEST_DATE, MEMBERS_REJECTED, UNREADABLE, FAMILIES };
-
+/* Samples of a family must not be mixed with others: each family is collected in a text of its own, and those
+ * that have samples are printed in this order. */
 static const struct {
         const char *name, *help;
-} families[FAMILIES] = {
-        [OBJECTS] = {"czard_objects", "Objects by state."},
-        [BYTES] = {"czard_object_bytes", "Bytes in S3 of the objects by state."},
-        [PLAIN_BYTES] = {"czard_plaintext_bytes", "Bytes of staged plaintext, equal files counted each."},
-        [LAST_STAGED] = {"czard_last_success_timestamp_seconds", "When something was staged last."},
-        [NEWEST_DATE] = {"czard_newest_date_timestamp_seconds",
-                "The greatest date of a staged file, at 00:00 UTC."},
-        [MEMBERS_REJECTED] = {"czard_members_rejected",
-                "Members that were rejected, of staged snapshots, by snapshot and cause."},
-        [UNREADABLE] = {"czard_unreadable_entries",
-                "Entries of listings that cannot be read, and are not fetched."},
+} families[] = {
+        {"czard_objects", "Objects by state."},
+        {"czard_object_bytes", "Bytes in S3 of the objects by state."},
+        {"czard_plaintext_bytes", "Bytes of staged plaintext, equal files counted each."},
+        {"czard_last_success_timestamp_seconds", "When something was staged last."},
+        {"czard_newest_date_timestamp_seconds", "The greatest date of a staged file, at 00:00 UTC."},
+        {"czard_members_rejected", "Members that were rejected, of staged snapshots, by snapshot and cause."},
+        {"czard_unreadable_entries", "Entries of listings that cannot be read, and are not fetched."},
+        {"czard_late_files", "Files that should have come since the last one."},
+        {"czard_up", "1 while czard runs."},
+        {"czard_paused", "1 while fetching is paused, by an admin or by czard."},
+        {"czard_last_poll_timestamp_seconds", "When every prefix was listed last; 0: never."},
+        {"czard_last_poll_duration_seconds", "How long the last poll took."},
+        {"czard_last_transfer_duration_seconds",
+                "How long the last file or snapshot took from its first request to its name."},
+        {"czard_queue_objects", "Objects that are due or under way."},
+        {"czard_queue_bytes", "Bytes that are still to be fetched of them."},
+        {"czard_running_objects", "Objects under way."},
+        {"czard_key_expiry_timestamp_seconds", "When the key expires; keys that never do are not listed."},
+        {"czard_key_expiry_days", "Whole days until the first key expires; negative: it has."},
+        {"czard_credentials_timestamp_seconds", "When the S3 credentials were stored."},
+        {"czard_staging_free_bytes", "Bytes free on the staging volume."},
+        {"czard_staging_min_free_bytes", "Below this fetching pauses."},
+        {"czard_by_course_folders", "Days of events that are staged by course."},
+        {"czard_by_course_failed", "Days of events that could not be split by course."},
+        {"czard_by_course_bytes", "Bytes of the events that are staged by course."},
+        {"czard_delivery_stands_still", "1 while a delivery cannot hand out what is due."},
+        {"czard_delivery_outbox_messages", "Messages in the outbox."},
+        {"czard_delivery_outbox_bytes", "Bytes of these."},
+        {"czard_delivery_please_destroy", "Messages that recipients are to destroy."},
+        {"czard_build_info", "The version of czarctl."},
 };
 
 struct metrics {
-        struct strbuf text[FAMILIES];
+        struct ctl *c;
+        struct strbuf text[ELEMENTSOF(families)];
 };
 
-static void label(struct strbuf *b, const char *name, const char *value)
+static void add_label(struct strbuf *b, const char *name, const char *value)
 {
         _cleanup_strbuf_ struct strbuf shown = {};
         name_add_shown(&shown, value);
         strbuf_printf(b, "%s=\"", name);
         for (const char *p = shown.s; p && *p; p++)
-                if (*p == '\\' || *p == '"')
-                        strbuf_printf(b, "\\%c", *p);
-                else
-                        strbuf_add_n(b, p, 1);
+                strbuf_printf(b, "%s%c", *p == '\\' || *p == '"' ? "\\" : "", *p);
         strbuf_add(b, "\"");
 }
 
-static void labels(struct strbuf *b, const char *name, const struct report_row *row)
+/* labels: their texts, NULL none. micros: of the value, behind its point. */
+static void sample_part(
+        struct metrics *m, const char *family, const struct field *labels, int64_t value, int micros)
 {
-        strbuf_printf(b, "%s{", name);
-        label(b, "org", row->text[0]);
-        strbuf_add(b, ",");
-        label(b, "category", category_name((enum category)row->number[1]));
-        strbuf_add(b, ",");
-        label(b, "site", row->text[2]);
+        size_t k = 0;
+        while (!streq(families[k].name, family))
+                k++;
+        struct strbuf *b = &m->text[k];
+        strbuf_add(b, family);
+        for (const struct field *l = labels; l && l->name; l++) {
+                strbuf_add(b, l == labels ? "{" : ",");
+                add_label(b, l->name, l->text);
+        }
+        strbuf_printf(b, "%s %lld", labels ? "}" : "", (long long)value);
+        if (micros >= 0)
+                strbuf_printf(b, ".%06d", micros);
+        strbuf_add(b, "\n");
+}
+
+static void sample(struct metrics *m, const char *family, const struct field *labels, int64_t value)
+{
+        sample_part(m, family, labels, value, -1);
 }
 
 static int on_count(const struct report_row *row, void *arg)
 {
-        struct metrics *m = arg;
         if (row->number[1] < 0 || row->number[1] >= CATEGORY_MAX)
                 return 0;
-        const int column[] = {[OBJECTS] = 4, [BYTES] = 5, [PLAIN_BYTES] = 6};
-        for (enum family f = OBJECTS; f <= PLAIN_BYTES; f++) {
-                labels(&m->text[f], families[f].name, row);
-                strbuf_add(&m->text[f], ",");
-                label(&m->text[f], "state", object_state_name((enum object_state)row->number[3]));
-                strbuf_printf(&m->text[f], "} %lld\n", (long long)row->number[column[f]]);
-        }
+        const struct field *labels = FIELDS(F_TEXT("org", row->text[0]),
+                F_TEXT("category", category_name((enum category)row->number[1])),
+                F_TEXT("site", row->text[2]),
+                F_TEXT("state", object_state_name((enum object_state)row->number[3])));
+        sample(arg, "czard_objects", labels, row->number[4]);
+        sample(arg, "czard_object_bytes", labels, row->number[5]);
+        sample(arg, "czard_plaintext_bytes", labels, row->number[6]);
         return 0;
 }
 
 static int on_last(const struct report_row *row, void *arg)
 {
-        struct metrics *m = arg;
         int day;
         if (row->number[1] < 0 || row->number[1] >= CATEGORY_MAX)
                 return 0;
-        labels(&m->text[LAST_STAGED], families[LAST_STAGED].name, row);
-        strbuf_printf(&m->text[LAST_STAGED], "} %lld\n", (long long)row->number[8]);
-        if (date_parse(row->text[3], &day) < 0)
-                return 0;
-        labels(&m->text[NEWEST_DATE], families[NEWEST_DATE].name, row);
-        strbuf_printf(&m->text[NEWEST_DATE], "} %lld\n", (long long)day * 86400);
+        const struct field *labels = FIELDS(F_TEXT("org", row->text[0]),
+                F_TEXT("category", category_name((enum category)row->number[1])),
+                F_TEXT("site", row->text[2]));
+        sample(arg, "czard_last_success_timestamp_seconds", labels, row->number[8]);
+        if (date_parse(row->text[3], &day) == 0)
+                sample(arg, "czard_newest_date_timestamp_seconds", labels, (int64_t)day * 86400);
         return 0;
 }
 
-struct by_course {
-        uint64_t days, failed, bytes;
-};
-
 static int on_members_rejected(const struct report_row *row, void *arg)
 {
-        struct metrics *m = arg;
-        struct strbuf *b = &m->text[MEMBERS_REJECTED];
-        if (row->number[1] < 0 || row->number[1] >= CATEGORY_MAX)
-                return 0;
-        labels(b, families[MEMBERS_REJECTED].name, row);
-        strbuf_add(b, ",");
-        label(b, "date", row->text[3]);
-        strbuf_add(b, ",");
-        label(b, "cause", row->text[4]);
-        strbuf_printf(b, "} %lld\n", (long long)row->number[5]);
+        if (row->number[1] >= 0 && row->number[1] < CATEGORY_MAX)
+                sample(arg, "czard_members_rejected",
+                        FIELDS(F_TEXT("org", row->text[0]),
+                                F_TEXT("category", category_name((enum category)row->number[1])),
+                                F_TEXT("site", row->text[2]), F_TEXT("date", row->text[3]),
+                                F_TEXT("cause", row->text[4])),
+                        row->number[5]);
         return 0;
 }
 
 static int on_unreadable(const struct report_row *row, void *arg)
 {
-        struct metrics *m = arg;
-        if (row->number[1] < 0 || row->number[1] >= CATEGORY_MAX)
-                return 0;
-        labels(&m->text[UNREADABLE], families[UNREADABLE].name, row);
-        strbuf_add(&m->text[UNREADABLE], ",");
-        label(&m->text[UNREADABLE], "bucket", row->text[5]);
-        strbuf_printf(&m->text[UNREADABLE], "} %lld\n", (long long)row->number[3]);
+        if (row->number[1] >= 0 && row->number[1] < CATEGORY_MAX)
+                sample(arg, "czard_unreadable_entries",
+                        FIELDS(F_TEXT("org", row->text[0]),
+                                F_TEXT("category", category_name((enum category)row->number[1])),
+                                F_TEXT("site", row->text[2]), F_TEXT("bucket", row->text[5])),
+                        row->number[3]);
         return 0;
 }
 
-static void head(struct strbuf *b, const char *name, const char *help, const char *type)
+static void add_late(struct metrics *m, const struct days *days)
 {
-        strbuf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-static void gauge(struct strbuf *b, const char *name, const char *help, int64_t value)
-{
-        head(b, name, help, "gauge");
-        strbuf_printf(b, "%s %lld\n", name, (long long)value);
-}
-
-static void add_keys(struct strbuf *b, const struct facts *f)
-{
-        static const char name[] = "czard_key_expiry_timestamp_seconds";
-        bool any = false;
-        for (size_t i = 0; i < f->n_keys; i++) {
-                if (f->keys[i].expires == 0)
-                        continue;
-                if (!any)
-                        head(b, name, "When the key expires; keys that never do are not listed.", "gauge");
-                any = true;
-                strbuf_printf(b, "%s{", name);
-                label(b, "fingerprint", f->keys[i].fingerprint);
-                strbuf_printf(b, "} %lld\n", (long long)f->keys[i].expires);
-        }
-        int64_t left = facts_key_left(f);
-        if (left != INT64_MAX)
-                gauge(b, "czard_key_expiry_days", "Whole days until the first key expires; negative: it has.",
-                        left / 86400 - (left < 0 && left % 86400 ? 1 : 0));
-}
-
-static void add_late(const struct ctl *c, struct strbuf *b, const struct days *days)
-{
-        bool any = false;
         for (size_t i = 0; i < days->habit.n; i++) {
                 const struct habit_series *s = &days->habit.series[i];
                 const struct habit_gap *g = days_late(days, i);
-                struct report_row row = {.text = {s->org, "", s->site}, .number = {0, s->category}};
-                if (!days_is_wanted(c, s))
-                        continue;
-                if (!any)
-                        head(b, "czard_late_files", "Files that should have come since the last one.",
-                                "gauge");
-                any = true;
-                labels(b, "czard_late_files", &row);
-                strbuf_printf(b, "} %u\n", g ? g->missing : 0);
+                if (days_is_wanted(m->c, s))
+                        sample(m, "czard_late_files",
+                                FIELDS(F_TEXT("org", s->org), F_TEXT("category", category_name(s->category)),
+                                        F_TEXT("site", s->site)),
+                                g ? g->missing : 0);
         }
 }
 
-/* How long it took, as czard noted it, in the form of Prometheus. */
-static bool add_seconds(const struct ctl *c, struct strbuf *b, const char *name, const char *label_value)
+static void add_keys(struct metrics *m, const struct facts *f)
+{
+        int64_t left = facts_key_left(f);
+        for (size_t i = 0; i < f->n_keys; i++)
+                if (f->keys[i].expires)
+                        sample(m, "czard_key_expiry_timestamp_seconds",
+                                FIELDS(F_TEXT("fingerprint", f->keys[i].fingerprint)), f->keys[i].expires);
+        if (left != INT64_MAX)
+                sample(m, "czard_key_expiry_days", NULL, left / 86400 - (left < 0 && left % 86400 ? 1 : 0));
+}
+
+/* How long it took, as czard noted it. */
+static void add_duration(struct metrics *m, const char *family, const char *what, const struct field *labels)
 {
         uint64_t usec;
-        if (ledger_took(c->ledger, label_value ? label_value : "poll", &usec, NULL) < 0 || usec == 0)
-                return false;
-        strbuf_add(b, name);
-        if (label_value) {
-                strbuf_add(b, "{");
-                label(b, "category", label_value);
-                strbuf_add(b, "}");
-        }
-        strbuf_printf(b, " %llu.%06llu\n", (unsigned long long)(usec / USEC_PER_SEC),
-                (unsigned long long)(usec % USEC_PER_SEC));
-        return true;
+        if (ledger_took(m->c->ledger, what, &usec, NULL) >= 0 && usec > 0)
+                sample_part(m, family, labels, (int64_t)(usec / USEC_PER_SEC), (int)(usec % USEC_PER_SEC));
 }
 
-static void add_durations(const struct ctl *c, struct strbuf *b)
-{
-        static const char poll[] = "czard_last_poll_duration_seconds",
-                          transfer[] = "czard_last_transfer_duration_seconds";
-        _cleanup_strbuf_ struct strbuf values = {};
-        if (add_seconds(c, &values, poll, NULL)) {
-                head(b, poll, "How long the last poll took.", "gauge");
-                strbuf_add(b, values.s);
-                values.len = 0;
-        }
-        bool any = false;
-        for (enum category k = 0; k < CATEGORY_MAX; k++)
-                any |= add_seconds(c, &values, transfer, category_name(k));
-        if (any) {
-                head(b, transfer,
-                        "How long the last file or snapshot took from its first request to its name.",
-                        "gauge");
-                strbuf_add(b, values.s);
-        }
-}
+struct by_course {
+        uint64_t days, failed, bytes;
+};
 
 static int on_split(const struct ledger_split *row, void *arg)
 {
@@ -220,87 +190,53 @@ static int on_split(const struct ledger_split *row, void *arg)
         return 0;
 }
 
-static void add_by_course(struct ctl *c, struct strbuf *b)
+static void add_by_course(struct metrics *m)
 {
         struct by_course n = {};
-        if (ledger_splits(c->ledger, on_split, &n, NULL) < 0)
+        if (ledger_splits(m->c->ledger, on_split, &n, NULL) < 0)
                 return;
-        gauge(b, "czard_by_course_folders", "Days of events that are staged by course.", (int64_t)n.days);
-        gauge(b, "czard_by_course_failed", "Days of events that could not be split by course.",
-                (int64_t)n.failed);
-        gauge(b, "czard_by_course_bytes", "Bytes of the events that are staged by course.", (int64_t)n.bytes);
+        sample(m, "czard_by_course_folders", NULL, (int64_t)n.days);
+        sample(m, "czard_by_course_failed", NULL, (int64_t)n.failed);
+        sample(m, "czard_by_course_bytes", NULL, (int64_t)n.bytes);
 }
-
-enum { DELIVERY_STILL, DELIVERY_MESSAGES, DELIVERY_BYTES, DELIVERY_DESTROY, DELIVERY_FAMILIES };
-struct deliveries {
-        struct strbuf text[DELIVERY_FAMILIES];
-};
-static const struct {
-        const char *name, *help;
-} delivery_families[] = {
-        [DELIVERY_STILL] = {"czard_delivery_stands_still", "1 while a delivery cannot hand out what is due."},
-        [DELIVERY_MESSAGES] = {"czard_delivery_outbox_messages", "Messages in the outbox."},
-        [DELIVERY_BYTES] = {"czard_delivery_outbox_bytes", "Bytes of these."},
-        [DELIVERY_DESTROY] = {"czard_delivery_please_destroy", "Messages that recipients are to destroy."},
-};
 
 static void on_delivery(void *arg, const struct deliver_fact *f)
 {
-        struct deliveries *d = arg;
-        const uint64_t values[] = {[DELIVERY_STILL] = f->stands_still,
-                [DELIVERY_MESSAGES] = f->out,
-                [DELIVERY_BYTES] = f->out_bytes,
-                [DELIVERY_DESTROY] = f->destroy};
-        for (size_t i = 0; i < DELIVERY_FAMILIES; i++) {
-                strbuf_printf(&d->text[i], "%s{", delivery_families[i].name);
-                label(&d->text[i], "delivery", f->delivery->name);
-                strbuf_printf(&d->text[i], "} %llu\n", (unsigned long long)values[i]);
-        }
+        const struct field *labels = FIELDS(F_TEXT("delivery", f->delivery->name));
+        sample(arg, "czard_delivery_stands_still", labels, f->stands_still);
+        sample(arg, "czard_delivery_outbox_messages", labels, (int64_t)f->out);
+        sample(arg, "czard_delivery_outbox_bytes", labels, (int64_t)f->out_bytes);
+        sample(arg, "czard_delivery_please_destroy", labels, (int64_t)f->destroy);
 }
 
-static void add_deliveries(const struct ctl *c, struct strbuf *b)
-{
-        struct deliveries d = {};
-        (void)deliver_facts(c, on_delivery, &d, NULL);
-        for (size_t i = 0; i < DELIVERY_FAMILIES; i++) {
-                if (d.text[i].len > 0) {
-                        head(b, delivery_families[i].name, delivery_families[i].help, "gauge");
-                        strbuf_add(b, d.text[i].s);
-                }
-                strbuf_done(&d.text[i]);
-        }
-}
-
-static void add_facts(struct ctl *c, struct strbuf *b, const struct facts *f)
+static void add_facts(struct metrics *m, const struct facts *f)
 {
         struct staging *s = NULL;
         uint64_t bytes;
-        gauge(b, "czard_up", "1 while czard runs.", f->daemon > 0);
-        gauge(b, "czard_paused", "1 while fetching is paused, by an admin or by czard.",
-                *f->paused || *f->pauses);
-        gauge(b, "czard_last_poll_timestamp_seconds", "When every prefix was listed last; 0: never.",
-                f->last_poll);
-        add_durations(c, b);
+        sample(m, "czard_up", NULL, f->daemon > 0);
+        sample(m, "czard_paused", NULL, *f->paused || *f->pauses);
+        sample(m, "czard_last_poll_timestamp_seconds", NULL, f->last_poll);
+        add_duration(m, "czard_last_poll_duration_seconds", "poll", NULL);
+        for (enum category k = 0; k < CATEGORY_MAX; k++)
+                add_duration(m, "czard_last_transfer_duration_seconds", category_name(k),
+                        FIELDS(F_TEXT("category", category_name(k))));
         if (f->live) {
-                gauge(b, "czard_queue_objects", "Objects that are due or under way.", (int64_t)f->due);
-                gauge(b, "czard_queue_bytes", "Bytes that are still to be fetched of them.",
-                        (int64_t)f->due_bytes);
-                gauge(b, "czard_running_objects", "Objects under way.", (int64_t)f->running);
+                sample(m, "czard_queue_objects", NULL, (int64_t)f->due);
+                sample(m, "czard_queue_bytes", NULL, (int64_t)f->due_bytes);
+                sample(m, "czard_running_objects", NULL, (int64_t)f->running);
         }
-        add_keys(b, f);
+        add_keys(m, f);
         if (f->credentials_since)
-                gauge(b, "czard_credentials_timestamp_seconds", "When the S3 credentials were stored.",
-                        f->credentials_since);
-        if (staging_open_readonly(c->config->staging.path, &s, NULL) >= 0 &&
+                sample(m, "czard_credentials_timestamp_seconds", NULL, f->credentials_since);
+        if (staging_open_readonly(m->c->config->staging.path, &s, NULL) >= 0 &&
                 staging_free_bytes(s, &bytes, NULL) >= 0)
-                gauge(b, "czard_staging_free_bytes", "Bytes free on the staging volume.", (int64_t)bytes);
+                sample(m, "czard_staging_free_bytes", NULL, (int64_t)bytes);
         staging_free(s);
-        gauge(b, "czard_staging_min_free_bytes", "Below this fetching pauses.",
-                (int64_t)MIN(c->config->staging.min_free, (uint64_t)INT64_MAX));
-        add_by_course(c, b);
-        add_deliveries(c, b);
-        head(b, "czard_build_info", "The version of czarctl.", "gauge");
-        strbuf_add(b, "czard_build_info{version=\"" CZARD_VERSION "\"} 1\n");
+        sample(m, "czard_staging_min_free_bytes", NULL,
+                (int64_t)MIN(m->c->config->staging.min_free, (uint64_t)INT64_MAX));
+        add_by_course(m);
+        (void)deliver_facts(m->c, on_delivery, m, NULL);
+        sample(m, "czard_build_info", FIELDS(F_TEXT("version", CZARD_VERSION)), 1);
 }
 
 int prepare_metrics(struct ctl *c)
@@ -311,10 +247,26 @@ int prepare_metrics(struct ctl *c)
         return 0;
 }
 
+/* What was collected, in *ret. 0 or -errno. */
+static int print_families(struct metrics *m, struct strbuf *ret)
+{
+        for (size_t k = 0; k < ELEMENTSOF(families); k++) {
+                if (m->text[k].len > 0)
+                        strbuf_printf(ret, "# HELP %s %s\n# TYPE %s gauge\n%s", families[k].name,
+                                families[k].help, families[k].name, m->text[k].s);
+                if (m->text[k].err)
+                        ret->err = m->text[k].err;
+                strbuf_done(&m->text[k]);
+        }
+        strbuf_add(ret, "# EOF\n");
+        return ret->err;
+}
+
 int run_metrics(struct ctl *c)
 {
-        struct metrics m = {};
+        struct metrics m = {.c = c};
         _cleanup_days_ struct days days = {};
+        _cleanup_strbuf_ struct strbuf text = {};
         struct facts f;
         struct error e = {};
         if (c->json)
@@ -331,23 +283,15 @@ int run_metrics(struct ctl *c)
                 r = report_each(c->ledger, REPORT_UNREADABLE, NULL, NULL, on_unreadable, &m, &e);
         if (r == 0)
                 r = days_read(c, &days, &e);
-        _cleanup_strbuf_ struct strbuf b = {};
-        for (enum family k = 0; k < FAMILIES; k++) {
-                if (m.text[k].len > 0) {
-                        head(&b, families[k].name, families[k].help, "gauge");
-                        strbuf_add(&b, m.text[k].s);
-                }
-                strbuf_done(&m.text[k]);
-        }
-        add_late(c, &b, &days);
-        add_facts(c, &b, &f);
-        strbuf_add(&b, "# EOF\n");
-        if (r == 0 && b.err)
-                r = error_set(&e, CAUSE_INTERNAL, ENOMEM, "out of memory");
+        add_late(&m, &days);
+        add_facts(&m, &f);
+        int printed = print_families(&m, &text);
         char where[512];
+        if (r == 0)
+                r = printed;
         if (r == 0 && ctl_flag(c, "output"))
-                r = owner_put(c, 0, b.s, b.len, where, &e);
+                r = owner_put(c, 0, text.s, text.len, where, &e);
         else if (r == 0)
-                fputs(b.s, stdout);
+                fputs(text.s, stdout);
         return r == 0 ? 0 : e.cause ? ctl_fail(c, &e) : ctl_fail_text("out of memory");
 }
