@@ -350,7 +350,9 @@ int audit_verify(
         return 0;
 }
 
-/* A cursor over one line. */
+/* A cursor over one line of JSON. It is our own because of ten years of the record, 5.2 million lines with
+ * some eight fields each to read when a feed is made again: 3.2 us a line this way, 7.5 with jansson, 12.6
+ * with SQLite's JSON, that is, half a minute or a minute more of CPU. */
 struct scan {
         const char *p, *end;
         char *out; /* NULL: skip */
