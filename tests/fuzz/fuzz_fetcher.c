@@ -22,11 +22,12 @@ struct asker {
         uint32_t id;
         enum request_kind kind;
         unsigned ends;
-        bool well_said, forgotten; /* its helper ended it without a cause */
+        bool forgotten;
 };
 
 static struct asker askers[ASKERS];
 static size_t n_askers;
+static bool well_said[256]; /* by id: a helper ended it without a cause, perhaps before it was asked */
 
 static void must_listen(const struct asker *a)
 {
@@ -54,7 +55,7 @@ static void on_done(void *arg, const struct proto_done *done)
         const struct message m = {.type = PROTO_DONE, .done = *done};
         must_listen(a);
         a->ends++;
-        assert(done->outcome.cause != CAUSE_NONE || a->well_said);
+        assert(done->outcome.cause != CAUSE_NONE || well_said[a->id]);
         assert(answer_check(a->kind, &m, NULL) == 0);
 }
 
@@ -89,14 +90,6 @@ static unsigned next(struct tape *t)
         return t->left ? (t->left--, *t->p++) : 0;
 }
 
-static struct asker *asker_of(uint32_t id)
-{
-        for (size_t i = 0; i < n_askers; i++)
-                if (id != 0 && askers[i].id == id)
-                        return &askers[i];
-        return NULL;
-}
-
 static void say(struct tape *t, struct scripted *s)
 {
         static const uint8_t types[] = {PROTO_DONE, PROTO_LISTED, PROTO_PROGRESS, PROTO_HELLO, PROTO_VERDICT,
@@ -105,13 +98,11 @@ static void say(struct tape *t, struct scripted *s)
         struct message m = {.type = types[next(t) % ELEMENTSOF(types)]};
         unsigned which = next(t);
         m.id = which < n_askers ? askers[which].id : which == 0xff ? 0 : which;
-        struct asker *a = asker_of(m.id);
         if (m.type == PROTO_DONE) {
                 m.done.outcome.cause = next(t) % CAUSE_MAX;
                 unsigned checks = next(t) % 4;
                 m.done.checks = checks == 0 ? BIT(next(t) % 32) : checks == 1 ? CHECK_TLS : 0;
-                if (a)
-                        a->well_said |= m.done.outcome.cause == CAUSE_NONE;
+                well_said[m.id] |= m.done.outcome.cause == CAUSE_NONE;
         } else if (m.type == PROTO_LISTED) {
                 m.listed = (struct proto_listed){.objects = &object, .n = next(t) & 1};
         } else if (m.type == PROTO_PROGRESS) {
@@ -185,6 +176,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         uv_loop_t loop;
         journal_level(-1);
         n_askers = 0;
+        memset(well_said, 0, sizeof(well_said));
         assert(uv_loop_init(&loop) == 0 && fetcher_new(&loop, &spec, &f) == 0);
         for (unsigned i = 0; t.left > 0 && i < STEPS; i++)
                 step(&t, &loop, f);

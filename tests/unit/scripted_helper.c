@@ -50,18 +50,17 @@ static void on_closed(void *arg, const struct error *e)
 int helper_start(uv_loop_t *loop, const char *name, const char *const *args, channel_message_fn *message,
         helper_gone_fn *gone, void *arg, struct helper **ret, struct error *e)
 {
-        (void)name;
         (void)args;
-        (void)e;
+        if (n_scripted == SCRIPTED_MAX)
+                return error_set(e, CAUSE_HELPER, EAGAIN, "cannot start %s: there are too many", name);
         int pair[2];
         struct helper *h = calloc(1, sizeof(*h));
         assert_non_null(h);
-        assert_true(n_scripted < SCRIPTED_MAX);
         assert_int_equal(proto_pair(pair), 0);
         assert_true(fd_nonblock(pair[1], 1) >= 0);
         *h = (struct helper){
                 .on_gone = gone, .on_message = message, .arg = arg, .script = &scripted[n_scripted]};
-        scripted[n_scripted++] = (struct scripted){.helper = h, .sock = pair[1]};
+        scripted[n_scripted++] = (struct scripted){.program = name, .helper = h, .sock = pair[1]};
         assert_int_equal(channel_new(loop, pair[0], on_message, on_closed, h, &h->channel), 0);
         *ret = h;
         return 0;

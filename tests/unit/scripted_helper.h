@@ -5,6 +5,7 @@
 #include "helper.h"
 
 struct scripted {
+        const char *program;
         struct helper *helper; /* NULL: freed */
         int sock;              /* the helper's end */
         bool killed, retired, gone;
@@ -12,8 +13,9 @@ struct scripted {
         void *reaped_arg;
         struct message last; /* that script_receive() took */
 };
-#define SCRIPTED_MAX 16
-extern struct scripted scripted[SCRIPTED_MAX]; /* in the order in which they were started */
+#define SCRIPTED_MAX 32
+/* In the order in which they were started. When there are so many, no more can be started. */
+extern struct scripted scripted[SCRIPTED_MAX];
 extern size_t n_scripted;
 
 /* Reaps and forgets those that were started; all must have been freed. */

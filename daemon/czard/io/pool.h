@@ -31,8 +31,8 @@ int pool_new(uv_loop_t *loop, const struct pool_spec *spec, pool_ready_fn *ready
  * one archive a process. Nothing is started yet. 0 or -ENOMEM. */
 int pool_new_index(uv_loop_t *loop, unsigned workers, struct pool **ret);
 /* Where a message goes of which a worker said CAUSE_REFERENCE: to the one worker that keeps its gpg-agent, as
- * a pool of its own, which is freed with this one. It is started when it is claimed. Or it is this pool, when
- * all its workers have one. */
+ * a pool of its own, which is freed with this one. It is started when it is claimed, which may not be before
+ * a worker of this pool was READY. Or it is this pool, when all its workers have one. */
 struct pool *pool_reference(struct pool *p);
 /* Kills the workers; their homes are removed from the loop, once they are reaped. Returns NULL. */
 struct pool *pool_free(struct pool *p);
