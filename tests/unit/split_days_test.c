@@ -168,6 +168,7 @@ enum lie {
         OTHER_SIZE,
         OTHER_NUMBER,
         TWICE_DONE,
+        NO_MESSAGE,
         LINES,
         SOURCE,
         SILENT_DEATH,
@@ -201,6 +202,10 @@ static void tell(struct days *d, struct scripted *s, const struct split_job *j, 
         script_send(&d->loop, s, m, id + (lie == OTHER_ID));
         if (lie == TWICE_DONE)
                 script_send(&d->loop, s, m, id);
+        if (lie == NO_MESSAGE) {
+                assert_int_equal(write(s->sock, "x", 1), 1);
+                script_turn(&d->loop);
+        }
 }
 
 static void lies(void **state)

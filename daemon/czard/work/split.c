@@ -159,7 +159,7 @@ static void on_gone(void *arg, const struct error *e)
 {
         struct day *d = arg;
         d->helper = helper_free(d->helper);
-        if (!d->done)
+        if (!d->done || e->err == EPROTO) /* what it said then was no message at all */
                 day_fail(d, e);
         day_publish(d);
 }
