@@ -170,6 +170,7 @@ static void staged(struct ledger_object *o, const struct ledger_object *said, st
         o->checks = (uint32_t)(field_number(l, "checks", 0) & UINT32_MAX);
         o->has_sha256 = field_hash(l, o->is_zip ? "manifest" : "sha256", o->sha256);
         o->published_at = field_written(l);
+        l->bad |= !*said->path;
         o->state = OBJECT_PUBLISHED;
 }
 
