@@ -41,7 +41,8 @@ static struct {
         const char *audit_head; /* NULL: none */
         int level;
         bool to_journal;
-        bool for_people;    /* stderr is a terminal at which somebody waits */
+        bool for_people;    /* somebody waits at a terminal */
+        bool at_terminal;   /* and it is our stderr, not one of whoever started us */
         char progress[256]; /* what stands in the terminal's last line */
 } journal = {.level = LOG_INFO};
 
@@ -77,6 +78,7 @@ void journal_open(void)
         /* without the socket sd_journal_sendv() drops entries and says nothing */
         journal.to_journal = stderr_is_journal() && access("/run/systemd/journal/socket", W_OK) == 0;
         journal.for_people = !journal.to_journal && getenv(JOURNAL_FOR_PEOPLE);
+        journal.at_terminal = journal.for_people && isatty(STDERR_FILENO);
 }
 
 void journal_audit_head(const char *head)
@@ -215,7 +217,8 @@ static void send_to_people(const struct entry *e, int priority)
 {
         struct line l = {.n = 0};
         const char *level = priority <= LOG_ERR ? "error: " : priority == LOG_WARNING ? "warning: " : "";
-        put(&l, CLEAR_LINE, strlen(CLEAR_LINE));
+        if (journal.at_terminal)
+                put(&l, CLEAR_LINE, strlen(CLEAR_LINE));
         put(&l, level, strlen(level));
         put(&l, e->fields[0].text + e->fields[0].name_len, e->fields[0].len - e->fields[0].name_len);
         put(&l, "\n", 1);
@@ -223,11 +226,25 @@ static void send_to_people(const struct entry *e, int priority)
         (void)write_all(STDERR_FILENO, l.s, l.n);
 }
 
+void journal_line(const char *text)
+{
+        struct entry e = {.n = 0};
+        add(&e, "MESSAGE", text);
+        if (journal.for_people) {
+                send_to_people(&e, LOG_NOTICE);
+                return;
+        }
+        struct line l = {.n = 0};
+        put(&l, e.fields[0].text + e.fields[0].name_len, e.fields[0].len - e.fields[0].name_len);
+        put(&l, "\n", 1);
+        (void)write_all(STDERR_FILENO, l.s, l.n);
+}
+
 void journal_progress(const char *text)
 {
         struct winsize ws = {};
         char line[sizeof(journal.progress) + sizeof(CLEAR_LINE)];
-        if (!journal.for_people)
+        if (!journal.at_terminal)
                 return;
         int width = ioctl(STDERR_FILENO, TIOCGWINSZ, &ws) == 0 && ws.ws_col > 1 ? ws.ws_col - 1 : 79;
         snprintf(journal.progress, sizeof(journal.progress), "%.*s", width, text);

@@ -75,6 +75,8 @@ struct journal_fields {
 void journal_open(void);
 /* At a terminal: what stands below the lines from now on; "": nothing. Else nothing happens. */
 void journal_progress(const char *text);
+/* Shows a line that somebody else wrote, on stderr. */
+void journal_line(const char *text);
 /* From now on each entry ends with this CZARD_AUDIT_HEAD, as it is then (borrowed); NULL or "": without. */
 void journal_audit_head(const char *head);
 /* Entries less urgent than this are dropped. */

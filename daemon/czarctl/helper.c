@@ -16,15 +16,21 @@
 
 #include "fsx.h"
 #include "launch.h"
+#include "shown.h"
 #include "str.h"
 #include "timespan.h"
 
 #define PATIENCE_MSEC 3000
 
-static void become(const struct launch *l, int sock)
+static void tell(const char *line)
+{
+        shown_print(stderr, "%s\n", line);
+}
+
+static void become(const struct launch *l, int sock, int say)
 {
         int null = open("/dev/null", O_RDWR);
-        if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0)
+        if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(say < 0 ? null : say, 2) < 0)
                 _exit(126);
         if (sock == LAUNCH_CHANNEL_FD ? fd_cloexec(sock, 0) < 0 : dup2(sock, LAUNCH_CHANNEL_FD) < 0)
                 _exit(126);
@@ -47,17 +53,21 @@ int helper_start(const char *name, const char *const *args, struct helper *ret, 
                 return error_set(e, CAUSE_HELPER, -r, "socketpair: %s", strerror(-r));
         }
         fflush(NULL);
+        int say = said_open(&ret->said, tell);
         pid_t pid = fork();
         if (pid == 0)
-                become(&l, pair[1]);
+                become(&l, pair[1], say);
         int err = errno;
+        said_handed(say);
         launch_done(&l);
         close_fd(pair[1]);
         if (pid < 0) {
                 close_fd(pair[0]);
+                said_close(&ret->said);
                 return error_set(e, CAUSE_HELPER, err, "fork: %s", strerror(err));
         }
-        *ret = (struct helper){.pid = pid, .sock = pair[0]};
+        ret->pid = pid;
+        ret->sock = pair[0];
         return 0;
 }
 
@@ -71,18 +81,21 @@ int helper_send(struct helper *h, const struct message *m, struct error *e)
 
 int helper_receive(struct helper *h, unsigned seconds, struct message *ret, struct error *e)
 {
-        struct pollfd p = {.fd = h->sock, .events = POLLIN};
+        struct pollfd p[] = {{.fd = h->sock, .events = POLLIN}, {.fd = h->said.fd, .events = POLLIN}};
         uint64_t end = now_usec(CLOCK_MONOTONIC) + seconds * USEC_PER_SEC;
         for (;;) {
                 uint64_t now = now_usec(CLOCK_MONOTONIC);
                 int left = now < end ? (int)((end - now) / USEC_PER_MSEC) : 0;
-                int n = poll(&p, 1, left);
+                int n = poll(p, 2, left);
                 if (n < 0 && errno == EINTR)
                         continue;
-                if (n <= 0)
+                if (n > 0 && p[1].revents && !said_take(&h->said))
+                        p[1].fd = -1; /* it has closed it */
+                if (n > 0 && p[0].revents)
+                        break;
+                if (n <= 0 || now >= end)
                         return error_set(e, CAUSE_HELPER, ETIMEDOUT, "no answer of a helper process for %u s",
                                 seconds);
-                break;
         }
         int r = proto_recv(h->sock, ret, e);
         if (r == -EPIPE)
@@ -103,7 +116,9 @@ void helper_stop(struct helper *h)
                         waitpid(h->pid, &status, 0);
                         break;
                 }
+                (void)said_take(&h->said); /* else it may wait for us */
                 nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
         }
         h->pid = 0;
+        said_close(&h->said);
 }

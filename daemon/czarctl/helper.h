@@ -4,14 +4,16 @@
 
 #include "ctl.h"
 #include "proto.h"
+#include "said.h"
 
 struct helper {
         pid_t pid; /* 0: none */
         int sock;  /* -1: none */
+        struct said said;
 };
 #define HELPER_NONE                                                                                          \
         {                                                                                                    \
-                .pid = 0, .sock = -1                                                                         \
+                .pid = 0, .sock = -1, .said.fd = -1                                                          \
         }
 
 /* Starts libexec program `name` with args (NULL-terminated) and "--channel 3". 0 or -errno. */

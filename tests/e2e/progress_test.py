@@ -9,6 +9,7 @@ import pty
 import random
 import re
 import select
+import shutil
 import socket
 import subprocess
 import time
@@ -22,6 +23,13 @@ from czardtest.zips import Archives
 SIZE = 300_000
 A_SECOND = 50_000
 COUNT = re.compile(r"0 of 1 objects, ([\d.]+) KiB of ([\d.]+) KiB, 1 under way, ([\d.]+) KiB/s, \S+ left")
+
+TAKEN_OVER = """#!/usr/bin/python3
+import os, sys
+has = any(os.isatty(fd) for fd in (0, 1, 2))
+os.write(2, b"{name} \\x1b[2J has " + (b"a" if has else b"no") + b" terminal\\n")
+os.execv("{real}", sys.argv)
+"""
 
 
 class ProgressTest(unittest.TestCase):
@@ -73,12 +81,13 @@ class ProgressTest(unittest.TestCase):
         found = re.search(r'"due_bytes":(\d+)', done.stdout)
         return int(found[1]) if found else None
 
-    def at_a_terminal(self, *args):
+    def at_a_terminal(self, *args, path=None):
         """(exit status, all that it wrote)"""
         world, out = self.a.world, b""
+        path = path or program("czard")
         pid, fd = pty.fork()
         if pid == 0:
-            os.execve(program("czard"), ["czard", "--config", str(world.ini()), "--once", *args], world.environment())
+            os.execve(path, [path.name, "--config", str(world.ini()), *args], world.environment())
         while True:
             select.select([fd], [], [], 60)
             try:
@@ -91,7 +100,7 @@ class ProgressTest(unittest.TestCase):
 
     def test_terminal(self):
         self.a.world.config["daemon"]["log_level"] = "info"
-        code, out = self.at_a_terminal()
+        code, out = self.at_a_terminal("--once")
         self.assertEqual(code, 0, out)
         self.assertNotRegex(out, r"[A-Z]+_[A-Z]+=")
         pieces = re.split(r"\r\n|\r\x1b\[K", out)
@@ -100,10 +109,29 @@ class ProgressTest(unittest.TestCase):
         self.assertFalse(pieces[-1].strip(), "the progress is gone at the end")
 
     def test_fields_at_a_terminal(self):
-        code, out = self.at_a_terminal("--fields")
+        code, out = self.at_a_terminal("--once", "--fields")
         self.assertEqual(code, 0, out)
         self.assertIn("CZARD_EVENT=published", out)
         self.assertNotIn("\x1b", out)
+
+    def test_helpers_do_not_have_the_terminal(self):
+        """What they write to standard error is shown, not obeyed, and they cannot read what is typed."""
+        tree = self.a.world.folder / "tree"
+        for name in "czard", "czarctl", "czard-fetch", "czard-decrypt", "czard-index", "czard-filter":
+            (tree / name).mkdir(parents=True)
+            if name in ("czard", "czarctl"):
+                shutil.copy2(program(name), tree / name / name)
+            else:
+                (tree / name / name).write_text(TAKEN_OVER.format(name=name, real=program(name)))
+                (tree / name / name).chmod(0o755)
+        for args, who in ((("--once",), "czard"), (("--once", "--fields"), "czard"), (("check",), "czarctl")):
+            with self.subTest(args):
+                _, out = self.at_a_terminal(*args, path=tree / who / who)
+                for name in "czard-fetch", "czard-decrypt":
+                    self.assertIn(f"{name} \\x1b[2J has no terminal", out)
+                self.assertNotIn("\x1b[2J", out)
+                if args == ("--once",):
+                    self.assertIn("published ", out)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@
 #include <sys/wait.h>
 
 #include "cleanup.h"
+#include "journal.h"
 #include "launch.h"
+#include "said.h"
 #include "str.h"
 
 #define RETIRE_MSEC 2000
@@ -19,6 +21,9 @@
 struct helper {
         uv_process_t process;
         uv_timer_t retire;
+        struct said said;
+        uv_poll_t saying; /* says: it is one */
+        bool says;
         unsigned open_handles;
         struct channel *channel;
         helper_gone_fn *on_gone;
@@ -65,8 +70,30 @@ static void on_handle_closed(uv_handle_t *handle)
                 free(h);
 }
 
+static void on_saying(uv_poll_t *poll, int status, int events)
+{
+        struct helper *h = poll->data;
+        (void)events;
+        if (status < 0 || !said_take(&h->said))
+                uv_poll_stop(poll);
+}
+
+/* What it says from now on is shown, until it is reaped. */
+static void listen_to(uv_loop_t *loop, struct helper *h)
+{
+        if (h->said.fd < 0 || uv_poll_init(loop, &h->saying, h->said.fd) < 0)
+                return;
+        h->saying.data = h;
+        h->says = true;
+        h->open_handles++;
+        uv_poll_start(&h->saying, UV_READABLE, on_saying);
+}
+
 static void close_handles(struct helper *h)
 {
+        if (h->says)
+                uv_close((uv_handle_t *)&h->saying, on_handle_closed);
+        said_close(&h->said);
         uv_close((uv_handle_t *)&h->process, on_handle_closed);
         uv_close((uv_handle_t *)&h->retire, on_handle_closed);
 }
@@ -77,6 +104,9 @@ static void on_process_exit(uv_process_t *process, int64_t status, int signal)
         h->exited = true;
         /* What it left behind in its group (gpg) must not outlive it. */
         kill(-process->pid, SIGKILL);
+        if (h->says)
+                uv_poll_stop(&h->saying);
+        said_close(&h->said);
         if (h->reaped)
                 h->reaped(h->reaped_arg);
         if (h->how.err == EPROTO)
@@ -93,10 +123,11 @@ static void on_process_exit(uv_process_t *process, int64_t status, int signal)
 
 static int spawn(uv_loop_t *loop, struct helper *h, struct launch *l, int sock)
 {
+        int say = said_open(&h->said, journal_line);
         uv_stdio_container_t stdio[LAUNCH_CHANNEL_FD + 1] = {
                 {.flags = UV_IGNORE},
                 {.flags = UV_IGNORE},
-                {.flags = UV_INHERIT_FD, .data.fd = 2},
+                {.flags = say < 0 ? UV_IGNORE : UV_INHERIT_FD, .data.fd = say},
                 {.flags = UV_INHERIT_FD, .data.fd = sock},
         };
         uv_process_options_t options = {
@@ -111,7 +142,11 @@ static int spawn(uv_loop_t *loop, struct helper *h, struct launch *l, int sock)
         uv_timer_init(loop, &h->retire);
         h->process.data = h->retire.data = h;
         h->open_handles = 2;
-        return uv_spawn(loop, &h->process, &options);
+        int r = uv_spawn(loop, &h->process, &options);
+        said_handed(say);
+        if (r == 0)
+                listen_to(loop, h);
+        return r;
 }
 
 int helper_start(uv_loop_t *loop, const char *name, const char *const *args, channel_message_fn *on_message,
