@@ -269,6 +269,8 @@ static int add_signals(int r, scmp_filter_ctx ctx, bool has_children)
                 r = deny_int(r, ctx, EPERM, calls[i], 0, 0);
                 r = deny_bits(r, ctx, EPERM, calls[i], 0, 1U << 31, 1U << 31);
         }
+        /* Watches a folder, as inotify does. */
+        r = deny_int(r, ctx, EPERM, SCMP_SYS(fcntl), 1, F_NOTIFY);
         /* The kernel sends SIGIO to whoever is named there. */
         r = deny_int(r, ctx, EPERM, SCMP_SYS(fcntl), 1, F_SETOWN);
         r = deny_int(r, ctx, EPERM, SCMP_SYS(fcntl), 1, F_SETOWN_EX);

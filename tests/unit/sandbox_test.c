@@ -342,6 +342,12 @@ static int paste_on_console(void)
         return ioctl(0, TIOCLINUX, "\3");
 }
 
+static int watch_folder(void)
+{
+        int fd = open(inside, O_RDONLY | O_DIRECTORY);
+        return fd < 0 ? 0 : fcntl(fd, F_NOTIFY, DN_ACCESS);
+}
+
 static int change_mode(void)
 {
         return chmod(outside, 0600);
@@ -440,6 +446,12 @@ static void modes_stay(void **state)
         assert_int_equal(run_inside(change_mode_newly), EPERM);
 }
 
+static void folders_are_not_watched(void **state)
+{
+        (void)state;
+        assert_int_equal(run_inside(watch_folder), EPERM);
+}
+
 static void terminals_get_no_input(void **state)
 {
         (void)state;
@@ -505,6 +517,7 @@ int main(void)
                 cmocka_unit_test(without_families_there_is_no_socket),
                 cmocka_unit_test(streams_alone),
                 cmocka_unit_test(modes_stay),
+                cmocka_unit_test(folders_are_not_watched),
                 cmocka_unit_test(terminals_get_no_input),
         };
         return cmocka_run_group_tests(tests, setup, teardown);
