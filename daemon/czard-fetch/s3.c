@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "answer.h"
+#include "array.h"
 #include "httpval.h"
 #include "limits.h"
 #include "place.h"
@@ -59,10 +60,8 @@ static int remember_region(struct s3 *s, const char *bucket, const char *region)
         while (i < s->n_regions && !streq(s->regions[i].bucket, bucket))
                 i++;
         if (i == s->n_regions) {
-                struct bucket_region *more = realloc(s->regions, (i + 1) * sizeof(*more));
-                if (!more)
+                if (ARRAY_ROOM(s->regions, i) < 0)
                         return -ENOMEM;
-                s->regions = more;
                 s->n_regions++;
         }
         snprintf(s->regions[i].bucket, sizeof(s->regions[i].bucket), "%s", bucket);

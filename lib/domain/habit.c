@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "array.h"
 #include "macro.h"
 #include "str.h"
 
@@ -18,20 +19,6 @@
 
 /* --- series --- */
 
-static int grow(void *array, size_t n, size_t *size, size_t element)
-{
-        void **v = array;
-        if (n < *size)
-                return 0;
-        size_t more = *size ? 2 * *size : 16;
-        void *p = reallocarray(*v, more, element);
-        if (!p)
-                return -ENOMEM;
-        *v = p;
-        *size = more;
-        return 0;
-}
-
 static struct habit_series *series_of(struct habit *h, const char *org, enum category c, const char *site)
 {
         for (size_t i = h->n; i-- > 0;) {
@@ -39,7 +26,7 @@ static struct habit_series *series_of(struct habit *h, const char *org, enum cat
                 if (s->category == c && streq(s->org, org) && streq(s->site, site))
                         return s;
         }
-        if (grow(&h->series, h->n, &h->size, sizeof(*h->series)) < 0)
+        if (ARRAY_ROOM(h->series, h->n) < 0)
                 return NULL;
         struct habit_series *s = &h->series[h->n++];
         *s = (struct habit_series){.category = c};
@@ -53,13 +40,8 @@ int habit_add(struct habit *h, const char *org, enum category c, const char *sit
         struct habit_series *s = series_of(h, org, c, site);
         if (!s)
                 return -ENOMEM;
-        /* room for 64, 128, 256 ... */
-        if (s->n == 0 || (s->n >= 64 && (s->n & (s->n - 1)) == 0)) {
-                struct habit_day *days = reallocarray(s->days, s->n ? 2 * s->n : 64, sizeof(*days));
-                if (!days)
-                        return -ENOMEM;
-                s->days = days;
-        }
+        if (ARRAY_ROOM(s->days, s->n) < 0)
+                return -ENOMEM;
         s->days[s->n++] = day;
         return 0;
 }
@@ -160,7 +142,7 @@ bool habit_is_usual(const struct habit_series *s, int day)
 
 static int add_gap(struct habit_gaps *g, struct habit_gap gap)
 {
-        int r = grow(&g->v, g->n, &g->size, sizeof(*g->v));
+        int r = ARRAY_ROOM(g->v, g->n);
         if (r == 0)
                 g->v[g->n++] = gap;
         return r;

@@ -31,13 +31,13 @@ struct habit_gap {
 };
 struct habit_gaps {
         struct habit_gap *v;
-        size_t n, size;
+        size_t n;
 };
 
 /* Adds a day to its series, which is made when it is new. 0 or -ENOMEM. Days of a series come in order. */
 struct habit {
         struct habit_series *series;
-        size_t n, size;
+        size_t n;
 };
 int habit_add(struct habit *h, const char *org, enum category c, const char *site, struct habit_day day);
 void habit_done(struct habit *h);

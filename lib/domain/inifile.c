@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <ini.h>
 
+#include "array.h"
 #include "limits.h"
 #include "name.h"
 #include "str.h"
@@ -42,15 +43,9 @@ static void add_item(
                 kind = INIFILE_ERROR;
                 value = "too many lines; expected at most 20000 in one file";
         }
-        if (f->n == f->size) {
-                size_t size = f->size ? f->size * 2 : 32;
-                void *items = reallocarray(f->items, size, sizeof(*f->items));
-                if (!items) {
-                        r->err = -ENOMEM;
-                        return;
-                }
-                f->items = items;
-                f->size = size;
+        if (ARRAY_ROOM(f->items, f->n) < 0) {
+                r->err = -ENOMEM;
+                return;
         }
         struct inifile_item *i = &f->items[f->n];
         *i = (struct inifile_item){

@@ -24,7 +24,7 @@ struct inifile_item {
 
 struct inifile {
         struct inifile_item *items;
-        size_t n, size;
+        size_t n;
 };
 
 /* Reads text of len bytes. Every fault of the syntax is an item of its own; what follows it is read too. 0 or

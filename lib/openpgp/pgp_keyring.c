@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array.h"
 #include "key_term.h"
 #include "str.h"
 
@@ -32,11 +33,9 @@ static int64_t key_expiry(const struct pgp_key *k, int64_t primary_expires)
 
 static int add_subkey(struct pgp_keyring *ring, struct pgp_key *k, gpgme_subkey_t from)
 {
-        struct pgp_subkey *all = reallocarray(k->subkeys, k->n_subkeys + 1, sizeof(*all));
-        if (!all)
+        if (ARRAY_ROOM(k->subkeys, k->n_subkeys) < 0)
                 return -ENOMEM;
-        k->subkeys = all;
-        struct pgp_subkey *s = &all[k->n_subkeys];
+        struct pgp_subkey *s = &k->subkeys[k->n_subkeys];
         *s = (struct pgp_subkey){
                 .created = from->timestamp, .expires = from->expires, .revoked = from->revoked};
         snprintf(s->fingerprint, sizeof(s->fingerprint), "%s", from->fpr);
@@ -53,11 +52,9 @@ static int add_key(struct pgp_keyring *ring, gpgme_key_t from)
                 any |= can_decrypt(s);
         if (!any || !from->fpr)
                 return 0;
-        struct pgp_key *all = reallocarray(ring->keys, ring->n + 1, sizeof(*all));
-        if (!all)
+        if (ARRAY_ROOM(ring->keys, ring->n) < 0)
                 return -ENOMEM;
-        ring->keys = all;
-        struct pgp_key *k = &all[ring->n++];
+        struct pgp_key *k = &ring->keys[ring->n++];
         *k = (struct pgp_key){.created = from->subkeys->timestamp};
         snprintf(k->fingerprint, sizeof(k->fingerprint), "%s", from->fpr);
         k->user_id = strndup(from->uids && from->uids->uid ? from->uids->uid : "", LIMIT_USER_ID);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "array.h"
 #include "ledger_facts.h"
 #include "ledger_report.h"
 #include "limits.h"
@@ -61,10 +62,8 @@ static int on_newer(struct ledger_object *other, void *arg)
                 return 0;
         n->waiting |= (BIT(other->state) & OBJECT_STATES_DUE) != 0;
         if (*other->staged_etag && (other->state == OBJECT_PUBLISHED || other->state == OBJECT_GONE)) {
-                int64_t *staged = reallocarray(n->staged, n->n_staged + 1, sizeof(*staged));
-                if (!staged)
+                if (ARRAY_ROOM(n->staged, n->n_staged) < 0)
                         return -ENOMEM;
-                n->staged = staged;
                 n->staged[n->n_staged++] = other->id;
         }
         return strv_has(&n->dates, other->date) ? 0 : strv_add(&n->dates, other->date);

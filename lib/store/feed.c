@@ -34,22 +34,16 @@ struct feed {
 
 static int read_position(struct feed *f, uint64_t *ret)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = feed_prepare(&f->file, "SELECT seq FROM feed_position", &s);
-        if (r == 0)
-                r = ledger_step(f->file.l, s, "reading", f->file.e);
-        *ret = r == 1 ? (uint64_t)sqlite3_column_int64(s, 0) : 0;
+        static const struct sql_column seq = {COLUMN_NUMBER, .size = sizeof(*ret)};
+        *ret = 0;
+        int r = sql_get(&f->file.l->sql, "SELECT seq FROM feed_position", NULL, &seq, 1, ret, f->file.e);
         return MIN(r, 0);
 }
 
 static int save_position(struct feed *f, uint64_t seq)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = feed_prepare(&f->file, "INSERT OR REPLACE INTO feed_position (id, seq) VALUES (1, ?1)", &s);
-        struct ledger_bind b = {.s = s};
-        if (r == 0)
-                ledger_bind_i64(&b, (int64_t)seq);
-        return r < 0 ? r : feed_write(&f->file, s, &b);
+        return sql_run(&f->file.l->sql, "INSERT OR REPLACE INTO feed_position (id, seq) VALUES (1, ?1)",
+                VALUES(V(seq)), f->file.e);
 }
 
 /* Nothing of this call counts: the next one begins where the tables say. */
@@ -100,13 +94,14 @@ typedef int org_fn(struct feed *f, const char *org, uint64_t seq);
 static int each_org(struct feed *f, org_fn *each)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = feed_prepare(&f->file, "SELECT org, seq FROM feed ORDER BY org", &s);
-        while (r == 0 && (r = ledger_step(f->file.l, s, "reading", f->file.e)) == 1) {
+        struct sql *c = &f->file.l->sql;
+        int r = sql_prepare(c, "SELECT org, seq FROM feed ORDER BY org", NULL, &s, f->file.e);
+        while (r == 0 && (r = sql_step(c, s, f->file.e)) == 1) {
                 char org[FEED_ORG_SIZE];
-                struct ledger_row row = {.s = s};
-                ledger_row_text(&row, org, sizeof(org));
-                uint64_t seq = (uint64_t)ledger_row_i64(&row, 0, INT64_MAX);
-                r = feed_damaged(&f->file, &row);
+                struct sql_row row = {.s = s};
+                sql_row_text(&row, org, sizeof(org));
+                uint64_t seq = (uint64_t)sql_row_i64(&row, 0, INT64_MAX);
+                r = sql_row_end(&row, c, f->file.e);
                 if (r == 0)
                         r = each(f, org, seq);
         }
@@ -134,10 +129,10 @@ static int remove_remade(struct feed *f, const char *org, uint64_t seq)
 
 int feed_start_over(struct ledger *l, struct error *e)
 {
-        return ledger_exec(l,
+        return sql_exec(&l->sql,
                 "DELETE FROM feed; DELETE FROM feed_position; DELETE FROM feed_staged; "
                 "DELETE FROM feed_snapshot; DELETE FROM feed_member; DELETE FROM feed_base;",
-                "emptying the feed's tables", e);
+                e);
 }
 
 static int remake(struct feed *f)

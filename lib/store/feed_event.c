@@ -22,84 +22,43 @@ struct staged {
         uint8_t sha256[SHA256_SIZE];
 };
 
-/* ?1 kind, ?2 bucket, ?3 key, ?4 path. */
-static const char which_sql[] = " kind = ?1 AND ((bucket = ?2 AND key = ?3) OR (bucket = '' AND key = ?4))";
-
-static int prepare_staged(
-        struct feed_file *f, const char *verb, enum kind kind, const struct said *o, sqlite3_stmt **ret)
-{
-        char sql[256];
-        snprintf(sql, sizeof(sql), "%s feed_staged WHERE%s%s", verb, which_sql,
-                *verb == 'S' ? " ORDER BY bucket DESC LIMIT 1" : "");
-        int r = feed_prepare(f, sql, ret);
-        struct ledger_bind b = {.s = *ret};
-        if (r < 0)
-                return r;
-        ledger_bind_i64(&b, kind);
-        ledger_bind_text(&b, o->bucket);
-        ledger_bind_text(&b, o->key);
-        ledger_bind_text(&b, o->path);
-        return b.err ? error_set(f->e, CAUSE_INTERNAL, -b.err, "the ledger cannot look for that") : 0;
-}
+#define WHICH " kind = ?1 AND ((bucket = ?2 AND key = ?3) OR (bucket = '' AND key = ?4))"
+#define WHICH_VALUES(kind, o) VALUES(V(kind), V((o)->bucket), V((o)->key), V((o)->path))
 
 static int get_staged(struct feed_file *f, enum kind kind, const struct said *o, struct staged *ret)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        static const struct sql_column columns[] = {COLUMN(TEXT, struct staged, path),
+                COLUMN(SHA256, struct staged, sha256, .has = offsetof(struct staged, has_sha256)),
+                COLUMN(NUMBER, struct staged, is_missing, .max = 1)};
         *ret = (struct staged){};
-        int r = prepare_staged(f, "SELECT path, sha256, missing FROM", kind, o, &s);
-        if (r == 0)
-                r = ledger_step(f->l, s, "reading", f->e);
-        if (r <= 0)
-                return r;
-        struct ledger_row row = {.s = s};
-        ret->is_known = true;
-        ledger_row_text(&row, ret->path, sizeof(ret->path));
-        ret->has_sha256 = ledger_row_sha256(&row, ret->sha256);
-        ret->is_missing = ledger_row_i64(&row, 0, 1);
-        return feed_damaged(f, &row);
+        int r = sql_get(&f->l->sql,
+                "SELECT path, sha256, missing FROM feed_staged WHERE" WHICH " ORDER BY bucket DESC LIMIT 1",
+                WHICH_VALUES(kind, o), columns, ELEMENTSOF(columns), ret, f->e);
+        ret->is_known = r == 1;
+        return MIN(r, 0);
 }
 
 static int drop_staged(struct feed_file *f, enum kind kind, const struct said *o)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = prepare_staged(f, "DELETE FROM", kind, o, &s);
-        return r < 0 ? r : feed_write(f, s, &(struct ledger_bind){.s = s});
+        return sql_run(&f->l->sql, "DELETE FROM feed_staged WHERE" WHICH, WHICH_VALUES(kind, o), f->e);
 }
 
 static int set_staged(struct feed_file *f, enum kind kind, const struct said *o)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
         int r = drop_staged(f, kind, o);
-        if (r == 0)
-                r = feed_prepare(f,
-                        "INSERT INTO feed_staged (kind, bucket, key, path, sha256, missing) VALUES (?1, ?2, "
-                        "?3, ?4, ?5, 0)",
-                        &s);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_i64(&b, kind);
-        ledger_bind_text(&b, o->bucket);
-        ledger_bind_text(&b, o->key);
-        ledger_bind_text(&b, o->path);
-        ledger_bind_sha256(&b, o->has_sha256, o->sha256);
-        return feed_write(f, s, &b);
+        return r < 0 ? r
+                     : sql_run(&f->l->sql,
+                               "INSERT INTO feed_staged (kind, bucket, key, path, sha256, missing) VALUES "
+                               "(?1, ?2, ?3, ?4, ?5, 0)",
+                               VALUES(V(kind), V(o->bucket), V(o->key), V(o->path),
+                                       V(o->has_sha256 ? o->sha256 : NULL)),
+                               f->e);
 }
 
 static int set_missing(struct feed_file *f, const struct said *o)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        char sql[256];
-        snprintf(sql, sizeof(sql), "UPDATE feed_staged SET missing = 1 WHERE%s", which_sql);
-        int r = feed_prepare(f, sql, &s);
-        struct ledger_bind b = {.s = s};
-        if (r < 0)
-                return r;
-        ledger_bind_i64(&b, STAGED_OBJECT);
-        ledger_bind_text(&b, o->bucket);
-        ledger_bind_text(&b, o->key);
-        ledger_bind_text(&b, o->path);
-        return feed_write(f, s, &b);
+        return sql_run(&f->l->sql, "UPDATE feed_staged SET missing = 1 WHERE" WHICH,
+                WHICH_VALUES(STAGED_OBJECT, o), f->e);
 }
 
 static bool is_same(const struct staged *before, const struct said *o)
@@ -113,14 +72,8 @@ static bool is_same(const struct staged *before, const struct said *o)
 /* What the other spelling of its key had staged there is not there any more. */
 static int drop_others(struct feed_file *f, const struct said *o)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = feed_prepare(f, "DELETE FROM feed_staged WHERE path = ?1 AND kind = 0 AND key <> ?2", &s);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_text(&b, o->path);
-        ledger_bind_text(&b, o->key);
-        return feed_write(f, s, &b);
+        return sql_run(&f->l->sql, "DELETE FROM feed_staged WHERE path = ?1 AND kind = 0 AND key <> ?2",
+                VALUES(V(o->path), V(o->key)), f->e);
 }
 
 static int on_snapshot(struct feed_snapshot *f, struct said *o, uint64_t number)
@@ -255,7 +208,6 @@ static int note_told(struct feed_snapshot *f, const struct line *l)
         bool is_snapshot = o.c == CATEGORY_DATABASE || o.c == CATEGORY_EMAIL_OPT_IN;
         if (!*o.path || (is_snapshot && slashes > 2))
                 return 0;
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
         bool missing = streq(op, "missing"), gone = streq(op, "removed"), back = streq(op, "restored");
         if (is_snapshot && !missing && !back) {
                 int r = feed_snapshot_drop(f, &o);
@@ -265,12 +217,7 @@ static int note_told(struct feed_snapshot *f, const struct line *l)
         const char *sql = missing               ? "UPDATE feed_staged SET missing = 1 WHERE path = ?1"
                           : is_snapshot && back ? "UPDATE feed_staged SET missing = 0 WHERE path = ?1"
                                                 : "DELETE FROM feed_staged WHERE path = ?1";
-        int r = feed_prepare(f->file, sql, &s);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_text(&b, o.path);
-        r = feed_write(f->file, s, &b);
+        int r = sql_run(&f->file->l->sql, sql, VALUES(V(o.path)), f->file->e);
         if (r < 0 || missing || gone || (is_snapshot && back))
                 return r;
         snprintf(o.key, sizeof(o.key), "%s", o.path);

@@ -22,25 +22,6 @@
 #define TAIL_SIZE 65536
 #define FLUSH_SIZE 262144
 
-/* --- statements --- */
-
-int feed_prepare(struct feed_file *f, const char *sql, sqlite3_stmt **ret)
-{
-        return sql_prepare(&f->l->sql, sql, NULL, ret, f->e);
-}
-
-int feed_write(struct feed_file *f, sqlite3_stmt *s, const struct ledger_bind *b)
-{
-        return b->err ? error_set(f->e, CAUSE_INTERNAL, -b->err, "the ledger cannot hold that value")
-                      : ledger_step(f->l, s, "writing the feed's tables", f->e);
-}
-
-int feed_damaged(struct feed_file *f, const struct ledger_row *row)
-{
-        return row->err ? error_set(f->e, CAUSE_IO, -row->err, "the ledger is damaged: the feed's tables")
-                        : 0;
-}
-
 /* --- its end --- */
 
 static int fail(int err, const char *org, const char *what, struct error *e)
@@ -197,25 +178,16 @@ static int flush(struct feed_file *f, bool durable)
 
 static int save_known(struct feed_file *f)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = feed_prepare(f, "INSERT OR REPLACE INTO feed (org, seq) VALUES (?1, ?2)", &s);
-        struct ledger_bind b = {.s = s};
-        if (r < 0)
-                return r;
-        ledger_bind_text(&b, f->org);
-        ledger_bind_i64(&b, (int64_t)f->seq);
-        return feed_write(f, s, &b);
+        return sql_run(&f->l->sql, "INSERT OR REPLACE INTO feed (org, seq) VALUES (?1, ?2)",
+                VALUES(V(f->org), V(f->seq)), f->e);
 }
 
 int feed_file_known(struct feed_file *f, const char *org, uint64_t *ret)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = feed_prepare(f, "SELECT seq FROM feed WHERE org = ?1", &s);
-        struct ledger_bind b = {.s = s};
-        if (r == 0)
-                ledger_bind_text(&b, org);
-        r = r < 0 ? r : ledger_step(f->l, s, "reading", f->e);
-        *ret = r == 1 ? (uint64_t)sqlite3_column_int64(s, 0) : 0;
+        static const struct sql_column seq = {COLUMN_NUMBER, .size = sizeof(*ret)};
+        *ret = 0;
+        int r = sql_get(
+                &f->l->sql, "SELECT seq FROM feed WHERE org = ?1", VALUES(V(org)), &seq, 1, ret, f->e);
         return MIN(r, 0);
 }
 

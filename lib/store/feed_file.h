@@ -52,8 +52,3 @@ int feed_file_put(struct feed_file *f, const char *org, uint64_t seq);
 int feed_file_remove_remade(struct feed_file *f, const char *org);
 /* The file loses its name. */
 int feed_file_set_aside(struct feed_file *f, const char *org);
-
-/* Statements over the tables feed_*. */
-int feed_prepare(struct feed_file *f, const char *sql, sqlite3_stmt **ret);
-int feed_write(struct feed_file *f, sqlite3_stmt *s, const struct ledger_bind *b);
-int feed_damaged(struct feed_file *f, const struct ledger_row *row);

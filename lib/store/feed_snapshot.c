@@ -22,16 +22,8 @@ enum { SET_BASE, SET_NEW };
 static int run_org(
         struct feed_snapshot *f, const char *sql, const char *org, int64_t category, const char *date)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = feed_prepare(f->file, sql, &s);
-        struct ledger_bind b = {.s = s};
-        if (r < 0)
-                return r;
-        ledger_bind_text(&b, org);
-        ledger_bind_i64(&b, category);
-        if (date)
-                ledger_bind_text(&b, date);
-        return feed_write(f->file, s, &b);
+        return sql_run(&f->file->l->sql, sql,
+                date ? VALUES(V(org), V(category), V(date)) : VALUES(V(org), V(category)), f->file->e);
 }
 
 /* The one whose members SET_BASE has; the one that is pinned; and what `latest` names where the record does
@@ -40,51 +32,31 @@ struct base {
         char date[11], pin[11], latest[11];
 };
 
+static const struct sql_column base_columns[] = {
+        COLUMN(TEXT, struct base, date), COLUMN(TEXT, struct base, pin), COLUMN(TEXT, struct base, latest)};
+
 static int get_base(struct feed_snapshot *f, const struct said *o, struct base *ret)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
         *ret = (struct base){};
-        int r = feed_prepare(
-                f->file, "SELECT date, pin, latest FROM feed_base WHERE org = ?1 AND category = ?2", &s);
-        struct ledger_bind b = {.s = s};
-        if (r == 0) {
-                ledger_bind_text(&b, o->org);
-                ledger_bind_i64(&b, o->c);
-                r = ledger_step(f->file->l, s, "reading", f->file->e);
-        }
-        if (r <= 0)
-                return r;
-        struct ledger_row row = {.s = s};
-        ledger_row_text(&row, ret->date, sizeof(ret->date));
-        ledger_row_text(&row, ret->pin, sizeof(ret->pin));
-        ledger_row_text(&row, ret->latest, sizeof(ret->latest));
-        return feed_damaged(f->file, &row);
+        int r = sql_get(&f->file->l->sql,
+                "SELECT date, pin, latest FROM feed_base WHERE org = ?1 AND category = ?2",
+                VALUES(V(o->org), V(o->c)), base_columns, ELEMENTSOF(base_columns), ret, f->file->e);
+        return MIN(r, 0);
 }
 
 static int set_base(struct feed_snapshot *f, const struct said *o, const struct base *base)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = feed_prepare(f->file,
-                "INSERT OR REPLACE INTO feed_base (org, category, date, pin, latest) VALUES (?1, ?2, ?3, ?4, "
+        return sql_put(&f->file->l->sql,
+                "INSERT OR REPLACE INTO feed_base (date, pin, latest, org, category) VALUES (?1, ?2, ?3, ?4, "
                 "?5)",
-                &s);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_text(&b, o->org);
-        ledger_bind_i64(&b, o->c);
-        ledger_bind_text(&b, base->date);
-        ledger_bind_text(&b, base->pin);
-        ledger_bind_text(&b, base->latest);
-        return feed_write(f->file, s, &b);
+                base_columns, ELEMENTSOF(base_columns), base, VALUES(V(o->org), V(o->c)), f->file->e);
 }
 
 int feed_snapshot_forget(struct feed_snapshot *f)
 {
         f->rejected = false;
         f->first = 0;
-        return ledger_exec(f->file->l, "DELETE FROM feed_member WHERE kind = 1", "writing the feed's tables",
-                f->file->e);
+        return sql_exec(&f->file->l->sql, "DELETE FROM feed_member WHERE kind = 1", f->file->e);
 }
 
 static int drop_base(struct feed_snapshot *f, const struct said *o)
@@ -159,24 +131,20 @@ static const char differs_sql[] =
 static int say_differences(struct feed_snapshot *f, const struct said *o)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = feed_prepare(f->file, differs_sql, &s);
-        struct ledger_bind b = {.s = s};
-        if (r == 0) {
-                ledger_bind_text(&b, o->org);
-                ledger_bind_i64(&b, o->c);
-        }
-        while (r == 0 && (r = ledger_step(f->file->l, s, "reading", f->file->e)) == 1) {
+        struct sql *sql = &f->file->l->sql;
+        int r = sql_prepare(sql, differs_sql, VALUES(V(o->org), V(o->c)), &s, f->file->e);
+        while (r == 0 && (r = sql_step(sql, s, f->file->e)) == 1) {
                 char path[STAGED_PATH_SIZE], course[COURSE_SIZE], table[TABLE_SIZE], full[1100];
                 uint8_t sha256[SHA256_SIZE], was[SHA256_SIZE];
-                struct ledger_row row = {.s = s};
+                struct sql_row row = {.s = s};
                 struct change c = said_change(o, "published");
-                ledger_row_text(&row, path, sizeof(path));
-                bool now = ledger_row_sha256(&row, sha256);
-                c.size = ledger_row_i64(&row, -1, INT64_MAX);
-                ledger_row_text(&row, course, sizeof(course));
-                ledger_row_text(&row, table, sizeof(table));
-                bool before = ledger_row_sha256(&row, was);
-                r = feed_damaged(f->file, &row);
+                sql_row_text(&row, path, sizeof(path));
+                bool now = sql_row_sha256(&row, sha256);
+                c.size = sql_row_i64(&row, -1, INT64_MAX);
+                sql_row_text(&row, course, sizeof(course));
+                sql_row_text(&row, table, sizeof(table));
+                bool before = sql_row_sha256(&row, was);
+                r = sql_row_end(&row, sql, f->file->e);
                 if (r < 0)
                         return r;
                 c.op = !now ? "removed" : before ? "replaced" : "published";
@@ -225,26 +193,22 @@ static int load_base(struct feed_snapshot *f, const struct said *o, uint64_t fir
 static int find_snapshot(
         struct feed_snapshot *f, const struct said *o, const char *date, char ret[11], uint64_t lines[2])
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = feed_prepare(f->file,
+        struct told {
+                char date[11];
+                uint64_t first, last;
+        } told;
+        static const struct sql_column columns[] = {COLUMN(TEXT, struct told, date),
+                COLUMN(NUMBER, struct told, first, .min = 1), COLUMN(NUMBER, struct told, last, .min = 1)};
+        int r = sql_get(&f->file->l->sql,
                 "SELECT date, first, last FROM feed_snapshot WHERE org = ?1 AND category = ?2 AND "
                 "(?3 = '' OR date = ?3) ORDER BY last DESC LIMIT 1",
-                &s);
-        struct ledger_bind b = {.s = s};
-        if (r == 0) {
-                ledger_bind_text(&b, o->org);
-                ledger_bind_i64(&b, o->c);
-                ledger_bind_text(&b, date);
-                r = ledger_step(f->file->l, s, "reading", f->file->e);
+                VALUES(V(o->org), V(o->c), V(date)), columns, ELEMENTSOF(columns), &told, f->file->e);
+        if (r == 1) {
+                memcpy(ret, told.date, sizeof(told.date));
+                lines[0] = told.first;
+                lines[1] = told.last;
         }
-        if (r <= 0)
-                return r;
-        struct ledger_row row = {.s = s};
-        ledger_row_text(&row, ret, 11);
-        for (size_t i = 0; i < 2; i++)
-                lines[i] = (uint64_t)ledger_row_i64(&row, 1, INT64_MAX);
-        r = feed_damaged(f->file, &row);
-        return r < 0 ? r : 1;
+        return r;
 }
 
 /* SET_BASE becomes the members of the snapshot that this one is compared with. */
@@ -286,20 +250,12 @@ static void note_latest(const struct feed_snapshot *f, const struct said *o, str
 /* Where its members are told, those of an archive without any in its own line, which tells none. */
 static int note_lines(struct feed_snapshot *f, const struct said *o, uint64_t number)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = feed_prepare(f->file,
+        return sql_run(&f->file->l->sql,
                 "INSERT OR REPLACE INTO feed_snapshot (org, category, date, first, last) VALUES (?1, ?2, ?3, "
                 "?4, ?5)",
-                &s);
-        if (r < 0)
-                return r;
-        struct ledger_bind b = {.s = s};
-        ledger_bind_text(&b, o->org);
-        ledger_bind_i64(&b, o->c);
-        ledger_bind_text(&b, o->date);
-        ledger_bind_u64(&b, f->first ? f->first : number);
-        ledger_bind_u64(&b, f->first ? number - 1 : number);
-        return feed_write(f->file, s, &b);
+                VALUES(V(o->org), V(o->c), V(o->date), V(f->first ? f->first : number),
+                        V(f->first ? number - 1 : number)),
+                f->file->e);
 }
 
 int feed_snapshot_say(struct feed_snapshot *f, const struct said *o, uint64_t number)

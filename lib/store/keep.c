@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "array.h"
 #include "fsx.h"
 #include "ledger_report.h"
 #include "ledger_split.h"
@@ -39,14 +40,8 @@ void keep_list_done(struct keep_list *list)
 
 static int add(struct keep_list *list, enum keep_kind kind, int64_t id, const char *path, int64_t bytes)
 {
-        if (list->n == list->size) {
-                size_t size = list->size ? 2 * list->size : 64;
-                struct keep_item *items = reallocarray(list->items, size, sizeof(*items));
-                if (!items)
-                        return -ENOMEM;
-                list->items = items;
-                list->size = size;
-        }
+        if (ARRAY_ROOM(list->items, list->n) < 0)
+                return -ENOMEM;
         struct keep_item *item = &list->items[list->n++];
         *item = (struct keep_item){.kind = kind, .object_id = id, .bytes = bytes};
         snprintf(item->path, sizeof(item->path), "%s", path);

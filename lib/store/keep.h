@@ -20,7 +20,7 @@ struct keep_item {
 };
 struct keep_list {
         struct keep_item *items;
-        size_t n, size;
+        size_t n;
         /* Snapshots that keep_snapshots would let go, but that hold the last copy of a course. */
         size_t spared;
 };

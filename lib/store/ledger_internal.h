@@ -47,17 +47,3 @@ int ledger_collect(struct ledger *l, sqlite3_stmt *s, const char *key_glob, int6
 /* The least string greater than every key that begins with prefix, by bytes. */
 #define LEDGER_PREFIX_END (1025 + 4)
 void ledger_prefix_end(const char *prefix, char ret[LEDGER_PREFIX_END]);
-
-/* As feed.c calls them. */
-#define ledger_bind sql_bind
-#define ledger_row sql_row
-#define ledger_row_text sql_row_text
-#define ledger_row_i64 sql_row_i64
-#define ledger_row_sha256 sql_row_sha256
-#define ledger_fail(l, what, e) sql_fail(&(l)->sql, what, e)
-#define ledger_step(l, s, what, e) sql_step(&(l)->sql, s, e)
-#define ledger_exec(l, text, what, e) sql_exec(&(l)->sql, text, e)
-#define ledger_bind_text(b, v) sql_bind(b, sql_text(v))
-#define ledger_bind_i64(b, v) sql_bind(b, sql_i64(v))
-#define ledger_bind_u64(b, v) sql_bind(b, sql_u64(v))
-#define ledger_bind_sha256(b, has, v) sql_bind(b, sql_sha256((has) ? (v) : NULL))

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "array.h"
 #include "audit.h"
 #include "beyond.h"
 #include "ledger_facts.h"
@@ -38,7 +39,7 @@ struct rebuild {
         uint64_t batch_first;
         char batch_bucket[BUCKET_SIZE], batch_key[KEY_SIZE], batch_etag[ETAG_SIZE];
         struct span *spans; /* by first, one an object at most: earlier ones have object_id 0 */
-        size_t n_spans, size_spans, at;
+        size_t n_spans, at;
         struct ledger_object o; /* of the span that is being filled */
 };
 
@@ -210,14 +211,8 @@ static int set_span(struct rebuild *b, const struct ledger_object *o, uint64_t f
                 }
         if (first == end)
                 return 0;
-        if (b->n_spans == b->size_spans) {
-                size_t size = b->size_spans ? 2 * b->size_spans : 64;
-                struct span *v = reallocarray(b->spans, size, sizeof(*v));
-                if (!v)
-                        return error_set(b->e, CAUSE_IO, ENOMEM, "out of memory");
-                b->spans = v;
-                b->size_spans = size;
-        }
+        if (ARRAY_ROOM(b->spans, b->n_spans) < 0)
+                return error_set(b->e, CAUSE_IO, ENOMEM, "out of memory");
         b->spans[b->n_spans++] = (struct span){.first = first, .end = end, .object_id = o->id};
         return 0;
 }

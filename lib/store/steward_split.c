@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "array.h"
 #include "ledger_split.h"
 #include "limits.h"
 #include "place.h"
@@ -53,11 +54,9 @@ static int on_split(const struct ledger_split *row, void *arg)
         bool is_dir;
         if (!*row->path || staging_stat(a->s->staging, row->path, &size, &mtime, &is_dir) == 0)
                 return 0;
-        int64_t *ids = reallocarray(a->ids, a->n + 1, sizeof(*ids));
-        if (!ids)
+        if (ARRAY_ROOM(a->ids, a->n) < 0)
                 return -ENOMEM;
-        a->ids = ids;
-        ids[a->n++] = row->object_id;
+        a->ids[a->n++] = row->object_id;
         return 0;
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "array.h"
 #include "cpus.h"
 #include "str.h"
 
@@ -29,10 +30,8 @@ int pools_open(struct pools *p, const struct config *config, const struct config
                         *ret = p->v[i];
                         return 0;
                 }
-        struct pool **v = reallocarray(p->v, p->n + 1, sizeof(*v));
-        if (!v)
+        if (ARRAY_ROOM(p->v, p->n) < 0)
                 return error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");
-        p->v = v;
         const struct pool_spec spec = {.run_dir = p->spec.run_dir,
                 .number = p->made++,
                 .homedir = package->homedir,

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "array.h"
 #include "beyond.h"
 #include "cleanup.h"
 #include "str.h"
@@ -98,12 +99,8 @@ struct plan {
 
 static int add(struct ids *ids, int64_t id, uint64_t size)
 {
-        if (ids->n % 256 == 0) {
-                struct due *v = realloc(ids->v, (ids->n + 256) * sizeof(*v));
-                if (!v)
-                        return -ENOMEM;
-                ids->v = v;
-        }
+        if (ARRAY_ROOM(ids->v, ids->n) < 0)
+                return -ENOMEM;
         ids->v[ids->n++] = (struct due){id, size};
         return 0;
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "array.h"
 #include "beyond.h"
 #include "cleanup.h"
 #include "history.h"
@@ -198,11 +199,8 @@ static void retry_at(struct record *r, int64_t when)
 /* Without memory for it, the next full listing tells. */
 static void relist(struct record *r, int64_t id)
 {
-        int64_t *v = realloc(r->relist, (r->n_relist + 1) * sizeof(*v));
-        if (!v)
-                return;
-        r->relist = v;
-        r->relist[r->n_relist++] = id;
+        if (ARRAY_ROOM(r->relist, r->n_relist) == 0)
+                r->relist[r->n_relist++] = id;
 }
 
 /* Rows left in a working state are put back to NEW when the pause ends. */
