@@ -31,13 +31,10 @@ static uint64_t now_usec(void)
 static int own_descriptors(void)
 {
         struct stat st;
-        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-        if (null < 0 || fstat(CHANNEL_FD, &st) < 0 || !S_ISSOCK(st.st_mode))
+        if (fstat(CHANNEL_FD, &st) < 0 || !S_ISSOCK(st.st_mode))
                 return -EBADF;
-        if (dup2(null, 0) < 0 || dup2(null, 1) < 0 || (fcntl(2, F_GETFD) < 0 && dup2(null, 2) < 0))
-                return -errno;
-        close_from(CHANNEL_FD + 1);
-        return fd_cloexec(CHANNEL_FD, 1);
+        int r = fd_arrange((int[]){-1, -1, fcntl(2, F_GETFD) < 0 ? -1 : 2, CHANNEL_FD}, CHANNEL_FD + 1);
+        return r < 0 ? r : fd_cloexec(CHANNEL_FD, 1);
 }
 
 int service_start(struct service *f, const char *name, int argc, char **argv)

@@ -42,10 +42,8 @@ static void become_unit(const char *file, const char *config, int sock, const st
                 argv[n++] = locks->v[i];
         const char *const command[] = {file, "--config", config, "--channel", "0"};
         memcpy(&argv[n], command, sizeof(command));
-        int null = open("/dev/null", O_RDWR);
-        if (null < 0 || dup2(sock, 0) < 0 || dup2(null, 1) < 0)
+        if (fd_arrange((int[]){sock, -1, 2}, 3) < 0)
                 _exit(126);
-        close_from(3);
         setsid();
         union {
                 const char **in;

@@ -29,12 +29,8 @@ static void tell(const char *line)
 
 static void become(const struct launch *l, int sock, int say)
 {
-        int null = open("/dev/null", O_RDWR);
-        if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(say < 0 ? null : say, 2) < 0)
+        if (fd_arrange((int[]){-1, -1, say, sock}, LAUNCH_CHANNEL_FD + 1) < 0)
                 _exit(126);
-        if (sock == LAUNCH_CHANNEL_FD ? fd_cloexec(sock, 0) < 0 : dup2(sock, LAUNCH_CHANNEL_FD) < 0)
-                _exit(126);
-        close_from(LAUNCH_CHANNEL_FD + 1);
         setsid();
         prctl(PR_SET_PDEATHSIG, SIGTERM);
         execve(l->file, l->argv, l->env);

@@ -42,12 +42,8 @@ static char *const plain_environment[] = {
 
 static void become(const struct run_spec *spec, int in, int out)
 {
-        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-        if (dup2(in >= 0 ? in : null, 0) < 0 || dup2(out, 1) < 0 || (spec->quiet && dup2(null, 2) < 0))
+        if (fd_arrange((int[]){in, out, spec->quiet ? -1 : 2, spec->fd3}, spec->fd3 > 0 ? 4 : 3) < 0)
                 _exit(126);
-        if (spec->fd3 > 0 && (spec->fd3 == 3 ? fd_cloexec(3, 0) < 0 : dup2(spec->fd3, 3) < 0))
-                _exit(126);
-        close_from(spec->fd3 > 0 ? 4 : 3);
         signal(SIGPIPE, SIG_DFL);
         signal(SIGINT, SIG_DFL);
         prctl(PR_SET_PDEATHSIG, SIGTERM);

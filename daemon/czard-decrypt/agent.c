@@ -37,17 +37,11 @@ static int listen_at(const char *path, struct error *e)
 static void exec_agent(int listen_fd, const char *home, pid_t parent)
 {
         char pid[24];
-        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
         snprintf(pid, sizeof(pid), "%d", (int)getpid());
-        if (null < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent)
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent)
                 _exit(126);
-        if (dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0)
-                _exit(126);
-        if (listen_fd == FIRST_LISTEN_FD ? fd_cloexec(listen_fd, 0) < 0
-                                         : dup2(listen_fd, FIRST_LISTEN_FD) < 0)
-                _exit(126);
-        close_from(FIRST_LISTEN_FD + 1);
-        if (setenv("LISTEN_FDS", "1", 1) < 0 || setenv("LISTEN_PID", pid, 1) < 0)
+        if (fd_arrange((int[]){-1, -1, -1, listen_fd}, FIRST_LISTEN_FD + 1) < 0 ||
+                setenv("LISTEN_FDS", "1", 1) < 0 || setenv("LISTEN_PID", pid, 1) < 0)
                 _exit(126);
         execlp("gpg-agent", "gpg-agent", "--supervised", "--homedir", home, (char *)NULL);
         _exit(127);

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fsx.h"
 #include "sandbox.h"
 #include "str.h"
 #include "worker.h"
@@ -98,8 +99,7 @@ static int run_gpgconf(const char *home, const char *argument, const char *argum
                 return -errno;
         pid_t pid = fork();
         if (pid == 0) {
-                int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-                if (null >= 0 && dup2(null, 0) == 0 && dup2(pipe_fds[1], 1) == 1 && dup2(null, 2) == 2)
+                if (fd_arrange((int[]){-1, pipe_fds[1], -1}, 3) == 0)
                         execlp("gpgconf", "gpgconf", "--homedir", home, argument, argument2, (char *)NULL);
                 _exit(127);
         }

@@ -3,6 +3,7 @@
  * below a folder follows a link out of it. */
 #include "fsx.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -320,6 +321,21 @@ void close_from(int first)
         long max = sysconf(_SC_OPEN_MAX);
         for (long fd = first; fd < MIN(max, 65536L); fd++)
                 close((int)fd);
+}
+
+int fd_arrange(const int *fds, int n)
+{
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC), copies[FD_ARRANGE_MAX];
+        assert(n <= FD_ARRANGE_MAX);
+        /* First out of the way, so that none is overwritten before it was copied. */
+        for (int i = 0; i < n; i++)
+                if (null < 0 || (copies[i] = fcntl(fds[i] >= 0 ? fds[i] : null, F_DUPFD, n)) < 0)
+                        return -errno;
+        for (int i = 0; i < n; i++)
+                if (dup2(copies[i], i) < 0)
+                        return -errno;
+        close_from(n);
+        return 0;
 }
 
 /* --- removing --- */

@@ -52,3 +52,7 @@ int fd_cloexec(int fd, int on);
 
 /* Closes all descriptors from first upwards (close_range(2)). */
 void close_from(int first);
+/* What a child does before execve(2): descriptor i becomes a copy of fds[i], or /dev/null where that is -1;
+ * all from n (at most FD_ARRANGE_MAX) upwards are closed. 0 or -errno. */
+#define FD_ARRANGE_MAX 8
+int fd_arrange(const int *fds, int n);

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -465,6 +466,44 @@ static void descriptors_are_closed_from_a_number_upwards(void **state)
         assert_int_equal(status, 0);
 }
 
+static bool is_same_file(int fd, const struct stat *st)
+{
+        struct stat own;
+        return fstat(fd, &own) == 0 && own.st_dev == st->st_dev && own.st_ino == st->st_ino;
+}
+
+/* Also where they stand in each other's place. */
+static void descriptors_of_a_child(void **state)
+{
+        (void)state;
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                int pipe_fds[2];
+                struct stat in, out, error, null;
+                close(0);
+                close(1);
+                close_from(3);
+                if (stat("/dev/null", &null) < 0 || pipe(pipe_fds) < 0 || fstat(0, &in) < 0 ||
+                        fstat(2, &error) < 0 || dup2(2, 50) != 50)
+                        _exit(2);
+                int other = memfd_create("other", MFD_CLOEXEC);
+                if (other != 3 || fstat(other, &out) < 0 || fd_arrange((int[]){3, -1, 2, 0}, 4) < 0)
+                        _exit(3);
+                struct stat own;
+                bool is_null = fstat(1, &own) == 0 && own.st_rdev == null.st_rdev;
+                _exit(is_same_file(0, &out) && is_null && is_same_file(2, &error) && is_same_file(3, &in) &&
+                                        fcntl(0, F_GETFD) == 0 && fcntl(3, F_GETFD) == 0 &&
+                                        fcntl(4, F_GETFD) < 0 && fcntl(50, F_GETFD) < 0
+                                ? 0
+                                : 1);
+        }
+        int status = -1;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        assert_int_equal(fd_arrange((int[]){4711}, 1), -EBADF);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 /* --- trees --- */
@@ -594,6 +633,7 @@ int main(void)
                 TEST(an_owner_is_changed_only_within_our_own_folder),
                 cmocka_unit_test(flags_go_on_and_off),
                 cmocka_unit_test(descriptors_are_closed_from_a_number_upwards),
+                cmocka_unit_test(descriptors_of_a_child),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
