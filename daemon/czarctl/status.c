@@ -14,8 +14,8 @@
 #include "ledger_report.h"
 #include "ledger_split.h"
 #include "limits.h"
+#include "rows.h"
 #include "runs.h"
-#include "table.h"
 #include "timespan.h"
 
 #define ROWS_MOST 512
@@ -492,54 +492,35 @@ static void json_packages(struct json *j, const struct status *s)
         for (size_t i = 0; i < s->n_lines; i++) {
                 const struct line *l = &s->lines[i];
                 json_open(j, NULL, '{');
-                json_str(j, "org", l->org);
-                json_str(j, "category", category_name(l->category));
-                json_str(j, "site", *l->site ? l->site : NULL);
-                json_str(j, "newest_staged", *l->date ? l->date : NULL);
-                json_str(j, "newest_known", *l->newest ? l->newest : NULL);
-                json_str(j, "path", *l->path ? l->path : NULL);
-                if (l->staged_at)
-                        json_time(j, "staged_at", l->staged_at);
-                else
-                        json_null(j, "staged_at");
+                json_fields(j,
+                        FIELDS(F_TEXT("org", l->org), F_TEXT("category", category_name(l->category)),
+                                F_NAME("site", l->site), F_NAME("newest_staged", l->date),
+                                F_NAME("newest_known", l->newest), F_NAME("path", l->path),
+                                F_TIME("staged_at", l->staged_at), F_NUMBER("due_bytes", line_due_bytes(l)),
+                                F_NUMBER("plain_bytes", l->plain)));
                 json_open(j, "objects", '{');
                 for (enum object_state st = 0; st < OBJECT_STATE_MAX; st++)
                         json_u64(j, object_state_name(st), l->n[st]);
                 json_close(j, '}');
-                json_u64(j, "due_bytes",
-                        l->bytes[OBJECT_NEW] + l->bytes[OBJECT_FETCHING] + l->bytes[OBJECT_DECRYPTING]);
-                json_i64(j, "plain_bytes", l->plain);
                 json_close(j, '}');
         }
         json_close(j, ']');
 }
 
-static void json_or_null_time(struct json *j, const char *name, int64_t sec)
+static void json_daemon(struct json *j, const struct facts *f)
 {
-        if (sec)
-                json_time(j, name, sec);
+        json_open(j, "daemon", '{');
+        json_bool(j, "running", f->daemon > 0);
+        if (f->daemon > 0)
+                json_i64(j, "pid", f->daemon);
         else
-                json_null(j, name);
-}
-
-static void json_facts(struct json *j, const struct facts *f)
-{
-        json_open(j, "key", '[');
-        for (size_t i = 0; i < f->n_keys; i++) {
-                json_open(j, NULL, '{');
-                json_str(j, "fingerprint", f->keys[i].fingerprint);
-                json_str(j, "user_id", f->keys[i].user_id);
-                json_or_null_time(j, "created", f->keys[i].created);
-                json_or_null_time(j, "expires", f->keys[i].expires);
-                json_close(j, '}');
-        }
-        json_close(j, ']');
-        json_open(j, "credentials", '{');
-        json_str(j, "source", *f->credentials ? f->credentials : NULL);
-        json_or_null_time(j, "since", f->credentials_since);
+                json_null(j, "pid");
+        json_fields(j, FIELDS(F_NAME("paused", *f->paused ? f->paused : f->pauses)));
+        if (f->live)
+                json_fields(
+                        j, FIELDS(F_NUMBER("under_way", f->running), F_NUMBER("due", f->due),
+                                   F_NUMBER("due_bytes", f->due_bytes), F_NUMBER("bytes_a_second", f->rate)));
         json_close(j, '}');
-        json_or_null_time(j, "last_poll", f->last_poll);
-        json_or_null_time(j, "next_poll", f->next_poll);
 }
 
 static int print_json(const struct status *s)
@@ -548,32 +529,27 @@ static int print_json(const struct status *s)
         const struct facts *f = &s->facts;
         answer_open(&j);
         json_bool(&j, "ok", s->n_problems == 0);
-        json_open(&j, "daemon", '{');
-        json_bool(&j, "running", f->daemon > 0);
-        if (f->daemon > 0)
-                json_i64(&j, "pid", f->daemon);
-        else
-                json_null(&j, "pid");
-        json_str(&j, "paused", *f->paused ? f->paused : *f->pauses ? f->pauses : NULL);
-        if (f->live) {
-                json_u64(&j, "under_way", f->running);
-                json_u64(&j, "due", f->due);
-                json_u64(&j, "due_bytes", f->due_bytes);
-                json_u64(&j, "bytes_a_second", f->rate);
-        }
-        json_close(&j, '}');
+        json_daemon(&j, f);
         json_packages(&j, s);
         json_open(&j, "problems", '[');
         for (size_t i = 0; i < s->n_problems; i++) {
-                json_open(&j, NULL, '{');
-                json_str(&j, "what", s->problems[i].what);
-                json_u64(&j, "count", s->problems[i].n);
-                json_str(&j, "text", s->problems[i].text);
-                json_str(&j, "fix", *s->problems[i].fix ? s->problems[i].fix : NULL);
-                json_close(&j, '}');
+                const struct problem *p = &s->problems[i];
+                json_object(&j, NULL,
+                        FIELDS(F_TEXT("what", p->what), F_NUMBER("count", p->n), F_TEXT("text", p->text),
+                                F_NAME("fix", p->fix)));
         }
         json_close(&j, ']');
-        json_facts(&j, f);
+        json_open(&j, "key", '[');
+        for (size_t i = 0; i < f->n_keys; i++) {
+                const struct fact_key *k = &f->keys[i];
+                json_object(&j, NULL,
+                        FIELDS(F_TEXT("fingerprint", k->fingerprint), F_TEXT("user_id", k->user_id),
+                                F_TIME("created", k->created), F_TIME("expires", k->expires)));
+        }
+        json_close(&j, ']');
+        json_object(&j, "credentials",
+                FIELDS(F_NAME("source", f->credentials), F_TIME("since", f->credentials_since)));
+        json_fields(&j, FIELDS(F_TIME("last_poll", f->last_poll), F_TIME("next_poll", f->next_poll)));
         return answer_print(&j);
 }
 
