@@ -50,7 +50,7 @@ static void show_fields(struct audit_show *s, const char *line, size_t len)
         record_rows_add(r, *path ? path : record_text(r, "key"), why);
 }
 
-static int on_line(const char *line, size_t len, uint64_t number, void *arg)
+static int show_entry(const char *line, size_t len, uint64_t number, void *arg)
 {
         struct audit_show *s = arg;
         char time[64];
@@ -80,7 +80,7 @@ int run_audit(struct ctl *c)
                 return status;
         int r = ctl_open_state(c, &e);
         if (r == 0)
-                r = audit_each(c->state_fd, on_line, &s, &e);
+                r = audit_each(c->state_fd, show_entry, &s, &e);
         if (r == -ENOENT && c->state_fd >= 0)
                 r = 0;
         return record_rows_finish(s.record,

@@ -17,7 +17,7 @@ struct deliver_log {
 };
 
 /* What is about to be handed out, and each of its inputs, is in the record too (czarctl --json). */
-static int on_line(const char *line, size_t len, uint64_t number, void *arg)
+static int show_disclosure(const char *line, size_t len, uint64_t number, void *arg)
 {
         const struct deliver_log *l = arg;
         struct record_rows *r = l->record;
@@ -45,6 +45,6 @@ int deliver_log(struct ctl *c, const char *name)
         _cleanup_close_ int state = deliver_state(c, &e);
         int r = state == -ENOENT ? 0 : MIN(state, 0);
         if (state >= 0 && fstatat(state, "audit.jsonl", &st, 0) == 0)
-                r = audit_each(state, on_line, &l, &e);
+                r = audit_each(state, show_disclosure, &l, &e);
         return record_rows_finish(l.record, "Nothing was handed out yet.", r, &e);
 }

@@ -9,7 +9,7 @@
 #include "timespan.h"
 
 /* A snapshot that came, but without some of its members. */
-static int on_rejected(const struct report_row *row, void *arg)
+static int add_rejected(const struct report_row *row, void *arg)
 {
         char hint[160];
         if (row->number[1] < 0 || row->number[1] >= CATEGORY_MAX)
@@ -24,7 +24,7 @@ static int on_rejected(const struct report_row *row, void *arg)
 }
 
 /* Whether it is a file that misses nobody can tell. */
-static int on_unreadable(const struct report_row *row, void *arg)
+static int add_unreadable(const struct report_row *row, void *arg)
 {
         char hint[160];
         if (row->number[1] < 0 || row->number[1] >= CATEGORY_MAX)
@@ -68,9 +68,9 @@ int run_gaps(struct ctl *c)
         for (size_t i = 0; r == 0 && i < days.gaps.n; i++)
                 add_gap(&rows, &days, &days.gaps.v[i], &f);
         if (r == 0)
-                r = report_each(c->ledger, REPORT_MEMBERS_REJECTED, NULL, NULL, on_rejected, &rows, &e);
+                r = report_each(c->ledger, REPORT_MEMBERS_REJECTED, NULL, NULL, add_rejected, &rows, &e);
         if (r == 0)
-                r = report_each(c->ledger, REPORT_UNREADABLE, NULL, NULL, on_unreadable, &rows, &e);
+                r = report_each(c->ledger, REPORT_UNREADABLE, NULL, NULL, add_unreadable, &rows, &e);
         rows_end(&rows, r < 0              ? NULL
                         : days.habit.n > 0 ? "No gaps: nothing is missing, by the habit of each site."
                                            : "No gaps can be told: nothing is known yet.");

@@ -27,7 +27,7 @@ static void tell(const char *line)
         shown_print(stderr, "%s\n", line);
 }
 
-static void become(const struct launch *l, int sock, int say)
+static void become_helper(const struct launch *l, int sock, int say)
 {
         if (fd_arrange((int[]){-1, -1, say, sock}, LAUNCH_CHANNEL_FD + 1) < 0)
                 _exit(126);
@@ -52,7 +52,7 @@ int helper_start(const char *name, const char *const *args, struct helper *ret, 
         int say = said_open(&ret->said, tell);
         pid_t pid = fork();
         if (pid == 0)
-                become(&l, pair[1], say);
+                become_helper(&l, pair[1], say);
         int err = errno;
         said_handed(say);
         launch_done(&l);

@@ -200,7 +200,7 @@ static int try_list(struct ctl *c, struct fetch_result *ret, char where[1200], s
 }
 
 /* 0: they work; CTL_FOUND: stored with a warning; else refused. */
-static int judge(struct ctl *c, const struct fetch_result *res, const char *where)
+static int judge_credentials(struct ctl *c, const struct fetch_result *res, const char *where)
 {
         bool force = ctl_flag(c, "force");
         if (res->cause == CAUSE_NONE)
@@ -232,7 +232,7 @@ static int try_them(struct ctl *c, const struct secret *csv)
                 return ctl_fail(c, &e);
         if (r < 0)
                 return CTL_FOUND;
-        return judge(c, &res, where);
+        return judge_credentials(c, &res, where);
 }
 
 int run_import_credentials(struct ctl *c)

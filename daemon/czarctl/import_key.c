@@ -186,7 +186,7 @@ static bool has_all(const struct keyring_key *there, const struct keyring_key *f
 }
 
 /* What of the file is to be imported, and whether it is there already. */
-static int choose(struct import *m, struct error *e)
+static int choose_key(struct import *m, struct error *e)
 {
         _cleanup_keyring_ struct keyring staged = {}, there = {};
         if (m->secret.n == 0)
@@ -211,7 +211,7 @@ static int stage(struct import *m, struct error *e)
         int r = scratch_make(m->c, "key", m->staged, e);
         if (r == 0)
                 r = gpg_import(m, m->staged, true, e);
-        return r == 0 ? choose(m, e) : r;
+        return r == 0 ? choose_key(m, e) : r;
 }
 
 /* --- its passphrase --- */

@@ -184,7 +184,7 @@ static int check_new(const struct config *c, const char *home, struct error *e)
                 key_command(c, home, "key extend", ring.keys[0].fact.fingerprint, extend));
 }
 
-static int get_passphrase(struct ctl *c, struct secret *ret)
+static int choose_passphrase(struct ctl *c, struct secret *ret)
 {
         struct error e = {};
         if (passphrase_given(c, ret, &e) < 0)
@@ -222,7 +222,7 @@ int run_keygen(struct ctl *c)
                 status = get_text(c, "email", "Institutional mail address: ", is_mail,
                         "an address such as czar@university.example", mail, sizeof(mail));
         if (status == 0)
-                status = get_passphrase(c, &passphrase);
+                status = choose_passphrase(c, &passphrase);
         if (status == 0 && passphrase_check_others(c, &h, &passphrase, &e) < 0)
                 return ctl_fail(c, &e);
         if (status == 0)

@@ -333,7 +333,7 @@ static int list(
         return 0;
 }
 
-static void on_line(void *arg, const char *line)
+static void take_listing_line(void *arg, const char *line)
 {
         take_line(arg, line);
 }
@@ -382,7 +382,7 @@ int keyring_read(const char *home, struct keyring *ret, struct error *e)
                 r = ring ? list(home, secret, on_grip, &grips) : -ENOMEM;
         }
         if (r == 0)
-                r = list(home, args, on_line, &l);
+                r = list(home, args, take_listing_line, &l);
         flush(&l);
         strv_done(&grips);
         if (r == 0)

@@ -99,7 +99,7 @@ static void member_row(struct list *l, const struct ledger_member *m)
                 rows_add(&l->rows, f);
 }
 
-static int on_member(struct ledger_member *m, void *arg)
+static int list_member(struct ledger_member *m, void *arg)
 {
         struct list *l = arg;
         if (!matches(l, m))
@@ -117,7 +117,7 @@ static int add_members(struct list *l, const struct ledger_object *o, struct err
 {
         l->object = o;
         l->opened = false;
-        int r = ledger_members(l->c->ledger, o->id, on_member, l, e);
+        int r = ledger_members(l->c->ledger, o->id, list_member, l, e);
         if (l->c->json && l->opened) {
                 json_close(&l->rows.json, ']');
                 rows_end_item(&l->rows);
@@ -125,7 +125,7 @@ static int add_members(struct list *l, const struct ledger_object *o, struct err
         return r;
 }
 
-static int on_object(struct ledger_object *o, void *arg)
+static int list_object(struct ledger_object *o, void *arg)
 {
         struct list *l = arg;
         struct error e = {};
@@ -148,7 +148,7 @@ static bool passes(const struct ledger_filter *f, const struct ledger_object *o)
                (!f->until || strcmp(o->date, f->until) <= 0) && (!f->site || streq(f->site, o->site));
 }
 
-static int on_snapshot(const struct report_row *row, void *arg)
+static int list_snapshot(const struct report_row *row, void *arg)
 {
         struct member_filter *m = arg;
         struct list *l = m->list;
@@ -167,7 +167,7 @@ static int add_rejected_members(struct list *l, const struct ledger_filter *f, s
 {
         struct member_filter m = {.list = l, .filter = f, .e = e};
         l->rejected = true;
-        return report_each(l->c->ledger, REPORT_MEMBERS_REJECTED, NULL, NULL, on_snapshot, &m, e);
+        return report_each(l->c->ledger, REPORT_MEMBERS_REJECTED, NULL, NULL, list_snapshot, &m, e);
 }
 
 /* A list of states, separated by commas or blanks. */
@@ -225,7 +225,7 @@ int run_list(struct ctl *c)
                 return status;
         rows_open(&l.rows, c, "objects",
                 l.member ? "state|date|course|table|>plain_size=PLAIN|what=PATH|cause" : OBJECT_COLUMNS);
-        int r = ledger_each(c->ledger, &f, on_object, &l, &e);
+        int r = ledger_each(c->ledger, &f, list_object, &l, &e);
         if (r >= 0 && !l.member && (f.states & BIT(OBJECT_REJECTED)))
                 r = add_rejected_members(&l, &f, &e);
         rows_end(&l.rows, r < 0 ? NULL : say_none(c));

@@ -94,7 +94,7 @@ static void sample(struct metrics *m, const char *family, const struct field *la
         sample_part(m, family, labels, value, -1);
 }
 
-static int on_count(const struct report_row *row, void *arg)
+static int sample_count(const struct report_row *row, void *arg)
 {
         if (row->number[1] < 0 || row->number[1] >= CATEGORY_MAX)
                 return 0;
@@ -108,7 +108,7 @@ static int on_count(const struct report_row *row, void *arg)
         return 0;
 }
 
-static int on_last(const struct report_row *row, void *arg)
+static int sample_last(const struct report_row *row, void *arg)
 {
         int day;
         if (row->number[1] < 0 || row->number[1] >= CATEGORY_MAX)
@@ -122,7 +122,7 @@ static int on_last(const struct report_row *row, void *arg)
         return 0;
 }
 
-static int on_members_rejected(const struct report_row *row, void *arg)
+static int sample_members_rejected(const struct report_row *row, void *arg)
 {
         if (row->number[1] >= 0 && row->number[1] < CATEGORY_MAX)
                 sample(arg, "czard_members_rejected",
@@ -134,7 +134,7 @@ static int on_members_rejected(const struct report_row *row, void *arg)
         return 0;
 }
 
-static int on_unreadable(const struct report_row *row, void *arg)
+static int sample_unreadable(const struct report_row *row, void *arg)
 {
         if (row->number[1] >= 0 && row->number[1] < CATEGORY_MAX)
                 sample(arg, "czard_unreadable_entries",
@@ -145,7 +145,7 @@ static int on_unreadable(const struct report_row *row, void *arg)
         return 0;
 }
 
-static void add_late(struct metrics *m, const struct days *days)
+static void sample_late(struct metrics *m, const struct days *days)
 {
         for (size_t i = 0; i < days->habit.n; i++) {
                 const struct habit_series *s = &days->habit.series[i];
@@ -158,7 +158,7 @@ static void add_late(struct metrics *m, const struct days *days)
         }
 }
 
-static void add_keys(struct metrics *m, const struct facts *f)
+static void sample_keys(struct metrics *m, const struct facts *f)
 {
         int64_t left = facts_key_left(f);
         for (size_t i = 0; i < f->n_keys; i++)
@@ -170,7 +170,8 @@ static void add_keys(struct metrics *m, const struct facts *f)
 }
 
 /* How long it took, as czard noted it. */
-static void add_duration(struct metrics *m, const char *family, const char *what, const struct field *labels)
+static void sample_duration(
+        struct metrics *m, const char *family, const char *what, const struct field *labels)
 {
         uint64_t usec;
         if (ledger_took(m->c->ledger, what, &usec, NULL) >= 0 && usec > 0)
@@ -181,7 +182,7 @@ struct by_course {
         uint64_t days, failed, bytes;
 };
 
-static int on_split(const struct ledger_split *row, void *arg)
+static int count_split(const struct ledger_split *row, void *arg)
 {
         struct by_course *n = arg;
         n->days += *row->path != 0;
@@ -190,17 +191,17 @@ static int on_split(const struct ledger_split *row, void *arg)
         return 0;
 }
 
-static void add_by_course(struct metrics *m)
+static void sample_by_course(struct metrics *m)
 {
         struct by_course n = {};
-        if (ledger_splits(m->c->ledger, on_split, &n, NULL) < 0)
+        if (ledger_splits(m->c->ledger, count_split, &n, NULL) < 0)
                 return;
         sample(m, "czard_by_course_folders", NULL, (int64_t)n.days);
         sample(m, "czard_by_course_failed", NULL, (int64_t)n.failed);
         sample(m, "czard_by_course_bytes", NULL, (int64_t)n.bytes);
 }
 
-static void on_delivery(void *arg, const struct deliver_fact *f)
+static void sample_delivery(void *arg, const struct deliver_fact *f)
 {
         const struct field *labels = FIELDS(F_TEXT("delivery", f->delivery->name));
         sample(arg, "czard_delivery_stands_still", labels, f->stands_still);
@@ -209,23 +210,23 @@ static void on_delivery(void *arg, const struct deliver_fact *f)
         sample(arg, "czard_delivery_please_destroy", labels, (int64_t)f->destroy);
 }
 
-static void add_facts(struct metrics *m, const struct facts *f)
+static void sample_facts(struct metrics *m, const struct facts *f)
 {
         struct staging *s = NULL;
         uint64_t bytes;
         sample(m, "czard_up", NULL, f->daemon > 0);
         sample(m, "czard_paused", NULL, *f->paused || *f->pauses);
         sample(m, "czard_last_poll_timestamp_seconds", NULL, f->last_poll);
-        add_duration(m, "czard_last_poll_duration_seconds", "poll", NULL);
+        sample_duration(m, "czard_last_poll_duration_seconds", "poll", NULL);
         for (enum category k = 0; k < CATEGORY_MAX; k++)
-                add_duration(m, "czard_last_transfer_duration_seconds", category_name(k),
+                sample_duration(m, "czard_last_transfer_duration_seconds", category_name(k),
                         FIELDS(F_TEXT("category", category_name(k))));
         if (f->live) {
                 sample(m, "czard_queue_objects", NULL, (int64_t)f->due);
                 sample(m, "czard_queue_bytes", NULL, (int64_t)f->due_bytes);
                 sample(m, "czard_running_objects", NULL, (int64_t)f->running);
         }
-        add_keys(m, f);
+        sample_keys(m, f);
         if (f->credentials_since)
                 sample(m, "czard_credentials_timestamp_seconds", NULL, f->credentials_since);
         if (staging_open_readonly(m->c->config->staging.path, &s, NULL) >= 0 &&
@@ -234,8 +235,8 @@ static void add_facts(struct metrics *m, const struct facts *f)
         staging_free(s);
         sample(m, "czard_staging_min_free_bytes", NULL,
                 (int64_t)MIN(m->c->config->staging.min_free, (uint64_t)INT64_MAX));
-        add_by_course(m);
-        (void)deliver_facts(m->c, on_delivery, m, NULL);
+        sample_by_course(m);
+        (void)deliver_facts(m->c, sample_delivery, m, NULL);
         sample(m, "czard_build_info", FIELDS(F_TEXT("version", CZARD_VERSION)), 1);
 }
 
@@ -274,17 +275,18 @@ int run_metrics(struct ctl *c)
         int status = facts_read(c, true, &f);
         if (status)
                 return status;
-        int r = report_each(c->ledger, REPORT_COUNTS, NULL, NULL, on_count, &m, &e);
+        int r = report_each(c->ledger, REPORT_COUNTS, NULL, NULL, sample_count, &m, &e);
         if (r == 0)
-                r = report_each(c->ledger, REPORT_LAST, NULL, NULL, on_last, &m, &e);
+                r = report_each(c->ledger, REPORT_LAST, NULL, NULL, sample_last, &m, &e);
         if (r == 0)
-                r = report_each(c->ledger, REPORT_MEMBERS_REJECTED, NULL, NULL, on_members_rejected, &m, &e);
+                r = report_each(
+                        c->ledger, REPORT_MEMBERS_REJECTED, NULL, NULL, sample_members_rejected, &m, &e);
         if (r == 0)
-                r = report_each(c->ledger, REPORT_UNREADABLE, NULL, NULL, on_unreadable, &m, &e);
+                r = report_each(c->ledger, REPORT_UNREADABLE, NULL, NULL, sample_unreadable, &m, &e);
         if (r == 0)
                 r = days_read(c, &days, &e);
-        add_late(&m, &days);
-        add_facts(&m, &f);
+        sample_late(&m, &days);
+        sample_facts(&m, &f);
         int printed = print_families(&m, &text);
         char where[512];
         if (r == 0)

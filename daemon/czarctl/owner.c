@@ -107,7 +107,7 @@ static bool is_roots(int dir)
 }
 
 /* Puts where the link leads in front of what is left of the path: 0 or -errno. */
-static int follow(int dir, const char *name, char rest[PATH_MAX])
+static int follow_link(int dir, const char *name, char rest[PATH_MAX])
 {
         char target[PATH_MAX], all[2 * PATH_MAX];
         struct stat st;
@@ -151,7 +151,7 @@ static int open_folder(const char *path)
                         return -errno;
                 memmove(rest, p, strlen(p) + 1);
                 p = rest;
-                int r = ++links > LINKS_MOST ? -ELOOP : follow(dir, name, rest);
+                int r = ++links > LINKS_MOST ? -ELOOP : follow_link(dir, name, rest);
                 if (r < 0)
                         return r == -EINVAL ? -ENOTDIR : r;
                 if (*rest == '/') {

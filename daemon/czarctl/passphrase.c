@@ -139,7 +139,7 @@ static bool same_secret(const struct secret *a, const struct secret *b)
 }
 
 /* Opens the home with both passphrases, and compares what can be used. */
-static int check_home(struct ctl *c, const struct key_home *h, const struct secret *stored,
+static int check_stored(struct ctl *c, const struct key_home *h, const struct secret *stored,
         const struct secret *fresh, struct error *e)
 {
         struct decrypt now = {.helper = HELPER_NONE}, then = {.helper = HELPER_NONE};
@@ -178,7 +178,7 @@ int passphrase_check_others(
                         "stores; run czarctl outside this unit, as root",
                         given);
         if (h->own)
-                return check_home(c, h, &stored, fresh, e);
+                return check_stored(c, h, &stored, fresh, e);
         /* All that share the place; the default home also when another one is configured now. */
         _cleanup_free_ char *usual = str_printf("%s/gnupg", c->config->state_dir);
         struct strv seen = {};
@@ -192,7 +192,7 @@ int passphrase_check_others(
                         continue;
                 r = strv_add(&seen, one.dir);
                 if (r == 0)
-                        r = check_home(c, &one, &stored, fresh, e);
+                        r = check_stored(c, &one, &stored, fresh, e);
         }
         strv_done(&seen);
         return r;

@@ -51,7 +51,7 @@ static int add_due(struct plan *p, const struct ledger_object *o)
         return 0;
 }
 
-static bool is_wanted(const struct plan *p, const struct ledger_object *o)
+static bool plan_wants(const struct plan *p, const struct ledger_object *o)
 {
         struct error unsafe;
         return wants_object(p->c->config, o, p->now, NULL, &unsafe) && unsafe.cause == CAUSE_NONE;
@@ -62,7 +62,7 @@ static bool is_wanted(const struct plan *p, const struct ledger_object *o)
 static int on_ledger_due(struct ledger_object *o, void *arg)
 {
         struct plan *p = arg;
-        return is_wanted(p, o) ? add_due(p, o) : 0;
+        return plan_wants(p, o) ? add_due(p, o) : 0;
 }
 
 static int add_ledger_due(struct plan *p)
@@ -96,7 +96,7 @@ static int take_object(struct plan *p, const struct listing *l, const struct pro
         o.size = from->size;
         o.last_modified = from->last_modified;
         snprintf(o.staged_etag, sizeof(o.staged_etag), "%s", known.staged_etag);
-        return is_wanted(p, &o) ? add_due(p, &o) : 0;
+        return plan_wants(p, &o) ? add_due(p, &o) : 0;
 }
 
 struct package_listings {
@@ -185,7 +185,7 @@ static int list_all(struct plan *p, struct fetch *f)
 
 /* --- showing --- */
 
-static int show(struct plan *p, bool listed, const struct plan_undecided *u)
+static int show_plan(struct plan *p, bool listed, const struct plan_undecided *u)
 {
         struct ctl *c = p->c;
         uint64_t total = 0;
@@ -251,7 +251,7 @@ int run_plan(struct ctl *c)
         if (r == 0)
                 r = plan_drop(c, p.due, &p.n_due, &undecided, &e);
         int status = r < 0 ? (e.cause ? ctl_fail(c, &e) : ctl_fail_text("out of memory"))
-                           : show(&p, !offline, &undecided);
+                           : show_plan(&p, !offline, &undecided);
         free(p.listings);
         free(p.due);
         return status ? status : p.n_failed ? CTL_CANNOT : CTL_WELL;

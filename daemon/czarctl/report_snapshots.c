@@ -27,7 +27,7 @@ struct walk {
         size_t n, size;
 };
 
-static int on_snapshot(const struct report_row *row, void *arg)
+static int take_snapshot(const struct report_row *row, void *arg)
 {
         struct walk *w = arg;
         if (w->n == w->size) {
@@ -117,7 +117,7 @@ static void add_rows(struct json *j, const char *title, const struct snapshot *v
 }
 
 /* Of one organisation and category, the newest first. */
-static void add_group(struct json *j, const struct snapshot *v, size_t n)
+static void add_snapshots(struct json *j, const struct snapshot *v, size_t n)
 {
         size_t drawn = MIN(n, (size_t)SNAPSHOTS_DRAWN);
         int64_t most = 1;
@@ -145,12 +145,12 @@ static void add_group(struct json *j, const struct snapshot *v, size_t n)
 int report_snapshots(struct report_data *r)
 {
         struct walk w = {};
-        int e = report_each(r->c->ledger, REPORT_SNAPSHOTS, NULL, NULL, on_snapshot, &w, r->e);
+        int e = report_each(r->c->ledger, REPORT_SNAPSHOTS, NULL, NULL, take_snapshot, &w, r->e);
         json_open(&r->j, "snapshots", '[');
         for (size_t i = 0, k; e == 0 && i < w.n; i = k) {
                 for (k = i; k < w.n && same_group(&w.v[i], &w.v[k]); k++)
                         ;
-                add_group(&r->j, &w.v[i], k - i);
+                add_snapshots(&r->j, &w.v[i], k - i);
         }
         json_close(&r->j, ']');
         json_open(&r->j, "changes", '[');

@@ -40,7 +40,7 @@ static int forbid_network(void)
 static char *const plain_environment[] = {
         (char[]){"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, (char[]){"LC_ALL=C"}, (char[]){"HOME=/"}, NULL};
 
-static void become(const struct run_spec *spec, int in, int out)
+static void become_program(const struct run_spec *spec, int in, int out)
 {
         if (fd_arrange((int[]){in, out, spec->quiet ? -1 : 2, spec->fd3}, spec->fd3 > 0 ? 4 : 3) < 0)
                 _exit(126);
@@ -80,7 +80,7 @@ static int run_and_wait(struct run_spec *spec)
                 return in < -1 ? in : -errno;
         pid_t pid = fork();
         if (pid == 0)
-                become(spec, in, spec->out_fd > 0 ? spec->out_fd : pipe_fds[1]);
+                become_program(spec, in, spec->out_fd > 0 ? spec->out_fd : pipe_fds[1]);
         close_fd(pipe_fds[1]);
         _cleanup_close_ int out = pipe_fds[0];
         if (pid < 0)

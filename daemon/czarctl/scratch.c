@@ -78,7 +78,7 @@ static bool is_safe(const char *path)
 
 /* Where memory is; else where czard has its runtime files too. There the worker keeps the key as it is
  * protected in its home. */
-static int choose(const struct ctl *c, struct error *e)
+static int choose_base(const struct ctl *c, struct error *e)
 {
         char runtime[3072], run[64];
         ctl_run_dir(c, runtime, sizeof(runtime));
@@ -190,7 +190,7 @@ static int start_remover(struct error *e)
 
 int scratch_make(const struct ctl *c, const char *what, char ret[4096], struct error *e)
 {
-        int r = *base ? 0 : choose(c, e);
+        int r = *base ? 0 : choose_base(c, e);
         if (r == 0 && remover == 0) {
                 (void)sweep(0);
                 r = start_remover(e);

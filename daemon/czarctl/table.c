@@ -247,7 +247,7 @@ const char *bytes_text(int64_t bytes, char ret[32])
 #define RENEW_TERMINAL_USEC (USEC_PER_SEC / 4)
 #define RENEW_FILE_USEC (10 * USEC_PER_SEC)
 
-static void show(struct progress *p, uint64_t now)
+static void show_progress(struct progress *p, uint64_t now)
 {
         char done[32], total[32], rate[32], left[64] = "";
         double seconds = (double)(now - p->began_usec) / USEC_PER_SEC;
@@ -284,7 +284,7 @@ void progress_to(struct progress *p, uint64_t done)
         uint64_t renew = isatty(STDERR_FILENO) ? RENEW_TERMINAL_USEC : RENEW_FILE_USEC;
         if (p->quiet || now < p->began_usec + SHOW_AFTER_USEC || (p->shown && now < p->shown_usec + renew))
                 return;
-        show(p, now);
+        show_progress(p, now);
 }
 
 void progress_end(struct progress *p)
