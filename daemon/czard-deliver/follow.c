@@ -18,7 +18,6 @@
 #include "run.h"
 
 #define SETTLE_MSEC 2000 /* a snapshot's lines come together */
-#define RETRY_SEC 900    /* after a run that could not work */
 #define DAY_SEC 86400    /* keys and dates are looked at daily */
 
 struct feeds {

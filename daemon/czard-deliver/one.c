@@ -83,8 +83,9 @@ static void say_stopped(struct one *o)
         struct audit_entry entry = entry_of(o, "delivery-stopped");
         entry.reason = now;
         entry.cause = o->stands_still ? cause_name(o->e.cause) : NULL;
-        if (streq(before, now) || note(o, &entry, NULL) < 0)
+        if (streq(before, now))
                 return;
+        (void)note(o, &entry, NULL); /* a record that cannot be written may be the reason */
         const struct journal_fields f = {.delivery = o->d->name, .cause = o->e.cause};
         if (o->stands_still)
                 journal_event(EVENT_DELIVERY_STOPPED, &f, "delivery %s stands still: %s", o->d->name, now);
@@ -457,6 +458,9 @@ int one_run(struct session *s, const struct config_delivery *d, gid_t gid)
         }
         if (r < 0)
                 stand_still(&o, &e);
+        /* What it stands still for may go away without a word: room, a volume, a new key. */
+        if (o.stands_still)
+                s->next = MIN(s->next, s->now + RETRY_SEC);
         bool over = o.records.revoked || due_is_over(d, s->now);
         if (over && !o.stands_still) {
                 error_set(&e, CAUSE_CONFIG, ETIME, "%s",

@@ -14,6 +14,8 @@
 #include "record.h"
 #include "staging.h"
 
+#define RETRY_SEC 900 /* after a run that did not do all that was due */
+
 enum { STATUS_WELL = 0, STATUS_STILL = 1, STATUS_USAGE = 2, STATUS_CANNOT = 3 };
 
 struct options {
