@@ -161,7 +161,7 @@ static int plan_one(struct plan *p, int state)
                 char form[COURSE_FORM_MAX];
                 course_form(p->staged.v[p->due.items[i].first].course, form);
                 p->bytes += bytes_of(p, &p->due.items[i]);
-                r = strv_add(&courses, form);
+                r = *form ? strv_add(&courses, form) : 0;
         }
         strv_unique(&courses);
         if (r == 0 && p->json)

@@ -365,10 +365,18 @@ static int carry_out_leaves(struct one *o, struct error *e)
         return 0;
 }
 
+/* Keys are looked at also when nothing is due: who has to ask for a new one wants to know early. */
+static bool needs_keys(const struct one *o)
+{
+        bool over = o->records.revoked || due_is_over(o->d, o->s->now),
+             done = o->d->mode == DELIVERY_ONCE && o->records.n > 0;
+        return o->due.n_items > 0 || !(over || done);
+}
+
 static void carry_out_items(struct one *o)
 {
         struct error e = {};
-        int r = o->due.n_items ? seal_new(o->s->run_dir, o->s->keys_dir, &o->d->recipients, &o->seal, &e) : 0;
+        int r = needs_keys(o) ? seal_new(o->s->run_dir, o->s->keys_dir, &o->d->recipients, &o->seal, &e) : 0;
         if (r < 0)
                 stand_still(o, &e);
         for (size_t i = 0; r == 0 && i < o->due.n_items; i++) {

@@ -2,7 +2,7 @@
 /* Days: ORG/events-by-course/SITE/YYYY/DATE with MANIFEST.jsonl (keys) and SHA256SUMS (hashes), both in the
  * order of the files' names. All days are read for their keys, those within the dates for their files.
  * Snapshots: ORG/database/DATE/SHA256SUMS, newest first; a course's members come from the first that has any.
- */
+ * The opt-in list, one of all courses: ORG/email-opt-in/DATE likewise, as members of no course. */
 #include "staged.h"
 
 #include <errno.h>
@@ -216,13 +216,14 @@ static bool wants_table(struct reader *r, const char *table)
         return true;
 }
 
-static int add_member(
-        struct reader *r, const char *date, const struct package_member *m, const char *hex, bool newest)
+static int add_member(struct reader *r, const char *folder, const char *date, const struct package_member *m,
+        const char *hex, bool newest)
 {
-        char name[COURSE_FORM_MAX];
+        char name[COURSE_FORM_MAX] = "email-opt-in"; /* of all courses: it stands beside theirs */
         bool once = r->d->mode == DELIVERY_ONCE;
-        courses_name(&r->courses, m->course, name);
-        struct staged_file f = {.path = str_printf("%s/database/%s/%s", r->d->org, date, m->path),
+        if (*m->course)
+                courses_name(&r->courses, m->course, name);
+        struct staged_file f = {.path = str_printf("%s/%s", folder, m->path),
                 .course = strdup(m->course),
                 .newest = newest,
                 .base = once ? str_printf("%s" DELIVER_ARCHIVE_EXT, name)
@@ -237,10 +238,20 @@ static int by_text(const void *a, const void *b)
         return strcmp(a, b);
 }
 
-/* again: also the courses that a newer one has. */
-static int read_snapshot(struct reader *r, const char *date, bool again)
+/* Of the opt-in list only what is known to be it. */
+static bool wants_member(const struct reader *r, enum category category, const struct package_member *m)
 {
-        _cleanup_free_ char *folder = str_printf("%s/database/%s", r->d->org, date), *text = NULL;
+        if (m->failed)
+                return false;
+        return category == CATEGORY_DATABASE ? courses_want_form(&r->courses, m->course)
+                                             : !*m->course && streq(m->table, "email_opt_in");
+}
+
+/* again: also the courses that a newer one has. */
+static int read_snapshot(struct reader *r, enum category category, const char *date, bool again)
+{
+        _cleanup_free_ char *folder = str_printf("%s/%s/%s", r->d->org, category_name(category), date),
+                            *text = NULL;
         _cleanup_(strv_done) struct strv here = {};
         size_t len = 0, before = r->out->n;
         int e = folder ? read_list(r, folder, "SHA256SUMS", &text, &len) : -ENOMEM;
@@ -251,14 +262,14 @@ static int read_snapshot(struct reader *r, const char *date, bool again)
                 _cleanup_free_ char *name = str_printf("t/%s.gpg", path);
                 if (!name)
                         return no_memory(r->e);
-                if (package_parse_member("t", name, LIMIT_MEMBER_NAME, &m, NULL) < 0 || m.failed ||
-                        !courses_want_form(&r->courses, m.course))
+                if (package_parse_member("t", name, LIMIT_MEMBER_NAME, &m, NULL) < 0 ||
+                        !wants_member(r, category, &m))
                         continue;
                 bool newest = !tfind(m.course, &r->seen, by_text);
                 if (newest && !strv_has(&here, m.course))
                         e = strv_add(&here, m.course);
                 if (e == 0 && (newest || (again && r->d->mode == DELIVERY_FOLLOW)) && wants_table(r, m.table))
-                        e = add_member(r, date, &m, hex, newest);
+                        e = add_member(r, folder, date, &m, hex, newest);
         }
         if (e == 0 && s.at < s.end)
                 return error_set(r->e, CAUSE_IO, EBADMSG, "%s/SHA256SUMS: a line of an unknown form", folder);
@@ -267,19 +278,19 @@ static int read_snapshot(struct reader *r, const char *date, bool again)
                         return no_memory(r->e);
                 here.v[i] = NULL; /* the tree's now */
         }
-        if (e == 0 && r->out->n > before)
+        if (e == 0 && r->out->n > before && !strv_has(&r->out->snapshots, date))
                 e = strv_add(&r->out->snapshots, date);
         return e;
 }
 
-static int read_snapshots(struct reader *r, const struct strv *again)
+static int read_snapshots(struct reader *r, enum category category, const struct strv *again)
 {
         _cleanup_(strv_done) struct strv dates = {};
-        _cleanup_free_ char *top = str_printf("%s/database", r->d->org);
+        _cleanup_free_ char *top = str_printf("%s/%s", r->d->org, category_name(category));
         int e = top ? list(r, top, &dates) : -ENOMEM, day;
         for (size_t i = dates.n; e == 0 && i-- > 0;)
                 if (is_date(dates.v[i], &day) && day <= r->d->dates.to)
-                        e = read_snapshot(r, dates.v[i], again && strv_has(again, dates.v[i]));
+                        e = read_snapshot(r, category, dates.v[i], again && strv_has(again, dates.v[i]));
         return e;
 }
 
@@ -382,7 +393,9 @@ int staged_read(const struct staging *s, const struct config_delivery *d, const 
         if (x == 0 && strv_has(&d->tables, "events"))
                 x = read_days(&r, false);
         if (x == 0)
-                x = read_snapshots(&r, dates_again);
+                x = read_snapshots(&r, CATEGORY_DATABASE, dates_again);
+        if (x == 0 && strv_has(&d->tables, "email_opt_in"))
+                x = read_snapshots(&r, CATEGORY_EMAIL_OPT_IN, dates_again);
         if (x == 0) {
                 qsort(ret->v, ret->n, sizeof(*ret->v), by_base);
                 x = part_courses(&r);

@@ -407,6 +407,22 @@ static void check_delivery_org(struct loader *l, size_t i, const char *section)
                         p->name);
 }
 
+/* One list of all courses: whoever gets it gets them all. */
+static void check_delivery_opt_in(struct loader *l, size_t i, const char *section)
+{
+        const struct config_delivery *d = &l->config->deliveries[i];
+        const struct config_package *p = d->org ? config_find_package(l->config, d->org) : NULL;
+        bool all = strv_has(&d->courses, "*"), taken = p && (p->spec.categories & BIT(CATEGORY_EMAIL_OPT_IN));
+        for (size_t k = 0; k < d->courses.n; k++)
+                all = all && *d->courses.v[k] != '!';
+        if (p && strv_has(&d->tables, "email_opt_in") && (!all || !taken))
+                loader_error(l, key_origin(l, DELIVERY(i), CONFIG_DELIVER_SECTION, "tables"), section,
+                        "tables",
+                        "email_opt_in is one list of all courses; expected %s, or tables without it",
+                        all ? "email-opt-in in categories of its [package]"
+                            : "courses = * without exceptions");
+}
+
 static void check_deliveries(struct loader *l)
 {
         for (size_t i = 0; i < l->config->n_deliveries; i++) {
@@ -416,6 +432,7 @@ static void check_deliveries(struct loader *l)
                 check_delivery_needs(l, i, section);
                 check_delivery_path(l, i, section);
                 check_delivery_org(l, i, section);
+                check_delivery_opt_in(l, i, section);
         }
 }
 

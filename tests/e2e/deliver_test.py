@@ -57,6 +57,15 @@ class Recipient:
     def packets(self, path):
         return gpg(self.home, "--list-packets", str(path)).decode()
 
+    def revoke(self, what="key"):
+        """The key, or its encryption subkey."""
+        if what == "key":
+            text = Path(self.home, "openpgp-revocs.d", f"{self.fingerprint}.rev").read_text()
+            gpg(self.home, "--import", input=text.replace(":-----BEGIN", "-----BEGIN").encode())
+        else:
+            gpg(self.home, "--command-fd", "0", "--yes", "--edit-key", self.fingerprint, "key 1", "revkey", "save",
+                input=b"y\n0\n\ny\n")
+
     def done(self):
         subprocess.run(["gpgconf", "--homedir", self.home, "--kill", "gpg-agent"], capture_output=True, check=False)
         shutil.rmtree(self.home, ignore_errors=True)
@@ -230,6 +239,29 @@ class Deliver(Deliveries):
                 self.assertNotIn(f"-{people}", name)
             self.assertFalse(name.startswith("ora/") or name.endswith(".mongo"), name)
 
+    def test_opt_in_list(self):
+        """By its name, with all courses; never by a pattern."""
+        lists = self.w.staging / self.w.org / "email-opt-in"
+        date = sorted(p.name for p in lists.glob("2*"))[-1]
+        want = {p.name: p.read_bytes() for p in (lists / date).glob("*.csv")}
+        self.assertEqual(len(want), 1)
+        self.w.config["deliver study"].update(courses="*", tables="*")
+        self.run_()
+        self.assertNotIn("opt-in", " ".join(self.messages()))
+        self.w.config["deliver study"].update(tables="email_opt_in")
+        self.assertEqual(json.loads(self.ctl("--json", "deliver", "plan"))["deliveries"][0]["match_nothing"], [])
+        self.run_()
+        self.assertEqual(self.messages(), [f"email-opt-in/state/{date}.tar.gpg"])
+        got = tar_files(self.recipients[0].decrypt(self.outbox / self.messages()[0]))
+        got.pop("SHA256SUMS")
+        self.assertEqual({name: data for name, (data, _) in got.items()}, want)
+        self.check_described()
+        self.add("archive", self.w.folder / "archive", courses="*", tables="email_opt_in", mode="once")
+        self.run_("archive")
+        self.assertEqual(self.messages(self.w.folder / "archive"), ["email-opt-in.tar.gz.gpg"])
+        self.add("few", self.w.folder / "few", tables="email_opt_in")
+        self.assertIn("one list of all courses", self.run_("few", code=2))
+
     def test_once(self):
         """One archive a course in the layout of RDX, and done."""
         self.w.config["deliver study"].update(mode="once", courses="*", tables="events auth_user", recipients=" ".join(
@@ -384,6 +416,38 @@ class Life(Deliveries):
         self.add("near", self.w.folder / "near", recipients=near.fingerprint)
         self.assertIn("CZARD_EVENT=delivery-ending", self.run_("near"))
         self.assertNotIn("CZARD_EVENT=delivery-ending", self.run_("near"))
+
+    def test_keys_that_end(self):
+        """A key that is not good any more stops its delivery, also when nothing is due; and check says what to do."""
+        def still(said):
+            self.assertIn(said, self.run_("later", code=1))
+            shown = self.ctl("check", code=1)
+            self.assertRegex(shown, rf"delivery later stands still: .*{said}")
+            self.assertRegex(shown, r"delivery study: well, \d+ messages in its outbox")
+            self.assertEqual(self.messages(outbox), had)  # they were given for good
+
+        outbox = self.w.folder / "later"
+        eve = Recipient("eve")
+        self.addCleanup(eve.done)
+        eve.export(self.keys)
+        self.add("later", outbox, recipients=eve.fingerprint)
+        self.run_()
+        had = self.messages(outbox)
+        self.assertTrue(had)
+        good = (self.keys / "eve.asc").read_bytes()
+        gpg(eve.home, "--quick-set-expire", eve.fingerprint, "25d")
+        eve.export(self.keys)
+        self.assertIn("a recipient's key expires", self.run_("later"))  # though nothing is due
+        eve.revoke("subkey")
+        eve.export(self.keys)
+        still("has no encryption subkey that is valid")
+        eve.revoke()
+        eve.export(self.keys)
+        still("is revoked")
+        (self.keys / "eve.asc").unlink()
+        still("is in no file of recipients.d")
+        (self.keys / "eve.asc").write_bytes(good)
+        self.assertIn("goes on", self.run_("later"))
 
     def test_another_outbox(self):
         self.run_()

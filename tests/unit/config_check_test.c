@@ -67,6 +67,22 @@ static void deliveries(void **state)
                 "[deliver e]\norg = universityx\npurpose = q\nuntil = 2030-01-01\n"
                 "recipients = " FPR "\ncourses = *\ntables = *\npath = /srv/out/e\n",
                 23, "[deliver e] path: inside or around that of [deliver d]");
+        static const char *const few[] = {"universityx-*", "* !a-b-c"};
+        for (size_t i = 0; i < ELEMENTSOF(few); i++) {
+                char text[2048];
+                snprintf(text, sizeof(text),
+                        STAGING PACKAGE DELIVERY "[deliver e]\norg = universityx\n"
+                                                 "purpose = q\nuntil = 2030-01-01\nrecipients = " FPR
+                                                 "\ncourses = %s\ntables = email_opt_in\npath = /srv/o\n",
+                        few[i]);
+                expect_error(text, 22,
+                        "[deliver e] tables: email_opt_in is one list of all courses; expected "
+                        "courses = * without exceptions");
+        }
+        expect_error(STAGING PACKAGE
+                "categories = database\n[deliver e]\norg = universityx\npurpose = q\nuntil = 2030-01-01\n"
+                "recipients = " FPR "\ncourses = *\ntables = email_opt_in\npath = /srv/o\n",
+                14, "expected email-opt-in in categories of its [package]");
         expect_error(STAGING PACKAGE "[deliver]\n", 8, "expected [deliver NAME]");
         expect_error(STAGING PACKAGE DELIVERY "purpos = x\n", 16, "did you mean \"purpose\"?");
 }
@@ -77,8 +93,10 @@ static void delivered_tables(void **state)
         struct config *c = load_good(STAGING PACKAGE
                 "events_by_course = edx\n" DELIVERY "[deliver e]\norg = universityx\npurpose = q\n"
                 "until = 2030-01-01\nrecipients = " FPR "\ncourses = *\ntables = * !wiki_* auth_user events\n"
-                "path = /srv/out2\n");
+                "path = /srv/out2\n[deliver f]\norg = universityx\npurpose = q\nuntil = 2030-01-01\n"
+                "recipients = " FPR "\ncourses = *\ntables = email_opt_in\npath = /srv/out3\n");
         const struct config_delivery *few = &c->deliveries[0], *all = &c->deliveries[1];
+        assert_true(config_delivers_table(&c->deliveries[2], "email_opt_in"));
         assert_true(config_delivers_table(few, "grades_persistentcoursegrade"));
         assert_false(config_delivers_table(few, "events"));
         assert_false(config_delivers_table(few, "wiki_article"));
