@@ -82,7 +82,7 @@ static void deliveries(void **state)
         expect_error(STAGING PACKAGE
                 "categories = database\n[deliver e]\norg = universityx\npurpose = q\nuntil = 2030-01-01\n"
                 "recipients = " FPR "\ncourses = *\ntables = email_opt_in\npath = /srv/o\n",
-                14, "expected email-opt-in in categories of its [package]");
+                15, "expected email-opt-in in categories of its [package]");
         expect_error(STAGING PACKAGE "[deliver]\n", 8, "expected [deliver NAME]");
         expect_error(STAGING PACKAGE DELIVERY "purpos = x\n", 16, "did you mean \"purpose\"?");
 }
