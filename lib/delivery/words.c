@@ -67,37 +67,46 @@ static unsigned parts(const char *path)
         return n;
 }
 
-/* Files of events, folders of days and of snapshots; not a snapshot's members, which are many. */
+static enum input_word word_of(const char *op)
+{
+        return streq(op, "removed")    ? INPUT_REMOVED
+               : streq(op, "redacted") ? INPUT_REDACTED
+               : streq(op, "missing")  ? INPUT_MISSING
+                                       : INPUT_THERE;
+}
+
+static int keep(struct words *w, const char *path, enum input_word word)
+{
+        struct said *s = calloc(1, sizeof(*s));
+        if (s)
+                *s = (struct said){.path = strdup(path), .word = word};
+        if (!s || !s->path || !tsearch(s, &w->said, by_path)) {
+                if (s)
+                        free_said(s);
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+/* Files of events, folders of days and of snapshots; not a snapshot's members, which are many. Kept is what
+ * went only: the feed has a line for everything that ever came. */
 static int on_line(const char *line, size_t len, uint64_t seq, void *arg)
 {
         struct words *w = arg;
         char path[4200], op[32], category[32];
         (void)seq;
-        if (audit_field(line, len, "category", category, sizeof(category)) < 0 ||
-                audit_field(line, len, "path", path, sizeof(path)) < 0 ||
-                audit_field(line, len, "op", op, sizeof(op)) < 0 ||
+        if (audit_field(line, len, "op", op, sizeof(op)) < 0)
+                return 0;
+        enum input_word word = word_of(op);
+        if ((word == INPUT_THERE && !w->said) || audit_field(line, len, "path", path, sizeof(path)) < 0 ||
+                audit_field(line, len, "category", category, sizeof(category)) < 0 ||
                 (streq(category, "database") && parts(path) > 3))
                 return 0;
         const struct said key = {.path = path};
-        struct said **found = tsearch(&key, &w->said, by_path);
-        if (!found)
-                return -ENOMEM;
-        if (*found == &key) {
-                struct said *s = calloc(1, sizeof(*s));
-                if (s)
-                        s->path = strdup(path);
-                if (!s || !s->path) {
-                        free(s);
-                        tdelete(&key, &w->said, by_path);
-                        return -ENOMEM;
-                }
-                *found = s;
-        }
-        (*found)->word = streq(op, "removed")    ? INPUT_REMOVED
-                         : streq(op, "redacted") ? INPUT_REDACTED
-                         : streq(op, "missing")  ? INPUT_MISSING
-                                                 : INPUT_THERE;
-        return 0;
+        struct said *const *found = tfind(&key, &w->said, by_path);
+        if (found)
+                (*found)->word = word;
+        return found || word == INPUT_THERE ? 0 : keep(w, path, word);
 }
 
 static void read_feed(struct words *w)

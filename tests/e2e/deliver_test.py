@@ -463,7 +463,8 @@ class Life(Deliveries):
         self.assertEqual(self.messages(), had)
 
     def test_two_at_once(self):
-        runs = [subprocess.Popen([str(program("czard-deliver")), "--config", str(self.w.ini()), "--once"],
+        ini = str(self.w.ini())  # written once: a run that begins must not find it half written for the next
+        runs = [subprocess.Popen([str(program("czard-deliver")), "--config", ini, "--once"],
                                  env=self.w.environment(), stderr=subprocess.DEVNULL) for _ in range(3)]
         self.assertEqual([r.wait(600) for r in runs], [0, 0, 0])
         self.check_follow(self.recipients[0])
