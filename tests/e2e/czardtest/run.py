@@ -354,7 +354,9 @@ class World:
         lines = []
         for section, values in self.config.items():
             lines += [f"[{section}]", *[f"{k} = {v}" for k, v in values.items() if v is not None], ""]
-        path.write_text("\n".join(lines))
+        text = "\n".join(lines)
+        if not path.exists() or path.read_text() != text:  # a program that starts beside must not find half of it
+            path.write_text(text)
         return path
 
     def environment(self):
