@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
+#include "array.h"
 #include "fsx.h"
 #include "key_term.h"
 #include "limits.h"
@@ -227,11 +228,9 @@ static void flush(struct listing *l)
         bool any = false;
         for (size_t i = 0; l->open && i < l->now.n_subkeys; i++)
                 any |= l->now.subkeys[i].secret != SECRET_NONE;
-        struct keyring_key *all = any ? reallocarray(l->ring->keys, l->ring->n + 1, sizeof(*all)) : NULL;
-        if (all) {
+        if (any && ARRAY_ROOM(l->ring->keys, l->ring->n) == 0) {
                 l->now.fact.expires = end_of(&l->now);
-                l->ring->keys = all;
-                all[l->ring->n++] = l->now;
+                l->ring->keys[l->ring->n++] = l->now;
                 l->now = (struct keyring_key){};
         } else if (any) {
                 l->result = -ENOMEM;
@@ -261,13 +260,11 @@ static void take_subkey(struct listing *l, const char *line)
 {
         char text[256];
         struct keyring_key *k = &l->now;
-        struct keyring_subkey *all = reallocarray(k->subkeys, k->n_subkeys + 1, sizeof(*all));
-        if (!all) {
+        if (ARRAY_ROOM(k->subkeys, k->n_subkeys) < 0) {
                 l->result = -ENOMEM;
                 return;
         }
-        k->subkeys = all;
-        struct keyring_subkey *s = &all[k->n_subkeys++];
+        struct keyring_subkey *s = &k->subkeys[k->n_subkeys++];
         *s = (struct keyring_subkey){};
         s->revoked = *field(line, 2, text, sizeof(text)) == 'r';
         s->created = atoll(field(line, 6, text, sizeof(text)));

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "array.h"
 #include "name.h"
 #include "table.h"
 #include "timespan.h"
@@ -46,18 +47,13 @@ static char *column_text(sqlite3_stmt *s, int column)
 static int read_rows(sqlite3_stmt *s, struct nodes *t)
 {
         int64_t ids[DEPTH_MAX];
-        size_t open[DEPTH_MAX], depth = 0, size = 0;
+        size_t open[DEPTH_MAX], depth = 0;
         int r;
         while ((r = sqlite3_step(s)) == SQLITE_ROW) {
                 for (; depth > 0 && ids[depth - 1] != sqlite3_column_int64(s, 1); depth--)
                         t->v[open[depth - 1]].end = t->n;
-                if (t->n == size) {
-                        size = size ? 2 * size : 1024;
-                        struct node *v = reallocarray(t->v, size, sizeof(*v));
-                        if (!v)
-                                return -ENOMEM;
-                        t->v = v;
-                }
+                if (ARRAY_ROOM(t->v, t->n) < 0)
+                        return -ENOMEM;
                 if (depth == DEPTH_MAX)
                         return -E2BIG;
                 ids[depth] = sqlite3_column_int64(s, 0);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "array.h"
 #include "fetch.h"
 #include "limits.h"
 #include "listings.h"
@@ -31,7 +32,7 @@ struct plan {
         struct listing *listings;
         size_t n_listings, n_failed;
         struct ledger_object *due; /* grows */
-        size_t n_due, size;
+        size_t n_due;
         bool full, no_credentials;
         int64_t now;
         struct error *e;
@@ -39,14 +40,8 @@ struct plan {
 
 static int add_due(struct plan *p, const struct ledger_object *o)
 {
-        if (p->n_due == p->size) {
-                size_t size = p->size ? 2 * p->size : 64;
-                struct ledger_object *due = reallocarray(p->due, size, sizeof(*due));
-                if (!due)
-                        return error_set(p->e, CAUSE_INTERNAL, ENOMEM, "out of memory");
-                p->due = due;
-                p->size = size;
-        }
+        if (ARRAY_ROOM(p->due, p->n_due) < 0)
+                return error_set(p->e, CAUSE_INTERNAL, ENOMEM, "out of memory");
         p->due[p->n_due++] = *o;
         return 0;
 }
@@ -108,11 +103,9 @@ static int add_listing(const struct listing_spec *spec, void *arg)
 {
         const struct package_listings *of = arg;
         struct plan *p = of->plan;
-        struct listing *v = reallocarray(p->listings, p->n_listings + 1, sizeof(*v));
-        if (!v)
+        if (ARRAY_ROOM(p->listings, p->n_listings) < 0)
                 return -ENOMEM;
-        p->listings = v;
-        struct listing *l = &v[p->n_listings++];
+        struct listing *l = &p->listings[p->n_listings++];
         *l = (struct listing){.package = of->package, .category = spec->category};
         snprintf(l->bucket, sizeof(l->bucket), "%s", spec->bucket);
         memcpy(l->prefix, spec->prefix, sizeof(l->prefix));

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array.h"
 #include "report.h"
 #include "rows.h"
 #include "str.h"
@@ -24,20 +25,14 @@ struct snapshot {
 
 struct walk {
         struct snapshot *v;
-        size_t n, size;
+        size_t n;
 };
 
 static int take_snapshot(const struct report_row *row, void *arg)
 {
         struct walk *w = arg;
-        if (w->n == w->size) {
-                size_t size = w->size ? 2 * w->size : 64;
-                struct snapshot *v = reallocarray(w->v, size, sizeof(*v));
-                if (!v)
-                        return -ENOMEM;
-                w->v = v;
-                w->size = size;
-        }
+        if (ARRAY_ROOM(w->v, w->n) < 0)
+                return -ENOMEM;
         struct snapshot *s = &w->v[w->n++];
         *s = (struct snapshot){.category = (enum category)row->number[4],
                 .rejected = row->number[5],

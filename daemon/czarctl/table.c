@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "array.h"
 #include "name.h"
 #include "str.h"
 #include "timespan.h"
@@ -29,7 +30,7 @@ struct table {
         bool right[COLUMNS_MOST];
         size_t n;
         struct cell *cells;
-        size_t n_cells, size;
+        size_t n_cells;
 };
 
 static bool is_terminal(void)
@@ -93,12 +94,8 @@ static char *shown(char *s)
 
 void table_cell(struct table *t, enum colour c, const char *format, ...)
 {
-        if (t->n_cells == t->size) {
-                t->size = t->size ? 2 * t->size : 256;
-                t->cells = reallocarray(t->cells, t->size, sizeof(*t->cells));
-                if (!t->cells)
-                        abort();
-        }
+        if (ARRAY_ROOM(t->cells, t->n_cells) < 0)
+                abort();
         struct cell *cell = &t->cells[t->n_cells++];
         va_list ap;
         va_start(ap, format);
