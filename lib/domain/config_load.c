@@ -19,43 +19,40 @@ static void add_message(struct loader *l, const char *text)
                 l->result = -EINVAL;
 }
 
-/* "FILE:LINE: [section] key: " with the parts that are known. */
-static void add_where(
-        const struct loader *l, struct strbuf *b, struct origin at, const char *section, const char *key)
+/* "FILE:LINE: [section] key: what", with the parts that are known. */
+_printf_(6, 0) static void add_text(const struct loader *l, struct strbuf *b, struct origin at,
+        const char *section, const char *key, const char *format, va_list ap)
 {
+        char what[400];
+        vsnprintf(what, sizeof(what), format, ap);
         strbuf_add(b, at.line ? l->files.v[at.file] : l->config->path);
         if (at.line)
                 strbuf_printf(b, ":%u", at.line);
         strbuf_add(b, ": ");
         if (*section)
                 strbuf_printf(b, "[%s]%s%s: ", section, *key ? " " : "", key);
+        strbuf_add(b, what);
 }
 
 void loader_error(
         struct loader *l, struct origin at, const char *section, const char *key, const char *format, ...)
 {
         _cleanup_strbuf_ struct strbuf b = {};
-        char what[400];
         va_list ap;
         va_start(ap, format);
-        vsnprintf(what, sizeof(what), format, ap);
+        add_text(l, &b, at, section, key, format, ap);
         va_end(ap);
-        add_where(l, &b, at, section, key);
-        strbuf_add(&b, what);
-        add_message(l, b.err == 0 ? b.s : what);
+        add_message(l, b.err == 0 ? b.s : "out of memory");
 }
 
 void loader_warning(
         struct loader *l, struct origin at, const char *section, const char *key, const char *format, ...)
 {
         _cleanup_strbuf_ struct strbuf b = {};
-        char what[400];
         va_list ap;
         va_start(ap, format);
-        vsnprintf(what, sizeof(what), format, ap);
+        add_text(l, &b, at, section, key, format, ap);
         va_end(ap);
-        add_where(l, &b, at, section, key);
-        strbuf_add(&b, what);
         if (b.err < 0 || strv_add(&l->config->warnings, b.s) < 0)
                 l->result = -ENOMEM;
 }

@@ -188,8 +188,9 @@ static int check_string(const struct config_key *k, char *s, struct error *e)
         }
 }
 
-static int set_string(const struct config_key *k, char **to, const char *text, struct error *e)
+static int set_string(const struct config_key *k, void *value, const char *text, struct error *e)
 {
+        char **to = value;
         _cleanup_free_ char *s = NULL;
         if (*text) {
                 s = strdup(text);
@@ -242,8 +243,9 @@ static const char *expected_number(const struct config_key *k, char *ret, size_t
         return ret;
 }
 
-static int set_number(const struct config_key *k, uint64_t *to, const char *text, struct error *e)
+static int set_number(const struct config_key *k, void *value, const char *text, struct error *e)
 {
+        uint64_t *to = value;
         char number[128], expected[160];
         uint64_t v = 0;
         bool all = k->type == CONFIG_SPAN_OR_ALL || k->type == CONFIG_NUMBER_OR_ALL ||
@@ -261,8 +263,9 @@ static int set_number(const struct config_key *k, uint64_t *to, const char *text
         return 0;
 }
 
-static int set_workers(const struct config_key *k, unsigned *to, const char *text, struct error *e)
+static int set_workers(const struct config_key *k, void *value, const char *text, struct error *e)
 {
+        unsigned *to = value;
         uint64_t v;
         if (streq(text, "auto"))
                 v = CONFIG_AUTO;
@@ -272,8 +275,9 @@ static int set_workers(const struct config_key *k, unsigned *to, const char *tex
         return 0;
 }
 
-static int set_mode(const struct config_key *k, mode_t *to, const char *text, struct error *e)
+static int set_mode(const struct config_key *k, void *value, const char *text, struct error *e)
 {
+        mode_t *to = value;
         bool dir = k->type == CONFIG_DIR_MODE;
         const char *example = dir ? "an octal mode such as 0750" : "an octal mode such as 0440";
         size_t n = strspn(text, "01234567");
@@ -316,30 +320,36 @@ static int bad_choice(
         return bad_value(k, e, text, b.s && b.err == 0 ? b.s : "another one");
 }
 
-static int set_choice(const struct config_key *k, int *to, const char *text, struct error *e)
+/* 0 and *ret set, or -ENOENT. */
+static int find_choice(const struct config_choice *choices, const char *text, int *ret)
 {
-        for (const struct config_choice *c = k->choices; c->name; c++)
+        for (const struct config_choice *c = choices; c->name; c++)
                 if (streq(c->name, text)) {
-                        *to = c->value;
+                        *ret = c->value;
                         return 0;
                 }
-        return bad_choice(k, e, text, k->choices);
+        return -ENOENT;
 }
 
-static int set_bool(const struct config_key *k, bool *to, const char *text, struct error *e)
+static int set_choice(const struct config_key *k, void *to, const char *text, struct error *e)
+{
+        return find_choice(k->choices, text, to) < 0 ? bad_choice(k, e, text, k->choices) : 0;
+}
+
+static int set_bool(const struct config_key *k, void *to, const char *text, struct error *e)
 {
         static const struct config_choice words[] = {{"yes", 1}, {"no", 0}, {"true", 1}, {"false", 0},
                 {"on", 1}, {"off", 0}, {"1", 1}, {"0", 0}, {}};
-        for (const struct config_choice *c = words; c->name; c++)
-                if (streq(c->name, text)) {
-                        *to = c->value;
-                        return 0;
-                }
-        return bad_value(k, e, text, "yes or no");
+        int v;
+        if (find_choice(words, text, &v) < 0)
+                return bad_value(k, e, text, "yes or no");
+        *(bool *)to = v;
+        return 0;
 }
 
-static int set_since(const struct config_key *k, int *to, const char *text, struct error *e)
+static int set_since(const struct config_key *k, void *value, const char *text, struct error *e)
 {
+        int *to = value;
         int days = INT_MIN;
         if (*text && (strlen(text) != strlen("YYYY-MM-DD") || date_parse(text, &days) < 0))
                 return bad_value(k, e, text, "a day of the calendar as YYYY-MM-DD");
@@ -348,8 +358,9 @@ static int set_since(const struct config_key *k, int *to, const char *text, stru
 }
 
 /* "A..B", and "A.." or "..B" */
-static int set_dates(const struct config_key *k, struct config_dates *to, const char *text, struct error *e)
+static int set_dates(const struct config_key *k, void *value, const char *text, struct error *e)
 {
+        struct config_dates *to = value;
         static const char expected[] = "days as 2024-01-01..2024-12-31, or 2024-01-01.. without an end";
         struct config_dates d = {.from = INT_MIN, .to = INT_MAX};
         const char *dots = strstr(text, "..");
@@ -366,8 +377,9 @@ static int set_dates(const struct config_key *k, struct config_dates *to, const 
         return 0;
 }
 
-static int set_location(struct s3_location *to, const char *text, struct error *e)
+static int set_location(const struct config_key *k, void *to, const char *text, struct error *e)
 {
+        (void)k;
         struct s3_location l = {};
         if (*text) {
                 int r = s3_location_parse(text, &l, e);
@@ -375,7 +387,7 @@ static int set_location(struct s3_location *to, const char *text, struct error *
                         return r;
         }
         s3_location_done(to);
-        *to = l;
+        *(struct s3_location *)to = l;
         return 0;
 }
 
@@ -479,8 +491,9 @@ static int split(const struct config_key *k, const char *text, struct strv *ret,
         return 0;
 }
 
-static int set_list(const struct config_key *k, struct strv *to, const char *text, struct error *e)
+static int set_list(const struct config_key *k, void *value, const char *text, struct error *e)
 {
+        struct strv *to = value;
         _cleanup_(strv_done) struct strv words = {};
         int r = split(k, text, &words, e);
         for (size_t i = 0; r == 0 && i < words.n; i++) {
@@ -497,8 +510,9 @@ static int set_list(const struct config_key *k, struct strv *to, const char *tex
         return 0;
 }
 
-static int set_categories(const struct config_key *k, unsigned *to, const char *text, struct error *e)
+static int set_categories(const struct config_key *k, void *value, const char *text, struct error *e)
 {
+        unsigned *to = value;
         _cleanup_(strv_done) struct strv words = {};
         struct config_choice names[CATEGORY_MAX + 1] = {};
         unsigned bits = 0;
@@ -519,116 +533,57 @@ static int set_categories(const struct config_key *k, unsigned *to, const char *
 
 /* --- one door for all types --- */
 
-int config_value_set(const struct config_key *k, void *base, const char *text, struct error *e)
-{
-        void *to = field(k, base);
-        switch (k->type) {
-        case CONFIG_PATH:
-        case CONFIG_GROUP_NAME:
-        case CONFIG_REGION:
-        case CONFIG_ORG:
-        case CONFIG_ENDPOINT:
-        case CONFIG_PROXY:
-        case CONFIG_TEXT:
-                return set_string(k, to, text, e);
-        case CONFIG_SPAN:
-        case CONFIG_SPAN_OR_ALL:
-        case CONFIG_SIZE:
-        case CONFIG_NUMBER:
-        case CONFIG_NUMBER_OR_ALL:
-        case CONFIG_DAYS_OR_ALL:
-                return set_number(k, to, text, e);
-        case CONFIG_WORKERS:
-                return set_workers(k, to, text, e);
-        case CONFIG_CATEGORIES:
-                return set_categories(k, to, text, e);
-        case CONFIG_CHOICE:
-                return set_choice(k, to, text, e);
-        case CONFIG_SINCE:
-                return set_since(k, to, text, e);
-        case CONFIG_BOOL:
-                return set_bool(k, to, text, e);
-        case CONFIG_FILE_MODE:
-        case CONFIG_DIR_MODE:
-                return set_mode(k, to, text, e);
-        case CONFIG_SITES:
-        case CONFIG_PATTERNS:
-        case CONFIG_DELIVERED_COURSES:
-        case CONFIG_DELIVERED_TABLES:
-        case CONFIG_FINGERPRINTS:
-                return set_list(k, to, text, e);
-        case CONFIG_LOCATION:
-                return set_location(to, text, e);
-        case CONFIG_DATES:
-                return set_dates(k, to, text, e);
-        }
-        return -EINVAL;
-}
-
-/* How a type is kept, for freeing and comparing. */
-enum storage {
-        STORED_STRING,
-        STORED_LIST,
-        STORED_LOCATION,
-        STORED_U64,
-        STORED_INT,
-        STORED_BOOL,
-        STORED_DATES
+/* How a value of a type is set, and how it is kept, for freeing and comparing. */
+static const struct {
+        int (*set)(const struct config_key *k, void *to, const char *text, struct error *e);
+        enum { STRING, LIST, LOCATION, BYTES } kept;
+        size_t size; /* of BYTES */
+} types[] = {
+        [CONFIG_PATH] = {set_string, STRING},
+        [CONFIG_GROUP_NAME] = {set_string, STRING},
+        [CONFIG_REGION] = {set_string, STRING},
+        [CONFIG_ORG] = {set_string, STRING},
+        [CONFIG_ENDPOINT] = {set_string, STRING},
+        [CONFIG_PROXY] = {set_string, STRING},
+        [CONFIG_TEXT] = {set_string, STRING},
+        [CONFIG_SPAN] = {set_number, BYTES, sizeof(uint64_t)},
+        [CONFIG_SPAN_OR_ALL] = {set_number, BYTES, sizeof(uint64_t)},
+        [CONFIG_SIZE] = {set_number, BYTES, sizeof(uint64_t)},
+        [CONFIG_NUMBER] = {set_number, BYTES, sizeof(uint64_t)},
+        [CONFIG_NUMBER_OR_ALL] = {set_number, BYTES, sizeof(uint64_t)},
+        [CONFIG_DAYS_OR_ALL] = {set_number, BYTES, sizeof(uint64_t)},
+        [CONFIG_WORKERS] = {set_workers, BYTES, sizeof(unsigned)},
+        [CONFIG_CATEGORIES] = {set_categories, BYTES, sizeof(unsigned)},
+        [CONFIG_CHOICE] = {set_choice, BYTES, sizeof(int)},
+        [CONFIG_SINCE] = {set_since, BYTES, sizeof(int)},
+        [CONFIG_BOOL] = {set_bool, BYTES, sizeof(bool)},
+        [CONFIG_FILE_MODE] = {set_mode, BYTES, sizeof(mode_t)},
+        [CONFIG_DIR_MODE] = {set_mode, BYTES, sizeof(mode_t)},
+        [CONFIG_SITES] = {set_list, LIST},
+        [CONFIG_PATTERNS] = {set_list, LIST},
+        [CONFIG_DELIVERED_COURSES] = {set_list, LIST},
+        [CONFIG_DELIVERED_TABLES] = {set_list, LIST},
+        [CONFIG_FINGERPRINTS] = {set_list, LIST},
+        [CONFIG_LOCATION] = {set_location, LOCATION},
+        [CONFIG_DATES] = {set_dates, BYTES, sizeof(struct config_dates)},
 };
 
-static enum storage storage_of(const struct config_key *k)
-{
-        switch (k->type) {
-        case CONFIG_PATH:
-        case CONFIG_GROUP_NAME:
-        case CONFIG_REGION:
-        case CONFIG_ORG:
-        case CONFIG_ENDPOINT:
-        case CONFIG_PROXY:
-        case CONFIG_TEXT:
-                return STORED_STRING;
-        case CONFIG_SITES:
-        case CONFIG_PATTERNS:
-        case CONFIG_DELIVERED_COURSES:
-        case CONFIG_DELIVERED_TABLES:
-        case CONFIG_FINGERPRINTS:
-                return STORED_LIST;
-        case CONFIG_LOCATION:
-                return STORED_LOCATION;
-        case CONFIG_SPAN:
-        case CONFIG_SPAN_OR_ALL:
-        case CONFIG_SIZE:
-        case CONFIG_NUMBER:
-        case CONFIG_NUMBER_OR_ALL:
-        case CONFIG_DAYS_OR_ALL:
-                return STORED_U64;
-        case CONFIG_BOOL:
-                return STORED_BOOL;
-        case CONFIG_DATES:
-                return STORED_DATES;
-        case CONFIG_WORKERS:
-        case CONFIG_CATEGORIES:
-        case CONFIG_CHOICE:
-        case CONFIG_SINCE:
-        case CONFIG_FILE_MODE:
-        case CONFIG_DIR_MODE:
-                break;
-        }
-        return STORED_INT;
-}
+_Static_assert(sizeof(enum addressing) == sizeof(int), "set as int");
 
-_Static_assert(sizeof(enum addressing) == sizeof(int) && sizeof(mode_t) == sizeof(int), "kept as STORED_INT");
+int config_value_set(const struct config_key *k, void *base, const char *text, struct error *e)
+{
+        return types[k->type].set(k, field(k, base), text, e);
+}
 
 void config_value_free(const struct config_key *k, void *base)
 {
         void *p = field(k, base);
-        enum storage s = storage_of(k);
-        if (s == STORED_STRING) {
+        if (types[k->type].kept == STRING) {
                 free(*(char **)p);
                 *(char **)p = NULL;
-        } else if (s == STORED_LIST) {
+        } else if (types[k->type].kept == LIST) {
                 strv_done(p);
-        } else if (s == STORED_LOCATION) {
+        } else if (types[k->type].kept == LOCATION) {
                 s3_location_done(p);
         }
 }
@@ -650,21 +605,15 @@ bool config_value_equal(const struct config_key *k, const void *a, const void *b
 {
         const void *x = field_const(k, a), *y = field_const(k, b);
         const struct s3_location *lx = x, *ly = y;
-        switch (storage_of(k)) {
-        case STORED_STRING:
+        switch (types[k->type].kept) {
+        case STRING:
                 return same_text(*(char *const *)x, *(char *const *)y);
-        case STORED_LIST:
+        case LIST:
                 return same_list(x, y);
-        case STORED_LOCATION:
+        case LOCATION:
                 return same_text(lx->bucket, ly->bucket) && same_text(lx->prefix, ly->prefix);
-        case STORED_U64:
-                return *(const uint64_t *)x == *(const uint64_t *)y;
-        case STORED_INT:
-                return *(const int *)x == *(const int *)y;
-        case STORED_DATES:
-                return memcmp(x, y, sizeof(struct config_dates)) == 0;
-        case STORED_BOOL:
-                return *(const bool *)x == *(const bool *)y;
+        case BYTES:
+                return memcmp(x, y, types[k->type].size) == 0;
         }
         return false;
 }
