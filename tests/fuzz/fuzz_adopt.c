@@ -49,7 +49,7 @@ static void start(void)
         if (!dir)
                 dir = mkdtemp(on_disk);
         assert(dir && ledger_open(dir, &ledger, NULL) == 0);
-        assert(ledger_exec(ledger, "PRAGMA synchronous = OFF", "starting", NULL) == 0);
+        assert(sql_exec(&ledger->sql, "PRAGMA synchronous = OFF", NULL) == 0);
         dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         _cleanup_close_ int outside = openat(dir_fd, "outside", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
         assert(outside >= 0 && write_all(outside, "x", 1) == 0);
@@ -204,9 +204,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         root_fd = close_fd(root_fd);
         assert(remove_tree_at(dir_fd, "root") == 0);
-        assert(ledger_exec(ledger,
+        assert(sql_exec(&ledger->sql,
                        "DELETE FROM member; DELETE FROM object; DELETE FROM meta; DELETE FROM audit_tail; "
                        "DELETE FROM series",
-                       "emptying", NULL) == 0);
+                       NULL) == 0);
         return 0;
 }

@@ -29,7 +29,7 @@ static void remove_all(void)
 static void start(void)
 {
         if (!mkdtemp(dir_name) || ledger_open(dir_name, &ledger, NULL) < 0 ||
-                ledger_exec(ledger, "PRAGMA synchronous = OFF", "starting", NULL) < 0)
+                sql_exec(&ledger->sql, "PRAGMA synchronous = OFF", NULL) < 0)
                 abort();
         dir_fd = open(dir_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         atexit(remove_all);
@@ -72,7 +72,7 @@ static bool rebuild(struct ledger_rebuilt *ret)
                 r = ledger_members(ledger, id, count_member, &members, &e);
                 assert(r == 0 && members <= ret->members);
         }
-        r = ledger_exec(ledger, "DELETE FROM member; DELETE FROM object; DELETE FROM meta", "emptying", &e);
+        r = sql_exec(&ledger->sql, "DELETE FROM member; DELETE FROM object; DELETE FROM meta", &e);
         assert(r == 0);
         return true;
 }
