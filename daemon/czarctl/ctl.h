@@ -3,7 +3,7 @@
  *
  *   main ── options ── owner (become the owner of state_dir; a keeper stays behind for what only root may)
  *      └── a command ─┬─ ctl_config, ctl_ledger      what it reads, opened on first use
- *                     ├─ table, json, say            what it prints
+ *                     ├─ rows (table, json)          what it prints: fields, said once for both
  *                     ├─ ask                         a running czard does it (control socket), or we
  *                     │                              do it under the lock
  *                     └─ helper                      czard-fetch and czard-decrypt, as czard starts them

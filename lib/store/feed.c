@@ -232,7 +232,7 @@ static int tell_unknown(struct feed *f, bool *ret)
 
 static int check(struct feed *f)
 {
-        bool told;
+        bool told = false;
         f->file.lost = false;
         int r = each_org(f, look_if_lost);
         if (r == 0)
