@@ -21,8 +21,8 @@ import unittest
 from pathlib import Path
 
 from czardtest import disk_fault, main
-from czardtest.run import World, program
-from czardtest.s3d import S3d
+from czardtest.run import program
+from czardtest.served import Served
 
 PEOPLE = ("auth_", "certificates_", "ora/", "forum", "email_opt_in")
 
@@ -80,7 +80,7 @@ def tar_files(data):
         return {m.name: (tar.extractfile(m).read(), m.mtime) for m in tar.getmembers()}
 
 
-class Deliveries(unittest.TestCase):
+class Deliveries(Served):
     package = {"days": 3, "weeks": 2, "courses": 3, "sites": "edx"}
 
     @classmethod
@@ -90,9 +90,7 @@ class Deliveries(unittest.TestCase):
             cls.addClassCleanup(r.done)
 
     def setUp(self):
-        self.w = self.enterContext(World(with_tls=False, **self.package))
-        self.s3 = self.enterContext(S3d(self.w.package, self.w.facts))
-        self.w.use(self.s3.endpoint, tls_endpoint=False)
+        super().setUp()
         self.w.package_section["events_by_course"] = "edx"
         self.outbox, self.state = self.w.folder / "out", Path(f"{self.w.state}-deliver")
         self.keys = self.w.folder / "recipients.d"
@@ -118,10 +116,6 @@ class Deliveries(unittest.TestCase):
             "recipients": self.recipients[0].fingerprint, "courses": self.form,
             "tables": "events student_* courseware_studentmodule auth_user", "path": outbox, **values}
         return self.w.config[f"deliver {name}"]
-
-    def once(self):
-        done = self.w.once()
-        self.assertEqual(done.code, 0, done)
 
     def run_(self, *args, code=0, wrapper=(), **kwargs):
         done = subprocess.run([*map(str, wrapper), str(program("czard-deliver")), "--config", str(self.w.ini()), "--once", *args],

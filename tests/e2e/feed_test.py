@@ -6,6 +6,7 @@ files, a lost ledger and a lost feed; and the same after all of these, with the 
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -14,15 +15,19 @@ import unittest
 
 from czardtest import main
 from czardtest.daemon import Daemon
-from czardtest.run import World, program
-from czardtest.s3d import S3d
+from czardtest.run import program
+from czardtest.served import Served
+
+
+SEED = int(os.environ.get("CZARD_SEED", 17))  # another life each
+STEPS = int(os.environ.get("CZARD_STEPS", 14))
 
 
 class Consumer:
     """Keeps what the lines say, as a loader would: path -> sha256."""
 
     def __init__(self):
-        self.last, self.tree, self.snapshots = 0, {}, {}
+        self.last, self.tree, self.snapshots, self.missing = 0, {}, {}, set()
 
     def take(self, line):
         c = json.loads(line)
@@ -53,7 +58,10 @@ class Consumer:
                     del members[path]
             self.snapshots[folder] = members
             self.pending = []
+            self.missing.discard(folder)
         elif c["path"] == folder:
+            assert c["op"] == "removed" or (c["op"] == "missing") == (folder not in self.missing), c
+            (self.missing.add if c["op"] == "missing" else self.missing.discard)(folder)
             if c["op"] == "removed":
                 del self.snapshots[folder]
         else:
@@ -65,27 +73,25 @@ def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-class FeedTest(unittest.TestCase):
+class Feed(Served):
+    package = {"days": 5, "weeks": 3, "courses": 2, "sites": "edx"}
+
     def setUp(self):
-        self.w = self.enterContext(World(with_tls=False, days=5, weeks=3, courses=2, sites="edx"))
-        self.s3 = self.enterContext(S3d(self.w.package, self.w.facts))
-        self.w.use(self.s3.endpoint, tls_endpoint=False)
+        super().setUp()
         self.file = self.w.staging / self.w.org / "CHANGES.jsonl"
 
-    def ctl(self, *args, code=0, **kwargs):
-        done = subprocess.run([program("czarctl"), "--config", str(self.w.ini()), *args], env=self.w.environment(),
-                              capture_output=True, text=True, timeout=60, **kwargs)
-        self.assertEqual(done.returncode, code, done)
-        return done.stdout
+    def catch_up(self, consumer, most=None):
+        """As one that was killed behind some line: it goes on after the last one that it has dealt with."""
+        lines = self.ctl("changes", "--json", "--since", str(consumer.last), self.w.org).splitlines()
+        for line in lines[:most]:
+            consumer.take(line)
 
-    def once(self):
-        done = self.w.once()
-        self.assertEqual(done.code, 0, done)
-        return done
+    def members(self, folder):
+        return {str(f.relative_to(folder)): sha256(f) for f in folder.rglob("*")
+                if f.is_file() and f.name not in ("SHA256SUMS", "REJECTED", "MANIFEST.jsonl")}
 
     def check(self, consumer):
-        for line in self.ctl("changes", "--json", "--since", str(consumer.last), self.w.org).splitlines():
-            consumer.take(line)
+        self.catch_up(consumer)
         self.assertEqual(consumer.pending, [])
         want, have = {}, {}
         for o in self.w.objects().values():
@@ -95,11 +101,12 @@ class FeedTest(unittest.TestCase):
             if not o["is_zip"]:
                 want[o["path"]] = (sha256(path) if path.exists() else o["sha256"].hex(), o["state"] != "MISSING")
             elif path.exists():
-                have[o["path"]] = {str(f.relative_to(path)): sha256(f) for f in path.rglob("*")
-                                   if f.is_file() and f.name not in ("SHA256SUMS", "REJECTED", "MANIFEST.jsonl")}
+                have[o["path"]] = self.members(path)
         self.assertEqual(consumer.tree, want)
         self.assertEqual(consumer.snapshots, have)
 
+
+class FeedTest(Feed):
     def test_a_life(self):
         w, c = self.w, Consumer()
         events = [o for o in w.facts["objects"] if o["category"] == "events"]
@@ -296,6 +303,151 @@ class FeedTest(unittest.TestCase):
             child.terminate()
             child.wait()
             child.stdout.close()
+
+
+class AnyLifeTest(Feed):
+    """Steps in any order, with kills of czard and of whoever follows between any two lines; in the end he has the tree of the
+    disk. What somebody takes away comes back by then, for nobody but czard's look tells of it."""
+
+    def setUp(self):
+        super().setUp()
+        self.random, self.consumer, self.copy = random.Random(SEED), Consumer(), None
+        self.objects = [o for o in self.w.facts["objects"] if o["category"] in ("events", "database")]
+        self.bucket = self.w.package / "buckets"
+        self.aside = self.w.folder / "aside"
+        self.aside.mkdir()
+        self.taken, self.lost = {}, None
+
+    def any(self, category):
+        o = self.random.choice([o for o in self.objects if o["category"] == category])
+        return self.bucket / o["bucket"] / o["key"], o
+
+    def offline(self, *args):
+        """Whatever it says: there may be nothing to forget, or nothing to pin."""
+        self.ctl(*args, code=None)
+
+    def late(self):
+        path, _ = self.any(self.random.choice(("events", "database")))
+        other = self.aside / path.name
+        if path.exists():
+            shutil.move(path, other)
+        elif other.exists():
+            shutil.move(other, path)
+
+    def written_anew(self):
+        path, o = self.any("events")
+        source, _ = self.any("events")
+        if path != source and path.exists() and source.exists():
+            shutil.copy(source, path)
+
+    def taken_away(self):
+        _, o = self.any(self.random.choice(("events", "database")))
+        path = self.w.staging / str(o.get("path") or next(iter(o["members"].values()))["path"].rpartition("/")[0])
+        if path.exists() and path not in self.taken:
+            self.taken[path] = self.aside / f"taken{len(self.taken)}-{self.random.random()}"
+            shutil.move(path, self.taken[path])
+
+    def put_back(self):
+        for path, there in self.taken.items():
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(there, path)
+        self.taken = {}
+        self.offline("adopt")
+
+    def forgotten(self):
+        path, _ = self.any(self.random.choice(("events", "database")))
+        if not self.taken:  # it would be put back under czard's feet
+            self.offline("forget", f"*{path.name}", "--reason", "request 17")
+
+    def fetched_again(self):
+        if not self.taken:  # else what S3 has not any more by then is GONE, and adopt does not look at that
+            self.offline("resync", "*")
+
+    def pruned(self):
+        if not self.taken:
+            self.w.config["staging"]["keep_snapshots"] = self.random.choice(("1", "2", "all"))
+            self.offline("prune", "--apply")
+
+    def pinned(self):
+        folders = sorted((self.w.staging / self.w.org / "database").glob("2*"))
+        date = self.random.choice([f.name for f in folders] + ["auto"])
+        self.offline("latest", self.w.org, date)
+
+    def lost_ledger(self):
+        for f in self.w.state.glob("ledger.db*"):
+            f.unlink()
+
+    def lost_feed(self):
+        if self.file.exists() and self.lost != "record":
+            self.lost = "feed"
+            if self.random.random() < 0.5:
+                self.file.unlink()
+            else:
+                self.file.write_bytes(self.file.read_bytes()[:self.random.randrange(self.file.stat().st_size)])
+
+    def copied(self):
+        self.copy = {f.name: f.read_bytes() for f in self.w.state.glob("*") if f.name.startswith(("audit.jsonl", "ledger.db"))}
+
+    def put_back_a_copy(self):
+        """Of the record alone, with its ledger, or without any."""
+        if not self.copy or self.lost == "feed":
+            return  # with both gone nobody knows what was told
+        self.lost = "record"
+        which = self.random.choice(("record", "both", "no ledger"))
+        if which != "record":
+            self.lost_ledger()
+        for name, content in self.copy.items():
+            if name == "audit.jsonl" or which == "both":
+                (self.w.state / name).write_bytes(content)
+                (self.w.state / name).chmod(0o640)
+
+    def killed(self):
+        child = self.w.start("--once")
+        try:
+            child.communicate(timeout=self.random.uniform(0, 2))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+
+    def test_any_life(self):
+        steps = (self.late, self.late, self.written_anew, self.taken_away, self.put_back, self.forgotten, self.fetched_again,
+                 self.pruned, self.pinned, self.lost_ledger, self.lost_feed, self.copied, self.put_back_a_copy, self.killed)
+        said = [f"CZARD_SEED={SEED}"]
+        try:
+            self.once()
+            for _ in range(STEPS):
+                for step in self.random.choices(steps, k=self.random.randint(1, 3)):
+                    said.append(step.__name__)
+                    step()
+                said.append("once")
+                self.w.once()
+                self.lost = None
+                self.catch_up(self.consumer, self.random.randint(0, 40))
+            self.put_back()
+            for _ in range(2):
+                self.w.once()
+            self.put_back()
+            self.w.once()
+            self.catch_up(self.consumer)
+            self.check_disk()
+        except BaseException:
+            print(" ".join(said), flush=True)
+            raise
+
+    def check_disk(self):
+        c, top = self.consumer, self.w.staging / self.w.org
+        self.assertEqual(c.pending, [])
+        files = {str(f.relative_to(self.w.staging)): sha256(f) for kind in ("events", "rdx") for f in (top / kind).rglob("*")
+                 if f.is_file() and not any(part.startswith(".") for part in f.parts)}
+        self.assertEqual({path: h for path, (h, there) in c.tree.items() if there}, files)
+        folders = {str(f.relative_to(self.w.staging)): self.members(f) for kind in ("database", "email-opt-in")
+                   for f in (top / kind).glob("2*") if f.is_dir()}
+        self.assertEqual({path: m for path, m in c.snapshots.items() if path not in c.missing}, folders)
+        # and whoever begins now has the same
+        other = Consumer()
+        self.catch_up(other)
+        self.assertEqual((other.last, other.tree, other.snapshots), (c.last, c.tree, c.snapshots))
 
 
 if __name__ == "__main__":

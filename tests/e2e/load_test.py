@@ -24,6 +24,7 @@ from pathlib import Path
 from czardtest import events, main, package
 from czardtest.common import sha256_file
 from czardtest.run import REPOSITORY, program
+from czardtest.served import Commands
 from czardtest.zips import Archives, table_name
 
 READER, GROUP = "nobody", "daemon"
@@ -114,7 +115,7 @@ def tell(part):
 
 @unittest.skipIf(postgres_folder() is None, "no PostgreSQL from 15 on")
 @unittest.skipIf(os.geteuid() != 0, "only root can be somebody else")
-class LoadTest(unittest.TestCase):
+class LoadTest(Commands):
     def setUp(self):
         self.a = self.enterContext(Archives())
         self.a.fresh()
@@ -137,13 +138,11 @@ class LoadTest(unittest.TestCase):
         self.argv = [LOAD, "--staging", w.staging, "--config", w.folder / "czard.ini", "--czarctl", program("czarctl"), w.org]
 
     def once(self, code=0):
-        done = self.w.once()
+        super().once(code)
         self.w.ini().chmod(0o644)
-        self.assertEqual(done.code, code, done)
 
     def ctl(self, *args):
-        subprocess.run([program("czarctl"), "--config", str(self.w.ini()), *args], env=self.w.environment(), check=True,
-                       stdout=subprocess.DEVNULL)
+        super().ctl(*args)
         self.w.ini().chmod(0o644)
 
     def put_events(self, days):
@@ -272,6 +271,17 @@ class LoadTest(unittest.TestCase):
         self.assertEqual(killer.failures, [])
         self.assertGreater(killer.killed, 10)
         self.check()
+
+    def test_nothing_is_left(self):
+        """What was loaded goes with the last file of it, and with its folder."""
+        self.w.ini().chmod(0o644)
+        self.put_events({"2024-03-01": events.realistic(10, 2, seed=1)})
+        self.a.put_members("2024-03-03", tell("one"))
+        self.once()
+        self.check()
+        self.ctl("forget", "*", "--reason", "request 17")
+        self.wait()
+        self.assertEqual(self.pg.ask("SELECT name FROM czard.part"), [])
 
     def test_step_by_step_and_all_at_once(self):
         self.life(self.check)
