@@ -166,9 +166,21 @@ struct telling {
         bool any;
 };
 
+/* Each path begins with the organisation. A copy of its folder, or the folder under another name, is
+ * somebody's. */
+static bool is_elsewhere(const struct telling *t, const char *line, size_t len)
+{
+        char path[PATH_MAX];
+        size_t n = strlen(t->org);
+        return audit_field(line, len, "path", path, sizeof(path)) == 0 &&
+               (strncmp(path, t->org, n) != 0 || path[n] != '/');
+}
+
 static int tell_line(const char *line, size_t len, uint64_t seq, void *arg)
 {
         struct telling *t = arg;
+        if (t->last == 0 && is_elsewhere(t, line, len))
+                return -EXDEV;
         _cleanup_free_ char *text = strndup(line, len);
         const struct audit_entry entry = {
                 .event = "told", .org = t->org, .reason = text, .size = -1, .mtime = -1, .uid = -1};
@@ -199,7 +211,7 @@ static int tell_org(struct telling *t, const char *org)
                 r = feed_reader_each(reader, tell_line, t, f->file.e);
         feed_reader_free(reader);
         if (r != -EBADMSG)
-                return r;
+                return r == -EXDEV ? 0 : r;
         f->file.lost = true;
         return feed_file_set_aside(&f->file, org);
 }

@@ -577,6 +577,31 @@ static void put_back_older(void **state, bool with_ledger)
         close_place(&p);
 }
 
+/* Who copies an organisation's folder beside it makes no organisation of that name. */
+static void a_copy_of_the_folder(void **state)
+{
+        struct place p;
+        char line[256];
+        size_t before, after;
+        open_place(&p, *state);
+        struct history h = history(&p, true);
+        struct ledger_object day = object(&p, "day", CATEGORY_EVENTS, "2024-07-01");
+        stage_file(&h, &day, 1);
+        _cleanup_free_ char *record = path_in(p.f, "audit.jsonl"), *whole = content(&p), *old = NULL,
+                            *new = NULL;
+        assert_int_equal(read_file_at(AT_FDCWD, record, 1 << 20, &old, &before), 0);
+        snprintf(line, sizeof(line), "cd %s && cp -a ux ux.old && cp -a ux uxx", p.root);
+        assert_int_equal(system(line), 0);
+        reopen_record(&p);
+        assert_int_equal(read_file_at(AT_FDCWD, record, 1 << 20, &new, &after), 0);
+        assert_int_equal(after, before);
+        _cleanup_free_ char *same = content(&p);
+        assert_string_equal(same, whole);
+        snprintf(line, sizeof(line), "cd %s && cmp ux/" FEED_FILE " ux.old/" FEED_FILE, p.root);
+        assert_int_equal(system(line), 0);
+        close_place(&p);
+}
+
 static void an_older_record(void **state)
 {
         put_back_older(state, false);
@@ -662,6 +687,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(lost_under_us, setup, teardown),
                 cmocka_unit_test_setup_teardown(meddled_with, setup, teardown),
                 cmocka_unit_test_setup_teardown(restored_by_fetching, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_copy_of_the_folder, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_older_record, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_older_record_and_its_ledger, setup, teardown),
                 cmocka_unit_test_setup_teardown(the_tables_are_behind, setup, teardown),
