@@ -259,7 +259,7 @@ class Booted:
         """The unit's main process, as numbered inside."""
         return int(self.show(unit, "MainPID")["MainPID"])
 
-    def until(self, what, test, timeout=20):
+    def until(self, what, test, timeout=90):
         """Waits until test() is true and returns its value."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:

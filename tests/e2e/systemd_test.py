@@ -196,7 +196,7 @@ class Machine(Booted):
 
     held = 0  # objects that S3 does not have yet
 
-    def until_event(self, event, after=None, timeout=20, **fields):
+    def until_event(self, event, after=None, timeout=90, **fields):
         return self.until(event, lambda: self.journal(after=after, CZARD_EVENT=event, **fields), timeout)
 
     def usr1(self):

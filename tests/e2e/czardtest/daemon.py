@@ -18,7 +18,11 @@ from pathlib import Path
 from .run import Entry, children
 
 
-def until(what, test, timeout=20, said=lambda: ""):
+# Seconds for what is to come: many, for where nothing is wrong nobody waits for them.
+PATIENCE = 90
+
+
+def until(what, test, timeout=PATIENCE, said=lambda: ""):
     """Waits until test() is true; its value."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
@@ -117,14 +121,14 @@ class Daemon:
     def events(self, name, since=0, **fields):
         return [e for e in self.entries[since:] if e.event == name and all(e.fields.get(k) == v for k, v in fields.items())]
 
-    def wait(self, what, test, timeout=20):
+    def wait(self, what, test, timeout=PATIENCE):
         return until(what, test, timeout, said=lambda: "\n".join(self.lines[-60:]))
 
-    def until(self, event, since=0, timeout=20, **fields):
+    def until(self, event, since=0, timeout=PATIENCE, **fields):
         """The first such entry since a mark."""
         return self.wait(event, lambda: self.events(event, since, **fields), timeout)[0]
 
-    def synced(self, since=0, timeout=60):
+    def synced(self, since=0, timeout=PATIENCE):
         """A poll has ended since, and nothing is due or under way."""
         self.until("poll-done", since, timeout)
         idle = ("NEW", "FETCHING", "DECRYPTING", "RETRY")
@@ -132,7 +136,7 @@ class Daemon:
         self.wait("everything staged", lambda: self.states() and not set(self.states().values()) & set(idle), timeout)
         self.turned()  # a snapshot's commit comes a moment before `latest`
 
-    def turned(self, timeout=20):
+    def turned(self, timeout=PATIENCE):
         """What it was at when this was called it has finished."""
         mark = self.mark()
         self.signal(signal.SIGUSR2)
@@ -150,19 +154,19 @@ class Daemon:
     def signal(self, number):
         self.child.send_signal(number)
 
-    def poll(self, timeout=20):
+    def poll(self, timeout=PATIENCE):
         """A full poll, now; returns when its listings have ended."""
         mark = self.mark()
         self.signal(signal.SIGUSR1)
         self.until("poll-done", mark, timeout)
 
-    def reload(self, timeout=20):
+    def reload(self, timeout=PATIENCE):
         self.world.ini()
         mark = self.mark()
         self.signal(signal.SIGHUP)
         return self.until("reloaded", mark, timeout)
 
-    def stop(self, timeout=30):
+    def stop(self, timeout=PATIENCE):
         """(exit status, seconds)."""
         began = time.monotonic()
         self.signal(signal.SIGTERM)
