@@ -85,17 +85,17 @@ static void lay(unsigned what, unsigned where)
                 (void)mkdirat(root_fd, path, 0750);
                 break;
         case 1:
-                (void)symlinkat(what & 8 ? dir : "/dev/zero", root_fd, path);
+                (void)!symlinkat(what & 8 ? dir : "/dev/zero", root_fd, path);
                 break;
         case 2:
-                (void)linkat(dir_fd, "outside", root_fd, path, 0);
+                (void)!linkat(dir_fd, "outside", root_fd, path, 0);
                 break;
         case 3:
                 (void)mkfifoat(root_fd, path, 0640);
                 break;
         case 4: {
                 _cleanup_free_ char *to = str_printf("%s/outside", dir);
-                (void)symlinkat(to, root_fd, path);
+                (void)!symlinkat(to, root_fd, path);
                 break;
         }
         default: {

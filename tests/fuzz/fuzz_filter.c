@@ -90,13 +90,13 @@ static void make(struct tape *t, int folder)
                 (void)mkdirat(folder, name, 0700);
                 break;
         case 1:
-                (void)symlinkat(SOURCE, folder, name);
+                (void)!symlinkat(SOURCE, folder, name);
                 break;
         case 2:
-                (void)symlinkat("/etc/passwd", folder, name);
+                (void)!symlinkat("/etc/passwd", folder, name);
                 break;
         case 3:
-                (void)linkat(folder, other, folder, name, 0);
+                (void)!linkat(folder, other, folder, name, 0);
                 break;
         case 4:
                 (void)mkfifoat(folder, name, 0600);
@@ -105,7 +105,7 @@ static void make(struct tape *t, int folder)
                 (void)unlinkat(folder, name, what > 128 ? AT_REMOVEDIR : 0);
                 break;
         case 6:
-                (void)fchmodat(folder, name, what > 128 ? 04777 : 0, 0);
+                (void)!fchmodat(folder, name, what > 128 ? 04777 : 0, 0);
                 break;
         default: {
                 _cleanup_close_ int fd =
