@@ -44,8 +44,8 @@ int history_staged(const struct history *h, const char *event, struct ledger_obj
         const struct audit_mark *since, struct error *e);
 /* The members of o follow: which object they are of is said once. Neither is durable before
  * history_staged(). *ret: where the record stood before, also after an error. */
-int history_members(const struct history *h, const struct ledger_object *o, struct audit_mark *ret,
-        struct error *e);
+int history_members(
+        const struct history *h, const struct ledger_object *o, struct audit_mark *ret, struct error *e);
 int history_member(const struct history *h, const struct ledger_object *o, const struct ledger_member *m,
         struct error *e);
 /* Of a staged object: it is not as it was staged. why: for the record. */
