@@ -15,7 +15,7 @@ int lines_seek(int fd, char *buf, size_t n, lines_number_fn *number, uint64_t af
         off_t low = 0, high = st.st_size;
         while (high - low > (off_t)n) {
                 off_t middle = low + (high - low) / 2;
-                ssize_t got = pread(fd, buf, n, middle);
+                ssize_t got = pread(fd, buf, n / 4, middle);
                 const char *end = got > 0 ? buf + got : buf;
                 const char *first = got > 0 ? memchr(buf, '\n', (size_t)got) : NULL;
                 const char *second = first ? memchr(first + 1, '\n', (size_t)(end - first - 1)) : NULL;

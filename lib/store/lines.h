@@ -10,6 +10,6 @@
 typedef uint64_t lines_number_fn(const char *line, size_t len);
 
 /* *ret: where a line begins that is not behind the one after number `after`, and so near to it that the rest
- * may as well be read. buf has n bytes; where two lines are longer than
- * that it gives up early. 0 or -errno. */
+ * may as well be read: n bytes, the size of buf. Where two lines are longer than a quarter of that it gives
+ * up early. 0 or -errno. */
 int lines_seek(int fd, char *buf, size_t n, lines_number_fn *number, uint64_t after, off_t *ret);
