@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The plaintext file of one job, and the verdict on it. The file has no name: until the director gives it
- * one, a wrong byte in it harms nobody. */
+/* The plaintext file of one job, and the verdict on it. The file has no name: until czard gives it one, a
+ * wrong byte in it harms nobody. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -43,7 +43,7 @@ static int sync_range(struct output *o, uint64_t from, uint64_t to, unsigned how
  * when the file is made durable. What it has is dropped from the page cache: a large file then takes the same
  * few pages again and again, instead of all memory that is free and then that of others.
  *
- * fsync(2), in the director, is what counts, but it does not tell again of an error that was told here. */
+ * fsync(2), in czard, is what counts, but it does not tell again of an error that was told here. */
 static int write_behind(struct output *o, struct error *e)
 {
         if (o->size - o->started < WRITE_BEHIND)
@@ -116,4 +116,4 @@ int send_verdict(struct worker *w, struct proto_verdict *v, const struct error *
 
 _Static_assert((int)PGP_WARN_KEY_EXPIRED == (int)WARN_KEY_EXPIRED && (int)PGP_WARN_ARMOR == (int)WARN_ARMOR &&
                        (int)PGP_WARN_SIGNATURE == (int)WARN_SIGNATURE,
-        "the warnings of lib/pgp are those of the protocol");
+        "the warnings of lib/openpgp are those of the protocol");

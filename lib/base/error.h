@@ -8,7 +8,7 @@
 
 #include "macro.h"
 
-/* What the director does about a cause. Which cause has which: CAUSES below. */
+/* What czard does about a cause. Which cause has which: CAUSES below. */
 enum remedy {
         REMEDY_NONE,        /* nothing is wrong */
         REMEDY_RETRY,       /* back off and try again, for ever */
