@@ -47,3 +47,6 @@ int ledger_collect(struct ledger *l, sqlite3_stmt *s, const char *key_glob, int6
 /* The least string greater than every key that begins with prefix, by bytes. */
 #define LEDGER_PREFIX_END (1025 + 4)
 void ledger_prefix_end(const char *prefix, char ret[LEDGER_PREFIX_END]);
+
+/* Sizes come from outside, and their sum may be more than a number holds: sum() would be an error then. */
+#define LEDGER_SUM(what) "CAST(min(total(" what "), 9e18) AS INTEGER)"

@@ -184,7 +184,7 @@ int ledger_count(struct ledger *l, const struct ledger_filter *f, uint64_t *ret_
         struct error *e)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = prepare(l, f->key_glob ? "1, size, key" : "count(*), sum(size)", f, "", &s, e);
+        int r = prepare(l, f->key_glob ? "1, size, key" : "count(*), " LEDGER_SUM("size"), f, "", &s, e);
         if (r < 0)
                 return r;
         uint64_t n = 0, bytes = 0;

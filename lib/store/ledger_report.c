@@ -17,8 +17,14 @@ _Static_assert(OBJECT_STATE_MAX == 11, "REPORT_LAST must name every state");
 
 _Static_assert(OBJECT_REJECTED == 5 && OBJECT_PUBLISHED == 3, "REPORT_MEMBERS_REJECTED and its index");
 
+#define SIZES LEDGER_SUM("size")
+#define PLAIN LEDGER_SUM("max(plain_size, 0)")
+#define BYTES LEDGER_SUM("bytes")
+#define TOTALS LEDGER_SUM("total")
+#define ONCES LEDGER_SUM("once")
+
 static const char *const report_sql[REPORT_MAX] = {
-        [REPORT_COUNTS] = "SELECT org, category, site, state, count(*), sum(size), sum(max(plain_size, 0)) "
+        [REPORT_COUNTS] = "SELECT org, category, site, state, count(*), " SIZES ", " PLAIN " "
                           "FROM object GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
         /* groups as the index on the state has them, then single rows by it: no sorting */
         [REPORT_LAST] = STATES
@@ -62,15 +68,14 @@ static const char *const report_sql[REPORT_MAX] = {
         STATES "SELECT course FROM (SELECT DISTINCT m.course AS course FROM member m, s "
                "WHERE m.object_id = CAST(?1 AS INTEGER) AND m.state = s.published AND m.course <> '' "
                "AND NOT m.failed) ORDER BY 1",
-        [REPORT_LOST] = STATES
-        ", part (id, name, course, bytes) AS MATERIALIZED ("
-        "SELECT m.object_id, m.\"table\", m.course, sum(max(m.plain_size, 0)) FROM member m, s "
-        "WHERE m.object_id IN (CAST(?1 AS INTEGER), CAST(?2 AS INTEGER)) "
-        "AND m.state = s.published AND NOT m.failed GROUP BY 1, 2, 3) "
-        "SELECT b.name, b.course, n.id IS NULL FROM part b LEFT JOIN part n "
-        "ON n.id = CAST(?1 AS INTEGER) AND n.name = b.name AND n.course = b.course "
-        "WHERE b.id = CAST(?2 AS INTEGER) AND (n.id IS NULL OR n.bytes * 2 < b.bytes) "
-        "ORDER BY 1, 2",
+        [REPORT_LOST] = STATES ", part (id, name, course, bytes) AS MATERIALIZED ("
+                               "SELECT m.object_id, m.\"table\", m.course, " PLAIN " FROM member m, s "
+                               "WHERE m.object_id IN (CAST(?1 AS INTEGER), CAST(?2 AS INTEGER)) "
+                               "AND m.state = s.published AND NOT m.failed GROUP BY 1, 2, 3) "
+                               "SELECT b.name, b.course, n.id IS NULL FROM part b LEFT JOIN part n "
+                               "ON n.id = CAST(?1 AS INTEGER) AND n.name = b.name AND n.course = b.course "
+                               "WHERE b.id = CAST(?2 AS INTEGER) AND (n.id IS NULL OR n.bytes * 2 < b.bytes) "
+                               "ORDER BY 1, 2",
         [REPORT_STORAGE] = STATES
         ", file (org, category, sha256, bytes) AS ("
         "SELECT org, category, 'object' || id, plain_size FROM object, s "
@@ -78,9 +83,9 @@ static const char *const report_sql[REPORT_MAX] = {
         "UNION ALL SELECT o.org, o.category, m.sha256, m.plain_size FROM member m "
         "JOIN object o ON o.id = m.object_id, s WHERE m.state = s.published "
         "AND o.state IN (s.published, s.gone) AND m.plain_size > 0), "
-        "each (org, category, total, once) AS (SELECT org, category, sum(bytes), max(bytes) "
+        "each (org, category, total, once) AS (SELECT org, category, " BYTES ", max(bytes) "
         "FROM file GROUP BY org, category, sha256) "
-        "SELECT org, category, sum(total), sum(once) FROM each GROUP BY 1, 2 ORDER BY 1, 2",
+        "SELECT org, category, " TOTALS ", " ONCES " FROM each GROUP BY 1, 2 ORDER BY 1, 2",
         [REPORT_COPIES] =
                 STATES "SELECT DISTINCT m.course, o.id FROM member m JOIN object o ON o.id = m.object_id, s "
                        "WHERE o.org = ?1 AND o.category = CAST(?2 AS INTEGER) AND o.staged_etag <> '' "

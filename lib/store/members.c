@@ -420,8 +420,7 @@ int members_drop_known(struct members *m, struct error *e)
 
 /* --- sums --- */
 
-/* Numbers come from outside, and their sum may be more than a number holds. */
-#define SUM(what) "CAST(min(total(" what "), 9e18) AS INTEGER)"
+#define SUM LEDGER_SUM
 static const char sums[] = "SELECT step, count(*), " SUM("extent") ", " SUM("size") ", " SUM(
         "max(plain_size, 0)") ", " SUM("linked * max(plain_size, 0)") " FROM member GROUP BY step";
 

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "ledger_fixture.h"
+#include "ledger_report.h"
 
 struct walk {
         struct ledger *l;
@@ -186,6 +187,36 @@ static void the_later_spelling_wins(void **state)
         assert_false(beaten);
 }
 
+static int count_rows(const struct report_row *row, void *arg)
+{
+        (void)row;
+        ++*(int *)arg;
+        return 0;
+}
+
+/* Sizes are what others say: their sum may be more than a number holds. */
+static void sums_of_what_others_say(void **state)
+{
+        struct fixture *f = *state;
+        static const enum report reports[] = {REPORT_COUNTS, REPORT_STORAGE};
+        uint64_t n, bytes;
+        list(f, "a", "1", 1, LISTED_NEW);
+        list(f, "b", "2", 1, LISTED_NEW);
+        meddle(f, "UPDATE object SET size = 9223372036854775807, plain_size = 9223372036854775807, "
+                  "state = 3, staged_etag = etag, path = key");
+        struct error e = {};
+        if (ledger_count(f->l, &(struct ledger_filter){}, &n, &bytes, &e) < 0)
+                fail_msg("%s", e.text);
+        assert_int_equal(n, 2);
+        assert_true(bytes >= INT64_C(9000000000000000000));
+        for (size_t i = 0; i < ELEMENTSOF(reports); i++) {
+                int rows = 0;
+                if (report_each(f->l, reports[i], NULL, NULL, count_rows, &rows, &e) < 0)
+                        fail_msg("%s", e.text);
+                assert_int_equal(rows, 1);
+        }
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -193,6 +224,7 @@ int main(void)
                 T(filters),
                 T(the_later_spelling_wins),
                 T(due_objects_are_found_by_index),
+                T(sums_of_what_others_say),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
