@@ -97,6 +97,10 @@ static int read_directory(struct directory *d, struct message *m)
         if (e.cause == CAUSE_NONE || e.cause == CAUSE_BAD_ZIP)
                 read_rest(d);
         m->fds[0] = close_fd(m->fds[0]);
+        if (e.cause == CAUSE_NONE && done.behind > 0)
+                snprintf(e.text, sizeof(e.text),
+                        "%" PRIu64 " byte%s behind its end record, which are left out", done.behind,
+                        done.behind == 1 ? "" : "s");
         struct message answer = {
                 .type = PROTO_DIRECTORY_DONE,
                 .directory_done = {.outcome = {.cause = e.cause, .detail = e.text},

@@ -131,10 +131,11 @@ static int check_end(struct reader *rd, uint64_t offset, struct archive_director
                                          "its end records have more than %" PRIu64 " bytes", END_MAX)
                                : error_set(e, CAUSE_BAD_ZIP, EBADMSG, "a record of the directory is damaged");
         assert(rd->at + rd->len == rd->tail->size);
-        const struct zip_place walked = {.offset = offset, .size = end - offset, .count = rd->count};
+        struct zip_place walked = {.offset = offset, .size = end - offset, .count = rd->count};
         int r = zip_check_end(rd->buf, rd->at, rd->tail->size, &walked, e);
         if (r == 0)
-                *ret = (struct archive_directory){.count = walked.count, .offset = walked.offset};
+                *ret = (struct archive_directory){
+                        .count = walked.count, .offset = walked.offset, .behind = walked.behind};
         return r;
 }
 

@@ -32,6 +32,7 @@ struct archive_tail {
 struct archive_directory {
         uint64_t count;
         uint64_t offset; /* of the directory, where the last member ends */
+        uint64_t behind; /* bytes behind its end record, which are nothing of its own */
         /* Not 0: the directory begins before the bytes that were given; nothing else is filled. It is here,
          * or where it is will be told by the last ARCHIVE_MEMORY bytes, which begin here. */
         uint64_t need_start;

@@ -60,13 +60,11 @@ int zip64_apply(const uint8_t *extra, size_t n, uint64_t *size, uint64_t *packed
 }
 
 /* Offset in tail of the end record: the last one whose comment reaches exactly to the end, else the last one
- * with nothing but zeros behind its comment (as a store that rounds sizes up leaves them). -1: none. */
+ * whose comment ends before it, as unzip and libzip take it: a store that rounds sizes up leaves zeros behind
+ * it, and others a newline or a signature. That it is the only one is checked later. -1: none. */
 static ssize_t find_eocd(const uint8_t *tail, size_t n)
 {
         ssize_t padded = -1;
-        size_t zeros = 0; /* that many at the end of the tail */
-        while (zeros < n && tail[n - zeros - 1] == 0)
-                zeros++;
         for (size_t back = ZIP_END; back <= n && back <= ZIP_END + ZIP_COMMENT_MAX; back++) {
                 const uint8_t *p = tail + n - back;
                 size_t behind = back - ZIP_END, comment = get16(p + 20);
@@ -74,7 +72,7 @@ static ssize_t find_eocd(const uint8_t *tail, size_t n)
                         continue;
                 if (comment == behind)
                         return (ssize_t)(n - back);
-                if (padded < 0 && comment < behind && behind - comment <= zeros)
+                if (padded < 0 && comment < behind)
                         padded = (ssize_t)(n - back);
         }
         return padded;
@@ -177,6 +175,7 @@ static int read_end(const uint8_t *tail, uint64_t start, uint64_t size, struct z
                 return 0;
         }
         const uint8_t *eocd = tail + found;
+        place.behind = size - at - ZIP_END - get16(eocd + 20);
         int r = read_eocd(eocd, &place, e);
         if (r == 0 && at >= ZIP_LOCATOR && get32(eocd - ZIP_LOCATOR) == SIG_EOCD64_LOCATOR)
                 r = read_eocd64(tail, start, at - ZIP_LOCATOR, eocd, &end, &place, e);
@@ -219,7 +218,7 @@ static bool looks_like_end(const uint8_t *tail, uint64_t start, size_t n, size_t
 }
 
 int zip_check_end(
-        const uint8_t *tail, uint64_t start, uint64_t size, const struct zip_place *walked, struct error *e)
+        const uint8_t *tail, uint64_t start, uint64_t size, struct zip_place *walked, struct error *e)
 {
         struct zip_place place = {};
         size_t found = 0, n = (size_t)(size - start);
@@ -243,6 +242,7 @@ int zip_check_end(
         for (size_t i = first; i + ZIP_END <= n; i++)
                 if (i != found && looks_like_end(tail, start, n, i))
                         return bad(e, "it has more than one end record");
+        walked->behind = place.behind;
         return 0;
 }
 

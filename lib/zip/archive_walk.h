@@ -40,14 +40,15 @@ int zip64_apply(const uint8_t *extra, size_t n, uint64_t *size, uint64_t *packed
 /* Where the directory lies. Or need_start, as in archive_directory(). */
 struct zip_place {
         uint64_t offset, size, count, need_start;
+        uint64_t behind; /* bytes behind the end record and its comment, which are nothing of the archive's */
 };
 int zip_find_directory(
         const uint8_t *tail, uint64_t start, uint64_t size, struct zip_place *ret, struct error *e);
 /* Does the end of the archive say that the directory is the one that was walked? tail has the last
  * ZIP_TAIL bytes at least, or all from the directory on. An archive with a second end record, which another
- * reader could take instead, is refused. 0 or -errno with a cause. */
+ * reader could take instead, is refused. Fills walked->behind. 0 or -errno with a cause. */
 int zip_check_end(
-        const uint8_t *tail, uint64_t start, uint64_t size, const struct zip_place *walked, struct error *e);
+        const uint8_t *tail, uint64_t start, uint64_t size, struct zip_place *walked, struct error *e);
 /* May a directory be so large? 0 or -EFBIG with CAUSE_LIMIT. */
 int zip_check_size(uint64_t size, struct error *e);
 

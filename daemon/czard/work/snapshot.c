@@ -63,6 +63,14 @@ static int check_directory(const struct snapshot *s, const struct proto_director
         return 0;
 }
 
+/* The archive is whole; something was written to it that is not of it. */
+static void say_behind(const struct snapshot *s, const char *what)
+{
+        const struct journal_fields f = object_fields(&s->job.o);
+        char shown[160];
+        journal_event(EVENT_NOTE, &f, "%s has %s", s->job.o.key, str_visible(what, shown, sizeof(shown)));
+}
+
 static void on_message(void *arg, struct message *m)
 {
         struct snapshot *s = arg;
@@ -78,6 +86,8 @@ static void on_message(void *arg, struct message *m)
         } else if (m->type == PROTO_DIRECTORY_DONE) {
                 s->directory_done.need_start = done->need_start;
                 s->directory_done.offset = done->offset;
+                if (done->outcome.cause == CAUSE_NONE && e->cause == CAUSE_NONE && *done->outcome.detail)
+                        say_behind(s, done->outcome.detail);
                 if (done->outcome.cause != CAUSE_NONE)
                         flow_judge(&s->directory, done->outcome.cause, done->outcome.detail);
                 else
@@ -250,6 +260,11 @@ static void go_on_with_runs(struct snapshot *s)
         struct error e = {};
         if (s->cause == CAUSE_NONE)
                 snapshot_start_runs(s);
+        if (s->n_runs == 0 && s->cause == CAUSE_NONE && s->n_held > 0) {
+                snapshot_judge_held(s);
+                if (s->cause == CAUSE_NONE)
+                        snapshot_start_runs(s);
+        }
         if (s->n_runs > 0)
                 return;
         if (s->cause != CAUSE_NONE) {
