@@ -10,17 +10,18 @@
 
 /* What was checked of an object or member, as bits. */
 enum check {
-        CHECK_TLS = BIT(0),           /* the server's certificate */
-        CHECK_SIZE = BIT(1),          /* size as listed */
-        CHECK_ETAG = BIT(2),          /* MD5 of the whole body, or of its parts */
-        CHECK_CHECKSUM = BIT(3),      /* x-amz-checksum-* */
-        CHECK_ONE_ETAG = BIT(4),      /* If-Match on every request */
-        CHECK_ZIP = BIT(5),           /* CRC-32, sizes, local header against directory */
-        CHECK_INTEGRITY = BIT(6),     /* MDC or AEAD */
-        CHECK_GZIP = BIT(7),          /* gzip trailer */
-        CHECK_SIGNATURE = BIT(8),     /* a good signature of an accepted signer */
-        CHECK_NO_ETAG = BIT(16),      /* the ETag is not a digest (KMS), or part sizes cannot be had */
-        CHECK_NO_CHECKSUM = BIT(17),  /* the uploader stored none */
+        CHECK_TLS = BIT(0),       /* the server's certificate */
+        CHECK_SIZE = BIT(1),      /* size as listed */
+        CHECK_ETAG = BIT(2),      /* MD5 of the whole body, or of its parts */
+        CHECK_CHECKSUM = BIT(3),  /* x-amz-checksum-* */
+        CHECK_ONE_ETAG = BIT(4),  /* If-Match on every request */
+        CHECK_ZIP = BIT(5),       /* CRC-32, sizes, local header against directory */
+        CHECK_INTEGRITY = BIT(6), /* MDC or AEAD */
+        CHECK_GZIP = BIT(7),      /* gzip trailer */
+        CHECK_SIGNATURE = BIT(8), /* a good signature of an accepted signer */
+        CHECK_NO_ETAG = BIT(16),  /* the ETag is not a digest (KMS), part sizes cannot be had, or it came in
+                                   * ranges */
+        CHECK_NO_CHECKSUM = BIT(17),  /* the uploader stored none, or it came in ranges */
         CHECK_NO_SIGNATURE = BIT(18), /* there is none, or signatures=none does not look */
 };
 #define CHECKS_MISSING (CHECK_NO_ETAG | CHECK_NO_CHECKSUM | CHECK_NO_SIGNATURE)

@@ -309,6 +309,10 @@ static int refuse(struct members *m, const char *which, const char *why, struct 
         return sql_exec(&m->sql, sql, e);
 }
 
+/* Of refused members of one name one row is left: the ledger, REJECTED and what is counted go by names. */
+static const char one_a_name[] = "DELETE FROM member WHERE step = 3 AND number NOT IN "
+                                 "(SELECT min(number) FROM member WHERE step = 3 GROUP BY name)";
+
 static int refuse_collisions(struct members *m, bool folds_case, struct error *e)
 {
         int r = refuse(m, twins, "another member has the same name", e);
@@ -317,9 +321,10 @@ static int refuse_collisions(struct members *m, bool folds_case, struct error *e
                         "another name differs only in case, which the staging file system does not tell "
                         "apart",
                         e);
-        return r < 0 ? r
-                     : refuse(m, folds_case ? FILES_FOR_FOLDERS("NOCASE") : FILES_FOR_FOLDERS("BINARY"),
-                               "its name is a folder to other members", e);
+        if (r == 0)
+                r = refuse(m, folds_case ? FILES_FOR_FOLDERS("NOCASE") : FILES_FOR_FOLDERS("BINARY"),
+                        "its name is a folder to other members", e);
+        return r < 0 ? r : sql_exec(&m->sql, one_a_name, e);
 }
 
 /* ?1: where the directory begins. Up to the next header, or to there. */

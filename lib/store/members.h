@@ -165,5 +165,8 @@ int members_reject(struct members *m, const struct member *v, struct error *e);
  * returned.
  */
 int members_undo(struct members *m, int64_t run, member_fn *each, void *arg, struct error *e);
+/* Not tried again before members_release(m, MEMBERS_HELD): no run has it. */
+#define MEMBERS_HELD 0
+int members_hold(struct members *m, const struct member *v, struct error *e);
 /* What the run still has is WANTED again. */
 int members_release(struct members *m, int64_t run, struct error *e);

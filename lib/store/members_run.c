@@ -132,6 +132,13 @@ int members_again(struct members *m, const struct member *v, struct error *e)
         return set_step(m, v, MEMBER_WANTED, CAUSE_NONE, "", e);
 }
 
+int members_hold(struct members *m, const struct member *v, struct error *e)
+{
+        return sql_run(&m->sql,
+                "UPDATE member SET step = 1, run = 0, cause = 0, detail = '', tries = ?2 WHERE number = ?1",
+                VALUES(V(v->number), V(v->tries)), e);
+}
+
 int members_reject(struct members *m, const struct member *v, struct error *e)
 {
         return set_step(m, v, MEMBER_REJECTED, v->cause, v->detail, e);

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import unittest
+import warnings
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -997,6 +998,71 @@ class HostileTest(Case):
         done = self.once(1)
         self.assert_staged(WEEK, {"good.sql": b"1\n"}, done)
         self.assertEqual(list(self.a.rejected(WEEK).values()), ["over-limit"])
+
+    def foreign(self):
+        return self.a.keys.encrypt(b"not ours\n", ours=False)
+
+    def test_a_foreign_key_comes_first(self):
+        """Whether it is the key that is wrong or the member is judged when all came, in whatever order."""
+        top = f"{self.a.org}-{WEEK}"
+        good = {table_name(A, TABLES[0]): b"id\n1\n"}
+        foreign, far = f"{top}/{table_name(A, TABLES[1])}.gpg", f"{top}/{table_name(A, TABLES[2])}.gpg"
+        # what is left out between them keeps them in two runs; the second waits
+        self.a.put(WEEK, self.a.pack([(foreign, self.foreign()), (far, os.urandom(300 << 10)), *self.a.entries(WEEK, good)]))
+        self.w.package_section["tables"] = f"* !{TABLES[2]}"
+        self.addCleanup(self.w.package_section.pop, "tables")
+        self.a.s3.behave("late", op="get", key=self.a.key(WEEK), range="yes", after=2, count=1, delay=3000)
+        done = self.once(1)
+        self.assert_staged(WEEK, good, done)
+        self.assertEqual(list(self.a.rejected(WEEK).values()), ["not-for-us"], done)
+
+    def test_foreign_keys_alone(self):
+        """Then it is our key: nothing is rejected."""
+        top = f"{self.a.org}-{WEEK}"
+        self.a.put(WEEK, self.a.pack([(f"{top}/{table_name(A, t)}.gpg", self.foreign()) for t in TABLES[:3]]))
+        done = self.once(1)
+        self.assertIsNone(self.a.staged(WEEK))
+        self.assertEqual((self.state()["state"], self.state()["cause"]), ("RETRY", "no-secret-key"), done)
+
+    def test_bytes_behind_the_end_record(self):
+        """As unzip takes them, with a word."""
+        good = {table_name(A, TABLES[0]): b"id\n1\n"}
+        packed = self.a.pack(self.a.entries(WEEK, good))
+        for behind in (b"\n", b"-----BEGIN PGP SIGNATURE-----\n\niHUE\n-----END PGP SIGNATURE-----\n", bytes(100)):
+            with self.subTest(behind):
+                self.setUp()
+                self.a.put(WEEK, packed + behind)
+                done = self.once()
+                self.assert_staged(WEEK, good, done)
+                said = [e.message for e in done.events("note") if "behind its end record" in e.message]
+                self.assertEqual(len(said), 1, done)
+                self.assertIn(f"{len(behind)} byte", said[0])
+
+    def test_two_members_of_one_name(self):
+        """Neither is taken, and every output counts the name once."""
+        top = f"{self.a.org}-{WEEK}"
+        name = f"{top}/{table_name(A, TABLES[1])}.gpg"
+        good = {table_name(A, TABLES[0]): b"id\n1\n"}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.a.put(WEEK, self.a.pack([*self.a.entries(WEEK, good), (name, self.message(b"1\n")), (name, self.message(b"2\n"))]))
+        done = self.once(1)
+        self.assert_staged(WEEK, good, done)
+        rejected = (self.a.folder(WEEK) / "REJECTED").read_text().splitlines()
+        self.assertEqual([line.split("\t") for line in rejected], [["unsafe-name", name]], done)
+        self.assertEqual(len([e for e in done.events("rejected") if "CZARD_MEMBER" in e.fields]), 1, done)
+        status = json.loads(subprocess.run([program("czarctl"), "--config", self.w.ini(), "status", "--json"], check=False,
+                                           capture_output=True, env=self.w.environment()).stdout)
+        told = [p for p in status["problems"] if p["what"] == "members-rejected"]
+        self.assertEqual([p["count"] for p in told], [1], status)
+
+    def test_checks_of_what_came_in_ranges(self):
+        """Neither ETag nor checksum of the whole can be computed of ranges: that is said."""
+        self.a.put_members(WEEK, course(self.rng, A, TABLES[:2]))
+        done = self.once()
+        (said,) = [e.message for e in done.events("published") if e.fields["CZARD_OBJECT"] == self.a.key(WEEK)
+                   and "CZARD_MEMBER" not in e.fields]
+        self.assertRegex(said, r"\(checked: .*one-etag.* \(not: etag checksum")
 
     def test_max_members(self):
         self.a.put_members(WEEK, course(self.rng, A, TABLES[:6]))

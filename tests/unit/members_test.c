@@ -205,9 +205,7 @@ static void a_double_counts_once(void **state)
         assert_list(m, MEMBERS_BY_NAME, "x y");
         assert_list(m, MEMBERS_REJECTED, "");
         assert_int_equal(complete(m, others, 300, false), 0);
-        assert_list(m, MEMBERS_REJECTED,
-                "x: unsafe-name: another member has the same name\n"
-                "x: unsafe-name: another member has the same name\n");
+        assert_list(m, MEMBERS_REJECTED, "x: unsafe-name: another member has the same name\n");
         members_free(m);
 }
 
@@ -570,7 +568,7 @@ static void very_many_of_one_path(void **state)
         add_many(m, true);
         assert_int_equal(members_complete(m, (uint64_t)(MANY + 1) * 1000, true, &e), 0);
         assert_int_equal(members_sums(m, &sums, &e), 0);
-        assert_int_equal(sums.n[MEMBER_REJECTED], MANY);
+        assert_int_equal(sums.n[MEMBER_REJECTED], 1); /* one name */
         members_free(m);
 }
 

@@ -27,6 +27,8 @@
 /* So often in one attempt at an archive: what czard-decrypt says of members decides no more requests than
  * these. */
 #define AGAIN_MOST 16
+/* So many members that our key does not open, and not one that it opens: it is the key. */
+#define HELD_MOST 64
 
 enum snapshot_state { SNAPSHOT_DIRECTORY, SNAPSHOT_PREPARING, SNAPSHOT_RUNS, SNAPSHOT_PUBLISHING };
 
@@ -53,8 +55,11 @@ struct snapshot {
         struct members_sums sums;
         size_t n_staged, n_rejected; /* so far */
         unsigned n_again;            /* members that were fetched once more */
-        struct share *shares;        /* to be linked when it is published */
-        bool progress;               /* something was staged by this attempt */
+        unsigned n_held;             /* members that our key does not open, while none is staged */
+        enum cause held_cause;       /* why */
+        char held_detail[DETAIL_SIZE];
+        struct share *shares; /* to be linked when it is published */
+        bool progress;        /* something was staged by this attempt */
 
         int64_t before; /* the staged snapshot that this one is compared with when it is published; 0: none */
         struct snapshot_change change;
@@ -101,6 +106,9 @@ int snapshot_open_folder(struct snapshot *s, struct error *e);
 void snapshot_look_at_known(struct snapshot *s);
 
 /* snapshot_run.c */
+/* No run is left: what was held back is tried again where others could be decrypted; else it is the key that
+ * is wrong. */
+void snapshot_judge_held(struct snapshot *s);
 /* Starts runs while there is room and something wanted. */
 void snapshot_start_runs(struct snapshot *s);
 /* Drops and frees all runs; what they staged stays in the partial folder. */

@@ -287,7 +287,14 @@ static int judge(struct snapshot *s, struct member *m, struct error *e)
 {
         bool of_key = cause_remedy(m->cause) == REMEDY_STOP_KEY;
         m->tries++;
-        /* Not one could be decrypted: then it is the key that is wrong, not the member. */
+        /* Which is wrong, the key or the member? That is known when all have been tried: in whatever order
+         * they came. */
+        if (of_key && s->n_staged == 0 && s->n_held < HELD_MOST) {
+                if (s->n_held++ == 0)
+                        snprintf(s->held_detail, sizeof(s->held_detail), "%s", m->detail);
+                s->held_cause = m->cause;
+                return members_hold(s->members, m, e);
+        }
         if (!is_of_member(m->cause) || (of_key && s->n_staged == 0)) {
                 snapshot_trouble(s, m->cause, m->detail);
                 return members_again(s->members, m, e);
@@ -461,6 +468,20 @@ static int start_run(struct snapshot *s, struct error *e)
         if (err <= 0)
                 run_free(r);
         return err;
+}
+
+/* The others have been tried. Not one could be decrypted: then it is the key that is wrong. */
+void snapshot_judge_held(struct snapshot *s)
+{
+        struct error e = {};
+        bool of_key = s->n_staged == 0;
+        if (s->n_held == 0)
+                return;
+        s->n_held = 0;
+        if (of_key)
+                snapshot_trouble(s, s->held_cause, s->held_detail);
+        if (members_release(s->members, MEMBERS_HELD, &e) < 0)
+                snapshot_trouble(s, e.cause, e.text);
 }
 
 void snapshot_start_runs(struct snapshot *s)
