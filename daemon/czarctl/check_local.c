@@ -40,9 +40,9 @@ static bool check_mode(struct checkup *k, const char *name, const char *path, in
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
         if (fd < 0) {
                 int err = errno;
+                char fix[CTL_DENIED_SIZE];
                 check_add(k, name, BAD,
-                        err == EACCES ? "run czarctl as root or as the user of czard"
-                                      : "make it, or correct the configuration",
+                        err == EACCES ? ctl_denied(k->c, path, fix) : "make it, or correct the configuration",
                         "%s: %s", path, strerror(err));
                 return false;
         }
@@ -145,6 +145,13 @@ static void check_space(struct checkup *k, const struct staging *s)
         char have[32], want[32];
         if (staging_free_bytes(s, &bytes, &e) < 0) {
                 check_add(k, "space", BAD, cause_advice(e.cause), "%s", e.text);
+                return;
+        }
+        struct statvfs v;
+        if (statvfs(k->c->config->staging.path, &v) == 0 && (v.f_flag & ST_RDONLY)) {
+                check_add(k, "space", BAD,
+                        "look at the kernel log (journalctl -k), then remount it read-write",
+                        "the staging volume is read-only");
                 return;
         }
         uint64_t inodes;

@@ -135,9 +135,10 @@ static void check_home(struct checkup *k, const struct key_home *h)
         _cleanup_keyring_ struct keyring ring = {};
         struct error e = {};
         int r = keyring_read(h->dir, &ring, &e);
-        if (ring.n == 0 && access(h->dir, R_OK | X_OK) < 0 && errno == EACCES) {
-                check_add(k, "key", BAD, "run czarctl as root or as the user of czard", "%s: %s", h->dir,
-                        strerror(EACCES));
+        char denied[KEYRING_DENIED_SIZE], help[CTL_DENIED_SIZE];
+        if (r < 0 && e.err == EACCES && keyring_denied(h->dir, denied)) {
+                check_add(k, "key", BAD, ctl_denied(k->c, access(h->dir, X_OK) < 0 ? h->dir : denied, help),
+                        "%s: %s", denied, strerror(EACCES));
                 return;
         }
         if (r < 0 || ring.n == 0) {

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,6 +159,25 @@ int ctl_refuse_partial(const struct ctl *c)
 }
 
 /* --- state --- */
+
+const char *ctl_denied(const struct ctl *c, const char *path, char ret[CTL_DENIED_SIZE])
+{
+        struct stat st;
+        const struct passwd *us = getpwuid(geteuid());
+        const char *name = us ? us->pw_name : "czard";
+        if (c->caller != 0)
+                snprintf(ret, CTL_DENIED_SIZE, "run czarctl as root or as the user of czard");
+        else if (lstat(path, &st) == 0 && st.st_uid != geteuid()) /* only what it cannot use today anyway */
+                snprintf(ret, CTL_DENIED_SIZE,
+                        "it is not %s's: unless another program uses it, chown -R %s: '%.4000s'", name, name,
+                        path);
+        else
+                snprintf(ret, CTL_DENIED_SIZE,
+                        "%s cannot get there: a folder on the way lets nobody through (namei -l '%.3900s'); "
+                        "use another path, or open that folder (chmod o+x) if it is meant for that",
+                        name, path);
+        return ret;
+}
 
 int ctl_open_state(struct ctl *c, struct error *e)
 {

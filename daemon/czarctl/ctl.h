@@ -108,6 +108,9 @@ int ctl_fail(const struct ctl *c, const struct error *e);
 int ctl_fail_text(const char *format, ...) _printf_(1, 2);
 /* Where the runtime files of the daemon are, as startup.c chooses. "" when they cannot be told. */
 void ctl_run_dir(const struct ctl *c, char *ret, size_t size);
+/* What helps who may not open path, into ret: not root, or root who has become the owner of state_dir. */
+#define CTL_DENIED_SIZE (4096 + 256)
+const char *ctl_denied(const struct ctl *c, const char *path, char ret[CTL_DENIED_SIZE]);
 /* The path of the control socket. */
 void ctl_socket_path(const struct ctl *c, char *ret, size_t size);
 /* PID of the czard that holds the lock, 0: none runs. -1: cannot tell. */

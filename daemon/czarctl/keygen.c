@@ -191,6 +191,9 @@ static int choose_passphrase(struct ctl *c, struct secret *ret)
                 return ctl_fail(c, &e);
         if (!ret->p && (ctl_flag(c, "batch") || !prompt_possible()))
                 return ctl_usage(c, "--passphrase-file is needed where nobody can be asked");
+        const char *odd = ret->p ? secret_oddity(ret) : NULL;
+        if (odd)
+                return ctl_fail_text("the passphrase in that file: %s", odd);
         int r = ret->p ? 0
                        : prompt_passphrase("Passphrase (long, used nowhere else; it is not shown): ",
                                  PASSPHRASE_LEAST, true, ret);

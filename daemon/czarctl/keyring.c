@@ -76,6 +76,34 @@ static bool has_file(const char *home, const char *name)
         return path && stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
 }
 
+static bool is_denied(const char *path, int how)
+{
+        return access(path, how) < 0 && errno == EACCES;
+}
+
+/* A key file that is another's is not looked for: one of them is enough to be told. */
+bool keyring_denied(const char *home, char ret[KEYRING_DENIED_SIZE])
+{
+        static const char *const names[] = {
+                "pubring.kbx", "pubring.gpg", "public-keys.d", "private-keys-v1.d"};
+        snprintf(ret, KEYRING_DENIED_SIZE, "%s", home);
+        if (is_denied(home, R_OK | X_OK))
+                return true;
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                snprintf(ret, KEYRING_DENIED_SIZE, "%s/%s", home, names[i]);
+                if (is_denied(ret, R_OK))
+                        return true;
+        }
+        _cleanup_closedir_ DIR *d = opendir(ret); /* private-keys-v1.d */
+        struct dirent *f;
+        while (d && dir_next(d, &f) > 0) {
+                snprintf(ret, KEYRING_DENIED_SIZE, "%s/private-keys-v1.d/%.255s", home, f->d_name);
+                if (str_ends(f->d_name, ".key") && is_denied(ret, R_OK))
+                        return true;
+        }
+        return false;
+}
+
 /* In doubt there are some. */
 static bool has_key_files(const char *home)
 {
@@ -360,6 +388,12 @@ static int check_database(const char *home, struct error *e)
 
 int keyring_read(const char *home, struct keyring *ret, struct error *e)
 {
+        char denied[KEYRING_DENIED_SIZE];
+        if (keyring_denied(home, denied))
+                return error_set(e, CAUSE_UNSAFE_MODE, EACCES,
+                        "%s: %s: a GnuPG home and all in it must belong to the user of czard (czarctl check, "
+                        "as root, says what to do)",
+                        denied, strerror(EACCES));
         if (!has_file(home, "pubring.kbx") && !has_file(home, "pubring.gpg")) {
                 bool database = has_file(home, "public-keys.d/pubring.db");
                 int known = database ? check_database(home, e) : 0;

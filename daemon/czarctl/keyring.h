@@ -44,6 +44,9 @@ enum secret_part keyring_can_decrypt(const struct keyring_key *k);
 /* Why nobody can encrypt to it, whatever its date: "is revoked", ...; NULL: they can. */
 const char *keyring_useless(const struct keyring_key *k);
 
+/* Something in the home that we may not read, or the home itself; its path goes into ret. */
+#define KEYRING_DENIED_SIZE (4096 + 64)
+bool keyring_denied(const char *home, char ret[KEYRING_DENIED_SIZE]);
 /* Are there files of secret keys, whatever gpg thinks of them? */
 bool keyring_has_secrets(const char *home);
 /* Would gpg wait for ever for somebody's lock? 0 or -EBUSY: whose, and what to do. Before whatever writes. */

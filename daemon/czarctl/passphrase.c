@@ -102,7 +102,7 @@ static int read_fd(int fd, const char *what, struct secret *ret, struct error *e
 {
         int r = lseek(fd, 0, SEEK_SET) < 0 ? -errno : secret_read_line(fd, LIMIT_PASSPHRASE, ret);
         return r < 0 ? error_set(e, CAUSE_PASSPHRASE, -r, "cannot read the passphrase from %s: %s", what,
-                               strerror(-r))
+                               secret_line_error(-r))
                      : 0;
 }
 

@@ -28,6 +28,7 @@ struct line {
         int64_t staged_at;
         uint64_t n[OBJECT_STATE_MAX], bytes[OBJECT_STATE_MAX];
         int64_t plain;
+        uint64_t members_rejected; /* of staged snapshots */
 };
 
 struct problem {
@@ -147,6 +148,9 @@ static int on_member_trouble(const struct report_row *row, void *arg)
         struct status *s = arg;
         enum cause cause = cause_from_name(row->text[4]);
         enum category category = (enum category)row->number[1];
+        struct line *l = line_of(s, row);
+        if (l)
+                l->members_rejected += (uint64_t)row->number[5];
         for (size_t i = 0; i < s->n_member_troubles; i++) {
                 struct member_trouble *t = &s->member_troubles[i];
                 if (t->cause == cause && t->category == category && streq(t->org, row->text[0])) {
@@ -445,6 +449,15 @@ static void print_head(const struct status *s)
         print_key(f);
 }
 
+static void print_bad(struct table *t, uint64_t objects, uint64_t members)
+{
+        if (members > 0)
+                table_cell(t, RED, "%llu, %llu member%s", (unsigned long long)objects,
+                        (unsigned long long)members, members == 1 ? "" : "s");
+        else
+                table_cell(t, objects ? RED : PLAIN, "%llu", (unsigned long long)objects);
+}
+
 static void print_table(const struct status *s)
 {
         char when[40], size[32];
@@ -463,7 +476,7 @@ static void print_table(const struct status *s)
                 table_cell(t, PLAIN, "%s", due ? bytes_text((int64_t)bytes, size) : "-");
                 static const enum object_state bad[] = {OBJECT_RETRY, OBJECT_REJECTED, OBJECT_MISSING};
                 for (size_t k = 0; k < ELEMENTSOF(bad); k++)
-                        table_cell(t, l->n[bad[k]] ? RED : PLAIN, "%llu", (unsigned long long)l->n[bad[k]]);
+                        print_bad(t, l->n[bad[k]], bad[k] == OBJECT_REJECTED ? l->members_rejected : 0);
         }
         putchar('\n');
         if (!table_print(t))
@@ -497,7 +510,8 @@ static void json_packages(struct json *j, const struct status *s)
                                 F_NAME("site", l->site), F_NAME("newest_staged", l->date),
                                 F_NAME("newest_known", l->newest), F_NAME("path", l->path),
                                 F_TIME("staged_at", l->staged_at), F_NUMBER("due_bytes", line_due_bytes(l)),
-                                F_NUMBER("plain_bytes", l->plain)));
+                                F_NUMBER("plain_bytes", l->plain),
+                                F_NUMBER("members_rejected", l->members_rejected)));
                 json_open(j, "objects", '{');
                 for (enum object_state st = 0; st < OBJECT_STATE_MAX; st++)
                         json_u64(j, object_state_name(st), l->n[st]);

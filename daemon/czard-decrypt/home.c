@@ -76,14 +76,24 @@ struct copy {
         int follow; /* O_NOFOLLOW, or 0 */
 };
 
+/* What may not be read is there: that is not "no secret key". */
+static int cannot_open(const char *name, int err, struct error *e)
+{
+        if (err != EACCES && err != EPERM)
+                return error_set(e, CAUSE_NO_KEY, err, "%s: %s", name, strerror(err));
+        return error_set(e, CAUSE_UNSAFE_MODE, err,
+                "%s: %s for uid %u: a GnuPG home and all in it must belong to the user of czard; gpg run as "
+                "root leaves files of root there (czarctl check, as root, says what to do)",
+                name, strerror(err), (unsigned)geteuid());
+}
+
 /* 1 copied, 0 not there, -errno. */
 static int copy_file(const struct copy *c, const char *name, mode_t forbidden, size_t max, struct error *e)
 {
         _cleanup_close_ int in =
                 openat(c->from, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | c->follow);
         if (in < 0)
-                return errno == ENOENT ? 0
-                                       : error_set(e, CAUSE_NO_KEY, errno, "%s: %s", name, strerror(errno));
+                return errno == ENOENT ? 0 : cannot_open(name, errno, e);
         int r = check_owner_mode(in, name, forbidden, e);
         if (r < 0)
                 return r;
@@ -100,9 +110,7 @@ static int copy_key_files(const struct copy *c, struct error *e)
 {
         int list = openat(c->from, "private-keys-v1.d", O_RDONLY | O_DIRECTORY | O_CLOEXEC | c->follow);
         if (list < 0)
-                return errno == ENOENT
-                               ? 0
-                               : error_set(e, CAUSE_NO_KEY, errno, "private-keys-v1.d: %s", strerror(errno));
+                return errno == ENOENT ? 0 : cannot_open("private-keys-v1.d", errno, e);
         _cleanup_closedir_ DIR *d = fdopendir(list);
         if (!d) {
                 close_fd(list);
@@ -167,8 +175,12 @@ static int write_agent_conf(int dir, bool in_memory, struct error *e)
 static int open_folder(const char *path, mode_t forbidden, int follow, struct error *e)
 {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | follow);
-        if (fd < 0)
-                return error_set(e, CAUSE_NO_KEY, errno, "GnuPG home %s: %s", path, strerror(errno));
+        if (fd < 0) {
+                int err = errno;
+                char shown[256];
+                snprintf(shown, sizeof(shown), "GnuPG home %.200s", path);
+                return cannot_open(shown, err, e);
+        }
         int r = check_owner_mode(fd, path, forbidden, e);
         return r < 0 ? r : take_fd(&fd);
 }

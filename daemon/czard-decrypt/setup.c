@@ -164,6 +164,9 @@ static int unlock_keys(struct worker *w, bool reprotect, struct strbuf *warning,
         if (left == 0)
                 return error_set(e, CAUSE_NO_KEY, ENOKEY, "there is no secret key that can decrypt");
         *e = first;
+        const char *odd = first.cause == CAUSE_PASSPHRASE ? secret_oddity(&w->passphrase) : NULL;
+        if (odd)
+                (void)error_set(e, first.cause, first.err, "%.200s (%s)", first.text, odd);
         return -first.err;
 }
 

@@ -134,7 +134,9 @@ static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *r
                 struct error e = {};
                 error_set(&e, ready->outcome.cause, EACCES, "%s", ready->outcome.detail);
                 char room[KEY_COMMAND_SIZE];
-                say_failed_with(a, &e, key_advice(a->config, pool_homedir(p), e.cause, room));
+                say_failed_with(a, &e,
+                        e.cause == CAUSE_SPACE ? KEY_NO_ROOM
+                                               : key_advice(a->config, pool_homedir(p), e.cause, room));
                 stop(a);
                 return;
         }

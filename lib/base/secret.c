@@ -77,6 +77,31 @@ int secret_read_line(int fd, size_t max, struct secret *ret)
         return 0;
 }
 
+const char *secret_oddity(const struct secret *s)
+{
+        static const char mark[] = "\xef\xbb\xbf";
+        if (s->len >= strlen(mark) && memcmp(s->p, mark, strlen(mark)) == 0)
+                return "it begins with a byte-order mark, as some editors write it: save its file without "
+                       "one";
+        if (s->len > 0 && (s->p[0] == ' ' || s->p[0] == '\t'))
+                return "it begins with a blank, which counts";
+        if (s->len > 0 && (s->p[s->len - 1] == ' ' || s->p[s->len - 1] == '\t'))
+                return "it ends in a blank, which counts";
+        return NULL;
+}
+
+const char *secret_line_error(int err)
+{
+        switch (err) {
+        case EINVAL:
+                return "its first line has a NUL byte: save it as plain text, not as UTF-16";
+        case EFBIG:
+                return "its first line is too long for a passphrase";
+        default:
+                return strerror(err);
+        }
+}
+
 int secret_load_line(const char *path, size_t max, bool trusted, struct secret *ret, struct error *e)
 {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -92,7 +117,7 @@ int secret_load_line(const char *path, size_t max, bool trusted, struct secret *
                 return r;
         r = secret_read_line(fd, max, ret);
         return r < 0 ? error_set(e, CAUSE_PASSPHRASE, -r, "cannot read the passphrase from %s: %s", path,
-                               strerror(-r))
+                               secret_line_error(-r))
                      : 0;
 }
 

@@ -21,6 +21,11 @@ void secret_done(struct secret *s);
 /* The first line of the file (without CR, LF), at most max bytes. Checks nothing of its mode: see
  * check_owner_mode(). 0 or -errno. */
 int secret_read_line(int fd, size_t max, struct secret *ret);
+/* What of a passphrase its owner may not have meant, as text for a person; NULL: nothing. It tells nothing
+ * else of it. */
+const char *secret_oddity(const struct secret *s);
+/* Why secret_read_line() failed. err > 0. */
+const char *secret_line_error(int err);
 /* The same of the regular file at path. trusted: whatever its owner and mode (a credential of systemd); else
  * it must be ours or root's and nobody else's to read. 0 or -errno with CAUSE_PASSPHRASE or
  * CAUSE_UNSAFE_MODE. */

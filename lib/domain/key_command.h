@@ -8,6 +8,9 @@
 #include "error.h"
 
 #define KEY_COMMAND_SIZE 512
+/* Homes of workers lie with the runtime files: it is not the staging volume that has no room. */
+#define KEY_NO_ROOM                                                                                          \
+        "make room in state_dir, or where czard's runtime files are (/run): df, and df -i for inodes"
 
 /* "czarctl VERB [KEY] [--package NAME]" into ret. verb: "keygen", "import-key FILE", "key extend", ...
  * key: a fingerprint, NULL where there is none or it does not matter. homedir: of the key; NULL, or one that

@@ -389,6 +389,99 @@ class ImportTest(Base):
         self.assertIn(f"gpg --show-keys '{path}'", said)
 
 
+class PassphraseFileTest(Base):
+    """What an editor did to it is named, and never what it holds."""
+
+    def test_what_is_odd_is_named(self):
+        for name, data, said in (("mark", b"\xef\xbb\xbf" + SECRET_OF_B.encode() + b"\n", "byte-order mark"),
+                                 ("blank", SECRET_OF_B.encode() + b" \n", "ends in a blank"),
+                                 ("before", b" " + SECRET_OF_B.encode() + b"\n", "begins with a blank"),
+                                 ("utf16", (SECRET_OF_B + "\n").encode("utf-16"), "UTF-16")):
+            with self.subTest(name):
+                given = self.file(name, data)
+                answer = self.ctl("import-key", self.keys / "B.asc", "--batch", "--passphrase-file", given, code=3)
+                self.assertIn(said, answer.err)
+                self.assertNotIn(SECRET_OF_B, answer.err)
+                self.assertEqual(self.secrets(), [])
+
+    def test_a_line_of_windows(self):
+        given = self.file("windows", SECRET_OF_B.encode() + b"\r\n")
+        self.ctl("import-key", self.keys / "B.asc", "--batch", "--passphrase-file", given)
+        self.assertTrue(self.opens())
+
+    def test_the_stored_one(self):
+        """czard and check name it too."""
+        self.import_key("B", secret="B")
+        self.stored.chmod(0o600)
+        self.stored.write_bytes(b"\xef\xbb\xbf" + SECRET_OF_B.encode() + b"\n")
+        self.assertIn("byte-order mark", self.finding("passphrase")[0]["detail"])
+        self.world.config["s3"]["endpoint"] = "http://127.0.0.1:9"
+        run = self.world.once()
+        self.assertEqual(run.code, 3, run)
+        self.assertIn("byte-order mark", run.events("failed")[0].message)
+
+    def test_keygen_takes_none_that_is_odd(self):
+        out = self.top / "out"
+        out.mkdir()
+        said = self.ctl("keygen", "--batch", "--name", "Data Czar", "--email", "czar@u.example", "--output", out,
+                        "--passphrase-file", self.file("mark", b"\xef\xbb\xbf" + b"long enough for all of it\n"), code=3).err
+        self.assertIn("byte-order mark", said)
+        self.assertEqual(self.secrets(), [])
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root, who becomes the owner of state_dir")
+class DeniedTest(Base):
+    """A home that czard may not read is not one without a key, and who is root already is not sent to root."""
+
+    OWNER = 64322
+
+    def setUp(self):
+        super().setUp()
+        self.import_key("plain")
+        self.gpg.stop()
+        for folder in (self.world.folder, self.top):
+            folder.chmod(0o755)
+        for path in (self.world.state, *self.world.state.rglob("*"), self.world.run_folder):
+            os.chown(path, self.OWNER, self.OWNER)
+        self.addCleanup(self.give_back)
+
+    def give_back(self):
+        for path in (self.world.state, *self.world.state.rglob("*"), self.world.run_folder):
+            os.chown(path, 0, 0)
+
+    def test_a_home_of_root(self):
+        key = self.home / "private-keys-v1.d" / self.secrets()[0]
+        rings = [p for p in self.home.iterdir() if p.is_file()]
+        for denied in (self.home, key):
+            with self.subTest(denied):
+                if denied == key:
+                    for path in (self.home, self.home / "private-keys-v1.d", *rings):
+                        os.chown(path, self.OWNER, self.OWNER)
+                finding, = self.finding("key")
+                self.assertIn("Permission denied", finding["detail"])
+                self.assertIn(str(denied), finding["detail"])
+                self.assertIn(f"'{denied}'", finding["fix"])
+                self.assertIn("chown -R", finding["fix"])
+                self.assertNotIn("as root", finding["fix"])
+                for args in (("key", "list"), ("key", "extend")):
+                    said = self.ctl(*args, code=3)
+                    self.assertIn("Permission denied", said.err)
+                    self.assertNotIn("no secret key", said.out + said.err)
+        # what it says helps
+        os.chown(key, self.OWNER, self.OWNER)
+        for path in self.home.rglob("*"):
+            os.chown(path, self.OWNER, self.OWNER)
+        self.assertTrue(self.finding("key")[0]["ok"])
+
+    def test_a_staging_folder_of_root(self):
+        self.world.staging.chmod(0o750)
+        os.chown(self.world.staging, 0, 0)
+        finding = next(c for c in self.ctl("check", "--json", code=None).json["checks"] if c["name"] == "staging")
+        self.assertFalse(finding["ok"])
+        self.assertNotIn("as root", finding["fix"])
+        self.assertIn(f"'{self.world.staging}'", finding["fix"])
+
+
 class ModernTest(Base):
     """RFC 9580, which GnuPG does not read."""
 

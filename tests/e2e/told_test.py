@@ -5,6 +5,7 @@ that ended in a pause, a daemon that was stopped."""
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -34,6 +35,14 @@ class RejectedMembersTest(Base):
         self.assertEqual(sum(p["count"] for p in told), len(self.rejected), answer)
         self.assertTrue(all(p["fix"] for p in told), told)
         self.assertNotIn("All is well", self.ctl("status", code=1).out)
+
+    def test_status_table(self):
+        """Members too, where no object is rejected."""
+        out = self.ctl("status", code=1).out
+        row, = [l for l in out.splitlines() if re.match(rf"{self.world.org} +database ", l)]
+        self.assertRegex(row, rf" \d+, {len(self.rejected)} members? ")
+        packages = self.ctl("status", "--json", code=1).json["packages"]
+        self.assertEqual(sum(p["members_rejected"] for p in packages), len(self.rejected))
 
     def test_list(self):
         objects = self.ctl("list", "--state", "REJECTED", "--json").json["objects"]
@@ -213,6 +222,34 @@ class DiskTest(Base):
             [found] = self.bad("space")
             self.assertIn("no inodes", found["detail"])
             self.assertNotIn("min_free", found["fix"])
+
+    def test_staging_is_read_only(self):
+        self.world.config["staging"]["min_free"] = "1"
+        with self.disk(self.world.staging, "size=64M"):
+            self.assertEqual(self.world.once().code, 0)
+            subprocess.run(["mount", "-o", "remount,ro", self.world.staging], check=True)
+            [found] = self.bad("space")
+            self.assertIn("read-only", found["detail"])
+            self.assertIn("remount", found["fix"])
+
+    def test_no_inodes_for_state_dir(self):
+        """While it works: told as what it is, and not as the staging volume."""
+        with self.disk(self.world.state, "size=200M,nr_inodes=40"):
+            with Daemon(self.world) as d:
+                d.synced()
+                mark = d.mark()
+                for n in range(40):
+                    with contextlib.suppress(OSError):
+                        (self.world.state / f"filler-{n}").touch()
+                d.poll()
+                said = d.until("paused", mark)
+                self.assertIn("state", said.message)
+                self.assertIn("inodes", said.message)
+                self.assertNotIn("[staging]", said.message)
+                for n in range(40):
+                    (self.world.state / f"filler-{n}").unlink(missing_ok=True)
+                d.poll()
+                d.until("resumed", mark)
 
     def test_state_dir_is_full(self):
         with self.disk(self.world.state, "size=8M"):

@@ -7,6 +7,7 @@
 #include <sys/statvfs.h>
 
 #include "journal.h"
+#include "key_command.h"
 #include "str.h"
 #include "timespan.h"
 
@@ -87,7 +88,9 @@ static const char *advice_for(const struct pauses *s, enum pause p, enum cause c
         if (cause != CAUSE_SPACE)
                 return cause_advice(cause);
         if (p == PAUSE_STATE || p == PAUSE_STATE_SPACE)
-                return "make room in state_dir";
+                return "make room in state_dir (df, and df -i for its inodes)";
+        if (p == PAUSE_KEY)
+                return KEY_NO_ROOM;
         if (staging_free_inodes(s->staging, &inodes, NULL) == 0 && inodes == 0)
                 return "no inodes are left: remove files there, or give it a file system with more of them "
                        "(df -i); min_free is not the matter";
@@ -173,15 +176,20 @@ static void look_at_state_space(struct pauses *s)
         if (statvfs(s->config->state_dir, &v) < 0)
                 return; /* PAUSE_STATE tells, once something cannot be written */
         uint64_t bytes = (uint64_t)v.f_bavail * v.f_frsize, least = s->config->state_min_free;
-        if (bytes >= least) {
+        bool no_inodes = v.f_files != 0 && v.f_favail == 0;
+        if (bytes >= least && !no_inodes) {
                 pauses_leave(s, PAUSE_STATE_SPACE);
                 return;
         }
         struct error e = {};
         char have[32], want[32];
-        error_set(&e, CAUSE_SPACE, ENOSPC, "%s free on %s, [daemon] min_free is %s",
-                size_format(bytes, have, sizeof(have)), s->config->state_dir,
-                size_format(least, want, sizeof(want)));
+        if (no_inodes)
+                error_set(&e, CAUSE_SPACE, ENOSPC, "no inodes are left on the file system of %s",
+                        s->config->state_dir);
+        else
+                error_set(&e, CAUSE_SPACE, ENOSPC, "%s free on %s, [daemon] min_free is %s",
+                        size_format(bytes, have, sizeof(have)), s->config->state_dir,
+                        size_format(least, want, sizeof(want)));
         pauses_enter(s, PAUSE_STATE_SPACE, CAUSE_SPACE, e.text);
 }
 
