@@ -14,6 +14,7 @@ from czardtest.run import World, is_sanitized
 from czardtest.s3d import S3d
 from czardtest.zips import TABLES, Archives, table_name
 
+os.environ.setdefault("CZARD_TEST_FOLDERS", "/tmp")  # on a disk: it is large, and what the page cache keeps of it is looked at
 GIB = 1 << 30
 SIZE = int(4.5 * GIB) if os.environ.get("CZARD_TEST_LARGE") else GIB
 LIMIT = 64 << 20
