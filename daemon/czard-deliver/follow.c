@@ -145,16 +145,20 @@ int follow(const struct options *o)
         sigaddset(&set, SIGINT);
         sigprocmask(SIG_BLOCK, &set, &old);
         _cleanup_close_ int signals = signalfd(-1, &set, SFD_CLOEXEC);
+        struct config *c = NULL;
         int status = -1;
         while (status == -1) {
-                struct config *c = NULL;
+                struct config *fresh = NULL;
                 struct error e = {};
-                if (signals < 0 || config_load(o->config_path, &c, &e, NULL) < 0) {
-                        journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e.cause}, "%s", e.text);
-                        return STATUS_USAGE;
+                if (signals >= 0 && config_load(o->config_path, &fresh, &e, NULL) == 0) {
+                        config_free(c);
+                        c = fresh;
+                } else {
+                        journal_event(c ? EVENT_RELOAD_REFUSED : EVENT_FAILED,
+                                &(struct journal_fields){.cause = e.cause}, "%s", e.text);
                 }
-                status = follow_config(c, o, signals, &old);
-                config_free(c);
+                status = c ? follow_config(c, o, signals, &old) : STATUS_USAGE;
         }
+        config_free(c);
         return status;
 }

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import tarfile
@@ -483,6 +484,24 @@ class Life(Deliveries):
         self.wait_for(lambda: len(self.messages()) == len(self.days))
         child.terminate()
         self.assertEqual(child.wait(300), 0)
+
+    def test_reload(self):
+        """What is wrong is refused, and the unit goes on with what it had."""
+        ini = self.w.ini()
+        with open(self.w.folder / "journal", "w+", encoding="utf-8") as journal:
+            child = subprocess.Popen([str(program("czard-deliver")), "--config", str(ini), "--follow"],
+                                     env=self.w.environment(), stderr=journal)
+            self.addCleanup(child.kill)
+            self.wait_for(self.messages)
+            good = ini.read_text()
+            ini.write_text(good + "[deliver other]\npurpos = x\n")
+            child.send_signal(signal.SIGHUP)
+            self.wait_for(lambda: "CZARD_EVENT=reload-refused" in Path(journal.name).read_text())
+            self.assertIsNone(child.poll())
+            ini.write_text(good)
+            child.send_signal(signal.SIGHUP)
+            child.terminate()
+            self.assertEqual(child.wait(300), 0)
 
 
 class FullDisk(Deliveries):

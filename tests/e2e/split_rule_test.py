@@ -36,8 +36,8 @@ class Folder(unittest.TestCase):
         subprocess.run([TOOL, rule, "gzip" if packed else "plain", source, out, *map(str, limits)], check=True, **options)
         return source, out
 
-    def check(self, data, rule, packed=False, limits=(), **options):
-        return split.compare(*self.split(data, rule, packed, limits), rule, **options)
+    def check(self, data, rule, packed=False, limits=(), preexec_fn=None, **options):
+        return split.compare(*self.split(data, rule, packed, limits, preexec_fn=preexec_fn), rule, **options)
 
 
 class Rule(Folder):
@@ -58,6 +58,31 @@ class Rule(Folder):
                 seen |= {k.split(":")[0] for k in files if ":" in k} | {k for k, n in others.items() if n}
                 seen |= {"name shared"} if any("~" in f for f, _ in files.values()) else set()
         self.assertEqual(seen, {"course-v1", "ccx-v1", "library-v1", "no_course", "invalid", "unparsed", "name shared"})
+
+    def test_odd(self):
+        """One oddity a line, and each with a few bytes changed."""
+        lines, rng = events.odd(), random.Random(6)
+        for rule in ("edx", "edx+url"):
+            for end in (b"\n", b"\r\n"):
+                self.check(end.join(lines), rule)
+            changed = []
+            for line in lines * 2:
+                line = bytearray(line)
+                for _ in range(rng.randint(1, 3)):
+                    at = rng.randrange(len(line))
+                    line[at:at + rng.randint(0, 1)] = bytes([rng.choice(b'"\\{}[]:,+/@ \t\x00\xc3\xff.0uan')])
+                changed.append(bytes(line))
+            self.check(b"\n".join(changed), rule)
+
+    @unittest.skipIf(is_sanitized(), "it has descriptors of its own")
+    def test_few_descriptors(self):
+        """All of the lines, or none: never a cut file."""
+        data = events.realistic(2000, 300, seed=9)
+        for most in (6, 8, 12, 40):
+            try:
+                self.check(data, "edx", preexec_fn=lambda most=most: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most)))
+            except subprocess.CalledProcessError:
+                self.assertLess(most, 40)
 
     def test_url_rule_differs(self):
         data = b'{"event_source":"browser","page":"/courses/M/6/1T/"}\n' * 3

@@ -171,3 +171,41 @@ def hostile(lines, seed=1):
     rng = random.Random(seed)
     out = b"\n".join(hostile_line(rng).replace(b"\n", b" ") for _ in range(lines))
     return out + rng.choice([b"", b"\n"])
+
+
+ODD_VALUES = [b"1", b"1.0e+5", b"-0", b"01", b"+1", b".5", b"1.", b"1e", b"NaN", b"-NaN", b"-Infinity", b"Infinityx", b"1" * 5000,
+              b"true", b"tru", b"nul", b"0x10", b'""', b'"\\u"', b'"\\ud800"', b'"\\udc00\\ud800"', b'"\\x41"', b'"\t"', b'"\x7f"',
+              b'"\xff"', b'"\xc0\x80"', b'"\xed\xa0\x80"', b'"\xf4\x90\x80\x80"', b'"\xef\xbb\xbf"', b"\x00", b'"\x00"', b'"\\u0000"']
+ODD_ENDS = [b"\xef\xbb\xbf", b"\xff\xfe", b"\x00", b"Jan 1 host: ", b"{", b"{}", b"}", b"\xa0", b"\x1f", b"\x0b", b"\x85", b"\r\r"]
+ODD_KEYS = ["course-v1:A+B+C", "course-v1:A+B", "course-v1:A+B+C+D", "Course-v1:A+B+C", "course-v1:A+B+", "course-v1:A+B+C+branch@d",
+            "course-v1:A+B+C@1", "course-v1:\u00e9+B+C", "course-v1:A+B+C\u00a0", "course-v1:..+..+..", "course-v1:.A+B+C",
+            "course-v1:-A+B+C", "course-v1:~+~+~", "ccx-v1:A+B+C+ccx@12", "ccx-v1:A+B+C+ccx@", "ccx-v1:A+B+C+CCX@1",
+            "ccx-v1:A+B+C+ccx@\u0661", "library-v1:A+B", "library-v1:A+B+C", "A/B/C", "A/B/", "A//C", "/B/C", "A/B/C/D", "A/B/C%20",
+            "..\\/..\\/..", "../../..", "A/B/C\\n", "A/B/C\\u0000", "i4x://A/B/c/d", "slashes:A+B+C", "A+B+C", "SHA256SUMS/x/",
+            *(f"course-v1:{'A' * n}+B+C" for n in (180, 196, 197))]
+
+
+def odd():
+    """What a browser may send to be counted as another course's, one thing a line."""
+    key = b'"course-v1:A+B+C"'
+    good = b'{"context":{"course_id":%s}}' % key
+    lines = [b'{"context":{"course_id":%s},%s}' % (key, more) for more in (
+        b'"context":{"course_id":"x/y/z"}', b'"c\\u006fntext":{}', b'"\\u0063ontext":null', b'"context":[]', b'"context":"s"',
+        b'"x":{"context":null}')]
+    lines += [b'{"context":{"course_id":"x/y/z","course\\u005fid":%s}}' % key, b'{"context":{"a":{"course_id":%s}}}' % key,
+              b'{"x":%s}' % good, b"[%s]" % good]
+    for v in ODD_VALUES:
+        lines += [b'{"n":%s,"context":{"course_id":%s}}' % (v, key), b'{"context":{"course_id":%s}}' % v,
+                  b'{"context":{"course_id":""},"event_source":"browser","page":%s}' % v]
+    lines += [line for end in ODD_ENDS for line in (end + good, good + end, b'{"context":{"course_id":"%sA/B/C"}}' % end)]
+    for n in (998, 999, 1000, 1001, 5000):
+        lines += [b'{"x":%s,"context":{"course_id":%s}}' % (x, key) for x in (
+            b"[" * n + b"]" * n, b'{"a":' * n + b"1" + b"}" * n, b"[" * n)]
+    for k in ODD_KEYS:
+        lines.append(f'{{"context":{{"course_id":"{k}"}}}}'.encode())
+        block = k.replace("course-v1", "block-v1").replace("ccx-v1", "ccx-block-v1").replace("library-v1", "lib-block-v1")
+        for before in ("/courses/", "/courses/v1/x/courses/", "/courses//", "/xblock/", "/courses/x/xblock/", "/courses/a/b/xblock/"):
+            for source, field in (("browser", "page"), ("server", "event_type")):
+                lines += [f'{{"event_source":"{source}",{context}"{field}":"{before}{tail}"}}'.encode()
+                          for context in ('"context":{},', "") for tail in (k, f"{k}/more?x#y", f"{block}+type@x+block@y/handler")]
+    return lines
