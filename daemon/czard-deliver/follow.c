@@ -18,6 +18,7 @@
 #include "run.h"
 
 #define SETTLE_MSEC 2000 /* a snapshot's lines come together */
+#define BLIND_MSEC 10000 /* between two looks at what cannot be watched */
 #define DAY_SEC 86400    /* keys and dates are looked at daily */
 
 struct feeds {
@@ -57,15 +58,18 @@ static int feeds_open(struct feeds *f, const struct config *c, struct error *e)
         return 0;
 }
 
-/* What came since the last time? Sets the descriptors to wait for. */
-static bool feeds_look(struct feeds *f, struct pollfd *p)
+/* What came since the last time? Sets the descriptors to wait for. *ret_blind: one cannot be watched, as when
+ * the user's inotify instances are all in use; it has to be looked at. */
+static bool feeds_look(struct feeds *f, struct pollfd *p, bool *ret_blind)
 {
+        *ret_blind = false;
         bool news = false;
         for (size_t i = 0; i < f->n; i++) {
                 struct error e = {};
                 int fd = feed_reader_watch(f->v[i], &e);
                 (void)feed_reader_each(f->v[i], on_line, &news, &e);
                 p[i] = (struct pollfd){.fd = fd, .events = POLLIN};
+                *ret_blind |= fd < 0;
         }
         return news;
 }
@@ -110,11 +114,11 @@ static int follow_config(const struct config *c, const struct options *o, int si
                 status = STATUS_CANNOT;
         }
         _cleanup_free_ struct pollfd *p = calloc(c->n_packages + 1, sizeof(*p));
-        bool due = true;
+        bool due = true, blind;
         int64_t next = 0;
         while (status == -2 && p) {
                 struct signalfd_siginfo signal;
-                due |= feeds_look(&feeds, p);
+                due |= feeds_look(&feeds, p, &blind);
                 p[feeds.n] = (struct pollfd){.fd = signals, .events = POLLIN};
                 if (due || next <= (int64_t)time(NULL)) {
                         int r = run_child(c, o, old, &next);
@@ -123,7 +127,8 @@ static int follow_config(const struct config *c, const struct options *o, int si
                         sd_notify(0, "READY=1");
                         continue;
                 }
-                if (poll(p, feeds.n + 1, wait_msec(next)) <= 0)
+                int wait = wait_msec(next);
+                if (poll(p, feeds.n + 1, blind ? MIN(wait, BLIND_MSEC) : wait) <= 0)
                         continue;
                 if (!p[feeds.n].revents) {
                         poll(&p[feeds.n], 1, SETTLE_MSEC);
