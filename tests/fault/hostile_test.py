@@ -676,7 +676,7 @@ ZIP = [
     ZipRow("cut by a byte", lambda d, b: d[:-1]),
     ZipRow("cut at the front", lambda d, b: d[10:]),
     ZipRow("garbage in front", lambda d, b: b"x" * 100 + d),
-    ZipRow("garbage behind", lambda d, b: d + b"garbage"),
+    ZipRow("garbage behind", lambda d, b: d + b"garbage", {}),
     ZipRow("zeros behind", lambda d, b: d + bytes(1000), {}),
     ZipRow("a comment that is longer than the file", lambda d, b: put(d, len(d) - 2, "<H", 1000)),
     ZipRow("a directory outside", lambda d, b: put(d, end(d) + 16, "<I", len(d) + 9)),

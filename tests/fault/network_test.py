@@ -30,6 +30,7 @@ class Row:
     state: str = "PUBLISHED"     # None: not known to the ledger
     cause: str = "none"
     told: set = field(default_factory=set)  # all warnings and errors of the run: "EVENT CAUSE"
+    may: set = field(default_factory=set)   # ... and what depends on how fast both sides are
     gets: tuple = None           # (least, most) GETs of the object
     lists: tuple = None          # ... LISTs of the events' prefix
     seconds: tuple = (0, 100)
@@ -65,7 +66,7 @@ class Row:
         p.check("state", row and row["state"], self.state)
         if row:
             p.check("cause", row["cause"], self.cause)
-        p.check("told", p.told(), self.told)
+        p.check("told", p.told() - self.may, self.told)
         p.check("seconds", done.seconds, self.seconds)
         if self.gets:
             p.check("GETs", len(p.requests("get", o["key"])), self.gets)
@@ -481,7 +482,8 @@ WARM = [
 ]
 
 ARCHIVES = [
-    passing("archive: reset in every body", [zip_get(reset_at="50%", count=2)], (3, 8), category="database"),
+    # a reset that overtakes what was sent leaves nothing to go on with
+    passing("archive: reset in every body", [zip_get(reset_at="50%", count=2)], (3, 8), category="database", may={"retry network"}),
     passing("archive: cut often", [zip_get(truncate_at=1500, framing="length", count=6)], (6, 12), category="database"),
     passing("archive: stall", [zip_get(stall_at="50%", count=2)], (3, 6), category="database"),
     passing("archive: 200 for a range", [zip_get(full_for_range=1, count=1)], (3, 5), {"retry bad-answer"}, category="database"),
