@@ -84,6 +84,7 @@ static const char *const names[] = {"SHA256SUMS", "MANIFEST.jsonl", "a.log.gz", 
 static void make(struct tape *t, int folder)
 {
         unsigned what = next(t), at = next(t);
+        struct stat st;
         const char *name = names[at % ELEMENTSOF(names)], *other = names[(at >> 4) % ELEMENTSOF(names)];
         switch (what % 10) {
         case 0:
@@ -104,8 +105,9 @@ static void make(struct tape *t, int folder)
         case 5:
                 (void)unlinkat(folder, name, what > 128 ? AT_REMOVEDIR : 0);
                 break;
-        case 6:
-                (void)!fchmodat(folder, name, what > 128 ? 04777 : 0, 0);
+        case 6: /* never through a link: this may be root */
+                if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISLNK(st.st_mode))
+                        (void)!fchmodat(folder, name, what > 128 ? 04777 : 0, 0);
                 break;
         default: {
                 _cleanup_close_ int fd =
