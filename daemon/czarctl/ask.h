@@ -17,11 +17,15 @@ struct ask_spec {
         /* The same without czard. NULL: only a running czard can. need_staging: open the staging folder. */
         int (*offline)(void *arg, const struct steward *s, struct error *e);
         bool need_staging;
+        bool any_volume; /* also when it is not the one that is known: adopt */
         void *arg;
         /* Filled in: the text of the end, where czard gave one. */
         char text[512];
         bool asked; /* czard did it */
 };
+/* Is it the volume that czard knows? An empty mount point is not believed, and not written to. 0 or -errno.
+ */
+int ask_check_volume(struct ledger *l, const struct staging *s, const char *path, struct error *e);
 /* 0 or 1 as the answer said, CTL_CANNOT after a text on stderr. */
 int ask(struct ctl *c, struct ask_spec *spec);
 /* As root, before root is given up: connects when czard runs, so that its audit record names root. */

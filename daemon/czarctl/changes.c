@@ -469,8 +469,12 @@ int run_adopt(struct ctl *c)
         ch.trust = ctl_flag(c, "trust");
         if (request(&r, "adopt") < 0)
                 return ctl_fail_text("out of memory");
-        struct ask_spec spec = {
-                .request = &r, .row = on_row, .offline = adopt_offline, .need_staging = true, .arg = &ch};
+        struct ask_spec spec = {.request = &r,
+                .row = on_row,
+                .offline = adopt_offline,
+                .need_staging = true,
+                .any_volume = true,
+                .arg = &ch};
         int status = ask(c, &spec);
         end_rows(&ch);
         if (c->json) {

@@ -169,8 +169,10 @@ const char *ctl_denied(const struct ctl *c, const char *path, char ret[CTL_DENIE
                 snprintf(ret, CTL_DENIED_SIZE, "run czarctl as root or as the user of czard");
         else if (lstat(path, &st) == 0 && st.st_uid != geteuid()) /* only what it cannot use today anyway */
                 snprintf(ret, CTL_DENIED_SIZE,
-                        "it is not %s's: unless another program uses it, chown -R %s: '%.4000s'", name, name,
+                        "it is not %s's: unless another program uses it, chown -R %s '%.4000s'", name, name,
                         path);
+        else if (lstat(path, &st) == 0)
+                snprintf(ret, CTL_DENIED_SIZE, "its mode keeps %s out: chmod u+rwX '%.4000s'", name, path);
         else
                 snprintf(ret, CTL_DENIED_SIZE,
                         "%s cannot get there: a folder on the way lets nobody through (namei -l '%.3900s'); "

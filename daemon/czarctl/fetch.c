@@ -34,7 +34,7 @@ struct fetch_unit *fetch_unit_free(struct fetch_unit *u)
 
 /* Its standard input becomes the channel: that is the one descriptor systemd-run hands over. The locks and
  * limits are those of the unit as it is installed and as the admin changed it. */
-static void become_unit(const char *file, const char *config, int sock, const struct strv *locks)
+static void become_unit(const char *file, const char *config, int sock, int say, const struct strv *locks)
 {
         const char *argv[UNIT_ARGS] = {"systemd-run", "--quiet", "--collect", "--pipe", "--wait"};
         size_t n = 5;
@@ -42,7 +42,7 @@ static void become_unit(const char *file, const char *config, int sock, const st
                 argv[n++] = locks->v[i];
         const char *const command[] = {file, "--config", config, "--channel", "0"};
         memcpy(&argv[n], command, sizeof(command));
-        if (fd_arrange((int[]){sock, -1, 2}, 3) < 0)
+        if (fd_arrange((int[]){sock, -1, say}, 3) < 0)
                 _exit(126);
         setsid();
         union {
@@ -74,11 +74,15 @@ int fetch_prepare(struct ctl *c)
                 free(u);
                 return ctl_fail_text("cannot start czard-fetch: %s", strerror(errno));
         }
+        u->helper = (struct helper)HELPER_NONE;
+        int say = helper_said(&u->helper);
         pid_t pid = fork();
         if (pid == 0)
-                become_unit(file, config, pair[1], &locks);
+                become_unit(file, config, pair[1], say, &locks);
+        said_handed(say);
         close_fd(pair[1]);
-        u->helper = (struct helper){.pid = pid > 0 ? pid : 0, .sock = pair[0]};
+        u->helper.pid = pid > 0 ? pid : 0;
+        u->helper.sock = pair[0];
         c->unit = u;
         return 0;
 }

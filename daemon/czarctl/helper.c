@@ -27,6 +27,11 @@ static void tell(const char *line)
         shown_print(stderr, "%s\n", line);
 }
 
+int helper_said(struct helper *h)
+{
+        return said_open(&h->said, tell);
+}
+
 static void become_helper(const struct launch *l, int sock, int say)
 {
         if (fd_arrange((int[]){-1, -1, say, sock}, LAUNCH_CHANNEL_FD + 1) < 0)
@@ -49,7 +54,7 @@ int helper_start(const char *name, const char *const *args, struct helper *ret, 
                 return error_set(e, CAUSE_HELPER, -r, "socketpair: %s", strerror(-r));
         }
         fflush(NULL);
-        int say = said_open(&ret->said, tell);
+        int say = helper_said(ret);
         pid_t pid = fork();
         if (pid == 0)
                 become_helper(&l, pair[1], say);

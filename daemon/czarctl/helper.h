@@ -16,6 +16,8 @@ struct helper {
                 .pid = 0, .sock = -1, .said.fd = -1                                                          \
         }
 
+/* What a child of h is to have as standard error, see said_open(). */
+int helper_said(struct helper *h);
 /* Starts libexec program `name` with args (NULL-terminated) and "--channel 3". 0 or -errno. */
 int helper_start(const char *name, const char *const *args, struct helper *ret, struct error *e);
 int helper_send(struct helper *h, const struct message *m, struct error *e);

@@ -3,8 +3,9 @@
  *
  *   feed_snapshot  of each one that is staged, which lines of the audit record tell its members
  *   feed_member    members: SET_BASE, of the one that the next one will most likely be compared with;
- * SET_NEW, of the archive whose members are being told feed_base      the date of the first of these; what
- * `latest` names as far as records of before tell it; and which one an admin pinned
+ *                  SET_NEW, of the archive whose members are being told
+ *   feed_base      the date of the first of these; what `latest` names as far as records of before tell
+ *                  it; and which one an admin pinned
  *
  * When another one is to be compared with than SET_BASE has, its members are read from the record once more.
  */

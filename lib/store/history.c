@@ -151,6 +151,13 @@ int history_staged(const struct history *h, const char *event, struct ledger_obj
         const struct audit_mark *since, struct error *e)
 {
         bool adopted = streq(event, "adopted");
+        /* What the check enters into the record is told already and is not taken back. */
+        int r = h->feed ? feed_check(h->feed, e) : 0;
+        if (r < 0) {
+                if (since)
+                        audit_take_back(h->audit, since);
+                return r;
+        }
         const struct audit_mark before = since ? *since : audit_mark(h->audit);
         struct audit_entry a = history_entry(h, event, o);
         a.path = o->path;
@@ -165,7 +172,7 @@ int history_staged(const struct history *h, const char *event, struct ledger_obj
                 feed_latest(h->feed, o->org, o->category, latest);
                 a.latest = latest;
         }
-        int r = o->is_zip && !adopted ? ledger_members(h->ledger, o->id, on_left_out, &a.left_out, e) : 0;
+        r = o->is_zip && !adopted ? ledger_members(h->ledger, o->id, on_left_out, &a.left_out, e) : 0;
         if (r == 0)
                 r = history_begin(h, &a, e);
         if (r < 0) {

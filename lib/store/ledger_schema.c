@@ -124,7 +124,7 @@ static const struct ledger_step steps[LEDGER_VERSION] = {
          "courses_left_out INTEGER NOT NULL, files_size INTEGER NOT NULL, "
          "tried_rule TEXT NOT NULL, tried_sha256 BLOB, cause TEXT NOT NULL, detail TEXT NOT NULL, "
          "attempts INTEGER NOT NULL, next_try INTEGER NOT NULL) STRICT;"},
-        /* feed_event.c says what these are */
+        /* feed_event.c and feed_snapshot.c say what these are */
         {"CREATE TABLE feed (org TEXT NOT NULL PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
          "CREATE TABLE feed_position (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL) STRICT;"
          "CREATE TABLE feed_object (bucket TEXT NOT NULL, key TEXT NOT NULL, path TEXT NOT NULL, sha256 "

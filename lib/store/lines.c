@@ -21,7 +21,8 @@ int lines_seek(int fd, char *buf, size_t n, lines_number_fn *number, uint64_t af
                 const char *second = first ? memchr(first + 1, '\n', (size_t)(end - first - 1)) : NULL;
                 if (!second || middle + (first + 1 - buf) >= high)
                         break;
-                if (number(first + 1, (size_t)(second - first - 1)) <= after)
+                uint64_t k = number(first + 1, (size_t)(second - first - 1)); /* 0: a damaged line */
+                if (k > 0 && k <= after)
                         low = middle + (first + 1 - buf);
                 else
                         high = middle;

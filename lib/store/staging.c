@@ -19,6 +19,7 @@
 #include "str.h"
 
 #define TIDY_ROUNDS_MOST 100
+#define HOLD_MSEC 20 /* one of ours that looks whether the folder is empty takes less */
 
 DEFINE_CLEANUP(struct staging, staging, staging_free)
 
@@ -258,16 +259,34 @@ static int open_parts(
         return take_fd(&fd);
 }
 
+/* Whoever may read the folder can lock it, too, for as long as he likes: he is not waited for. While he does,
+ * nobody removes it. */
+static int hold(int fd)
+{
+        for (int i = 0; flock(fd, LOCK_SH | LOCK_NB) < 0; i++) {
+                if (errno != EWOULDBLOCK)
+                        return -1;
+                if (i == HOLD_MSEC)
+                        return 0;
+                (void)usleep(1000);
+        }
+        return 0;
+}
+
 /* What is made is to get an entry. Until its descriptor is closed it is not removed for being empty, see
  * remove_empty_above(); when that was quicker it is made again. */
 static int make_parts(
         const struct staging *s, int at_fd, const char *path, size_t n, gid_t gid, struct error *e)
 {
         int r = -ENOENT;
+        if (n == 0)
+                return open_parts(s, at_fd, path, 0, true, gid, e);
         for (int i = 0; i < TIDY_ROUNDS_MOST && r == -ENOENT; i++) {
                 struct stat st;
+                if (e && i > 0)
+                        *e = (struct error){}; /* of the round before */
                 _cleanup_close_ int fd = r = open_parts(s, at_fd, path, n, true, gid, e);
-                if (fd >= 0 && (flock(fd, LOCK_SH) < 0 || fstat(fd, &st) < 0))
+                if (fd >= 0 && (hold(fd) < 0 || fstat(fd, &st) < 0))
                         r = staging_fail(errno, "holding the folder of", path, e);
                 else if (fd >= 0)
                         r = st.st_nlink > 0 ? take_fd(&fd) : -ENOENT;

@@ -191,6 +191,10 @@ int steward_missing(
         size_t n = 0;
         struct ledger_object o;
         int r = steward_find(s, &pattern, 1, &ids, &n, e);
+        if (r == -ENOENT) { /* gone from the ledger meanwhile */
+                *e = (struct error){};
+                return 0;
+        }
         if (r == 0 && (n != 1 || (!streq(why, "missing") && !streq(why, "altered"))))
                 r = error_set(e, CAUSE_INTERNAL, EINVAL, "not one object, or no reason: %.200s", pattern);
         if (r == 0)

@@ -239,8 +239,10 @@ int zip_check_end(
         size_t first = n > ZIP_TAIL ? n - ZIP_TAIL + ZIP_LOCATOR : 0;
         if (walked->offset > start) /* members may hold archives of their own */
                 first = MAX(first, (size_t)(walked->offset - start));
+        /* Behind it all some readers (Info-ZIP) take the last signature, whatever follows. */
         for (size_t i = first; i + ZIP_END <= n; i++)
-                if (i != found && looks_like_end(tail, start, n, i))
+                if (i >= n - place.behind ? get32(tail + i) == SIG_EOCD
+                                          : i != found && looks_like_end(tail, start, n, i))
                         return bad(e, "it has more than one end record");
         walked->behind = place.behind;
         return 0;

@@ -37,6 +37,8 @@ class Start(Case):
         before = m.ok("czarctl", "check")
         self.assertIn("czard.service is not started yet\n", before)
         self.assertIn("-> systemctl enable --now czard\n", before)
+        # what is typed, or comes through a pipe, is the shell's
+        self.assertEqual(m.ok("sh", "-c", "printf 'next\\n' | { czarctl check > /dev/null; cat; }"), "next\n")
         m.ok("systemctl", "start", "czard")
         waited = m.run("czarctl", "resync", "--wait", timeout=120)
         self.assertEqual(waited.returncode, 0, f"{waited}\n{m.run('journalctl', '-u', 'czard', '-n', '20').stdout}")

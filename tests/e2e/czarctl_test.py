@@ -353,6 +353,22 @@ class StoppedTest(Base):
         self.ask("verify", "verify", "universityx/rdx/")
         self.assertIn("not below", self.ctl("verify", "/etc/passwd", code=2).err)
 
+    def test_verify_of_another_volume(self):
+        """What is not there because nothing is mounted is not missing."""
+        audit = self.world.state / "audit.jsonl"
+        aside = self.world.staging.with_name("aside")
+        before = audit.read_bytes()
+        self.world.staging.rename(aside)
+        self.world.staging.mkdir(0o750)
+        try:
+            self.assertIn("is it mounted?", self.ctl("verify", code=3).err)
+            self.assertEqual(list(self.world.staging.iterdir()), [])
+        finally:
+            self.world.staging.rmdir()
+            aside.rename(self.world.staging)
+        self.assertEqual(audit.read_bytes(), before)
+        self.assertTrue(self.ask("verify", "verify")["ok"])
+
     def test_verify_audit(self):
         path = self.world.state / "audit.jsonl"
         lines = path.read_bytes().splitlines(keepends=True)

@@ -252,7 +252,8 @@ static void behind(void **state)
         } cases[] = {{"\n", 1, true}, {"\r\n", 2, true},
                 {"-----BEGIN PGP SIGNATURE-----\n\niHUE\n-----END PGP SIGNATURE-----\n", 65, true},
                 {"PK\5\6", 4, true}, {"PK\5\6\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 22, false},
-                {"PK\5\6\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\n", 23, false}};
+                {"PK\5\6\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\n", 23, false},
+                {"PK\5\6\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xff\xff", 22, false}};
         for (size_t i = 0; i < ELEMENTSOF(cases); i++)
                 for (int zip64 = 0; zip64 < 2; zip64++) {
                         struct zip_maker z = {};

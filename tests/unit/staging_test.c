@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -471,6 +472,7 @@ static void *publishes_and_removes(void *arg)
                 struct error e = {};
                 snprintf(path, sizeof(path), "a/b/c/f%u", name);
                 failed += publish_as(f, path, "x", &plain, NULL, &e) < 0;
+                failed += e.cause != CAUSE_NONE; /* who publishes goes by that as well */
                 failed += staging_remove(f->s, path, &e) < 0;
         }
         return (void *)failed;
@@ -490,6 +492,19 @@ static void folders_that_are_tidied_away_meanwhile(void **state)
         publish(f, "a/b/c/f", "x", NULL);
         assert_int_equal(staging_remove(f->s, "a/b/c/f", NULL), 0);
         assert_int_equal(count_entries(f, "."), 0);
+}
+
+/* Whoever may read a folder can lock it: he keeps nothing from being published. */
+static void a_folder_that_a_reader_has_locked(void **state)
+{
+        struct fixture *f = *state;
+        publish(f, "a/b/f", "x", NULL);
+        _cleanup_close_ int fd = openat(staging_root_fd(f->s), "a/b", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_int_equal(flock(fd, LOCK_EX), 0);
+        alarm(60);
+        publish(f, "a/b/g", "y", NULL);
+        alarm(0);
+        assert_content(f, "a/b/g", "y");
 }
 
 static void a_folder_that_cannot_be_written(void **state)
@@ -553,6 +568,7 @@ int main(void)
                 T(a_file_appears_with_its_attributes),
                 T(what_is_retired_is_kept_or_goes),
                 T(a_time_that_is_left),
+                T(a_folder_that_a_reader_has_locked),
                 T(a_file_that_is_handed_over),
                 T(groups_are_set_on_what_is_new),
                 T(a_group_we_are_not_in),

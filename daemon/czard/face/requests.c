@@ -374,6 +374,10 @@ static void do_missing(struct control_job *j)
         char *const *v = arguments(j, &n);
         struct steward s = steward_of(j);
         int r = 0;
+        if (pauses_now(j->env->pauses) & BIT(PAUSE_STAGING)) {
+                end(j, STATUS_CANNOT, "the staging volume is not there");
+                return;
+        }
         for (size_t i = 0; r == 0 && i + 2 < n; i += 3)
                 r = steward_missing(&s, v[i], v[i + 1], v[i + 2], &e);
         if (r < 0)

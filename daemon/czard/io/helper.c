@@ -89,11 +89,18 @@ static void listen_to(uv_loop_t *loop, struct helper *h)
         uv_poll_start(&h->saying, UV_READABLE, on_saying);
 }
 
-static void close_handles(struct helper *h)
+/* The handle first: the number of the descriptor is soon another one's. */
+static void close_saying(struct helper *h)
 {
         if (h->says)
                 uv_close((uv_handle_t *)&h->saying, on_handle_closed);
+        h->says = false;
         said_close(&h->said);
+}
+
+static void close_handles(struct helper *h)
+{
+        close_saying(h);
         uv_close((uv_handle_t *)&h->process, on_handle_closed);
         uv_close((uv_handle_t *)&h->retire, on_handle_closed);
 }
@@ -104,9 +111,7 @@ static void on_process_exit(uv_process_t *process, int64_t status, int signal)
         h->exited = true;
         /* What it left behind in its group (gpg) must not outlive it. */
         kill(-process->pid, SIGKILL);
-        if (h->says)
-                uv_poll_stop(&h->saying);
-        said_close(&h->said);
+        close_saying(h);
         if (h->reaped)
                 h->reaped(h->reaped_arg);
         if (h->how.err == EPROTO)
