@@ -164,6 +164,7 @@ int split_events(int source_fd, int dir_fd, const struct split_options *options,
                 .courses_max = options->courses_max ? options->courses_max : SPLIT_COURSES_MAX};
         int r = split_once(&s, source_fd, dir_fd, e);
         if (r == -E2BIG) {
+                *e = (struct error){}; /* the second pass decides */
                 r = split_courses_remove(s.courses, e);
                 s.courses = split_courses_free(s.courses);
                 if (r == 0)

@@ -450,12 +450,14 @@ class DeniedTest(Base):
             os.chown(path, 0, 0)
 
     def test_a_home_of_root(self):
-        key = self.home / "private-keys-v1.d" / self.secrets()[0]
+        first, *others = self.secrets()
+        key = self.home / "private-keys-v1.d" / first
+        others = [key.with_name(name) for name in others]
         rings = [p for p in self.home.iterdir() if p.is_file()]
         for denied in (self.home, key):
             with self.subTest(denied):
                 if denied == key:
-                    for path in (self.home, self.home / "private-keys-v1.d", *rings):
+                    for path in (self.home, self.home / "private-keys-v1.d", *rings, *others):
                         os.chown(path, self.OWNER, self.OWNER)
                 finding, = self.finding("key")
                 self.assertIn("Permission denied", finding["detail"])

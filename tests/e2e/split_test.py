@@ -9,6 +9,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -16,8 +17,15 @@ import unittest
 
 from czardtest import events, main, package, split
 from czardtest.common import sha256_file
+from czardtest.daemon import Daemon
 from czardtest.run import check_sums, fingerprint, program
 from czardtest.zips import Archives
+
+
+def stop(pid):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+        return True
 
 
 class Staged(unittest.TestCase):
@@ -170,6 +178,26 @@ class Split(Staged):
         self.assertEqual(self.rows(), [])
         self.assertFalse((self.w.staging / self.a.org / "events-by-course").exists())
         self.assertTrue(all(self.source(*day).exists() for day in days))
+
+    def test_another_rule_while_it_is_split(self):
+        """The one that was begun ends by the old rule, and is split again."""
+        days = {("edx", "2024-03-01"): events.realistic(20000, 3, seed=4)}
+        self.put(days)
+        self.w.package_section.pop("events_by_course")
+        self.once()
+        self.w.package_section["events_by_course"] = "edx"
+        self.w.ini()
+        manifest = self.folder("edx", "2024-03-01") / "MANIFEST.jsonl"
+        rule = lambda: manifest.exists() and '"rule":"edx+url"' in manifest.read_text()
+        with Daemon(self.w) as d:
+            stopped = d.wait("a filter", lambda: [pid for pid in d.helpers("czard-filter") if stop(pid)])
+            self.w.package_section["events_by_course"] = "edx+url"
+            self.w.ini()
+            d.reload()
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+            d.wait("the other rule", rule)
+        self.check(days, "edx+url")
 
     def test_a_replaced_day(self):
         days = self.days(2)

@@ -23,7 +23,7 @@ int main(int argc, char **argv)
         o.counted_max = argc > 7 ? strtoul(argv[7], NULL, 10) : 0;
         struct split_totals t;
         struct error e = {};
-        if (split_events(fd, dir_fd, &o, &t, &e) < 0) {
+        if (split_events(fd, dir_fd, &o, &t, &e) < 0 || e.cause != CAUSE_NONE) {
                 fprintf(stderr, "%s: %s\n", cause_name(e.cause), e.text);
                 return 1;
         }

@@ -175,6 +175,7 @@ static void save(struct splitting *s, const struct ledger_split *row)
 
 static void note_done(struct splitting *s, const struct split_outcome *o)
 {
+        s->look |= s->next >= s->n; /* the file or the rule may have become another one meanwhile */
         if (record_day(s->on.record, &o->job.o, &o->made) >= 0)
                 say_done(o);
 }
