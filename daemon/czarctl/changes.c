@@ -12,6 +12,7 @@
 #include "ask.h"
 #include "keep.h"
 #include "latest.h"
+#include "ledger_rebuild.h"
 #include "runs.h"
 #include "table.h"
 #include "timespan.h"
@@ -449,10 +450,24 @@ int run_unpause(struct ctl *c)
 
 /* --- adopt --- */
 
+/* A ledger that was lost is made again first, as czard does when it starts: with the id of a volume in it, it
+ * is taken for whole, and what was forgotten would be fetched again. */
+static int remake_lost_ledger(const struct ctl *c, const struct steward *s, struct error *e)
+{
+        char id[STAGING_ID_SIZE];
+        const char *head = audit_head(s->audit);
+        struct ledger_rebuilt done;
+        int r = ledger_meta_get(s->ledger, "staging-id", id, sizeof(id), e);
+        if (r < 0 || *id || !head[strspn(head, "0")])
+                return MIN(r, 0);
+        return ledger_rebuild(s->ledger, c->state_fd, c->config->limits.max_name, &done, e);
+}
+
 static int adopt_offline(void *arg, const struct steward *s, struct error *e)
 {
         struct changes *ch = arg;
-        return steward_adopt(s, ch->trust, &ch->adopted, e);
+        int r = remake_lost_ledger(ch->c, s, e);
+        return r < 0 ? r : steward_adopt(s, ch->trust, &ch->adopted, e);
 }
 
 int run_adopt(struct ctl *c)

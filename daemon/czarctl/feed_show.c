@@ -87,7 +87,7 @@ static int follow(struct ctl *c, struct feed_reader *reader)
                 struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = STDOUT_FILENO}};
                 if (poll(fds, ELEMENTSOF(fds), -1) < 0 && errno != EINTR)
                         return ctl_fail_text("waiting: %s", strerror(errno));
-                if (fds[1].revents & POLLERR)
+                if (fds[1].revents & (POLLERR | POLLHUP))
                         return CTL_WELL;
         }
 }

@@ -703,6 +703,23 @@ class StoppedTest(Base):
         self.assertEqual(self.ctl("adopt", "--json").json["adopted"], 1)
         self.assertEqual(w.objects()[objects[1]["key"]]["state"], "PUBLISHED")
 
+    def test_adopt_after_the_ledger_was_lost(self):
+        """It is made again from the record: what was forgotten stays so, and nothing is fetched twice."""
+        w = self.world
+        key = next(k for k, o in w.objects().items() if o["state"] == "PUBLISHED" and o["category"] == 0)
+        self.ctl("forget", f"*{key.split('/')[-1]}", "--reason", "by order")
+        before = {k: (o["state"], o["staged_etag"]) for k, o in w.objects().items()}
+        for path in w.state.glob("ledger.db*"):
+            path.unlink()
+        said = self.ctl("adopt", "--json").json
+        self.assertEqual(said["missing"], 0)
+        gets = lambda: [r.key for r in self.s3.requests() if r.op == "get"]
+        fetched = gets()
+        self.assertEqual(w.once().code, 0)
+        self.assertEqual(gets(), fetched)
+        self.assertEqual({k: (o["state"], o["staged_etag"]) for k, o in w.objects().items()}, before)
+        self.assertEqual(before[key][0], "FORGOTTEN")
+
     def test_check(self):
         w = self.world
         well = self.ask("check", "check")
