@@ -34,9 +34,9 @@ struct feed {
 
 static int read_position(struct feed *f, uint64_t *ret)
 {
-        static const struct sql_column seq = {COLUMN_NUMBER, .size = sizeof(*ret)};
-        *ret = 0;
-        int r = sql_get(&f->file.l->sql, "SELECT seq FROM feed_position", NULL, &seq, 1, ret, f->file.e);
+        int64_t seq = 0;
+        int r = sql_get_i64(&f->file.l->sql, "SELECT seq FROM feed_position", NULL, 0, &seq, f->file.e);
+        *ret = r < 0 ? 0 : (uint64_t)seq;
         return MIN(r, 0);
 }
 

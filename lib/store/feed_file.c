@@ -184,10 +184,9 @@ static int save_known(struct feed_file *f)
 
 int feed_file_known(struct feed_file *f, const char *org, uint64_t *ret)
 {
-        static const struct sql_column seq = {COLUMN_NUMBER, .size = sizeof(*ret)};
-        *ret = 0;
-        int r = sql_get(
-                &f->l->sql, "SELECT seq FROM feed WHERE org = ?1", VALUES(V(org)), &seq, 1, ret, f->e);
+        int64_t seq = 0;
+        int r = sql_get_i64(&f->l->sql, "SELECT seq FROM feed WHERE org = ?1", VALUES(V(org)), 0, &seq, f->e);
+        *ret = r < 0 ? 0 : (uint64_t)seq;
         return MIN(r, 0);
 }
 

@@ -173,8 +173,7 @@ struct ledger *ledger_free(struct ledger *l)
 /* The one number that a query gives. */
 static int get_number(struct ledger *l, const char *sql, int64_t *ret, struct error *e)
 {
-        static const struct sql_column number = {COLUMN_NUMBER, .size = sizeof(*ret), .min = INT64_MIN};
-        int r = sql_get(&l->sql, sql, NULL, &number, 1, ret, e);
+        int r = sql_get_i64(&l->sql, sql, NULL, INT64_MIN, ret, e);
         return MIN(r, 0);
 }
 

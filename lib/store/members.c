@@ -335,9 +335,8 @@ static const char set_extents[] =
 /* The first number that a query has. bound: of ?1, where there is one. */
 static int get_number(struct members *m, const char *sql, uint64_t bound, int64_t *ret, struct error *e)
 {
-        static const struct sql_column number = {COLUMN_NUMBER, .size = sizeof(*ret), .min = INT64_MIN};
         const struct sql_value *values = strstr(sql, "?1") ? VALUES(V(bound)) : NULL;
-        int r = sql_get(&m->sql, sql, values, &number, 1, ret, e);
+        int r = sql_get_i64(&m->sql, sql, values, INT64_MIN, ret, e);
         return MIN(r, 0);
 }
 

@@ -304,6 +304,13 @@ int sql_get(struct sql *c, const char *text, const struct sql_value *values, con
         return r < 0 ? r : 1;
 }
 
+int sql_get_i64(struct sql *c, const char *text, const struct sql_value *values, int64_t min, int64_t *ret,
+        struct error *e)
+{
+        const struct sql_column number = {COLUMN_NUMBER, .size = sizeof(*ret), .min = min};
+        return sql_get(c, text, values, &number, 1, ret, e);
+}
+
 int sql_put(struct sql *c, const char *text, const struct sql_column *columns, size_t n, const void *record,
         const struct sql_value *then, struct error *e)
 {

@@ -125,6 +125,9 @@ void sql_row_fields(struct sql_row *r, const struct sql_column *columns, size_t 
  */
 int sql_get(struct sql *c, const char *text, const struct sql_value *values, const struct sql_column *columns,
         size_t n, void *record, struct error *e);
+/* The same for a query of one number, which is at least min. */
+int sql_get_i64(struct sql *c, const char *text, const struct sql_value *values, int64_t min, int64_t *ret,
+        struct error *e);
 /* Binds the fields of a record and then those values, and runs text. */
 int sql_put(struct sql *c, const char *text, const struct sql_column *columns, size_t n, const void *record,
         const struct sql_value *then, struct error *e);
