@@ -187,18 +187,13 @@ static int open_lock(struct ctl *c, struct hand *h, struct error *e)
         return 0;
 }
 
-int ask_check_volume(struct ledger *l, const struct staging *s, const char *path, struct error *e)
+int ask_check_volume(struct ledger *l, const struct staging *s, struct error *e)
 {
-        char known[STAGING_ID_SIZE] = "", found[STAGING_ID_SIZE] = "";
+        char known[STAGING_ID_SIZE] = "", found[STAGING_ID_SIZE];
         int r = ledger_meta_get(l, "staging-id", known, sizeof(known), e);
-        if (r >= 0 && *known)
-                r = staging_read_id(s, found, e);
-        if (r >= 0 && *known && !streq(known, found))
-                r = error_set(e, CAUSE_STAGING, ENODEV,
-                        "%s is not the staging volume that czard knows: is it mounted? (czarctl adopt takes "
-                        "another one)",
-                        path);
-        return MIN(r, 0);
+        return r < 0 || !*known ? MIN(r, 0)
+                                : staging_expect_id(s, known,
+                                          "is it mounted? (czarctl adopt takes another one)", found, e);
 }
 
 static int do_offline(struct ctl *c, struct ask_spec *spec, struct error *e)
@@ -217,7 +212,7 @@ static int do_offline(struct ctl *c, struct ask_spec *spec, struct error *e)
         if (r >= 0 && spec->need_staging)
                 r = staging_open(s->path, s->file_mode, s->dir_mode, &h.staging, e);
         if (r >= 0 && h.staging && !spec->any_volume)
-                r = ask_check_volume(h.ledger, h.staging, s->path, e);
+                r = ask_check_volume(h.ledger, h.staging, e);
         if (r >= 0 && h.staging)
                 r = feed_new(h.ledger, h.audit, h.staging, c->state_fd, &h.feed, e);
         if (r >= 0 && h.feed)

@@ -25,7 +25,7 @@ struct ask_spec {
 };
 /* Is it the volume that czard knows? An empty mount point is not believed, and not written to. 0 or -errno.
  */
-int ask_check_volume(struct ledger *l, const struct staging *s, const char *path, struct error *e);
+int ask_check_volume(struct ledger *l, const struct staging *s, struct error *e);
 /* 0 or 1 as the answer said, CTL_CANNOT after a text on stderr. */
 int ask(struct ctl *c, struct ask_spec *spec);
 /* As root, before root is given up: connects when czard runs, so that its audit record names root. */

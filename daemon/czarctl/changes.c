@@ -454,13 +454,9 @@ int run_unpause(struct ctl *c)
  * is taken for whole, and what was forgotten would be fetched again. */
 static int remake_lost_ledger(const struct ctl *c, const struct steward *s, struct error *e)
 {
-        char id[STAGING_ID_SIZE];
-        const char *head = audit_head(s->audit);
         struct ledger_rebuilt done;
-        int r = ledger_meta_get(s->ledger, "staging-id", id, sizeof(id), e);
-        if (r < 0 || *id || !head[strspn(head, "0")])
-                return MIN(r, 0);
-        return ledger_rebuild(s->ledger, c->state_fd, c->config->limits.max_name, &done, e);
+        int r = ledger_is_lost(s->ledger, s->audit, e);
+        return r == 1 ? ledger_rebuild(s->ledger, c->state_fd, c->config->limits.max_name, &done, e) : r;
 }
 
 static int adopt_offline(void *arg, const struct steward *s, struct error *e)

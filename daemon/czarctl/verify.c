@@ -259,9 +259,8 @@ static int verify_staging(struct verify *v)
         v->e = &e;
         v->progress = (struct progress){.what = "hashing", .bytes = true};
         int r = staging_open_readonly(c->config->staging.path, &v->staging, &e);
-        const char *path = c->config->staging.path;
         if (r >= 0)
-                r = ask_check_volume(c->ledger, v->staging, path, &e);
+                r = ask_check_volume(c->ledger, v->staging, &e);
         if (r >= 0)
                 r = ledger_each(c->ledger, &f, count_bytes, v, &e);
         if (r >= 0)
@@ -269,7 +268,7 @@ static int verify_staging(struct verify *v)
         if (r >= 0)
                 r = ledger_splits(c->ledger, on_split, v, &e);
         if (r >= 0) /* it may have gone meanwhile */
-                r = ask_check_volume(c->ledger, v->staging, path, &e);
+                r = ask_check_volume(c->ledger, v->staging, &e);
         progress_end(&v->progress);
         v->staging = staging_free(v->staging);
         return r < 0 ? ctl_fail(c, &e) : 0;

@@ -124,15 +124,9 @@ static int check_identity(
         struct staging *staging, const char *path, const char *known, char *ret_id, struct error *e)
 {
         char found[STAGING_ID_SIZE];
-        int r = staging_read_id(staging, found, e);
+        int r = staging_expect_id(staging, known, "mount it; if it is a new disk: czarctl adopt", found, e);
         if (r < 0)
                 return r;
-        if (*known && !streq(known, found))
-                return error_set(e, CAUSE_STAGING, ENODEV,
-                        "%s is not the staging volume this czard knows (.czard-id is %s): mount it; if it is "
-                        "a new "
-                        "disk: czarctl adopt",
-                        path, *found ? "another one" : "missing");
         if (*found) {
                 memcpy(ret_id, found, sizeof(found));
         } else {

@@ -79,6 +79,14 @@ int open_beneath(int dir_fd, const char *path, int flags, mode_t mode)
         }
 }
 
+/* fchmod(2) takes no O_PATH; through /proc it can be done. */
+int chmod_fd(int fd, mode_t mode)
+{
+        char self[32];
+        snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+        return chmod(self, mode) < 0 ? -errno : 0;
+}
+
 /* linkat by descriptor alone would need a capability; through /proc it does not. */
 int link_fd(int fd, int dir_fd, const char *name)
 {
@@ -346,7 +354,6 @@ int fd_arrange(const int *fds, int n)
 /* A folder of ours that can be read and emptied, whatever its mode was. */
 static int open_to_empty(int dir_fd, const char *name)
 {
-        char path[64];
         _cleanup_close_ int at = openat(dir_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (at < 0)
                 return -errno;
@@ -354,9 +361,9 @@ static int open_to_empty(int dir_fd, const char *name)
         if (fd >= 0 && faccessat(at, ".", W_OK | X_OK, AT_EACCESS) == 0)
                 return fd;
         close_fd(fd);
-        snprintf(path, sizeof(path), "/proc/self/fd/%d", at); /* fchmod(2) takes no O_PATH */
-        if (chmod(path, 0700) < 0)
-                return -errno;
+        int r = chmod_fd(at, 0700);
+        if (r < 0)
+                return r;
         fd = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         return fd < 0 ? -errno : fd;
 }

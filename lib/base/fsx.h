@@ -13,6 +13,9 @@
 /* openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS. A descriptor or -errno. */
 int open_beneath(int dir_fd, const char *path, int flags, mode_t mode);
 
+/* chmod(2) of what fd is open on, if only with O_PATH. 0 or -errno. */
+int chmod_fd(int fd, mode_t mode);
+
 /* Gives a file made with O_TMPFILE its name, which must be free (-EEXIST). 0 or -errno. */
 int link_fd(int fd, int dir_fd, const char *name);
 

@@ -77,11 +77,8 @@ static int give_away(struct feed_file *f, int dir_fd, int fd)
 static int open_closed(int dir_fd, const char *name, int flags)
 {
         _cleanup_close_ int fd = open_beneath(dir_fd, name, O_PATH | O_NOFOLLOW, 0);
-        char self[32];
-        snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-        if (fd < 0 || chmod(self, FEED_MODE) < 0)
-                return fd < 0 ? fd : -errno;
-        return open_beneath(dir_fd, name, flags, 0);
+        int r = fd < 0 ? fd : chmod_fd(fd, FEED_MODE);
+        return r < 0 ? r : open_beneath(dir_fd, name, flags, 0);
 }
 
 /* What has the name, if that is a file of ours. What somebody else put there is not written to, and not

@@ -18,6 +18,7 @@
 #include "ledger_split.h"
 #include "limits.h"
 #include "outcome.h"
+#include "staging.h"
 #include "str.h"
 #include "timespan.h"
 
@@ -497,6 +498,14 @@ static int learn_courses(struct ledger_object *o, void *arg)
 {
         struct rebuild *b = arg;
         return o->is_zip && *o->staged_etag ? beyond_learn_staged(b->l, o, b->e) : 0;
+}
+
+int ledger_is_lost(struct ledger *l, const struct audit *a, struct error *e)
+{
+        char id[STAGING_ID_SIZE];
+        const char *head = audit_head(a);
+        int r = ledger_meta_get(l, "staging-id", id, sizeof(id), e);
+        return r < 0 ? r : !*id && head[strspn(head, "0")] != 0;
 }
 
 int ledger_rebuild(

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "audit.h"
 #include "ledger.h"
 
 /* The fact that holds the hash of the configuration whose filters chose the members. */
@@ -18,6 +19,10 @@ struct ledger_rebuilt {
         uint64_t objects, members; /* in the ledger now */
         char staging_id[33];       /* "": the record does not tell */
 };
+
+/* Was there a ledger before this one? It knows no staging volume, and the record has entries. 1, 0 or -errno.
+ */
+int ledger_is_lost(struct ledger *l, const struct audit *a, struct error *e);
 
 /* Fills an empty ledger from state_fd's audit.jsonl, in one transaction. max_name: [limits] max_name, for the
  * names of members. 0 or -errno; then the ledger is as it was. */

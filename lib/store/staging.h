@@ -30,6 +30,10 @@ int staging_root_fd(const struct staging *s);
 /* The id in .czard-id, "" when there is none (0), or -errno. Reads through the path again, so that a volume
  * that was unmounted or mounted over is noticed; -ESTALE: another volume with the same id is there now. */
 int staging_read_id(const struct staging *s, char ret[STAGING_ID_SIZE], struct error *e);
+/* Is it the volume of that id ("": any will do)? What is there comes in ret. 0; -ENODEV with a text that ends
+ * in what_to_do; or -errno. */
+int staging_expect_id(const struct staging *s, const char *known, const char *what_to_do,
+        char ret[STAGING_ID_SIZE], struct error *e);
 /* Makes .czard-id when the root is otherwise empty (lost+found does not count); -ENOTEMPTY when it is not. */
 int staging_make_id(struct staging *s, char ret[STAGING_ID_SIZE], struct error *e);
 /* Writes .czard-id whatever else is there: adopt. */

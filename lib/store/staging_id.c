@@ -53,6 +53,17 @@ int staging_read_id(const struct staging *s, char ret[STAGING_ID_SIZE], struct e
         return 0;
 }
 
+int staging_expect_id(const struct staging *s, const char *known, const char *what_to_do,
+        char ret[STAGING_ID_SIZE], struct error *e)
+{
+        int r = staging_read_id(s, ret, e);
+        if (r < 0 || !*known || streq(known, ret))
+                return MIN(r, 0);
+        return error_set(e, CAUSE_STAGING, ENODEV,
+                "%s is not the staging volume this czard knows (.czard-id is %s): %s", s->path,
+                *ret ? "another one" : "missing", what_to_do);
+}
+
 static int write_id(struct staging *s, char ret[STAGING_ID_SIZE], struct error *e)
 {
         uint8_t random[(STAGING_ID_SIZE - 1) / 2];

@@ -157,15 +157,10 @@ static void look_at_identity(struct pauses *s)
 {
         struct error e = {};
         char id[STAGING_ID_SIZE];
-        int r = staging_read_id(s->staging, id, &e);
-        if (r >= 0 && streq(id, s->staging_id)) {
+        if (staging_expect_id(s->staging, s->staging_id, "is it mounted?", id, &e) == 0) {
                 leave_staging(s);
                 return;
         }
-        if (r >= 0)
-                error_set(&e, CAUSE_STAGING, ENODEV,
-                        "%s is not the staging volume this czard knows (.czard-id is %s): is it mounted?",
-                        s->config->staging.path, *id ? "another one" : "missing");
         pauses_enter(s, PAUSE_STAGING, CAUSE_STAGING, e.text);
 }
 

@@ -9,7 +9,6 @@
 
 #include "journal.h"
 #include "ledger_rebuild.h"
-#include "staging.h"
 #include "str.h"
 #include "timespan.h"
 
@@ -39,12 +38,6 @@ static int set_aside(const char *state_dir, const struct error *why, struct erro
         return ledger_set_aside(state_dir, e);
 }
 
-static bool has_entries(const struct audit *audit)
-{
-        const char *head = audit_head(audit);
-        return head[strspn(head, "0")] != 0;
-}
-
 static int rebuild(struct ledger *ledger, int state_fd, uint64_t max_name, struct error *e)
 {
         struct ledger_rebuilt done;
@@ -71,7 +64,6 @@ int rebuild_open_ledger(const struct config *config, int state_fd, const struct 
         struct ledger **ret, struct error *e)
 {
         struct error damage = {};
-        char id[STAGING_ID_SIZE];
         int r = open_checked(config->state_dir, ret, &damage);
         if (r == -EUCLEAN) {
                 r = set_aside(config->state_dir, &damage, e);
@@ -81,8 +73,8 @@ int rebuild_open_ledger(const struct config *config, int state_fd, const struct 
                 *e = damage;
         }
         if (r == 0)
-                r = ledger_meta_get(*ret, "staging-id", id, sizeof(id), e);
-        return r < 0 || *id || !has_entries(audit) ? r : rebuild(*ret, state_fd, config->limits.max_name, e);
+                r = ledger_is_lost(*ret, audit, e);
+        return r == 1 ? rebuild(*ret, state_fd, config->limits.max_name, e) : r;
 }
 
 int rebuild_is_needed(const struct config *config, struct ledger *ledger, struct error *e)
