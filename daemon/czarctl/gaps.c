@@ -11,13 +11,13 @@
 /* A snapshot that came, but without some of its members. */
 static int add_rejected(const struct report_row *row, void *arg)
 {
+        const char *category = report_category(row);
         char hint[160];
-        if (row->number[1] < 0 || row->number[1] >= CATEGORY_MAX)
+        if (!category)
                 return 0;
         snprintf(hint, sizeof(hint), "members rejected (%s)", row->text[4]);
-        rows_add(arg, FIELDS(F_TEXT("org", row->text[0]),
-                              F_TEXT("category", category_name((enum category)row->number[1])),
-                              F_NAME("site", NULL), F_TEXT("from", row->text[3]), F_TEXT("to", row->text[3]),
+        rows_add(arg, FIELDS(F_TEXT("org", row->text[0]), F_TEXT("category", category), F_NAME("site", NULL),
+                              F_TEXT("from", row->text[3]), F_TEXT("to", row->text[3]),
                               F_CELL("until", row->text[3]), F_NUMBER("missing", row->number[5]),
                               F_BOOL("open", false), F_NAME("hint", hint, .colour = YELLOW)));
         return 0;
@@ -26,12 +26,12 @@ static int add_rejected(const struct report_row *row, void *arg)
 /* Whether it is a file that misses nobody can tell. */
 static int add_unreadable(const struct report_row *row, void *arg)
 {
+        const char *category = report_category(row);
         char hint[160];
-        if (row->number[1] < 0 || row->number[1] >= CATEGORY_MAX)
+        if (!category)
                 return 0;
         snprintf(hint, sizeof(hint), "listed, but cannot be read: %.100s", row->text[4]);
-        rows_add(arg, FIELDS(F_TEXT("org", row->text[0]),
-                              F_TEXT("category", category_name((enum category)row->number[1])),
+        rows_add(arg, FIELDS(F_TEXT("org", row->text[0]), F_TEXT("category", category),
                               F_NAME("site", row->text[2]), F_TEXT("from", row->text[6]),
                               F_TEXT("to", row->text[7]), F_CELL("until", row->text[7]),
                               F_NUMBER("missing", row->number[3]), F_BOOL("open", false),

@@ -96,10 +96,10 @@ static void sample(struct metrics *m, const char *family, const struct field *la
 
 static int sample_count(const struct report_row *row, void *arg)
 {
-        if (row->number[1] < 0 || row->number[1] >= CATEGORY_MAX)
+        const char *category = report_category(row);
+        if (!category)
                 return 0;
-        const struct field *labels = FIELDS(F_TEXT("org", row->text[0]),
-                F_TEXT("category", category_name((enum category)row->number[1])),
+        const struct field *labels = FIELDS(F_TEXT("org", row->text[0]), F_TEXT("category", category),
                 F_TEXT("site", row->text[2]),
                 F_TEXT("state", object_state_name((enum object_state)row->number[3])));
         sample(arg, "czard_objects", labels, row->number[4]);
@@ -110,12 +110,12 @@ static int sample_count(const struct report_row *row, void *arg)
 
 static int sample_last(const struct report_row *row, void *arg)
 {
+        const char *category = report_category(row);
         int day;
-        if (row->number[1] < 0 || row->number[1] >= CATEGORY_MAX)
+        if (!category)
                 return 0;
-        const struct field *labels = FIELDS(F_TEXT("org", row->text[0]),
-                F_TEXT("category", category_name((enum category)row->number[1])),
-                F_TEXT("site", row->text[2]));
+        const struct field *labels = FIELDS(
+                F_TEXT("org", row->text[0]), F_TEXT("category", category), F_TEXT("site", row->text[2]));
         sample(arg, "czard_last_success_timestamp_seconds", labels, row->number[8]);
         if (date_parse(row->text[3], &day) == 0)
                 sample(arg, "czard_newest_date_timestamp_seconds", labels, (int64_t)day * 86400);
@@ -124,10 +124,10 @@ static int sample_last(const struct report_row *row, void *arg)
 
 static int sample_members_rejected(const struct report_row *row, void *arg)
 {
-        if (row->number[1] >= 0 && row->number[1] < CATEGORY_MAX)
+        const char *category = report_category(row);
+        if (category)
                 sample(arg, "czard_members_rejected",
-                        FIELDS(F_TEXT("org", row->text[0]),
-                                F_TEXT("category", category_name((enum category)row->number[1])),
+                        FIELDS(F_TEXT("org", row->text[0]), F_TEXT("category", category),
                                 F_TEXT("site", row->text[2]), F_TEXT("date", row->text[3]),
                                 F_TEXT("cause", row->text[4])),
                         row->number[5]);
@@ -136,10 +136,10 @@ static int sample_members_rejected(const struct report_row *row, void *arg)
 
 static int sample_unreadable(const struct report_row *row, void *arg)
 {
-        if (row->number[1] >= 0 && row->number[1] < CATEGORY_MAX)
+        const char *category = report_category(row);
+        if (category)
                 sample(arg, "czard_unreadable_entries",
-                        FIELDS(F_TEXT("org", row->text[0]),
-                                F_TEXT("category", category_name((enum category)row->number[1])),
+                        FIELDS(F_TEXT("org", row->text[0]), F_TEXT("category", category),
                                 F_TEXT("site", row->text[2]), F_TEXT("bucket", row->text[5])),
                         row->number[3]);
         return 0;

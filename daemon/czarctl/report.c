@@ -165,9 +165,9 @@ static int add_failures(struct report_data *r)
 static int add_category(const struct report_row *row, void *arg)
 {
         struct report_data *r = arg;
-        if (row->number[1] >= 0 && row->number[1] < CATEGORY_MAX)
-                report_storage(&r->j, row->text[0], category_name((enum category)row->number[1]),
-                        row->number[2], row->number[3]);
+        const char *category = report_category(row);
+        if (category)
+                report_storage(&r->j, row->text[0], category, row->number[2], row->number[3]);
         return 0;
 }
 

@@ -24,38 +24,17 @@ struct field {
         int64_t number;
 };
 /* More members, such as .colour, may follow. */
-#define F_TEXT(n, s, ...)                                                                                    \
-        {                                                                                                    \
-                .name = (n), .kind = FIELD_TEXT, .text = (s), __VA_ARGS__                                    \
-        }
-#define F_NAME(n, s, ...)                                                                                    \
-        {                                                                                                    \
-                .name = (n), .kind = FIELD_NAME, .text = (s), __VA_ARGS__                                    \
-        }
-#define F_CELL(n, s, ...)                                                                                    \
-        {                                                                                                    \
-                .name = (n), .kind = FIELD_CELL, .text = (s), __VA_ARGS__                                    \
-        }
-#define F_NUMBER(n, v, ...)                                                                                  \
-        {                                                                                                    \
-                .name = (n), .kind = FIELD_NUMBER, .number = (int64_t)(v), __VA_ARGS__                       \
-        }
-#define F_BYTES(n, v, ...)                                                                                   \
-        {                                                                                                    \
-                .name = (n), .kind = FIELD_BYTES, .number = (int64_t)(v), __VA_ARGS__                        \
-        }
-#define F_TIME(n, v, ...)                                                                                    \
-        {                                                                                                    \
-                .name = (n), .kind = FIELD_TIME, .number = (v), __VA_ARGS__                                  \
-        }
-#define F_DAY(n, v, ...)                                                                                     \
-        {                                                                                                    \
-                .name = (n), .kind = FIELD_DAY, .number = (v), __VA_ARGS__                                   \
-        }
-#define F_BOOL(n, v, ...)                                                                                    \
-        {                                                                                                    \
-                .name = (n), .kind = FIELD_BOOL, .number = (v), __VA_ARGS__                                  \
-        }
+/* clang-format off */
+#define FIELD_(kind_, name_, member, value, ...) {.name = (name_), .kind = FIELD_##kind_, .member = (value), __VA_ARGS__}
+/* clang-format on */
+#define F_TEXT(name, s, ...) FIELD_(TEXT, name, text, s, __VA_ARGS__)
+#define F_NAME(name, s, ...) FIELD_(NAME, name, text, s, __VA_ARGS__)
+#define F_CELL(name, s, ...) FIELD_(CELL, name, text, s, __VA_ARGS__)
+#define F_NUMBER(name, v, ...) FIELD_(NUMBER, name, number, (int64_t)(v), __VA_ARGS__)
+#define F_BYTES(name, v, ...) FIELD_(BYTES, name, number, (int64_t)(v), __VA_ARGS__)
+#define F_TIME(name, v, ...) FIELD_(TIME, name, number, v, __VA_ARGS__)
+#define F_DAY(name, v, ...) FIELD_(DAY, name, number, v, __VA_ARGS__)
+#define F_BOOL(name, v, ...) FIELD_(BOOL, name, number, v, __VA_ARGS__)
 #define FIELDS(...) ((const struct field[]){__VA_ARGS__, {.name = NULL}})
 
 /* The members of a JSON object that is open; or an object with these and no others. */

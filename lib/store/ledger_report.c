@@ -104,6 +104,12 @@ static void read_row(sqlite3_stmt *s, struct report_row *row)
         }
 }
 
+const char *report_category(const struct report_row *row)
+{
+        int64_t c = row->number[1];
+        return c >= 0 && c < CATEGORY_MAX ? category_name((enum category)c) : NULL;
+}
+
 int report_each(struct ledger *l, enum report which, const char *first, const char *second, report_fn *each,
         void *arg, struct error *e)
 {

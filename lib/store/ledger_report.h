@@ -47,6 +47,9 @@ struct report_row {
         const char *text[REPORT_COLUMNS];
         int64_t number[REPORT_COLUMNS];
 };
+/* Of a report whose second column is the category: its name, or NULL when a newer czard wrote one that is not
+ * known here. */
+const char *report_category(const struct report_row *row);
 typedef int report_fn(const struct report_row *row, void *arg);
 /* Calls each for every row; a non-zero return ends it and is returned. Parameters are NULL or text. */
 int report_each(struct ledger *l, enum report which, const char *first, const char *second, report_fn *each,
