@@ -19,7 +19,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 
 #include "alarm.h"
 #include "checks.h"
@@ -215,8 +214,7 @@ static int begin_verify(struct get *g, const struct transfer *t)
 static int on_head(void *arg, const struct transfer *t, struct error *e)
 {
         struct get *g = arg;
-        const char *encoding = http_header(t, "Content-Encoding");
-        if (encoding && strcasecmp(encoding, "identity") != 0)
+        if (http_is_encoded(t))
                 g->doubt = "a Content-Encoding";
         int r = check_etag(g, t, e);
         if (r == 0)

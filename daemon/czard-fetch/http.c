@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/queue.h>
 
 #include "alarm.h"
@@ -449,6 +450,12 @@ const char *http_header(const struct transfer *t, const char *name)
         if (curl_easy_header(t->easy, name, 0, CURLH_HEADER, -1, &found) != CURLHE_OK)
                 return NULL;
         return strlen(found->value) <= LIMIT_HTTP_HEADER ? found->value : NULL;
+}
+
+bool http_is_encoded(const struct transfer *t)
+{
+        const char *encoding = http_header(t, "Content-Encoding");
+        return encoding && strcasecmp(encoding, "identity") != 0;
 }
 
 bool http_header_repeats(const struct transfer *t, const char *name)

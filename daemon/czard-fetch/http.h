@@ -64,3 +64,5 @@ const char *http_header(const struct transfer *t, const char *name);
 
 /* Does it come more than once? */
 bool http_header_repeats(const struct transfer *t, const char *name);
+/* Is there a Content-Encoding other than identity? Nobody asks for one. */
+bool http_is_encoded(const struct transfer *t);

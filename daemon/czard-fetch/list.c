@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 
 #include "alarm.h"
 #include "heal.h"
@@ -95,8 +94,7 @@ static int on_head(void *arg, const struct transfer *t, struct error *e)
 {
         (void)arg;
         unsigned status = http_status(t);
-        const char *encoding = http_header(t, "Content-Encoding");
-        if (encoding && strcasecmp(encoding, "identity") != 0)
+        if (http_is_encoded(t))
                 return error_set(e, CAUSE_PROTOCOL, EPROTO,
                         "a listing with a Content-Encoding, for which nobody asked: a proxy that packs?");
         return status == 200 ? 0 : error_set(e, CAUSE_PROTOCOL, EPROTO, "a listing with status %u", status);
