@@ -100,6 +100,16 @@ static int link_shares(struct snapshot *s, struct error *e)
         return r;
 }
 
+/* So that czarctl verify can tell whether it was altered, and that there was one. */
+static void note_manifest(struct snapshot *s)
+{
+        struct ledger_object *o = &s->job.o;
+        _cleanup_free_ char *path = str_printf("%s/" SNAPSHOT_MANIFEST, o->path);
+        _cleanup_close_ int fd = path ? staging_open_file(s->job.env->staging, path) : -ENOMEM;
+        uint64_t size;
+        o->has_sha256 = fd >= 0 && digest_fd(DIGEST_SHA256, fd, o->sha256, &size) == 0;
+}
+
 void snapshot_publish_folder(struct snapshot *s)
 {
         struct error *e = &s->work_error;
@@ -117,6 +127,8 @@ void snapshot_publish_folder(struct snapshot *s)
                 r = snapshot_publish(s->dir, &list, moved ? NULL : keep_as, e);
         if (r >= 0 && moved)
                 staging_retire(s->job.env->staging, s->old_path, keep_as, &s->remove_error);
+        if (r >= 0)
+                note_manifest(s);
 }
 
 /* --- what is recorded and said of each --- */
@@ -222,16 +234,6 @@ static void say_not_encrypted(struct snapshot *s)
                 s->job.o.key, name, s->sums.not_encrypted > 1 ? ", ..." : "");
 }
 
-/* So that czarctl verify can tell whether it was altered, and that there was one. */
-static void note_manifest(struct snapshot *s)
-{
-        struct ledger_object *o = &s->job.o;
-        _cleanup_free_ char *path = str_printf("%s/" SNAPSHOT_MANIFEST, o->path);
-        _cleanup_close_ int fd = path ? staging_open_file(s->job.env->staging, path) : -ENOMEM;
-        uint64_t size;
-        o->has_sha256 = fd >= 0 && digest_fd(DIGEST_SHA256, fd, o->sha256, &size) == 0;
-}
-
 void snapshot_record_published(struct snapshot *s)
 {
         const struct job_env *env = s->job.env;
@@ -239,7 +241,6 @@ void snapshot_record_published(struct snapshot *s)
         if (s->remove_error.cause != CAUSE_NONE)
                 leftover_note(env->record, env->ledger, o, s->old_path, s->keep_as, &s->remove_error);
         o->plain_size = (int64_t)s->sums.plain_bytes;
-        note_manifest(s);
         /* It came in ranges: what S3 knows of the whole has nothing to be compared with. */
         o->checks |= CHECK_ZIP | CHECK_ONE_ETAG | CHECK_NO_ETAG | CHECK_NO_CHECKSUM | s->sums.checks;
         o->attempts = 0;
