@@ -12,9 +12,10 @@ import signal
 import subprocess
 import time
 import unittest
+from pathlib import Path
 
 from czardtest import main
-from czardtest.daemon import Daemon
+from czardtest.daemon import Daemon, until
 from czardtest.run import program
 from czardtest.served import Served
 
@@ -297,8 +298,9 @@ class FeedTest(Feed):
                         self.assertEqual([json.loads(child.stdout.readline())["seq"] for _ in range(n)], list(range(1, n + 1)))
                     self.assertEqual(d.stop()[0], 0)
                 self.assertIsNone(child.poll())
-            with open(f"/proc/{child.pid}/wchan") as f:
-                self.assertIn("poll", f.read())
+            waits_in = lambda: Path(f"/proc/{child.pid}/wchan").read_text()
+            until("it is done with the last line", lambda: "poll" in waits_in())
+            self.assertIn("poll", waits_in())
         finally:
             child.terminate()
             child.wait()
