@@ -485,6 +485,30 @@ class OddListing(Case):
                 self.assertEqual(self.world.once().code, 0)
                 self.told(0)
 
+    def test_what_is_staged_is_not_gone_for_want_of_a_key(self):
+        """Whose key it was nobody knows: so of that listing nothing is gone. One whole listing says what is."""
+        events = self.of("events")
+        bad = events[0]
+        self.assertEqual(self.world.once().code, 0)
+        for key in ("", bad["key"] + "%2"):
+            with self.subTest(key):
+                self.listing(events, Key=key, encoded=True)
+                done = self.world.once()
+                self.assertEqual((done.code, [self.state(o)[0] for o in events]), (1, ["PUBLISHED"] * len(events)), done)
+        self.listing(events[1:])
+        done = self.world.once()
+        self.assertEqual((done.code, [self.state(o)[0] for o in events]), (0, ["GONE"] + ["PUBLISHED"] * (len(events) - 1)), done)
+
+    def test_what_is_not_wanted_any_more_is_not_gone(self):
+        """Staged before `since` was set: its entry cannot be read, but it is there."""
+        events = sorted(self.of("events"), key=lambda o: o["date"])
+        self.assertEqual(self.world.once().code, 0)
+        self.world.config["package " + self.world.org]["since"] = events[-1]["date"]
+        self.addCleanup(self.world.config["package " + self.world.org].pop, "since")
+        self.listing(events, ETag="")
+        done = self.world.once()
+        self.assertEqual((done.code, [self.state(o)[0] for o in events]), (0, ["PUBLISHED"] * len(events)), done)
+
     def test_a_daemon_tells_it_until_a_listing_is_whole(self):
         """Its cheap polls too."""
         events = self.of("events")

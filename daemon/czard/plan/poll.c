@@ -41,6 +41,7 @@ struct listing {
         bool one_object;     /* poll_object(): not part of a poll */
         bool found;          /* of one object: it is there */
         bool over;           /* more than [limits] allow: the rest of it is not taken */
+        bool keyless;        /* an entry had no key: nobody knows which object is there still */
         uint64_t listed;
         uint64_t unreadable; /* entries without a key, ETag, size or date */
         unsigned tries;
@@ -101,17 +102,25 @@ static void listing_ended(struct listing *l)
         }
 }
 
-/* Without an ETag nobody knows what it is; but it is there. Its key: the prefix, where that is what is
- * missing. */
+/* Without an ETag nobody knows what it is; but it is there. */
+static void take_as_there(const struct listing *l, const char *key)
+{
+        const struct poll *p = l->poll;
+        struct error e = {};
+        record_open(p->on.record);
+        if (ledger_still_there(p->on.ledger, l->bucket, key, p->generation, &e) < 0)
+                record_trouble(p->on.record, &e);
+}
+
+/* Its key: the prefix, where that is what is missing. */
 static void take_unreadable(struct listing *l, const struct ledger_object *o)
 {
         const struct poll *p = l->poll;
         const char *key = o->key;
         struct error e = {};
         record_open(p->on.record);
-        if (ledger_still_there(p->on.ledger, l->bucket, key, p->generation, &e) < 0 ||
-                (l->unreadable < UNREADABLE_MOST && !l->one_object &&
-                        ledger_unreadable_add(p->on.ledger, o, p->generation, &e) < 0))
+        if (l->unreadable < UNREADABLE_MOST && !l->one_object &&
+                ledger_unreadable_add(p->on.ledger, o, p->generation, &e) < 0)
                 record_trouble(p->on.record, &e);
         record_incomplete(p->on.record);
         if (l->unreadable++ == 0)
@@ -135,6 +144,7 @@ static void take_keyless(struct listing *l)
         snprintf(o.bucket, sizeof(o.bucket), "%s", l->bucket);
         snprintf(o.key, sizeof(o.key), "%s", l->prefix);
         snprintf(o.org, sizeof(o.org), "%s", l->package->spec.org);
+        l->keyless = true;
         take_unreadable(l, &o);
 }
 
@@ -153,6 +163,7 @@ static void take_object(struct listing *l, const struct proto_object *from)
                 return;
         p->listed++;
         if (!*from->etag) {
+                take_as_there(l, o.key);
                 if (wants_object(p->config, &o, (int64_t)time(NULL), NULL, NULL))
                         take_unreadable(l, &o);
                 return;
@@ -302,7 +313,7 @@ static void on_done(void *arg, const struct proto_done *done)
                 if (ledger_unreadable_settle(p->on.ledger, &of, l->from, p->generation, &e) < 0)
                         record_trouble(p->on.record, &e);
         }
-        if (l->whole && record_losses(p->on.record) == p->losses) {
+        if (l->whole && !l->keyless && record_losses(p->on.record) == p->losses) {
                 uint64_t gone = 0;
                 if (ledger_mark_gone(p->on.ledger, &of, p->generation, &gone, &e) < 0)
                         record_trouble(p->on.record, &e);
