@@ -166,21 +166,9 @@ struct telling {
         bool any;
 };
 
-/* Each path begins with the organisation. A copy of its folder, or the folder under another name, is
- * somebody's. */
-static bool is_elsewhere(const struct telling *t, const char *line, size_t len)
-{
-        char path[PATH_MAX];
-        size_t n = strlen(t->org);
-        return audit_field(line, len, "path", path, sizeof(path)) == 0 &&
-               (strncmp(path, t->org, n) != 0 || path[n] != '/');
-}
-
 static int tell_line(const char *line, size_t len, uint64_t seq, void *arg)
 {
         struct telling *t = arg;
-        if (t->last == 0 && is_elsewhere(t, line, len))
-                return -EXDEV;
         _cleanup_free_ char *text = strndup(line, len);
         const struct audit_entry entry = {
                 .event = "told", .org = t->org, .reason = text, .size = -1, .mtime = -1, .uid = -1};
@@ -211,18 +199,15 @@ static int tell_org(struct telling *t, const char *org)
                 r = feed_reader_each(reader, tell_line, t, f->file.e);
         feed_reader_free(reader);
         if (r != -EBADMSG)
-                return r == -EXDEV ? 0 : r;
+                return r;
         f->file.lost = true;
         return feed_file_set_aside(&f->file, org);
 }
 
-static bool has_feed(const struct feed *f, const char *name)
+static bool has_feed(struct feed *f, const char *name)
 {
-        struct stat st;
-        _cleanup_free_ char *path = str_printf("%s/" FEED_FILE, name);
-        return path && strlen(name) < FEED_ORG_SIZE && staging_check_path(name, NULL) == 0 &&
-               fstatat(f->file.s->root_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-               st.st_uid == geteuid();
+        return strlen(name) < FEED_ORG_SIZE && staging_check_path(name, NULL) == 0 &&
+               feed_file_is_of(&f->file, name);
 }
 
 /* What each feed has behind what the record gives. */

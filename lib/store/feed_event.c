@@ -22,7 +22,10 @@ struct staged {
         uint8_t sha256[SHA256_SIZE];
 };
 
-#define WHICH " kind = ?1 AND ((bucket = ?2 AND key = ?3) OR (bucket = '' AND key = ?4))"
+/* What was told is known by its path only, and in the other events_format (.log, .log.gz) it is the same. */
+#define WHICH                                                                                                \
+        " kind = ?1 AND ((bucket = ?2 AND key = ?3) OR (bucket = '' AND key IN "                             \
+        "(?4, ?4 || '.gz', substr(?4, 1, length(?4) - length('.gz')))))"
 #define WHICH_VALUES(kind, o) VALUES(V(kind), V((o)->bucket), V((o)->key), V((o)->path))
 
 static int get_staged(struct feed_file *f, enum kind kind, const struct said *o, struct staged *ret)
@@ -55,10 +58,10 @@ static int set_staged(struct feed_file *f, enum kind kind, const struct said *o)
                                f->e);
 }
 
-static int set_missing(struct feed_file *f, const struct said *o)
+static int set_missing(struct feed_file *f, enum kind kind, const struct said *o)
 {
-        return sql_run(&f->l->sql, "UPDATE feed_staged SET missing = 1 WHERE" WHICH,
-                WHICH_VALUES(STAGED_OBJECT, o), f->e);
+        return sql_run(
+                &f->l->sql, "UPDATE feed_staged SET missing = 1 WHERE" WHICH, WHICH_VALUES(kind, o), f->e);
 }
 
 static bool is_same(const struct staged *before, const struct said *o)
@@ -131,9 +134,10 @@ static int on_day(struct feed_file *f, const struct said *o)
 {
         struct staged before;
         int r = get_staged(f, STAGED_DAY, o, &before);
-        if (r < 0 || is_same(&before, o))
+        bool same = is_same(&before, o);
+        if (r < 0 || (same && !before.is_missing))
                 return r;
-        struct change c = said_change(o, "day-complete");
+        struct change c = said_change(o, same ? "restored" : "day-complete");
         c.sha256 = o->has_sha256 ? o->sha256 : NULL;
         c.was = before.has_sha256 ? before.sha256 : NULL;
         c.size = o->size;
@@ -150,14 +154,14 @@ static int say_gone(struct feed_file *f, const char *op, const struct said *o, c
         return feed_file_add(f, o->org, &c);
 }
 
-static int on_missing(struct feed_file *f, const struct said *o)
+static int on_missing(struct feed_file *f, enum kind kind, const struct said *o)
 {
         struct staged before;
-        int r = get_staged(f, STAGED_OBJECT, o, &before);
+        int r = get_staged(f, kind, o, &before);
         if (r < 0 || !before.is_known || before.is_missing)
                 return r;
         r = say_gone(f, "missing", o, &before);
-        return r < 0 ? r : set_missing(f, o);
+        return r < 0 ? r : set_missing(f, kind, o);
 }
 
 static int on_removed(struct feed_file *f, enum kind kind, const struct said *o)
@@ -174,9 +178,12 @@ static int on_removed(struct feed_file *f, enum kind kind, const struct said *o)
 static int on_gone(struct feed_snapshot *f, const struct said *o)
 {
         int r = on_removed(f->file, STAGED_OBJECT, o);
-        if (r == 0)
-                r = o->is_archive ? feed_snapshot_drop(f, o) : on_removed(f->file, STAGED_DAY, o);
-        return r;
+        if (r < 0 || o->is_archive)
+                return r < 0 ? r : feed_snapshot_drop(f, o);
+        struct said day = *o;
+        snprintf(day.path, sizeof(day.path), "%s/events-by-course/%s/%.4s/%s", o->org, o->site, o->date,
+                o->date);
+        return on_removed(f->file, STAGED_DAY, &day);
 }
 
 static int on_pin(struct feed_snapshot *f, const struct line *l)
@@ -221,7 +228,8 @@ static int note_told(struct feed_snapshot *f, const struct line *l)
         if (r < 0 || missing || gone || (is_snapshot && back))
                 return r;
         snprintf(o.key, sizeof(o.key), "%s", o.path);
-        return set_staged(f->file, streq(op, "day-complete") ? STAGED_DAY : STAGED_OBJECT, &o);
+        bool is_day = str_after(o.path + strlen(o.org), "/events-by-course/");
+        return set_staged(f->file, is_day ? STAGED_DAY : STAGED_OBJECT, &o);
 }
 
 static int on_told(struct feed_snapshot *f, const struct line *l)
@@ -247,11 +255,13 @@ static int on_object(struct feed_snapshot *f, const char *event, struct said *o,
         if (streq(event, "adopted"))
                 return on_adopted(f->file, o);
         if (streq(event, "missing"))
-                return on_missing(f->file, o);
+                return on_missing(f->file, STAGED_OBJECT, o);
         if (streq(event, "forgotten") || streq(event, "pruned"))
                 return on_gone(f, o);
         if (streq(event, "day-complete"))
                 return on_day(f->file, o);
+        if (streq(event, "day-missing"))
+                return on_missing(f->file, STAGED_DAY, o);
         return streq(event, "day-removed") ? on_removed(f->file, STAGED_DAY, o) : 0;
 }
 

@@ -20,6 +20,7 @@
 #define FEED_REMADE ".CHANGES.jsonl.new"
 #define FEED_ASIDE ".CHANGES.jsonl.aside"
 #define TAIL_SIZE 65536
+#define LINE_MOST 16384 /* of its first line, whose path is looked at */
 #define FLUSH_SIZE 262144
 
 /* --- its end --- */
@@ -59,6 +60,17 @@ static int read_end(struct feed_file *f, int fd, uint64_t *ret)
         return 0;
 }
 
+/* Each path begins with the organisation. */
+static bool speaks_of_another(int fd, const char *org)
+{
+        char line[LINE_MOST], path[PATH_MAX];
+        ssize_t got = pread(fd, line, sizeof(line), 0);
+        const char *end = got > 0 ? memchr(line, '\n', (size_t)got) : NULL;
+        size_t n = strlen(org);
+        return end && audit_field(line, (size_t)(end - line), "path", path, sizeof(path)) == 0 &&
+               (strncmp(path, org, n) != 0 || path[n] != '/');
+}
+
 /* --- its name --- */
 
 /* It is of the folder's group, and who may pass the folder may read it. */
@@ -81,8 +93,13 @@ static int open_closed(int dir_fd, const char *name, int flags)
         return r < 0 ? r : open_beneath(dir_fd, name, flags, 0);
 }
 
-/* What has the name, if that is a file of ours. What somebody else put there is not written to, and not
- * removed either. A descriptor, -ENOENT or -errno. */
+static bool is_file_of_ours(const struct stat *st)
+{
+        return S_ISREG(st->st_mode) && st->st_uid == geteuid() && st->st_nlink == 1;
+}
+
+/* What has the name, if that is a file of ours, about f->org. What somebody else put there is not written to,
+ * and not removed either. A descriptor, -ENOENT or -errno. */
 static int open_ours(struct feed_file *f, int dir_fd, const char *name)
 {
         int flags = O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
@@ -94,7 +111,7 @@ static int open_ours(struct feed_file *f, int dir_fd, const char *name)
                 return fd;
         if (fd >= 0 && (fstat(fd, &st) < 0 || fstat(dir_fd, &dir) < 0))
                 return fail(errno, f->org, "looking", f->e);
-        bool is_ours = fd >= 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() && st.st_nlink == 1;
+        bool is_ours = fd >= 0 && is_file_of_ours(&st) && !speaks_of_another(fd, f->org);
         bool is_strange = fd == -ELOOP || fd == -EISDIR || fd == -ENXIO || (fd >= 0 && !is_ours);
         if (is_strange) {
                 int r = staging_move_aside(f->s, dir_fd, name, FEED_ASIDE, (gid_t)-1, f->e);
@@ -133,6 +150,16 @@ static int open_file(struct feed_file *f, const char *name, bool make, int *ret_
                 return fd;
         *ret_fd = take_fd(&fd);
         return 0;
+}
+
+bool feed_file_is_of(struct feed_file *f, const char *org)
+{
+        struct stat st;
+        _cleanup_free_ char *path = str_printf("%s/" FEED_FILE, org);
+        _cleanup_close_ int fd =
+                path ? open_beneath(f->s->root_fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0)
+                     : -ENOMEM;
+        return fd >= 0 && fstat(fd, &st) == 0 && is_file_of_ours(&st) && !speaks_of_another(fd, org);
 }
 
 int feed_file_end(struct feed_file *f, const char *org, uint64_t *ret)

@@ -47,6 +47,9 @@ void feed_file_forget(struct feed_file *f);
 int feed_file_known(struct feed_file *f, const char *org, uint64_t *ret);
 /* The number of the last whole line in the file; 0: none, or there is no file, or it is none of ours. */
 int feed_file_end(struct feed_file *f, const char *org, uint64_t *ret);
+/* Is there a file of ours, and does its first line speak of that organisation? A copy of an organisation's
+ * folder, or the folder under another name, is somebody's. */
+bool feed_file_is_of(struct feed_file *f, const char *org);
 /* The one that was made again, with seq lines, takes the place of the file, unless that has as many. */
 int feed_file_put(struct feed_file *f, const char *org, uint64_t seq);
 int feed_file_remove_remade(struct feed_file *f, const char *org);

@@ -56,6 +56,9 @@ int history_removed(const struct history *h, struct ledger_object *o, enum objec
 /* The events of o are staged by course: made, which becomes its row. "day-complete". */
 int history_day(const struct history *h, const struct ledger_object *o, const struct ledger_split *made,
         struct error *e);
+/* The day at path is not as it was made (why: "missing" or "altered"): it is due again. "day-missing". */
+int history_day_missing(const struct history *h, const struct ledger_object *o, const char *path,
+        const char *why, struct error *e);
 /* The day at path is not staged by course any more, though its file is. "day-removed". */
 int history_day_removed(
         const struct history *h, const struct ledger_object *o, const char *path, struct error *e);

@@ -417,7 +417,7 @@ static int first_walk(const char *p, size_t len, uint64_t number, void *arg)
         bool day_made = known && streq(event, "day-complete");
         if (known && what != OTHER)
                 r = on_object(b, &l, what, number);
-        else if (day_made || (known && streq(event, "day-removed")))
+        else if (day_made || (known && (streq(event, "day-removed") || streq(event, "day-missing"))))
                 r = on_day(b, &l, day_made);
         else if (known)
                 r = on_fact(b, &l, event);

@@ -499,6 +499,46 @@ static void restored_by_fetching(void **state)
         close_place(&p);
 }
 
+static void day_missing(const struct history *h, const struct ledger_object *o)
+{
+        struct error e = {};
+        _cleanup_free_ char *path = str_printf("ux/events-by-course/edx/2024/%s", o->date);
+        if (history_day_missing(h, o, path, "altered", &e) < 0)
+                fail_msg("%s", e.text);
+}
+
+/* A day by course that is not as it was made, and is made again. */
+static void a_day_by_course_is_lost(void **state)
+{
+        static const char *const want[] = {
+                "published ux/events/edx/2024/2024-07-01.log.gz",
+                "day-complete ux/events-by-course/edx/2024/2024-07-01",
+                "missing ux/events-by-course/edx/2024/2024-07-01",
+                "restored ux/events-by-course/edx/2024/2024-07-01",
+                "missing ux/events-by-course/edx/2024/2024-07-01",
+                "day-complete ux/events-by-course/edx/2024/2024-07-01",
+                "missing ux/events-by-course/edx/2024/2024-07-01",
+                "removed ux/events/edx/2024/2024-07-01.log.gz",
+                "removed ux/events-by-course/edx/2024/2024-07-01",
+        };
+        struct place p;
+        open_place(&p, *state);
+        struct history h = history(&p, true);
+        struct ledger_object day = object(&p, "day", CATEGORY_EVENTS, "2024-07-01");
+        stage_file(&h, &day, 1);
+        split(&h, &day, 5);
+        day_missing(&h, &day);
+        day_missing(&h, &day); /* known */
+        split(&h, &day, 5);
+        split(&h, &day, 5);
+        day_missing(&h, &day);
+        split(&h, &day, 6);
+        day_missing(&h, &day);
+        remove_object(&h, &day);
+        assert_lines(&p, want, ELEMENTSOF(want));
+        close_place(&p);
+}
+
 static void reopen_record(struct place *p)
 {
         struct error e = {};
@@ -574,6 +614,78 @@ static void put_back_older(void **state, bool with_ledger)
         reopen_record(&p);
         _cleanup_free_ char *mended = content(&p);
         assert_string_equal(mended, all);
+        close_place(&p);
+}
+
+/* What only the feed knew is known by its place: in the other events_format it is the same file; a day by
+ * course that was restored is one. */
+static void told_and_then_changed(void **state)
+{
+        static const char *const want[] = {
+                "published ux/events/edx/2024/2024-07-01.log.gz",
+                "day-complete ux/events-by-course/edx/2024/2024-07-01",
+                "missing ux/events-by-course/edx/2024/2024-07-01",
+                "restored ux/events-by-course/edx/2024/2024-07-01",
+                "removed ux/events/edx/2024/2024-07-01.log.gz",
+                "published ux/events/edx/2024/2024-07-01.log",
+                "missing ux/events-by-course/edx/2024/2024-07-01",
+                "removed ux/events/edx/2024/2024-07-01.log",
+                "removed ux/events-by-course/edx/2024/2024-07-01",
+        };
+        struct place p;
+        struct error e = {};
+        open_place(&p, *state);
+        _cleanup_free_ char *record = path_in(p.f, "audit.jsonl");
+        struct history h = history(&p, true);
+        struct ledger_object day = object(&p, "day", CATEGORY_EVENTS, "2024-07-01");
+        stage_file(&h, &day, 1);
+        split(&h, &day, 5);
+        day_missing(&h, &day);
+        split(&h, &day, 5);
+        /* the record and what the ledger had of it are lost */
+        assert_int_equal(truncate(record, 0), 0);
+        assert_int_equal(feed_start_over(p.f->l, &e), 0);
+        assert_int_equal(ledger_set_audit_tail(p.f->l, &(struct audit_tail){}, &e), 0);
+        reopen_record(&p);
+        h = history(&p, true);
+        strcpy(day.path, "ux/events/edx/2024/2024-07-01.log");
+        stage_file(&h, &day, 4);
+        day_missing(&h, &day);
+        remove_object(&h, &day);
+        assert_lines(&p, want, ELEMENTSOF(want));
+        close_place(&p);
+}
+
+/* An organisation whose folder had another name: the lines in it are about the other one, and none of its
+ * own is taken for one that is there already. */
+static void a_folder_of_another_name(void **state)
+{
+        struct place p;
+        char line[256];
+        open_place(&p, *state);
+        struct history h = history(&p, true);
+        struct ledger_object day = object(&p, "day", CATEGORY_EVENTS, "2024-07-01"),
+                             mine = object(&p, "mine", CATEGORY_EVENTS, "2024-07-02");
+        stage_file(&h, &day, 1);
+        stage_file(&h, &day, 2);
+        snprintf(line, sizeof(line), "cd %s && cp -a ux uy", p.root);
+        assert_int_equal(system(line), 0);
+        for (int i = 0; i < 2; i++) {
+                /* at once, and once more as a feed that was lost and is made again */
+                strcpy(mine.org, "uy");
+                strcpy(mine.path, "uy/events/edx/2024/2024-07-02.log.gz");
+                if (i == 0)
+                        stage_file(&h, &mine, 3);
+                snprintf(line, sizeof(line),
+                        "cd %s && test $(wc -l <uy/" FEED_FILE ") = 1 && grep -q "
+                        "'^{\"seq\":1,.*\"published\".*uy/events' uy/" FEED_FILE " && cp ux/" FEED_FILE
+                        " uy/" FEED_FILE,
+                        p.root);
+                if (system(line) != 0)
+                        fail_msg("round %d: %s", i, line);
+                reopen_record(&p);
+                h = history(&p, true);
+        }
         close_place(&p);
 }
 
@@ -687,6 +799,9 @@ int main(void)
                 cmocka_unit_test_setup_teardown(lost_under_us, setup, teardown),
                 cmocka_unit_test_setup_teardown(meddled_with, setup, teardown),
                 cmocka_unit_test_setup_teardown(restored_by_fetching, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_day_by_course_is_lost, setup, teardown),
+                cmocka_unit_test_setup_teardown(told_and_then_changed, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_folder_of_another_name, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_copy_of_the_folder, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_older_record, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_older_record_and_its_ledger, setup, teardown),

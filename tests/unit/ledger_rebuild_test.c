@@ -339,6 +339,10 @@ static void days_by_course(void **state)
         rebuild(&p);
         assert_true(is_due(&p));
         assert_int_equal(ledger_split_get(p.f->l, id, &day, NULL), -ENOENT);
+        append_day(&p, "day-complete", 7, "edx");
+        append_day(&p, "day-missing", 7, "edx");
+        rebuild(&p);
+        assert_true(is_due(&p));
         place_close(&p);
 }
 
