@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 from czardtest import keys, package, tls  # noqa: E402
 from czardtest.common import make_folder  # noqa: E402
-from czardtest.run import Run, World, build_folder, fingerprint, tree  # noqa: E402
+from czardtest.run import Run, World, build_folder, fingerprint, tree, where_it_stands  # noqa: E402
 from czardtest.s3d import S3d  # noqa: E402
 
 PACKAGE = {"days": 3, "weeks": 1, "courses": 1, "sites": "edx", "rdx": 1, "odd": False, "neighbours": False, "armor": []}
@@ -152,7 +152,7 @@ class Place(World):
         try:
             out, err = child.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            late = f"\nTHE TEST: killed after {timeout} s\n".encode()
+            late = f"\nTHE TEST: killed after {timeout} s:\n{where_it_stands(child.pid)}\n".encode()
             os.killpg(child.pid, signal.SIGKILL)
             out, err = child.communicate()
         return Run(child.returncode, (err + late).decode(errors="replace"), out.decode(errors="replace"), {},

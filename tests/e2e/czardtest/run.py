@@ -127,6 +127,33 @@ def peak_memory(pid):
     return (name[1], int(peak[1]) * 1024) if name and peak else None
 
 
+def read_or_empty(path):
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def where_it_stands(pid):
+    """What a process that does not end, and all below it, wait for: each thread's system call with the descriptor it is on,
+    and its stack where gdb is installed."""
+    said = []
+    for p in [pid, *children(pid)]:
+        said.append(f"{p} {read_or_empty(Path(f'/proc/{p}/comm'))}")
+        for thread in sorted(Path(f"/proc/{p}/task").glob("*")):
+            call = read_or_empty(thread / "syscall").split()
+            on = ""
+            if len(call) > 1:
+                link = thread / "fd" / str(int(call[1], 16))
+                on = os.readlink(link) if link.is_symlink() else ""
+            said.append(f"  thread {thread.name}: {read_or_empty(thread / 'wchan')}, call {' '.join(call[:4])} {on}")
+        if shutil.which("gdb"):
+            seen = subprocess.run(["gdb", "-p", str(p), "-batch", "-ex", "thread apply all bt 24"], capture_output=True, timeout=60,
+                                  text=True, errors="replace", check=False).stdout.splitlines()
+            said += ["  " + line for line in seen if line.startswith(("Thread", "#"))]
+    return "\n".join(said)
+
+
 class PeakWatcher:
     """Looks at the peak memory of a process and its descendants, 50 times a second, until stopped."""
 
@@ -378,11 +405,10 @@ class World:
         try:
             out, err = child.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            stuck = [f"{pid} {Path(f'/proc/{pid}/comm').read_text().strip()}" for pid in children(child.pid)
-                     if Path(f"/proc/{pid}/comm").exists()]
+            stuck = where_it_stands(child.pid)
             self._kill(child)
             out, err = child.communicate()
-            err += f"\nTHE TEST: killed after {timeout} s; running below it: {stuck}\n".encode()
+            err += f"\nTHE TEST: killed after {timeout} s:\n{stuck}\n".encode()
         peaks = watcher.stop()
         # A helper that a sanitizer stops is replaced, and the run may end well all the same.
         if b"Sanitizer" in err or b"runtime error:" in err:
