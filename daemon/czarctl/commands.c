@@ -49,7 +49,7 @@ const struct command commands[] = {
         {.name = "changes",
                 .arguments = "[ORG]",
                 .summary = "the feed: what was staged, replaced, removed, from a line on",
-                .flags = {{"since", "SEQ", "only lines after this one"},
+                .flags = {{"since", "SEQ[@TIME]", "only lines after this one"},
                         {"follow", NULL, "go on with what is added, without an end"}},
                 .examples = "  czarctl changes --json --since 4711 --follow universityx\n",
                 .most = 1,

@@ -15,6 +15,8 @@
 #include "table.h"
 #include "timespan.h"
 
+#define BLIND_MSEC 1000 /* between two looks at what cannot be watched */
+
 /* For people: names are shown, never executed. */
 static void show_line(const char *line, size_t len)
 {
@@ -68,36 +70,46 @@ static int tell_rest(struct ctl *c, struct feed_reader *reader, struct error *e)
         return r;
 }
 
+/* What was wrong with the feed is said, not what may be wrong with us. */
 static int ended(struct ctl *c, int r, const struct error *e)
 {
-        return cannot_read(r) ? ctl_fail_text("%s", e->text) : r < 0 ? ctl_fail(c, e) : CTL_WELL;
+        bool is_said = cannot_read(r) || r == -EBADMSG || r == -ESTALE;
+        return is_said ? ctl_fail_text("%s", e->text) : r < 0 ? ctl_fail(c, e) : CTL_WELL;
+}
+
+/* Whoever has read the feed waits until czard has made it again, in a folder that may not be there either;
+ * who has not, for the first line. */
+static bool waits(int r, int fd, bool has_read)
+{
+        return r == 0 || (r == -ENOENT && fd != -ENOENT) ||
+               (has_read && (cannot_read(r) || r == -ESTALE));
 }
 
 /* Also ends when nobody reads the output any more, not only with the next line. */
 static int follow(struct ctl *c, struct feed_reader *reader)
 {
-        struct error e = {};
-        for (;;) {
-                int fd = feed_reader_watch(reader, &e);
-                if (fd < 0)
-                        return ctl_fail(c, &e);
+        for (bool has_read = false;;) {
+                struct error unwatched = {}, e = {};
+                int fd = feed_reader_watch(reader, &unwatched);
                 int r = tell_rest(c, reader, &e);
-                if (r < 0 && r != -ENOENT)
+                if (!waits(r, fd, has_read))
                         return ended(c, r, &e);
+                has_read |= r == 0;
                 struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = STDOUT_FILENO}};
-                if (poll(fds, ELEMENTSOF(fds), -1) < 0 && errno != EINTR)
+                if (poll(fds, ELEMENTSOF(fds), fd < 0 ? BLIND_MSEC : -1) < 0 && errno != EINTR)
                         return ctl_fail_text("waiting: %s", strerror(errno));
                 if (fds[1].revents & (POLLERR | POLLHUP))
                         return CTL_WELL;
         }
 }
 
-static int show_feed(struct ctl *c, const char *org, uint64_t since)
+static int show_feed(struct ctl *c, const char *org, uint64_t since, const char *time)
 {
         struct feed_reader *reader = NULL;
         struct error e = {};
         if (feed_reader_new(c->config->staging.path, org, since, &reader, &e) < 0)
                 return ctl_fail(c, &e);
+        feed_reader_expect(reader, time);
         int status = ctl_flag(c, "follow") ? follow(c, reader) : ended(c, tell_rest(c, reader, &e), &e);
         feed_reader_free(reader);
         return status;
@@ -131,12 +143,26 @@ static bool is_there(const struct ctl *c, const char *org)
         return path && access(path, F_OK) == 0;
 }
 
+/* SEQ, or SEQ@TIME. */
+static int parse_since(const char *text, uint64_t *ret, const char **ret_time)
+{
+        int64_t sec;
+        const char *at = strchr(text, '@');
+        _cleanup_free_ char *seq = strndup(text, at ? (size_t)(at - text) : strlen(text));
+        if (!seq)
+                return -ENOMEM;
+        *ret_time = at ? at + 1 : "";
+        int r = at ? time_parse_rfc3339(at + 1, &sec) : 0;
+        return r < 0 ? r : parse_u64(seq, INT64_MAX, ret);
+}
+
 int run_changes(struct ctl *c)
 {
-        const char *text = ctl_flag(c, "since"), *org = c->argc == 1 ? c->argv[0] : NULL;
+        const char *text = ctl_flag(c, "since"), *org = c->argc == 1 ? c->argv[0] : NULL, *time = "";
         uint64_t since = 0;
-        if (text && parse_u64(text, INT64_MAX, &since) < 0)
-                return ctl_usage(c, "--since: expected the number of a line (seq)");
+        if (text && parse_since(text, &since, &time) < 0)
+                return ctl_usage(c, "--since: expected the number of a line (seq), or that and its time as "
+                                    "SEQ@TIME");
         if (c->config_is_partial && !(org && is_there(c, org)))
                 return ctl_fail_text("the configuration has errors, so nobody knows which feed is meant: %s",
                         c->config_error);
@@ -147,5 +173,5 @@ int run_changes(struct ctl *c)
                         c, "there are several organisations, and each has a feed of its own: name one");
         if (!org && c->config->n_packages > 1)
                 return show_all(c);
-        return show_feed(c, org ? org : c->config->packages[0].spec.org, since);
+        return show_feed(c, org ? org : c->config->packages[0].spec.org, since, time);
 }

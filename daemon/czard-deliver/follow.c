@@ -59,7 +59,8 @@ static int feeds_open(struct feeds *f, const struct config *c, struct error *e)
 }
 
 /* What came since the last time? Sets the descriptors to wait for. *ret_blind: one cannot be watched, as when
- * the user's inotify instances are all in use; it has to be looked at. */
+ * the user's inotify instances are all in use; it has to be looked at. Of a feed that is damaged any notice
+ * is news. */
 static bool feeds_look(struct feeds *f, struct pollfd *p, bool *ret_blind)
 {
         *ret_blind = false;
@@ -67,7 +68,8 @@ static bool feeds_look(struct feeds *f, struct pollfd *p, bool *ret_blind)
         for (size_t i = 0; i < f->n; i++) {
                 struct error e = {};
                 int fd = feed_reader_watch(f->v[i], &e);
-                (void)feed_reader_each(f->v[i], on_line, &news, &e);
+                int r = feed_reader_each(f->v[i], on_line, &news, &e);
+                news |= r == -EBADMSG && p[i].revents;
                 p[i] = (struct pollfd){.fd = fd, .events = POLLIN};
                 *ret_blind |= fd < 0;
         }

@@ -21,14 +21,17 @@
 
 #define LINE_MOST 65536 /* longer than any line of the feed */
 #define READ_SIZE (4 * LINE_MOST)
+#define TIME_SIZE 32
 
 struct feed_reader {
         char *staging, *folder, *file;
         int fd;        /* of the file, -1: not open */
         off_t offset;  /* of what was not told yet */
+        uint64_t at;   /* number of the line before that in the file that is open; 0: none, or not known */
         uint64_t last; /* number of the last line that was told, or need not be */
-        int inotify;   /* -1: nobody waits */
-        int watch;     /* of inotify, -1: none */
+        char time[TIME_SIZE]; /* of that line, "": not known */
+        int inotify;          /* -1: nobody waits */
+        int watch;            /* of inotify, -1: none */
         char *buffer;
 };
 
@@ -54,6 +57,11 @@ int feed_reader_new(
         }
         *ret = r;
         return 0;
+}
+
+void feed_reader_expect(struct feed_reader *r, const char *time)
+{
+        snprintf(r->time, sizeof(r->time), "%s", time);
 }
 
 struct feed_reader *feed_reader_free(struct feed_reader *r)
@@ -83,7 +91,8 @@ static bool is_replaced(const struct feed_reader *r)
 {
         struct stat open_one, named;
         return r->fd < 0 || fstat(r->fd, &open_one) < 0 || stat(r->file, &named) < 0 ||
-               open_one.st_ino != named.st_ino || open_one.st_dev != named.st_dev;
+               open_one.st_ino != named.st_ino || open_one.st_dev != named.st_dev ||
+               open_one.st_size < r->offset;
 }
 
 static int reopen(struct feed_reader *r, struct error *e)
@@ -93,23 +102,84 @@ static int reopen(struct feed_reader *r, struct error *e)
                 return fail(r->file, errno, e);
         close_fd(r->fd);
         r->fd = take_fd(&fd);
+        r->at = 0;
         int err = lines_seek(r->fd, r->buffer, READ_SIZE, seq_of, r->last, &r->offset);
         return err < 0 ? fail(r->file, -err, e) : 0;
 }
 
-/* The lines that are in the buffer. *ret: how many bytes they are. */
-static int tell(struct feed_reader *r, size_t n, feed_reader_fn *each, void *arg, size_t *ret)
+#define WHO_MENDS "whoever keeps czard is told by czarctl verify what to do"
+
+static int damaged(const struct feed_reader *r, uint64_t seq, struct error *e)
+{
+        unsigned long long last = r->last;
+        if (seq == 0 || seq == r->last + 1)
+                return error_set(
+                        e, CAUSE_IO, EBADMSG, "%s: line %llu is damaged; " WHO_MENDS, r->file, last + 1);
+        return error_set(e, CAUSE_IO, EBADMSG,
+                "%s: it is damaged: line %llu should come, and line %llu does; " WHO_MENDS, r->file, last + 1,
+                (unsigned long long)seq);
+}
+
+static int begun_anew(const struct feed_reader *r, const char *time, struct error *e)
+{
+        return error_set(e, CAUSE_IO, EBADMSG,
+                "%s: line %llu is of %s, not of %s: the feed was begun anew; begin anew too, without what "
+                "you had, from --since 0",
+                r->file, (unsigned long long)r->last, *time ? time : "no time", r->time);
+}
+
+static int ends_early(const struct feed_reader *r, struct error *e)
+{
+        return error_set(e, CAUSE_IO, ESTALE,
+                "%s: it ends with line %llu, before line %llu, which is known already: it was cut, and czard "
+                "makes it again at its next poll; or it was begun anew: begin anew too, without what you "
+                "had, from --since 0",
+                r->file, (unsigned long long)r->at, (unsigned long long)r->last);
+}
+
+/* A line of ours, to its end: no field has an empty name. */
+static bool is_whole(const char *line, size_t len)
+{
+        char none[1];
+        return audit_field(line, len, "", none, sizeof(none)) == -ENOENT;
+}
+
+/* A line that is known already, before the first that is not. One that is damaged is told to nobody. */
+static int pass_over(struct feed_reader *r, const char *line, size_t len, uint64_t seq, struct error *e)
+{
+        char time[TIME_SIZE];
+        if (audit_field(line, len, "time", time, sizeof(time)) < 0)
+                time[0] = 0;
+        if (seq == r->last && *r->time && !streq(time, r->time))
+                return begun_anew(r, time, e);
+        r->at = seq > 0 ? seq : r->at + 1;
+        return 0;
+}
+
+/* The lines that are in the buffer. *ret: how many bytes of them are done with. */
+static int tell(
+        struct feed_reader *r, size_t n, feed_reader_fn *each, void *arg, size_t *ret, struct error *e)
 {
         const char *p = r->buffer, *end = p + n, *newline;
         int told = 0;
-        for (; told == 0 && (newline = memchr(p, '\n', (size_t)(end - p))); p = newline + 1) {
-                uint64_t seq = seq_of(p, (size_t)(newline - p));
-                if (seq <= r->last)
-                        continue;
-                r->last = seq;
-                told = each(p, (size_t)(newline - p), seq, arg);
+        *ret = 0;
+        while (told == 0 && (newline = memchr(p, '\n', (size_t)(end - p)))) {
+                size_t len = (size_t)(newline - p);
+                uint64_t seq = seq_of(p, len);
+                if (seq == r->last + 1 && is_whole(p, len)) {
+                        r->at = r->last = seq;
+                        if (audit_field(p, len, "time", r->time, sizeof(r->time)) < 0)
+                                r->time[0] = 0;
+                        told = each(p, len, seq, arg);
+                } else {
+                        int err = r->at < r->last && seq <= r->last ? pass_over(r, p, len, seq, e)
+                                                                    : damaged(r, seq, e);
+                        if (err < 0)
+                                return err;
+                }
+                p = newline + 1;
+                *ret = (size_t)(p - r->buffer);
         }
-        *ret = (size_t)(p - r->buffer);
         return told;
 }
 
@@ -120,11 +190,15 @@ static int tell_rest(struct feed_reader *r, feed_reader_fn *each, void *arg, str
                 ssize_t n = pread(r->fd, r->buffer, READ_SIZE, r->offset);
                 if (n < 0)
                         return fail(r->file, errno, e);
-                size_t whole;
-                int told = tell(r, (size_t)n, each, arg, &whole);
-                r->offset += (off_t)whole;
-                if (told != 0 || whole == 0)
+                size_t done;
+                int told = tell(r, (size_t)n, each, arg, &done, e);
+                r->offset += (off_t)done;
+                if (told != 0)
                         return told;
+                if (done == 0 && n == READ_SIZE)
+                        return damaged(r, 0, e);
+                if (done == 0)
+                        return r->at < r->last ? ends_early(r, e) : 0;
         }
 }
 
@@ -173,7 +247,7 @@ int feed_reader_watch(struct feed_reader *r, struct error *e)
                 return error_set(e, CAUSE_IO, errno, "inotify: %s", strerror(errno));
         int fd = add_watch(r, r->folder, IN_CREATE | IN_MOVED_TO | IN_MODIFY | IN_ONLYDIR, e);
         if (fd == -EACCES)
-                fd = add_watch(r, r->file, IN_MODIFY | IN_ATTRIB, e);
+                fd = add_watch(r, r->file, IN_MODIFY | IN_ATTRIB, e) >= 0 ? r->inotify : -EACCES;
         else if (fd == -ENOENT)
                 fd = add_watch(r, r->staging, IN_CREATE | IN_MOVED_TO | IN_ONLYDIR, e);
         return fd;

@@ -3,6 +3,7 @@
 """The feed: whoever reads it, and nothing else, knows the tree; over late, replaced, missing, restored, forgotten and pruned
 files, a lost ledger and a lost feed; and the same after all of these, with the same numbers."""
 
+import grp
 import hashlib
 import json
 import os
@@ -86,6 +87,13 @@ class Feed(Served):
         lines = self.ctl("changes", "--json", "--since", str(consumer.last), self.w.org).splitlines()
         for line in lines[:most]:
             consumer.take(line)
+
+    def refused(self, *args):
+        """What it says of a feed that it cannot go on with."""
+        done = subprocess.run([program("czarctl"), "--config", str(self.w.ini()), "changes", "--json", *args], env=self.w.environment(),
+                              capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual((done.returncode, done.stdout), (3, ""), done)
+        return done.stderr
 
     def members(self, folder):
         return {str(f.relative_to(folder)): sha256(f) for f in folder.rglob("*")
@@ -198,8 +206,16 @@ class FeedTest(Feed):
         lines = self.file.read_text().splitlines()
         self.assertEqual(self.ctl("changes", "--json", w.org).splitlines(), lines)
         self.assertEqual(self.ctl("changes", "--json").splitlines(), lines)
-        for since in (0, 1, len(lines) - 1, len(lines), len(lines) + 5):
+        for since in (0, 1, len(lines) - 1, len(lines)):
             self.assertEqual(self.ctl("changes", "--json", "--since", str(since), w.org).splitlines(), lines[since:])
+        time_of_2 = json.loads(lines[1])["time"]
+        self.assertEqual(self.ctl("changes", "--json", "--since", f"2@{time_of_2}", w.org).splitlines(), lines[2:])
+        self.ctl("changes", "--json", "--since", "2@yesterday", w.org, code=2)
+        for more in ((), ("--follow",)):
+            said = self.refused("--since", str(len(lines) + 5), *more, w.org)
+            self.assertIn(f"it ends with line {len(lines)}, before line {len(lines) + 5}", said)
+            said = self.refused("--since", "2@2001-01-01T00:00:00Z", *more, w.org)
+            self.assertIn("begun anew", said)
         self.assertEqual(len(self.ctl("changes", w.org).splitlines()), len(lines))
         child = subprocess.Popen([program("czarctl"), "--config", str(w.ini()), "changes", "--json", "--follow", "--since",
                                   str(len(lines))], env=w.environment(), stdout=subprocess.PIPE, text=True)
@@ -218,6 +234,50 @@ class FeedTest(Feed):
             child.send_signal(signal.SIGTERM)
             child.wait()
             child.stdout.close()
+
+    def test_lost_under_a_daemon_without_events(self):
+        """Its next poll notices; who follows goes on."""
+        self.once()
+        whole = self.file.read_bytes()
+        self.w.config["daemon"]["poll_interval"] = "1h"
+        with Daemon(self.w) as d:
+            d.synced()
+            for lose in (self.file.unlink, lambda: self.file.write_bytes(whole[:len(whole) // 2])):
+                lose()
+                d.poll()
+                until("it is made again", lambda: self.file.exists() and self.file.read_bytes() == whole)
+                self.assertEqual(self.file.read_bytes(), whole)
+            self.assertEqual(d.stop()[0], 0)
+
+    @unittest.skipIf(os.geteuid() != 0, "only root can be somebody else")
+    def test_a_reader_of_one_category_follows_over_a_loss(self):
+        """The folder he may only pass: nothing of it can be watched while the feed is not there."""
+        w = self.w
+        w.config["staging"] |= {"group": "daemon", "events_group": "games"}
+        w.config["daemon"]["poll_interval"] = "1h"
+        w.folder.chmod(0o711)
+        w.staging.chmod(0o710)
+        shutil.chown(w.staging, group="games")
+        self.once()
+        w.ini("reader.ini").chmod(0o644)
+        lines, aside = self.file.read_text().splitlines(), self.file.with_name("aside")
+        self.assertNotEqual(self.file.parent.stat().st_gid, grp.getgrnam("games").gr_gid)
+        child = subprocess.Popen([program("czarctl"), "--config", str(w.folder / "reader.ini"), "changes", "--json", "--follow", w.org],
+                                 cwd="/", env=w.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, user="nobody",
+                                 group="nogroup", extra_groups=["games"])
+        try:
+            self.assertEqual([child.stdout.readline().rstrip("\n") for _ in lines], lines, child.poll() and child.stderr.read())
+            self.file.rename(aside)
+            with self.assertRaises(subprocess.TimeoutExpired):  # it waits, and longer than between two looks
+                child.wait(3)
+            events = [o for o in w.facts["objects"] if o["category"] == "events"]
+            bucket = w.package / "buckets" / events[0]["bucket"]
+            shutil.copy(bucket / events[1]["key"], bucket / events[0]["key"])
+            self.once()
+            self.assertEqual(json.loads(child.stdout.readline())["seq"], len(lines) + 1)
+        finally:
+            child.terminate()
+            child.communicate()
 
     def test_by_halves(self):
         """Many lines: --since finds its place without reading all."""

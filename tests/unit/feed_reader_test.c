@@ -119,7 +119,7 @@ static void from_a_line_on(void **state)
         static const uint64_t since[] = {59999, 60000, 60001, 59950};
         for (size_t i = 0; i < ELEMENTSOF(since); i++) {
                 open_reader(p, since[i]);
-                assert_int_equal(feed_reader_each(p->r, on_line, p, NULL), 0);
+                assert_int_equal(feed_reader_each(p->r, on_line, p, NULL), since[i] > 60000 ? -ESTALE : 0);
                 assert_int_equal(p->last, since[i] > 60000 ? since[i] : 60000);
                 p->r = feed_reader_free(p->r);
         }
@@ -154,7 +154,6 @@ static void made_again(void **state)
         open_reader(p, 0);
         follow(p);
         assert_int_equal(p->last, 10);
-        add(p, "CHANGES.jsonl", 0, 0, ""); /* what is no line of a feed is not told */
         add(p, "new", 1, 12, "");
         rename_to(p, "new", "CHANGES.jsonl");
         add(p, "CHANGES.jsonl", 13, 14, "");
@@ -165,6 +164,101 @@ static void made_again(void **state)
         add(p, "CHANGES.jsonl", 1, 15, "");
         follow(p);
         assert_int_equal(p->last, 15);
+}
+
+static void lines(const struct place *p, const char *text)
+{
+        _cleanup_free_ char *path = str_printf("%s/ux/CHANGES.jsonl", p->root);
+        _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0640);
+        assert_true(fd >= 0);
+        assert_int_equal(write_all(fd, text, strlen(text)), 0);
+}
+
+#define LINE(n, time) "{\"seq\":" #n ",\"time\":\"" time "\",\"path\":\"x\"}\n"
+#define T1 "2024-07-01T00:00:01Z"
+#define T2 "2024-07-01T00:00:02Z"
+
+/* What is not the next line is never passed over, and always said by its number, also when asked again; what
+ * is wrong before the last line that is known concerns nobody. */
+static void damaged(void **state)
+{
+        struct place *p = *state;
+        static const struct {
+                const char *text;
+                uint64_t since, last;
+                const char *said; /* NULL: nothing is wrong */
+        } cases[] = {
+                {LINE(1, T1) "{\"seq\":2,\"path\":\"x}\n" LINE(3, T1), 0, 1, "line 2 is damaged"},
+                {LINE(1, T1) "\n" LINE(2, T1), 0, 1, "line 2 is damaged"},
+                {LINE(1, T1) "{\"seq\":2,\"path\":\"x\"} \n", 0, 1, "line 2 is damaged"},
+                {LINE(1, T1) LINE(3, T1), 0, 1, "line 2 should come, and line 3 does"},
+                {LINE(1, T1) LINE(2, T1) LINE(2, T1), 0, 2, "line 3 should come, and line 2 does"},
+                {LINE(1, T1) LINE(2, T1) LINE(2, T1), 2, 2, "line 3 should come, and line 2 does"},
+                {LINE(3, T1), 0, 0, "line 1 should come, and line 3 does"},
+                {LINE(3, T1), 1, 1, "line 2 should come, and line 3 does"},
+                {LINE(1, T1) "{\"seq\":2,\"path\":\"x}\n" LINE(3, T1), 2, 3, NULL},
+                {LINE(1, T1) "{\"seq\":2,\"path\":\"x}\n" LINE(4, T1), 2, 2,
+                        "line 3 should come, and line 4"},
+        };
+        make_folder(p);
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                lines(p, cases[i].text);
+                open_reader(p, cases[i].since);
+                for (int again = 0; again < 2; again++) {
+                        struct error e = {};
+                        assert_int_equal(
+                                feed_reader_each(p->r, on_line, p, &e), cases[i].said ? -EBADMSG : 0);
+                        assert_int_equal(p->last, cases[i].last);
+                        if (cases[i].said && !strstr(e.text, cases[i].said))
+                                fail_msg("case %zu: %s", i, e.text);
+                }
+                p->r = feed_reader_free(p->r);
+        }
+        /* zeros without an end */
+        _cleanup_free_ char *zeros = calloc(1, 1 << 20), *path = str_printf("%s/ux/CHANGES.jsonl", p->root);
+        lines(p, LINE(1, T1));
+        _cleanup_close_ int fd = open(path, O_WRONLY | O_APPEND);
+        assert_int_equal(write_all(fd, zeros, 1 << 20), 0);
+        open_reader(p, 0);
+        assert_int_equal(feed_reader_each(p->r, on_line, p, NULL), -EBADMSG);
+        assert_int_equal(p->last, 1);
+}
+
+/* With another feed of that name nobody goes on as if it were the one that he knows. */
+static void begun_anew(void **state)
+{
+        struct place *p = *state;
+        struct error e = {};
+        make_folder(p);
+        lines(p, LINE(1, T1) LINE(2, T1) LINE(3, T1));
+        open_reader(p, 4);
+        assert_int_equal(feed_reader_each(p->r, on_line, p, &e), -ESTALE);
+        assert_non_null(strstr(e.text, "ends with line 3, before line 4"));
+        p->r = feed_reader_free(p->r);
+        open_reader(p, 2);
+        feed_reader_expect(p->r, T2);
+        for (int i = 0; i < 2; i++)
+                assert_int_equal(feed_reader_each(p->r, on_line, p, &e), -EBADMSG);
+        assert_non_null(strstr(e.text, "begun anew"));
+        p->r = feed_reader_free(p->r);
+        open_reader(p, 2);
+        feed_reader_expect(p->r, T1);
+        assert_int_equal(feed_reader_each(p->r, on_line, p, &e), 0);
+        assert_int_equal(p->last, 3);
+        /* while it is read: cut, then begun anew and longer; in the same file, or in another one */
+        for (int i = 0; i < 2; i++) {
+                lines(p, LINE(1, T1));
+                assert_int_equal(feed_reader_each(p->r, on_line, p, &e), -ESTALE);
+                lines(p, LINE(1, T2) LINE(2, T2) LINE(3, T2) LINE(4, T2));
+                assert_int_equal(feed_reader_each(p->r, on_line, p, &e), -EBADMSG);
+                assert_int_equal(p->last, 3);
+                rename_to(p, "CHANGES.jsonl", "away");
+                assert_int_equal(feed_reader_each(p->r, on_line, p, &e), -ENOENT);
+        }
+        /* and made again as it was, and longer */
+        lines(p, LINE(1, T1) LINE(2, T1) LINE(3, T1) LINE(4, T2));
+        assert_int_equal(feed_reader_each(p->r, on_line, p, &e), 0);
+        assert_int_equal(p->last, 4);
 }
 
 /* The folder of another group: its access list lets us pass, and read the file. */
@@ -190,6 +284,14 @@ static void where_the_folder_is_not_read(void **state)
         add(p, "CHANGES.jsonl", 6, 6, "");
         follow(p);
         assert_int_equal(p->last, 6);
+        /* lost: nothing of it can be watched, and it is found when somebody looks */
+        rename_to(p, "CHANGES.jsonl", "away");
+        assert_int_equal(feed_reader_watch(p->r, NULL), -EACCES);
+        assert_int_equal(feed_reader_each(p->r, on_line, p, NULL), -ENOENT);
+        add(p, "new", 1, 7, "");
+        rename_to(p, "new", "CHANGES.jsonl");
+        follow(p);
+        assert_int_equal(p->last, 7);
         assert_int_equal(chmod(folder, 0700), 0);
         (void)!seteuid(getuid());
         (void)!setegid(getgid());
@@ -201,6 +303,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(from_a_line_on, setup, teardown),
                 cmocka_unit_test_setup_teardown(before_there_is_any, setup, teardown),
                 cmocka_unit_test_setup_teardown(made_again, setup, teardown),
+                cmocka_unit_test_setup_teardown(damaged, setup, teardown),
+                cmocka_unit_test_setup_teardown(begun_anew, setup, teardown),
                 cmocka_unit_test_setup_teardown(where_the_folder_is_not_read, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
