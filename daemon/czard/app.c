@@ -357,6 +357,21 @@ static void react_to_record(struct app *a)
                 queue_retry_at(a->queue, at);
 }
 
+/* What cannot be written of it now is written with the next event, or looked at after the next poll. */
+static void look_at_feed(struct app *a)
+{
+        struct error e = {};
+        if (pauses_now(a->pauses) & BIT(PAUSE_STAGING) || record_flush(a->record) < 0)
+                return;
+        int r = feed_look(a->feed, &e);
+        if (r != 0)
+                journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .cause = e.cause},
+                        "the feed was lost or cut short, and %s%s",
+                        r < 0 ? "cannot be made again now: "
+                              : "was made again from the audit record, with the same numbers",
+                        e.text);
+}
+
 static bool react_to_poll(struct app *a)
 {
         struct poll_ended ended;
@@ -364,6 +379,8 @@ static bool react_to_poll(struct app *a)
                 return false;
         if (ended.poll)
                 may_start(a); /* a pause may be over */
+        if (ended.poll)
+                look_at_feed(a);
         if (ended.poll && !a->options.once)
                 watch_look(a->watch, a->config);
         if (ended.full) {

@@ -250,8 +250,10 @@ static int call(struct feed *f, int (*what)(struct feed *), struct error *e)
                 return r;
         r = what(f);
         f->checked |= what == check && r == 0;
-        if (r == 0)
-                return ledger_commit(f->file.l, e);
+        if (r >= 0) {
+                int err = ledger_commit(f->file.l, e);
+                return err < 0 ? err : r;
+        }
         forget_progress(f);
         ledger_rollback(f->file.l);
         return r;
@@ -265,6 +267,20 @@ int feed_check(struct feed *f, struct error *e)
 int feed_follow(struct feed *f, struct error *e)
 {
         return call(f, f->checked ? follow_or_remake : check, e);
+}
+
+static int look(struct feed *f)
+{
+        int r = each_org(f, look_if_lost);
+        bool lost = r == 0 && f->file.lost;
+        if (lost)
+                r = remake(f);
+        return r < 0 ? r : lost;
+}
+
+int feed_look(struct feed *f, struct error *e)
+{
+        return call(f, f->checked ? look : check, e);
 }
 
 int feed_new(struct ledger *l, struct audit *a, struct staging *s, int state_fd, struct feed **ret,

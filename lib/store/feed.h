@@ -27,6 +27,9 @@ int feed_check(struct feed *f, struct error *e);
  * meanwhile is made again. Part of the caller's transaction; after an error the lines are written by the next
  * call, or by that of the next start. */
 int feed_follow(struct feed *f, struct error *e);
+/* Between events, as none may come for long: is the feed still there? What was lost of it, or cut off its
+ * end, is made again: 1. Else 0 or -errno. */
+int feed_look(struct feed *f, struct error *e);
 /* The record was cut or written anew: it will be followed from its first line again. */
 int feed_start_over(struct ledger *l, struct error *e);
 /* The date that `latest` names, "": none. The next snapshot is compared with that one; its line in the audit

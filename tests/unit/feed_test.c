@@ -435,6 +435,27 @@ static void lost_under_us(void **state)
         close_place(&p);
 }
 
+/* And when no event comes, it is looked at. */
+static void looked_at(void **state)
+{
+        struct place p;
+        struct error e = {};
+        open_place(&p, *state);
+        struct history h = history(&p, true);
+        live(&p, &h);
+        _cleanup_free_ char *whole = content(&p), *path = str_printf("%s/ux/" FEED_FILE, p.root);
+        for (int i = 0; i < 3; i++) {
+                if (i == 1)
+                        assert_int_equal(unlink(path), 0);
+                else if (i == 2)
+                        assert_int_equal(truncate(path, (off_t)strlen(whole) / 2), 0);
+                assert_int_equal(feed_look(p.feed, &e), i > 0);
+                _cleanup_free_ char *now = content(&p);
+                assert_string_equal(now, whole);
+        }
+        close_place(&p);
+}
+
 /* What somebody put at its name is kept aside; a group and a mode that somebody set are set again. */
 static void meddled_with(void **state)
 {
@@ -797,6 +818,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(followed_later, setup, teardown),
                 cmocka_unit_test_setup_teardown(lost_or_cut, setup, teardown),
                 cmocka_unit_test_setup_teardown(lost_under_us, setup, teardown),
+                cmocka_unit_test_setup_teardown(looked_at, setup, teardown),
                 cmocka_unit_test_setup_teardown(meddled_with, setup, teardown),
                 cmocka_unit_test_setup_teardown(restored_by_fetching, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_day_by_course_is_lost, setup, teardown),
