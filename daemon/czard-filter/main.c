@@ -21,7 +21,7 @@
 #include "split.h"
 
 #define DESCRIPTORS_MAX 64
-#define NICE 15        /* behind everything that brings files in */
+#define NICE 19        /* behind everything that brings files in */
 #define PAGE_FILES 256 /* names in a message */
 
 struct filter {
@@ -82,6 +82,8 @@ static int split(struct filter *f, const struct message *m, struct split_totals 
         const struct split_options options = {
                 .rule = (enum event_rule)m->split.rule,
                 .gzip = m->split.gzip,
+                .room = m->split.room,
+                .room_files = m->split.room_files,
                 .on_read = on_read,
                 .on_file = on_file,
                 .arg = f,

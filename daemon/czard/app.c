@@ -415,13 +415,13 @@ static void start_jobs(struct app *a)
                 queue_start(a->queue);
 }
 
-/* Days to be split by course: one at a time beside other work, one a core when there is none. */
+/* Days to be split by course: none while files are to come, which have all cores; one at a time beside a
+ * poll, else one a core. */
 static void start_splits(struct app *a)
 {
-        bool alone = queue_idle(a->queue) && !poll_running(a->poll);
-        size_t most = alone ? pools_workers(a->config) : 1;
-        if (a->ready && !a->stopping && !queue_held(a->queue) && pauses_now(a->pauses) == 0 &&
-                splitting_has_next(a->splitting, most) && may_start(a))
+        size_t most = poll_running(a->poll) ? 1 : pools_workers(a->config);
+        if (a->ready && !a->stopping && !queue_held(a->queue) && !queue_is_working(a->queue) &&
+                pauses_now(a->pauses) == 0 && splitting_has_next(a->splitting, most) && may_start(a))
                 splitting_start(a->splitting, most);
 }
 

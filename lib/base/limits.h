@@ -46,6 +46,11 @@
 #define LIMIT_USER_ID 1024      /* bytes of a key's user id that are told */
 #define LIMIT_KEY_IDS 1024      /* bytes of the list of a key's subkeys */
 #define LIMIT_SPLIT_FILES 20002 /* files of a day by course: the courses and two lists */
+/* What a file is taken to cost on a disk: blocks of at least so many bytes, and so many for its inode and
+ * name.
+ */
+#define LIMIT_SPLIT_BLOCK 4096
+#define LIMIT_SPLIT_FILE_COST 512
 
 /* Sizes of arrays, with the NUL. What would not fit is refused where it comes in, never cut. */
 #define KEY_SIZE (LIMIT_S3_KEY + 1)

@@ -17,6 +17,7 @@ struct split {
         const struct split_options *options;
         struct split_totals *totals;
         struct split_courses *courses;
+        struct split_room room;
         struct tally *tally; /* NULL: nobody is left out as yet */
         size_t courses_max;
         struct strbuf scratch;
@@ -124,7 +125,10 @@ static int split_once(struct split *s, int source_fd, int dir_fd, struct error *
 {
         size_t memory = s->options->memory ? s->options->memory : SPLIT_MEMORY_MAX;
         s->courses = split_courses_free(s->courses);
-        if (split_courses_new(dir_fd, memory, &s->courses) < 0)
+        int r = split_room_open(&s->room, dir_fd, s->options->room, s->options->room_files, e);
+        if (r < 0)
+                return r;
+        if (split_courses_new(dir_fd, memory, &s->room, &s->courses) < 0)
                 return out_of_memory(e);
         return read_lines(s, source_fd, on_line, e);
 }
@@ -152,7 +156,8 @@ static int end_split(struct split *s, int dir_fd, struct error *e)
         s->totals->courses = n;
         s->totals->courses_left_out = s->tally ? tally_left_out(s->tally) : 0;
         r = check_totals(s->totals, e);
-        return r < 0 ? r : split_write(dir_fd, v, n, s->options, s->totals, e);
+        const struct split_folder folder = {.dir_fd = dir_fd, .room = &s->room, .v = v, .n = n};
+        return r < 0 ? r : split_write(&folder, s->options, s->totals, e);
 }
 
 int split_events(int source_fd, int dir_fd, const struct split_options *options, struct split_totals *ret,

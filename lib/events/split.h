@@ -23,7 +23,8 @@
 
 struct split_options {
         enum event_rule rule;
-        bool gzip;                                  /* the source is gzip, else plain */
+        bool gzip;                 /* the source is gzip, else plain */
+        uint64_t room, room_files; /* that it may take of the file system: bytes, files; 0: any number */
         size_t memory, courses_max, counted_max;    /* 0: the bounds above; smaller ones are for tests */
         void (*on_read)(void *arg, uint64_t bytes); /* of the source; may be NULL */
         /* Every file that was made, at the end, in the order of their names. 0, or -errno with the cause in
@@ -41,6 +42,6 @@ struct split_totals {
 };
 
 /* Splits the file source_fd into the empty folder dir_fd. 0, or -errno with the cause in e; then the folder
- * is of no use. Nothing is made durable. */
+ * is of no use. Nothing is made durable. CAUSE_SPACE: also when it takes more than its room. */
 int split_events(int source_fd, int dir_fd, const struct split_options *options, struct split_totals *ret,
         struct error *e);

@@ -23,8 +23,9 @@
 
 struct split_courses {
         int dir_fd;
+        struct split_room *room;
         struct split_course *v;
-        size_t n, room;
+        size_t n, size;  /* of v */
         uint32_t *table; /* by hash, open addressing: number in v plus 1 */
         size_t slots;
         uint64_t seed;                /* of the hash: whoever invents keys cannot make many collide */
@@ -38,12 +39,13 @@ struct split_courses {
         uint8_t out[COURSE_WAITING_MAX + 64 * KIB];
 };
 
-int split_courses_new(int dir_fd, size_t memory, struct split_courses **ret)
+int split_courses_new(int dir_fd, size_t memory, struct split_room *room, struct split_courses **ret)
 {
         struct split_courses *c = calloc(1, sizeof(*c));
         if (!c)
                 return -ENOMEM;
         c->dir_fd = dir_fd;
+        c->room = room;
         c->blocks = (uint32_t)(memory / BLOCK_SIZE);
         c->pool = malloc(((size_t)c->blocks + 1) * BLOCK_SIZE);
         c->next = malloc(((size_t)c->blocks + 1) * sizeof(*c->next));
@@ -108,10 +110,10 @@ struct split_course *split_courses_find(struct split_courses *c, const struct co
         return number ? &c->v[number - 1] : NULL;
 }
 
-static int make_room(struct split_courses *c)
+static int grow(struct split_courses *c)
 {
-        size_t room = c->room ? 2 * c->room : c->slots / 2, slots = 2 * room;
-        struct split_course *v = reallocarray(c->v, room, sizeof(*v));
+        size_t size = c->size ? 2 * c->size : c->slots / 2, slots = 2 * size;
+        struct split_course *v = reallocarray(c->v, size, sizeof(*v));
         if (!v)
                 return -ENOMEM;
         c->v = v;
@@ -121,7 +123,7 @@ static int make_room(struct split_courses *c)
         free(c->table);
         c->table = table;
         c->slots = slots;
-        c->room = room;
+        c->size = size;
         for (size_t i = 0; i < c->n; i++)
                 *slot_of(c, &v[i].key, v[i].hash) = (uint32_t)i + 1;
         return 0;
@@ -129,7 +131,7 @@ static int make_room(struct split_courses *c)
 
 int split_courses_add(struct split_courses *c, const struct course_key *key, struct split_course **ret)
 {
-        int r = c->n == c->room ? make_room(c) : 0;
+        int r = c->n == c->size ? grow(c) : 0;
         if (r < 0)
                 return r;
         struct split_course *course = &c->v[c->n];
@@ -176,6 +178,8 @@ static void number_name(const struct split_course *course, char ret[16])
 static int append(struct split_courses *c, struct split_course *course, size_t n, struct error *e)
 {
         char name[16];
+        if (split_room_take(c->room, course->size, course->size + n, e) < 0)
+                return -ENOSPC;
         number_name(course, name);
         int flags = O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC | (course->size ? 0 : O_CREAT | O_EXCL);
         _cleanup_close_ int fd = openat(c->dir_fd, name, flags, 0600);

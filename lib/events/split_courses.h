@@ -4,6 +4,7 @@
 
 #include "cleanup.h"
 #include "split.h"
+#include "split_room.h"
 
 struct split_course {
         struct course_key key;
@@ -20,8 +21,8 @@ struct split_course {
 
 struct split_courses;
 
-/* memory: bytes that may be collected. 0 or -ENOMEM. */
-int split_courses_new(int dir_fd, size_t memory, struct split_courses **ret);
+/* memory: bytes that may be collected. room: borrowed. 0 or -ENOMEM. */
+int split_courses_new(int dir_fd, size_t memory, struct split_room *room, struct split_courses **ret);
 struct split_courses *split_courses_free(struct split_courses *c);
 DEFINE_CLEANUP(struct split_courses, split_courses, split_courses_free)
 

@@ -17,6 +17,7 @@ struct out {
         struct strbuf text;
         struct digest *digest;
         uint64_t size;
+        struct split_room *room;
         struct error *e;
 };
 
@@ -25,10 +26,10 @@ static int out_fail(struct out *o, int err)
         return error_set(o->e, cause_from_errno(err), err, "writing what the day has: %s", strerror(err));
 }
 
-static int out_open(struct out *o, int dir_fd, const char *name, struct error *e)
+static int out_open(struct out *o, const struct split_folder *f, const char *name, struct error *e)
 {
-        *o = (struct out){.e = e};
-        o->fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        *o = (struct out){.room = f->room, .e = e};
+        o->fd = openat(f->dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (o->fd < 0)
                 return out_fail(o, errno);
         int r = digest_new(DIGEST_SHA256, &o->digest);
@@ -41,6 +42,8 @@ static int out_flush(struct out *o, size_t least)
                 return out_fail(o, ENOMEM);
         if (o->text.len <= least)
                 return 0;
+        if (split_room_take(o->room, o->size, o->size + o->text.len, o->e) < 0)
+                return -ENOSPC;
         int r = write_all(o->fd, o->text.s, o->text.len);
         digest_update(o->digest, o->text.s, o->text.len);
         o->size += o->text.len;
@@ -88,13 +91,13 @@ static void add_totals(struct out *o, const struct split_totals *t, enum event_r
         o->text.err = o->text.err ? o->text.err : j.out.err;
 }
 
-static int write_manifest(int dir_fd, const struct split_course *v, size_t n, enum event_rule rule,
-        const struct split_totals *t, uint64_t *ret_size, struct error *e)
+static int write_manifest(const struct split_folder *f, enum event_rule rule, const struct split_totals *t,
+        uint64_t *ret_size, struct error *e)
 {
         struct out o;
-        int r = out_open(&o, dir_fd, SPLIT_MANIFEST, e);
-        for (size_t i = 0; r == 0 && i < n; i++) {
-                add_course(&o, &v[i]);
+        int r = out_open(&o, f, SPLIT_MANIFEST, e);
+        for (size_t i = 0; r == 0 && i < f->n; i++) {
+                add_course(&o, &f->v[i]);
                 r = out_flush(&o, WRITE_SIZE);
         }
         if (r == 0) {
@@ -106,15 +109,15 @@ static int write_manifest(int dir_fd, const struct split_course *v, size_t n, en
         return r;
 }
 
-static int write_sums(int dir_fd, const struct split_course *v, size_t n, struct split_totals *t,
-        uint64_t *ret_size, struct error *e)
+static int write_sums(
+        const struct split_folder *f, struct split_totals *t, uint64_t *ret_size, struct error *e)
 {
         struct out o;
-        int r = out_open(&o, dir_fd, SPLIT_SUMS, e);
-        for (size_t i = 0; r == 0 && i < n; i++) {
+        int r = out_open(&o, f, SPLIT_SUMS, e);
+        for (size_t i = 0; r == 0 && i < f->n; i++) {
                 char hex[SHA256_HEX];
-                hex_encode(v[i].file_sha256, SHA256_SIZE, hex);
-                strbuf_printf(&o.text, "%s  %s\n", hex, v[i].file);
+                hex_encode(f->v[i].file_sha256, SHA256_SIZE, hex);
+                strbuf_printf(&o.text, "%s  %s\n", hex, f->v[i].file);
                 r = out_flush(&o, WRITE_SIZE);
         }
         if (r == 0)
@@ -134,22 +137,23 @@ static int tell(const struct split_options *options, struct split_totals *t, con
 }
 
 /* MANIFEST.jsonl and SHA256SUMS, too, have their place among the names, which begin as they like. */
-int split_write(int dir_fd, const struct split_course *v, size_t n, const struct split_options *options,
+int split_write(const struct split_folder *f, const struct split_options *options,
         struct split_totals *totals, struct error *e)
 {
         struct {
                 const char *name;
                 uint64_t size;
         } own[] = {{SPLIT_MANIFEST, 0}, {SPLIT_SUMS, 0}};
-        int r = write_manifest(dir_fd, v, n, options->rule, totals, &own[0].size, e);
+        int r = write_manifest(f, options->rule, totals, &own[0].size, e);
         if (r == 0)
-                r = write_sums(dir_fd, v, n, totals, &own[1].size, e);
+                r = write_sums(f, totals, &own[1].size, e);
         size_t k = 0;
-        for (size_t i = 0; r == 0 && i <= n; i++) {
-                for (; r == 0 && k < ELEMENTSOF(own) && (i == n || strcmp(own[k].name, v[i].file) < 0); k++)
+        for (size_t i = 0; r == 0 && i <= f->n; i++) {
+                for (; r == 0 && k < ELEMENTSOF(own) && (i == f->n || strcmp(own[k].name, f->v[i].file) < 0);
+                        k++)
                         r = tell(options, totals, own[k].name, own[k].size, e);
-                if (r == 0 && i < n)
-                        r = tell(options, totals, v[i].file, v[i].size, e);
+                if (r == 0 && i < f->n)
+                        r = tell(options, totals, f->v[i].file, f->v[i].size, e);
         }
         return r;
 }

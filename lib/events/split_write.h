@@ -4,7 +4,13 @@
 
 #include "split_courses.h"
 
-/* SHA256SUMS and MANIFEST.jsonl into the folder. v: by names of their files. Sets sums_sha256 and files_size
- * of totals, and tells on_file. 0, or -errno with the cause in e. */
-int split_write(int dir_fd, const struct split_course *v, size_t n, const struct split_options *options,
+struct split_folder {
+        int dir_fd;
+        struct split_room *room;
+        const struct split_course *v; /* by names of their files */
+        size_t n;
+};
+/* SHA256SUMS and MANIFEST.jsonl into the folder. Sets sums_sha256 and files_size of totals, and tells
+ * on_file. 0, or -errno with the cause in e. */
+int split_write(const struct split_folder *f, const struct split_options *options,
         struct split_totals *totals, struct error *e);

@@ -32,6 +32,11 @@ static const struct sql_column columns[] = {
         COLUMN_(NUMBER, next_try),
 };
 
+bool ledger_split_is_done(const struct ledger_split *s, const struct ledger_object *o, enum event_rule rule)
+{
+        return *s->path && s->rule == rule && memcmp(s->source_sha256, o->sha256, SHA256_SIZE) == 0;
+}
+
 int ledger_split_get(struct ledger *l, int64_t object_id, struct ledger_split *ret, struct error *e)
 {
         *ret = (struct ledger_split){};
@@ -55,7 +60,8 @@ int ledger_split_delete(struct ledger *l, int64_t object_id, struct error *e)
 
 #define DUE                                                                                                  \
         "FROM object o LEFT JOIN split s ON s.object_id = o.id "                                             \
-        "WHERE o.state = ?1 AND o.category = ?2 AND o.org = ?3 AND o.sha256 IS NOT NULL "                    \
+        "WHERE o.state <> ?1 AND o.category = ?2 AND o.org = ?3 "                                            \
+        "AND o.staged_etag <> '' AND o.sha256 IS NOT NULL "                                                  \
         "AND (s.object_id IS NULL OR s.path = '' OR s.source_sha256 IS NOT o.sha256 OR s.rule <> ?4) "
 #define UNTRIED                                                                                              \
         "(s.object_id IS NULL OR s.cause = 'none' OR s.tried_sha256 IS NOT o.sha256 OR s.tried_rule <> ?4)"
@@ -65,7 +71,7 @@ int ledger_splits_due(struct ledger *l, const char *org, enum event_rule rule, i
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL, *later = NULL;
         const struct sql_value *values =
-                VALUES(V(OBJECT_PUBLISHED), V(CATEGORY_EVENTS), V(org), V(event_rule_name(rule)), V(now));
+                VALUES(V(OBJECT_MISSING), V(CATEGORY_EVENTS), V(org), V(event_rule_name(rule)), V(now));
         int r = sql_prepare(&l->sql,
                 "SELECT o.id " DUE "AND (" UNTRIED " OR (s.next_try > 0 AND s.next_try <= ?5)) "
                 "ORDER BY o.date DESC, o.site, o.id",
@@ -87,6 +93,17 @@ int ledger_splits_due(struct ledger *l, const char *org, enum event_rule rule, i
 int ledger_splits_retry(struct ledger *l, struct error *e)
 {
         return sql_run(&l->sql, "UPDATE split SET next_try = 1 WHERE next_try > 1", NULL, e);
+}
+
+int ledger_splits_courses(struct ledger *l, const char *org, const char *site, uint64_t *ret, struct error *e)
+{
+        int64_t n = 0;
+        int r = sql_get_i64(&l->sql,
+                "SELECT coalesce(max(s.courses), 0) FROM split s JOIN object o ON o.id = s.object_id "
+                "WHERE o.org = ?1 AND o.site = ?2",
+                VALUES(V(org), V(site)), 0, &n, e);
+        *ret = (uint64_t)n;
+        return MIN(r, 0);
 }
 
 int ledger_splits(struct ledger *l, ledger_split_fn *each, void *arg, struct error *e)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Events by course, in the ledger: one row a day, beside the row of its file of events. A day is due when its
- * file is staged and the folder is not, or was made from another file or by another rule. */
+ * file is staged, whatever became of the object in S3, and the folder is not, or was made from another file
+ * or by another rule. */
 #pragma once
 
 #include "event_rule.h"
@@ -25,6 +26,9 @@ struct ledger_split {
         int64_t next_try; /* seconds; 0: not before the file or the rule is another one */
 };
 
+/* Is the folder the one that this rule makes of the staged file of o? */
+bool ledger_split_is_done(const struct ledger_split *s, const struct ledger_object *o, enum event_rule rule);
+
 /* 0, -ENOENT (e not set) or -errno. */
 int ledger_split_get(struct ledger *l, int64_t object_id, struct ledger_split *ret, struct error *e);
 int ledger_split_save(struct ledger *l, const struct ledger_split *s, struct error *e);
@@ -38,6 +42,10 @@ int ledger_splits_due(struct ledger *l, const char *org, enum event_rule rule, i
 
 /* Those that failed and are to be tried again are so now. */
 int ledger_splits_retry(struct ledger *l, struct error *e);
+
+/* The most courses that a day of that organisation and site has had. */
+int ledger_splits_courses(
+        struct ledger *l, const char *org, const char *site, uint64_t *ret, struct error *e);
 
 /* Those with a row, by path; a non-zero return ends the walk and is returned. */
 typedef int ledger_split_fn(const struct ledger_split *s, void *arg);

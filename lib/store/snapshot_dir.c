@@ -210,6 +210,20 @@ static int open_partial(struct snapshot_dir *d, struct error *e)
         return 0;
 }
 
+/* Only a folder of ours is replaced. */
+static int check_place(const struct snapshot_dir *d, struct error *e)
+{
+        _cleanup_close_ int fd = open_beneath(d->parent_fd, d->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+        int r = fd < 0 ? fd : staging_check_dir(fd, d->path, e);
+        if (fd == -ENOENT || r == 0)
+                return 0;
+        if (fd < 0 && fd != -ENOTDIR && fd != -ELOOP)
+                return staging_fail(-fd, "opening", d->path, e);
+        return error_set(e, CAUSE_UNSAFE_MODE, -r,
+                "staging: what stands at %s is no folder of czard's: it is not replaced; move it away",
+                d->path);
+}
+
 /* goes_on: with the partial folder of that tag, if there is one. */
 static int begin(struct staging *s, const char *path, const char *tag, const struct staging_attr *attr,
         bool goes_on, struct snapshot_dir **ret, struct error *e)
@@ -232,7 +246,9 @@ static int begin(struct staging *s, const char *path, const char *tag, const str
                 r = staging_remove_at(d->parent_fd, d->record, e);
                 return r < 0 ? r : error_set(e, CAUSE_NONE, EALREADY, "%s is published already", path);
         }
-        r = open_partial(d, e);
+        r = goes_on ? 0 : check_place(d, e); /* before somebody fills the folder in vain */
+        if (r == 0)
+                r = open_partial(d, e);
         if (r < 0)
                 return r;
         *ret = take_ptr(&d);
@@ -414,11 +430,7 @@ int snapshot_sync(struct snapshot_dir *d, struct error *e)
  * RENAME_EXCHANGE (ZFS before 2.2) the name is absent for a moment. */
 static int exchange(struct snapshot_dir *d, struct error *e)
 {
-        _cleanup_close_ int old = open_beneath(d->parent_fd, d->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-        if (old < 0)
-                return error_set(e, CAUSE_UNSAFE_MODE, -old,
-                        "staging: something that is no folder stands at %s: it is not replaced", d->path);
-        int r = staging_check_dir(old, d->path, e);
+        int r = check_place(d, e);
         if (r < 0)
                 return r;
         if (renameat2(d->parent_fd, d->partial, d->parent_fd, d->name, RENAME_EXCHANGE) == 0)

@@ -205,6 +205,8 @@ static const struct field progress_fields[] = {
 static const struct field split_fields[] = {
         F(U8, struct proto_split, rule, EVENT_RULE_MAX - 1),
         F(U8, struct proto_split, gzip, 1),
+        F(U64, struct proto_split, room, INT64_MAX),
+        F(U64, struct proto_split, room_files, INT64_MAX),
         END,
 };
 

@@ -170,8 +170,9 @@ struct proto_verdict {
 /* One staged file of events, to be split by course. fds: the file, the empty folder to make files in. Answer:
  * SPLIT_FILES ..., by names and together all that is in the folder, then SPLIT_DONE. */
 struct proto_split {
-        uint8_t rule; /* enum event_rule */
-        uint8_t gzip; /* the file is gzip, else plain */
+        uint8_t rule;              /* enum event_rule */
+        uint8_t gzip;              /* the file is gzip, else plain */
+        uint64_t room, room_files; /* that it may take of the file system: bytes in whole blocks, files */
 };
 struct proto_split_file {
         const char *name;

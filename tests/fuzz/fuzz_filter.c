@@ -57,9 +57,8 @@ static void start(void)
         assert(dir && chmod(dir, 0750) == 0 && staging_open(dir, 0440, 0750, &staging, &e) == 0);
         atexit(remove_all);
         dir_fd = staging_root_fd(staging);
-        job = (struct split_job){.rule = EVENT_RULE_EDX,
-                .attr = {.gid = (gid_t)-1, .mtime = 1720314123},
-                .top = {.gid = (gid_t)-1}};
+        job = (struct split_job){.rule = EVENT_RULE_EDX, .gid = (gid_t)-1, .top = {.gid = (gid_t)-1}};
+        const struct staging_attr attr = {.gid = (gid_t)-1, .mtime = 1720314123};
         job.o = (struct ledger_object){.id = 7, .category = CATEGORY_EVENTS, .plain_size = TEXT};
         strcpy(job.o.org, "ux");
         strcpy(job.o.site, "edx");
@@ -67,7 +66,7 @@ static void start(void)
         strcpy(job.o.path, SOURCE);
         _cleanup_close_ int fd = staging_create(staging, &e);
         assert(fd >= 0 && write_all(fd, "{}\nx\n", TEXT) == 0);
-        assert(staging_publish(staging, fd, SOURCE, &job.attr, NULL, &e) == 0);
+        assert(staging_publish(staging, fd, SOURCE, &attr, NULL, &e) == 0);
         assert(digest_once(DIGEST_SHA256, "{}\nx\n", TEXT, job.o.sha256) == 0);
 }
 

@@ -20,6 +20,7 @@ static struct ledger_object day(struct fixture *f, const char *date, uint8_t ver
         assert_int_equal(ledger_listed(f->l, &o, 0, &listed, &e), 0);
         o.has_sha256 = true;
         memset(o.sha256, version, sizeof(o.sha256));
+        memcpy(o.staged_etag, o.etag, sizeof(o.staged_etag));
         o.state = OBJECT_PUBLISHED;
         assert_int_equal(ledger_save(f->l, &o, &e), 0);
         return o;
@@ -75,10 +76,31 @@ static void due_and_done(void **state)
         assert_int_equal(ledger_split_get(f->l, b.id, &got, &e), 0);
         assert_memory_equal(&got, &s, sizeof(s));
         assert_int_equal(ledger_split_get(f->l, a.id, &got, &e), -ENOENT);
+        assert_true(ledger_split_is_done(&s, &b, EVENT_RULE_EDX));
+        assert_false(ledger_split_is_done(&s, &b, EVENT_RULE_EDX_URL));
+        assert_false(ledger_split_is_done(&s, &a, EVENT_RULE_EDX));
+        uint64_t courses;
+        assert_int_equal(ledger_splits_courses(f->l, "ux", "edx", &courses, &e), 0);
+        assert_int_equal(courses, 2);
+        assert_int_equal(ledger_splits_courses(f->l, "ux", "edge", &courses, &e), 0);
+        assert_int_equal(courses, 0);
         /* by another rule, of another file, and not at all once it is not staged */
         assert_due(f, EVENT_RULE_EDX_URL, 100, "2024-01-02 2024-01-01 ", 0);
         b = day(f, "2024-01-02", 3);
         assert_due(f, EVENT_RULE_EDX, 100, "2024-01-02 2024-01-01 ", 0);
+        /* also when it is gone from S3, or refused when it was replaced; not when it is missing or removed */
+        static const struct {
+                enum object_state state;
+                bool due;
+        } states[] = {{OBJECT_GONE, true}, {OBJECT_REJECTED, true}, {OBJECT_IGNORED, true},
+                {OBJECT_NEW, true}, {OBJECT_MISSING, false}};
+        for (size_t i = 0; i < ELEMENTSOF(states); i++) {
+                b.state = states[i].state;
+                assert_int_equal(ledger_save(f->l, &b, &e), 0);
+                assert_due(
+                        f, EVENT_RULE_EDX, 100, states[i].due ? "2024-01-02 2024-01-01 " : "2024-01-01 ", 0);
+        }
+        b.staged_etag[0] = 0;
         b.state = OBJECT_PRUNED;
         assert_int_equal(ledger_save(f->l, &b, &e), 0);
         assert_due(f, EVENT_RULE_EDX, 100, "2024-01-01 ", 0);

@@ -54,7 +54,7 @@ static bool exists(struct days *d, const char *path)
 /* A staged file of that day, to be split. */
 static struct split_job job_of(struct days *d, const char *date)
 {
-        struct split_job j = {.rule = EVENT_RULE_EDX, .attr = plain, .top = {.gid = (gid_t)-1}};
+        struct split_job j = {.rule = EVENT_RULE_EDX, .gid = (gid_t)-1, .top = {.gid = (gid_t)-1}, .most = 4};
         j.o = (struct ledger_object){.id = date[9], .category = CATEGORY_EVENTS, .plain_size = 5};
         snprintf(j.o.org, sizeof(j.o.org), "ux");
         snprintf(j.o.site, sizeof(j.o.site), "edx");
@@ -234,16 +234,71 @@ static void lies(void **state)
         }
 }
 
+/* Days that run side by side share what is free above min_free, in bytes and in files. */
+static void shared_room(void **state)
+{
+        struct days *d = *state;
+        uint64_t bytes;
+        assert_int_equal(staging_free_bytes(d->f->s, &bytes, NULL), 0);
+        struct split_job a = job_of(d, "2024-03-04"), b = job_of(d, "2024-03-05"),
+                         c = job_of(d, "2024-03-06");
+        a.min_free = b.min_free = c.min_free = bytes - MIN(bytes / 2, (uint64_t)64 << 20);
+        bytes -= a.min_free;
+        a.most = b.most = c.most = 2;
+        struct scripted *of_a = filter_of(d, &a), *of_b = filter_of(d, &b);
+        assert_in_range(of_a->last.split.room, bytes / 4, bytes * 3 / 4);
+        assert_in_range(of_b->last.split.room, 1, bytes * 3 / 4);
+        assert_in_range(of_a->last.split.room + of_b->last.split.room, bytes / 2, bytes + (1 << 20));
+        /* what is promised is not there for a third */
+        assert_int_equal(splits_start(d->splits, &c), 0);
+        UNTIL(d, splits_take(d->splits, &d->o));
+        assert_int_equal(d->o.cause, CAUSE_SPACE);
+        assert_true(d->o.shared);
+        script_reap(&d->loop, of_a);
+        UNTIL(d, splits_take(d->splits, &d->o));
+        script_reap(&d->loop, of_b);
+        UNTIL(d, splits_take(d->splits, &d->o));
+        c.most = 1;
+        assert_in_range(filter_of(d, &c)->last.split.room, bytes / 2, bytes + (1 << 20));
+}
+
+/* A file or a link at its place: nothing is begun, and it stays. */
+static void in_the_way(void **state)
+{
+        struct days *d = *state;
+        struct split_job j = job_of(d, "2024-03-03");
+        assert_int_equal(mkdirat(at(d->f), "ux/events-by-course", 0750), 0);
+        assert_int_equal(mkdirat(at(d->f), "ux/events-by-course/edx", 0750), 0);
+        assert_int_equal(mkdirat(at(d->f), YEAR, 0750), 0);
+        for (unsigned i = 0; i < 2; i++) {
+                if (i == 0)
+                        assert_int_equal(symlinkat("/etc", at(d->f), YEAR "2024-03-03"), 0);
+                else
+                        assert_int_equal(mknodat(at(d->f), YEAR "2024-03-03", S_IFREG | 0600, 0), 0);
+                assert_int_equal(splits_start(d->splits, &j), 0);
+                UNTIL(d, splits_take(d->splits, &d->o));
+                assert_int_equal(d->o.cause, CAUSE_UNSAFE_MODE);
+                assert_non_null(strstr(d->o.detail, YEAR "2024-03-03"));
+                assert_int_equal(n_scripted, 0);
+                assert_false(exists(d, YEAR ".2024-03-03.partial"));
+                assert_int_equal(unlinkat(at(d->f), YEAR "2024-03-03", 0), 0);
+        }
+}
+
 /* Nothing is begun: not even the folder. */
 static void no_room(void **state)
 {
         struct days *d = *state;
         struct split_job j = job_of(d, "2024-03-03");
-        j.min_free = INT64_MAX;
+        uint64_t bytes;
+        assert_int_equal(staging_free_bytes(d->f->s, &bytes, NULL), 0);
+        j.min_free = bytes - (1 << 20);
+        j.courses = 1000; /* a block each */
+        j.most = 1;
         assert_int_equal(splits_start(d->splits, &j), 0);
         UNTIL(d, splits_take(d->splits, &d->o));
         assert_int_equal(d->o.cause, CAUSE_SPACE);
-        assert_true(d->o.no_room);
+        assert_false(d->o.shared);
         assert_int_equal(n_scripted, 0);
         assert_false(exists(d, "ux/events-by-course"));
 }
@@ -309,6 +364,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_day, setup_days, teardown_days),
                 cmocka_unit_test_setup_teardown(lies, setup_days, teardown_days),
+                cmocka_unit_test_setup_teardown(shared_room, setup_days, teardown_days),
+                cmocka_unit_test_setup_teardown(in_the_way, setup_days, teardown_days),
                 cmocka_unit_test_setup_teardown(no_room, setup_days, teardown_days),
                 cmocka_unit_test_setup_teardown(no_file, setup_days, teardown_days),
                 cmocka_unit_test_setup_teardown(two_at_once, setup_days, teardown_days),

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 
 #include "cleanup.h"
 #include "fsx.h"
+#include "limits.h"
 #include "split.h"
 #include "split_tally.h"
 
@@ -347,6 +349,38 @@ static void test_tally(void **state)
         tally_free(t);
 }
 
+/* A file takes whole blocks, an inode and a name. */
+static void room(void **state)
+{
+        struct fixture *f = *state;
+        enum { COURSES = 100, EACH = LIMIT_SPLIT_BLOCK + LIMIT_SPLIT_FILE_COST };
+        _cleanup_strbuf_ struct strbuf text = {};
+        for (unsigned i = 0; i < COURSES; i++)
+                strbuf_printf(&text, "{\"context\":{\"course_id\":\"A/b/c%u\"}}\n", i);
+        struct split_options enough = {.room = (COURSES + 20) * EACH, .room_files = COURSES + 2}, o;
+        struct split_totals t = split_text(f, text.s, enough);
+        assert_int_equal(t.courses, COURSES);
+        empty(f);
+        static const struct {
+                uint64_t room, files;
+                const char *says;
+        } rows[] = {{COURSES * EACH, 0, "above min_free"}, {1, 0, "above min_free"},
+                {0, COURSES + 1, "inodes"}, {0, COURSES, "inodes"}, {0, 1, "inodes"}};
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                struct error e = {};
+                o = (struct split_options){.room = rows[i].room, .room_files = rows[i].files};
+                assert_int_equal(split(f, text.s, text.len, o, &t, &e), -ENOSPC);
+                assert_int_equal(e.cause, CAUSE_SPACE);
+                assert_non_null(strstr(e.text, rows[i].says));
+                empty(f);
+        }
+        /* of a second pass what the first one took counts no more */
+        o = (struct split_options){.room = 60 * EACH, .courses_max = 40};
+        t = split_text(f, text.s, o);
+        assert_int_equal(t.courses, 40);
+        empty(f);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -358,6 +392,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_too_many_courses, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_long_line, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_failures, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(room, set_up, tear_down),
                 cmocka_unit_test(test_tally),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -379,14 +379,16 @@ bool queue_has_archive(const struct queue *q)
         return q->archives_running > 0;
 }
 
+bool queue_is_working(const struct queue *q)
+{
+        return q->jobs || q->plan || q->archives.next < q->archives.n || q->files.next < q->files.n;
+}
+
 bool queue_idle(const struct queue *q)
 {
         if (q->jobs)
                 return false;
-        if (pauses_now(q->env.pauses) != 0)
-                return true;
-        return !q->plan && q->archives.next >= q->archives.n && q->files.next >= q->files.n &&
-               q->retry_at == 0;
+        return pauses_now(q->env.pauses) != 0 || (!queue_is_working(q) && q->retry_at == 0);
 }
 
 void queue_retry_now(struct queue *q)

@@ -48,6 +48,8 @@ bool queue_held(const struct queue *q);
 bool queue_busy(const struct queue *q, int64_t object_id);
 /* Is there an archive among them? */
 bool queue_has_archive(const struct queue *q);
+/* Something runs, or would if there was room for it: what is to be tried again later does not count. */
+bool queue_is_working(const struct queue *q);
 /* Nothing runs, nothing waits, and no retry of this run is to come. */
 bool queue_idle(const struct queue *q);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Days go newest first, one at a time beside other work, one a core when there is none. A day whose folder
- * could not be made is tried again when time may help, else not before its file or the rule is another one.
- */
+/* Days go newest first. A day whose folder could not be made is tried again when time may help, else not
+ * before its file or the rule is another one; it holds up no other day, and no fetching. Where the disk is
+ * too small for several at a time they go one after the other. */
 #include "splitting.h"
 
 #include <errno.h>
@@ -12,6 +12,7 @@
 
 #include "cleanup.h"
 #include "ledger_split.h"
+#include "pools.h"
 #include "retry.h"
 #include "split.h"
 #include "str.h"
@@ -28,6 +29,7 @@ struct splitting {
         size_t n, next;
         bool look, asked; /* asked: the ledger, once at least */
         uint64_t staged;  /* record_staged() when it was last looked at */
+        bool crowded;     /* of what is due, one at a time: two had not room enough side by side */
         bool refused;     /* this machine cannot split: said, and not tried again in this run */
         uv_timer_t retry;
 };
@@ -67,7 +69,7 @@ static void ask_ledger(struct splitting *s)
         if (on->once && !s->asked) /* a run of its own tries all that is to be tried again */
                 splitting_retry(s);
         s->asked = true;
-        s->look = false;
+        s->look = s->crowded = false;
         s->n = s->next = 0;
         record_open(on->record);
         for (size_t i = 0; i < s->config->n_packages; i++) {
@@ -94,32 +96,39 @@ static bool is_due_still(const struct splitting *s, const struct ledger_object *
         struct ledger_split row;
         if (ledger_split_get(s->on.ledger, o->id, &row, NULL) < 0)
                 return true;
-        bool done = *row.path && row.rule == rule && memcmp(row.source_sha256, o->sha256, SHA256_SIZE) == 0;
         bool failed = row.cause != CAUSE_NONE && row.tried_rule == rule &&
                       memcmp(row.tried_sha256, o->sha256, SHA256_SIZE) == 0;
-        return !done && (!failed || (row.next_try > 0 && row.next_try <= (int64_t)time(NULL)));
+        return !ledger_split_is_done(&row, o, rule) &&
+               (!failed || (row.next_try > 0 && row.next_try <= (int64_t)time(NULL)));
 }
 
 static void start_one(struct splitting *s, int64_t id)
 {
-        struct split_job job = {};
+        struct split_job job = {.most = s->crowded ? 1 : pools_workers(s->config)};
         if (splits_busy(s->splits, id) || queue_busy(s->on.queue, id) ||
-                ledger_get(s->on.ledger, id, &job.o, NULL) < 0 || job.o.state != OBJECT_PUBLISHED)
+                ledger_get(s->on.ledger, id, &job.o, NULL) < 0 || !*job.o.staged_etag ||
+                job.o.state == OBJECT_MISSING)
                 return;
         const struct config_package *p = config_find_package(s->config, job.o.org);
         if (!p || p->events_by_course == EVENT_RULE_NONE || !is_due_still(s, &job.o, p->events_by_course))
                 return;
         const struct package_context *context = &s->contexts[p - s->config->packages];
         job.rule = p->events_by_course;
-        job.attr = (struct staging_attr){.gid = context->by_course_gid, .mtime = job.o.last_modified};
+        job.gid = context->by_course_gid;
         job.top = context->top;
         job.min_free = s->config->staging.min_free;
+        (void)ledger_splits_courses(s->on.ledger, job.o.org, job.o.site, &job.courses, NULL);
         (void)splits_start(s->splits, &job);
+}
+
+static size_t at_once(const struct splitting *s, size_t most)
+{
+        return s->crowded ? 1 : most;
 }
 
 bool splitting_has_next(struct splitting *s, size_t most)
 {
-        if (s->refused || splits_running(s->splits) >= most)
+        if (s->refused || splits_running(s->splits) >= at_once(s, most))
                 return false;
         if (s->look)
                 ask_ledger(s);
@@ -128,7 +137,7 @@ bool splitting_has_next(struct splitting *s, size_t most)
 
 void splitting_start(struct splitting *s, size_t most)
 {
-        while (s->next < s->n && splits_running(s->splits) < most)
+        while (s->next < s->n && splits_running(s->splits) < at_once(s, most))
                 start_one(s, s->due[s->next++]);
 }
 
@@ -180,6 +189,15 @@ static void note_done(struct splitting *s, const struct split_outcome *o)
                 say_done(o);
 }
 
+/* It may have room enough once it is alone. */
+static bool put_back(struct splitting *s, const struct split_outcome *o)
+{
+        if (o->cause != CAUSE_SPACE || !o->shared || add_due(s, &o->job.o.id, 1) < 0)
+                return false;
+        s->crowded = true;
+        return true;
+}
+
 /* Once it is known what stands there still. */
 static void note_failed(struct splitting *s, const struct split_outcome *o)
 {
@@ -189,7 +207,7 @@ static void note_failed(struct splitting *s, const struct split_outcome *o)
         if (ledger_split_get(s->on.ledger, o->job.o.id, &row, NULL) < 0)
                 row = (struct ledger_split){.object_id = o->job.o.id, .rule = o->job.rule};
         enum remedy remedy = cause_remedy(o->cause);
-        bool again = remedy == REMEDY_RETRY || remedy == REMEDY_PAUSE;
+        bool again = remedy == REMEDY_RETRY || remedy == REMEDY_PAUSE || remedy == REMEDY_FATAL;
         row.attempts = row.cause == CAUSE_NONE ? 1 : row.attempts + 1;
         row.cause = o->cause;
         snprintf(row.detail, sizeof(row.detail), "%s", o->detail);
@@ -199,8 +217,6 @@ static void note_failed(struct splitting *s, const struct split_outcome *o)
         row.next_try = again ? (int64_t)(time(NULL) + (time_t)(delay / USEC_PER_SEC)) : 0;
         save(s, &row);
         record_incomplete(s->on.record);
-        if (o->cause == CAUSE_SPACE && !o->no_room)
-                pauses_enter(s->on.pauses, PAUSE_SPACE, o->cause, o->detail);
         f.attempt = row.attempts;
         journal_event(EVENT_DAY_FAILED, &f, "%s was not split by course: %s; %s", o->job.o.path, o->detail,
                 again ? "tried again later" : "tried again when its file or events_by_course is another one");
@@ -224,11 +240,13 @@ void splitting_step(struct splitting *s)
         struct split_outcome o;
         while (splits_take(s->splits, &o)) {
                 moved_on(s->on.moved);
+                if (o.cause == CAUSE_SPACE)
+                        pauses_room_again(s->on.pauses); /* its folder is gone */
                 if (o.cause == CAUSE_NONE)
                         note_done(s, &o);
-                else if (cause_remedy(o.cause) == REMEDY_FATAL)
+                else if (o.cause == CAUSE_CONFIG)
                         note_refused(s, &o);
-                else
+                else if (!put_back(s, &o))
                         note_failed(s, &o);
         }
         if (s->staged != record_staged(s->on.record))

@@ -196,6 +196,11 @@ void pauses_look_at_staging(struct pauses *s)
                 look_at_space(s);
 }
 
+void pauses_room_again(struct pauses *s)
+{
+        s->full_until_bytes = 0;
+}
+
 unsigned pauses_now(const struct pauses *s)
 {
         return s->now;

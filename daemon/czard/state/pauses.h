@@ -31,6 +31,9 @@ void pauses_leave(struct pauses *s, enum pause p);
  * leaves these three accordingly. */
 void pauses_look_at_staging(struct pauses *s);
 
+/* What had filled the disk is not there any more: PAUSE_SPACE ends once min_free is free. */
+void pauses_room_again(struct pauses *s);
+
 /* BIT(PAUSE_...) of those that last; 0: work may start. */
 unsigned pauses_now(const struct pauses *s);
 /* Those that ended since it was last asked. */

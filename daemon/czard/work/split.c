@@ -25,8 +25,11 @@
 #include "timespan.h"
 
 /* What a day is expected to take, in sizes of its staged file: what comes out is compressed less, in more
- * pieces, and a file system rounds up. */
+ * pieces. Beside that, a file a course (LIMIT_SPLIT_...). It is begun when there is so much, and may take
+ * what is free above min_free, its share of it while other days are split too. */
 #define ROOM_FACTOR 2
+#define ROOM_COURSES 5 / 4 /* of what the days before had at most */
+#define INODES_LEFT 1000   /* that no day takes */
 
 /* czard-filter says every second how far it is; while it ends a day it may have many files to name. */
 #define SILENCE_MSEC (5 * 60 * 1000)
@@ -37,7 +40,7 @@ struct day {
         struct staging *staging;
         struct split_outcome out;
         uint64_t started_usec;
-        uint64_t room; /* that it and those that ran when it was begun are expected to take */
+        uint64_t room, room_files; /* that it may take */
 
         int source_fd;
         struct snapshot_dir *dir;
@@ -252,7 +255,10 @@ static int start_filter(struct day *d, struct error *e)
                 return r;
         struct message m = {.type = PROTO_SPLIT,
                 .id = (uint32_t)o->id,
-                .split = {.rule = (uint8_t)d->out.job.rule, .gzip = str_ends(o->path, ".gz")},
+                .split = {.rule = (uint8_t)d->out.job.rule,
+                        .gzip = str_ends(o->path, ".gz"),
+                        .room = d->room,
+                        .room_files = d->room_files},
                 .fds = {d->source_fd, snapshot_fd(d->dir)},
                 .n_fds = 2};
         r = owed_add(&d->owed, &m);
@@ -265,23 +271,11 @@ static int start_filter(struct day *d, struct error *e)
 
 /* --- the folder --- */
 
-static int check_room(struct day *d, struct error *e)
-{
-        char need[32], have[32];
-        uint64_t bytes, min_free = d->out.job.min_free;
-        int r = staging_free_bytes(d->staging, &bytes, e);
-        if (r < 0 || (bytes >= min_free && bytes - min_free >= d->room))
-                return r;
-        d->out.no_room = true;
-        return error_set(e, CAUSE_SPACE, ENOSPC, "it needs about %s, and %s are free above min_free",
-                size_format(d->room, need, sizeof(need)),
-                size_format(bytes > min_free ? bytes - min_free : 0, have, sizeof(have)));
-}
-
 static int open_folder(struct day *d, struct error *e)
 {
         const struct split_job *j = &d->out.job;
         const char *path = d->out.made.path;
+        struct staging_attr attr = {.gid = j->gid};
         uint64_t size;
         int64_t mtime;
         bool is_dir;
@@ -291,13 +285,13 @@ static int open_folder(struct day *d, struct error *e)
         if (d->source_fd < 0)
                 return error_set(
                         e, CAUSE_STAGING, -d->source_fd, "%s: %s", j->o.path, strerror(-d->source_fd));
-        int r = check_room(d, e);
-        if (r >= 0)
-                r = staging_make_top(d->staging, path, &j->top, e);
+        if (staging_stat(d->staging, j->o.path, &size, &attr.mtime, &is_dir) < 0)
+                return error_set(e, CAUSE_STAGING, ESTALE, "%s: it is not there any more", j->o.path);
+        int r = staging_make_top(d->staging, path, &j->top, e);
         if (r < 0)
                 return r;
         d->out.replaced = staging_stat(d->staging, path, &size, &mtime, &is_dir) == 0;
-        return snapshot_begin_empty(d->staging, path, tag, &j->attr, &d->dir, e);
+        return snapshot_begin_empty(d->staging, path, tag, &attr, &d->dir, e);
 }
 
 static void prepare(uv_work_t *work)
@@ -318,9 +312,64 @@ static void on_prepared(uv_work_t *work, int status)
 
 /* --- from outside --- */
 
-static uint64_t room_of(const struct ledger_object *o)
+struct room {
+        uint64_t bytes, files;
+};
+
+static struct room room_needed(const struct split_job *j)
 {
-        return ROOM_FACTOR * (uint64_t)MAX(o->plain_size, (int64_t)0);
+        uint64_t files = MIN(j->courses * ROOM_COURSES + 2, (uint64_t)LIMIT_SPLIT_FILES);
+        return (struct room){.files = files,
+                .bytes = ROOM_FACTOR * (uint64_t)MAX(j->o.plain_size, (int64_t)0) +
+                         files * (LIMIT_SPLIT_BLOCK + LIMIT_SPLIT_FILE_COST)};
+}
+
+/* What is free and not promised to another day. */
+static int room_free(const struct day *d, struct room *ret, struct error *e)
+{
+        struct room have;
+        int r = staging_free_bytes(d->staging, &have.bytes, e);
+        if (r == 0)
+                r = staging_free_inodes(d->staging, &have.files, e);
+        if (r < 0)
+                return r;
+        have.bytes -= MIN(have.bytes, d->out.job.min_free);
+        have.files -= have.files == UINT64_MAX ? 0 : MIN(have.files, (uint64_t)INODES_LEFT);
+        for (const struct day *other = d->s->days; other; other = other->next) {
+                if (other == d || other->over)
+                        continue;
+                have.bytes -= MIN(have.bytes, other->room);
+                have.files -= have.files == UINT64_MAX ? 0 : MIN(have.files, other->room_files);
+        }
+        *ret = have;
+        return 0;
+}
+
+static uint64_t share(uint64_t have, uint64_t need, size_t days)
+{
+        return MIN(MAX(have / MAX(days, (size_t)1), need), (uint64_t)INT64_MAX);
+}
+
+/* Is there enough for it? Then what it may take. days: that are to share it, with this one. */
+static int take_room(struct day *d, size_t days, struct error *e)
+{
+        const struct room need = room_needed(&d->out.job);
+        struct room have;
+        char text[2][32];
+        int r = room_free(d, &have, e);
+        if (r < 0)
+                return r;
+        if (have.bytes < need.bytes)
+                return error_set(e, CAUSE_SPACE, ENOSPC, "it needs about %s, and %s are free above min_free",
+                        size_format(need.bytes, text[0], sizeof(text[0])),
+                        size_format(have.bytes, text[1], sizeof(text[1])));
+        if (have.files < need.files)
+                return error_set(e, CAUSE_SPACE, ENOSPC,
+                        "it needs about %" PRIu64 " files, and inodes for %" PRIu64 " are left (df -i)",
+                        need.files, have.files);
+        d->room = share(have.bytes, need.bytes, days);
+        d->room_files = have.files == UINT64_MAX ? 0 : share(have.files, need.files, days);
+        return 0;
 }
 
 int splits_start(struct splits *s, const struct split_job *job)
@@ -335,14 +384,16 @@ int splits_start(struct splits *s, const struct split_job *job)
         memcpy(d->out.made.source_sha256, job->o.sha256, SHA256_SIZE);
         uv_timer_init(s->loop, &d->silence);
         d->silence.data = d->work.data = d;
-        d->room = room_of(&job->o);
-        for (const struct day *other = s->days; other; other = other->next)
-                d->room += other->over ? 0 : room_of(&other->out.job.o);
+        size_t others = splits_running(s);
+        d->out.shared = others > 0 || job->most > 1;
         d->next = s->days;
         s->days = d;
-        if (place_by_course(&job->o, d->out.made.path) < 0) {
+        if (place_by_course(&job->o, d->out.made.path) < 0)
                 error_set(&d->error, CAUSE_INTERNAL, EINVAL, "%s: events without a site and a date",
                         job->o.key);
+        else
+                (void)take_room(d, job->most > others ? job->most - others : 1, &d->error);
+        if (d->error.cause != CAUSE_NONE) {
                 day_end(d);
                 return 0;
         }

@@ -14,9 +14,11 @@ struct splits;
 struct split_job {
         struct ledger_object o; /* its file of events is staged at o.path */
         enum event_rule rule;
-        struct staging_attr attr;
+        gid_t gid; /* of the folder and its files; (gid_t)-1: none */
         struct staging_top top;
-        uint64_t min_free; /* is to be free on the staging volume when it is done */
+        uint64_t min_free; /* stays free on the staging volume */
+        uint64_t courses;  /* that it is expected to have */
+        size_t most;       /* days that are split at a time: they share what is free above min_free */
 };
 
 struct split_outcome {
@@ -24,7 +26,7 @@ struct split_outcome {
         enum cause cause; /* CAUSE_NONE: it is staged */
         char detail[DETAIL_SIZE];
         bool replaced;            /* another folder stood there */
-        bool no_room;             /* it was not begun: there is not enough above min_free for it */
+        bool shared;              /* it did not have all that is free for itself */
         struct ledger_split made; /* the first part of it, when it is staged */
         uint64_t duration_usec;
 };
