@@ -13,6 +13,7 @@
 #include "keep.h"
 #include "latest.h"
 #include "ledger_rebuild.h"
+#include "ledger_split.h"
 #include "runs.h"
 #include "table.h"
 #include "timespan.h"
@@ -256,15 +257,23 @@ static int prune_show(struct ctl *c, struct changes *ch)
                 [KEEP_REPLACED] = "keep_replaced",
                 [KEEP_BY_COURSE] = "events_by_course is none"};
         for (size_t i = 0; i < list.n; i++) {
+                const struct keep_item *item = &list.items[i];
                 struct ledger_object o = {};
-                if (list.items[i].object_id)
-                        ledger_get(c->ledger, list.items[i].object_id, &o, &e);
+                struct ledger_split day;
+                if (item->object_id)
+                        ledger_get(c->ledger, item->object_id, &o, &e);
                 struct ask_row row = {.what = "would go",
                         .bucket = o.bucket,
                         .key = o.key,
-                        .path = list.items[i].path,
-                        .text = why[list.items[i].kind],
-                        .bytes = list.items[i].bytes};
+                        .path = item->path,
+                        .text = why[item->kind],
+                        .bytes = item->bytes};
+                on_row(ch, &row);
+                if (item->kind != KEEP_EVENTS || ledger_split_get(c->ledger, o.id, &day, NULL) < 0 ||
+                        !*day.path)
+                        continue;
+                row.path = day.path; /* it goes with its file */
+                row.bytes = (int64_t)day.files_size;
                 on_row(ch, &row);
         }
         return 0;

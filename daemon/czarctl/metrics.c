@@ -9,8 +9,8 @@
 #include "facts.h"
 #include "ledger_facts.h"
 #include "ledger_report.h"
-#include "ledger_split.h"
 #include "name.h"
+#include "not_split.h"
 #include "owner.h"
 #include "rows.h"
 #include "runs.h"
@@ -186,15 +186,23 @@ static int count_split(const struct ledger_split *row, void *arg)
 {
         struct by_course *n = arg;
         n->days += *row->path != 0;
-        n->failed += row->cause != CAUSE_NONE;
         n->bytes += row->files_size;
+        return 0;
+}
+
+static int count_not_split(void *arg, const struct ledger_split *row, const struct ledger_object *o)
+{
+        (void)row;
+        (void)o;
+        ((struct by_course *)arg)->failed++;
         return 0;
 }
 
 static void sample_by_course(struct metrics *m)
 {
         struct by_course n = {};
-        if (ledger_splits(m->c->ledger, count_split, &n, NULL) < 0)
+        if (ledger_splits(m->c->ledger, count_split, &n, NULL) < 0 ||
+                not_split(m->c, count_not_split, &n, NULL) < 0)
                 return;
         sample(m, "czard_by_course_folders", NULL, (int64_t)n.days);
         sample(m, "czard_by_course_failed", NULL, (int64_t)n.failed);

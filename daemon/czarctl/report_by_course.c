@@ -5,20 +5,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ledger_split.h"
+#include "not_split.h"
 #include "report.h"
 #include "rows.h"
 
-static int count_failed(const struct ledger_split *row, void *arg)
+static int count_failed(void *arg, const struct ledger_split *row, const struct ledger_object *o)
 {
-        *(uint64_t *)arg += row->cause != CAUSE_NONE;
+        (void)row;
+        (void)o;
+        ++*(uint64_t *)arg;
         return 0;
 }
 
 int report_not_split(struct report_data *r)
 {
         uint64_t n = 0;
-        int e = ledger_splits(r->c->ledger, count_failed, &n, r->e);
+        int e = not_split(r->c, count_failed, &n, r->e);
         json_u64(&r->j, "days_not_split", n);
         r->look |= n > 0;
         return e;
@@ -29,18 +31,17 @@ int report_not_split(struct report_data *r)
 struct split_causes {
         struct {
                 uint64_t n;
-                int64_t example; /* its object */
-                char detail[DETAIL_SIZE];
+                char example[STAGED_PATH_SIZE], detail[DETAIL_SIZE];
         } of[CAUSE_MAX];
 };
 
-static int count_cause(const struct ledger_split *row, void *arg)
+static int count_cause(void *arg, const struct ledger_split *row, const struct ledger_object *o)
 {
         struct split_causes *c = arg;
-        if (row->cause == CAUSE_NONE || row->cause >= CAUSE_MAX)
+        if (row->cause >= CAUSE_MAX)
                 return 0;
         if (c->of[row->cause].n++ == 0) {
-                c->of[row->cause].example = row->object_id;
+                snprintf(c->of[row->cause].example, STAGED_PATH_SIZE, "%s", o->path);
                 snprintf(c->of[row->cause].detail, DETAIL_SIZE, "%s", row->detail);
         }
         return 0;
@@ -49,20 +50,15 @@ static int count_cause(const struct ledger_split *row, void *arg)
 int report_split_failures(struct report_data *r)
 {
         _cleanup_free_ struct split_causes *c = calloc(1, sizeof(*c));
-        int e = c ? ledger_splits(r->c->ledger, count_cause, c, r->e) : -ENOMEM;
-        for (enum cause cause = CAUSE_NONE; e == 0 && cause < CAUSE_MAX; cause++) {
-                struct ledger_object o;
-                if (c->of[cause].n == 0)
-                        continue;
-                e = ledger_get(r->c->ledger, c->of[cause].example, &o, r->e);
-                if (e < 0)
-                        break;
-                json_object(&r->j, NULL,
-                        FIELDS(F_NUMBER("count", c->of[cause].n), F_TEXT("state", NULL),
-                                F_TEXT("cause", cause_name(cause)), F_TEXT("example", o.path),
-                                F_TEXT("detail", c->of[cause].detail),
-                                F_TEXT("advice", cause_advice(cause))));
-        }
+        int e = c ? not_split(r->c, count_cause, c, r->e) : -ENOMEM;
+        for (enum cause cause = CAUSE_NONE; e == 0 && cause < CAUSE_MAX; cause++)
+                if (c->of[cause].n > 0)
+                        json_object(&r->j, NULL,
+                                FIELDS(F_NUMBER("count", c->of[cause].n), F_TEXT("state", NULL),
+                                        F_TEXT("cause", cause_name(cause)),
+                                        F_TEXT("example", c->of[cause].example),
+                                        F_TEXT("detail", c->of[cause].detail),
+                                        F_TEXT("advice", cause_advice(cause))));
         return e;
 }
 

@@ -12,8 +12,8 @@
 #include "key_command.h"
 #include "latest.h"
 #include "ledger_report.h"
-#include "ledger_split.h"
 #include "limits.h"
+#include "not_split.h"
 #include "rows.h"
 #include "runs.h"
 #include "timespan.h"
@@ -242,26 +242,28 @@ static int judge_latest(struct status *s, struct error *e)
 struct failed_days {
         uint64_t n;
         struct ledger_split example;
+        char path[STAGED_PATH_SIZE];
 };
 
-static int on_split(const struct ledger_split *row, void *arg)
+static int on_not_split(void *arg, const struct ledger_split *row, const struct ledger_object *o)
 {
         struct failed_days *f = arg;
-        if (row->cause != CAUSE_NONE && f->n++ == 0)
+        if (f->n++ == 0) {
                 f->example = *row;
+                snprintf(f->path, sizeof(f->path), "%s", o->path);
+        }
         return 0;
 }
 
 static int judge_splits(struct status *s, struct error *e)
 {
         struct failed_days f = {};
-        struct ledger_object o;
-        int r = ledger_splits(s->c->ledger, on_split, &f, e);
-        if (r < 0 || f.n == 0 || ledger_get(s->c->ledger, f.example.object_id, &o, e) < 0)
+        int r = not_split(s->c, on_not_split, &f, e);
+        if (r < 0 || f.n == 0)
                 return r;
         add_problem(s, "by-course", f.n, cause_advice(f.example.cause),
                 "%llu day%s of events not split by course, for example %s: %s", (unsigned long long)f.n,
-                f.n == 1 ? "" : "s", o.path, f.example.detail);
+                f.n == 1 ? "" : "s", f.path, f.example.detail);
         return 0;
 }
 

@@ -87,14 +87,21 @@ static int on_snapshot(const struct report_row *row, void *arg)
 
 /* --- events --- */
 
+#define STATES_PRUNED (BIT(OBJECT_PUBLISHED) | BIT(OBJECT_GONE) | BIT(OBJECT_MISSING))
+
+static bool is_old(const struct plan *p, const struct ledger_object *o)
+{
+        int day;
+        if (p->c->keep_days_usec == CONFIG_ALL || !(STATES_PRUNED & BIT(o->state)) || !*o->staged_etag ||
+                date_parse(o->date, &day) < 0)
+                return false;
+        return p->now / SEC_PER_DAY - day > (int64_t)(p->c->keep_days_usec / USEC_PER_DAY);
+}
+
 static int on_event(struct ledger_object *o, void *arg)
 {
         struct plan *p = arg;
-        int day;
-        if (!*o->staged_etag || date_parse(o->date, &day) < 0)
-                return 0;
-        int64_t age = p->now / SEC_PER_DAY - day;
-        if (age <= (int64_t)(p->c->keep_days_usec / USEC_PER_DAY))
+        if (!is_old(p, o))
                 return 0;
         return add(&p->list, KEEP_EVENTS, o->id, o->path, MAX(o->plain_size, (int64_t)0));
 }
@@ -185,10 +192,14 @@ static int on_split(const struct ledger_split *row, void *arg)
 {
         struct plan *p = arg;
         char org[64];
+        struct ledger_object o;
         snprintf(org, sizeof(org), "%.*s", (int)strcspn(row->path, "/"), row->path);
         const struct config_package *package = config_find_package(p->config, org);
         if (!*row->path || (package && package->events_by_course != EVENT_RULE_NONE))
                 return 0;
+        int r = ledger_get(p->l, row->object_id, &o, p->e);
+        if (r < 0 || is_old(p, &o)) /* then it goes with its file */
+                return r;
         return add(&p->list, KEEP_BY_COURSE, row->object_id, row->path, (int64_t)row->files_size);
 }
 
@@ -201,8 +212,7 @@ int keep_plan(struct ledger *l, const struct staging *s, const struct config *co
         if (c->keep_snapshots != CONFIG_ALL)
                 r = report_each(l, REPORT_SNAPSHOTS, NULL, NULL, on_snapshot, &p, e);
         strv_done(&p.courses);
-        struct ledger_filter events = {.categories = BIT(CATEGORY_EVENTS),
-                .states = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_GONE) | BIT(OBJECT_MISSING)};
+        struct ledger_filter events = {.categories = BIT(CATEGORY_EVENTS), .states = STATES_PRUNED};
         if (r == 0 && c->keep_days_usec != CONFIG_ALL)
                 r = ledger_each(l, &events, on_event, &p, e);
         if (r == 0 && s && c->keep_replaced_usec != CONFIG_ALL) {

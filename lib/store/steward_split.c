@@ -13,11 +13,13 @@ int steward_remove_by_course(const struct steward *s, const struct ledger_object
         const char *why, struct error *e)
 {
         char path[STAGED_PATH_SIZE];
+        struct ledger_split row;
         uint64_t size;
         int64_t mtime;
         bool is_dir;
         if (place_by_course(o, path) < 0)
                 return 0;
+        int64_t bytes = ledger_split_get(s->ledger, o->id, &row, NULL) == 0 ? (int64_t)row.files_size : -1;
         bool there = staging_stat(s->staging, path, &size, &mtime, &is_dir) == 0;
         int r = there ? staging_remove(s->staging, path, e) : 0;
         if (r == 0)
@@ -27,7 +29,7 @@ int steward_remove_by_course(const struct steward *s, const struct ledger_object
         if (r == 0)
                 r = ledger_split_delete(s->ledger, o->id, e);
         if (r == 0 && there)
-                steward_tell(s, what, o, path, why, -1);
+                steward_tell(s, what, o, path, why, bytes);
         return r;
 }
 

@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import stat
 import subprocess
+import threading
 import unittest
 
 from czardtest import events, main, package, split
@@ -98,6 +99,16 @@ class Staged(unittest.TestCase):
     def report(self):
         self.czarctl("report", "--html", str(self.w.folder / "report.html"))
         return (self.w.folder / "report.html").read_text()
+
+    def failed_days(self):
+        """What `status`, `metrics` and the report say of days that could not be split."""
+        status = subprocess.run([program("czarctl"), "--config", self.w.ini(), "--json", "status"], capture_output=True, text=True,
+                                env=self.w.environment(), check=False)
+        told = [p["count"] for p in json.loads(status.stdout)["problems"] if p["what"] == "by-course"]
+        metrics = int(self.czarctl("metrics").split("\nczard_by_course_failed ")[1].split()[0])
+        self.assertEqual(sum(told), metrics)
+        self.assertEqual(bool(metrics), "could not be split by course" in self.report())
+        return metrics
 
     def rows(self):
         return self.w.ledger("SELECT split.* FROM split ORDER BY path")
@@ -270,6 +281,99 @@ class Split(Staged):
         self.assertIn(str(source.relative_to(self.w.staging)), report)
         self.check({("edx", "2024-03-02"): b""})
 
+    def test_a_failed_day_is_none_once_it_is_not_wanted(self):
+        """By `none`, and by a rule by which it is staged already."""
+        days = self.days(1)
+        self.put(days)
+        self.once()
+        source = self.source("edx", "2024-03-01")
+        data, mtime = source.read_bytes(), source.stat().st_mtime
+        source.chmod(0o640)
+        source.write_bytes(data[:-1] + b"x")
+        os.utime(source, (mtime, mtime))
+        self.w.package_section["events_by_course"] = "edx+url"
+        self.assertEqual(len(self.once(1).events("day-failed")), 1)
+        self.assertEqual(self.failed_days(), 1)
+        for rule in ("none", "edx"):
+            self.w.package_section["events_by_course"] = rule
+            self.once()
+            self.assertEqual(self.failed_days(), 0, rule)
+
+    def test_days_that_are_not_in_s3_any_more(self):
+        """What is staged is split, whatever became of its object: gone, refused when it was replaced, filtered out."""
+        days = self.days(4)
+        self.put(days)
+        self.w.package_section.pop("events_by_course")
+        self.once()
+        names = sorted(self.buckets.rglob("*.gpg"))
+        names[0].unlink()
+        names[1].write_bytes(b"no message")
+        self.w.package_section["since"] = "2024-03-02"
+        self.once(1)
+        states = {row["date"]: row["state"] for row in json.loads(self.czarctl("--json", "list"))["objects"]}
+        self.assertEqual(states, {"2024-03-01": "GONE", "2024-03-02": "REJECTED", "2024-03-03": "PUBLISHED",
+                                  "2024-03-04": "PUBLISHED"})
+        self.w.package_section.update(events_by_course="edx", since="2024-03-04")
+        self.gets()
+        self.once()
+        self.assertEqual(self.gets(), 0)
+        self.check(days)
+
+    def test_something_else_stands_at_its_place(self):
+        """A file, a link: that day is named and stands still, the others are split; it goes on once that is away."""
+        days = self.days(5)
+        self.put(days)
+        self.w.package_section.pop("events_by_course")
+        self.once()
+        wrong = {"2024-03-05": lambda p: p.write_text("mine"), "2024-03-04": lambda p: p.symlink_to("/etc"),
+                 "2024-03-02": lambda p: (p.mkdir(), os.chown(p, 12345, -1))}
+        if os.getuid():
+            del wrong["2024-03-02"]
+        year = self.folder("edx", "2024-03-05").parent
+        year.mkdir(parents=True, mode=0o750)
+        for date, make in wrong.items():
+            make(year / date)
+        self.w.package_section["events_by_course"] = "edx"
+        for _ in range(2):
+            done = self.once(1)
+            failed = done.events("day-failed")
+            self.assertEqual({e.fields["CZARD_DATE"] for e in failed}, set(wrong))
+            for e in failed:
+                self.assertIn(self.staged_path(("edx", e.fields["CZARD_DATE"])), e.message)
+                self.assertIn("move it away", e.message)
+            self.assertEqual({p.name for p in year.iterdir()}, {date for _, date in days})
+            self.assertEqual(self.failed_days(), len(wrong))
+        self.assertEqual((year / "2024-03-05").read_text(), "mine")
+        for date in wrong:
+            path = year / date
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+        self.once()
+        self.check(days)
+        self.assertEqual(self.failed_days(), 0)
+
+    def test_no_day_is_split_while_files_come(self):
+        """In a first sync the organisation's own files have all cores."""
+        days = self.days(12)
+        self.put(days)
+        done = self.once()
+        self.check(days)
+        told = [e.event for e in done.entries if e.event in ("published", "day-complete")]
+        self.assertEqual(told, ["published"] * len(days) + ["day-complete"] * len(days))
+
+    def test_prune_names_a_folder_once(self):
+        days = self.days(2)
+        self.put(days)
+        self.once()
+        self.w.package_section["events_by_course"] = "none"
+        self.w.config["staging"]["keep_days"] = "30"
+        want = sorted([self.staged_path(day) for day in days] +
+                      [str(self.source(*day).relative_to(self.w.staging)) for day in days])
+        for args in ((), ("--apply",)):
+            shown = json.loads(self.czarctl("--json", "prune", *args))
+            self.assertEqual(sorted(p["path"] for p in shown["items"]), want, args)
+        self.assertEqual([c["path"] for c in self.feed() if c["op"] == "removed"],
+                         [self.staged_path(day) for day in sorted(days)])
+
     def test_what_a_crash_left(self):
         """A half-built folder goes, one that was published but not noted is made again, and nothing is fetched."""
         days = self.days(2)
@@ -336,6 +440,73 @@ class Room(Staged):
             self.check(self.days(1, "edge"))
         self.assertIn("above min_free", self.czarctl("status", code=1))
         self.size("200M")
+        self.once()
+        self.check(days)
+
+
+    def watched(self, code):
+        """A run, and the least that was free on the small volume meanwhile."""
+        least, ended = [], threading.Event()
+
+        def look():
+            while not ended.wait(0.01):
+                v = os.statvfs(self.mount)
+                least.append((v.f_bavail * v.f_frsize, v.f_favail))
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            return self.once(code), min(b for b, _ in least), min(f for _, f in least)
+        finally:
+            ended.set()
+            thread.join()
+
+    def test_many_small_files(self):
+        """20,000 courses of a line each are 300 kB of a file and 80 MB of disk: the day is named, min_free stays free, and the
+        other day and the fetching go on. With room enough it is split."""
+        text = "".join(f'{{"context":{{"course_id":"course-v1:A+b+{i}"}}}}\n' for i in range(20000)).encode()
+        days = {("edx", "2024-03-02"): text, **self.days(1, "edge")}
+        self.put(days)
+        self.w.config["staging"].update(path=self.w.staging, min_free="20M")
+        for n in range(2):
+            self.put({("edge", f"2024-04-0{n + 1}"): b"{}\n"})
+            done, least, _ = self.watched(1)
+            self.assertEqual([(e.fields["CZARD_DATE"], e.fields["CZARD_CAUSE"]) for e in done.events("day-failed")],
+                             [("2024-03-02", "no-space")])
+            self.assertGreaterEqual(least, 20 << 20)
+            self.assertEqual(done.events("paused"), [])
+            self.assertEqual(len(done.events("published")), 1 if n else 3)
+            days["edge", f"2024-04-0{n + 1}"] = b"{}\n"
+            self.check([day for day in days if day != ("edx", "2024-03-02")])
+        self.assertEqual(self.failed_days(), 1)
+        self.size("160M")
+        self.w.config["staging"]["min_free"] = "1M"
+        self.once()
+        self.check(days)
+
+    def test_few_inodes(self):
+        text = "".join(f'{{"context":{{"course_id":"course-v1:A+b+{i}"}}}}\n' for i in range(3000)).encode()
+        days = {("edx", "2024-03-02"): text, **self.days(1, "edge")}
+        self.put(days)
+        self.w.config["staging"].update(path=self.w.staging, min_free="1M")
+        self.size("64M,nr_inodes=3000")
+        done, _, least = self.watched(1)
+        self.assertEqual([(e.fields["CZARD_DATE"], e.fields["CZARD_CAUSE"]) for e in done.events("day-failed")],
+                         [("2024-03-02", "no-space")])
+        self.assertIn("inodes", done.events("day-failed")[0].message)
+        self.assertGreater(least, 500)
+        self.size("64M,nr_inodes=9000")
+        self.once()
+        self.check(days)
+
+    def test_side_by_side_they_do_not_fit(self):
+        """Each has room enough alone, and then gets it in the same run."""
+        text = "".join(f'{{"context":{{"course_id":"course-v1:A+b+{i}"}}}}\n' for i in range(7000)).encode()
+        days = {("edx", f"2024-03-0{i}"): text for i in (1, 2)}
+        self.put(days)
+        self.w.config["staging"].update(path=self.w.staging, min_free="1M")
+        self.w.config["daemon"]["workers"] = 2
+        self.size("72M")
         self.once()
         self.check(days)
 

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "not_split.h"
+
+#include <errno.h>
+
+struct walk {
+        struct ctl *c;
+        not_split_fn *each;
+        void *arg;
+        struct error *e;
+};
+
+static int on_row(const struct ledger_split *row, void *arg)
+{
+        const struct walk *w = arg;
+        struct ledger_object o;
+        if (row->cause == CAUSE_NONE)
+                return 0;
+        int r = ledger_get(w->c->ledger, row->object_id, &o, w->e);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        const struct config_package *p = config_find_package(w->c->config, o.org);
+        bool wanted = p && p->events_by_course != EVENT_RULE_NONE;
+        return wanted && !ledger_split_is_done(row, &o, p->events_by_course) ? w->each(w->arg, row, &o) : 0;
+}
+
+int not_split(struct ctl *c, not_split_fn *each, void *arg, struct error *e)
+{
+        struct walk w = {.c = c, .each = each, .arg = arg, .e = e};
+        return ledger_splits(c->ledger, on_row, &w, e);
+}
