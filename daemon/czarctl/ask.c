@@ -40,7 +40,9 @@ static int connect_to(const char *path, struct error *e)
                 int err = errno;
                 return error_set(e, CAUSE_INTERNAL, err, "control socket %s: %s%s", path, strerror(err),
                         err == EACCES ? " (only root, the user of czard and the group czard-admin may use it)"
-                                      : "");
+                        : err == ENOENT || err == ECONNREFUSED
+                                ? " (czard does not run, or listens elsewhere: [daemon] socket)"
+                                : "");
         }
         return take_fd(&sock);
 }
@@ -171,10 +173,14 @@ static int open_lock(struct ctl *c, struct hand *h, struct error *e)
         if (r < 0)
                 return r;
         h->lock_fd = openat(c->state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
-        if (h->lock_fd < 0)
-                return error_set(e, CAUSE_INTERNAL, errno, "cannot open %s/lock: %s%s", c->config->state_dir,
-                        strerror(errno),
-                        errno == EACCES ? " (run czarctl as root or as the user of czard)" : "");
+        if (h->lock_fd < 0) {
+                int err = errno;
+                char help[CTL_DENIED_SIZE];
+                _cleanup_free_ char *path = str_printf("%s/lock", c->config->state_dir);
+                return error_set(e, CAUSE_INTERNAL, err, "cannot open %s/lock: %s%s%s", c->config->state_dir,
+                        strerror(err), err == EACCES && path ? "; " : "",
+                        err == EACCES && path ? ctl_denied(c, path, help) : "");
+        }
         if (flock(h->lock_fd, LOCK_EX | LOCK_NB) < 0)
                 return error_set(e, CAUSE_INTERNAL, EBUSY,
                         "czard has just been started, or another czarctl works: try again");
@@ -233,6 +239,18 @@ static int do_offline(struct ctl *c, struct ask_spec *spec, struct error *e)
         return r;
 }
 
+/* The lock, which says whether czard runs, cannot be read, and nobody answers. */
+static int cannot_tell(struct ctl *c, const struct error *e)
+{
+        struct error why = {};
+        char help[CTL_DENIED_SIZE];
+        _cleanup_free_ char *lock = str_printf("%s/lock", c->config->state_dir);
+        bool denied = !lock || ctl_open_state(c, &why) < 0;
+        return ctl_fail_text("%s; whether it runs %s cannot read: %s", e->text,
+                denied ? "is in the state directory, which you" : "is told by its lock, which czarctl",
+                ctl_denied(c, denied ? c->config->state_dir : lock, help));
+}
+
 int ask(struct ctl *c, struct ask_spec *spec)
 {
         struct error e = {};
@@ -242,6 +260,8 @@ int ask(struct ctl *c, struct ask_spec *spec)
                 r = ask_daemon(c, spec, &e);
                 if (r == -ENOTCONN && pid > 0)
                         error_prefix(&e, "czard runs (PID %ld), but cannot be asked", (long)pid);
+                else if (r == -ENOTCONN && (e.err == ENOENT || e.err == ECONNREFUSED))
+                        return cannot_tell(c, &e);
                 if (r >= 0 && r != CTL_WELL && r != CTL_FOUND && *spec->text)
                         return ctl_fail_text("%s", spec->text);
         } else if (!spec->offline) {

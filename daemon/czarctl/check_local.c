@@ -173,10 +173,11 @@ static void check_staging(struct checkup *k)
         struct error e = {};
         const char *path = k->c->config->staging.path;
         if (access(path, F_OK) < 0 && errno == ENOENT) {
+                char word[SHELL_WORD_SIZE];
                 _cleanup_free_ char *fix =
                         str_printf("mount its disk, which should be encrypted; or, when it was never "
-                                   "there: install -d -o czard -g czard -m 0750 '%s'",
-                                path);
+                                   "there: install -d -o czard -g czard -m 0750 %s",
+                                shell_word(path, word, sizeof(word)));
                 check_add(k, "staging", BAD, fix, "%s is not there", path);
                 return;
         }
@@ -243,8 +244,10 @@ static void check_way(struct checkup *k, const char *path, const char *name, boo
         if (!g || fd < 0 || staging_lets_through(fd, g->gr_gid))
                 return;
         /* chgrp would take it from a group that is named as well */
-        _cleanup_free_ char *fix = several ? str_printf("setfacl -m g:%s:x '%s'", name, path)
-                                           : str_printf("chgrp %s '%s'", name, path);
+        char word[SHELL_WORD_SIZE];
+        shell_word(path, word, sizeof(word));
+        _cleanup_free_ char *fix = several ? str_printf("setfacl -m g:%s:x %s", name, word)
+                                           : str_printf("chgrp %s %s", name, word);
         check_add(k, "group", BAD, fix, "members of group %s cannot get through %s", name, path);
 }
 

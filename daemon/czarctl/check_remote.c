@@ -73,10 +73,12 @@ static void check_message(struct checkup *k, struct decrypt *d, const char *home
         struct error e = {};
         int r = keyring_gpg(home, args, NULL, &spec);
         if (r != 0) {
-                char fix[PATH_MAX + 160];
+                char fix[2 * SHELL_WORD_SIZE + 256], word[SHELL_WORD_SIZE];
+                shell_word(home, word, sizeof(word));
                 snprintf(fix, sizeof(fix),
-                        "echo | gpg --homedir %s --recipient %s --encrypt >/dev/null says why", home,
-                        fingerprint);
+                        KEY_GPG_AS_OWNER " --trust-model always --recipient %s --encrypt </dev/null "
+                                         ">/dev/null says why",
+                        word, word, fingerprint);
                 check_add(k, "message", BAD, fix, "nothing can be encrypted to %s", fingerprint);
                 return;
         }

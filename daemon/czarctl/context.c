@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <libgen.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -139,7 +141,11 @@ int ctl_load_config(struct ctl *c)
                         return ctl_fail_text("%s", e.text);
         }
         if (e.err == EACCES)
-                return ctl_fail_text("%s (run czarctl as root or as the user of czard)", e.text);
+                return ctl_fail_text(
+                        "%s (run czarctl as root or as the user of czard; members of czard-admin "
+                        "must be able to read it too: it holds no secret, and is installed "
+                        "with mode 0644)",
+                        e.text);
         if (load_partial(c) < 0)
                 return ctl_fail_text("%s", e.text);
         if (!c->command->early && !c->command->asks && !c->command->writes)
@@ -160,41 +166,61 @@ int ctl_refuse_partial(const struct ctl *c)
 
 /* --- state --- */
 
+/* Is it the user of czard who may not, as whom root acts too? */
+static bool is_service(const struct ctl *c)
+{
+        struct stat st;
+        return c->caller == 0 || (stat(c->config->state_dir, &st) == 0 && st.st_uid == geteuid());
+}
+
+/* The folder that path is in, into ret. */
+static const char *folder_of(const char *path, char ret[PATH_MAX])
+{
+        snprintf(ret, PATH_MAX, "%s", path);
+        return dirname(ret);
+}
+
 const char *ctl_denied(const struct ctl *c, const char *path, char ret[CTL_DENIED_SIZE])
 {
         struct stat st;
         const struct passwd *us = getpwuid(geteuid());
         const char *name = us ? us->pw_name : "czard";
-        if (c->caller != 0)
-                snprintf(ret, CTL_DENIED_SIZE, "run czarctl as root or as the user of czard");
+        char word[SHELL_WORD_SIZE], folder[PATH_MAX];
+        shell_word(path, word, sizeof(word));
+        if (!is_service(c))
+                snprintf(ret, CTL_DENIED_SIZE,
+                        "run czarctl as root or as the user of czard; members of czard-admin may change "
+                        "things beside a running czard (pause, resync, ...), but not look");
         else if (lstat(path, &st) == 0 && st.st_uid != geteuid()) /* only what it cannot use today anyway */
                 snprintf(ret, CTL_DENIED_SIZE,
-                        "it is not %s's: unless another program uses it, chown -R %s '%.4000s'", name, name,
-                        path);
+                        "it is not %s's: unless another program uses it, chown -R %s %s", name, name, word);
         else if (lstat(path, &st) == 0)
-                snprintf(ret, CTL_DENIED_SIZE, "its mode keeps %s out: chmod u+rwX '%.4000s'", name, path);
+                snprintf(ret, CTL_DENIED_SIZE, "its mode keeps %s out: chmod u+rwX %s", name, word);
+        else if (access(folder_of(path, folder), X_OK) == 0)
+                snprintf(ret, CTL_DENIED_SIZE,
+                        "%s cannot make it there: make it as root, install -d -o %s -m 0700 %s, or use "
+                        "another path",
+                        name, name, word);
         else
                 snprintf(ret, CTL_DENIED_SIZE,
-                        "%s cannot get there: a folder on the way lets nobody through (namei -l '%.3900s'); "
+                        "%s cannot get there: a folder on the way lets nobody through (namei -l %s); "
                         "use another path, or open that folder (chmod o+x) if it is meant for that",
-                        name, path);
+                        name, word);
         return ret;
 }
 
 int ctl_open_state(struct ctl *c, struct error *e)
 {
+        char help[CTL_DENIED_SIZE];
         if (c->state_fd >= 0)
                 return 0;
         c->state_fd = open(c->config->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (c->state_fd >= 0)
                 return 0;
         int err = errno;
-        return error_set(e, CAUSE_INTERNAL, err, "cannot open state_dir %s: %s%s", c->config->state_dir,
-                strerror(err),
-                err == EACCES
-                        ? " (run czarctl as root or as the user of czard; members of czard-admin may change "
-                          "things, such as pause, but not look)"
-                        : "");
+        return error_set(e, CAUSE_INTERNAL, err, "cannot open state_dir %s: %s%s%s", c->config->state_dir,
+                strerror(err), err == EACCES ? "; " : "",
+                err == EACCES ? ctl_denied(c, c->config->state_dir, help) : "");
 }
 
 int ctl_open_ledger(struct ctl *c)
@@ -211,13 +237,12 @@ int ctl_open_ledger(struct ctl *c)
                         "what is missing, systemctl enable --now czard starts it",
                         c->config->state_dir);
         r = ledger_open_readonly(c->config->state_dir, &c->ledger, &e);
-        if (r < 0 && e.err == EACCES)
-                error_set(&e, CAUSE_INTERNAL, EACCES,
-                        "cannot read the ledger in %s (run czarctl as root or as the user of czard; members "
-                        "of "
-                        "czard-admin may change things, such as pause, but not look)",
-                        c->config->state_dir);
-        return r < 0 ? ctl_fail(c, &e) : 0;
+        if (r == 0 || e.err != EACCES)
+                return r < 0 ? ctl_fail(c, &e) : 0;
+        char help[CTL_DENIED_SIZE];
+        _cleanup_free_ char *path = str_printf("%s/ledger.db", c->config->state_dir);
+        return ctl_fail_text("cannot read the ledger in %s: %s; %s", c->config->state_dir, strerror(EACCES),
+                path ? ctl_denied(c, path, help) : "");
 }
 
 pid_t ctl_daemon_pid(struct ctl *c)

@@ -82,6 +82,8 @@ static void on_live(void *arg, const struct ask_row *row)
         else if (streq(row->what, "pause"))
                 snprintf(f->pauses + strlen(f->pauses), sizeof(f->pauses) - strlen(f->pauses), "%s%s",
                         *f->pauses ? ", " : "", row->text);
+        else if (streq(row->what, "pause-reasons"))
+                snprintf(f->pause_reasons, sizeof(f->pause_reasons), "%s", row->text);
 }
 
 static void ask_live(struct ctl *c, struct facts *f)

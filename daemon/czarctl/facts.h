@@ -23,6 +23,7 @@ struct facts {
         char ended_early[512];                   /* why the last run did, "" did not */
         char paused[512];                        /* by an admin; "" not */
         char pauses[512];                        /* all that czard names while it runs, "" none */
+        char pause_reasons[512];                 /* the same with why, as pauses_text() has it */
         uint64_t running, due, due_bytes, rate;  /* of czard's queue */
         bool live;                               /* the two lines above are from a running czard */
         struct fact_key keys[FACT_KEYS];

@@ -156,11 +156,12 @@ static int check_usable(const struct import *m, const struct keyring *ring, cons
 static int no_secret(struct import *m, struct error *e)
 {
         const char *file = m->c->argv[0];
+        char word[SHELL_WORD_SIZE];
         _cleanup_keyring_ struct keyring ring = {};
         if (m->any.n == 0)
                 return error_set(e, CAUSE_NO_KEY, EBADMSG,
-                        "%s is not an OpenPGP key that gpg can import; gpg --show-keys '%s' says what it is",
-                        file, file);
+                        "%s is not an OpenPGP key that gpg can import; gpg --show-keys %s says what it is",
+                        file, shell_word(file, word, sizeof(word)));
         int r = keyring_read(m->home.dir, &ring, e);
         for (size_t i = 0; r == 0 && i < m->any.n; i++)
                 if (keyring_find(&ring, m->any.v[i])) /* a new date, signed elsewhere */
@@ -343,7 +344,7 @@ static int say_imported(struct import *m)
 static int do_import(struct import *m)
 {
         struct error e = {};
-        if (keyring_make_home(m->home.dir, &e) < 0 || keyring_check_locks(m->home.dir, &e) < 0 ||
+        if (keyring_make_home(m->c, m->home.dir, &e) < 0 || keyring_check_locks(m->home.dir, &e) < 0 ||
                 read_key_file(m, &e) < 0 || stage(m, &e) < 0)
                 return ctl_fail(m->c, &e);
         if (m->secret.n > 0 && open_it(m, &e) < 0)

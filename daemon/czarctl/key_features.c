@@ -55,12 +55,12 @@ bool key_asks_for_newer(const char *home, const char *fingerprint)
 const char *key_features_advice(
         const struct config *c, const char *home, const char *fingerprint, char *ret, size_t size)
 {
-        char export[KEY_COMMAND_SIZE];
+        char export[KEY_COMMAND_SIZE], word[SHELL_WORD_SIZE];
+        shell_word(home, word, sizeof(word));
         snprintf(ret, size,
-                "give it a user id with plain preferences and take back the old one: runuser -u \"$(stat -c "
-                "%%U %s)\" -- gpg "
-                "--homedir %s --pinentry-mode loopback --quick-add-uid %s 'NAME (edX) <MAIL>', the same with "
+                "give it a user id with plain preferences and take back the old one: " KEY_GPG_AS_OWNER
+                " --pinentry-mode loopback --quick-add-uid %s 'NAME (edX) <MAIL>', the same with "
                 "--quick-revoke-uid and the old user id; then send the new public key (%s) to edX",
-                home, home, fingerprint, key_command(c, home, "key export", fingerprint, export));
+                word, word, fingerprint, key_command(c, home, "key export", fingerprint, export));
         return ret;
 }

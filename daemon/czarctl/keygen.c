@@ -158,11 +158,11 @@ static int write_public(struct ctl *c, const char *home, const char *fingerprint
 }
 
 /* Whatever lies there stays as it is, also what gpg cannot read. */
-static int check_new(const struct config *c, const char *home, struct error *e)
+static int check_new(const struct ctl *c, const char *home, struct error *e)
 {
         char extend[KEY_COMMAND_SIZE];
         _cleanup_keyring_ struct keyring ring = {};
-        int r = keyring_make_home(home, e);
+        int r = keyring_make_home(c, home, e);
         if (r == 0)
                 r = keyring_check_locks(home, e);
         if (r < 0 || !keyring_has_secrets(home))
@@ -181,7 +181,7 @@ static int check_new(const struct config *c, const char *home, struct error *e)
         return error_set(e, CAUSE_INTERNAL, EEXIST,
                 "%s has a key already (%s %s), and a key is never replaced; its expiry can be extended: %s",
                 home, ring.keys[0].fact.fingerprint, ring.keys[0].fact.user_id,
-                key_command(c, home, "key extend", ring.keys[0].fact.fingerprint, extend));
+                key_command(c->config, home, "key extend", ring.keys[0].fact.fingerprint, extend));
 }
 
 static int choose_passphrase(struct ctl *c, struct secret *ret)
@@ -215,7 +215,7 @@ int run_keygen(struct ctl *c)
         int status = key_home_chosen(c, &h);
         if (status)
                 return status;
-        if (check_new(c->config, h.dir, &e) < 0)
+        if (check_new(c, h.dir, &e) < 0)
                 return ctl_fail(c, &e);
         if (span_seconds(expire) < 0)
                 return ctl_usage(c, "--expire: expected a number with d, w, m or y, such as 2y");

@@ -56,11 +56,14 @@ void keyring_stop_agent(const char *home)
         (void)run_quietly(args, NULL, NULL, 0, NULL);
 }
 
-int keyring_make_home(const char *home, struct error *e)
+int keyring_make_home(const struct ctl *c, const char *home, struct error *e)
 {
-        if (mkdir(home, 0700) < 0 && errno != EEXIST)
-                return error_set(e, CAUSE_INTERNAL, errno, "cannot make %s: %s%s", home, strerror(errno),
-                        errno == EACCES ? " (run czarctl as root or as the user of czard)" : "");
+        if (mkdir(home, 0700) < 0 && errno != EEXIST) {
+                int err = errno;
+                char help[CTL_DENIED_SIZE];
+                return error_set(e, CAUSE_INTERNAL, err, "cannot make %s: %s%s%s", home, strerror(err),
+                        err == EACCES ? "; " : "", err == EACCES ? ctl_denied(c, home, help) : "");
+        }
         _cleanup_close_ int fd = open(home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return error_set(e, CAUSE_INTERNAL, errno, "cannot open %s: %s", home, strerror(errno));
@@ -149,7 +152,7 @@ static enum secret_part part_in_file(const char *path)
  * taken over by gpg; for any other gpg waits. */
 static int check_lock(const char *path, struct error *e)
 {
-        char text[512], host[256] = "";
+        char text[512], host[256] = "", word[SHELL_WORD_SIZE];
         long pid = 0;
         struct utsname here = {};
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -174,7 +177,7 @@ static int check_lock(const char *path, struct error *e)
                 "%s: a lock of process %ld on another machine (%s), for which gpg waits for ever; when "
                 "nothing "
                 "there uses this folder any more: rm %s",
-                path, pid, *host ? host : "?", path);
+                path, pid, *host ? host : "?", shell_word(path, word, sizeof(word)));
 }
 
 int keyring_check_locks(const char *home, struct error *e)
@@ -374,7 +377,7 @@ static void on_grip(void *arg, const char *line)
 static int check_database(const char *home, struct error *e)
 {
         const char *args[] = {"gpgconf", "--list-components", NULL};
-        char out[4096] = "";
+        char out[4096] = "", word[SHELL_WORD_SIZE];
         if (run_quietly(args, NULL, out, sizeof(out) - 1, NULL) == 0 && strstr(out, "keyboxd:"))
                 return 0;
         return error_set(e, CAUSE_NO_KEY, ENOTSUP,
@@ -383,7 +386,7 @@ static int check_database(const char *home, struct error *e)
                 "this machine does not read; where GnuPG 2.4 is: gpg --homedir %s --armor "
                 "--export-secret-keys > "
                 "key.asc, then here, with another homedir, import key.asc (czarctl import-key)",
-                home, home);
+                home, shell_word(home, word, sizeof(word)));
 }
 
 int keyring_read(const char *home, struct keyring *ret, struct error *e)

@@ -57,6 +57,6 @@ int keyring_gpg(
 /* Ends the agent that gpg may have started. */
 void keyring_stop_agent(const char *home);
 /* Makes the folder (0700) when it is not there, and refuses an unsafe one. */
-int keyring_make_home(const char *home, struct error *e);
+int keyring_make_home(const struct ctl *c, const char *home, struct error *e);
 /* The armored public key. The caller frees *ret. 0 or -errno. */
 int keyring_export(const char *home, const char *fingerprint, char **ret, size_t *ret_n, struct error *e);

@@ -373,8 +373,9 @@ static void judge(struct status *s)
                         "the last run of czard ended in a pause (%s): what was due then is not staged",
                         s->facts.last_pause);
         else if (*s->facts.pauses)
-                add_problem(s, "paused", 1, "czarctl check, or journalctl -u czard, says why",
-                        "fetching pauses: %s", s->facts.pauses);
+                add_problem(s, "paused", 1, "czarctl check, or journalctl -u czard, says what helps",
+                        "fetching pauses: %s",
+                        *s->facts.pause_reasons ? s->facts.pause_reasons : s->facts.pauses);
         if (*s->facts.ended_early && s->facts.daemon == 0)
                 add_problem(s, "ended", 1, "make it good, then: czard --once, or systemctl start czard",
                         "the last run of czard ended too early: %s", s->facts.ended_early);

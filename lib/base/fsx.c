@@ -234,14 +234,15 @@ static int foreign_owner(const struct stat *st, const char *path, const char *sh
 {
         unsigned owner = st->st_uid, us = geteuid();
         unsigned mode = st->st_mode & 07777;
+        char word[SHELL_WORD_SIZE];
         const char *slash = strrchr(path, '/');
         struct stat folder;
         _cleanup_free_ char *dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : NULL;
         bool ours = us != 0 && !S_ISDIR(st->st_mode) && dir && stat(dir, &folder) == 0 && folder.st_uid == us;
         if (ours)
                 return error_set(e, CAUSE_UNSAFE_MODE, EPERM,
-                        "%s (mode %04o) belongs to uid %u, neither to root nor to us: chown %u '%s'", shown,
-                        mode, owner, us, shown);
+                        "%s (mode %04o) belongs to uid %u, neither to root nor to us: chown %u %s", shown,
+                        mode, owner, us, shell_word(path, word, sizeof(word)));
         return error_set(e, CAUSE_UNSAFE_MODE, EPERM,
                 "%s (mode %04o) belongs to uid %u, neither to root nor to us (uid %u); start this as that "
                 "user: "
@@ -252,7 +253,7 @@ static int foreign_owner(const struct stat *st, const char *path, const char *sh
 int check_owner_mode(int fd, const char *path, mode_t forbidden, struct error *e)
 {
         struct stat st;
-        char shown[256];
+        char shown[256], word[SHELL_WORD_SIZE];
         str_visible(path, shown, sizeof(shown));
         if (fstat(fd, &st) < 0)
                 return error_set(e, CAUSE_UNSAFE_MODE, EPERM, "%s: %s", shown, strerror(errno));
@@ -261,8 +262,8 @@ int check_owner_mode(int fd, const char *path, mode_t forbidden, struct error *e
                 return foreign_owner(&st, path, shown, e);
         if (mode & forbidden)
                 return error_set(e, CAUSE_UNSAFE_MODE, EPERM,
-                        "%s (owner uid %u) has mode %04o, which lets others in: chmod %04o '%s'", shown,
-                        st.st_uid, mode, mode & ~forbidden, shown);
+                        "%s (owner uid %u) has mode %04o, which lets others in: chmod %04o %s", shown,
+                        st.st_uid, mode, mode & ~forbidden, shell_word(path, word, sizeof(word)));
         return 0;
 }
 

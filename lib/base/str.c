@@ -74,6 +74,39 @@ void strbuf_printf(struct strbuf *b, const char *format, ...)
         b->len += (size_t)n;
 }
 
+void strbuf_add_word(struct strbuf *b, const char *word)
+{
+        static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+@:/";
+        bool ascii = true;
+        for (const char *p = word; *p; p++)
+                ascii &= *p >= 0x20 && *p < 0x7f;
+        if (*word && word[strspn(word, plain)] == 0) {
+                strbuf_add(b, word);
+                return;
+        }
+        strbuf_add(b, ascii ? "'" : "$'");
+        for (; *word; word++)
+                if (ascii && *word == '\'')
+                        strbuf_add(b, "'\\''");
+                else if (ascii)
+                        strbuf_add_n(b, word, 1);
+                else if (*word == '\'' || *word == '\\')
+                        strbuf_printf(b, "\\%c", *word);
+                else if (*word >= 0x20 && *word < 0x7f)
+                        strbuf_add_n(b, word, 1);
+                else
+                        strbuf_printf(b, "\\%03o", (unsigned char)*word); /* \xNN has no end in ksh */
+        strbuf_add(b, "'");
+}
+
+const char *shell_word(const char *path, char *ret, size_t size)
+{
+        _cleanup_strbuf_ struct strbuf b = {};
+        strbuf_add_word(&b, path);
+        snprintf(ret, size, "%s", b.err || b.len >= size ? "PATH" : b.s);
+        return ret;
+}
+
 void strbuf_done(struct strbuf *b)
 {
         free(b->s);

@@ -43,6 +43,9 @@ struct strbuf {
 void strbuf_add(struct strbuf *b, const char *s);
 void strbuf_add_n(struct strbuf *b, const void *p, size_t n);
 void strbuf_printf(struct strbuf *b, const char *format, ...) _printf_(2, 3);
+/* word as one word of a shell's line (bash, zsh, ksh), in printable ASCII: as it is, 'quoted', or $'quoted'
+ * when it has other bytes. */
+void strbuf_add_word(struct strbuf *b, const char *word);
 void strbuf_done(struct strbuf *b);
 #define _cleanup_strbuf_ _cleanup_(strbuf_done)
 
@@ -78,6 +81,11 @@ int hex_decode(const char *s, uint8_t *ret, size_t n);
 
 /* Copies s with every byte that is not printable ASCII replaced by \xNN, for messages. At most size bytes. */
 const char *str_visible(const char *s, char *ret, size_t size);
+
+/* A path as strbuf_add_word() has it, for a command that an admin is to paste. One that does not fit into
+ * size bytes (at least 5) is "PATH": half a path is another path. */
+#define SHELL_WORD_SIZE 160
+const char *shell_word(const char *path, char *ret, size_t size);
 
 /* Bytes of the valid UTF-8 character at s (1 to 4), or 0: the end of the string or not one (RFC 3629). */
 size_t utf8_valid_len(const char *s);

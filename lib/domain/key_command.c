@@ -6,23 +6,6 @@
 
 #include "str.h"
 
-/* As a word of a shell's line. */
-static void add_word(struct strbuf *b, const char *word)
-{
-        static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+@:/";
-        if (*word && word[strspn(word, plain)] == 0) {
-                strbuf_add(b, word);
-                return;
-        }
-        strbuf_add(b, "'");
-        for (; *word; word++)
-                if (*word == '\'')
-                        strbuf_add(b, "'\\''");
-                else
-                        strbuf_add_n(b, word, 1);
-        strbuf_add(b, "'");
-}
-
 /* The package whose home that is, when it is not the general one. */
 static const char *package_of(const struct config *c, const char *homedir)
 {
@@ -44,7 +27,7 @@ const char *key_command(const struct config *c, const char *homedir, const char 
                 strbuf_printf(&b, " %s", key);
         if (package) {
                 strbuf_add(&b, " --package ");
-                add_word(&b, package);
+                strbuf_add_word(&b, package);
         }
         snprintf(ret, KEY_COMMAND_SIZE, "%s", b.err ? "czarctl key" : b.s);
         return ret;

@@ -12,6 +12,10 @@
 #define KEY_NO_ROOM                                                                                          \
         "make room in state_dir, or where czard's runtime files are (/run): df, and df -i for inodes"
 
+/* gpg on a home of czard, which has two %s for the home as a word of a shell: run by root it would leave
+ * files there that czard cannot read. */
+#define KEY_GPG_AS_OWNER "runuser -u \"$(stat -c %%U %s)\" -- gpg --homedir %s"
+
 /* "czarctl VERB [KEY] [--package NAME]" into ret. verb: "keygen", "import-key FILE", "key extend", ...
  * key: a fingerprint, NULL where there is none or it does not matter. homedir: of the key; NULL, or one that
  * no package has for its own: that of [openpgp]. */

@@ -251,6 +251,37 @@ class DiskTest(Base):
                 d.poll()
                 d.until("resumed", mark)
 
+    def test_state_dir_fills_up(self):
+        """While it works, with and without min_free: journal, status and check say which volume, and with room it goes on."""
+        key = next(o["key"] for o in self.world.facts["objects"] if o["category"] == "events" and "state" not in o)
+        for least in ("4M", "1"):
+            with self.subTest(min_free=least), self.disk(self.world.state, "size=24M"):
+                self.world.config["daemon"]["min_free"] = least
+                with Daemon(self.world) as d:
+                    d.synced()
+                    mark = d.mark()
+                    with (self.world.state / "filler").open("wb") as f, contextlib.suppress(OSError):
+                        while True:
+                            f.write(bytes(1 << 16))
+                    d.poll()
+                    said = d.until("paused", mark)
+                    self.assertIn("make room in state_dir", said.message)
+                    self.assertNotIn("staging", said.message)
+                    answer = self.ctl("status", "--json", code=1).json
+                    told = [p for p in answer["problems"] if p["what"] == "paused"]
+                    self.assertEqual(len(told), 1, answer)
+                    self.assertIn(str(self.world.state), told[0]["text"])
+                    self.assertNotIn("All is well", self.ctl("status", code=1).out)
+                    self.assertIn(str(self.world.state), self.bad("state room")[0]["detail"])
+                    self.ctl("forget", f"*{key}", "--reason", "full", code=3)
+                    (self.world.state / "filler").unlink()
+                    d.poll()
+                    d.until("resumed", mark)
+                    self.ctl("forget", f"*{key}", "--reason", "room")
+                self.assertEqual([p for p in self.ctl("status", "--json", code=None).json["problems"] if p["what"] == "paused"], [])
+                self.assertEqual([e["reason"] for e in self.world.audit()[0] if e["event"] == "forgotten"][-1], "room")
+            self.world.fresh()
+
     def test_state_dir_is_full(self):
         with self.disk(self.world.state, "size=8M"):
             self.world.config["daemon"]["min_free"] = "1M"

@@ -367,6 +367,29 @@ static void a_safe_file_passes(void **state)
         assert_int_equal(check_owner_mode(fd, "/etc/f", 007, NULL), 0);
 }
 
+/* Half a path is another path. */
+static void no_command_names_half_a_path(void **state)
+{
+        struct place *p = *state;
+        put(p->fd, "f", "");
+        _cleanup_close_ int fd = openat(p->fd, "f", O_RDONLY | O_CLOEXEC);
+        char path[700];
+        memset(path, 'a', sizeof(path));
+        path[0] = '/';
+        assert_int_equal(fchmod(fd, 0644), 0);
+        for (size_t n = 100; n < sizeof(path); n += 7) {
+                struct error e = {};
+                char want[800];
+                path[n] = 0;
+                assert_int_equal(check_owner_mode(fd, path, 077, &e), -EPERM);
+                snprintf(want, sizeof(want), "chmod 0600 %s", path);
+                const char *command = strstr(e.text, "chmod 0600 ");
+                assert_non_null(command);
+                assert_true(streq(command, want) || streq(command, "chmod 0600 PATH"));
+                path[n] = 'a';
+        }
+}
+
 static void an_unsafe_mode_is_named_with_its_cure(void **state)
 {
         struct place *p = *state;
@@ -377,7 +400,9 @@ static void an_unsafe_mode_is_named_with_its_cure(void **state)
         assert_int_equal(check_owner_mode(fd, "/etc/f\n", 077, &e), -EPERM);
         assert_int_equal(e.cause, CAUSE_UNSAFE_MODE);
         assert_non_null(strstr(e.text, "0644"));
-        assert_non_null(strstr(e.text, "chmod 0600 '/etc/f\\x0a'"));
+        assert_non_null(strstr(e.text, "chmod 0600 $'/etc/f\\012'"));
+        assert_int_equal(check_owner_mode(fd, "/srv/o'brien", 077, &e), -EPERM);
+        assert_non_null(strstr(e.text, "chmod 0600 '/srv/o'\\''brien'"));
         char owner[32];
         snprintf(owner, sizeof(owner), "uid %u", geteuid());
         assert_non_null(strstr(e.text, owner));
@@ -424,7 +449,7 @@ static void an_owner_is_changed_only_within_our_own_folder(void **state)
         assert_int_equal(seteuid(0), 0);
         assert_int_equal(fchownat(p->fd, ".", 0, (gid_t)-1, 0), 0);
         assert_int_equal(a, -EPERM);
-        assert_non_null(strstr(mine.text, "chown 54321 '"));
+        assert_non_null(strstr(mine.text, "chown 54321 /"));
         assert_int_equal(b, -EPERM);
         assert_null(strstr(other.text, "chown"));
         assert_int_equal(c, -EPERM);
@@ -624,6 +649,7 @@ int main(void)
                 TEST(a_path_may_lead_to_the_file),
                 TEST(a_failed_replacement_leaves_the_old_and_no_more),
                 TEST(a_safe_file_passes),
+                TEST(no_command_names_half_a_path),
                 TEST(an_unsafe_mode_is_named_with_its_cure),
                 TEST(a_foreign_owner_is_named_with_its_cure),
                 TEST(a_tree_is_removed_and_links_out_of_it_are_not_followed),

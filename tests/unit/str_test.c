@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +58,36 @@ static void a_buffer_keeps_nul_bytes(void **state)
         strbuf_add_n(&b, "a\0b", 3);
         assert_int_equal(b.len, 3);
         assert_memory_equal(b.s, "a\0b", 4);
+}
+
+/* A shell makes of each word what it was. */
+static void a_word_of_a_shell(void **state)
+{
+        (void)state;
+        static const char *const words[] = {"/srv/czard", "a b", "it's", "", "$HOME", "a\\b", "a\nb",
+                "\x1b[1m\x7f", "universit\xc3\xa9 d'\xc3\x89t\xc3\xa9",
+                "\xff\\'\1"
+                "7",
+                "-rf", "~", "a;b", "*", "\"", "`id`"};
+        for (size_t i = 0; i < ELEMENTSOF(words); i++) {
+                _cleanup_strbuf_ struct strbuf b = {};
+                char out[256] = "";
+                strbuf_add(&b, "exec bash -c 'printf %s \"$1\"' - ");
+                strbuf_add_word(&b, words[i]);
+                assert_int_equal(b.err, 0);
+                for (const char *p = b.s; *p; p++)
+                        assert_true(*p >= 0x20 && *p < 0x7f);
+                _cleanup_free_ char *line = str_printf("exec bash -c \"$(cat <<'END'\n%s\nEND\n)\"", b.s);
+                FILE *f = popen(line, "r");
+                assert_non_null(f);
+                size_t n = fread(out, 1, sizeof(out) - 1, f);
+                assert_int_equal(pclose(f), 0);
+                out[n] = 0;
+                assert_string_equal(out, words[i]);
+        }
+        char small[12];
+        assert_string_equal(shell_word("/a/path", small, sizeof(small)), "/a/path");
+        assert_string_equal(shell_word("/a/long/path", small, sizeof(small)), "PATH");
 }
 
 static void errors_of_a_buffer_stick(void **state)
@@ -279,6 +310,7 @@ int main(void)
                 cmocka_unit_test(a_buffer_grows_and_stays_terminated),
                 cmocka_unit_test(an_empty_addition_makes_a_string),
                 cmocka_unit_test(a_buffer_keeps_nul_bytes),
+                cmocka_unit_test(a_word_of_a_shell),
                 cmocka_unit_test(errors_of_a_buffer_stick),
                 cmocka_unit_test(printf_allocates),
                 cmocka_unit_test(lists),

@@ -142,6 +142,9 @@ static void do_status(struct control_job *j)
         for (enum pause p = 0; p < PAUSE_MAX; p++)
                 if (pauses_now(v->pauses) & BIT(p))
                         tell_row(j, "pause", "", "", "", pause_name(p), 0);
+        char why[PAUSES_TEXT_SIZE];
+        pauses_text(v->pauses, why, sizeof(why));
+        tell_row(j, "pause-reasons", "", "", "", why, 0);
         end(j, STATUS_WELL, "");
 }
 

@@ -38,6 +38,7 @@ void pauses_room_again(struct pauses *s);
 unsigned pauses_now(const struct pauses *s);
 /* Those that ended since it was last asked. */
 unsigned pauses_take_ended(struct pauses *s);
+#define PAUSES_TEXT_SIZE 512 /* enough for a text of each */
 /* "space: text; key: text" of those that last, into ret; "" none. */
 void pauses_text(const struct pauses *s, char *ret, size_t size);
 /* Was there any in this run? */
