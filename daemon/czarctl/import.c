@@ -24,6 +24,8 @@
 #include "table.h"
 #include "textfile.h"
 
+#define IS_A_MAIL "; this is a whole mail: save its attachment (credentials.csv.gpg) and import that"
+
 int prepare_import_credentials(struct ctl *c)
 {
         c->input_fd = open(c->argv[0], O_RDONLY | O_CLOEXEC);
@@ -61,8 +63,10 @@ static int message_in(const struct secret *input)
                 return -ENOMEM;
         memcpy(text.p, input->p, input->len);
         text.len = textfile_to_utf8(text.p, input->len);
+        bool same = text.len == input->len;
+        text.len = textfile_unquote(text.p, text.len, begin);
         const char *at = memmem(text.p, text.len, begin, strlen(begin));
-        bool binary = text.len > 0 && ((unsigned char)text.p[0] & 0x80) && text.len == input->len;
+        bool binary = text.len > 0 && ((unsigned char)text.p[0] & 0x80) && same;
         if (!at && !binary)
                 return -ENOENT;
         const char *from = at ? at : text.p, *stop = text.p + text.len;
@@ -96,6 +100,16 @@ static int with_text(struct error *e, const char *file, const char *advice)
         return error_set(e, was.cause, was.err, "%s%s%s%s", file, *file ? ": " : "", was.text, advice);
 }
 
+/* A mail saved as it came, with its headers, holds the file in another form. */
+static bool is_mail(const struct secret *input)
+{
+        static const char *const headers[] = {"Content-Transfer-Encoding:", "MIME-Version:", "Content-Type:"};
+        for (size_t i = 0; i < ELEMENTSOF(headers); i++)
+                if (memmem(input->p, input->len, headers[i], strlen(headers[i])))
+                        return true;
+        return false;
+}
+
 static int get_csv(struct ctl *c, struct secret *ret, struct error *e)
 {
         _cleanup_secret_ struct secret input = {};
@@ -118,7 +132,9 @@ static int get_csv(struct ctl *c, struct secret *ret, struct error *e)
                 return r;
         r = decrypt_message(&d, message, ret, e);
         decrypt_close(&d);
-        return r < 0 ? with_text(e, c->argv[0], "; is this the file that edX mailed, encrypted to this key?")
+        return r < 0 ? with_text(e, c->argv[0],
+                               is_mail(&input) ? IS_A_MAIL
+                                               : "; is this the file that edX mailed, encrypted to this key?")
                      : 0;
 }
 
@@ -133,7 +149,8 @@ static int check_columns(const struct ctl *c, const struct secret *csv, char key
         copy.len = csv->len;
         int r = credentials_parse(&copy, &k, e);
         if (r < 0)
-                return with_text(e, c->argv[0], "; is this the file that edX mailed, unchanged?");
+                return with_text(e, c->argv[0],
+                        is_mail(csv) ? IS_A_MAIL : "; is this the file that edX mailed, unchanged?");
         snprintf(key_id, 129, "%s", k.access_key_id);
         return 0;
 }
@@ -210,9 +227,16 @@ static int judge_credentials(struct ctl *c, const struct fetch_result *res, cons
                         res->detail, cause_advice(res->cause));
                 return CTL_FOUND;
         }
-        shown_print(stderr, "czarctl: listing %s failed: %s; %s%s\n", where, res->detail,
-                cause_advice(res->cause),
-                res->cause == CAUSE_CREDENTIALS ? " (new keys take some minutes to work)" : "");
+        /* What the table of causes advises has just been done. */
+        shown_print(stderr, "czarctl: listing %s failed: %s; %s\n", where, res->detail,
+                res->cause != CAUSE_CREDENTIALS ? cause_advice(res->cause)
+                : strstr(res->detail, "SignatureDoesNotMatch")
+                        ? "the secret is not that of this key id: is the file the one that edX mailed, whole "
+                          "and "
+                          "unchanged?"
+                        : "is it the newest key that edX sent? New keys take some minutes to work; else ask "
+                          "edX for "
+                          "another");
         if (!force)
                 fputs("czarctl: not stored; --force stores them all the same\n", stderr);
         return force ? CTL_FOUND : CTL_CANNOT;

@@ -18,6 +18,7 @@
 #include "fsx.h"
 #include "key_command.h"
 #include "key_features.h"
+#include "key_file.h"
 #include "keys.h"
 #include "limits.h"
 #include "owner.h"
@@ -67,6 +68,7 @@ static int read_key_file(struct import *m, struct error *e)
         if (r < 0)
                 return error_set(e, CAUSE_INTERNAL, -r, "%s: %s", m->c->argv[0], strerror(-r));
         m->len = textfile_to_utf8(m->text, m->len);
+        m->len = textfile_unquote(m->text, m->len, "-----BEGIN PGP ");
         return 0;
 }
 
@@ -137,8 +139,9 @@ static int check_usable(const struct import *m, const struct keyring *ring, cons
                 return error_set(e, CAUSE_NO_KEY, ENOKEY,
                         "%s: the key %s has no encryption subkey in this file, so nothing can be encrypted "
                         "to it; "
-                        "export all of it on the old machine: gpg --armor --export-secret-keys %s",
-                        file, fpr, fpr);
+                        "export all of it on the old machine: gpg --armor --export-secret-keys %s; if it never "
+                        "had one: %s",
+                        file, fpr, fpr, key_command(m->c->config, m->home.dir, "keygen", NULL, keygen));
         if ((k && keyring_can_decrypt(k) == SECRET_CARD) || is_of_a_card(m))
                 return error_set(e, CAUSE_NO_KEY, ENOKEY,
                         "%s: the secret part of the key %s is on a smartcard, which gives it to nobody: what "
@@ -158,6 +161,9 @@ static int no_secret(struct import *m, struct error *e)
         const char *file = m->c->argv[0];
         char word[SHELL_WORD_SIZE];
         _cleanup_keyring_ struct keyring ring = {};
+        const char *fault = m->any.n == 0 ? key_file_fault(m->text, m->len) : NULL;
+        if (fault)
+                return error_set(e, CAUSE_NO_KEY, EBADMSG, "%s %s; nothing is imported", file, fault);
         if (m->any.n == 0)
                 return error_set(e, CAUSE_NO_KEY, EBADMSG,
                         "%s is not an OpenPGP key that gpg can import; gpg --show-keys %s says what it is",
@@ -186,7 +192,8 @@ static bool has_all(const struct keyring_key *there, const struct keyring_key *f
         return true;
 }
 
-/* What of the file is to be imported, and whether it is there already. */
+/* What of the file is to be imported, and whether it is there already. Beside a key that can decrypt, others
+ * in the file do not matter. */
 static int choose_key(struct import *m, struct error *e)
 {
         _cleanup_keyring_ struct keyring staged = {}, there = {};
@@ -196,13 +203,20 @@ static int choose_key(struct import *m, struct error *e)
         if (r == 0)
                 r = keyring_read(m->home.dir, &there, e);
         m->known = true;
+        int useless = 0;
+        struct error why = {};
         for (size_t i = 0; r == 0 && i < m->secret.n; i++) {
-                r = check_usable(m, &staged, m->secret.v[i], e);
-                if (r == 0)
-                        r = strv_add(&m->wanted, m->secret.v[i]);
-                if (r == 0)
-                        m->known &= has_all(
-                                keyring_find(&there, m->secret.v[i]), keyring_find(&staged, m->secret.v[i]));
+                const char *fpr = m->secret.v[i];
+                int usable = check_usable(m, &staged, fpr, useless < 0 ? NULL : &why);
+                useless = MIN(useless, usable);
+                if (usable < 0)
+                        continue;
+                r = strv_add(&m->wanted, fpr);
+                m->known &= has_all(keyring_find(&there, fpr), keyring_find(&staged, fpr));
+        }
+        if (r == 0 && m->wanted.n == 0) {
+                *e = why;
+                return useless;
         }
         return r;
 }
@@ -282,7 +296,11 @@ static int cannot_open(const struct import *m, const struct error *e)
         return ctl_fail_text("nothing is imported: %s%s; %s", e->text,
                 m->known ? " that is there already, whose passphrase stays as it is" : "",
                 strstr(e->text, "chmod") ? "then import it again"
-                                         : "import it with the right one: --passphrase-file FILE");
+                : m->wanted.n > 1 ? "all keys of one home have one passphrase: where they come from, export "
+                                    "the one that edX "
+                                    "encrypts to alone (gpg --armor --export-secret-keys FINGERPRINT), or "
+                                    "give them the same"
+                                  : "import it with the right one: --passphrase-file FILE");
 }
 
 /* --- */

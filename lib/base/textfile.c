@@ -52,3 +52,29 @@ size_t textfile_to_utf8(char *p, size_t n)
                 return from_utf16(p, n, 0, true);
         return n;
 }
+
+size_t textfile_unquote(char *p, size_t n, const char *begin)
+{
+        enum { MARK_MOST = 16 };
+        char mark[MARK_MOST];
+        const char *at = memmem(p, n, begin, strlen(begin));
+        const char *from = at;
+        while (from && from > p && from[-1] != '\n')
+                from--;
+        size_t len = from ? (size_t)(at - from) : 0;
+        if (len == 0 || len > MARK_MOST)
+                return n;
+        for (size_t i = 0; i < len; i++)
+                if (!strchr("> |\t", from[i]))
+                        return n;
+        memcpy(mark, from, len);
+        char *to = p + (from - p);
+        for (const char *end = p + n; from < end;) {
+                /* of a line without text its blank may be gone */
+                for (size_t i = 0; i < len && from < end && *from == mark[i]; i++)
+                        from++;
+                while (from < end && (*to++ = *from++) != '\n')
+                        ;
+        }
+        return (size_t)(to - p);
+}

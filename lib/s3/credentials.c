@@ -240,6 +240,8 @@ static bool is_key_id(const char *s)
         return true;
 }
 
+#define AWS_ID_LEN 20
+
 static int take_values(
         const struct line *l, const size_t index[COLUMN_MAX], struct credentials *ret, struct error *e)
 {
@@ -257,6 +259,11 @@ static int take_values(
         if (!value[COLUMN_SECRET] || !*value[COLUMN_SECRET])
                 return bad(e, l->line, column[COLUMN_SECRET],
                         "the secret access key is missing or has characters that do not belong there");
+        if (str_after(value[COLUMN_ID], "ASIA") && strlen(value[COLUMN_ID]) == AWS_ID_LEN &&
+                value[COLUMN_TOKEN] && !*value[COLUMN_TOKEN])
+                return bad(e, l->line, column[COLUMN_ID],
+                        "a temporary key (ASIA...), which works for hours and not without its session token; "
+                        "ask for a lasting one (AKIA...)");
         if (!value[COLUMN_TOKEN])
                 return bad(e, l->line, column[COLUMN_TOKEN],
                         "the session token has characters that do not belong there");

@@ -301,7 +301,9 @@ class ImportTest(Base):
         no_crc = "".join(line for line in key.splitlines(keepends=True) if not line.startswith("="))
         for name, data in (("mark", b"\xef\xbb\xbf" + key.encode()), ("utf16", key.encode("utf-16")),
                            ("utf16-big", b"\xfe\xff" + key.encode("utf-16-be")), ("text", "Hello,\nthe key:\n\n" + key),
-                           ("no-crc", no_crc), ("foreign", foreign + key), ("dos", key.replace("\n", "\r\n"))):
+                           ("no-crc", no_crc), ("foreign", foreign + key), ("dos", key.replace("\n", "\r\n")),
+                           ("quoted", "She wrote:\n" + "".join(f"> {line}".rstrip(" ") for line in key.splitlines(keepends=True))),
+                           ("indented", "".join(f"    {line}" for line in key.splitlines(keepends=True)))):
             with self.subTest(name):
                 shutil.rmtree(self.home, ignore_errors=True)
                 self.stored.unlink(missing_ok=True)
@@ -322,6 +324,56 @@ class ImportTest(Base):
                 self.assertNotIn("can be used", answer.out)
                 self.assertEqual(self.secrets(), [])
                 self.assertFalse(self.stored.exists())
+
+    def test_what_else_people_take_for_a_key(self):
+        """The fault has a sentence; nothing is imported."""
+        desk = self.top / "desk"
+        desk.mkdir(mode=0o700)
+        gpg = Gpg(desk)
+        self.addCleanup(gpg.stop)
+        gpg("--quick-gen-key", "desk@example.org", "rsa2048", "sign", "0")
+        gpg("--quick-add-key", gpg.primary("desk@"), "rsa2048", "encr", "0")
+        gpg("--quick-gen-key", "future@example.org", "rsa2048", "default", "0", at="20380101T000000")
+        fpr = gpg.primary("desk@")
+        key, future = (gpg("--armor", "--export-secret-keys", m, at="20380102T000000") for m in ("desk@", "future@"))
+        binary = gpg("--export-secret-keys", fpr)
+        encrypt = ("--trust-model", "always", "--recipient", fpr, "--encrypt")
+        for name, data, said in (
+                ("revocation", (desk / "openpgp-revocs.d" / f"{fpr}.rev").read_bytes(), "revocation certificate"),
+                ("ssh", "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n-----END OPENSSH PRIVATE KEY-----\n", "key of SSH"),
+                ("pem", "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n", "key of SSH, TLS"),
+                ("encrypted", gpg(*encrypt, "--armor", input=key), "is encrypted itself"),
+                ("encrypted binary", gpg(*encrypt, input=key), "is encrypted itself"),
+                ("passphrase", gpg("--symmetric", input=key, passphrase="x"), "is encrypted itself"),
+                ("file of a home", next((desk / "private-keys-v1.d").glob("*.key")).read_bytes(), "a file of a GnuPG home"),
+                ("archive", b"\x1f\x8b\x08\0" + bytes(20), "an archive"),
+                ("ownertrust", gpg("--export-ownertrust"), "ownertrust"),
+                ("half", key[:len(key) // 2], "cut off or damaged"), ("half binary", binary[:300], "cut off or damaged"),
+                ("text mode", binary.replace(b"\n", b"\r\n"), "cut off or damaged"),
+                ("future", future, "made in the future"), ("version 6", b"\x95\0\x20\6" + bytes(31), "RFC 9580"),
+                ("mail", b"Content-Transfer-Encoding: quoted-printable\n\n" + key[:100], "a whole mail")):
+            with self.subTest(name):
+                answer = self.import_key(self.file("given", data), code=3)
+                self.assertIn(said, answer.err)
+                self.assertIn("nothing is imported", answer.err)
+                self.assertEqual(self.secrets(), [])
+
+    def test_others_in_the_file_do_not_matter(self):
+        """All keys of somebody who signs with another one."""
+        desk = self.top / "desk"
+        desk.mkdir(mode=0o700)
+        gpg = Gpg(desk)
+        self.addCleanup(gpg.stop)
+        gpg("--quick-gen-key", "signs@example.org", "rsa2048", "sign", "0")
+        both = gpg("--armor", "--export-secret-keys", "signs@") + (self.keys / "plain.asc").read_bytes()
+        self.assertRegex(self.import_key(self.file("both", both)).out, self.fingerprint("plain") + ".*can be used")
+
+    def test_two_keys_with_two_passphrases(self):
+        both = (self.keys / "B.asc").read_bytes() + (self.keys / "C.asc").read_bytes()
+        for secret in ("B", "C"):
+            said = self.import_key(self.file("both", both), secret=secret, code=3).err
+            self.assertIn("all keys of one home have one passphrase", said)
+            self.assertEqual(self.secrets(), [])
 
     def test_the_same_key_with_another_passphrase(self):
         self.import_key("B", secret="B")

@@ -1089,6 +1089,16 @@ class StartTest(unittest.TestCase):
             path.write_text(text)
             self.assertIn(said, self.ctl("import-credentials", path, code=3).err, name)
             self.assertFalse((w.folder / "credentials").exists())
+        # what is advised is not what has just been done
+        for name, text, said in (("secret", good.replace(w.facts["secret_access_key"][-3:], ""), "whole and unchanged"),
+                                 ("unknown", good.replace("AKIA", "AKIB"), "newest key that edX sent"),
+                                 ("temporary", good.replace("AKIA", "ASIA"), "a temporary key"),
+                                 ("mail", "Content-Type: text/plain\n\n" + good, "a whole mail")):
+            path = w.folder / name
+            path.write_text(text)
+            answer = self.ctl("import-credentials", path, code=3)
+            self.assertIn(said, answer.err)
+            self.assertNotIn("czarctl import-credentials", answer.err)
         self.ctl("import-credentials", w.folder / "unknown", "--force")
         self.assertTrue((w.folder / "credentials").exists())
 
@@ -1105,9 +1115,11 @@ class StartTest(unittest.TestCase):
             fpr = next(line.split(":")[9] for line in listed.stdout.splitlines() if line.startswith("fpr"))
         armored = subprocess.run([*run, "--armor", "-r", fpr, "--encrypt"], input=good.encode(), capture_output=True,
                                  check=True).stdout
+        quoted = b"".join(b"> " + line for line in armored.splitlines(keepends=True))
         mail = b"Dear data czar,\n\nhere are your keys.\n\n" + armored + b"\nBest regards\n"
         for name, data in (("utf16", good.encode("utf-16")), ("semicolons", good.replace(",", ";").encode()),
                            ("tabs", good.replace(",", "\t").encode()), ("armored", armored), ("mail", mail),
+                           ("quoted", b"You wrote:\n" + quoted),
                            ("mark", b"\xef\xbb\xbf" + armored), ("armored-utf16", armored.decode().encode("utf-16"))):
             with self.subTest(name):
                 path = w.folder / name

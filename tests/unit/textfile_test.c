@@ -12,12 +12,14 @@
         {                                                                                                    \
                 what, in, sizeof(in) - 1, out, sizeof(out) - 1                                               \
         }
-static const struct {
+struct row {
         const char *what, *in;
         size_t n;
         const char *out;
         size_t n_out;
-} rows[] = {
+};
+
+static const struct row rows[] = {
         ROW("nothing", "", ""),
         ROW("plain", "User,Key\n", "User,Key\n"),
         ROW("UTF-8 stays", "Žofie", "Žofie"),
@@ -58,8 +60,33 @@ static void test_rows(void **state)
         }
 }
 
+/* What a mail program put before each line goes, from the block on; all else stays. */
+static void test_unquote(void **state)
+{
+        (void)state;
+        static const struct row quoted[] = {
+                ROW("quoted", "Hi\n> -----BEGIN X\n>\n> ab>\n> c\n", "Hi\n-----BEGIN X\n\nab>\nc\n"),
+                ROW("twice", "> > -----BEGIN X\n> > a\n>>b\n", "-----BEGIN X\na\n>b\n"),
+                ROW("indented", "  -----BEGIN X\n\n  a", "-----BEGIN X\n\na"),
+                ROW("not quoted", "-----BEGIN X\n> a\n", "-----BEGIN X\n> a\n"),
+                ROW("another mark", ":-----BEGIN X\n:a\n", ":-----BEGIN X\n:a\n"),
+                ROW("no block", "> a\n", "> a\n"),
+                ROW("ends in a mark", "> -----BEGIN X\n>", "-----BEGIN X\n"),
+                ROW("a mark too long", "                  -----BEGIN X\n",
+                        "                  -----BEGIN X\n"),
+                ROW("nothing", "", ""),
+        };
+        for (size_t i = 0; i < sizeof(quoted) / sizeof(quoted[0]); i++) {
+                char buf[64];
+                memcpy(buf, quoted[i].in, quoted[i].n);
+                size_t n = textfile_unquote(buf, quoted[i].n, "-----BEGIN X");
+                if (n != quoted[i].n_out || memcmp(buf, quoted[i].out, n) != 0)
+                        fail_msg("%s: %.*s", quoted[i].what, (int)n, buf);
+        }
+}
+
 int main(void)
 {
-        const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows)};
+        const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_unquote)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
