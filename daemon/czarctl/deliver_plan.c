@@ -7,21 +7,17 @@
 #include <time.h>
 
 #include "deliver.h"
-#include "due.h"
+#include "look.h"
 #include "record.h"
-#include "staged.h"
 #include "str.h"
 #include "table.h"
-#include "words.h"
 
 struct plan {
         struct ctl *c;
         const struct config_delivery *d;
         struct staging *staging;
         struct records records;
-        struct staged staged;
-        struct due due;
-        struct words *words;
+        struct look look;
         struct json *json;
         uint64_t bytes;
 };
@@ -32,7 +28,8 @@ static uint64_t bytes_of(const struct plan *p, const struct due_item *item)
         int64_t mtime;
         bool is_dir;
         for (size_t i = 0; i < item->n; i++)
-                if (staging_stat(p->staging, p->staged.v[item->first + i].path, &size, &mtime, &is_dir) == 0)
+                if (staging_stat(
+                            p->staging, p->look.staged.v[item->first + i].path, &size, &mtime, &is_dir) == 0)
                         sum += size;
         return sum;
 }
@@ -51,33 +48,33 @@ static void plan_json(struct plan *p, const struct strv *courses)
         json_open(j, NULL, '{');
         json_str(j, "name", p->d->name);
         json_open(j, "items", '[');
-        for (size_t i = 0; i < p->due.n_items; i++) {
-                const struct due_item *item = &p->due.items[i];
+        for (size_t i = 0; i < p->look.due.n_items; i++) {
+                const struct due_item *item = &p->look.due.items[i];
                 json_open(j, NULL, '{');
                 json_str(j, "path", item->path);
-                json_str(j, "course", p->staged.v[item->first].course);
+                json_str(j, "course", p->look.staged.v[item->first].course);
                 json_str(j, "supersedes", item->supersedes ? item->supersedes->path : NULL);
                 json_u64(j, "bytes", bytes_of(p, item));
                 json_open(j, "inputs", '[');
                 for (size_t k = 0; k < item->n; k++)
-                        json_str(j, NULL, p->staged.v[item->first + k].path);
+                        json_str(j, NULL, p->look.staged.v[item->first + k].path);
                 json_close(j, ']');
                 json_close(j, '}');
         }
         json_close(j, ']');
         json_open(j, "leaves", '[');
-        for (size_t i = 0; i < p->due.n_leave; i++) {
+        for (size_t i = 0; i < p->look.due.n_leave; i++) {
                 json_open(j, NULL, '{');
-                json_str(j, "path", p->due.leave[i].record->path);
-                json_str(j, "reason", p->due.leave[i].reason);
+                json_str(j, "path", p->look.due.leave[i].record->path);
+                json_str(j, "reason", p->look.due.leave[i].reason);
                 json_close(j, '}');
         }
         json_close(j, ']');
         add_names(j, "courses", courses);
-        add_names(j, "days", &p->staged.days);
-        add_names(j, "snapshots", &p->staged.snapshots);
-        add_names(j, "match_nothing", &p->staged.unmatched);
-        add_names(j, "held_back", &p->staged.ambiguous);
+        add_names(j, "days", &p->look.staged.days);
+        add_names(j, "snapshots", &p->look.staged.snapshots);
+        add_names(j, "match_nothing", &p->look.staged.unmatched);
+        add_names(j, "held_back", &p->look.staged.held);
         json_u64(j, "total_bytes", p->bytes);
         json_close(j, '}');
 }
@@ -100,24 +97,25 @@ static void plan_table(struct plan *p, const struct strv *courses)
         fputs(colour_off(BOLD), stdout);
         shown_print(stdout,
                 ": %zu courses, %zu days, %zu snapshots; due: %zu messages, %s; leave the outbox: %zu\n",
-                courses->n, p->staged.days.n, p->staged.snapshots.n, p->due.n_items,
-                bytes_text((int64_t)p->bytes, size), p->due.n_leave);
+                courses->n, p->look.staged.days.n, p->look.staged.snapshots.n, p->look.due.n_items,
+                bytes_text((int64_t)p->bytes, size), p->look.due.n_leave);
         if (p->records.revoked)
                 puts("  it was revoked: nothing is delivered any more");
         else if (due_is_over(p->d, (int64_t)time(NULL)))
                 puts("  its last day (until) is over: nothing is delivered any more");
-        say_names("matches nothing:", &p->staged.unmatched);
-        say_names("stays here, two courses have this name; list their full keys:", &p->staged.ambiguous);
-        for (size_t i = 0; i < p->due.n_items; i++) {
-                const struct due_item *item = &p->due.items[i];
+        say_names("matches nothing:", &p->look.staged.unmatched);
+        say_names("stays here, two courses have this name; list the full key of the one that is meant:",
+                &p->look.staged.held_keys);
+        for (size_t i = 0; i < p->look.due.n_items; i++) {
+                const struct due_item *item = &p->look.due.items[i];
                 table_cell(t, PLAIN, "%s", item->path);
                 table_cell(t, PLAIN, "%zu", item->n);
                 table_cell(t, PLAIN, "%s", bytes_text((int64_t)bytes_of(p, item), size));
                 table_cell(t, DIM, "%s%s", item->supersedes ? "supersedes " : "",
                         item->supersedes ? item->supersedes->path : "");
         }
-        for (size_t i = 0; i < p->due.n_leave; i++) {
-                const struct due_leave *l = &p->due.leave[i];
+        for (size_t i = 0; i < p->look.due.n_leave; i++) {
+                const struct due_leave *l = &p->look.due.leave[i];
                 table_cell(t, PLAIN, "%s", l->record->path);
                 table_cell(t, PLAIN, "%s", "");
                 table_cell(t, PLAIN, "%s", "");
@@ -126,41 +124,27 @@ static void plan_table(struct plan *p, const struct strv *courses)
         table_print(t);
 }
 
-static int look(struct plan *p, int state, struct error *e)
+static int look_at(struct plan *p, int state, struct error *e)
 {
-        _cleanup_(strv_done) struct strv dates = {};
-        _cleanup_strbuf_ struct strbuf recipients = {};
-        int64_t now = (int64_t)time(NULL);
-        for (size_t i = 0; i < p->d->recipients.n; i++)
-                strbuf_printf(&recipients, "%s%s", i ? " " : "", p->d->recipients.v[i]);
+        p->records = (struct records){.delivery = p->d->name};
         int r = state >= 0 ? records_read(state, p->d->name, &p->records, e) : 0;
-        if (r == 0 && (records_dates(&p->records, &dates) < 0 || recipients.err))
-                r = error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        if (r == 0)
-                r = words_new(p->c->config->staging.path, p->staging, p->d->org, &p->words, e);
-        if (r == 0)
-                r = staged_read(p->staging, p->d, &dates, &p->staged, e);
-        const struct due_query q = {.delivery = p->d,
-                .staged = &p->staged,
+        const struct look_query q = {.delivery = p->d,
+                .root = p->c->config->staging.path,
+                .staging = p->staging,
                 .records = &p->records,
-                .word = words_of,
-                .arg = p->words,
-                .recipients = recipients.s ? recipients.s : "",
-                .now = now};
-        if (r == 0)
-                r = due_now(&q, &p->due) < 0 ? error_set(e, CAUSE_IO, ENOMEM, "out of memory") : 0;
-        return r < 0 ? r : words_error(p->words, e);
+                .now = (int64_t)time(NULL)};
+        return r < 0 ? r : look(&q, &p->look, e);
 }
 
 static int plan_one(struct plan *p, int state)
 {
         _cleanup_(strv_done) struct strv courses = {};
         struct error e = {};
-        int r = look(p, state, &e);
-        for (size_t i = 0; r == 0 && i < p->due.n_items; i++) {
+        int r = look_at(p, state, &e);
+        for (size_t i = 0; r == 0 && i < p->look.due.n_items; i++) {
                 char form[COURSE_FORM_MAX];
-                course_form(p->staged.v[p->due.items[i].first].course, form);
-                p->bytes += bytes_of(p, &p->due.items[i]);
+                course_form(p->look.staged.v[p->look.due.items[i].first].course, form);
+                p->bytes += bytes_of(p, &p->look.due.items[i]);
                 r = *form ? strv_add(&courses, form) : 0;
         }
         strv_unique(&courses);
@@ -168,10 +152,8 @@ static int plan_one(struct plan *p, int state)
                 plan_json(p, &courses);
         else if (r == 0)
                 plan_table(p, &courses);
-        due_done(&p->due);
-        staged_done(&p->staged);
+        look_done(&p->look);
         records_done(&p->records);
-        words_free(p->words);
         return r < 0 ? ctl_fail(p->c, &e) : 0;
 }
 

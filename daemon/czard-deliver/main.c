@@ -29,7 +29,7 @@ static int run_once(const struct options *o)
         int status = STATUS_USAGE;
         if (config_load(o->config_path, &c, &e, NULL) < 0)
                 shown_print(stderr, "czard-deliver: %s\n", e.text);
-        else if (o->name && !config_find_delivery(c, o->name))
+        else if (o->name && !o->revoke && !config_find_delivery(c, o->name))
                 shown_print(
                         stderr, "czard-deliver: there is no [deliver %s] in %s\n", o->name, o->config_path);
         else

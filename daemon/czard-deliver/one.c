@@ -3,20 +3,20 @@
  * that it is about to get its name, it gets it, and the record says so. A crash in between is settled by the
  * next run: the file has its name, or it never was. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "due.h"
 #include "journal.h"
 #include "json.h"
+#include "look.h"
 #include "name.h"
 #include "pack.h"
 #include "run.h"
 #include "seal.h"
 #include "timespan.h"
-#include "words.h"
 
 struct one {
         struct session *s;
@@ -24,23 +24,32 @@ struct one {
         gid_t gid;
         struct records records;
         struct staging *outbox;
-        struct staged staged;
-        struct due due;
+        struct look look;
         struct seal *seal;
-        struct words *words;
-        char *recipients; /* as records have them */
+        char until[11];
         size_t items, destroyed;
         uint64_t bytes;
         bool stands_still;
         struct error e; /* the first reason why */
 };
 
+static bool is_over(const struct one *o)
+{
+        return o->records.revoked || due_is_over(o->d, o->s->now);
+}
+
 /* --- the record --- */
 
+/* Who got what, for what and how long: each line says it by itself. */
 static struct audit_entry entry_of(const struct one *o, const char *event)
 {
-        return (struct audit_entry){
-                .event = event, .delivery = o->d->name, .size = -1, .mtime = -1, .uid = o->s->options->uid};
+        return (struct audit_entry){.event = event,
+                .delivery = o->d->name,
+                .purpose = *o->d->purpose ? o->d->purpose : NULL,
+                .until = *o->until ? o->until : NULL,
+                .size = -1,
+                .mtime = -1,
+                .uid = o->s->options->uid};
 }
 
 static int note(struct one *o, const struct audit_entry *entry, struct error *e)
@@ -56,14 +65,9 @@ static int note_step(
         uint8_t sum[SHA256_SIZE];
         entry.path = r->path;
         entry.course = r->course;
+        entry.recipients = r->recipients;
         entry.reason = reason;
-        char until[11];
-        if (streq(event, "delivered")) {
-                entry.purpose = o->d->purpose;
-                entry.until = date_format(o->d->until, until);
-                entry.recipients = r->recipients;
-                entry.size = r->size;
-        }
+        entry.size = r->size;
         entry.sha256 = hex_decode(r->sha256, sum, sizeof(sum)) == 0 ? sum : NULL;
         return note(o, &entry, e);
 }
@@ -97,11 +101,9 @@ static void say_stopped(struct one *o)
 
 static bool is_in_outbox(const struct one *o, const struct record *r)
 {
-        _cleanup_close_ int fd = staging_open_file(o->outbox, r->path);
         uint8_t sum[SHA256_SIZE];
         char hex[SHA256_HEX];
-        uint64_t size;
-        if (fd < 0 || digest_fd(DIGEST_SHA256, fd, sum, &size) < 0)
+        if (outbox_hash(o->outbox, r->path, sum) < 0)
                 return false;
         hex_encode(sum, sizeof(sum), hex);
         return streq(hex, r->sha256);
@@ -146,7 +148,7 @@ static int settle(struct one *o, struct error *e)
 
 static int add_metadata(const struct one *o, const struct due_item *item, struct strbuf *ret)
 {
-        const struct staged_file *f = &o->staged.v[item->first];
+        const struct staged_file *f = &o->look.staged.v[item->first];
         _cleanup_json_ struct json j = {};
         char until[11];
         json_open(&j, NULL, '{');
@@ -173,20 +175,27 @@ static int add_metadata(const struct one *o, const struct due_item *item, struct
 static int add_sums(const struct one *o, const struct due_item *item, struct strbuf *ret)
 {
         for (size_t i = 0; i < item->n; i++) {
-                const struct staged_file *f = &o->staged.v[item->first + i];
+                const struct staged_file *f = &o->look.staged.v[item->first + i];
                 strbuf_printf(ret, "%s  %s\n", f->sha256, f->member);
         }
         return ret->err;
 }
 
+struct reading {
+        const struct one *o;
+        struct pack *pack;
+};
+
+/* -EINTR: a revocation waits, and a message may take long. */
 static ssize_t on_read(void *arg, void *to, size_t n)
 {
-        return pack_read(arg, to, n);
+        const struct reading *r = arg;
+        return turn_is_wanted(r->o->s) ? -EINTR : pack_read(r->pack, to, n);
 }
 
 static int encrypt(struct one *o, const struct due_item *item, int fd, struct error *e)
 {
-        const struct staged_file *f = &o->staged.v[item->first];
+        const struct staged_file *f = &o->look.staged.v[item->first];
         bool once = o->d->mode == DELIVERY_ONCE, bare = !*f->member;
         _cleanup_free_ struct pack_entry *entries = calloc(item->n + 1, sizeof(*entries));
         _cleanup_strbuf_ struct strbuf text = {};
@@ -207,7 +216,7 @@ static int encrypt(struct one *o, const struct due_item *item, int fd, struct er
                        : PACK_TAR,
                 o->s->now, &p, e);
         if (r == 0)
-                r = seal_encrypt(o->seal, on_read, p, fd, !bare && !once, e);
+                r = seal_encrypt(o->seal, on_read, &(struct reading){o, p}, fd, !bare && !once, e);
         pack_free(p);
         return r;
 }
@@ -223,23 +232,21 @@ struct made {
 static int note_begin(struct one *o, const struct made *m, struct error *e)
 {
         const struct due_item *item = m->item;
-        const struct staged_file *f = &o->staged.v[item->first];
+        const struct staged_file *f = &o->look.staged.v[item->first];
         struct audit_entry entry = entry_of(o, "delivering");
-        char until[11];
         entry.path = item->path;
         entry.member = f->base;
         entry.sha256 = m->sha256;
         entry.size = (int64_t)m->size;
         entry.course = f->course;
-        entry.purpose = o->d->purpose;
-        entry.until = date_format(o->d->until, until);
-        entry.recipients = o->recipients;
+        entry.recipients = o->look.recipients;
         entry.inputs = item->inputs_sha256;
         entry.supersedes = item->supersedes ? item->supersedes->path : NULL;
         int r = audit_append(o->s->audit, &entry, e);
         for (size_t i = 0; r == 0 && i < item->n; i++) {
                 struct audit_entry input = entry_of(o, "input");
                 uint8_t sum[SHA256_SIZE];
+                input.purpose = input.until = NULL; /* they stand in the line before */
                 input.path = f[i].path;
                 input.member = *f[i].member ? f[i].member : NULL;
                 input.sha256 = hex_decode(f[i].sha256, sum, sizeof(sum)) == 0 ? sum : NULL;
@@ -267,8 +274,8 @@ static int deliver(struct one *o, const struct due_item *item, struct error *e)
         if (r < 0)
                 return r;
         struct record done = {.path = item->path,
-                .course = o->staged.v[item->first].course,
-                .recipients = o->recipients,
+                .course = o->look.staged.v[item->first].course,
+                .recipients = o->look.recipients,
                 .size = (int64_t)m.size};
         hex_encode(m.sha256, sizeof(m.sha256), done.sha256);
         r = note_step(o, "delivered", &done, NULL, e);
@@ -305,7 +312,7 @@ static void say_ending(struct one *o, const char *what, int64_t end)
 static void look_ahead(struct one *o)
 {
         int64_t end = o->seal ? seal_expires(o->seal) : 0;
-        if (o->records.revoked || due_is_over(o->d, o->s->now))
+        if (is_over(o))
                 return;
         say_ending(o, "it ends (until)", (int64_t)o->d->until * SEC_PER_DAY);
         if (end > 0)
@@ -314,49 +321,70 @@ static void look_ahead(struct one *o)
 
 /* --- all of it --- */
 
-/* A folder that is replaced between two looks at it is read once more. */
-static int read_staged(struct one *o, const struct strv *dates, struct error *e)
+/* A file that looks like a message and is none of ours by the record: when the delivery is over it goes, too.
+ */
+static int remove_stray(struct one *o, const char *path, struct error *e)
 {
-        struct error first = {};
-        if (staged_read(o->s->staging, o->d, dates, &o->staged, &first) == 0)
-                return 0;
-        staged_done(&o->staged);
-        sleep(1);
-        return staged_read(o->s->staging, o->d, dates, &o->staged, e);
+        uint8_t sum[SHA256_SIZE];
+        struct audit_entry entry = entry_of(o, "please-destroy");
+        entry.path = path;
+        entry.sha256 = outbox_hash(o->outbox, path, sum) == 0 ? sum : NULL;
+        entry.reason = o->records.revoked ? o->records.revoked : "the delivery is over";
+        int r = staging_remove(o->outbox, path, e);
+        if (r == 0)
+                r = note(o, &entry, e);
+        o->destroyed += r == 0;
+        return r;
 }
 
-/* What is there, and what is due. */
-static int look(struct one *o, struct error *e)
+/* The outbox against the record: what is there that is not known, or is another by now. */
+static int look_at_outbox(struct one *o, struct error *e)
 {
-        _cleanup_(strv_done) struct strv dates = {};
-        _cleanup_strbuf_ struct strbuf recipients = {};
-        for (size_t i = 0; i < o->d->recipients.n; i++)
-                strbuf_printf(&recipients, "%s%s", i ? " " : "", o->d->recipients.v[i]);
-        o->recipients = take_ptr(&recipients.s);
-        bool over = o->records.revoked || due_is_over(o->d, o->s->now);
-        if (records_dates(&o->records, &dates) < 0 || !o->recipients)
-                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        int r = words_new(o->s->config->staging.path, o->s->staging, o->d->org, &o->words, e);
-        if (r == 0 && !over)
-                r = read_staged(o, &dates, e);
-        const struct due_query q = {.delivery = o->d,
-                .staged = &o->staged,
-                .records = &o->records,
-                .word = words_of,
-                .arg = o->words,
-                .recipients = o->recipients,
-                .again = o->s->options->again,
-                .now = o->s->now};
-        if (r == 0)
-                r = due_now(&q, &o->due) < 0 ? error_set(e, CAUSE_IO, ENOMEM, "out of memory") : 0;
-        /* Without the feed nobody knows what was taken away. */
-        return r < 0 ? r : words_error(o->words, e);
+        _cleanup_(strv_done) struct strv strays = {};
+        struct error still = {};
+        int r = outbox_strays(o->outbox, &o->records, &strays, e);
+        for (size_t i = 0; r == 0 && is_over(o) && i < strays.n; i++)
+                r = remove_stray(o, strays.v[i], e);
+        if (r < 0 || is_over(o))
+                return r;
+        const struct record *altered = outbox_altered(o->outbox, &o->records);
+        if (strays.n)
+                error_set(&still, CAUSE_STAGING, EEXIST,
+                        "%zu messages in the outbox %s are not in the record (for example %s): nothing takes "
+                        "them back by itself. Was the record lost, or put back from a backup? Put the last "
+                        "one "
+                        "back, or move these files away",
+                        strays.n, o->d->path, strays.v[0]);
+        else if (altered)
+                error_set(&still, CAUSE_STAGING, EIO,
+                        "the message %s in the outbox %s is not the one that was put there (MANIFEST.jsonl "
+                        "has "
+                        "its hash): find out who altered it, and move it away",
+                        altered->path, o->d->path);
+        if (strays.n || altered)
+                stand_still(o, &still);
+        return 0;
+}
+
+/* Two courses look alike, and somebody has to say which is meant. */
+static void tell_held(struct one *o)
+{
+        const struct strv *held = &o->look.staged.held_keys;
+        struct error e = {};
+        if (held->n == 0)
+                return;
+        error_set(&e, CAUSE_CONFIG, ENOTUNIQ,
+                "keys of events look alike, and new files of %s%s stay here: list the full key of the course "
+                "that is meant in courses, and for its tables the name as above too (czarctl deliver plan "
+                "%s)",
+                held->v[0], held->n > 1 ? " and others" : "", o->d->name);
+        stand_still(o, &e);
 }
 
 static int carry_out_leaves(struct one *o, struct error *e)
 {
-        for (size_t i = 0; i < o->due.n_leave; i++) {
-                const struct due_leave *l = &o->due.leave[i];
+        for (size_t i = 0; i < o->look.due.n_leave; i++) {
+                const struct due_leave *l = &o->look.due.leave[i];
                 int r = leave(o, l->record, l->reason ? "please-destroy" : "expired", l->reason, e);
                 if (r < 0)
                         return r;
@@ -368,9 +396,8 @@ static int carry_out_leaves(struct one *o, struct error *e)
 /* Keys are looked at also when nothing is due: who has to ask for a new one wants to know early. */
 static bool needs_keys(const struct one *o)
 {
-        bool over = o->records.revoked || due_is_over(o->d, o->s->now),
-             done = o->d->mode == DELIVERY_ONCE && o->records.n > 0;
-        return o->due.n_items > 0 || !(over || done);
+        bool done = o->d->mode == DELIVERY_ONCE && o->records.n > 0;
+        return o->look.due.n_items > 0 || !(is_over(o) || done);
 }
 
 static void carry_out_items(struct one *o)
@@ -379,22 +406,29 @@ static void carry_out_items(struct one *o)
         int r = needs_keys(o) ? seal_new(o->s->run_dir, o->s->keys_dir, &o->d->recipients, &o->seal, &e) : 0;
         if (r < 0)
                 stand_still(o, &e);
-        for (size_t i = 0; r == 0 && i < o->due.n_items; i++) {
+        /* A run that began before the last day was over does not go on after it. */
+        for (size_t i = 0; r == 0 && i < o->look.due.n_items && !due_is_over(o->d, (int64_t)time(NULL));
+                i++) {
                 e = (struct error){};
-                if (deliver(o, &o->due.items[i], &e) < 0) {
-                        stand_still(o, &e);
-                        /* An input that is not right is its own business; all else would meet the others too.
-                         */
-                        if (e.cause != CAUSE_STAGING)
-                                break;
-                }
+                o->s->gave_way = turn_is_wanted(o->s);
+                r = o->s->gave_way ? -EINTR : deliver(o, &o->look.due.items[i], &e);
+                o->s->gave_way |= r == -EINTR;
+                if (r == 0 || o->s->gave_way)
+                        continue;
+                stand_still(o, &e);
+                /* An input that is not right is its own business; all else would meet the others too. */
+                r = e.cause == CAUSE_STAGING ? 0 : r;
         }
+        if (!o->s->gave_way)
+                tell_held(o);
 }
 
 static void tell(const struct one *o)
 {
-        const struct journal_fields f = {
-                .delivery = o->d->name, .recipients = o->recipients, .org = o->d->org, .size = &o->bytes};
+        const struct journal_fields f = {.delivery = o->d->name,
+                .recipients = o->look.recipients,
+                .org = o->d->org,
+                .size = &o->bytes};
         char size[32];
         if (o->items)
                 journal_event(EVENT_DELIVERED, &f, "delivery %s: %zu messages, %s, for %zu recipients",
@@ -427,10 +461,18 @@ static int work(struct one *o, struct error *e)
                 r = staging_sweep(o->outbox, NULL, NULL, e);
         if (r == 0)
                 r = settle(o, e);
+        const struct look_query q = {.delivery = o->d,
+                .root = o->s->config->staging.path,
+                .staging = o->s->staging,
+                .records = &o->records,
+                .again = o->s->options->again,
+                .now = o->s->now};
         if (r == 0)
-                r = look(o, e);
+                r = look(&q, &o->look, e);
         if (r == 0)
                 r = carry_out_leaves(o, e);
+        if (r == 0)
+                r = look_at_outbox(o, e);
         if (r == 0)
                 carry_out_items(o);
         return r;
@@ -447,13 +489,37 @@ static int describe(struct one *o, struct error *e)
         return r;
 }
 
-int one_run(struct session *s, const struct config_delivery *d, gid_t gid)
+/* What is said at the end. */
+static void conclude(struct one *o, bool is_known)
 {
-        struct one o = {.s = s, .d = d, .gid = gid};
         struct error e = {};
+        /* What it stands still for may go away without a word: room, a volume, a new key. */
+        if (o->stands_still)
+                o->s->next = MIN(o->s->next, o->s->now + RETRY_SEC);
+        else if (is_over(o)) {
+                error_set(&e, CAUSE_CONFIG, ETIME, "%s",
+                        o->records.revoked ? "it was revoked" : "its last day (until) is over");
+                stand_still(o, &e);
+        }
+        if (is_known && !o->s->gave_way) {
+                say_stopped(o);
+                look_ahead(o);
+        }
+        tell(o);
+        if (o->look.due.next)
+                o->s->next = MIN(o->s->next, o->look.due.next);
+}
+
+int one_run(struct session *s, const struct target *t)
+{
+        const struct config_delivery *d = &t->delivery;
+        struct one o = {.s = s, .d = d, .gid = t->gid};
+        struct error e = {};
+        if (d->until != INT_MAX)
+                date_format(d->until, o.until);
         int r = records_read(s->state_fd, d->name, &o.records, &e);
         bool is_known = r == 0;
-        if (r == 0 && gid == (gid_t)-1 && d->group)
+        if (r == 0 && t->gid == (gid_t)-1 && d->group)
                 r = error_set(&e, CAUSE_CONFIG, ENOENT, "there is no group %s", d->group);
         if (r == 0)
                 r = work(&o, &e);
@@ -466,28 +532,11 @@ int one_run(struct session *s, const struct config_delivery *d, gid_t gid)
         }
         if (r < 0)
                 stand_still(&o, &e);
-        /* What it stands still for may go away without a word: room, a volume, a new key. */
-        if (o.stands_still)
-                s->next = MIN(s->next, s->now + RETRY_SEC);
-        bool over = o.records.revoked || due_is_over(d, s->now);
-        if (over && !o.stands_still) {
-                error_set(&e, CAUSE_CONFIG, ETIME, "%s",
-                        o.records.revoked ? "it was revoked" : "its last day (until) is over");
-                stand_still(&o, &e);
-        }
-        if (is_known) {
-                say_stopped(&o);
-                look_ahead(&o);
-        }
-        tell(&o);
-        s->next = o.due.next ? MIN(s->next, o.due.next) : s->next;
         bool revoked_well = s->options->revoke && o.records.revoked && r == 0;
-        due_done(&o.due);
-        staged_done(&o.staged);
+        conclude(&o, is_known);
+        look_done(&o.look);
         records_done(&o.records);
         seal_free(o.seal);
-        words_free(o.words);
         staging_free(o.outbox);
-        free(o.recipients);
         return o.stands_still && !revoked_well ? STATUS_STILL : STATUS_WELL;
 }

@@ -21,6 +21,7 @@ static int note_id(struct session *s, const struct config_delivery *d, const cha
                 .delivery = d->name,
                 .path = d->path,
                 .staging_id = id,
+                .purpose = d->purpose,
                 .size = -1,
                 .mtime = -1,
                 .uid = -1};
@@ -39,6 +40,32 @@ static int say(struct error *e, const struct config_delivery *d, int err)
                 d->path, strerror(err));
 }
 
+/* Are messages of another delivery in the outbox of that id? */
+static int check_owner(
+        const struct session *s, const struct config_delivery *d, const char *id, struct error *e)
+{
+        _cleanup_(strv_done) struct strv names = {};
+        int x = records_names(s->state_fd, &names, e);
+        for (size_t i = 0; x == 0 && i < names.n; i++) {
+                struct records other = {};
+                size_t n = 0;
+                if (streq(names.v[i], d->name))
+                        continue;
+                x = records_read(s->state_fd, names.v[i], &other, e);
+                for (size_t k = 0; x == 0 && streq(other.outbox_id, id) && k < other.n; k++)
+                        n += other.v[k].state == RECORD_OUT;
+                records_done(&other);
+                if (n > 0)
+                        x = error_set(e, CAUSE_STAGING, EEXIST,
+                                "the outbox %s is that of the delivery %s, and %zu of its messages are "
+                                "there: "
+                                "take another folder, or end that one first (czarctl deliver revoke %s "
+                                "--reason TEXT)",
+                                d->path, names.v[i], n, names.v[i]);
+        }
+        return x;
+}
+
 int outbox_open(struct session *s, const struct config_delivery *d, const struct records *r,
         struct staging **ret, struct error *e)
 {
@@ -50,10 +77,14 @@ int outbox_open(struct session *s, const struct config_delivery *d, const struct
         x = staging_read_id(o, id, e);
         if (x == 0 && *r->outbox_id && !streq(id, r->outbox_id))
                 x = error_set(e, CAUSE_STAGING, ESTALE,
-                        "the outbox %s is not the one that is known: is its volume mounted? (for a new one "
-                        "take another "
-                        "name of the delivery)",
-                        d->path);
+                        "the outbox %s is not the one that is known (%s): is its volume mounted? (for a new "
+                        "one "
+                        "take another name of the delivery; czarctl deliver revoke empties the old one)",
+                        d->path, r->outbox);
+        if (x == 0 && *id && !*r->outbox_id)
+                x = check_owner(s, d, id, e);
+        if (x == 0 && !*id && *d->name == '/')
+                x = error_set(e, CAUSE_CONFIG, ENOENT, "%s is no outbox: it has no .czard-id", d->path);
         if (x == 0 && !*id) {
                 x = staging_make_id(o, id, e);
                 if (x == -ENOTEMPTY)
@@ -71,6 +102,67 @@ int outbox_open(struct session *s, const struct config_delivery *d, const struct
         }
         *ret = o;
         return 0;
+}
+
+/* --- what is there, against the record --- */
+
+#define DEPTH_MOST 4 /* {course}/events/{site}/{file} */
+
+static int add_strays(const struct staging *outbox, const struct records *r, const char *folder, int depth,
+        struct strv *ret, struct error *e)
+{
+        _cleanup_(strv_done) struct strv names = {};
+        int x = *folder ? staging_list(outbox, folder, &names, e)
+                        : list_dir_at(staging_root_fd(outbox), ".", &names);
+        strv_unique(&names);
+        for (size_t i = 0; x == 0 && i < names.n; i++) {
+                _cleanup_free_ char *path = str_printf("%s%s%s", folder, *folder ? "/" : "", names.v[i]);
+                uint64_t size;
+                int64_t mtime;
+                bool is_dir;
+                if (!path)
+                        return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+                const struct record *known = records_find(r, path);
+                if ((known && known->state == RECORD_OUT) ||
+                        staging_stat(outbox, path, &size, &mtime, &is_dir) < 0)
+                        continue;
+                if (is_dir && depth < DEPTH_MOST)
+                        x = add_strays(outbox, r, path, depth + 1, ret, e);
+                else if (!is_dir && str_ends(path, ".gpg"))
+                        x = strv_add(ret, path);
+        }
+        return x;
+}
+
+int outbox_strays(const struct staging *outbox, const struct records *r, struct strv *ret, struct error *e)
+{
+        return add_strays(outbox, r, "", 1, ret, e);
+}
+
+int outbox_hash(const struct staging *outbox, const char *path, uint8_t ret[SHA256_SIZE])
+{
+        _cleanup_close_ int fd = staging_open_file(outbox, path);
+        uint64_t size;
+        return fd < 0 ? fd : digest_fd(DIGEST_SHA256, fd, ret, &size);
+}
+
+/* Written after it was delivered, or of another size: then its bytes are looked at. */
+const struct record *outbox_altered(const struct staging *outbox, const struct records *r)
+{
+        for (size_t i = 0; i < r->n; i++) {
+                const struct record *d = &r->v[i];
+                uint8_t was[SHA256_SIZE], is[SHA256_SIZE];
+                uint64_t size;
+                int64_t mtime;
+                bool is_dir;
+                if (d->state != RECORD_OUT || staging_stat(outbox, d->path, &size, &mtime, &is_dir) < 0 ||
+                        (size == (uint64_t)d->size && mtime <= d->time))
+                        continue;
+                if (outbox_hash(outbox, d->path, is) < 0 || hex_decode(d->sha256, was, sizeof(was)) < 0 ||
+                        memcmp(was, is, sizeof(is)) != 0)
+                        return d;
+        }
+        return NULL;
 }
 
 /* --- README and MANIFEST.jsonl --- */

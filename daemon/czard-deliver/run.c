@@ -2,10 +2,8 @@
 /* One run: under the lock of the state folder, locked into what it needs, one delivery after the other. */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -21,7 +19,6 @@ static int fail(const char *what, struct error *e)
         return error_set(e, cause_from_errno(errno), errno, "%s: %s", what, strerror(errno));
 }
 
-/* A second run waits for the first, and then finds nothing to do. */
 static int open_state(struct session *s, struct error *e)
 {
         _cleanup_free_ char *path = str_printf("%s-deliver", s->config->state_dir);
@@ -33,14 +30,10 @@ static int open_state(struct session *s, struct error *e)
         if (s->state_fd < 0)
                 return fail(path, e);
         int r = check_owner_mode(s->state_fd, path, 007, e);
+        if (r == 0)
+                r = turn_take(s, path, e);
         if (r < 0)
                 return r;
-        int lock = openat(s->state_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0640);
-        if (lock < 0)
-                return fail(path, e);
-        while (flock(lock, LOCK_EX) < 0)
-                if (errno != EINTR)
-                        return fail(path, e);
         const char *runtime = getenv("RUNTIME_DIRECTORY");
         s->run_dir = str_empty(runtime) ? str_printf("%s/run", path) : strdup(runtime);
         if (!s->run_dir)
@@ -48,7 +41,7 @@ static int open_state(struct session *s, struct error *e)
         if (mkdir(s->run_dir, 0700) < 0 && errno != EEXIST)
                 return fail(s->run_dir, e);
         seal_sweep(s->run_dir);
-        return 0; /* the lock is held until we end */
+        return 0;
 }
 
 static int find_keys(struct session *s, struct error *e)
@@ -57,11 +50,6 @@ static int find_keys(struct session *s, struct error *e)
         s->keys_dir = str_printf(
                 "%.*srecipients.d", slash ? (int)(slash + 1 - s->config->path) : 0, s->config->path);
         return s->keys_dir ? 0 : error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-}
-
-static bool is_asked_for(const struct session *s, const struct config_delivery *d)
-{
-        return !s->options->name || streq(s->options->name, d->name);
 }
 
 /* It reads what is staged, and the recipients' keys; it writes the outboxes and its own folders; it runs gpg.
@@ -85,14 +73,12 @@ static int lock_down(const struct session *s, struct error *e)
                 {"/lib64", SANDBOX_EXEC},
         };
         size_t n = ELEMENTSOF(fixed);
-        _cleanup_free_ struct sandbox_path *paths = calloc(n + c->n_deliveries, sizeof(*paths));
+        _cleanup_free_ struct sandbox_path *paths = calloc(n + s->n_targets, sizeof(*paths));
         if (!state || !paths)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         memcpy(paths, fixed, sizeof(fixed));
-        for (size_t i = 0; i < c->n_deliveries; i++)
-                if (is_asked_for(s, &c->deliveries[i]))
-                        paths[n++] =
-                                (struct sandbox_path){c->deliveries[i].path, SANDBOX_READ | SANDBOX_WRITE};
+        for (size_t i = 0; i < s->n_targets; i++)
+                paths[n++] = (struct sandbox_path){s->targets[i].delivery.path, SANDBOX_READ | SANDBOX_WRITE};
         const struct sandbox sandbox = {.paths = paths,
                 .n_paths = n,
                 .families = families,
@@ -113,40 +99,51 @@ static int start(struct session *s, struct error *e)
         if (r == 0)
                 r = audit_open(s->state_fd, &s->audit, e);
         if (r == 0)
+                journal_audit_head(audit_durable_head(s->audit));
+        if (r == 0)
+                r = targets_find(s, e);
+        if (r == 0)
                 r = staging_open_reader(s->config->staging.path, &s->staging, e);
-        return r;
+        return r < 0 ? r : lock_down(s, e);
 }
 
-static int run_all(struct session *s, const gid_t *gids)
+/* From the beginning when it gave way: what is done stays done. *ret: a status. */
+static int run_all(struct session *s, int *ret, struct error *e)
 {
-        int status = STATUS_WELL;
-        for (size_t i = 0; i < s->config->n_deliveries; i++)
-                if (is_asked_for(s, &s->config->deliveries[i]))
-                        status = MAX(status, one_run(s, &s->config->deliveries[i], gids[i]));
-        return status;
+        for (;;) {
+                int r;
+                *ret = STATUS_WELL;
+                for (size_t i = 0; i < s->n_targets && !s->gave_way; i++)
+                        *ret = MAX(*ret, one_run(s, &s->targets[i]));
+                if (!s->gave_way)
+                        return 0;
+                if ((r = turn_give(s, e)) < 0)
+                        return r;
+        }
 }
 
 int run(const struct config *c, const struct options *o, int64_t *ret_next)
 {
-        struct session s = {
-                .config = c, .options = o, .state_fd = -1, .now = (int64_t)time(NULL), .next = INT64_MAX};
+        struct session s = {.config = c,
+                .options = o,
+                .state_fd = -1,
+                .lock_fd = -1,
+                .now = (int64_t)time(NULL),
+                .next = INT64_MAX};
         struct error e = {};
-        _cleanup_free_ gid_t *gids = calloc(c->n_deliveries + 1, sizeof(gid_t));
-        int r = gids ? start(&s, &e) : error_set(&e, CAUSE_IO, ENOMEM, "out of memory");
-        for (size_t i = 0; r == 0 && i < c->n_deliveries; i++) {
-                const struct group *g = c->deliveries[i].group ? getgrnam(c->deliveries[i].group) : NULL;
-                gids[i] = g ? g->gr_gid : (gid_t)-1;
-        }
+        int status = STATUS_CANNOT, r = start(&s, &e);
         if (r == 0)
-                r = lock_down(&s, &e);
-        int status = STATUS_CANNOT;
-        if (r == 0)
-                status = run_all(&s, gids);
-        else
+                r = run_all(&s, &status, &e);
+        if (r < 0) {
+                status = STATUS_CANNOT;
                 journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e.cause}, "%s", e.text);
+        }
         *ret_next = s.next;
+        journal_audit_head(NULL);
         audit_free(s.audit);
         staging_free(s.staging);
+        targets_done(&s);
+        close_fd(s.lock_fd);
         close_fd(s.state_fd);
         free(s.run_dir);
         free(s.keys_dir);

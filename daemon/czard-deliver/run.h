@@ -2,7 +2,7 @@
 /* czard-deliver(8): hands out what the deliveries of the configuration list, as ciphertext.
  *
  *   main ── follow (waits for the feeds and the clock; each run is a child of its own)
- *      └──── run (lock, locks of the process, each delivery) ── one (what is due, done) ── outbox
+ *      └──── run (turn, target, locks of the process, each delivery) ── one (what is due, done) ── outbox
  */
 #pragma once
 
@@ -20,7 +20,7 @@ enum { STATUS_WELL = 0, STATUS_STILL = 1, STATUS_USAGE = 2, STATUS_CANNOT = 3 };
 
 struct options {
         const char *config_path;
-        const char *name;   /* only this delivery, NULL: all */
+        const char *name;   /* only this delivery, NULL: all; with revoke it may be the folder of an outbox */
         const char *revoke; /* the reason; NULL: deliver */
         bool again;         /* to recipients that came later, too */
         bool follow;
@@ -33,26 +33,56 @@ int run(const struct config *c, const struct options *o, int64_t *ret_next);
 /* Runs whenever a feed says something, a date has come or SIGHUP is sent; until SIGTERM. */
 int follow(const struct options *o);
 
+/* A delivery that is looked at. */
+struct target {
+        struct config_delivery delivery; /* borrows from the configuration, and from what follows */
+        char *name, *path, *purpose;     /* of what is to be revoked */
+        gid_t gid;                       /* of its group, (gid_t)-1: none */
+};
+
 /* What all deliveries of one run share. */
 struct session {
         const struct config *config;
         const struct options *options;
-        int state_fd; /* with the lock */
+        int state_fd, lock_fd;
         struct audit *audit;
         struct staging *staging;
         char *run_dir, *keys_dir;
+        struct target *targets;
+        size_t n_targets;
         int64_t now, next;
+        bool gave_way; /* the run ended early, for a revocation */
 };
+
+/* --- turn.c: one run at a time; a revocation does not wait until another one is through --- */
+/* Opens the lock and waits for our turn. 0 or -errno. */
+int turn_take(struct session *s, const char *path, struct error *e);
+/* Does a revocation wait? Asked between two messages, and while one is made. */
+bool turn_is_wanted(const struct session *s);
+/* Lets it go first. 0 or -errno. */
+int turn_give(struct session *s, struct error *e);
+
+/* --- target.c --- */
+/* The deliveries that are asked for. What is revoked is found in the record too: its section may be gone, or
+ * name another folder by now, or the record may be lost, and only the folder be known. */
+int targets_find(struct session *s, struct error *e);
+void targets_done(struct session *s);
 
 /* --- one.c --- */
 /* What the delivery has to do. STATUS_WELL, STATUS_STILL, or STATUS_CANNOT when the rest cannot go on either.
  */
-int one_run(struct session *s, const struct config_delivery *d, gid_t gid);
+int one_run(struct session *s, const struct target *t);
 
 /* --- outbox.c --- */
 /* Opens it, and knows it again by its id. 0, or -errno: it is not there, or another one. */
 int outbox_open(struct session *s, const struct config_delivery *d, const struct records *r,
         struct staging **ret, struct error *e);
+/* Messages in it that the record does not have there. 0 or -errno. */
+int outbox_strays(const struct staging *outbox, const struct records *r, struct strv *ret, struct error *e);
+/* The hash of a message there. 0 or -errno. */
+int outbox_hash(const struct staging *outbox, const char *path, uint8_t ret[SHA256_SIZE]);
+/* The first message that is not what the record says, NULL: none. */
+const struct record *outbox_altered(const struct staging *outbox, const struct records *r);
 /* README and MANIFEST.jsonl, where they are not as they should be. */
 int outbox_describe(const struct session *s, const struct config_delivery *d, const struct records *r,
         struct staging *outbox, gid_t gid, struct error *e);

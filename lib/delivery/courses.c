@@ -10,7 +10,9 @@
 
 struct known {
         char *form;
-        struct strv keys; /* of that form */
+        struct strv keys; /* of that form; the first are the ones that are listed in full */
+        size_t n_listed;
+        bool told; /* something of it is held */
 };
 
 static int by_form(const void *a, const void *b)
@@ -24,12 +26,6 @@ static void free_known(void *p)
         free(k->form);
         strv_done(&k->keys);
         free(k);
-}
-
-int courses_init(struct courses *c, const struct config_delivery *d)
-{
-        *c = (struct courses){.delivery = d, .matched = calloc(d->courses.n + 1, sizeof(bool))};
-        return c->matched ? 0 : -ENOMEM;
 }
 
 void courses_done(struct courses *c)
@@ -63,26 +59,24 @@ static bool entry_matches(const char *entry, const char *form)
         return streq(own, form);
 }
 
-/* key NULL: any of that form. */
-static bool select_form(const struct courses *c, const char *form, const char *key)
+/* key NULL: any of that form. matched (by entry, may be NULL): set for those that speak of it. */
+static bool select_form(const struct courses *c, const char *form, const char *key, bool *matched)
 {
         const struct strv *l = &c->delivery->courses;
         bool hit = false;
         for (size_t i = 0; i < l->n; i++) {
-                const char *p = l->v[i];
-                bool matches = is_key(p) && key && *p != '!' ? streq(p, key)
-                               : is_key(p) && key            ? streq(p + 1, key)
-                                                             : entry_matches(p + (*p == '!'), form);
+                const char *p = l->v[i], *entry = p + (*p == '!');
+                bool matches = is_key(p) && key ? streq(entry, key) : entry_matches(entry, form);
                 if (matches && *p == '!')
                         return false;
                 hit |= matches;
-                if (matches)
-                        c->matched[i] = true;
+                if (matches && matched)
+                        matched[i] = true;
         }
         return hit;
 }
 
-static const struct known *find(const struct courses *c, const char *form)
+static struct known *find(const struct courses *c, const char *form)
 {
         char copy[COURSE_FORM_MAX];
         name_copy(copy, sizeof(copy), form, strlen(form));
@@ -91,77 +85,118 @@ static const struct known *find(const struct courses *c, const char *form)
         return found ? *found : NULL;
 }
 
+/* The keys of that form, made when there are none. NULL: no memory. */
+static struct known *need(struct courses *c, const char *form)
+{
+        struct known *k = find(c, form);
+        if (k)
+                return k;
+        k = calloc(1, sizeof(*k));
+        if (k)
+                k->form = strdup(form);
+        if (k && k->form && tsearch(k, &c->known, by_form))
+                return k;
+        if (k)
+                free_known(k);
+        return NULL;
+}
+
+static void add_key(struct courses *c, const char *form, const char *key, bool listed)
+{
+        struct known *k = need(c, form);
+        if (k && strv_has(&k->keys, key))
+                return;
+        if (!k || strv_add(&k->keys, key) < 0)
+                c->err = -ENOMEM;
+        else if (listed)
+                k->n_listed++;
+}
+
+/* What is listed by its full key is known, whether events have it or not. */
+int courses_init(struct courses *c, const struct config_delivery *d)
+{
+        *c = (struct courses){.delivery = d, .matched = calloc(d->courses.n + 1, sizeof(bool))};
+        for (size_t i = 0; i < d->courses.n; i++) {
+                char form[COURSE_FORM_MAX];
+                const char *key = d->courses.v[i];
+                course_form(key, form);
+                if (*key != '!' && is_key(key) && select_form(c, form, key, NULL))
+                        add_key(c, form, key, true);
+        }
+        return c->matched ? c->err : -ENOMEM;
+}
+
 void courses_know(struct courses *c, const char *key)
 {
         char form[COURSE_FORM_MAX];
         course_form(key, form);
-        if (!select_form(c, form, NULL) && !select_form(c, form, key))
-                return;
-        const struct known *old = find(c, form);
-        if (!old) {
-                struct known *k = calloc(1, sizeof(*k));
-                if (k)
-                        k->form = strdup(form);
-                if (!k || !k->form || !tsearch(k, &c->known, by_form)) {
-                        c->err = -ENOMEM;
-                        if (k)
-                                free_known(k);
-                        return;
-                }
-                old = k;
-        }
-        struct known *k = *(struct known **)tfind(old, &c->known, by_form);
-        if (!strv_has(&k->keys, key) && strv_add(&k->keys, key) < 0)
-                c->err = -ENOMEM;
+        if (select_form(c, form, key, c->matched) || select_form(c, form, NULL, NULL))
+                add_key(c, form, key, false);
 }
 
-bool courses_is_ambiguous(const struct courses *c, const char *form)
-{
-        const struct known *k = find(c, form);
-        return k && k->keys.n > 1;
-}
-
-bool courses_want_key(const struct courses *c, const char *key)
+enum course_word courses_key(const struct courses *c, const char *key)
 {
         char form[COURSE_FORM_MAX];
         course_form(key, form);
-        return select_form(c, form, key) &&
-               (!courses_is_ambiguous(c, form) || strv_has(&c->delivery->courses, key));
+        if (!select_form(c, form, key, NULL))
+                return COURSE_UNLISTED;
+        const struct known *k = find(c, form);
+        if (!k || k->keys.n == 1 || strv_has(&c->delivery->courses, key))
+                return COURSE_LISTED;
+        return k->n_listed ? COURSE_UNLISTED : COURSE_HELD;
 }
 
-bool courses_want_form(const struct courses *c, const char *form)
+/* The key as a name, "" when it is none. */
+static void name_of_key(const char *text, char ret[COURSE_FORM_MAX])
 {
-        const struct known *k = find(c, form);
-        if (!*form || !select_form(c, form, NULL))
-                return false;
-        for (size_t i = 0; k && k->keys.n > 1 && i < k->keys.n; i++)
-                if (!strv_has(&c->delivery->courses, k->keys.v[i]))
+        struct course_key key;
+        ret[0] = 0;
+        if (course_key_parse(text, strlen(text), &key) == COURSE_KEY_OK)
+                course_key_name(&key, ret);
+}
+
+/* Has each key that is not listed the parts of one that is? Of one form and one name, they have. */
+static bool have_listed_parts(const struct known *k)
+{
+        for (size_t i = k->n_listed; i < k->keys.n; i++) {
+                char name[COURSE_FORM_MAX], listed[COURSE_FORM_MAX];
+                bool same = false;
+                name_of_key(k->keys.v[i], name);
+                for (size_t j = 0; j < k->n_listed && !same; j++) {
+                        name_of_key(k->keys.v[j], listed);
+                        same = *name && streq(name, listed);
+                }
+                if (!same)
                         return false;
-        return true;
+        }
+        return k->n_listed > 0;
 }
 
-/* The key of that form, by the events or by the list, or NULL. */
-static const char *key_of(const struct courses *c, const char *form)
+enum course_word courses_form(const struct courses *c, const char *form)
+{
+        if (!*form || !select_form(c, form, NULL, c->matched))
+                return COURSE_UNLISTED;
+        const struct known *k = find(c, form);
+        if (!k || k->keys.n == 1 || have_listed_parts(k))
+                return COURSE_LISTED;
+        return k->n_listed && strv_has(&c->delivery->courses, form) ? COURSE_LISTED : COURSE_HELD;
+}
+
+bool courses_is_parted(const struct courses *c, const char *form)
 {
         const struct known *k = find(c, form);
-        if (k)
-                return k->keys.v[0];
-        for (size_t i = 0; i < c->delivery->courses.n; i++)
-                if (is_key(c->delivery->courses.v[i]) && entry_matches(c->delivery->courses.v[i], form))
-                        return c->delivery->courses.v[i];
-        return NULL;
+        return k && k->n_listed > 1;
 }
 
 /* Without a key, the first and the last '-' stand between organisation, course and run; names with more of
  * them mostly have them in the course. */
 void courses_name(const struct courses *c, const char *form, char ret[COURSE_FORM_MAX])
 {
-        struct course_key key;
-        const char *text = key_of(c, form);
-        if (text && course_key_parse(text, strlen(text), &key) == COURSE_KEY_OK) {
-                course_key_name(&key, ret);
+        const struct known *k = find(c, form);
+        if (k)
+                name_of_key(k->keys.v[0], ret);
+        if (k && *ret)
                 return;
-        }
         name_copy(ret, COURSE_FORM_MAX, form, strlen(form));
         for (char *p = ret; *p; p++)
                 if (!name_is_digit(*p) && !(*p >= 'a' && *p <= 'z') && !(*p >= 'A' && *p <= 'Z') &&
@@ -176,9 +211,15 @@ void courses_name(const struct courses *c, const char *form, char ret[COURSE_FOR
                 *first = *last = '_';
 }
 
+void courses_tell_held(const struct courses *c, const char *form)
+{
+        struct known *k = find(c, form);
+        if (k)
+                k->told = true;
+}
+
 struct walk {
-        const struct courses *c;
-        struct strv *out;
+        struct strv *forms, *keys;
         int err;
 };
 
@@ -186,18 +227,20 @@ static void on_known(const void *node, VISIT visit, void *arg)
 {
         struct walk *w = arg;
         const struct known *k = *(struct known *const *)node;
-        if (visit != postorder && visit != leaf)
+        _cleanup_strbuf_ struct strbuf b = {};
+        if ((visit != postorder && visit != leaf) || !k->told)
                 return;
-        for (size_t i = 0; k->keys.n > 1 && i < k->keys.n; i++)
-                if (!strv_has(&w->c->delivery->courses, k->keys.v[i])) {
-                        w->err = strv_add(w->out, k->form) < 0 ? -ENOMEM : w->err;
-                        return;
-                }
+        strbuf_printf(&b, "%s (", k->form);
+        for (size_t i = 0; i < k->keys.n; i++)
+                strbuf_printf(&b, "%s%s", i ? ", " : "", k->keys.v[i]);
+        strbuf_add(&b, ")");
+        if (b.err || strv_add(w->forms, k->form) < 0 || strv_add(w->keys, b.s) < 0)
+                w->err = -ENOMEM;
 }
 
-int courses_list_ambiguous(const struct courses *c, struct strv *ret)
+int courses_list_held(const struct courses *c, struct strv *ret, struct strv *ret_keys)
 {
-        struct walk w = {.c = c, .out = ret};
+        struct walk w = {.forms = ret, .keys = ret_keys};
         twalk_r(c->known, on_known, &w);
         return w.err;
 }

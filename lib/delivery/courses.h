@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which courses a delivery hands out. An event has its course's full key; a table has the form of it in which
  * its parts are joined by '-'. Where two keys that are known have one form, neither leaves until its full key
- * is listed, and the tables of that form only when both are. */
+ * is listed: it is held. The one that is listed then leaves, the others do not. Whose tables are they? All
+ * keys of that form have to be listed, or those that are not have the same parts, written in another way
+ * (A/B/C, course-v1:A+B+C), or the tables are listed by exactly that form. */
 #pragma once
 
 #include <stdbool.h>
@@ -26,11 +28,17 @@ void course_form(const char *key, char ret[COURSE_FORM_MAX]);
 
 /* A key that events have. All of them come first, then may be asked. */
 void courses_know(struct courses *c, const char *key);
-bool courses_want_key(const struct courses *c, const char *key);
-bool courses_want_form(const struct courses *c, const char *form);
-/* Do two known keys have this form? */
-bool courses_is_ambiguous(const struct courses *c, const char *form);
+
+enum course_word { COURSE_UNLISTED, COURSE_LISTED, COURSE_HELD };
+enum course_word courses_key(const struct courses *c, const char *key);
+enum course_word courses_form(const struct courses *c, const char *form);
+/* Do several keys of that form leave? */
+bool courses_is_parted(const struct courses *c, const char *form);
 /* The name in the outbox of the course of that form. */
 void courses_name(const struct courses *c, const char *form, char ret[COURSE_FORM_MAX]);
-/* The forms that two known keys have of which one is not listed. 0 or -ENOMEM. */
-int courses_list_ambiguous(const struct courses *c, struct strv *ret);
+
+/* Something of that form is held, and has to be told. */
+void courses_tell_held(const struct courses *c, const char *form);
+/* The forms of which that was said; ret_keys, each with its keys: "A-B-C (A/B/C, course-v1:A+B+C)". 0 or
+ * -ENOMEM. */
+int courses_list_held(const struct courses *c, struct strv *ret, struct strv *ret_keys);

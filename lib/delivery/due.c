@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A message is what has one base. It is due when none was delivered, or when what it was made of is another
+/* A message is what has one id. It is due when none was delivered, or when what it was made of is another
  * now; it leaves the outbox when its time is over, when a newer one is there, or when what it was made of was
- * taken away. */
+ * taken away. What is held is neither. */
 #include "due.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
+#include "array.h"
+#include "item.h"
 #include "timespan.h"
 
 bool due_is_over(const struct config_delivery *d, int64_t now)
@@ -14,23 +16,11 @@ bool due_is_over(const struct config_delivery *d, int64_t now)
         return now >= (int64_t)d->until * SEC_PER_DAY;
 }
 
-char *due_name(const char *base, unsigned revision)
-{
-        static const char *const exts[] = {DELIVER_EVENTS_EXT, DELIVER_STATE_EXT, DELIVER_ARCHIVE_EXT};
-        size_t n = strlen(base);
-        for (size_t i = 0; i < ELEMENTSOF(exts); i++)
-                if (str_ends(base, exts[i])) {
-                        n -= strlen(exts[i]);
-                        break;
-                }
-        return revision < 2 ? strdup(base) : str_printf("%.*s-r%u%s", (int)n, base, revision, base + n);
-}
-
 /* One that nothing had yet. */
 static char *free_name(const struct records *r, const char *base)
 {
         for (unsigned revision = 1;; revision++) {
-                char *name = due_name(base, revision);
+                char *name = item_name(base, revision);
                 if (!name || !records_have(r, name))
                         return name;
                 free(name);
@@ -59,16 +49,30 @@ struct fate {
         bool removed, redacted, replaced, unlisted;
 };
 
+/* Is that day's file of the course there under another name? Where two courses of a day have one, both get a
+ * hash. */
+static bool is_renamed(const struct due_query *q, const struct record *r, const char *path)
+{
+        size_t n, folder = (size_t)(strrchr(path, '/') - path) + 1;
+        const struct staged_file *f = staged_of(q->staged, r->id, &n);
+        for (size_t i = 0; i < n && strstr(path, "/events-by-course/"); i++)
+                if (strncmp(f[i].path, path, folder) == 0)
+                        return true;
+        return false;
+}
+
 static struct fate fate_of(const struct due_query *q, const struct record *r)
 {
         struct fate f = {};
         for (size_t i = 0; i < r->n_inputs; i++) {
-                const struct staged_file *now = staged_find(q->staged, r->inputs[i].path);
+                const char *path = r->inputs[i].path;
+                const struct staged_file *now = staged_find(q->staged, path);
                 if (now && streq(now->sha256, r->inputs[i].sha256))
                         continue;
-                enum input_word word = q->word(q->arg, r->inputs[i].path);
-                f.replaced |= now != NULL;
-                f.removed |= !now && word == INPUT_REMOVED;
+                enum input_word word = q->word(q->arg, path);
+                bool renamed = !now && word == INPUT_REMOVED && is_renamed(q, r, path);
+                f.replaced |= now || renamed;
+                f.removed |= !now && !renamed && word == INPUT_REMOVED;
                 f.redacted |= word == INPUT_REDACTED;
                 f.unlisted |= !now && word == INPUT_THERE;
         }
@@ -77,10 +81,8 @@ static struct fate fate_of(const struct due_query *q, const struct record *r)
 
 static int add_leave(struct due *d, struct record *r, const char *reason)
 {
-        void *v = reallocarray(d->leave, d->n_leave + 1, sizeof(*d->leave));
-        if (!v)
+        if (ARRAY_ROOM(d->leave, d->n_leave) < 0)
                 return -ENOMEM;
-        d->leave = v;
         d->leave[d->n_leave++] = (struct due_leave){r, reason};
         return 0;
 }
@@ -93,19 +95,10 @@ static bool is_leaving(const struct due *d, const struct record *r)
         return false;
 }
 
-static bool has_base(const struct staged *s, const char *base)
+static bool has_id(const struct staged *s, const char *id)
 {
-        for (size_t low = 0, high = s->n; low < high;) {
-                size_t middle = low + (high - low) / 2;
-                int c = strcmp(base, s->v[middle].base);
-                if (c == 0)
-                        return true;
-                if (c < 0)
-                        high = middle;
-                else
-                        low = middle + 1;
-        }
-        return false;
+        size_t n;
+        return staged_of(s, id, &n) != NULL;
 }
 
 static int leave_one(const struct due_query *q, struct due *d, struct record *r)
@@ -118,7 +111,7 @@ static int leave_one(const struct due_query *q, struct due *d, struct record *r)
                 return add_leave(d, r, f.removed ? "removed" : "redacted");
         if (r->state != RECORD_OUT)
                 return 0;
-        if (f.unlisted && !has_base(q->staged, r->base))
+        if (f.unlisted && !has_id(q->staged, r->id))
                 return add_leave(d, r, "not listed any more");
         if (c->keep_usec == CONFIG_ALL)
                 return 0;
@@ -129,40 +122,56 @@ static int leave_one(const struct due_query *q, struct due *d, struct record *r)
         return 0;
 }
 
+/* Is there a recipient now that did not get it? */
+static bool lacks_recipient(const struct record *r, const char *recipients)
+{
+        for (const char *p = recipients; *p;) {
+                size_t n = strcspn(p, " ");
+                const char *had = memmem(r->recipients, strlen(r->recipients), p, n);
+                if (!had)
+                        return true;
+                p += n + (p[n] == ' ');
+        }
+        return false;
+}
+
 /* Of a message that was delivered: is it to be delivered again? */
 static bool is_due_again(const struct due_query *q, const struct due *d, const struct record *r,
         const char *inputs, bool newest)
 {
-        if (r->state == RECORD_DESTROY || is_leaving(d, r))
+        if (r->state == RECORD_DESTROY || is_leaving(d, r) || (q->again && lacks_recipient(r, q->recipients)))
                 return true;
         if (streq(r->inputs_sha256, inputs))
-                return q->again && !streq(r->recipients, q->recipients);
+                return false;
         if (q->delivery->mode == DELIVERY_FOLLOW && newest)
                 return true;
-        /* More to deliver is no reason, other things are. */
+        /* More to deliver is no reason, nor is a newer snapshot; other things are. */
         struct fate f = fate_of(q, r);
         return f.replaced || f.removed || f.redacted || f.unlisted;
 }
 
+/* n files of one id, those of the newest snapshot first: without any, all are what was delivered before. */
 static int add_item(const struct due_query *q, struct due *d, size_t first, size_t n)
 {
         struct due_item item = {.first = first, .n = n};
         const struct staged_file *f = &q->staged->v[first];
-        bool newest = false;
-        for (size_t i = 0; i < n; i++)
-                newest |= f[i].newest;
-        int e = hash_inputs(f, n, item.inputs_sha256);
-        const struct record *r = records_newest(q->records, f->base);
-        if (e < 0 || (r && !is_due_again(q, d, r, item.inputs_sha256, newest)) || (!r && !newest))
+        bool held = false;
+        for (item.n = 0; item.n < n && f[item.n].newest; item.n++)
+                ;
+        bool newest = item.n > 0;
+        item.n = newest ? item.n : n;
+        for (size_t i = 0; i < item.n; i++)
+                held |= f[i].held;
+        int e = hash_inputs(f, item.n, item.inputs_sha256);
+        const struct record *r = records_newest(q->records, f->id);
+        if (e < 0 || held || (r && !is_due_again(q, d, r, item.inputs_sha256, newest)) || (!r && !newest))
                 return e;
         item.supersedes = r && !is_leaving(d, r) && r->state != RECORD_DESTROY ? r : NULL;
         item.path = free_name(q->records, f->base);
-        void *v = item.path ? reallocarray(d->items, d->n_items + 1, sizeof(item)) : NULL;
-        if (!v) {
+        if (!item.path || ARRAY_ROOM(d->items, d->n_items) < 0) {
                 free(item.path);
                 return -ENOMEM;
         }
-        d->items = v;
         d->items[d->n_items++] = item;
         return 0;
 }
@@ -179,7 +188,7 @@ int due_now(const struct due_query *q, struct due *ret)
                         r = leave_one(q, ret, &q->records->v[i]);
         }
         for (size_t i = 0, end; r == 0 && !over && i < s->n; i = end) {
-                for (end = i + 1; end < s->n && streq(s->v[end].base, s->v[i].base);)
+                for (end = i + 1; end < s->n && streq(s->v[end].id, s->v[i].id);)
                         end++;
                 r = add_item(q, ret, i, end - i);
         }

@@ -50,5 +50,3 @@ int due_now(const struct due_query *q, struct due *ret);
 void due_done(struct due *d);
 /* From that day on (UTC) nothing is delivered. */
 bool due_is_over(const struct config_delivery *d, int64_t now);
-/* "A/state/2024-07-07.tar.gpg", 2 -> "A/state/2024-07-07-r2.tar.gpg". The caller frees. */
-char *due_name(const char *base, unsigned revision);

@@ -3,10 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <search.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "array.h"
+#include "item.h"
 #include "timespan.h"
 
 #define VALUE_MOST 8192
@@ -68,42 +72,50 @@ static int note_path(struct records *r)
         return 0;
 }
 
-static struct record *find_path(const struct records *r, const char *path)
+struct record *records_find(const struct records *r, const char *path)
 {
         const struct place key = {.path = path}, *const * found;
         found = (const struct place *const *)tfind(&key, &r->by_path, by_path);
         return found ? &r->v[(*found)->at] : NULL;
 }
 
-static int by_base(const void *a, const void *b)
+static int by_id(const void *a, const void *b)
 {
         const struct record *x = *(struct record *const *)a, *y = *(struct record *const *)b;
-        int c = strcmp(x->base, y->base);
+        int c = strcmp(x->id, y->id);
         return c ? c : x < y ? -1 : x > y;
 }
 
-static int index_bases(struct records *r)
+static int index_ids(struct records *r)
 {
-        r->by_base = calloc(r->n + 1, sizeof(struct record *));
-        for (size_t i = 0; r->by_base && i < r->n; i++)
-                r->by_base[i] = &r->v[i];
-        if (r->by_base)
-                qsort(r->by_base, r->n, sizeof(struct record *), by_base);
-        return r->by_base ? 0 : -ENOMEM;
+        r->by_id = calloc(r->n + 1, sizeof(struct record *));
+        for (size_t i = 0; r->by_id && i < r->n; i++)
+                r->by_id[i] = &r->v[i];
+        if (r->by_id)
+                qsort(r->by_id, r->n, sizeof(struct record *), by_id);
+        return r->by_id ? 0 : -ENOMEM;
 }
 
 /* --- reading --- */
 
+/* What it is for, and how long, as far as the line says it. */
+static int on_terms(struct records *r, const struct line *l)
+{
+        char until[16], purpose[VALUE_MOST];
+        int day;
+        if (field(l, "until", until, sizeof(until)) && date_parse(until, &day) == 0)
+                r->until = day;
+        if (!field(l, "purpose", purpose, sizeof(purpose)))
+                return 0;
+        free(r->purpose);
+        r->purpose = strdup(purpose);
+        return r->purpose ? 0 : -ENOMEM;
+}
+
 static int on_delivering(struct records *r, const struct line *l)
 {
-        if (r->n == r->size) {
-                size_t size = r->size ? 2 * r->size : 64;
-                void *v = reallocarray(r->v, size, sizeof(*r->v));
-                if (!v)
-                        return -ENOMEM;
-                r->v = v;
-                r->size = size;
-        }
+        if (ARRAY_ROOM(r->v, r->n) < 0)
+                return -ENOMEM;
         struct record *d = &r->v[r->n++];
         *d = (struct record){.base = copy(l, "member"),
                 .path = copy(l, "path"),
@@ -111,9 +123,10 @@ static int on_delivering(struct records *r, const struct line *l)
                 .recipients = copy(l, "recipients"),
                 .supersedes = copy(l, "supersedes"),
                 .size = number(l, "size")};
+        d->id = d->base && d->course ? item_id(d->base, d->course) : NULL;
         field(l, "sha256", d->sha256, sizeof(d->sha256));
         field(l, "inputs", d->inputs_sha256, sizeof(d->inputs_sha256));
-        return d->base && d->path && d->course && d->recipients && d->supersedes ? note_path(r) : -ENOMEM;
+        return d->id && d->path && d->recipients && d->supersedes ? note_path(r) : -ENOMEM;
 }
 
 static int on_input(struct records *r, const struct line *l)
@@ -121,12 +134,8 @@ static int on_input(struct records *r, const struct line *l)
         struct record *d = r->n ? &r->v[r->n - 1] : NULL;
         if (!d || d->state != RECORD_BEGUN)
                 return 0;
-        void *v = (d->n_inputs & (d->n_inputs + 1)) == 0
-                          ? reallocarray(d->inputs, 2 * d->n_inputs + 2, sizeof(*d->inputs))
-                          : d->inputs;
-        if (!v)
+        if (ARRAY_ROOM(d->inputs, d->n_inputs) < 0)
                 return -ENOMEM;
-        d->inputs = v;
         struct record_input *i = &d->inputs[d->n_inputs++];
         *i = (struct record_input){.path = copy(l, "path")};
         field(l, "sha256", i->sha256, sizeof(i->sha256));
@@ -138,7 +147,7 @@ static int on_step(struct records *r, const struct line *l, enum record_state st
 {
         char path[VALUE_MOST], time[32];
         field(l, "path", path, sizeof(path));
-        struct record *d = find_path(r, path);
+        struct record *d = records_find(r, path);
         if (!d)
                 return 0;
         d->state = state;
@@ -159,58 +168,100 @@ static int keep_reason(char **to, const struct line *l)
         return *to ? 0 : -ENOMEM;
 }
 
+static int on_outbox(struct records *r, const struct line *l)
+{
+        field(l, "staging_id", r->outbox_id, sizeof(r->outbox_id));
+        free(r->outbox);
+        r->outbox = copy(l, "path");
+        return r->outbox ? 0 : -ENOMEM;
+}
+
+static int on_ending(struct records *r, const struct line *l)
+{
+        char reason[VALUE_MOST];
+        return field(l, "reason", reason, sizeof(reason)) ? strv_add(&r->said, reason) : 0;
+}
+
+static int on_event(struct records *r, const struct line *l)
+{
+        static const struct {
+                const char *event;
+                int (*on)(struct records *r, const struct line *l);
+        } events[] = {{"delivering", on_delivering}, {"input", on_input}, {"outbox", on_outbox},
+                {"delivery-ending", on_ending}};
+        char event[64];
+        field(l, "event", event, sizeof(event));
+        for (size_t i = 0; i < ELEMENTSOF(events); i++)
+                if (streq(event, events[i].event))
+                        return events[i].on(r, l);
+        if (streq(event, "delivered"))
+                return on_step(r, l, RECORD_OUT);
+        if (streq(event, "expired") || streq(event, "superseded"))
+                return on_step(r, l, RECORD_LEFT);
+        if (streq(event, "please-destroy"))
+                return on_step(r, l, RECORD_DESTROY);
+        if (streq(event, "revoked"))
+                return keep_reason(&r->revoked, l);
+        return streq(event, "delivery-stopped") ? keep_reason(&r->stopped, l) : 0;
+}
+
 static int on_line(const char *p, size_t len, uint64_t n, void *arg)
 {
         struct records *r = arg;
         const struct line l = {p, len};
-        char delivery[256], event[64], reason[VALUE_MOST];
+        char delivery[VALUE_MOST];
         (void)n;
         if (!field(&l, "delivery", delivery, sizeof(delivery)) || !streq(delivery, r->delivery))
                 return 0;
-        field(&l, "event", event, sizeof(event));
-        if (streq(event, "delivering"))
-                return on_delivering(r, &l);
-        if (streq(event, "input"))
-                return on_input(r, &l);
-        if (streq(event, "delivered"))
-                return on_step(r, &l, RECORD_OUT);
-        if (streq(event, "expired") || streq(event, "superseded"))
-                return on_step(r, &l, RECORD_LEFT);
-        if (streq(event, "please-destroy"))
-                return on_step(r, &l, RECORD_DESTROY);
-        if (streq(event, "revoked"))
-                return keep_reason(&r->revoked, &l);
-        if (streq(event, "delivery-stopped"))
-                return keep_reason(&r->stopped, &l);
-        if (streq(event, "delivery-ending"))
-                return field(&l, "reason", reason, sizeof(reason)) ? strv_add(&r->said, reason) : 0;
-        if (streq(event, "outbox"))
-                field(&l, "staging_id", r->outbox_id, sizeof(r->outbox_id));
-        return 0;
+        int e = on_terms(r, &l);
+        return e ? e : on_event(r, &l);
+}
+
+static int each_line(int state_fd, audit_line_fn *each, void *arg, struct error *e)
+{
+        struct stat st;
+        int r = 0;
+        if (fstatat(state_fd, "audit.jsonl", &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
+                r = audit_each(state_fd, each, arg, e);
+        return r == -ENOMEM ? error_set(e, CAUSE_IO, ENOMEM, "out of memory") : r;
 }
 
 int records_read(int state_fd, const char *delivery, struct records *ret, struct error *e)
 {
-        struct stat st;
-        *ret = (struct records){.delivery = delivery};
-        int r = 0;
-        if (fstatat(state_fd, "audit.jsonl", &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
-                r = audit_each(state_fd, on_line, ret, e);
-        if (r == 0)
-                r = index_bases(ret);
-        return r == -ENOMEM ? error_set(e, CAUSE_IO, ENOMEM, "out of memory") : r;
+        *ret = (struct records){.delivery = delivery, .until = INT_MAX};
+        int r = each_line(state_fd, on_line, ret, e);
+        if (r == 0 && index_ids(ret) < 0)
+                r = error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        return r;
+}
+
+static int on_name(const char *p, size_t len, uint64_t n, void *arg)
+{
+        struct strv *names = arg;
+        const struct line l = {p, len};
+        char delivery[VALUE_MOST];
+        (void)n;
+        return field(&l, "delivery", delivery, sizeof(delivery)) && !strv_has(names, delivery)
+                       ? strv_add(names, delivery)
+                       : 0;
+}
+
+int records_names(int state_fd, struct strv *ret, struct error *e)
+{
+        return each_line(state_fd, on_name, ret, e);
 }
 
 void records_done(struct records *r)
 {
         tdestroy(r->by_path, free);
-        free(r->by_base);
+        free(r->by_id);
         for (size_t i = 0; i < r->n; i++) {
                 struct record *d = &r->v[i];
                 for (size_t k = 0; k < d->n_inputs; k++)
                         free(d->inputs[k].path);
                 free(d->inputs);
                 free(d->base);
+                free(d->id);
                 free(d->path);
                 free(d->course);
                 free(d->recipients);
@@ -218,41 +269,49 @@ void records_done(struct records *r)
                 free(d->reason);
         }
         free(r->v);
+        free(r->outbox);
+        free(r->purpose);
         free(r->revoked);
         free(r->stopped);
         strv_done(&r->said);
         *r = (struct records){};
 }
 
-struct record *records_newest(const struct records *r, const char *base)
+static int id_of(const void *id, const void *record)
 {
-        size_t low = 0, high = r->n; /* behind the last of that base */
-        while (low < high) {
-                size_t middle = low + (high - low) / 2;
-                if (strcmp(r->by_base[middle]->base, base) <= 0)
-                        low = middle + 1;
-                else
-                        high = middle;
-        }
-        for (; low > 0 && streq(r->by_base[low - 1]->base, base); low--)
-                if (r->by_base[low - 1]->state != RECORD_BEGUN)
-                        return r->by_base[low - 1];
+        return strcmp(id, (*(struct record *const *)record)->id);
+}
+
+struct record *records_newest(const struct records *r, const char *id)
+{
+        struct record **found = r->n ? bsearch(id, r->by_id, r->n, sizeof(struct record *), id_of) : NULL,
+                      **end = r->by_id + r->n;
+        while (found && found + 1 < end && streq(found[1]->id, id))
+                found++;
+        for (; found && found >= r->by_id && streq((*found)->id, id); found--)
+                if ((*found)->state != RECORD_BEGUN)
+                        return *found;
         return NULL;
 }
 
 bool records_have(const struct records *r, const char *path)
 {
-        const struct record *d = find_path(r, path);
+        const struct record *d = records_find(r, path);
         return d && d->state != RECORD_BEGUN;
 }
 
+/* ORG/CATEGORY/DATE/... */
 int records_dates(const struct records *r, struct strv *ret)
 {
-        for (size_t i = 0; i < r->n; i++) {
-                const char *date = strstr(r->v[i].base, "/state/");
-                if (date && strv_add_n(ret, date + strlen("/state/"), strlen("YYYY-MM-DD")) < 0)
-                        return -ENOMEM;
-        }
+        for (size_t i = 0; i < r->n; i++)
+                for (size_t k = 0; k < r->v[i].n_inputs; k++) {
+                        char category[32], date[11];
+                        if (sscanf(r->v[i].inputs[k].path, "%*[^/]/%31[^/]/%10[0-9-]/", category, date) ==
+                                        2 &&
+                                !streq(category, "events-by-course") && !strv_has(ret, date) &&
+                                strv_add(ret, date) < 0)
+                                return -ENOMEM;
+                }
         strv_unique(ret);
         return 0;
 }

@@ -3,9 +3,11 @@
  *
  *   delivering      a message is complete and durable, and about to get its name; n "input" lines follow
  *   delivered       it has its name
- *   expired, superseded, please-destroy      it left the outbox: its time is over; a newer one is there; what
- * it was made of must not be had any more outbox          the outbox has this id revoked         the delivery
- * is over for good delivery-stopped, delivery-ending        said once for each reason
+ *   expired, superseded, please-destroy
+ *                   it left the outbox: its time is over; a newer one is there; what it was made of must not
+ * be had any more outbox          the outbox has this id revoked         the delivery is over for good
+ *   delivery-stopped, delivery-ending
+ *                   said once for each reason
  */
 #pragma once
 
@@ -32,6 +34,7 @@ enum record_state {
 struct record {
         enum record_state state;
         char *base, *path; /* in the outbox, without and with the revision */
+        char *id;          /* item.h */
         char *course, *recipients, *supersedes;
         char *reason;            /* of please-destroy */
         char sha256[SHA256_HEX]; /* of the ciphertext */
@@ -45,20 +48,27 @@ struct records {
         const char *delivery; /* borrowed; whose records */
         struct record *v;
         size_t n, size;
-        void *by_path;           /* tsearch(3): the newest of each path */
-        struct record **by_base; /* sorted, of one base the older ones first */
-        char outbox_id[40];      /* "" none */
-        char *revoked;           /* the reason, NULL: it is not */
-        char *stopped;           /* why it stood still the last time, NULL or "": it did not */
-        struct strv said;        /* what delivery-ending said */
+        void *by_path;         /* tsearch(3): the newest of each path */
+        struct record **by_id; /* sorted, of one id the older ones first */
+        char outbox_id[40];    /* "" none */
+        char *outbox;          /* its path, NULL: none */
+        char *purpose;         /* as it was said last, NULL: never */
+        int until;             /* the same; INT_MAX: never */
+        char *revoked;         /* the reason, NULL: it is not */
+        char *stopped;         /* why it stood still the last time, NULL or "": it did not */
+        struct strv said;      /* what delivery-ending said */
 };
 
 /* Reads the record in the folder; one that is not there is empty. 0 or -errno. */
 int records_read(int state_fd, const char *delivery, struct records *ret, struct error *e);
 void records_done(struct records *r);
-/* The newest of that base that was delivered, or NULL. */
-struct record *records_newest(const struct records *r, const char *base);
+/* The newest of that id that was delivered, or NULL. */
+struct record *records_newest(const struct records *r, const char *id);
+/* The newest under that name, also one that a crash left there; or NULL. */
+struct record *records_find(const struct records *r, const char *path);
 /* Was something delivered under that name? */
 bool records_have(const struct records *r, const char *path);
-/* Dates of the snapshots that were delivered. 0 or -ENOMEM. */
+/* Dates of the snapshots that something was made of. 0 or -ENOMEM. */
 int records_dates(const struct records *r, struct strv *ret);
+/* All deliveries that the record in the folder names. 0 or -errno. */
+int records_names(int state_fd, struct strv *ret, struct error *e);

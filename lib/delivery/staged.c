@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Days: ORG/events-by-course/SITE/YYYY/DATE with MANIFEST.jsonl (keys) and SHA256SUMS (hashes), both in the
  * order of the files' names. All days are read for their keys, those within the dates for their files.
- * Snapshots: ORG/database/DATE/SHA256SUMS, newest first; a course's members come from the first that has any.
+ * Snapshots: ORG/database/DATE/SHA256SUMS, newest first, from the one that `latest` names; a course's members
+ * come from the first that has any.
  * The opt-in list, one of all courses: ORG/email-opt-in/DATE likewise, as members of no course. */
 #include "staged.h"
 
@@ -9,8 +10,10 @@
 #include <search.h>
 #include <stdlib.h>
 
+#include "array.h"
 #include "audit.h"
 #include "fsx.h"
+#include "item.h"
 #include "limits.h"
 #include "name.h"
 #include "timespan.h"
@@ -57,27 +60,25 @@ static bool is_date(const char *name, int *ret)
         return strlen(name) == strlen("YYYY-MM-DD") && date_parse(name, ret) == 0;
 }
 
+static void free_file(struct staged_file *f)
+{
+        free(f->path);
+        free(f->course);
+        free(f->base);
+        free(f->id);
+        free(f->member);
+}
+
 /* Takes the strings; a failure frees them. */
 static int add(struct reader *r, struct staged_file *f)
 {
         struct staged *o = r->out;
-        if (f->path && f->course && f->base && f->member && o->n == o->size) {
-                size_t size = o->size ? 2 * o->size : 64;
-                void *v = reallocarray(o->v, size, sizeof(*o->v));
-                if (v) {
-                        o->v = v;
-                        o->size = size;
-                }
+        if (f->path && f->course && f->base && f->member && ARRAY_ROOM(o->v, o->n) == 0) {
+                o->v[o->n++] = *f;
+                return 0;
         }
-        if (!f->path || !f->course || !f->base || !f->member || o->n == o->size) {
-                free(f->path);
-                free(f->course);
-                free(f->base);
-                free(f->member);
-                return no_memory(r->e);
-        }
-        o->v[o->n++] = *f;
-        return 0;
+        free_file(f);
+        return no_memory(r->e);
 }
 
 /* --- SHA256SUMS --- */
@@ -110,21 +111,24 @@ struct day {
 };
 
 static int add_event(
-        struct reader *r, const struct day *d, const char *key, const char *file, const char *hex)
+        struct reader *r, const struct day *d, const char *key, const char *file, const char *hex, bool held)
 {
+        static const char ext[] = ".log.gz";
         char form[COURSE_FORM_MAX], name[COURSE_FORM_MAX];
         bool once = r->d->mode == DELIVERY_ONCE;
         course_form(key, form);
         courses_name(&r->courses, form, name);
-        const char *ext = strstr(file, ".log.gz");
-        if (!ext || !name_is_safe_component(file, strlen(file)))
+        if (held)
+                courses_tell_held(&r->courses, form);
+        if (!str_ends(file, ext) || !name_is_safe_component(file, strlen(file)))
                 return error_set(r->e, CAUSE_IO, EBADMSG, "%s: a file of an unknown form", d->folder);
         struct staged_file f = {.path = str_printf("%s/%s", d->folder, file),
                 .course = strdup(key),
                 .newest = true,
+                .held = held,
                 .base = once ? str_printf("%s" DELIVER_ARCHIVE_EXT, name)
-                             : str_printf("%.*s/events/%s/%s" DELIVER_EVENTS_EXT, (int)(ext - file), file,
-                                       d->site, d->date),
+                             : str_printf("%.*s/events/%s/%s" DELIVER_EVENTS_EXT,
+                                       (int)(strlen(file) - strlen(ext)), file, d->site, d->date),
                 .member = once ? str_printf("events/%s-%s-events-%s.log.gz", r->d->org, d->site, d->date)
                                : strdup("")};
         memcpy(f.sha256, hex, SHA256_HEX);
@@ -158,8 +162,9 @@ static int read_day(struct reader *r, const struct day *d, bool know)
                         !streq(name, file))
                         return error_set(r->e, CAUSE_IO, EBADMSG,
                                 "%s: MANIFEST.jsonl and SHA256SUMS do not name the same files", d->folder);
-                if (courses_want_key(&r->courses, key))
-                        e = add_event(r, d, key, file, hex);
+                enum course_word word = courses_key(&r->courses, key);
+                if (word != COURSE_UNLISTED)
+                        e = add_event(r, d, key, file, hex, word == COURSE_HELD);
         }
         return e;
 }
@@ -204,31 +209,45 @@ static int read_days(struct reader *r, bool know)
 
 /* --- snapshots --- */
 
-static bool wants_table(struct reader *r, const char *table)
+/* In another folder than the known ones nobody can tell whom a table names: it leaves by its name only. */
+static bool wants_table(struct reader *r, const struct package_member *m)
 {
         struct config_delivery one = *r->d;
-        if (!config_delivers_table(r->d, table))
+        bool known = !strchr(m->path, '/') || str_after(m->path, "ora/");
+        if (!config_delivers_table(r->d, m->table) || !(known || strv_has(&r->d->tables, m->table)))
                 return false;
         for (size_t i = 0; i < r->d->tables.n; i++) {
                 one.tables = (struct strv){.v = &r->d->tables.v[i], .n = 1};
-                r->tables[i] |= *r->d->tables.v[i] != '!' && config_delivers_table(&one, table);
+                r->tables[i] |= *r->d->tables.v[i] != '!' && config_delivers_table(&one, m->table);
         }
         return true;
 }
 
-static int add_member(struct reader *r, const char *folder, const char *date, const struct package_member *m,
-        const char *hex, bool newest)
+/* A snapshot. */
+struct week {
+        enum category category;
+        const char *folder, *date;
+        bool again;   /* also the courses that a newer one has */
+        bool refused; /* latest did not follow it: it is not the newest of any course */
+};
+
+static int add_member(
+        struct reader *r, const struct week *w, const struct package_member *m, const char *hex, bool newest)
 {
         char name[COURSE_FORM_MAX] = "email-opt-in"; /* of all courses: it stands beside theirs */
-        bool once = r->d->mode == DELIVERY_ONCE;
+        bool once = r->d->mode == DELIVERY_ONCE,
+             held = *m->course && courses_form(&r->courses, m->course) == COURSE_HELD;
         if (*m->course)
                 courses_name(&r->courses, m->course, name);
-        struct staged_file f = {.path = str_printf("%s/%s", folder, m->path),
+        if (held && newest)
+                courses_tell_held(&r->courses, m->course);
+        struct staged_file f = {.path = str_printf("%s/%s", w->folder, m->path),
                 .course = strdup(m->course),
                 .newest = newest,
+                .held = held,
                 .base = once ? str_printf("%s" DELIVER_ARCHIVE_EXT, name)
-                             : str_printf("%s/state/%s" DELIVER_STATE_EXT, name, date),
-                .member = once ? str_printf("state/%s/%s", date, m->path) : strdup(m->path)};
+                             : str_printf("%s/state/%s" DELIVER_STATE_EXT, name, w->date),
+                .member = once ? str_printf("state/%s/%s", w->date, m->path) : strdup(m->path)};
         memcpy(f.sha256, hex, SHA256_HEX);
         return add(r, &f);
 }
@@ -243,18 +262,16 @@ static bool wants_member(const struct reader *r, enum category category, const s
 {
         if (m->failed)
                 return false;
-        return category == CATEGORY_DATABASE ? courses_want_form(&r->courses, m->course)
+        return category == CATEGORY_DATABASE ? courses_form(&r->courses, m->course) != COURSE_UNLISTED
                                              : !*m->course && streq(m->table, "email_opt_in");
 }
 
-/* again: also the courses that a newer one has. */
-static int read_snapshot(struct reader *r, enum category category, const char *date, bool again)
+static int read_snapshot(struct reader *r, const struct week *w)
 {
-        _cleanup_free_ char *folder = str_printf("%s/%s/%s", r->d->org, category_name(category), date),
-                            *text = NULL;
+        _cleanup_free_ char *text = NULL;
         _cleanup_(strv_done) struct strv here = {};
         size_t len = 0, before = r->out->n;
-        int e = folder ? read_list(r, folder, "SHA256SUMS", &text, &len) : -ENOMEM;
+        int e = read_list(r, w->folder, "SHA256SUMS", &text, &len);
         struct sums s = {.text = text, .at = text, .end = text + len};
         char hex[SHA256_HEX];
         for (const char *path; e == 0 && sums_next(&s, hex, &path);) {
@@ -263,23 +280,24 @@ static int read_snapshot(struct reader *r, enum category category, const char *d
                 if (!name)
                         return no_memory(r->e);
                 if (package_parse_member("t", name, LIMIT_MEMBER_NAME, &m, NULL) < 0 ||
-                        !wants_member(r, category, &m))
+                        !wants_member(r, w->category, &m))
                         continue;
-                bool newest = !tfind(m.course, &r->seen, by_text);
+                bool newest = !w->refused && !tfind(m.course, &r->seen, by_text);
                 if (newest && !strv_has(&here, m.course))
                         e = strv_add(&here, m.course);
-                if (e == 0 && (newest || (again && r->d->mode == DELIVERY_FOLLOW)) && wants_table(r, m.table))
-                        e = add_member(r, folder, date, &m, hex, newest);
+                if (e == 0 && (newest || w->again) && wants_table(r, &m))
+                        e = add_member(r, w, &m, hex, newest);
         }
         if (e == 0 && s.at < s.end)
-                return error_set(r->e, CAUSE_IO, EBADMSG, "%s/SHA256SUMS: a line of an unknown form", folder);
+                return error_set(
+                        r->e, CAUSE_IO, EBADMSG, "%s/SHA256SUMS: a line of an unknown form", w->folder);
         for (size_t i = 0; e == 0 && i < here.n; i++) {
                 if (!tsearch(here.v[i], &r->seen, by_text))
                         return no_memory(r->e);
                 here.v[i] = NULL; /* the tree's now */
         }
-        if (e == 0 && r->out->n > before && !strv_has(&r->out->snapshots, date))
-                e = strv_add(&r->out->snapshots, date);
+        if (e == 0 && r->out->n > before && !strv_has(&r->out->snapshots, w->date))
+                e = strv_add(&r->out->snapshots, w->date);
         return e;
 }
 
@@ -287,10 +305,21 @@ static int read_snapshots(struct reader *r, enum category category, const struct
 {
         _cleanup_(strv_done) struct strv dates = {};
         _cleanup_free_ char *top = str_printf("%s/%s", r->d->org, category_name(category));
+        char latest[16] = "";
         int e = top ? list(r, top, &dates) : -ENOMEM, day;
-        for (size_t i = dates.n; e == 0 && i-- > 0;)
-                if (is_date(dates.v[i], &day) && day <= r->d->dates.to)
-                        e = read_snapshot(r, category, dates.v[i], again && strv_has(again, dates.v[i]));
+        if (e == 0)
+                (void)staging_read_latest(r->s, top, latest, sizeof(latest));
+        for (size_t i = dates.n; e == 0 && i-- > 0;) {
+                _cleanup_free_ char *folder = str_printf("%s/%s", top, dates.v[i]);
+                const struct week w = {.category = category,
+                        .folder = folder,
+                        .date = dates.v[i],
+                        .again = again && strv_has(again, dates.v[i]),
+                        .refused = strcmp(dates.v[i], latest) > 0};
+                if (!is_date(w.date, &day) || day > r->d->dates.to || (w.refused && !w.again))
+                        continue;
+                e = folder ? read_snapshot(r, &w) : -ENOMEM;
+        }
         return e;
 }
 
@@ -298,8 +327,14 @@ static int read_snapshots(struct reader *r, enum category category, const struct
 
 static int by_base(const void *a, const void *b)
 {
+        return strcmp(((const struct staged_file *)a)->base, ((const struct staged_file *)b)->base);
+}
+
+static int by_id(const void *a, const void *b)
+{
         const struct staged_file *x = a, *y = b;
-        int c = strcmp(x->base, y->base);
+        int c = strcmp(x->id, y->id);
+        c = c ? c : y->newest - x->newest;
         return c ? c : strcmp(x->member, y->member);
 }
 
@@ -311,42 +346,45 @@ static bool share(const struct reader *r, const struct staged_file *a, const str
                 return true;
         course_form(a->course, x);
         course_form(b->course, y);
-        return r->d->mode == DELIVERY_ONCE && streq(x, y) && !courses_is_ambiguous(&r->courses, x);
+        return r->d->mode == DELIVERY_ONCE && streq(x, y) && !courses_is_parted(&r->courses, x);
 }
 
 /* Where the names of two courses are one, each gets the hash of its own. */
 static int part_courses(struct reader *r)
 {
         struct staged *o = r->out;
-        bool parted = false;
-        for (size_t i = 0; i < o->n; i++) {
-                size_t end = i + 1;
+        qsort(o->v, o->n, sizeof(*o->v), by_base);
+        for (size_t i = 0, end; i < o->n; i = end) {
                 bool mixed = false;
-                for (; end < o->n && streq(o->v[end].base, o->v[i].base); end++)
+                for (end = i + 1; end < o->n && streq(o->v[end].base, o->v[i].base); end++)
                         mixed |= !share(r, &o->v[i], &o->v[end]);
-                for (; mixed && i < end; i++) {
-                        uint8_t sum[SHA256_SIZE];
-                        char hex[SHA256_HEX], form[COURSE_FORM_MAX];
-                        struct staged_file *f = &o->v[i];
+                for (size_t k = i; mixed && k < end; k++) {
+                        char form[COURSE_FORM_MAX];
+                        struct staged_file *f = &o->v[k];
                         course_form(f->course, form);
-                        const char *of = courses_is_ambiguous(&r->courses, form) ? f->course : form;
-                        size_t n = r->d->mode == DELIVERY_ONCE ? strlen(f->base) - strlen(DELIVER_ARCHIVE_EXT)
-                                                               : strcspn(f->base, "/");
-                        if (digest_once(DIGEST_SHA256, of, strlen(of), sum) < 0)
-                                return no_memory(r->e);
-                        hex_encode(sum, sizeof(sum), hex);
-                        char *base = str_printf("%.*s~%.16s%s", (int)n, f->base, hex, f->base + n);
+                        char *base =
+                                item_parted(f->base, courses_is_parted(&r->courses, form) ? f->course : form);
                         if (!base)
                                 return no_memory(r->e);
                         free(f->base);
                         f->base = base;
-                        parted = true;
                 }
-                i = end - 1;
         }
-        if (parted)
-                qsort(o->v, o->n, sizeof(*o->v), by_base);
         return 0;
+}
+
+/* By the messages that they are of. */
+static int sort_files(struct reader *r)
+{
+        struct staged *o = r->out;
+        int e = part_courses(r);
+        for (size_t i = 0; e == 0 && i < o->n; i++) {
+                o->v[i].id = item_id(o->v[i].base, o->v[i].course);
+                e = o->v[i].id ? 0 : no_memory(r->e);
+        }
+        if (e == 0)
+                qsort(o->v, o->n, sizeof(*o->v), by_id);
+        return e;
 }
 
 static int tell_unmatched(struct reader *r)
@@ -396,14 +434,12 @@ int staged_read(const struct staging *s, const struct config_delivery *d, const 
                 x = read_snapshots(&r, CATEGORY_DATABASE, dates_again);
         if (x == 0 && strv_has(&d->tables, "email_opt_in"))
                 x = read_snapshots(&r, CATEGORY_EMAIL_OPT_IN, dates_again);
-        if (x == 0) {
-                qsort(ret->v, ret->n, sizeof(*ret->v), by_base);
-                x = part_courses(&r);
-        }
+        if (x == 0)
+                x = sort_files(&r);
         if (x == 0)
                 x = tell_unmatched(&r);
         if (x == 0)
-                x = courses_list_ambiguous(&r.courses, &ret->ambiguous);
+                x = courses_list_held(&r.courses, &ret->held, &ret->held_keys);
         if (x == 0)
                 x = index_paths(ret);
         strv_unique(&ret->days);
@@ -417,32 +453,42 @@ int staged_read(const struct staging *s, const struct config_delivery *d, const 
 
 void staged_done(struct staged *s)
 {
-        for (size_t i = 0; i < s->n; i++) {
-                free(s->v[i].path);
-                free(s->v[i].course);
-                free(s->v[i].base);
-                free(s->v[i].member);
-        }
+        for (size_t i = 0; i < s->n; i++)
+                free_file(&s->v[i]);
         free(s->v);
         free(s->by_path);
         strv_done(&s->days);
         strv_done(&s->snapshots);
         strv_done(&s->unmatched);
-        strv_done(&s->ambiguous);
+        strv_done(&s->held);
+        strv_done(&s->held_keys);
         *s = (struct staged){};
+}
+
+static int path_of(const void *path, const void *file)
+{
+        return strcmp(path, (*(struct staged_file *const *)file)->path);
 }
 
 const struct staged_file *staged_find(const struct staged *s, const char *path)
 {
-        for (size_t low = 0, high = s->n; low < high;) {
-                size_t middle = low + (high - low) / 2;
-                int c = strcmp(path, s->by_path[middle]->path);
-                if (c == 0)
-                        return s->by_path[middle];
-                if (c < 0)
-                        high = middle;
-                else
-                        low = middle + 1;
-        }
-        return NULL;
+        struct staged_file **found =
+                s->n ? bsearch(path, s->by_path, s->n, sizeof(struct staged_file *), path_of) : NULL;
+        return found ? *found : NULL;
+}
+
+static int id_of(const void *id, const void *file)
+{
+        return strcmp(id, ((const struct staged_file *)file)->id);
+}
+
+const struct staged_file *staged_of(const struct staged *s, const char *id, size_t *ret_n)
+{
+        const struct staged_file *f = s->n ? bsearch(id, s->v, s->n, sizeof(*s->v), id_of) : NULL, *end = f;
+        while (f && f > s->v && streq(f[-1].id, id))
+                f--;
+        while (end && end < s->v + s->n && streq(end->id, id))
+                end++;
+        *ret_n = (size_t)(end - f);
+        return f;
 }

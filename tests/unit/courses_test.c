@@ -42,17 +42,17 @@ static void what_is_listed(void **state)
         struct courses c;
         struct config_delivery d;
         start(&c, &d, "A-B-* course-v1:X+Y+Z P/Q/R !*-ccx-*");
-        assert_true(courses_want_key(&c, "course-v1:A+B+C"));
-        assert_true(courses_want_form(&c, "A-B-C"));
-        assert_false(courses_want_key(&c, "course-v1:a+B+C"));
-        assert_false(courses_want_key(&c, "course-v1:A+BX+C"));
-        assert_false(courses_want_key(&c, "ccx-v1:A+B+C+ccx@1"));
-        assert_true(courses_want_key(&c, "course-v1:X+Y+Z"));
-        assert_false(courses_want_key(&c, "X/Y/Z"));
-        assert_true(courses_want_form(&c, "X-Y-Z"));
-        assert_true(courses_want_key(&c, "P/Q/R"));
-        assert_false(courses_want_form(&c, ""));
-        assert_false(courses_want_form(&c, "X-Y-ZZ"));
+        assert_int_equal(courses_key(&c, "course-v1:A+B+C"), COURSE_LISTED);
+        assert_int_equal(courses_form(&c, "A-B-C"), COURSE_LISTED);
+        assert_int_equal(courses_key(&c, "course-v1:a+B+C"), COURSE_UNLISTED);
+        assert_int_equal(courses_key(&c, "course-v1:A+BX+C"), COURSE_UNLISTED);
+        assert_int_equal(courses_key(&c, "ccx-v1:A+B+C+ccx@1"), COURSE_UNLISTED);
+        assert_int_equal(courses_key(&c, "course-v1:X+Y+Z"), COURSE_LISTED);
+        assert_int_equal(courses_key(&c, "X/Y/Z"), COURSE_UNLISTED);
+        assert_int_equal(courses_form(&c, "X-Y-Z"), COURSE_LISTED);
+        assert_int_equal(courses_key(&c, "P/Q/R"), COURSE_LISTED);
+        assert_int_equal(courses_form(&c, ""), COURSE_UNLISTED);
+        assert_int_equal(courses_form(&c, "X-Y-ZZ"), COURSE_UNLISTED);
         stop(&c, &d);
 }
 
@@ -60,36 +60,77 @@ static void what_is_listed(void **state)
 static void two_of_one_form(void **state)
 {
         (void)state;
+        static const char one[] = "course-v1:A-B+C+D", two[] = "course-v1:A+B-C+D", same[] = "A-B/C/D";
+        static const struct {
+                const char *list, *known[3];
+                enum course_word one, two, same, form;
+        } v[] = {{"A-B-C-D", {one}, COURSE_LISTED, COURSE_LISTED, COURSE_LISTED, COURSE_LISTED},
+                /* nobody says which: both stay */
+                {"A-B-C-D", {one, two, two}, COURSE_HELD, COURSE_HELD, COURSE_HELD, COURSE_HELD},
+                {"A-*", {one, same}, COURSE_HELD, COURSE_HELD, COURSE_HELD, COURSE_HELD},
+                /* one is listed; whose tables are they? */
+                {"course-v1:A-B+C+D", {one, two}, COURSE_LISTED, COURSE_UNLISTED, COURSE_UNLISTED,
+                        COURSE_HELD},
+                {"A-* course-v1:A-B+C+D", {two}, COURSE_LISTED, COURSE_UNLISTED, COURSE_UNLISTED,
+                        COURSE_HELD},
+                /* of the same parts they are the listed one's; of another's the admin may say so */
+                {"course-v1:A-B+C+D", {same, one}, COURSE_LISTED, COURSE_UNLISTED, COURSE_UNLISTED,
+                        COURSE_LISTED},
+                {"course-v1:A-B+C+D A-B-C-D", {two, one}, COURSE_LISTED, COURSE_UNLISTED, COURSE_UNLISTED,
+                        COURSE_LISTED},
+                {"course-v1:A-B+C+D course-v1:A+B-C+D", {one, two}, COURSE_LISTED, COURSE_LISTED,
+                        COURSE_UNLISTED, COURSE_LISTED},
+                {"course-v1:A-B+C+D !A-*", {one}, COURSE_UNLISTED, COURSE_UNLISTED, COURSE_UNLISTED,
+                        COURSE_UNLISTED}};
+        for (size_t i = 0; i < ELEMENTSOF(v); i++) {
+                struct courses c;
+                struct config_delivery d;
+                start(&c, &d, v[i].list);
+                print_message("%s\n", v[i].list);
+                for (size_t k = 0; k < ELEMENTSOF(v[i].known) && v[i].known[k]; k++)
+                        courses_know(&c, v[i].known[k]);
+                assert_int_equal(courses_key(&c, one), v[i].one);
+                assert_int_equal(courses_key(&c, two), v[i].two);
+                assert_int_equal(courses_key(&c, same), v[i].same);
+                assert_int_equal(courses_form(&c, "A-B-C-D"), v[i].form);
+                stop(&c, &d);
+        }
+}
+
+static void what_is_held_is_told(void **state)
+{
+        (void)state;
         struct courses c;
         struct config_delivery d;
-        struct strv held = {};
-        start(&c, &d, "A-B-C-D");
-        courses_know(&c, "course-v1:A-B+C+D");
-        assert_true(courses_want_key(&c, "course-v1:A-B+C+D"));
-        courses_know(&c, "course-v1:A+B-C+D");
-        courses_know(&c, "course-v1:A+B-C+D");
-        assert_false(courses_want_key(&c, "course-v1:A-B+C+D"));
-        assert_false(courses_want_key(&c, "course-v1:A+B-C+D"));
-        assert_false(courses_want_form(&c, "A-B-C-D"));
-        assert_int_equal(courses_list_ambiguous(&c, &held), 0);
+        struct strv held = {}, keys = {};
+        start(&c, &d, "*");
+        courses_know(&c, "course-v1:A+B+C");
+        courses_know(&c, "A/B/C");
+        courses_know(&c, "course-v1:X+Y+Z");
+        courses_tell_held(&c, "A-B-C");
+        courses_tell_held(&c, "A-B-C");
+        assert_int_equal(courses_list_held(&c, &held, &keys), 0);
         assert_int_equal(held.n, 1);
-        assert_string_equal(held.v[0], "A-B-C-D");
+        assert_int_equal(keys.n, 1);
+        assert_string_equal(held.v[0], "A-B-C");
+        assert_string_equal(keys.v[0], "A-B-C (course-v1:A+B+C, A/B/C)");
         strv_done(&held);
+        strv_done(&keys);
         stop(&c, &d);
+}
 
-        start(&c, &d, "course-v1:A-B+C+D");
+/* The one that is listed names the course, whatever came first. */
+static void named_by_what_is_listed(void **state)
+{
+        (void)state;
+        struct courses c;
+        struct config_delivery d;
+        char name[COURSE_FORM_MAX];
+        start(&c, &d, "A-B-C-D course-v1:A+B-C+D");
         courses_know(&c, "course-v1:A-B+C+D");
-        courses_know(&c, "course-v1:A+B-C+D");
-        assert_true(courses_want_key(&c, "course-v1:A-B+C+D"));
-        assert_false(courses_want_key(&c, "course-v1:A+B-C+D"));
-        assert_false(courses_want_form(&c, "A-B-C-D")); /* whose tables are they? */
-        stop(&c, &d);
-
-        start(&c, &d, "course-v1:A-B+C+D course-v1:A+B-C+D");
-        courses_know(&c, "course-v1:A-B+C+D");
-        courses_know(&c, "course-v1:A+B-C+D");
-        assert_true(courses_want_key(&c, "course-v1:A+B-C+D"));
-        assert_true(courses_want_form(&c, "A-B-C-D"));
+        courses_name(&c, "A-B-C-D", name);
+        assert_string_equal(name, "A_B-C_D");
+        assert_false(courses_is_parted(&c, "A-B-C-D"));
         stop(&c, &d);
 }
 
@@ -118,6 +159,8 @@ int main(void)
                 cmocka_unit_test(forms),
                 cmocka_unit_test(what_is_listed),
                 cmocka_unit_test(two_of_one_form),
+                cmocka_unit_test(what_is_held_is_told),
+                cmocka_unit_test(named_by_what_is_listed),
                 cmocka_unit_test(names),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

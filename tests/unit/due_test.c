@@ -11,8 +11,10 @@
 #include <string.h>
 
 #include "due.h"
+#include "item.h"
 
 #define BASE "A/events/edx/2024-01-01.log.gz.gpg"
+#define ID "k events/edx/2024-01-01"
 #define DAY 86400
 #define NOW ((int64_t)20000 * DAY)
 #define H1 "1111111111111111111111111111111111111111111111111111111111111111"
@@ -31,7 +33,8 @@ struct row {
         const char *what;
         enum delivery_mode mode;
         int until; /* days from now */
-        bool has_record, revoked, again, later_recipients, more;
+        bool has_record, revoked, again, more, held, renamed, older;
+        const char *recipients, *had; /* now, and then; NULL: "a" */
         enum record_state state;
         int age_days;
         const char *was, *now; /* hash of the input; NULL: none */
@@ -127,14 +130,14 @@ static const struct row rows[] = {
                 .leaves = "why"},
         {.what = "later recipients",
                 .until = 9,
-                .later_recipients = true,
+                .recipients = "a b",
                 .has_record = true,
                 .state = RECORD_OUT,
                 .was = H1,
                 .now = H1},
         {.what = "later recipients, again",
                 .until = 9,
-                .later_recipients = true,
+                .recipients = "a b",
                 .again = true,
                 .has_record = true,
                 .state = RECORD_OUT,
@@ -175,6 +178,65 @@ static const struct row rows[] = {
                 .now = H2,
                 .item = "A/events/edx/2024-01-01-r2.log.gz.gpg",
                 .supersedes = true},
+        {.what = "once: a newer snapshot is no reason",
+                .mode = DELIVERY_ONCE,
+                .until = 9,
+                .older = true,
+                .more = true,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .now = H1},
+        {.what = "once: later recipients, and something newer came",
+                .mode = DELIVERY_ONCE,
+                .until = 9,
+                .older = true,
+                .more = true,
+                .recipients = "a b",
+                .again = true,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .now = H1,
+                .item = "A/events/edx/2024-01-01-r2.log.gz.gpg",
+                .supersedes = true},
+        {.what = "the same recipients in another order, again",
+                .until = 9,
+                .recipients = "b a",
+                .had = "a b",
+                .again = true,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .now = H1},
+        {.what = "held: nothing new, nothing back",
+                .until = 9,
+                .held = true,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .now = H1},
+        {.what = "held, and replaced", .until = 9, .held = true, .has_record = true, .was = H1, .now = H2},
+        {.what = "held, never delivered", .until = 9, .held = true, .now = H1},
+        {.what = "held, its day came again with another name of the file",
+                .until = 9,
+                .held = true,
+                .renamed = true,
+                .word = INPUT_REMOVED,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .now = H1},
+        {.what = "its day came again with another name of the file",
+                .until = 9,
+                .renamed = true,
+                .word = INPUT_REMOVED,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .now = H1,
+                .item = "A/events/edx/2024-01-01-r2.log.gz.gpg",
+                .supersedes = true},
         {.what = "a crash came before its name",
                 .until = 9,
                 .has_record = true,
@@ -184,12 +246,12 @@ static const struct row rows[] = {
                 .item = BASE},
 };
 
-static void hash_of(const char *sha256, char ret[SHA256_HEX])
+static void hash_of(const char *path, const char *sha256, char ret[SHA256_HEX])
 {
         struct digest *d;
         uint8_t sum[SHA256_SIZE];
         assert_int_equal(digest_new(DIGEST_SHA256, &d), 0);
-        digest_update(d, "in", sizeof("in"));
+        digest_update(d, path, strlen(path) + 1);
         digest_update(d, sha256, SHA256_HEX);
         digest_final(d, sum);
         digest_free(d);
@@ -204,26 +266,41 @@ static int by_first(const void *a, const void *b)
 
 static void try_row(const struct row *t)
 {
-        static char in[] = "in", more[] = "more", base[] = BASE, course[] = "k", none[] = "", a[] = "a",
-                    why[] = "why";
+        static char in[] = "u/events-by-course/edx/2024/2024-01-01/A.log.gz",
+                    other[] = "u/events-by-course/edx/2024/2024-01-01/A~1.log.gz", more[] = "u/x/more",
+                    base[] = BASE, id[] = ID, course[] = "k", none[] = "", why[] = "why";
         struct config_delivery d = {
                 .mode = t->mode, .until = (int)(NOW / DAY) + t->until, .keep_usec = 30 * USEC_PER_DAY};
-        struct staged_file files[2] = {
-                {.path = in, .course = course, .base = base, .member = none, .newest = true},
-                {.path = more, .course = course, .base = base, .member = none, .newest = true}};
+        /* of one id the newest first */
+        struct staged_file files[2] = {{.path = t->renamed ? other : in, .newest = true, .held = t->held},
+                {.path = more, .newest = true}};
         struct staged_file *by_path[] = {&files[0], &files[1]};
+        if (t->older) {
+                files[0].path = more;
+                files[1] = (struct staged_file){.path = in};
+                by_path[0] = &files[1];
+                by_path[1] = &files[0];
+        }
+        for (size_t i = 0; i < ELEMENTSOF(files); i++) {
+                files[i].course = course;
+                files[i].base = base;
+                files[i].id = id;
+                files[i].member = none;
+        }
         struct staged s = {.v = files, .n = t->now ? 1 + t->more : 0, .by_path = by_path};
         struct record_input input = {.path = in};
+        _cleanup_free_ char *had = strdup(t->had ? t->had : "a");
         struct record r = {.state = t->state,
                 .base = base,
                 .path = base,
+                .id = id,
                 .course = course,
-                .recipients = a,
+                .recipients = had,
                 .supersedes = none,
                 .time = NOW - (int64_t)t->age_days * DAY,
                 .inputs = &input,
                 .n_inputs = 1};
-        struct record *bases[] = {&r};
+        struct record *ids[] = {&r};
         struct place {
                 const char *path;
                 size_t at;
@@ -233,23 +310,23 @@ static void try_row(const struct row *t)
                 tsearch(&place, &root, by_first);
         struct records records = {.v = &r,
                 .n = t->has_record,
-                .by_base = bases,
+                .by_id = ids,
                 .by_path = root,
                 .revoked = t->revoked ? why : NULL};
         struct due due;
         if (t->now)
-                memcpy(files[0].sha256, t->now, SHA256_HEX);
-        memcpy(files[1].sha256, H2, SHA256_HEX);
+                memcpy(files[t->older].sha256, t->now, SHA256_HEX);
+        memcpy(files[!t->older].sha256, H2, SHA256_HEX);
         if (t->was) {
                 memcpy(input.sha256, t->was, SHA256_HEX);
-                hash_of(t->was, r.inputs_sha256);
+                hash_of(in, t->was, r.inputs_sha256);
         }
         word = t->word;
         const struct due_query q = {.delivery = &d,
                 .staged = &s,
                 .records = &records,
                 .word = say_word,
-                .recipients = t->later_recipients ? "a b" : "a",
+                .recipients = t->recipients ? t->recipients : "a",
                 .again = t->again,
                 .now = NOW};
         assert_int_equal(due_now(&q, &due), 0);
@@ -284,10 +361,39 @@ static void names(void **state)
                 {"A.1/state/2024-01-01.tar.gpg", "A.1/state/2024-01-01-r2.tar.gpg"},
                 {"A_B.log_C.tar.gz.gpg", "A_B.log_C-r2.tar.gz.gpg"}};
         for (size_t i = 0; i < ELEMENTSOF(v); i++) {
-                _cleanup_free_ char *one = due_name(v[i].base, 1), *two = due_name(v[i].base, 2);
+                _cleanup_free_ char *one = item_name(v[i].base, 1), *two = item_name(v[i].base, 2);
                 assert_string_equal(one, v[i].base);
                 assert_string_equal(two, v[i].second);
         }
+}
+
+/* What a message is does not depend on what its course is called. */
+static void ids(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *base, *course, *id;
+        } v[] = {{"A_B_C/events/edx/2024-01-01.log.gz.gpg", "A/B/C", "A/B/C events/edx/2024-01-01"},
+                {"A_B_C~0123456789abcdef/events/edx/2024-01-01.log.gz.gpg", "A/B/C",
+                        "A/B/C events/edx/2024-01-01"},
+                {"A_B_C-D/state/2024-01-01.tar.gpg", "A-B-C-D", "A-B-C-D state/2024-01-01"},
+                {"A_B-C_D/state/2024-01-01.tar.gpg", "A-B-C-D", "A-B-C-D state/2024-01-01"},
+                {"email-opt-in/state/2024-01-01.tar.gpg", "", " state/2024-01-01"},
+                {"A_B_C.tar.gz.gpg", "course-v1:A+B+C", "A-B-C"}, {"A_B_C.tar.gz.gpg", "A-B-C", "A-B-C"},
+                {"A_B_C~0123456789abcdef.tar.gz.gpg", "A/B/C", "A/B/C"}, {"email-opt-in.tar.gz.gpg", "", ""}};
+        for (size_t i = 0; i < ELEMENTSOF(v); i++) {
+                _cleanup_free_ char *id = item_id(v[i].base, v[i].course);
+                assert_string_equal(id, v[i].id);
+        }
+        /* with the hash of its form it is all of that form */
+        _cleanup_free_ char *marked = item_parted("A_B_C.tar.gz.gpg", "A-B-C"),
+                            *one = item_parted("A_B_C.tar.gz.gpg", "A/B/C"),
+                            *folder = item_parted("A.B/state/2024-01-01.tar.gpg", "A.B"),
+                            *id = item_id(marked, "A/B/C"), *id_of_one = item_id(one, "A/B/C");
+        assert_string_equal(id, "A-B-C");
+        assert_string_equal(id_of_one, "A/B/C");
+        assert_int_equal(strlen(folder), strlen("A.B~0123456789abcdef/state/2024-01-01.tar.gpg"));
+        assert_non_null(strstr(folder, "/state/2024-01-01.tar.gpg"));
 }
 
 int main(void)
@@ -295,6 +401,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_table),
                 cmocka_unit_test(names),
+                cmocka_unit_test(ids),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* state_dir-deliver/lock: flock(2) of the whole is the run's; a lock of its first byte is held by a
+ * revocation from before it waits until it is through. Both are of the open file, and independent of each
+ * other. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+
+#include "journal.h"
+#include "run.h"
+
+static int first_byte(int fd, int command, short type)
+{
+        struct flock l = {.l_type = type, .l_whence = SEEK_SET, .l_len = 1};
+        int r;
+        while ((r = fcntl(fd, command, &l)) < 0 && errno == EINTR)
+                ;
+        return r < 0 ? -errno : l.l_type;
+}
+
+static int whole(int fd)
+{
+        while (flock(fd, LOCK_EX) < 0)
+                if (errno != EINTR)
+                        return -errno;
+        return 0;
+}
+
+/* Who does not revoke waits until nobody does. */
+static int wait_for(const struct session *s)
+{
+        bool revokes = s->options->revoke;
+        int r = first_byte(s->lock_fd, F_OFD_SETLKW, revokes ? F_WRLCK : F_RDLCK);
+        if (r >= 0 && !revokes)
+                r = first_byte(s->lock_fd, F_OFD_SETLK, F_UNLCK);
+        return r < 0 ? r : whole(s->lock_fd);
+}
+
+int turn_take(struct session *s, const char *path, struct error *e)
+{
+        s->lock_fd = openat(s->state_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0640);
+        int r = s->lock_fd < 0 ? -errno : wait_for(s);
+        return r < 0 ? error_set(e, cause_from_errno(-r), -r, "%s/lock: %s", path, strerror(-r)) : 0;
+}
+
+bool turn_is_wanted(const struct session *s)
+{
+        int type = s->options->revoke ? F_UNLCK : first_byte(s->lock_fd, F_OFD_GETLK, F_RDLCK);
+        return type >= 0 && type != F_UNLCK;
+}
+
+int turn_give(struct session *s, struct error *e)
+{
+        journal_debug("a revocation goes first");
+        journal_audit_head(NULL);
+        s->audit = audit_free(s->audit);
+        flock(s->lock_fd, LOCK_UN);
+        int r = wait_for(s);
+        if (r < 0)
+                return error_set(e, cause_from_errno(-r), -r, "lock: %s", strerror(-r));
+        s->gave_way = false;
+        s->now = (int64_t)time(NULL);
+        r = audit_open(s->state_fd, &s->audit, e);
+        if (r == 0)
+                journal_audit_head(audit_durable_head(s->audit));
+        return r;
+}

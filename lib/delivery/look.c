@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "look.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "words.h"
+
+bool look_is_over(const struct look_query *q)
+{
+        return q->records->revoked || due_is_over(q->delivery, q->now);
+}
+
+static int no_memory(struct error *e)
+{
+        return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+}
+
+/* A folder that is replaced between two looks at it is read once more. */
+static int read_staged(
+        const struct look_query *q, const struct strv *dates, struct staged *ret, struct error *e)
+{
+        struct error first = {};
+        if (staged_read(q->staging, q->delivery, dates, ret, &first) == 0)
+                return 0;
+        staged_done(ret);
+        sleep(1);
+        return staged_read(q->staging, q->delivery, dates, ret, e);
+}
+
+static int decide(const struct look_query *q, struct look *l, struct error *e)
+{
+        struct words *w = NULL;
+        int r = words_new(q->root, q->staging, q->delivery->org, &w, e);
+        if (r < 0)
+                return r;
+        const struct due_query due = {.delivery = q->delivery,
+                .staged = &l->staged,
+                .records = q->records,
+                .word = words_of,
+                .arg = w,
+                .recipients = l->recipients,
+                .again = q->again,
+                .now = q->now};
+        r = due_now(&due, &l->due) < 0 ? no_memory(e) : 0;
+        if (r == 0)
+                r = words_error(w, e); /* without the feed nobody knows what was taken away */
+        words_free(w);
+        return r;
+}
+
+int look(const struct look_query *q, struct look *ret, struct error *e)
+{
+        _cleanup_(strv_done) struct strv dates = {};
+        _cleanup_strbuf_ struct strbuf recipients = {};
+        *ret = (struct look){};
+        strbuf_add(&recipients, "");
+        for (size_t i = 0; i < q->delivery->recipients.n; i++)
+                strbuf_printf(&recipients, "%s%s", i ? " " : "", q->delivery->recipients.v[i]);
+        ret->recipients = take_ptr(&recipients.s);
+        if (records_dates(q->records, &dates) < 0 || !ret->recipients || recipients.err)
+                return no_memory(e);
+        int r = look_is_over(q) ? 0 : read_staged(q, &dates, &ret->staged, e);
+        return r < 0 ? r : decide(q, ret, e);
+}
+
+void look_done(struct look *l)
+{
+        due_done(&l->due);
+        staged_done(&l->staged);
+        free(l->recipients);
+        *l = (struct look){};
+}
