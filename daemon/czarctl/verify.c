@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verify: staged files, and the MANIFEST.jsonl of snapshots, against the hashes in the ledger; with --audit
- * the chain of the audit record. Changes no file; what is not as it was staged czard is told. A file that
- * shares its storage with one that was read before is not read again. */
+/* verify: staged files, and what stands beside them in the folders of snapshots and days by course, against
+ * the hashes in the ledger; with --audit the chain of the audit record. Changes no file; what is not as it
+ * was staged czard is told. A file that shares its storage with one that was read before is not read again.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "array.h"
 #include "ask.h"
 #include "audit.h"
 #include "control_msg.h"
@@ -47,9 +49,11 @@ struct verify {
         const char *folder;
         char *const *paths; /* only below these, relative; n_paths 0: all */
         size_t n_paths;
-        bool *found;         /* for each of them: something staged is there */
-        const char *wrong;   /* "missing" or "altered", of the object being looked at; NULL */
-        struct strv to_tell; /* WHY ETAG s3://BUCKET/KEY of each that czard takes for staged and is not */
+        bool *found;       /* for each of them: something staged is there */
+        const char *wrong; /* "missing" or "altered", of the object being looked at; NULL */
+        /* Of each that czard takes for staged and is not: WHY ETAG s3://BUCKET/KEY, or of a day by course
+         * day-WHY SHA256-OF-SHA256SUMS s3://BUCKET/KEY. */
+        struct strv to_tell;
         struct error *e;
 };
 
@@ -58,6 +62,8 @@ static void add_problem(struct verify *v, const char *path, const char *what, co
         v->n_problems++;
         if (streq(what, "missing") || streq(what, "altered"))
                 v->wrong = what;
+        else if (streq(what, "added"))
+                v->wrong = "altered";
         if (v->c->json) {
                 json_open(&v->json, NULL, '{');
                 json_str(&v->json, "path", path);
@@ -185,12 +191,14 @@ static bool is_part_wanted(const struct verify *v, const char *folder)
         return wanted;
 }
 
-static int note_wrong(struct verify *v, const struct ledger_object *o)
+/* part: "", or "day-" of its day by course; which: of what was looked at. */
+static int note_wrong(struct verify *v, const char *part, const char *which, const struct ledger_object *o)
 {
         _cleanup_free_ char *name = str_printf("s3://%s/%s", o->bucket, o->key);
-        int r = name ? strv_add(&v->to_tell, v->wrong) : -ENOMEM;
+        _cleanup_free_ char *why = str_printf("%s%s", part, v->wrong);
+        int r = name && why ? strv_add(&v->to_tell, why) : -ENOMEM;
         if (r == 0)
-                r = strv_add(&v->to_tell, o->staged_etag);
+                r = strv_add(&v->to_tell, which);
         return r < 0 ? r : strv_add(&v->to_tell, name);
 }
 
@@ -207,37 +215,103 @@ static int on_object(struct ledger_object *o, void *arg)
                 r = ledger_members(v->c->ledger, o->id, on_member, v, v->e);
         else if (!o->is_zip && o->has_sha256)
                 check_file(v, o->path, o->sha256, o->plain_size);
-        return r < 0 || !v->wrong || o->state != OBJECT_PUBLISHED ? r : note_wrong(v, o);
+        return r < 0 || !v->wrong || o->state != OBJECT_PUBLISHED ? r : note_wrong(v, "", o->staged_etag, o);
 }
 
+/* --- days by course --- */
+
+/* The names of a day's SHA256SUMS, in its order, which is that of bytes. */
+struct day_names {
+        const char **v;
+        size_t n;
+};
+
 /* One line of a day's SHA256SUMS, whose own hash the ledger knows. */
-static void check_sum_line(struct verify *v, const char *folder, char *line)
+static int check_sum_line(struct verify *v, const char *folder, char *line, struct day_names *names)
 {
         uint8_t sha256[SHA256_SIZE];
         if (strlen(line) < SHA256_HEX + 1 ||
                 hex_decode((line[SHA256_HEX - 1] = 0, line), sha256, sizeof(sha256)) < 0)
-                return;
-        _cleanup_free_ char *path = str_printf("%s/%s", folder, line + SHA256_HEX + 1);
-        if (path)
-                check_file(v, path, sha256, -1);
+                return 0;
+        const char *name = line + SHA256_HEX + 1;
+        _cleanup_free_ char *path = str_printf("%s/%s", folder, name);
+        if (!path || ARRAY_ROOM(names->v, names->n) < 0)
+                return -ENOMEM;
+        names->v[names->n++] = name;
+        check_file(v, path, sha256, -1);
+        return 0;
+}
+
+static int by_name(const void *name, const void *entry)
+{
+        return strcmp(name, *(const char *const *)entry);
+}
+
+static int check_added(struct verify *v, const char *folder, const struct day_names *names)
+{
+        _cleanup_(strv_done) struct strv there = {};
+        int r = staging_list(v->staging, folder, &there, v->e);
+        if (r == -ENOENT)
+                return 0; /* it went meanwhile */
+        for (size_t i = 0; r == 0 && i < there.n; i++) {
+                if (streq(there.v[i], "SHA256SUMS") || streq(there.v[i], SNAPSHOT_MANIFEST) ||
+                        (names->n && bsearch(there.v[i], names->v, names->n, sizeof(*names->v), by_name)))
+                        continue;
+                _cleanup_free_ char *path = str_printf("%s/%s", folder, there.v[i]);
+                if (!path)
+                        r = -ENOMEM;
+                else if (is_wanted(v, path))
+                        add_problem(v, path, "added", "was not staged by czard");
+        }
+        return r;
+}
+
+/* An older czard did not note the hash of its MANIFEST.jsonl: that it is there must do. */
+static void check_day_manifest(struct verify *v, const struct ledger_split *day)
+{
+        struct seen file;
+        _cleanup_free_ char *path = str_printf("%s/" SNAPSHOT_MANIFEST, day->path);
+        if (path && day->has_manifest)
+                check_file(v, path, day->manifest_sha256, -1);
+        else if (path && is_wanted(v, path))
+                (void)read_staged(v, path, &file);
+}
+
+static int check_day(struct verify *v, const struct ledger_split *day)
+{
+        _cleanup_free_ char *sums = str_printf("%s/SHA256SUMS", day->path), *text = NULL;
+        if (!sums)
+                return -ENOMEM;
+        check_file(v, sums, day->sums_sha256, -1);
+        check_day_manifest(v, day);
+        _cleanup_close_ int fd = staging_open_file(v->staging, sums);
+        if (fd < 0 || read_file_fd(fd, SUMS_MOST, &text, NULL) < 0)
+                return 0; /* was told */
+        struct day_names names = {};
+        char *rest = text;
+        int r = 0;
+        for (char *line; r == 0 && (line = strsep(&rest, "\n"));)
+                r = check_sum_line(v, day->path, line, &names);
+        if (r == 0)
+                r = check_added(v, day->path, &names);
+        free(names.v);
+        return r;
 }
 
 static int on_split(const struct ledger_split *row, void *arg)
 {
         struct verify *v = arg;
-        _cleanup_free_ char *sums = str_printf("%s/SHA256SUMS", row->path), *text = NULL;
-        if (!sums)
-                return -ENOMEM;
+        struct ledger_object o;
+        char sums[SHA256_HEX];
         if (!*row->path || !is_part_wanted(v, row->path))
                 return 0;
-        check_file(v, sums, row->sums_sha256, -1);
-        _cleanup_close_ int fd = staging_open_file(v->staging, sums);
-        if (fd < 0 || read_file_fd(fd, SUMS_MOST, &text, NULL) < 0)
-                return 0; /* was told */
-        char *rest = text;
-        for (char *line; (line = strsep(&rest, "\n"));)
-                check_sum_line(v, row->path, line);
-        return 0;
+        v->wrong = NULL;
+        int r = check_day(v, row);
+        if (r < 0 || !v->wrong)
+                return r;
+        r = ledger_get(v->c->ledger, row->object_id, &o, v->e);
+        hex_encode(row->sums_sha256, SHA256_SIZE, sums);
+        return r < 0 ? r : note_wrong(v, "day-", sums, &o);
 }
 
 static int count_bytes(struct ledger_object *o, void *arg)
@@ -280,8 +354,11 @@ static int tell_offline(void *arg, const struct steward *s, struct error *e)
 {
         const struct strv *request = arg;
         int r = 0;
-        for (size_t i = control_arguments(request); r == 0 && i + 2 < request->n; i += 3)
-                r = steward_missing(s, request->v[i], request->v[i + 1], request->v[i + 2], e);
+        for (size_t i = control_arguments(request); r == 0 && i + 2 < request->n; i += 3) {
+                const char *why = request->v[i], *day = str_after(why, "day-");
+                r = day ? steward_day_missing(s, day, request->v[i + 1], request->v[i + 2], e)
+                        : steward_missing(s, why, request->v[i + 1], request->v[i + 2], e);
+        }
         return r;
 }
 

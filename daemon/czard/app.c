@@ -396,6 +396,7 @@ static bool react_to_missing(struct app *a)
 {
         if (!missing_take_ended(a->missing))
                 return false;
+        splitting_look(a->splitting);
         if (!(pauses_now(a->pauses) & BIT(PAUSE_STAGING)))
                 latest_point_all(a->config, a->on.ledger, a->on.staging, a->record);
         return true;
@@ -588,7 +589,7 @@ static int open_plan(struct app *a, struct error *e)
                 .pauses = a->pauses,
                 .fetcher = a->fetcher,
                 .queue = a->queue};
-        const struct missing_spec missing = {.loop = &a->loop,
+        struct missing_spec missing = {.loop = &a->loop,
                 .ledger = ledger,
                 .staging = a->on.staging,
                 .record = a->record,
@@ -608,6 +609,7 @@ static int open_plan(struct app *a, struct error *e)
                 r = splitting_new(&splitting, &a->splitting);
         if (r >= 0)
                 r = stall_new(&stall, &a->stall);
+        missing.splitting = a->splitting;
         a->missing = missing_new(&missing);
         return r >= 0 && !a->missing ? -ENOMEM : r;
 }

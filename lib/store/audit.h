@@ -35,7 +35,7 @@ struct audit_entry {
         uint64_t object_size;    /* in S3, or in the archive; 0: does not apply */
         uint32_t checks;         /* CHECK_... bits of ledger.h; 0: none */
         uint64_t left_out;       /* members of an archive that a filter left out */
-        const uint8_t *manifest; /* of an archive's MANIFEST.jsonl */
+        const uint8_t *manifest; /* of the MANIFEST.jsonl of an archive, or of a day by course */
         const char *latest;      /* the date that `latest` named before an archive was published, "": none */
         /* Of czard-deliver's own record (lib/delivery/record.h). */
         const char *delivery, *purpose, *until, *recipients, *course, *inputs, *supersedes;

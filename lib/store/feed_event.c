@@ -135,9 +135,11 @@ static int on_day(struct feed_file *f, const struct said *o)
         struct staged before;
         int r = get_staged(f, STAGED_DAY, o, &before);
         bool same = is_same(&before, o);
-        if (r < 0 || (same && !before.is_missing))
+        /* A czard that did not tell of MANIFEST.jsonl took a day with the same SHA256SUMS for the same day.
+         */
+        if (r < 0 || (same && !before.is_missing && !o->has_manifest))
                 return r;
-        struct change c = said_change(o, same ? "restored" : "day-complete");
+        struct change c = said_change(o, same && before.is_missing ? "restored" : "day-complete");
         c.sha256 = o->has_sha256 ? o->sha256 : NULL;
         c.was = before.has_sha256 ? before.sha256 : NULL;
         c.size = o->size;

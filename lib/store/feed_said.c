@@ -45,6 +45,8 @@ bool said_read(const struct line *l, struct said *s)
                 (s->c == CATEGORY_DATABASE || s->c == CATEGORY_EMAIL_OPT_IN) && str_ends(s->key, ".zip");
         s->has_sha256 = line_sha256(l, s->sha256);
         s->size = line_size(l);
+        char manifest[SHA256_HEX];
+        s->has_manifest = line_field(l, "manifest", manifest, sizeof(manifest));
         s->has_latest = line_field(l, "latest", s->latest, sizeof(s->latest));
         /* the folder that the file is in has that name */
         return s->c != CATEGORY_MAX && staging_check_path(s->org, NULL) == 0 && !strchr(s->org, '/');

@@ -25,7 +25,7 @@ struct said {
         enum category c;
         bool is_archive;
         uint8_t sha256[SHA256_SIZE];
-        bool has_sha256, has_latest;
+        bool has_sha256, has_latest, has_manifest;
         char latest[11]; /* what `latest` named before */
         int64_t size;
 };

@@ -272,6 +272,7 @@ int history_day(const struct history *h, const struct ledger_object *o, const st
         struct audit_entry a = history_entry(h, "day-complete", o);
         a.path = made->path;
         a.sha256 = made->sums_sha256;
+        a.manifest = made->has_manifest ? made->manifest_sha256 : NULL;
         a.size = (int64_t)made->files_size;
         a.group = p ? p->groups.by_course : NULL;
         a.reason = event_rule_name(made->rule);

@@ -13,7 +13,7 @@ struct ledger {
         char *file;     /* ledger.db with its folder */
 };
 
-#define LEDGER_VERSION 9
+#define LEDGER_VERSION 10
 
 /* One step of the schema: what brings user_version from its index to the next. */
 struct ledger_step {

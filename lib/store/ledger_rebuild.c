@@ -344,6 +344,7 @@ static int on_day(struct rebuild *b, struct line *l, bool made)
         field(l, "reason", rule, sizeof(rule));
         day.rule = event_rule_from_name(rule);
         l->bad |= day.rule == EVENT_RULE_MAX || !field_hash(l, "sha256", day.sums_sha256) || !o.has_sha256;
+        day.has_manifest = field_hash(l, "manifest", day.manifest_sha256);
         snprintf(day.path, sizeof(day.path), "%s", said.path);
         memcpy(day.source_sha256, o.sha256, SHA256_SIZE);
         day.files_size = (uint64_t)MAX(field_number(l, "size", 0), 0);

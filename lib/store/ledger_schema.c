@@ -156,6 +156,7 @@ static const struct ledger_step steps[LEDGER_VERSION] = {
          "generation INTEGER NOT NULL, PRIMARY KEY (bucket, key)) "
          "STRICT, WITHOUT ROWID;"
          "ALTER TABLE secret_key ADD COLUMN homedir TEXT NOT NULL DEFAULT '';"},
+        {"ALTER TABLE split ADD COLUMN manifest_sha256 BLOB;"},
 };
 
 DEFINE_CLEANUP(struct ledger, ledger, ledger_free)

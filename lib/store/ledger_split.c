@@ -7,7 +7,7 @@
 #define COLUMNS                                                                                              \
         "object_id, path, rule, source_sha256, sums_sha256, lines_in, lines_of_courses, no_course, "         \
         "invalid, unparsed, courses, courses_left_out, files_size, tried_rule, tried_sha256, cause, "        \
-        "detail, attempts, next_try"
+        "detail, attempts, next_try, manifest_sha256"
 
 #define COLUMN_(kind, field, ...) COLUMN(kind, struct ledger_split, field, __VA_ARGS__)
 static const struct sql_column columns[] = {
@@ -30,6 +30,7 @@ static const struct sql_column columns[] = {
         COLUMN_(TEXT, detail),
         COLUMN_(NUMBER, attempts),
         COLUMN_(NUMBER, next_try),
+        COLUMN_(SHA256, manifest_sha256, .has = offsetof(struct ledger_split, has_manifest)),
 };
 
 bool ledger_split_is_done(const struct ledger_split *s, const struct ledger_object *o, enum event_rule rule)
@@ -49,13 +50,19 @@ int ledger_split_save(struct ledger *l, const struct ledger_split *v, struct err
 {
         return sql_put(&l->sql,
                 "INSERT OR REPLACE INTO split (" COLUMNS
-                ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19)",
+                ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20)",
                 columns, ELEMENTSOF(columns), v, NULL, e);
 }
 
 int ledger_split_delete(struct ledger *l, int64_t object_id, struct error *e)
 {
         return sql_run(&l->sql, "DELETE FROM split WHERE object_id = ?1", VALUES(V(object_id)), e);
+}
+
+int ledger_split_again(struct ledger *l, int64_t object_id, struct error *e)
+{
+        return sql_run(&l->sql, "UPDATE split SET source_sha256 = NULL, cause = 'none' WHERE object_id = ?1",
+                VALUES(V(object_id)), e);
 }
 
 #define DUE                                                                                                  \

@@ -13,8 +13,10 @@ struct ledger_split {
         /* the folder that is staged; path "": none */
         char path[STAGED_PATH_SIZE];
         enum event_rule rule;
-        uint8_t source_sha256[SHA256_SIZE]; /* of the file it was made from */
-        uint8_t sums_sha256[SHA256_SIZE];   /* of its SHA256SUMS */
+        uint8_t source_sha256[SHA256_SIZE];   /* of the file it was made from */
+        uint8_t sums_sha256[SHA256_SIZE];     /* of its SHA256SUMS */
+        uint8_t manifest_sha256[SHA256_SIZE]; /* of its MANIFEST.jsonl, unless an older czard made it */
+        bool has_manifest;
         uint64_t lines_in, lines_of_courses, no_course, invalid, unparsed;
         uint64_t courses, courses_left_out, files_size;
         /* the last attempt, when it failed: cause is not CAUSE_NONE then */
@@ -34,6 +36,9 @@ int ledger_split_get(struct ledger *l, int64_t object_id, struct ledger_split *r
 int ledger_split_save(struct ledger *l, const struct ledger_split *s, struct error *e);
 /* 0 also when there is none. */
 int ledger_split_delete(struct ledger *l, int64_t object_id, struct error *e);
+
+/* Whatever stands there, it is to be made again. */
+int ledger_split_again(struct ledger *l, int64_t object_id, struct error *e);
 
 /* The days of the organisation that are due by that rule, newest first; the caller frees *ret. Lowers *next
  * (0: none yet) to the time of the next attempt at one that failed, if that is in the future. */

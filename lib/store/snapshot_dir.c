@@ -354,8 +354,7 @@ static bool is_shown_alike(const struct snapshot_dir *d, const struct stat *st, 
                (st->st_mode & 07777) == d->s->file_mode && st->st_uid == geteuid();
 }
 
-/* 0 or -errno. */
-static int read_content(int fd, uint8_t ret_sha256[SHA256_SIZE], uint64_t *ret_size, uint64_t *ret_rows)
+int snapshot_read_content(int fd, uint8_t ret_sha256[SHA256_SIZE], uint64_t *ret_size, uint64_t *ret_rows)
 {
         _cleanup_(cleanup_digest) struct digest *d = NULL;
         _cleanup_free_ char *buffer = malloc(READ_SIZE);
@@ -399,7 +398,7 @@ int snapshot_add_link(struct snapshot_dir *d, const char *name, const char *stag
         /* The ledger remembers what was staged there, not what became of it since. */
         uint8_t found[SHA256_SIZE];
         uint64_t found_size, rows;
-        r = read_content(fd, found, &found_size, &rows);
+        r = snapshot_read_content(fd, found, &found_size, &rows);
         if (r < 0)
                 return staging_fail(-r, "reading", staged_path, e);
         if (found_size != size || memcmp(found, sha256, SHA256_SIZE) != 0)

@@ -18,5 +18,7 @@ struct snapshot_dir {
         bool spent; /* it has its name; the record goes when this is freed */
 };
 
+/* 0 or -errno. rows: line breaks. */
+int snapshot_read_content(int fd, uint8_t ret_sha256[SHA256_SIZE], uint64_t *ret_size, uint64_t *ret_rows);
 /* The folder as it is gets group, mode and time, is made durable, and has its name. */
 int snapshot_show(struct snapshot_dir *d, const char *keep_as, struct error *e);

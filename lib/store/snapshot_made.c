@@ -41,8 +41,12 @@ static int take(struct snapshot_dir *d, const char *name, const struct snapshot_
         if ((uint64_t)st.st_size != made->size)
                 return refuse(d, name, "has another size than was announced", e);
         _cleanup_close_ int fd = open_beneath(d->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
-        return fd < 0 ? staging_fail(-fd, "opening", name, e)
-                      : staging_set_attr(fd, d->s->file_mode, &d->attr, name, e);
+        if (fd < 0)
+                return staging_fail(-fd, "opening", name, e);
+        uint64_t size, rows;
+        int r = made->ret_sha256 ? snapshot_read_content(fd, made->ret_sha256, &size, &rows) : 0;
+        return r < 0 ? staging_fail(-r, "reading", name, e)
+                     : staging_set_attr(fd, d->s->file_mode, &d->attr, name, e);
 }
 
 static int check_names(const struct snapshot_dir *d, const struct snapshot_made *v, size_t n, struct error *e)

@@ -184,6 +184,7 @@ int snapshot_fd(const struct snapshot_dir *d);
 struct snapshot_made {
         const char *name;
         uint64_t size;
+        uint8_t *ret_sha256; /* NULL: not asked for */
 };
 /* As snapshot_publish(), but of what a process made there that has ended since: each is given its mode, group
  * and time. v: by name. -EBADMSG with CAUSE_HELPER: something else is in the folder than regular files of one

@@ -14,6 +14,7 @@
 #include "history.h"
 #include "latest.h"
 #include "ledger_facts.h"
+#include "ledger_split.h"
 #include "limits.h"
 #include "steward_internal.h"
 #include "str.h"
@@ -155,6 +156,8 @@ static int resync_one(const struct steward *s, int64_t id, uint64_t *n, struct e
         r = audit_append(s->audit, &a, e);
         if (r == 0)
                 r = ledger_enter(s->ledger, &o, OBJECT_NEW, e);
+        if (r == 0)
+                r = ledger_split_again(s->ledger, id, e); /* also when the same comes again */
         if (r == 0) {
                 (*n)++;
                 steward_tell(s, "resync", &o, "", "", (int64_t)o.size);
@@ -184,27 +187,56 @@ int steward_resync(const struct steward *s, char *const *patterns, size_t n, uin
 
 /* --- missing --- */
 
-int steward_missing(
-        const struct steward *s, const char *why, const char *etag, char *pattern, struct error *e)
+/* The one object that is told of. 1; 0: it went from the ledger meanwhile; or -errno. */
+static int find_missing(
+        const struct steward *s, const char *why, char *pattern, struct ledger_object *ret, struct error *e)
 {
         _cleanup_free_ int64_t *ids = NULL;
         size_t n = 0;
-        struct ledger_object o;
         int r = steward_find(s, &pattern, 1, &ids, &n, e);
-        if (r == -ENOENT) { /* gone from the ledger meanwhile */
+        if (r == -ENOENT) {
                 *e = (struct error){};
                 return 0;
         }
         if (r == 0 && (n != 1 || (!streq(why, "missing") && !streq(why, "altered"))))
                 r = error_set(e, CAUSE_INTERNAL, EINVAL, "not one object, or no reason: %.200s", pattern);
         if (r == 0)
-                r = ledger_get(s->ledger, ids[0], &o, e);
-        if (r < 0 || o.state != OBJECT_PUBLISHED || !streq(o.staged_etag, etag) || steward_is_busy(s, &o))
-                return r;
+                r = ledger_get(s->ledger, ids[0], ret, e);
+        return r < 0 ? r : 1;
+}
+
+int steward_missing(
+        const struct steward *s, const char *why, const char *etag, char *pattern, struct error *e)
+{
+        struct ledger_object o;
+        int r = find_missing(s, why, pattern, &o, e);
+        if (r <= 0 || o.state != OBJECT_PUBLISHED || !streq(o.staged_etag, etag) || steward_is_busy(s, &o))
+                return MIN(r, 0);
         const struct history h = steward_history(s);
         r = history_missing(&h, &o, why, e);
         if (r == 0)
                 steward_tell(s, "missing", &o, o.path, why, -1);
+        return r;
+}
+
+int steward_day_missing(
+        const struct steward *s, const char *why, const char *sums, char *pattern, struct error *e)
+{
+        struct ledger_object o;
+        struct ledger_split day;
+        char hex[SHA256_HEX];
+        int r = find_missing(s, why, pattern, &o, e);
+        const struct config_package *p = r == 1 ? config_find_package(s->config, o.org) : NULL;
+        if (r <= 0 || !p || p->events_by_course == EVENT_RULE_NONE || steward_is_busy(s, &o))
+                return MIN(r, 0);
+        r = ledger_split_get(s->ledger, o.id, &day, e);
+        hex_encode(day.sums_sha256, SHA256_SIZE, hex);
+        if (r < 0 || !*day.path || !streq(hex, sums))
+                return r == -ENOENT ? 0 : r;
+        const struct history h = steward_history(s);
+        r = history_day_missing(&h, &o, day.path, why, e);
+        if (r == 0)
+                steward_tell(s, "day-missing", &o, day.path, why, -1);
         return r;
 }
 

@@ -18,7 +18,8 @@
 
 /* What happened to one object or path; strings are borrowed for the call. */
 struct steward_note {
-        const char *what;                   /* "resync" "forgotten" "pruned" "adopted" "missing" "skipped" */
+        const char *what;                   /* "resync" "forgotten" "pruned" "adopted" "missing" "day-missing"
+                                             * "skipped" */
         const struct ledger_object *object; /* NULL: none; path then */
         const char *path;                   /* that was removed or found, "" none */
         const char *text;                   /* why, "" none */
@@ -53,6 +54,10 @@ int steward_refuse_paused(const struct steward *s, const char *what, struct erro
  * becomes MISSING, unless it changed meanwhile. */
 int steward_missing(
         const struct steward *s, const char *why, const char *etag, char *pattern, struct error *e);
+/* The same of its day by course, whose SHA256SUMS has that SHA-256 (hex): it is split again, from the staged
+ * file, where events_by_course asks for it. */
+int steward_day_missing(
+        const struct steward *s, const char *why, const char *sums, char *pattern, struct error *e);
 /* Removes every staged copy, also replaced and half-built ones, and enters FORGOTTEN. reason must be set.
  * -EBUSY: it is being fetched. */
 int steward_forget(const struct steward *s, int64_t id, struct error *e);

@@ -407,6 +407,131 @@ class Split(Staged):
         self.assertFalse(self.folder("edx", "2024-03-01").exists())
 
 
+def rewrite(path, change):
+    """With the time that it had, as if nobody had been there."""
+    before = path.stat()
+    path.chmod(0o640)
+    path.write_bytes(change(path.read_bytes()))
+    path.chmod(0o440)
+    os.utime(path, (before.st_mtime, before.st_mtime))
+
+
+DAY = ("edx", "2024-03-02")
+# What is done to the folder of DAY, and the path in it that is named.
+DAMAGE = {
+    "a file altered": lambda f, course: rewrite(course, lambda b: b[:-1] + bytes([b[-1] ^ 1])),
+    "a file cut": lambda f, course: rewrite(course, lambda b: b[:-1]),
+    "a file removed": lambda f, course: course.unlink(),
+    "SHA256SUMS altered": lambda f, _: rewrite(f / "SHA256SUMS", lambda b: b.replace(b"0", b"1")),
+    "SHA256SUMS removed": lambda f, _: (f / "SHA256SUMS").unlink(),
+    "MANIFEST.jsonl altered": lambda f, _: rewrite(f / "MANIFEST.jsonl", lambda b: b.replace(b'"lines_in":8', b'"lines_in":9')),
+    "MANIFEST.jsonl removed": lambda f, _: (f / "MANIFEST.jsonl").unlink(),
+    "added.log.gz added": lambda f, _: (f / "added.log.gz").write_bytes(b""),
+    ".hidden added": lambda f, _: (f / ".hidden").write_bytes(b""),
+    "folder removed": lambda f, _: shutil.rmtree(f),
+}
+
+
+class Damaged(Staged):
+    """A day by course that is not as it was staged is found, told, and made again without a GET."""
+
+    def setUp(self):
+        super().setUp()
+        self.made = self.days(3)
+        self.put(self.made)
+        self.once()
+        self.sums_of_day = self.sums(DAY)
+        self.gets()
+
+    def damage(self, what):
+        folder = self.folder(*DAY)
+        course = sorted(folder.glob("*.log.gz"))[1]
+        DAMAGE[what](folder, course)
+        name = what.split()[0]
+        return str((course if name == "a" else folder if name == "folder" else folder / name).relative_to(self.w.staging))
+
+    def assert_made_again(self, told_before):
+        self.assertEqual(self.gets(), 0)
+        self.check(self.made)
+        self.czarctl("verify")
+        told = [(c["op"], c["path"], c["was"], c["sha256"]) for c in self.feed()[told_before:]]
+        self.assertEqual(told, [("missing", self.staged_path(DAY), self.sums_of_day, None),
+                                ("restored", self.staged_path(DAY), self.sums_of_day, self.sums_of_day)])
+
+    def test_verify(self):
+        for what in DAMAGE:
+            with self.subTest(what):
+                told, path = len(self.feed()), self.damage(what)
+                shown = json.loads(self.czarctl("--json", "verify", code=1))["problems"]
+                self.assertTrue([p for p in shown if p["path"].startswith(path)], shown)
+                self.assertEqual({p["path"] for p in shown if not p["path"].startswith(self.staged_path(DAY))}, set())
+                self.once()
+                self.assert_made_again(told)
+
+    def test_verify_with_a_ledger_that_was_made_again(self):
+        for name in self.w.state.glob("ledger.db*"):
+            name.unlink()
+        self.once()
+        told, path = len(self.feed()), self.damage("MANIFEST.jsonl altered")
+        self.assertIn(path, self.czarctl("verify", code=1))
+        self.once()
+        self.assert_made_again(told)
+
+    def test_verify_beside_a_daemon(self):
+        told = len(self.feed())
+        with Daemon(self.w) as d:
+            d.wait("the first poll", lambda: d.events("poll-done"))
+            self.damage("MANIFEST.jsonl altered")
+            self.czarctl("verify", code=1)
+            d.wait("the day", lambda: d.events("day-complete"))
+        self.assert_made_again(told)
+
+    def test_a_lost_folder_is_found_by_a_listing(self):
+        told = len(self.feed())
+        self.damage("folder removed")
+        done = self.once()
+        self.assertEqual([e.fields["CZARD_PATH"] for e in done.events("missing")], [self.staged_path(DAY)])
+        self.assert_made_again(told)
+
+    def test_resync_of_its_file(self):
+        """The file is fetched, and split again, though it is the same."""
+        inode = self.folder(*DAY).stat().st_ino
+        self.damage("a file cut")
+        self.czarctl("resync", f"{self.a.org}/edx/events/2024/{self.a.org}-edx-events-{DAY[1]}.log.gz.gpg")
+        self.once()
+        self.assertEqual(self.gets(), 1)
+        self.check(self.made)
+        self.assertNotEqual(self.folder(*DAY).stat().st_ino, inode)
+
+    def test_what_is_not_wanted_stays_as_it_is(self):
+        """events_by_course = none: verify names it, and nothing is done."""
+        self.w.package_section["events_by_course"] = "none"
+        self.damage("a file removed")
+        for _ in range(2):
+            self.assertIn("missing", self.czarctl("verify", code=1))
+            self.once()
+        self.assertEqual(len(self.rows()), 3)
+        self.assertIn(self.staged_path(DAY), self.czarctl("prune"))
+
+    def test_what_differs_in_the_manifest_alone_is_told(self):
+        """A day that was replaced has its line, also where no course's file is another one."""
+        self.put({DAY: self.made[DAY] + b"{}\n"})
+        self.once()
+        self.w.package_section["events_by_course"] = "edx+url"
+        told = len(self.feed())
+        self.once()
+        self.check(self.made, "edx+url")
+        self.assertEqual(self.sums(DAY), self.sums_of_day)
+        lines = [c for c in self.feed() if c["path"] == self.staged_path(DAY)]
+        self.assertEqual([(c["op"], c["was"], c["sha256"]) for c in lines],
+                         [("day-complete", None, self.sums_of_day)] + 2 * [("day-complete", self.sums_of_day, self.sums_of_day)])
+        self.assertEqual(len(self.feed()) - told, len(self.made))
+        before = (self.w.staging / self.a.org / "CHANGES.jsonl").read_bytes()
+        (self.w.staging / self.a.org / "CHANGES.jsonl").unlink()
+        self.once()
+        self.assertEqual((self.w.staging / self.a.org / "CHANGES.jsonl").read_bytes(), before)
+
+
 class Room(Staged):
     """Staging on a small tmpfs."""
 

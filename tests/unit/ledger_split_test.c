@@ -41,6 +41,8 @@ static struct ledger_split made_of(const struct ledger_object *o, enum event_rul
         snprintf(s.path, sizeof(s.path), "ux/events-by-course/edx/%s", o->date);
         memcpy(s.source_sha256, o->sha256, sizeof(s.source_sha256));
         memset(s.sums_sha256, 0xaa, sizeof(s.sums_sha256));
+        memset(s.manifest_sha256, 0xbb, sizeof(s.manifest_sha256));
+        s.has_manifest = true;
         return s;
 }
 
@@ -84,6 +86,12 @@ static void due_and_done(void **state)
         assert_int_equal(courses, 2);
         assert_int_equal(ledger_splits_courses(f->l, "ux", "edge", &courses, &e), 0);
         assert_int_equal(courses, 0);
+        /* whatever stands there */
+        assert_int_equal(ledger_split_again(f->l, b.id, &e), 0);
+        assert_due(f, EVENT_RULE_EDX, 100, "2024-01-02 2024-01-01 ", 0);
+        assert_int_equal(ledger_split_get(f->l, b.id, &got, &e), 0);
+        assert_string_equal(got.path, s.path);
+        assert_int_equal(ledger_split_save(f->l, &s, &e), 0);
         /* by another rule, of another file, and not at all once it is not staged */
         assert_due(f, EVENT_RULE_EDX_URL, 100, "2024-01-02 2024-01-01 ", 0);
         b = day(f, "2024-01-02", 3);

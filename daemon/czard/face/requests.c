@@ -95,6 +95,8 @@ static void on_note(void *arg, const struct steward_note *n)
         f.path = *n->path ? n->path : NULL;
         if (streq(n->what, "missing"))
                 record_say_missing(&f, n->text);
+        if (streq(n->what, "day-missing"))
+                record_say_day_missing(&f, n->text);
         if (!forgotten && !pruned)
                 return;
         journal_event(forgotten ? EVENT_FORGOTTEN : EVENT_PRUNED, &f, "%s %s, asked for by uid %u",
@@ -369,7 +371,7 @@ static void do_latest(struct control_job *j)
 
 /* --- missing --- */
 
-/* WHY ETAG s3://BUCKET/KEY, of each. */
+/* Of each: WHY ETAG s3://BUCKET/KEY, or day-WHY SHA256-OF-SHA256SUMS s3://BUCKET/KEY. */
 static void do_missing(struct control_job *j)
 {
         struct error e = {};
@@ -381,8 +383,12 @@ static void do_missing(struct control_job *j)
                 end(j, STATUS_CANNOT, "the staging volume is not there");
                 return;
         }
-        for (size_t i = 0; r == 0 && i + 2 < n; i += 3)
-                r = steward_missing(&s, v[i], v[i + 1], v[i + 2], &e);
+        for (size_t i = 0; r == 0 && i + 2 < n; i += 3) {
+                const char *day = str_after(v[i], "day-");
+                r = day ? steward_day_missing(&s, day, v[i + 1], v[i + 2], &e)
+                        : steward_missing(&s, v[i], v[i + 1], v[i + 2], &e);
+        }
+        splitting_look(j->env->splitting);
         if (r < 0)
                 end_failed(j, &e);
         else

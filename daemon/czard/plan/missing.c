@@ -7,9 +7,11 @@
 #include <stdlib.h>
 
 #include "cleanup.h"
+#include "ledger_split.h"
 #include "str.h"
 
-#define LOOKS_A_TURN 200 /* at files: a snapshot has thousands */
+#define STATES (BIT(OBJECT_PUBLISHED) | BIT(OBJECT_GONE)) /* GONE: of its day by course only */
+#define LOOKS_A_TURN 200                                  /* at files: a snapshot has thousands */
 
 struct missing {
         struct missing_spec on;
@@ -100,16 +102,35 @@ static bool is_claimed(struct ledger *ledger, struct ledger_object *o)
         return o->category == CATEGORY_EMAIL_OPT_IN && ledger_each(ledger, &f, on_claim, o, NULL) != 0;
 }
 
+/* A day that is not there any more is split again; what is in its folder czarctl verify looks at. */
+static void look_at_day(struct missing *m, const struct ledger_object *o)
+{
+        struct ledger_split day;
+        uint64_t size;
+        int64_t mtime;
+        bool is_dir;
+        if (ledger_split_get(m->on.ledger, o->id, &day, NULL) < 0 || !*day.path ||
+                splitting_busy(m->on.splitting, o->id))
+                return;
+        int r = staging_stat(m->on.staging, day.path, &size, &mtime, &is_dir);
+        if (r == -ENOENT || r == -ELOOP || (r == 0 && !is_dir))
+                record_day_missing(m->on.record, o, day.path, r == -ENOENT ? "missing" : "altered");
+}
+
 /* True: done with it. */
 static bool look_at(struct missing *m, int64_t id, unsigned *left)
 {
         const struct missing_spec *on = &m->on;
         struct ledger_object o;
         const char *wrong = NULL;
-        if (ledger_get(on->ledger, id, &o, NULL) < 0 || o.state != OBJECT_PUBLISHED ||
+        if (ledger_get(on->ledger, id, &o, NULL) < 0 || !(STATES & BIT(o.state)) ||
                 queue_busy(on->queue, id) || is_claimed(on->ledger, &o))
                 return true;
         (*left)--;
+        if (o.category == CATEGORY_EVENTS)
+                look_at_day(m, &o);
+        if (o.state != OBJECT_PUBLISHED)
+                return true;
         if (!o.is_zip)
                 wrong = file_wrong(on->staging, o.path, o.plain_size, o.last_modified);
         else if (!snapshot_wrong(m, &o, left, &wrong))
@@ -139,7 +160,7 @@ static void on_turn(uv_timer_t *timer)
 
 void missing_look(struct missing *m)
 {
-        struct ledger_filter f = {.states = BIT(OBJECT_PUBLISHED)};
+        struct ledger_filter f = {.states = STATES};
         if (m->ids || (pauses_now(m->on.pauses) & BIT(PAUSE_STAGING)) ||
                 ledger_ids(m->on.ledger, &f, &m->ids, &m->n, NULL) < 0)
                 return;

@@ -8,6 +8,7 @@
 #include "pauses.h"
 #include "queue.h"
 #include "record.h"
+#include "splitting.h"
 #include "staging.h"
 
 struct missing;
@@ -18,7 +19,8 @@ struct missing_spec {
         struct ledger *ledger;
         struct staging *staging;
         struct record *record;
-        struct queue *queue; /* asked which objects are in work */
+        struct queue *queue;         /* asked which objects are in work */
+        struct splitting *splitting; /* and which days */
         struct pauses *pauses;
 };
 /* NULL: out of memory. */

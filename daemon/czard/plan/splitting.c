@@ -43,6 +43,11 @@ void splitting_retry(struct splitting *s)
         s->look = true;
 }
 
+void splitting_look(struct splitting *s)
+{
+        s->look = true;
+}
+
 static void on_retry(uv_timer_t *timer)
 {
         struct splitting *s = timer->data;

@@ -26,6 +26,8 @@ void splitting_configure(
 struct splitting *splitting_free(struct splitting *s);
 /* Days that failed and are to be tried again later are tried now. */
 void splitting_retry(struct splitting *s);
+/* Something may have become due. */
+void splitting_look(struct splitting *s);
 /* Once a turn of the loop: notes what ended. */
 void splitting_step(struct splitting *s);
 /* Is there one to be started, when so many may run at a time? */

@@ -392,6 +392,26 @@ void record_missing(struct record *r, struct ledger_object *o, const char *why)
         record_say_missing(&f, why);
 }
 
+void record_say_day_missing(const struct journal_fields *f, const char *why)
+{
+        journal_event(EVENT_MISSING, f, "%s is %s; it is made again from the staged file of that day",
+                f->path, why);
+}
+
+void record_day_missing(struct record *r, const struct ledger_object *o, const char *path, const char *why)
+{
+        const struct history h = history_of(r);
+        struct error e = {};
+        record_open(r);
+        if (history_day_missing(&h, o, path, why, &e) < 0) {
+                record_trouble(r, &e); /* the next look says it */
+                return;
+        }
+        struct journal_fields f = object_fields(o);
+        f.path = path;
+        record_say_day_missing(&f, why);
+}
+
 int record_day(struct record *r, const struct ledger_object *o, const struct ledger_split *made)
 {
         const struct history h = history_of(r);

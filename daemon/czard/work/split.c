@@ -130,9 +130,14 @@ static int check_answer(struct day *d, struct error *e)
 static void publish(uv_work_t *work)
 {
         struct day *d = work->data;
+        struct ledger_split *m = &d->out.made;
         const char *name = d->names.s;
         for (size_t i = 0; i < d->n; i++) {
                 d->made[i].name = name;
+                if (streq(name, SNAPSHOT_MANIFEST)) {
+                        m->has_manifest = true;
+                        d->made[i].ret_sha256 = m->manifest_sha256;
+                }
                 name += strlen(name) + 1;
         }
         if (d->error.cause == CAUSE_NONE && check_answer(d, &d->error) == 0)
