@@ -41,18 +41,24 @@ static void check_unreadable(struct checkup *k)
 static void on_delivery(void *arg, const struct deliver_fact *f)
 {
         struct checkup *k = arg;
+        const char *name = f->delivery->name;
+        for (size_t i = 0; i < f->unmatched.n; i++)
+                check_add(k, "delivery", BAD,
+                        "czarctl deliver plan shows what is staged; mend courses or tables",
+                        "delivery %s: nothing matches %s", name, f->unmatched.v[i]);
+        if (f->trouble && !f->stands_still)
+                check_add(k, "delivery", BAD, f->fix, "delivery %s: %s", name, f->trouble);
         if (f->stands_still)
-                check_add(k, "delivery", BAD, "mend that, then: czarctl deliver run",
-                        "delivery %s stands still: %s", f->delivery->name, f->reason);
+                check_add(k, "delivery", BAD, f->fix, "delivery %s stands still: %s", name, f->reason);
         else
-                check_add(k, "delivery", FINE, "", "delivery %s: %s, %llu messages in its outbox",
-                        f->delivery->name, f->state, (unsigned long long)f->out);
+                check_add(k, "delivery", FINE, "", "delivery %s: %s, %llu messages in its outbox", name,
+                        f->state, (unsigned long long)f->out);
 }
 
 static void check_deliveries(struct checkup *k)
 {
         struct error e = {};
-        if (k->c->config && deliver_facts(k->c, on_delivery, k, &e) < 0)
+        if (k->c->config && deliver_facts(k->c, true, on_delivery, k, &e) < 0)
                 check_add(k, "delivery", BAD, "czarctl check, as root", "deliveries cannot be looked at: %s",
                         e.text);
 }

@@ -120,15 +120,17 @@ static int check_words(const struct ctl *c, const char *what, const char *name)
         if (!known)
                 return ctl_usage(c, "expected list, plan, run, revoke or log, not '%.32s'", what);
         if (revokes && (!name || str_empty(reason)))
-                return ctl_usage(c,
-                        "revoke needs the NAME of a delivery and --reason TEXT, which stays in the record");
+                return ctl_usage(c, "revoke needs the NAME of a delivery, or the folder of its outbox, and "
+                                    "--reason TEXT, "
+                                    "which stays in the record");
         for (const char *p = reason; p && *p; p++)
                 if ((unsigned char)*p < 0x20 || *p == 0x7f)
                         return ctl_usage(c, "--reason: expected one line of text");
         if ((reason && !revokes) || (ctl_flag(c, "again") && !streq(what, "run")) ||
                 (ctl_flag(c, "csv") && !streq(what, "log")))
                 return ctl_usage(c, "%s does not take that option", what);
-        if (name && !config_find_delivery(c->config, name) && !streq(what, "log"))
+        /* czard-deliver finds what is to be revoked by its record, or by its outbox, too. */
+        if (name && !config_find_delivery(c->config, name) && !streq(what, "log") && !revokes)
                 return ctl_fail_text("there is no [deliver %s] in the configuration", name);
         return 0;
 }

@@ -3,19 +3,27 @@
 #pragma once
 
 #include "ctl.h"
+#include "record.h"
 
 /* The state folder of czard-deliver, -ENOENT: nothing was delivered yet, or -errno. */
 int deliver_state(const struct ctl *c, struct error *e);
-/* One delivery as its record has it, for status, check and metrics. Borrowed for the call. */
+/* A delivery: of the configuration, or one that is not there any more (is_gone) and of which messages still
+ * lie in its outbox. The rest is borrowed for the call. */
 struct deliver_fact {
         const struct config_delivery *delivery;
-        bool stands_still; /* something is due and cannot be handed out */
-        const char *state, *reason;
-        uint64_t out, out_bytes, destroy;
+        const struct records *records;
+        bool is_gone;
+        bool stands_still; /* something is due and cannot be handed out, or nobody looks after it any more */
+        const char *state, *reason, *fix; /* reason "" none */
+        uint64_t delivered, out, out_bytes, destroy;
+        int64_t last;
+        struct strv unmatched; /* patterns that match nothing that is staged */
+        char *trouble;         /* what its first run would meet, NULL: nothing */
 };
 typedef void deliver_fact_fn(void *arg, const struct deliver_fact *f);
-/* 0, or -errno when the record cannot be read: what was told before counts. */
-int deliver_facts(const struct ctl *c, deliver_fact_fn *each, void *arg, struct error *e);
+/* is_deep: what is staged and the recipients' keys are looked at, too; else the record only. 0, or -errno
+ * when the record cannot be read: what was told before counts. */
+int deliver_facts(const struct ctl *c, bool is_deep, deliver_fact_fn *each, void *arg, struct error *e);
 int deliver_list(struct ctl *c);
 int deliver_plan(struct ctl *c, const char *name);
 int deliver_log(struct ctl *c, const char *name);

@@ -1,144 +1,90 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* deliver list: each delivery, what is in its outbox, why it stands still, and what is to be destroyed. */
-#include <errno.h>
-#include <fcntl.h>
+/* deliver list: each delivery, what is in its outbox, why it stands still, what matches nothing, and what is
+ * to be destroyed. */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "deliver.h"
-#include "due.h"
-#include "record.h"
 #include "rows.h"
 #include "str.h"
 #include "timespan.h"
 
-int deliver_state(const struct ctl *c, struct error *e)
-{
-        _cleanup_free_ char *path = str_printf("%s-deliver", c->config->state_dir);
-        int fd = path ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-        if (!path || fd < 0)
-                return error_set(
-                        e, CAUSE_IO, path ? errno : ENOMEM, "%s: %s", path ? path : "", strerror(errno));
-        return fd;
-}
-
-struct counts {
-        uint64_t out, out_bytes, delivered, destroy;
-        int64_t last;
+struct listing {
+        struct rows rows;
+        struct strbuf below; /* lines below the table */
 };
 
-static struct counts count(const struct records *r)
+static void add_below(struct listing *l, const struct deliver_fact *f)
 {
-        struct counts n = {};
-        for (size_t i = 0; i < r->n; i++) {
-                const struct record *d = &r->v[i];
-                n.delivered += d->state != RECORD_BEGUN;
-                n.out += d->state == RECORD_OUT;
-                n.out_bytes += d->state == RECORD_OUT ? (uint64_t)d->size : 0;
-                n.destroy += d->state == RECORD_DESTROY;
-                n.last = MAX(n.last, d->time);
-        }
-        return n;
-}
-
-static const char *state_of(const struct config_delivery *d, const struct records *r)
-{
-        if (r->revoked)
-                return "revoked";
-        if (due_is_over(d, (int64_t)time(NULL)))
-                return "over";
-        return str_empty(r->stopped) ? "well" : "stands still";
-}
-
-int deliver_facts(const struct ctl *c, deliver_fact_fn *each, void *arg, struct error *e)
-{
-        if (c->config->n_deliveries == 0)
-                return 0;
-        _cleanup_close_ int state = deliver_state(c, e);
-        int r = state == -ENOENT ? 0 : MIN(state, 0);
-        for (size_t i = 0; r == 0 && i < c->config->n_deliveries; i++) {
-                const struct config_delivery *d = &c->config->deliveries[i];
-                struct records records = {};
-                r = state >= 0 ? records_read(state, d->name, &records, e) : 0;
-                const struct counts n = count(&records);
-                const struct deliver_fact f = {.delivery = d,
-                        .state = state_of(d, &records),
-                        .stands_still = streq(state_of(d, &records), "stands still"),
-                        .reason = records.stopped ? records.stopped : "",
-                        .out = n.out,
-                        .out_bytes = n.out_bytes,
-                        .destroy = n.destroy};
-                if (r == 0)
-                        each(arg, &f);
-                records_done(&records);
-        }
-        return r;
-}
-
-static void list_row(struct rows *rows, const struct config_delivery *d, const struct records *r)
-{
-        const struct counts n = count(r);
-        const char *state = state_of(d, r);
-        const char *reason = r->revoked ? r->revoked : str_empty(r->stopped) ? NULL : r->stopped;
-        char until[11];
-        rows_begin_item(rows,
-                FIELDS(F_TEXT("name", d->name, .colour = BOLD), F_TEXT("org", d->org),
-                        F_TEXT("purpose", d->purpose), F_TEXT("until", date_format(d->until, until)),
-                        F_TEXT("mode", d->mode == DELIVERY_ONCE ? "once" : "follow"), F_TEXT("path", d->path),
-                        F_TEXT("state", state, .colour = streq(state, "well") ? GREEN : YELLOW),
-                        F_TEXT("reason", reason), F_NUMBER("delivered", n.delivered),
-                        F_NUMBER("in_outbox", n.out), F_BYTES("bytes", n.out_bytes), F_TIME("last", n.last),
-                        F_CELL("why", reason ? reason : d->purpose)));
-        if (!rows->c->json)
-                return;
-        json_strings(&rows->json, "recipients", &d->recipients);
-        json_open(&rows->json, "please_destroy", '[');
-        for (size_t i = 0; i < r->n; i++)
-                if (r->v[i].state == RECORD_DESTROY)
-                        json_object(&rows->json, NULL,
-                                FIELDS(F_TEXT("path", r->v[i].path), F_TEXT("sha256", r->v[i].sha256),
-                                        F_TEXT("reason", r->v[i].reason)));
-        json_close(&rows->json, ']');
-        rows_end_item(rows);
-}
-
-static void list_destroy(const struct config_delivery *d, const struct records *r)
-{
+        const char *name = f->delivery->name;
         bool any = false;
-        for (size_t i = 0; i < r->n; i++) {
-                if (r->v[i].state != RECORD_DESTROY)
+        if (f->trouble)
+                strbuf_printf(&l->below, "\n%s: %s\n", name, f->trouble);
+        for (size_t i = 0; i < f->unmatched.n; i++)
+                strbuf_printf(
+                        &l->below, "%s%s: matches nothing: %s\n", i ? "" : "\n", name, f->unmatched.v[i]);
+        for (size_t i = 0; i < f->records->n; i++) {
+                const struct record *r = &f->records->v[i];
+                if (r->state != RECORD_DESTROY)
                         continue;
                 if (!any)
-                        shown_print(stdout, "\nplease-destroy, handed out by %s (tell the recipients):\n",
-                                d->name);
+                        strbuf_printf(&l->below,
+                                "\nplease-destroy, handed out by %s (tell the recipients):\n", name);
                 any = true;
-                shown_print(stdout, "  %s  (%s)\n", r->v[i].path, r->v[i].reason);
+                strbuf_printf(&l->below, "  %s  (%s)\n", r->path, r->reason);
         }
+}
+
+static void add_json(struct json *j, const struct deliver_fact *f)
+{
+        json_strings(j, "recipients", &f->delivery->recipients);
+        json_strings(j, "match_nothing", &f->unmatched);
+        json_open(j, "please_destroy", '[');
+        for (size_t i = 0; i < f->records->n; i++) {
+                const struct record *r = &f->records->v[i];
+                if (r->state == RECORD_DESTROY)
+                        json_object(j, NULL,
+                                FIELDS(F_TEXT("path", r->path), F_TEXT("sha256", r->sha256),
+                                        F_TEXT("reason", r->reason)));
+        }
+        json_close(j, ']');
+}
+
+static void on_delivery(void *arg, const struct deliver_fact *f)
+{
+        struct listing *l = arg;
+        const struct config_delivery *d = f->delivery;
+        const char *reason = *f->reason ? f->reason : f->trouble;
+        char until[11] = "";
+        if (!f->is_gone || f->records->until != INT_MAX)
+                date_format(d->until, until);
+        rows_begin_item(&l->rows,
+                FIELDS(F_TEXT("name", d->name, .colour = BOLD), F_TEXT("org", d->org),
+                        F_TEXT("purpose", d->purpose), F_TEXT("until", until),
+                        F_TEXT("mode", d->mode == DELIVERY_ONCE ? "once" : "follow"), F_TEXT("path", d->path),
+                        F_TEXT("state", f->state, .colour = streq(f->state, "well") ? GREEN : YELLOW),
+                        F_TEXT("reason", reason), F_NUMBER("delivered", f->delivered),
+                        F_NUMBER("in_outbox", f->out), F_BYTES("bytes", f->out_bytes),
+                        F_TIME("last", f->last), F_CELL("why", reason ? reason : d->purpose)));
+        if (l->rows.c->json) {
+                add_json(&l->rows.json, f);
+                rows_end_item(&l->rows);
+        } else
+                add_below(l, f);
 }
 
 int deliver_list(struct ctl *c)
 {
-        struct rows rows;
+        struct listing l = {};
         struct error e = {};
-        _cleanup_close_ int state = deliver_state(c, &e);
-        int result = state == -ENOENT ? 0 : MIN(state, 0);
-        rows_open(&rows, c, "deliveries",
+        rows_open(&l.rows, c, "deliveries",
                 "name|until|>in_outbox=IN OUTBOX|>bytes|last|state|why=PURPOSE OR REASON");
-        /* the table first, then what is to be destroyed */
-        for (int pass = 0; result == 0 && pass < 2; pass++) {
-                for (size_t i = 0; result == 0 && i < c->config->n_deliveries; i++) {
-                        const struct config_delivery *d = &c->config->deliveries[i];
-                        struct records r = {};
-                        result = state >= 0 ? records_read(state, d->name, &r, &e) : 0;
-                        if (result == 0 && pass == 0)
-                                list_row(&rows, d, &r);
-                        else if (result == 0 && !c->json)
-                                list_destroy(d, &r);
-                        records_done(&r);
-                }
-                if (result == 0 && pass == 0)
-                        rows_end(&rows, "There is no [deliver NAME] section.");
-        }
-        return rows_finish(&rows, result, &e);
+        int r = deliver_facts(c, true, on_delivery, &l, &e);
+        if (r == 0)
+                rows_end(&l.rows, "There is no [deliver NAME] section.");
+        if (r == 0 && l.below.len)
+                shown_print(stdout, "%s", l.below.s);
+        strbuf_done(&l.below);
+        return rows_finish(&l.rows, r, &e);
 }

@@ -1,26 +1,111 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* deliver log: the record of disclosures: who got what, when, why and until when. */
+/* deliver log: the record of disclosures: who got what, when, why and until when. What a message was made of
+ * stands in lines of its own before it. */
 #include <errno.h>
+#include <search.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "audit.h"
 #include "deliver.h"
+#include "limits.h"
+#include "package.h"
 #include "record_rows.h"
 #include "str.h"
 
 static const char *const fields[] = {"time", "seq", "event", "delivery", "recipients", "purpose", "until",
-        "course", "path", "size", "sha256", "reason", "uid"};
+        "course", "tables", "path", "size", "sha256", "reason", "uid"};
+
+#define TABLES_SIZE 4096
+
+/* Of which tables a message was made. */
+struct made {
+        char *path;
+        struct strv tables;
+};
 
 struct deliver_log {
         const char *name; /* NULL: all */
         struct record_rows *record;
+        void *made;      /* tsearch(3) tree of struct made, by path: the newest of each */
+        struct made *at; /* the one whose inputs come */
 };
+
+static int by_path(const void *a, const void *b)
+{
+        return strcmp(((const struct made *)a)->path, ((const struct made *)b)->path);
+}
+
+static void free_made(void *p)
+{
+        struct made *m = p;
+        free(m->path);
+        strv_done(&m->tables);
+        free(m);
+}
+
+/* "DELIVERY PATH" */
+static char *key_of(const struct deliver_log *l)
+{
+        return str_printf("%s %s", record_text(l->record, "delivery"), record_text(l->record, "path"));
+}
+
+static int begin_made(struct deliver_log *l)
+{
+        struct made *m = calloc(1, sizeof(*m));
+        if (m)
+                m->path = key_of(l);
+        struct made **found = m && m->path ? tsearch(m, &l->made, by_path) : NULL;
+        if (!found || *found != m) {
+                if (m)
+                        free_made(m);
+                if (!found)
+                        return -ENOMEM;
+                strv_done(&(*found)->tables);
+        }
+        l->at = *found;
+        return 0;
+}
+
+/* Events, or a member of a snapshot. */
+static int add_input(struct deliver_log *l)
+{
+        static const char events[] = "events";
+        const char *path = record_text(l->record, "path"), *rest = path;
+        struct package_member m = {};
+        for (int i = 0; i < 3 && rest; i++)
+                rest = strchr(rest, '/') ? strchr(rest, '/') + 1 : NULL;
+        _cleanup_free_ char *name = rest ? str_printf("t/%s.gpg", rest) : NULL;
+        bool is_event = strstr(path, "/events-by-course/");
+        if (!is_event && name)
+                (void)package_parse_member("t", name, LIMIT_MEMBER_NAME, &m, NULL);
+        const char *table = is_event ? events : m.table;
+        return l->at && *table && !strv_has(&l->at->tables, table) ? strv_add(&l->at->tables, table) : 0;
+}
+
+static void set_tables(struct deliver_log *l, char text[TABLES_SIZE])
+{
+        _cleanup_free_ char *key = key_of(l);
+        const struct made m = {.path = key};
+        struct made *const *found = key ? tfind(&m, &l->made, by_path) : NULL;
+        struct strv *tables = found ? &(*found)->tables : NULL;
+        size_t n = 0;
+        text[0] = 0;
+        if (!tables)
+                return;
+        strv_unique(tables);
+        for (size_t i = 0; i < tables->n && n < TABLES_SIZE; i++)
+                n += (size_t)snprintf(text + n, TABLES_SIZE - n, "%s%s", i ? " " : "", tables->v[i]);
+        record_rows_set(l->record, "tables", text);
+}
 
 /* What is about to be handed out, and each of its inputs, is in the record too (czarctl --json). */
 static int show_disclosure(const char *line, size_t len, uint64_t number, void *arg)
 {
-        const struct deliver_log *l = arg;
+        struct deliver_log *l = arg;
         struct record_rows *r = l->record;
+        char tables[TABLES_SIZE];
         (void)number;
         record_rows_read(r, line, len);
         if (l->name && !streq(record_text(r, "delivery"), l->name))
@@ -28,8 +113,14 @@ static int show_disclosure(const char *line, size_t len, uint64_t number, void *
         const char *event = record_text(r, "event"), *reason = record_text(r, "reason");
         if (r->rows.c->json)
                 rows_add_line(&r->rows, line, len);
-        else if (!streq(event, "delivering") && !streq(event, "input") && !streq(event, "outbox"))
+        else if (streq(event, "delivering"))
+                return begin_made(l);
+        else if (streq(event, "input"))
+                return add_input(l);
+        else if (!streq(event, "outbox")) {
+                set_tables(l, tables);
                 record_rows_add(r, "", *reason ? reason : record_text(r, "purpose"));
+        }
         return 0;
 }
 
@@ -46,5 +137,6 @@ int deliver_log(struct ctl *c, const char *name)
         int r = state == -ENOENT ? 0 : MIN(state, 0);
         if (state >= 0 && fstatat(state, "audit.jsonl", &st, 0) == 0)
                 r = audit_each(state, show_disclosure, &l, &e);
+        tdestroy(l.made, free_made);
         return record_rows_finish(l.record, "Nothing was handed out yet.", r, &e);
 }

@@ -244,7 +244,7 @@ static void sample_facts(struct metrics *m, const struct facts *f)
         sample(m, "czard_staging_min_free_bytes", NULL,
                 (int64_t)MIN(m->c->config->staging.min_free, (uint64_t)INT64_MAX));
         sample_by_course(m);
-        (void)deliver_facts(m->c, sample_delivery, m, NULL);
+        (void)deliver_facts(m->c, false, sample_delivery, m, NULL);
         sample(m, "czard_build_info", FIELDS(F_TEXT("version", CZARD_VERSION)), 1);
 }
 

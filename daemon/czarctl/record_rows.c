@@ -44,6 +44,13 @@ const char *record_text(const struct record_rows *r, const char *name)
         return f->text;
 }
 
+void record_rows_set(struct record_rows *r, const char *name, const char *text)
+{
+        for (size_t i = 0; i < r->n; i++)
+                if (streq(r->fields[i].name, name))
+                        r->fields[i].text = text;
+}
+
 void record_rows_add(struct record_rows *r, const char *what, const char *why)
 {
         struct field *time = &r->fields[0];

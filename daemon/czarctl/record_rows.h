@@ -25,6 +25,8 @@ int record_rows_open(
 void record_rows_read(struct record_rows *r, const char *line, size_t len);
 /* The text of one of them. */
 const char *record_text(const struct record_rows *r, const char *name);
+/* Of the line at hand; text is borrowed until it was added. */
+void record_rows_set(struct record_rows *r, const char *name, const char *text);
 void record_rows_add(struct record_rows *r, const char *what, const char *why);
 /* Prints, with `none` for an empty table, unless result is negative, which is told by e. Frees r. Returns an
  * exit status. */

@@ -4,6 +4,7 @@
 #include "report.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,10 +87,12 @@ static void add_late(struct report_data *r)
 static void add_delivery(void *arg, const struct deliver_fact *f)
 {
         struct report_data *r = arg;
-        char until[11];
+        char until[11] = "";
+        if (f->delivery->until != INT_MAX)
+                date_format(f->delivery->until, until);
         json_object(&r->j, NULL,
                 FIELDS(F_TEXT("name", f->delivery->name), F_TEXT("purpose", f->delivery->purpose),
-                        F_TEXT("until", date_format(f->delivery->until, until)), F_TEXT("state", f->state),
+                        F_TEXT("until", until), F_TEXT("state", f->state),
                         F_BOOL("stands_still", f->stands_still), F_TEXT("reason", f->reason),
                         F_NUMBER("in_outbox", f->out), F_NUMBER("bytes", f->out_bytes),
                         F_NUMBER("please_destroy", f->destroy)));
@@ -99,7 +102,7 @@ static void add_delivery(void *arg, const struct deliver_fact *f)
 static void add_deliveries(struct report_data *r)
 {
         json_open(&r->j, "deliveries", '[');
-        (void)deliver_facts(r->c, add_delivery, r, NULL);
+        (void)deliver_facts(r->c, false, add_delivery, r, NULL);
         json_close(&r->j, ']');
 }
 

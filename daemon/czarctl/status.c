@@ -270,15 +270,21 @@ static int judge_splits(struct status *s, struct error *e)
 static void on_delivery(void *arg, const struct deliver_fact *f)
 {
         struct status *s = arg;
+        const char *name = f->delivery->name;
         if (f->stands_still)
-                add_problem(s, "delivery", 1, "czarctl deliver list; then czarctl deliver run",
-                        "delivery %s stands still: %s", f->delivery->name, f->reason);
+                add_problem(s, "delivery", 1, f->fix, "delivery %s stands still: %s", name, f->reason);
+        else if (f->trouble)
+                add_problem(s, "delivery", 1, f->fix, "delivery %s: %s", name, f->trouble);
+        if (f->unmatched.n)
+                add_problem(s, "delivery", f->unmatched.n, "czarctl deliver list; mend courses or tables",
+                        "delivery %s: nothing matches %s%s", name, f->unmatched.v[0],
+                        f->unmatched.n > 1 ? " and others" : "");
 }
 
 static void judge_deliveries(struct status *s)
 {
         struct error e = {};
-        if (deliver_facts(s->c, on_delivery, s, &e) < 0)
+        if (deliver_facts(s->c, true, on_delivery, s, &e) < 0)
                 add_problem(s, "delivery", 1, "czarctl deliver list, as root",
                         "deliveries cannot be looked at: %s", e.text);
 }

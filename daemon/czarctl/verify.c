@@ -13,6 +13,7 @@
 #include "ask.h"
 #include "audit.h"
 #include "control_msg.h"
+#include "deliver.h"
 #include "digest.h"
 #include "fsx.h"
 #include "ledger_facts.h"
@@ -379,12 +380,41 @@ static void tell(struct verify *v)
         }
 }
 
-static int verify_audit(struct verify *v, uint64_t *lines)
+/* Entries of both records. */
+struct audit_lines {
+        uint64_t czard, deliver;
+        bool has_deliver;
+};
+
+/* The record of czard-deliver, which has no ledger that remembers its end. head: NULL, or one that the other
+ * record does not have; *ret_found: here it is. */
+static int verify_deliver_audit(
+        struct verify *v, const char *head, bool *ret_found, struct audit_lines *lines)
+{
+        struct error e = {};
+        struct stat st;
+        *ret_found = false;
+        _cleanup_close_ int state = deliver_state(v->c, &e);
+        if (state == -ENOENT || (state >= 0 && fstatat(state, "audit.jsonl", &st, 0) < 0 && errno == ENOENT))
+                return 0;
+        int r = state < 0 ? state : audit_verify(state, NULL, NULL, &lines->deliver, &e);
+        lines->has_deliver = true;
+        if (r == -EBADMSG)
+                add_problem(v, "czard-deliver/audit.jsonl", "broken chain", e.text);
+        else if (r < 0)
+                return ctl_fail(v->c, &e);
+        uint64_t n;
+        *ret_found = head && audit_verify(state, head, NULL, &n, NULL) == 0;
+        return 0;
+}
+
+static int verify_audit(struct verify *v, struct audit_lines *lines)
 {
         struct error e = {};
         const char *head = ctl_flag(v->c, "head");
         uint8_t hash[SHA256_SIZE];
         char hex[SHA256_HEX];
+        bool found;
         if (head) {
                 if (strlen(head) != SHA256_HEX - 1 || hex_decode(head, hash, sizeof(hash)) < 0)
                         return ctl_usage(v->c, "--head: expected the 64 hex digits of CZARD_AUDIT_HEAD");
@@ -400,7 +430,10 @@ static int verify_audit(struct verify *v, uint64_t *lines)
         if (ledger_open_readonly(v->c->config->state_dir, &l, NULL) >= 0)
                 (void)ledger_audit_tail(l, &known, NULL);
         ledger_free(l);
-        r = audit_verify(v->c->state_fd, head, &known, lines, &e);
+        int status = verify_deliver_audit(v, head, &found, lines);
+        if (status)
+                return status;
+        r = audit_verify(v->c->state_fd, found ? NULL : head, &known, &lines->czard, &e);
         if (r == -EBADMSG)
                 add_problem(v, "audit.jsonl", "broken chain", e.text);
         else if (r < 0)
@@ -408,7 +441,7 @@ static int verify_audit(struct verify *v, uint64_t *lines)
         return 0;
 }
 
-static int finish(struct verify *v, bool audit, uint64_t lines, int status)
+static int finish(struct verify *v, bool audit, const struct audit_lines *lines, int status)
 {
         struct ctl *c = v->c;
         char size[32];
@@ -418,14 +451,21 @@ static int finish(struct verify *v, bool audit, uint64_t lines, int status)
                 json_u64(&v->json, "files", v->files);
                 json_u64(&v->json, "bytes", v->bytes);
                 if (audit)
-                        json_u64(&v->json, "audit_entries", lines);
+                        json_u64(&v->json, "audit_entries", lines->czard);
+                if (audit && lines->has_deliver)
+                        json_u64(&v->json, "deliver_audit_entries", lines->deliver);
                 if (status == 0)
                         status = answer_print(&v->json);
         } else {
                 if (v->table)
                         table_print(v->table);
                 if (status == 0 && audit)
-                        shown_print(stdout, "audit record: %llu entries, %s\n", (unsigned long long)lines,
+                        shown_print(stdout, "audit record: %llu entries, %s\n",
+                                (unsigned long long)lines->czard,
+                                v->n_problems ? "see above" : "the chain holds");
+                if (status == 0 && audit && lines->has_deliver)
+                        shown_print(stdout, "audit record of czard-deliver: %llu entries, %s\n",
+                                (unsigned long long)lines->deliver,
                                 v->n_problems ? "see above" : "the chain holds");
                 if (status == 0 && (!audit || v->files > 0))
                         shown_print(stdout, "%llu files, %s, %llu problem%s\n", (unsigned long long)v->files,
@@ -492,7 +532,7 @@ int run_verify(struct ctl *c)
 {
         struct verify v = {.c = c};
         bool audit = ctl_flag(c, "audit");
-        uint64_t lines = 0;
+        struct audit_lines lines = {};
         if (ctl_flag(c, "head") && !audit)
                 return ctl_usage(c, "--head goes with --audit");
         int status = relative_paths(&v);
@@ -513,5 +553,5 @@ int run_verify(struct ctl *c)
                 tell(&v);
         if (status == 0)
                 status = all_found(&v);
-        return finish(&v, audit, lines, status);
+        return finish(&v, audit, &lines, status);
 }

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What there is to say of each delivery: by the record of czard-deliver, and by what its next run would find.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "deliver.h"
+#include "look.h"
+#include "scratch.h"
+#include "seal.h"
+
+int deliver_state(const struct ctl *c, struct error *e)
+{
+        _cleanup_free_ char *path = str_printf("%s-deliver", c->config->state_dir);
+        int fd = path ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+        if (!path || fd < 0)
+                return error_set(
+                        e, CAUSE_IO, path ? errno : ENOMEM, "%s: %s", path ? path : "", strerror(errno));
+        return fd;
+}
+
+static void count(struct deliver_fact *f)
+{
+        for (size_t i = 0; i < f->records->n; i++) {
+                const struct record *d = &f->records->v[i];
+                f->delivered += d->state != RECORD_BEGUN;
+                f->out += d->state == RECORD_OUT;
+                f->out_bytes += d->state == RECORD_OUT ? (uint64_t)d->size : 0;
+                f->destroy += d->state == RECORD_DESTROY;
+                f->last = MAX(f->last, d->time);
+        }
+}
+
+static const char *state_of(const struct config_delivery *d, const struct records *r)
+{
+        if (r->revoked)
+                return "revoked";
+        if (due_is_over(d, (int64_t)time(NULL)))
+                return "over";
+        return str_empty(r->stopped) ? "well" : "stands still";
+}
+
+/* --- what its next run would find --- */
+
+/* A key that is not there is said by the record only once there was a run. */
+static void look_at_keys(const struct ctl *c, struct deliver_fact *f)
+{
+        char home[4096];
+        struct error e = {};
+        struct seal *seal = NULL;
+        const char *slash = strrchr(c->config->path, '/');
+        _cleanup_free_ char *keys = str_printf(
+                "%.*srecipients.d", slash ? (int)(slash + 1 - c->config->path) : 0, c->config->path);
+        if (*f->records->outbox_id || !keys || scratch_make(c, "recipients", home, &e) < 0)
+                return;
+        if (seal_new(home, keys, &f->delivery->recipients, &seal, &e) == -ENOKEY)
+                f->trouble = strdup(e.text);
+        seal_free(seal);
+        scratch_remove(home);
+}
+
+static void look_at_staged(const struct ctl *c, struct deliver_fact *f)
+{
+        struct error e = {};
+        struct staging *staging = NULL;
+        struct look l = {};
+        if (staging_open_readonly(c->config->staging.path, &staging, &e) < 0)
+                return; /* czard's own trouble */
+        const struct look_query q = {.delivery = f->delivery,
+                .root = c->config->staging.path,
+                .staging = staging,
+                .records = f->records,
+                .now = (int64_t)time(NULL)};
+        int r = look(&q, &l, &e);
+        if (r == 0) {
+                f->unmatched = l.staged.unmatched;
+                l.staged.unmatched = (struct strv){};
+        } else if (!f->trouble)
+                f->trouble = strdup(e.text);
+        look_done(&l);
+        staging_free(staging);
+}
+
+static void look_ahead(const struct ctl *c, struct deliver_fact *f)
+{
+        if (f->records->revoked || due_is_over(f->delivery, (int64_t)time(NULL)))
+                return;
+        look_at_keys(c, f);
+        look_at_staged(c, f);
+}
+
+/* --- all of them --- */
+
+struct teller {
+        const struct ctl *c;
+        int state;
+        bool is_deep;
+        deliver_fact_fn *each;
+        void *arg;
+};
+
+static int tell_one(const struct teller *t, const struct config_delivery *d, struct error *e)
+{
+        struct records records = {.delivery = d->name};
+        int r = t->state >= 0 ? records_read(t->state, d->name, &records, e) : 0;
+        const char *state = state_of(d, &records);
+        struct deliver_fact f = {.delivery = d,
+                .records = &records,
+                .state = state,
+                .stands_still = streq(state, "stands still"),
+                .reason = records.revoked   ? records.revoked
+                          : records.stopped ? records.stopped
+                                            : "",
+                .fix = "mend that, then: czarctl deliver run"};
+        count(&f);
+        if (r == 0 && t->is_deep)
+                look_ahead(t->c, &f);
+        if (r == 0)
+                t->each(t->arg, &f);
+        strv_done(&f.unmatched);
+        free(f.trouble);
+        records_done(&records);
+        return r;
+}
+
+/* One that has no section any more: it is told as long as something of it lies in its outbox. */
+static int tell_gone(const struct teller *t, const char *name, struct error *e)
+{
+        static char none[] = "";
+        struct records records = {};
+        _cleanup_free_ char *copy = strdup(name), *reason = NULL, *fix = NULL;
+        int r = copy ? records_read(t->state, name, &records, e) : -ENOMEM;
+        const struct config_delivery d = {.name = copy,
+                .org = none,
+                .purpose = records.purpose ? records.purpose : none,
+                .path = records.outbox ? records.outbox : none,
+                .until = records.until};
+        struct deliver_fact f = {.delivery = &d,
+                .records = &records,
+                .is_gone = true,
+                .stands_still = true,
+                .state = "no section"};
+        if (r == 0)
+                count(&f);
+        if (r == 0 && f.out > 0) {
+                reason = str_printf(
+                        "it has no section any more, and %llu messages lie in %s, which nothing takes "
+                        "back by itself",
+                        (unsigned long long)f.out, d.path);
+                fix = str_printf(
+                        "give it its section back, or: czarctl deliver revoke %s --reason TEXT", name);
+                f.reason = reason;
+                f.fix = fix;
+                if (reason && fix)
+                        t->each(t->arg, &f);
+                else
+                        r = -ENOMEM;
+        }
+        records_done(&records);
+        return r;
+}
+
+int deliver_facts(const struct ctl *c, bool is_deep, deliver_fact_fn *each, void *arg, struct error *e)
+{
+        _cleanup_(strv_done) struct strv names = {};
+        struct error none = {};
+        _cleanup_close_ int state = deliver_state(c, &none);
+        const struct teller t = {.c = c, .state = state, .is_deep = is_deep, .each = each, .arg = arg};
+        int r = state == -ENOENT || c->config->n_deliveries == 0 ? 0 : MIN(state, 0);
+        if (r < 0 && e)
+                *e = none;
+        for (size_t i = 0; r == 0 && i < c->config->n_deliveries; i++)
+                r = tell_one(&t, &c->config->deliveries[i], e);
+        if (r == 0 && state >= 0)
+                r = records_names(state, &names, e);
+        for (size_t i = 0; r == 0 && i < names.n; i++)
+                if (!config_find_delivery(c->config, names.v[i]))
+                        r = tell_gone(&t, names.v[i], e);
+        return r;
+}
