@@ -1,0 +1,384 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Deliveries where something is odd: keys that somebody invented, names that become known late, snapshots that are not
+to be had, outboxes that nobody looks after, a revocation in the middle of a run."""
+
+import csv
+import hashlib
+import io
+import json
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+
+from czardtest import main
+from czardtest.run import program
+from deliver_test import Deliveries, digest, gzip, tar_files
+
+
+def write(path, data):
+    """A staged file, as czard would leave it there."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(data)
+    path.chmod(0o440)
+
+
+class Odd(Deliveries):
+    package = {"days": 2, "weeks": 2, "courses": 2, "sites": "edx", "event_size": 3000, "member_size": 300}
+
+    def edit_day(self, day, courses):
+        """The day by course is these files: {key: (file name, bytes)}."""
+        rest = [line for line in (day / "MANIFEST.jsonl").read_text().splitlines() if '"course"' not in line]
+        files = sorted((name, key, data) for key, (name, data) in courses.items())
+        for old in day.glob("*.log.gz"):
+            if old.name not in [name for name, *_ in files]:
+                old.unlink()
+        for name, _, data in files:
+            write(day / name, data)
+        lines = [json.dumps({"course": key, "file": name}, separators=(",", ":")) for name, key, _ in files]
+        write(day / "MANIFEST.jsonl", ("\n".join([*lines, *rest]) + "\n").encode())
+        write(day / "SHA256SUMS", "".join(f"{digest(data)}  {name}\n" for name, _, data in files).encode())
+
+    def courses_of(self, day):
+        lines = [json.loads(line) for line in (day / "MANIFEST.jsonl").read_text().splitlines()]
+        return {m["course"]: (m["file"], (day / m["file"]).read_bytes()) for m in lines if "course" in m}
+
+    def add_member(self, folder, name, data=b"id\n1\n"):
+        write(folder / name, data)
+        sums = (folder / "SHA256SUMS").read_text().splitlines()
+        sums = sorted([*(line for line in sums if line[66:] != name), f"{digest(data)}  {name}"], key=lambda line: line[66:].encode())
+        write(folder / "SHA256SUMS", ("\n".join(sums) + "\n").encode())
+
+    def reason(self):
+        return self.audit("delivery-stopped")[-1]["reason"]
+
+
+class Keys(Odd):
+    """Anybody can invent a key in the log."""
+
+    def invent(self, day, key):
+        """The day comes again with an event of that key, which takes the name of the course as well."""
+        courses = self.courses_of(day)
+        mark = hashlib.sha256(self.key.encode()).hexdigest()[:16]
+        courses[self.key] = (f"{self.name}~{mark}.log.gz", courses[self.key][1])
+        courses[key] = (f"{self.name}~{hashlib.sha256(key.encode()).hexdigest()[:16]}.log.gz", gzip.compress(b"{}\n"))
+        self.edit_day(day, courses)
+        return mark
+
+    def test_one_invented_event(self):
+        self.run_()
+        had, slash = self.messages(), self.key.partition(":")[2].replace("+", "/")
+        day = [d for d in self.days if self.key in self.courses_of(d)][-1]
+        mark = self.invent(day, slash)
+        err = self.run_(code=1)
+        self.assertIn("CZARD_EVENT=delivery-stopped", err)
+        self.assertIn(f"({slash}, {self.key})" if slash in self.reason().split("(")[1][:len(slash) + 1] else f"({self.key}, {slash})",
+                      self.reason())
+        self.assertEqual(self.messages(), had)
+        self.assertEqual(self.audit("please-destroy"), [])
+        self.assertIn("list the full key", self.ctl("check", code=1))
+        plan = json.loads(self.ctl("--json", "deliver", "plan"))["deliveries"][0]
+        self.assertEqual((plan["held_back"], plan["items"], plan["leaves"]), ([self.form], [], []))
+        # the advice is followed
+        section = self.w.config["deliver study"]
+        section["courses"] = f"{self.form} {self.key}"
+        self.run_()
+        old = f"{self.name}/events/edx/{day.name}.log.gz.gpg"
+        new = f"{self.name}~{mark}/events/edx/{day.name}.log.gz.gpg"
+        self.assertEqual(self.messages(), sorted([*(m for m in had if m != old), new]))
+        self.assertEqual(self.recipients[0].decrypt(self.outbox / new), self.courses_of(day)[self.key][1])
+        self.assertEqual(self.audit("please-destroy"), [])
+        # with the full key alone nothing changes: the tables are those of the same course
+        section["courses"] = self.key
+        self.run_()
+        self.assertEqual(len(self.messages()), len(had))
+        self.assertEqual(self.audit("please-destroy"), [])
+
+    def test_once_stays_done(self):
+        self.w.config["deliver study"]["mode"] = "once"
+        self.w.config["deliver study"]["courses"] = self.key
+        self.run_()
+        had = self.messages()
+        self.invent([d for d in self.days if self.key in self.courses_of(d)][-1], self.key.partition(":")[2].replace("+", "/"))
+        self.run_(code=None)
+        self.assertEqual([m.replace("-r2", "") for m in self.messages()], had)
+        got = tar_files(gzip.decompress(self.recipients[0].decrypt(self.outbox / self.messages()[0])))
+        self.assertFalse([name for name, (data, _) in got.items() if name.endswith(".gz") and gzip.decompress(data) == b"{}\n"])
+
+    def test_whose_tables(self):
+        """Of a key with other parts nobody can tell: they stay, what was handed out stays there, and it is told."""
+        form, mine, other = "X-Y-Z-1T", "course-v1:X-Y+Z+1T", "course-v1:X+Y-Z+1T"
+        member = f"{form}-student_courseenrollment-prod-analytics.sql"
+        for folder in (self.older, self.newest):
+            self.add_member(folder, member)
+        day = self.days[0]
+        self.edit_day(day, {**self.courses_of(day), mine: ("X-Y_Z_1T.log.gz", gzip.compress(b"mine\n"))})
+        self.w.config["deliver study"].update(courses=mine, tables="events student_*")
+        self.run_()
+        had = [f"X-Y_Z_1T/events/edx/{day.name}.log.gz.gpg", f"X-Y_Z_1T/state/{self.newest.name}.tar.gpg"]
+        self.assertEqual(self.messages(), had)
+        self.edit_day(day, {**self.courses_of(day), other: ("X_Y-Z_1T.log.gz", gzip.compress(b"other\n"))})
+        self.run_(code=1)
+        self.assertEqual(self.messages(), had)
+        self.assertIn(other, self.reason())
+        self.w.config["deliver study"]["courses"] = f"{mine} {form}"
+        self.run_()
+        self.assertEqual(self.messages(), had)
+
+    def test_name_known_later(self):
+        """The same inputs are not encrypted again because a course gets its name."""
+        form, key = "X-Y-Z-1T", "course-v1:X-Y+Z+1T"
+        self.add_member(self.newest, f"{form}-student_courseenrollment-prod-analytics.sql")
+        self.w.config["deliver study"].update(courses=form, tables="events student_*")
+        self.run_()
+        had = [f"X_Y-Z_1T/state/{self.newest.name}.tar.gpg"]
+        self.assertEqual(self.messages(), had)
+        day = self.days[0]
+        self.edit_day(day, {**self.courses_of(day), key: ("X-Y_Z_1T.log.gz", gzip.compress(b"e\n"))})
+        self.run_()
+        self.assertEqual(self.messages(), [f"X-Y_Z_1T/events/edx/{day.name}.log.gz.gpg", *had])
+        # and when they change, the new one takes the old one's place
+        self.add_member(self.newest, f"{form}-student_courseenrollment-prod-analytics.sql", b"id\n2\n")
+        self.run_()
+        self.assertEqual(self.messages()[1:], [f"X-Y_Z_1T/state/{self.newest.name}.tar.gpg"])
+
+    def test_ending_inside_a_key(self):
+        key, name, day = "course-v1:A+B.log.gz+C", "A_B.log.gz_C", self.days[0]
+        self.edit_day(day, {**self.courses_of(day), key: (f"{name}.log.gz", gzip.compress(b"e\n"))})
+        self.w.config["deliver study"].update(courses=key, tables="events")
+        self.run_()
+        self.assertEqual(self.messages(), [f"{name}/events/edx/{day.name}.log.gz.gpg"])
+
+    def test_folders_nobody_knows(self):
+        """Tables there are in no pattern."""
+        for folder in ("ora", "other"):
+            (self.newest / folder).mkdir(exist_ok=True)
+            self.add_member(self.newest, f"{folder}/{self.form}-submissions_odd-prod-analytics.sql")
+        self.w.config["deliver study"]["tables"] = "submissions_* *"
+        self.run_()
+        got = tar_files(self.recipients[0].decrypt(self.outbox / self.name / "state" / f"{self.newest.name}.tar.gpg"))
+        self.assertEqual([name for name in got if "/" in name], [])
+        self.w.config["deliver study"]["tables"] = "submissions_odd"
+        self.run_()
+        got = tar_files(self.recipients[0].decrypt(self.outbox / self.messages()[0]))
+        self.assertEqual(sorted(got), ["SHA256SUMS", f"other/{self.form}-submissions_odd-prod-analytics.sql"])
+
+
+class Snapshots(Odd):
+    def pin(self, date):
+        self.ctl("latest", self.w.org, date)
+
+    def test_what_latest_did_not_follow(self):
+        self.pin(self.older.name)
+        self.run_()
+        state = [f"{self.name}/state/{f.name}.tar.gpg" for f in (self.older, self.newest)]
+        self.assertEqual([m for m in self.messages() if "/state/" in m], state[:1])
+        self.pin("auto")
+        self.run_()
+        self.assertEqual([m for m in self.messages() if "/state/" in m], state)
+        self.pin(self.older.name)  # what was handed out is not taken back
+        self.run_()
+        self.assertEqual([m for m in self.messages() if "/state/" in m], state)
+        self.assertEqual(self.audit("please-destroy"), [])
+
+    def test_once_means_once(self):
+        ada, bob = self.recipients
+        section = self.w.config["deliver study"]
+        section["mode"] = "once"
+        self.pin(self.older.name)
+        self.run_()
+        had = self.messages()
+        self.assertEqual(had, [f"{self.name}.tar.gz.gpg"])
+        self.pin("auto")
+        self.run_()
+        self.assertEqual(self.messages(), had)
+        # who came later gets it when asked for, and as it is now
+        section["recipients"] = f"{bob.fingerprint} {ada.fingerprint}"
+        self.run_()
+        self.assertEqual(self.messages(), had)
+        self.run_("--again")
+        self.assertEqual(self.messages(), [f"{self.name}-r2.tar.gz.gpg"])
+        got = tar_files(gzip.decompress(bob.decrypt(self.outbox / self.messages()[0])))
+        self.assertEqual({name.split("/")[1] for name in got if name.startswith("state/")}, {self.newest.name})
+        section["recipients"] = f"{ada.fingerprint} {bob.fingerprint}"
+        self.run_("--again")
+        self.assertEqual(self.messages(), [f"{self.name}-r2.tar.gz.gpg"])
+        # a table that is not listed any more is
+        section["tables"] = "events student_*"
+        self.run_()
+        got = tar_files(gzip.decompress(bob.decrypt(self.outbox / f"{self.name}-r3.tar.gz.gpg")))
+        self.assertFalse([name for name in got if "auth_user" in name])
+
+
+class Outboxes(Odd):
+    """Ciphertext that nobody looks after."""
+
+    def test_section_removed(self):
+        self.run_()
+        had = self.messages()
+        section = self.w.config.pop("deliver study")
+        for command in (("status",), ("check",)):
+            self.assertRegex(self.ctl(*command, code=1), f"study stands still: .*{len(had)} messages lie in {self.outbox}")
+        self.assertIn(f"{len(had)} messages lie in {self.outbox}", self.ctl("deliver", "list"))
+        self.assertIn('czard_delivery_outbox_messages{delivery="study"}', self.ctl("metrics"))
+        # another one is not put on top of it
+        self.w.config["deliver other"] = section
+        self.assertIn("is that of the delivery study", self.run_(code=1))
+        self.assertEqual(self.messages(), had)
+        self.ctl("deliver", "revoke", "nobody", "--reason", "x", code=3)
+        self.ctl("deliver", "revoke", "study", "--reason", "it ended")
+        self.assertEqual(self.messages(), [])
+        self.assertEqual({e["path"] for e in self.audit("please-destroy")}, set(had))
+        self.run_()
+        self.assertEqual(self.messages(), had)
+
+    def test_path_changed(self):
+        self.run_()
+        had, section = self.messages(), self.w.config["deliver study"]
+        section["path"] = self.w.folder / "elsewhere"
+        section["path"].mkdir(mode=0o750)
+        self.assertIn(str(self.outbox), self.run_(code=1))
+        self.ctl("deliver", "revoke", "study", "--reason", "it ended")
+        self.assertTrue(had)
+        self.assertEqual(self.messages(), [])
+
+    def test_record_lost(self):
+        self.run_()
+        had = self.messages()
+        sums = {digest((self.outbox / m).read_bytes()) for m in had}
+        shutil.rmtree(self.state)
+        self.state.mkdir(mode=0o750)
+        self.w.config["deliver study"]["tables"] = "events"
+        self.assertIn("not in the record", self.run_(code=1))
+        self.assertIn("not in the record", self.ctl("check", code=1))
+        self.assertIn(had[-1], self.messages())
+        shutil.rmtree(self.state)
+        self.state.mkdir(mode=0o750)
+        self.w.config.pop("deliver study")
+        left = self.messages()
+        self.ctl("deliver", "revoke", f"{self.outbox}/", "--reason", "nobody knows")
+        self.assertEqual(self.messages(), [])
+        self.assertEqual({e["path"] for e in self.audit("please-destroy")}, set(left))
+        self.assertTrue(sums & {e["sha256"] for e in self.audit("please-destroy")})
+        self.ctl("deliver", "revoke", str(self.keys), "--reason", "no outbox", code=1)
+        self.assertTrue(list(self.keys.iterdir()))
+
+    def test_altered(self):
+        self.run_()
+        message = self.outbox / self.messages()[0]
+        data = bytearray(message.read_bytes())
+        data[-1] ^= 1
+        time.sleep(1.1)
+        write(message, data)
+        self.assertIn(f"the message {self.messages()[0]}", self.run_(code=1))
+        data[-1] ^= 1
+        write(message, data)
+        self.run_()
+
+    def test_until_takes_all(self):
+        self.run_()
+        stray = self.outbox / self.name / "state" / "2001-01-01.tar.gpg"
+        stray.write_bytes(b"x")
+        self.run_(code=1)
+        self.assertTrue(stray.exists())
+        self.w.config["deliver study"]["until"] = "2020-01-01"
+        self.run_(code=1)
+        self.assertEqual(self.messages(), [])
+
+
+class Told(Odd):
+    def test_before_the_first_run(self):
+        """What a run would meet is said where an admin looks."""
+        section = self.w.config["deliver study"]
+        section["tables"] += " nothing_*"
+        section["recipients"] = "0123456789ABCDEF0123456789ABCDEF01234567"
+        for command in ("status", "check"):
+            shown = self.ctl(command, code=1)
+            self.assertRegex(shown, "delivery study: the recipient's key 0123456789ABCDEF.* is in no file")
+            self.assertIn("nothing matches nothing_*", shown)
+        shown = self.ctl("deliver", "list")
+        self.assertIn("is in no file of recipients.d", shown)
+        self.assertIn("matches nothing: nothing_*", shown)
+        listed = json.loads(self.ctl("deliver", "list", "--json"))["deliveries"][0]
+        self.assertEqual(listed["match_nothing"], ["nothing_*"])
+        self.assertIn("is in no file", listed["reason"])
+        self.assertFalse((self.outbox / ".czard-id").exists())
+
+    def test_record(self):
+        err = self.run_()
+        last = (self.state / "audit.jsonl").read_text().splitlines()
+        heads = {hashlib.sha256(line.encode()).hexdigest() for line in last}
+        said = [word.partition("=")[2] for line in err.splitlines() for word in line.split() if word.startswith("CZARD_AUDIT_HEAD=")]
+        self.assertTrue(said)
+        self.assertLessEqual(set(said), heads)
+        self.assertEqual(json.loads(self.ctl("verify", "--audit", "--json"))["deliver_audit_entries"], len(last))
+        self.ctl("verify", "--audit", "--head", said[-1])
+        self.ctl("verify", "--audit", "--head", "0" * 63 + "1", code=1)
+        # and what it says is complete
+        self.ctl("deliver", "revoke", "study", "--reason", "agreement ended")
+        rows = list(csv.DictReader(io.StringIO(self.ctl("deliver", "log", "--csv"))))
+        self.assertGreater(len([r for r in rows if r["event"] == "please-destroy"]), 1)
+        for row in rows:
+            self.assertEqual((row["purpose"], row["until"]), ("IRB 2026-113, agreement of 2026-05-04", "2099-01-01"), row)
+            if row["event"] in ("delivered", "please-destroy"):
+                self.assertEqual(row["recipients"], self.recipients[0].fingerprint)
+                self.assertTrue(all(row[k] for k in ("time", "course", "path", "size", "sha256")), row)
+                tables = row["tables"].split()
+                self.assertEqual(tables, ["events"] if "/events/" in row["path"] else
+                                 ["auth_user", "courseware_studentmodule", *(t for t in tables if t.startswith("student_"))])
+        text = (self.state / "audit.jsonl").read_text()
+        (self.state / "audit.jsonl").write_text(text.replace('"delivered"', '"deliverec"', 1))
+        self.assertIn("czard-deliver/audit.jsonl", self.ctl("verify", "--audit", code=1))
+
+
+class Urgent(Odd):
+    size = 512 << 20  # takes longer than it takes to stop it
+
+    def test_revoke_does_not_wait(self):
+        """A run that encrypts for long gives way, in the middle of a message, and goes on afterwards."""
+        self.add("second", self.w.folder / "out2", tables="events")
+        self.run_("second")
+        day = self.days[-1]
+        big = day / f"{self.name}.log.gz"
+        courses = self.courses_of(day)
+        self.edit_day(day, courses | {self.key: (big.name, b"")})
+        big.chmod(0o640)
+        with open(big, "wb") as f:
+            f.truncate(self.size)
+        sum_ = hashlib.sha256()
+        for _ in range(self.size >> 20):
+            sum_.update(bytes(1 << 20))
+        sums = (day / "SHA256SUMS").read_text().replace(f"{digest(b'')}  {big.name}", f"{sum_.hexdigest()}  {big.name}")
+        write(day / "SHA256SUMS", sums.encode())
+        ini = str(self.w.ini())
+        child = subprocess.Popen([str(program("czard-deliver")), "--config", ini, "--once", "study"], env=self.w.environment(),
+                                 stderr=subprocess.DEVNULL)
+        self.addCleanup(child.kill)
+        def delivered():
+            return [e["path"] for e in self.audit("delivered") if e["delivery"] == "study"]
+
+        def waits(pid):
+            with open("/proc/locks", encoding="ascii") as locks:
+                return any("->" in line and "FLOCK" in line and f" {pid} " in line for line in locks)
+
+        self.wait_for(lambda: len(delivered()) == len(self.days))
+        child.send_signal(signal.SIGSTOP)
+        self.assertEqual(len(delivered()), len(self.days))
+        revoke = subprocess.Popen([str(program("czarctl")), "--config", ini, "deliver", "revoke", "second", "--reason", "at once"],
+                                  env=self.w.environment(), stderr=subprocess.DEVNULL)
+        self.addCleanup(revoke.kill)
+        self.wait_for(lambda: waits(revoke.pid))
+        child.send_signal(signal.SIGCONT)
+        self.assertEqual(revoke.wait(300), 0)
+        self.assertEqual(self.messages(self.w.folder / "out2"), [])
+        self.assertEqual(child.wait(300), 0)
+        events = [e["event"] for e in self.audit() if e["event"] in ("revoked", "delivering")]
+        self.assertEqual(events[-2:], ["revoked", "delivering"])
+        self.assertEqual(len(self.messages()), len(self.days) + 1)
+        self.ctl("verify", "--audit")
+
+
+if __name__ == "__main__":
+    main()
