@@ -377,12 +377,12 @@ static int part_courses(struct reader *r)
 static int sort_files(struct reader *r)
 {
         struct staged *o = r->out;
-        int e = part_courses(r);
+        int e = o->n ? part_courses(r) : 0;
         for (size_t i = 0; e == 0 && i < o->n; i++) {
                 o->v[i].id = item_id(o->v[i].base, o->v[i].course);
                 e = o->v[i].id ? 0 : no_memory(r->e);
         }
-        if (e == 0)
+        if (e == 0 && o->n)
                 qsort(o->v, o->n, sizeof(*o->v), by_id);
         return e;
 }

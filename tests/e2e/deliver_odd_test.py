@@ -306,6 +306,12 @@ class Told(Odd):
         self.assertIn("is in no file", listed["reason"])
         self.assertFalse((self.outbox / ".czard-id").exists())
 
+    def test_nothing_is_staged_of_it(self):
+        self.w.config["deliver study"]["courses"] = "Nowhere-*"
+        self.run_()
+        self.assertEqual(self.files(), ["MANIFEST.jsonl", "README"])
+        self.assertIn("nothing matches Nowhere-*", self.ctl("check", code=1))
+
     def test_record(self):
         err = self.run_()
         last = (self.state / "audit.jsonl").read_text().splitlines()
