@@ -62,12 +62,27 @@ static int on_split(const struct ledger_split *row, void *arg)
         return 0;
 }
 
+static int miss_day(const struct steward *s, int64_t id, struct error *e)
+{
+        const struct history h = steward_history(s);
+        struct ledger_object o;
+        struct ledger_split day;
+        int r = ledger_get(s->ledger, id, &o, e);
+        if (r == 0)
+                r = ledger_split_get(s->ledger, id, &day, e);
+        if (r == 0)
+                r = history_day_missing(&h, &o, day.path, "not there", e);
+        if (r == 0)
+                steward_tell(s, "missing", &o, day.path, "by course; it is due again", -1);
+        return r;
+}
+
 int steward_adopt_by_course(const struct steward *s, struct error *e)
 {
         struct absent a = {.s = s};
         int r = ledger_splits(s->ledger, on_split, &a, e);
         for (size_t i = 0; r == 0 && i < a.n; i++)
-                r = ledger_split_delete(s->ledger, a.ids[i], e);
+                r = miss_day(s, a.ids[i], e);
         free(a.ids);
         return r;
 }

@@ -190,6 +190,24 @@ class Split(Staged):
         self.assertFalse((self.w.staging / self.a.org / "events-by-course").exists())
         self.assertTrue(all(self.source(*day).exists() for day in days))
 
+    def test_a_day_that_adopt_does_not_find(self):
+        """The feed tells that it is missing, and that it is back when it was made again as it was."""
+        days = self.days(2)
+        self.put(days)
+        self.once()
+        feed = self.w.staging / self.a.org / "CHANGES.jsonl"
+        before = len(feed.read_text().splitlines())
+        lost = self.folder(*min(days))
+        path = str(lost.relative_to(self.w.staging))
+        shutil.rmtree(lost)
+        told = lambda: [(c["op"], c["path"]) for c in map(json.loads, feed.read_text().splitlines()[before:])]
+        for _ in range(2):
+            self.czarctl("adopt")
+            self.assertEqual(told(), [("missing", path)])
+        self.once()
+        self.check(days)
+        self.assertEqual(told(), [("missing", path), ("restored", path)])
+
     def test_another_rule_while_it_is_split(self):
         """The one that was begun ends by the old rule, and is split again."""
         days = {("edx", "2024-03-01"): events.realistic(20000, 3, seed=4)}
