@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* verify: staged files, and what stands beside them in the folders of snapshots and days by course, against
- * the hashes in the ledger; with --audit the chain of the audit record. Changes no file; what is not as it
- * was staged czard is told. A file that shares its storage with one that was read before is not read again.
- */
+ * the hashes in the ledger; the feeds against the audit record; with --audit the chain of that. Changes no
+ * file; what is not as it was staged czard is told. A file that shares its storage with one that was read
+ * before is not read again. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,12 +15,14 @@
 #include "control_msg.h"
 #include "deliver.h"
 #include "digest.h"
+#include "feed.h"
 #include "fsx.h"
 #include "ledger_facts.h"
 #include "ledger_split.h"
 #include "runs.h"
 #include "staging.h"
 #include "str.h"
+#include "sums.h"
 #include "table.h"
 
 #define CHUNK (256 * 1024)
@@ -159,17 +161,26 @@ static void check_file(
                 add_problem(v, path, "altered", "has another SHA-256");
 }
 
-/* A snapshot of an older czard has none, or nobody noted its hash. */
-static int check_manifest(struct verify *v, const struct ledger_object *o)
+/* What stands in a snapshot's folder beside the members. want: NULL: not known. */
+static int check_list(struct verify *v, const struct ledger_object *o, const char *name, const uint8_t *want)
 {
         struct seen file;
-        _cleanup_free_ char *path = str_printf("%s/" SNAPSHOT_MANIFEST, o->path);
+        _cleanup_free_ char *path = str_printf("%s/%s", o->path, name);
         if (!path)
                 return -ENOMEM;
-        if (o->has_sha256 && is_wanted(v, path) && read_staged(v, path, &file) == 0 &&
-                memcmp(file.sha256, o->sha256, SHA256_SIZE) != 0)
+        if (is_wanted(v, path) && read_staged(v, path, &file) == 0 && want &&
+                memcmp(file.sha256, want, SHA256_SIZE) != 0)
                 add_problem(v, path, "altered", "has another SHA-256");
         return 0;
+}
+
+/* A snapshot of an older czard has no MANIFEST.jsonl, or nobody noted its hash. */
+static int check_lists(struct verify *v, const struct ledger_object *o)
+{
+        uint8_t sums[SHA256_SIZE];
+        int known = sums_of_snapshot(v->c->ledger, o->id, sums, v->e);
+        int r = known < 0 ? known : check_list(v, o, SNAPSHOT_SUMS, known ? sums : NULL);
+        return r < 0 || !o->has_sha256 ? r : check_list(v, o, SNAPSHOT_MANIFEST, o->sha256);
 }
 
 static int on_member(struct ledger_member *m, void *arg)
@@ -209,14 +220,14 @@ static int on_object(struct ledger_object *o, void *arg)
         /* While a replaced object is not yet here again, its row speaks of what is to come. */
         if (!*o->staged_etag || !streq(o->staged_etag, o->etag) || !*o->path || !is_part_wanted(v, o->path))
                 return 0;
-        int r = o->is_zip ? check_manifest(v, o) : 0;
-        v->wrong = NULL; /* members count */
+        v->wrong = NULL;
         v->folder = o->path;
+        int r = o->is_zip ? check_lists(v, o) : 0;
         if (o->is_zip && r == 0)
                 r = ledger_members(v->c->ledger, o->id, on_member, v, v->e);
         else if (!o->is_zip && o->has_sha256)
                 check_file(v, o->path, o->sha256, o->plain_size);
-        return r < 0 || !v->wrong || o->state != OBJECT_PUBLISHED ? r : note_wrong(v, "", o->staged_etag, o);
+        return r < 0 || !v->wrong || !ledger_should_be_staged(o) ? r : note_wrong(v, "", o->staged_etag, o);
 }
 
 /* --- days by course --- */
@@ -315,6 +326,32 @@ static int on_split(const struct ledger_split *row, void *arg)
         return r < 0 ? r : note_wrong(v, "day-", sums, &o);
 }
 
+static void on_feed(void *arg, const char *path, const char *what, const char *text)
+{
+        struct verify *v = arg;
+        if (is_wanted(v, path) && what)
+                add_problem(v, path, what, text);
+}
+
+/* The path of a feed, or of the folder that it is in. */
+static bool is_of_feed(const char *path)
+{
+        return !strchr(path, '/') || str_ends(path, "/" FEED_FILE);
+}
+
+static void verify_feeds(struct verify *v)
+{
+        struct error e = {};
+        bool wanted = v->n_paths == 0;
+        for (size_t i = 0; i < v->n_paths; i++)
+                wanted |= is_of_feed(v->paths[i]);
+        int r = wanted ? ctl_open_state(v->c, &e) : 0;
+        if (r == 0 && wanted)
+                r = feed_verify(v->staging, v->c->state_fd, on_feed, v, &e);
+        if (r < 0)
+                add_problem(v, "audit.jsonl", "unreadable", e.text);
+}
+
 static int count_bytes(struct ledger_object *o, void *arg)
 {
         struct verify *v = arg;
@@ -342,6 +379,8 @@ static int verify_staging(struct verify *v)
                 r = ledger_each(c->ledger, &f, on_object, v, &e);
         if (r >= 0)
                 r = ledger_splits(c->ledger, on_split, v, &e);
+        if (r >= 0)
+                verify_feeds(v);
         if (r >= 0) /* it may have gone meanwhile */
                 r = ask_check_volume(c->ledger, v->staging, &e);
         progress_end(&v->progress);

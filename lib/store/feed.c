@@ -296,6 +296,36 @@ int feed_new(struct ledger *l, struct audit *a, struct staging *s, int state_fd,
         return 0;
 }
 
+int feed_replay(int state_fd, feed_line_fn *each, void *arg, struct error *e)
+{
+        struct ledger *l = NULL;
+        uint64_t end = 0;
+        off_t offset = 0;
+        int r = ledger_open_memory(&l, e);
+        if (r < 0)
+                return r;
+        struct feed f = {.file = {.l = l, .e = e, .fd = -1, .instead = each, .arg = arg},
+                .snapshot = {.state_fd = state_fd}};
+        f.snapshot.file = &f.file;
+        r = ledger_begin(l, e);
+        if (r == 0)
+                r = audit_each_after(state_fd, &end, INT64_MAX, &offset, on_line, &f, e);
+        strbuf_done(&f.file.out);
+        ledger_free(l);
+        return r;
+}
+
+int feed_says_missing(struct ledger *l, const struct ledger_object *o, struct error *e)
+{
+        int64_t missing = 0;
+        int r = sql_get_i64(&l->sql,
+                "SELECT coalesce(max(missing), 0) FROM feed_staged WHERE kind = 0 AND ((bucket = ?1 AND key "
+                "= ?2) OR path = "
+                "?3)",
+                VALUES(V(o->bucket), V(o->key), V(o->path)), 0, &missing, e);
+        return r < 0 ? r : missing > 0;
+}
+
 void feed_latest(const struct feed *f, const char *org, enum category c, char ret[11])
 {
         _cleanup_free_ char *dir = str_printf("%s/%s", org, category_name(c));

@@ -30,8 +30,15 @@ int feed_follow(struct feed *f, struct error *e);
 /* Between events, as none may come for long: is the feed still there? What was lost of it, or cut off its
  * end, is made again: 1. Else 0 or -errno. */
 int feed_look(struct feed *f, struct error *e);
+/* Has the feed told that the object is missing, and not yet that it is back? 1, 0 or -errno. */
+int feed_says_missing(struct ledger *l, const struct ledger_object *o, struct error *e);
 /* The record was cut or written anew: it will be followed from its first line again. */
 int feed_start_over(struct ledger *l, struct error *e);
+/* The feeds against the audit record, from which they are made once more, in memory; changes nothing, and may
+ * be done beside a running czard. Each is told; what: "missing" or "altered", and text: how, and what to do;
+ * NULL: it is well. 0 or -errno, when the record cannot be read. */
+typedef void feed_verify_fn(void *arg, const char *path, const char *what, const char *text);
+int feed_verify(struct staging *s, int state_fd, feed_verify_fn *each, void *arg, struct error *e);
 /* The date that `latest` names, "": none. The next snapshot is compared with that one; its line in the audit
  * record says so. */
 void feed_latest(const struct feed *f, const char *org, enum category c, char ret[11]);

@@ -233,16 +233,17 @@ void feed_file_forget(struct feed_file *f)
 
 static int enter(struct feed_file *f, const char *org)
 {
-        if (streq(f->org, org) && f->fd >= 0)
+        if (streq(f->org, org) && (f->fd >= 0 || f->instead))
                 return 0;
         int r = feed_file_leave(f);
         if (r < 0)
                 return r;
         snprintf(f->org, sizeof(f->org), "%s", org);
         r = feed_file_known(f, org, &f->seq);
-        if (r == 0)
+        f->file_seq = f->seq;
+        if (r == 0 && !f->instead)
                 r = open_file(f, f->remaking ? FEED_REMADE : FEED_FILE, true, &f->fd);
-        if (r == 0)
+        if (r == 0 && !f->instead)
                 r = read_end(f, f->fd, &f->file_seq);
         /* Cut under us: a line more would leave a hole. */
         if (r == 0 && !f->remaking && f->file_seq < f->seq) {
@@ -283,6 +284,11 @@ static int written(struct feed_file *f)
 {
         if (f->out.err)
                 return error_set(f->e, CAUSE_IO, ENOMEM, "out of memory");
+        if (f->instead) {
+                int r = f->instead(f->org, f->out.s, f->out.len, f->seq, f->arg);
+                f->out.len = 0;
+                return r;
+        }
         return f->out.len > FLUSH_SIZE ? flush(f, false) : 0;
 }
 

@@ -19,12 +19,18 @@ struct change {
         const char *time;
 };
 
+/* A line, with its line break. 0 or -errno. */
+typedef int feed_line_fn(const char *org, const char *line, size_t len, uint64_t seq, void *arg);
+
 struct feed_file {
         struct ledger *l;
         struct staging *s;
         struct error *e; /* of the call */
         bool remaking;   /* lines go to a hidden file that will take the place of the one that was lost */
-        bool lost;       /* it is not there, or ends before what the tables say */
+        /* not NULL: lines go there, and no file is touched */
+        feed_line_fn *instead;
+        void *arg;
+        bool lost; /* it is not there, or ends before what the tables say */
         /* the organisation whose file is open; "" none */
         char org[FEED_ORG_SIZE];
         int fd;
@@ -42,6 +48,9 @@ int feed_file_add_told(struct feed_file *f, const char *org, const char *line);
 int feed_file_leave(struct feed_file *f);
 /* Forgets what was added since the last feed_file_leave(). */
 void feed_file_forget(struct feed_file *f);
+
+/* feed.c: each line that the audit record gives, in order, with nothing written. */
+int feed_replay(int state_fd, feed_line_fn *each, void *arg, struct error *e);
 
 /* The number of the last line of org, as the tables have it; 0: none. */
 int feed_file_known(struct feed_file *f, const char *org, uint64_t *ret);

@@ -42,6 +42,11 @@ struct ledger_object {
         int64_t first_seen, published_at; /* seconds, 0: never */
 };
 
+/* Should the file or folder at path be there, as the row says? Not while a replaced object is not here again:
+ * then the row speaks of what is to come; nor when it was found missing. What is gone from S3 stays staged.
+ */
+bool ledger_should_be_staged(const struct ledger_object *o);
+
 struct ledger_member {
         int64_t object_id;
         char name[KEY_SIZE];         /* as in the archive; unique within the object */

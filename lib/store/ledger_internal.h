@@ -23,6 +23,9 @@ struct ledger_step {
  * not new. 0 or -errno; then the ledger is as it was. */
 int ledger_migrate(struct ledger *l, const struct ledger_step *steps, int n, struct error *e);
 
+/* An empty ledger in memory, for tables that are filled once more only to be compared. */
+int ledger_open_memory(struct ledger **ret, struct error *e);
+
 /* Adds file, as a URI, and query ("?mode=ro"). */
 void ledger_uri(struct strbuf *b, const char *file, const char *query);
 

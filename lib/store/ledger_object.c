@@ -247,6 +247,12 @@ void ledger_prefix_end(const char *prefix, char ret[LEDGER_PREFIX_END])
                 strcpy(ret, "\xff\xff\xff\xff"); /* no key, which is UTF-8, has that byte */
 }
 
+bool ledger_should_be_staged(const struct ledger_object *o)
+{
+        return o->state == OBJECT_PUBLISHED ||
+               (o->state == OBJECT_GONE && *o->staged_etag && streq(o->staged_etag, o->etag));
+}
+
 int ledger_mark_gone(struct ledger *l, const struct ledger_listing *of, int64_t generation, uint64_t *ret_n,
         struct error *e)
 {

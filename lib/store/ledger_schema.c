@@ -314,6 +314,21 @@ static int make_file(const char *file, struct error *e)
         return 0;
 }
 
+int ledger_open_memory(struct ledger **ret, struct error *e)
+{
+        _cleanup_(cleanup_ledger) struct ledger *l = calloc(1, sizeof(*l));
+        if (l)
+                l->sql.name = l->file = strdup(":memory:");
+        if (!l || !l->file)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        int r = open_db(l, SQLITE_OPEN_READWRITE | SQLITE_OPEN_MEMORY, "", e);
+        if (r == 0)
+                r = ledger_migrate(l, steps, LEDGER_VERSION, e);
+        if (r == 0)
+                *ret = take_ptr(&l);
+        return r;
+}
+
 int ledger_open(const char *state_dir, struct ledger **ret, struct error *e)
 {
         _cleanup_(cleanup_ledger) struct ledger *l = NULL;

@@ -10,6 +10,7 @@
 #include "snapshot_internal.h"
 #include "staging_internal.h"
 #include "str.h"
+#include "sums.h"
 
 /* Which members the folder must have. */
 struct table {
@@ -103,20 +104,9 @@ static void output_done(struct output *out)
         free(out->last);
 }
 
-/* GNU: a name with a backslash or line break is escaped, and the line begins with a backslash. Line breaks
- * cannot occur, staging_check_path() refuses them. */
 static void add_sum(struct strbuf *b, const struct snapshot_sum *sum)
 {
-        char hex[SHA256_HEX];
-        hex_encode(sum->sha256, SHA256_SIZE, hex);
-        if (!strchr(sum->name, '\\')) {
-                strbuf_printf(b, "%s  %s\n", hex, sum->name);
-                return;
-        }
-        strbuf_printf(b, "\\%s  ", hex);
-        for (const char *p = sum->name; *p; p++)
-                strbuf_add_n(b, *p == '\\' ? "\\\\" : p, *p == '\\' ? 2 : 1);
-        strbuf_add(b, "\n");
+        sums_add(b, sum->name, sum->sha256);
 }
 
 /* The name of a rejected one may be what it was rejected for. */
@@ -155,7 +145,7 @@ static void add_manifest(struct strbuf *b, const struct snapshot_sum *sum)
         json_done(&j);
 }
 
-static const struct list_file sums_file = {.name = "SHA256SUMS", .checks = true, .add = add_sum},
+static const struct list_file sums_file = {.name = SNAPSHOT_SUMS, .checks = true, .add = add_sum},
                               manifest_file = {.name = SNAPSHOT_MANIFEST, .add = add_manifest},
                               rejected_file = {.name = "REJECTED", .rejected = true, .add = add_rejected};
 

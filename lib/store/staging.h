@@ -150,6 +150,7 @@ struct snapshot_list {
         int (*has)(void *arg, const char *path, struct error *e);
         void *arg;
 };
+#define SNAPSHOT_SUMS "SHA256SUMS"
 /* One JSON object a line: path, course, table, site, size, sha256, rows (of what ends in .sql). */
 #define SNAPSHOT_MANIFEST "MANIFEST.jsonl"
 /* Removes what is in the folder but not in list, writes SHA256SUMS, MANIFEST.jsonl (and REJECTED when there

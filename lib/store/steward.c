@@ -210,7 +210,7 @@ int steward_missing(
 {
         struct ledger_object o;
         int r = find_missing(s, why, pattern, &o, e);
-        if (r <= 0 || o.state != OBJECT_PUBLISHED || !streq(o.staged_etag, etag) || steward_is_busy(s, &o))
+        if (r <= 0 || !ledger_should_be_staged(&o) || !streq(o.staged_etag, etag) || steward_is_busy(s, &o))
                 return MIN(r, 0);
         const struct history h = steward_history(s);
         r = history_missing(&h, &o, why, e);

@@ -12,6 +12,7 @@
 #include "place.h"
 #include "steward_internal.h"
 #include "str.h"
+#include "sums.h"
 
 struct adopt {
         const struct steward *s;
@@ -58,6 +59,28 @@ static int on_member(struct ledger_member *m, void *arg)
 
 enum finding { ABSENT, SAME, OTHER, UNKNOWN };
 
+/* Is the file `name` of the folder there, and has it that hash? want NULL: whatever hash it has. */
+static bool is_list_there(struct adopt *a, const char *name, const uint8_t *want)
+{
+        uint8_t sha256[SHA256_SIZE];
+        int64_t size;
+        _cleanup_free_ char *path = str_printf("%s/%s", a->folder, name);
+        return path && hash_file(a->s, path, sha256, &size) == 0 &&
+               (!want || memcmp(sha256, want, SHA256_SIZE) == 0);
+}
+
+/* Without these, or with others, the folder is not the snapshot that was staged. An older czard wrote no
+ * MANIFEST.jsonl. 1, 0 or -errno. */
+static int has_lists(struct adopt *a, const struct ledger_object *o)
+{
+        uint8_t sums[SHA256_SIZE];
+        int known = sums_of_snapshot(a->s->ledger, o->id, sums, a->e);
+        if (known < 0)
+                return known;
+        return is_list_there(a, SNAPSHOT_SUMS, known ? sums : NULL) &&
+               (!o->has_sha256 || is_list_there(a, SNAPSHOT_MANIFEST, o->sha256));
+}
+
 static int look_at_snapshot(
         struct adopt *a, const struct ledger_object *o, const char *path, enum finding *ret)
 {
@@ -73,9 +96,11 @@ static int look_at_snapshot(
         a->members = a->found = a->bad = 0;
         a->bytes = 0;
         r = ledger_members(a->s->ledger, o->id, on_member, a, a->e);
+        if (r == 0)
+                r = has_lists(a, o);
         if (r < 0)
                 return r;
-        *ret = a->members == 0 ? UNKNOWN : a->bad == 0 ? SAME : OTHER;
+        *ret = a->members == 0 ? UNKNOWN : a->bad == 0 && r == 1 ? SAME : OTHER;
         return 0;
 }
 
@@ -117,11 +142,20 @@ static int take(struct adopt *a, struct ledger_object *o, const char *path, cons
         return r;
 }
 
+/* What is gone from S3 may have been missing before that: the feed knows. */
+static int take_back(struct adopt *a, struct ledger_object *o, const char *path)
+{
+        int lost = !ledger_should_be_staged(o) || !*o->staged_etag;
+        if (!lost && o->state == OBJECT_GONE)
+                lost = feed_says_missing(a->s->ledger, o, a->e);
+        return lost <= 0 ? lost : take(a, o, path, "same hash");
+}
+
 static int miss(struct adopt *a, struct ledger_object *o, const char *path, const char *text)
 {
         const struct history h = steward_history(a->s);
         a->count.missing++;
-        int r = o->state == OBJECT_PUBLISHED ? history_missing(&h, o, text, a->e) : 0;
+        int r = ledger_should_be_staged(o) ? history_missing(&h, o, text, a->e) : 0;
         if (r == 0)
                 steward_tell(a->s, "missing", o, path, text, o->plain_size);
         return r;
@@ -133,16 +167,18 @@ static int on_object(struct ledger_object *o, void *arg)
         char path[STAGED_PATH_SIZE];
         enum finding what = ABSENT;
         const struct config *c = a->s->config;
+        if (o->state == OBJECT_GONE && !ledger_should_be_staged(o))
+                return 0;
         snprintf(path, sizeof(path), "%s", o->path);
         if (!*path && place_of(c, o, c && c->staging.events_format == EVENTS_PLAIN, path) < 0)
                 return 0;
-        bool was_staged = o->state == OBJECT_PUBLISHED || o->state == OBJECT_MISSING;
+        bool was_staged = ledger_should_be_staged(o) || o->state == OBJECT_MISSING;
         int r = o->is_zip ? look_at_snapshot(a, o, path, &what) : look_at_file(a, o, path, &what);
         if (r < 0)
                 return r;
         switch (what) {
         case SAME:
-                return o->state == OBJECT_PUBLISHED && *o->staged_etag ? 0 : take(a, o, path, "same hash");
+                return take_back(a, o, path);
         case UNKNOWN:
                 /* Of a snapshot nobody could say which members belong to it. */
                 if (a->trust && !o->is_zip)
@@ -178,7 +214,8 @@ static int adopt_id(const struct steward *s, struct error *e)
 int steward_adopt(const struct steward *s, bool trust, struct steward_adopted *ret, struct error *e)
 {
         struct adopt a = {.s = s, .trust = trust, .e = e};
-        struct ledger_filter f = {.states = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_MISSING) | BIT(OBJECT_NEW)};
+        struct ledger_filter f = {
+                .states = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_MISSING) | BIT(OBJECT_NEW) | BIT(OBJECT_GONE)};
         int r = adopt_id(s, e);
         if (r == 0)
                 r = ledger_each(s->ledger, &f, on_object, &a, e);

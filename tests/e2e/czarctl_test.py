@@ -353,6 +353,64 @@ class StoppedTest(Base):
         self.ask("verify", "verify", "universityx/rdx/")
         self.assertIn("not below", self.ctl("verify", "/etc/passwd", code=2).err)
 
+    def test_lists_of_a_snapshot(self):
+        """A folder without its SHA256SUMS or MANIFEST.jsonl, or with others, is not what was staged: told by verify and by adopt,
+        and mended by resync."""
+        folder = (self.world.staging / "universityx/database/latest").resolve()
+        key = next(k for k, o in self.world.objects().items() if o["path"] and folder == self.world.staging / o["path"])
+        state = lambda: self.world.objects()[key]["state"]
+        for name in ("SHA256SUMS", "MANIFEST.jsonl"):
+            for what, change in (("missing", None), ("altered", lambda text: text.split("\n", 1)[1]), ("altered", lambda text: text + "x")):
+                for found_by in ("verify", "adopt"):
+                    with self.subTest(name=name, what=what, found_by=found_by):
+                        list_ = folder / name
+                        whole = list_.read_text()
+                        list_.chmod(0o640)
+                        if change:
+                            list_.write_text(change(whole))
+                        else:
+                            list_.unlink()
+                        if found_by == "verify":
+                            said = self.ask("verify", "verify", code=1)["problems"]
+                            self.assertEqual([(p["what"], p["path"]) for p in said], [(what, str(list_.relative_to(self.world.staging)))])
+                            self.ask("verify", "verify", list_, code=1)
+                        else:
+                            self.assertEqual(self.ctl("adopt", "--json").json["missing"], 1)
+                        self.assertEqual(state(), "MISSING")
+                        list_.write_text(whole)
+                        list_.chmod(0o440)
+                        self.assertEqual(self.ctl("adopt", "--json").json["adopted"], 1)
+                        self.assertEqual(state(), "PUBLISHED")
+                        self.ask("verify", "verify")
+        (folder / "SHA256SUMS").unlink()
+        self.ask("verify", "verify", code=1)
+        self.ctl("resync", f"s3://{self.world.objects()[key]['bucket']}/{key}")
+        self.assertEqual(self.world.once().code, 0)
+        self.ask("verify", "verify")
+
+    def test_verify_of_the_feed(self):
+        """Damaged, cut or gone: told, with what to do, which helps."""
+        feed = self.world.staging / "universityx/CHANGES.jsonl"
+        whole = feed.read_bytes()
+        lines = whole.splitlines(keepends=True)
+        damaged = b"".join([*lines[:4], lines[4].replace(b'"size":', b'"size":1', 1), *lines[5:]])
+        for content, what, text in ((damaged, "altered", "line 5 is not"), (b"".join(lines[:4] + lines[5:]), "altered", "line 5 is not"),
+                                    (b"".join(lines[:5]), "altered", "ends with line 5"), (None, "missing", "its next poll")):
+            with self.subTest(text):
+                feed.unlink(missing_ok=True)
+                if content is not None:
+                    feed.write_bytes(content)
+                for paths in ((), (feed,), ("universityx/CHANGES.jsonl",), ("universityx",)):
+                    said = self.ask("verify", "verify", *paths, code=1)["problems"]
+                    self.assertEqual([(p["what"], p["path"]) for p in said], [(what, "universityx/CHANGES.jsonl")], paths)
+                    self.assertIn(text, said[0]["text"])
+                if "remove the file" in said[0]["text"]:
+                    feed.unlink()
+                self.assertEqual(self.world.once().code, 0)
+                self.assertEqual(feed.read_bytes(), whole)
+                for paths in ((), (feed,), ("universityx",), ("universityx/rdx/",)):
+                    self.ask("verify", "verify", *paths)
+
     def test_verify_of_another_volume(self):
         """What is not there because nothing is mounted is not missing."""
         audit = self.world.state / "audit.jsonl"

@@ -3,6 +3,7 @@
 """The feed: whoever reads it, and nothing else, knows the tree; over late, replaced, missing, restored, forgotten and pruned
 files, a lost ledger and a lost feed; and the same after all of these, with the same numbers."""
 
+import contextlib
 import grp
 import hashlib
 import json
@@ -10,6 +11,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 import unittest
@@ -192,6 +194,55 @@ class FeedTest(Feed):
         self.once()
         self.assertEqual([op for op, _ in told()[3:]].count("restored"), 3)
         self.check(c)
+
+    def test_missing_and_then_gone_from_s3(self):
+        """What is staged stays, so it can be missing too; and be back, whatever became of the object."""
+        w, c = self.w, Consumer()
+        self.once()
+        self.check(c)
+        objects = [o for o in w.facts["objects"] if o["category"] in ("events", "database")]
+        day, other = [o for o in objects if o["category"] == "events"][:2]
+        snapshot = next(o for o in objects if o["category"] == "database")
+        state = lambda o: w.objects()[o["key"]]["state"]
+        staged = {o["key"]: w.staging / w.objects()[o["key"]]["path"] for o in (day, other, snapshot)}
+        taken = lambda o: w.folder / f"taken-{staged[o['key']].name}"
+        for o in (day, snapshot):
+            shutil.move(staged[o["key"]], taken(o))
+        w.once()
+        self.assertEqual([state(o) for o in (day, snapshot)], ["MISSING"] * 2)
+        for o in (day, other, snapshot):
+            (w.package / "buckets" / o["bucket"] / o["key"]).unlink()
+        for o in (day, snapshot):
+            self.ctl("resync", f"s3://{o['bucket']}/{o['key']}")
+        w.once()
+        self.assertEqual([state(o) for o in (day, other, snapshot)], ["MISSING", "GONE", "MISSING"])
+        self.ctl("adopt")
+        self.catch_up(c)
+        for o in (day, snapshot):
+            shutil.move(taken(o), staged[o["key"]])
+        self.ctl("adopt")
+        n = c.last
+        self.check(c)
+        self.assertEqual(c.last, n + 2)
+        self.assertEqual(c.missing, set())
+        before = len(w.audit()[0])
+        self.ctl("adopt")
+        self.assertEqual([e["event"] for e in w.audit()[0][before:]], ["adopt"])
+        # and one that is gone from S3 is found missing as any other is: by czard, by verify
+        for find, then in ((w.once, None), (lambda: self.ctl("verify", code=1), None), (w.once, "GONE")):
+            w.once()
+            self.assertEqual(state(other), "GONE")
+            shutil.move(staged[other["key"]], taken(other))
+            find()
+            self.assertEqual(state(other), "MISSING")
+            self.check(c)
+            if then:  # as a 404 leaves it after resync, until czard looks at what is staged again
+                with contextlib.closing(sqlite3.connect(w.state / "ledger.db")) as db, db:
+                    db.execute("UPDATE object SET state = 7 WHERE key = ?", (other["key"],))
+                self.assertEqual(state(other), then)
+            shutil.move(taken(other), staged[other["key"]])
+            self.ctl("adopt")
+            self.check(c)
 
     def test_since_and_follow(self):
         w = self.w

@@ -456,6 +456,68 @@ static void looked_at(void **state)
         close_place(&p);
 }
 
+struct faults {
+        unsigned n;
+        char what[16], text[300];
+};
+
+static void on_fault(void *arg, const char *path, const char *what, const char *text)
+{
+        struct faults *f = arg;
+        assert_string_equal(path, "ux/" FEED_FILE);
+        if (!what)
+                return;
+        snprintf(f->what, sizeof(f->what), "%s", what);
+        snprintf(f->text, sizeof(f->text), "%s", text);
+        f->n++;
+}
+
+/* "WHAT: TEXT" of the one fault that the feed has with that content, NULL: removed; or "". */
+static void assert_fault(struct place *p, const char *text, const char *want)
+{
+        struct error e = {};
+        struct faults f = {};
+        _cleanup_free_ char *path = str_printf("%s/ux/" FEED_FILE, p->root), *said = NULL;
+        if (text)
+                overwrite(p, text);
+        else
+                assert_int_equal(unlink(path), 0);
+        if (feed_verify(p->s, p->state_fd, on_fault, &f, &e) < 0)
+                fail_msg("%s", e.text);
+        said = str_printf("%s: %s", f.what, f.text);
+        if (f.n != (*want != 0) || (f.n > 0 && !str_after(said, want)))
+                fail_msg("%u: %s, not %s", f.n, said, want);
+}
+
+/* Any byte that is another one, any line too many or too few is seen, and by its number. */
+static void compared_with_the_record(void **state)
+{
+        struct place p;
+        open_place(&p, *state);
+        struct history h = history(&p, true);
+        live(&p, &h);
+        char want[64];
+        _cleanup_free_ char *whole = content(&p), *more = str_printf("%s{\"seq\":27}\n{", whole),
+                            *without_first = strdup(strchr(whole, '\n') + 1);
+        unsigned line = 1;
+        assert_fault(&p, whole, "");
+        for (size_t i = 0; whole[i]; line += whole[i++] == '\n') {
+                if ((i % 23 != 0 && whole[i] != '\n') || !whole[i + 1])
+                        continue;
+                _cleanup_free_ char *other = strdup(whole);
+                other[i] ^= 1;
+                snprintf(want, sizeof(want), "altered: line %u is not what", line);
+                assert_fault(&p, other, want);
+        }
+        assert_fault(&p, without_first, "altered: line 1 is not what");
+        assert_fault(&p, more, ""); /* the record may have more by now */
+        char *last = strrchr(whole, '{');
+        *last = 0;
+        assert_fault(&p, whole, "altered: it ends with line 25, and the audit record gives 26");
+        assert_fault(&p, NULL, "missing: ");
+        close_place(&p);
+}
+
 /* What somebody put at its name is kept aside; a group and a mode that somebody set are set again. */
 static void meddled_with(void **state)
 {
@@ -818,6 +880,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(followed_later, setup, teardown),
                 cmocka_unit_test_setup_teardown(lost_or_cut, setup, teardown),
                 cmocka_unit_test_setup_teardown(lost_under_us, setup, teardown),
+                cmocka_unit_test_setup_teardown(compared_with_the_record, setup, teardown),
                 cmocka_unit_test_setup_teardown(looked_at, setup, teardown),
                 cmocka_unit_test_setup_teardown(meddled_with, setup, teardown),
                 cmocka_unit_test_setup_teardown(restored_by_fetching, setup, teardown),

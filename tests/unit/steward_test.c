@@ -163,6 +163,7 @@ static struct ledger_object add_staged(
         o.plain_size = (int64_t)strlen(content);
         assert_int_equal(ledger_save(f->ledger, &o, &e), 0);
         struct strv words = {};
+        _cleanup_strbuf_ struct strbuf sums = {};
         assert_int_equal(c == CATEGORY_EVENTS ? 0 : strv_split(&words, content), 0);
         for (size_t i = 0; i < words.n; i++) {
                 struct ledger_member m = {.object_id = o.id, .state = OBJECT_PUBLISHED, .plain_size = 1};
@@ -179,9 +180,16 @@ static struct ledger_object add_staged(
                 digest_once(DIGEST_SHA256, word, strlen(word), m.sha256);
                 assert_int_equal(ledger_member_save(f->ledger, &m, &e), 0);
                 _cleanup_free_ char *path = str_printf("%s/%s", o.path, m.path);
-                if (m.state == OBJECT_PUBLISHED)
-                        make_file(f, path, word);
+                if (m.state != OBJECT_PUBLISHED)
+                        continue;
+                make_file(f, path, word);
+                char hex[SHA256_HEX];
+                hex_encode(m.sha256, SHA256_SIZE, hex);
+                strbuf_printf(&sums, "%s  %s\n", hex, m.path);
         }
+        _cleanup_free_ char *list = str_printf("%s/SHA256SUMS", o.path);
+        if (c != CATEGORY_EVENTS)
+                make_file(f, list, sums.len ? sums.s : "");
         strv_done(&words);
         return o;
 }

@@ -10,8 +10,8 @@
 #include "ledger_split.h"
 #include "str.h"
 
-#define STATES (BIT(OBJECT_PUBLISHED) | BIT(OBJECT_GONE)) /* GONE: of its day by course only */
-#define LOOKS_A_TURN 200                                  /* at files: a snapshot has thousands */
+#define STATES (BIT(OBJECT_PUBLISHED) | BIT(OBJECT_GONE))
+#define LOOKS_A_TURN 200 /* at files: a snapshot has thousands */
 
 struct missing {
         struct missing_spec on;
@@ -129,7 +129,7 @@ static bool look_at(struct missing *m, int64_t id, unsigned *left)
         (*left)--;
         if (o.category == CATEGORY_EVENTS)
                 look_at_day(m, &o);
-        if (o.state != OBJECT_PUBLISHED)
+        if (!ledger_should_be_staged(&o))
                 return true;
         if (!o.is_zip)
                 wrong = file_wrong(on->staging, o.path, o.plain_size, o.last_modified);
