@@ -251,6 +251,17 @@ static void check_way(struct checkup *k, const char *path, const char *name, boo
         check_add(k, "group", BAD, fix, "members of group %s cannot get through %s", name, path);
 }
 
+/* The folders above staging, which are others': nobody's group is taken from them. */
+static void check_way_above(struct checkup *k, const char *path, const char *name)
+{
+        _cleanup_free_ char *above = strdup(path);
+        char *slash;
+        while (above && (slash = strrchr(above, '/')) && slash > above) {
+                *slash = 0;
+                check_way(k, above, name, true);
+        }
+}
+
 static void check_ways(struct checkup *k, const struct config_package *p, bool several)
 {
         const char *root = k->c->config->staging.path;
@@ -261,6 +272,7 @@ static void check_ways(struct checkup *k, const struct config_package *p, bool s
                 if (!org || !name || !(p->spec.categories & BIT(cat)) || strv_has(&seen, name))
                         continue;
                 strv_add(&seen, name);
+                check_way_above(k, root, name);
                 check_way(k, root, name, several);
                 check_way(k, org, name, several);
         }

@@ -164,7 +164,17 @@ static void unknown_key(struct loader *l, struct origin at, const char *section,
                 table = CONFIG_DELIVER_SECTION;
         const char *near = config_nearest_key(table, key, buf, sizeof(buf));
         str_visible(key, shown, sizeof(shown));
-        if (near)
+        if (streq(key, "passphrase") || streq(key, "password"))
+                loader_error(l, at, section, shown,
+                        "a passphrase does not belong in this file, which everybody may read; expected it "
+                        "elsewhere: "
+                        "remove the line (czarctl import-key stores it)");
+        else if (strstr(key, "secret") || strstr(key, "access_key"))
+                loader_error(l, at, section, shown,
+                        "keys of S3 do not belong in this file, which everybody may read; expected them "
+                        "elsewhere: "
+                        "remove the line (czarctl import-credentials stores what edX mailed)");
+        else if (near)
                 loader_error(l, at, section, shown, "unknown key; did you mean \"%s\"?", near);
         else
                 loader_error(l, at, section, shown, "unknown key; expected one of czard.ini(5)");

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <limits.h>
+#include <time.h>
 
 #include "config_load.h"
 #include "name.h"
@@ -154,7 +155,8 @@ static void check_outside_staging(struct loader *l, struct origin at, const char
         const char *path, const char *what)
 {
         const char *staging = l->config->staging.path;
-        if (path && staging && is_below(path, staging))
+        if (path && staging && !streq(staging, "/") &&
+                is_below(path, staging)) /* that one is an error itself */
                 loader_error(l, at, section, key,
                         "inside [staging] path, where researchers read; expected %s elsewhere", what);
 }
@@ -184,6 +186,11 @@ static void check_staging(struct loader *l)
                 if (!is_bad(l, GENERAL, "staging", "path"))
                         loader_error(l, key_or_section(l, "staging", "path"), "staging", "path",
                                 "not set; expected the folder for the decrypted files");
+                return;
+        }
+        if (streq(c->staging.path, "/")) {
+                loader_error(l, key_origin(l, GENERAL, "staging", "path"), "staging", "path",
+                        "the root of all folders; expected a folder of its own, such as /srv/czard");
                 return;
         }
         check_outside_staging(l, key_or_section(l, "daemon", "state_dir"), "daemon", "state_dir",
@@ -326,6 +333,14 @@ static void check_example(struct loader *l, size_t i, const char *section)
                         "them");
 }
 
+static void check_since(struct loader *l, size_t i, const char *section)
+{
+        int since = l->config->packages[i].since;
+        if (since != INT_MIN && since > (int)(time(NULL) / SEC_PER_DAY))
+                loader_warning(l, key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, "since"), section, "since",
+                        "is in the future: until then nothing is fetched but rdx");
+}
+
 static void check_packages(struct loader *l)
 {
         struct config *c = l->config;
@@ -337,6 +352,7 @@ static void check_packages(struct loader *l)
                 name_fill(section, sizeof(section), "package %s", c->packages[i].name);
                 check_org(l, i, section);
                 check_locations(l, i, section);
+                check_since(l, i, section);
                 check_example(l, i, section);
                 check_outside_staging(l, key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, "homedir"), section,
                         "homedir", c->packages[i].homedir, "the secret key");

@@ -417,6 +417,15 @@ static int check_pattern(const struct config_key *k, const char *word, struct er
                         right);
                 return bad_value(k, e, word, expected);
         }
+        const char *open = strrchr(p, '[');
+        if (open && !strchr(open, ']'))
+                return bad_value(k, e, word, "each [ with its ], as in [0-9]");
+        if (!courses && !keys && streq(word, "!*")) /* of no course there are tables too */
+                return bad(
+                        k, e, "leaves out everything", "exceptions that leave something, such as !*-ccx-*");
+        if (*p == '^' || str_ends(p, "$") || (!courses && strstr(p, ".*")))
+                return bad_value(
+                        k, e, word, "a pattern as of a shell, no regular expression: auth_* or *_history");
         for (size_t i = 0; i < ELEMENTSOF(extensions); i++)
                 if (str_ends(p, extensions[i])) {
                         snprintf(expected, sizeof(expected), "%s without the extension: %.*s",

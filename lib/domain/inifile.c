@@ -164,7 +164,7 @@ static void read_section(struct reader *r, char *line, size_t size)
 static const char *line_fault(const struct reader *r, const char *line, size_t len)
 {
         if (memchr(line, 0, len))
-                return "a NUL byte; expected text";
+                return "a NUL byte; expected plain text (is it saved as UTF-16?)";
         if (!name_is_printable(line) || strstr(line, BOM))
                 return "a control character or bytes that are not UTF-8; expected plain text";
         size_t blanks = strspn(line, " ");

@@ -263,6 +263,24 @@ class PastedTest(Base):
             c["fix"] for c in self.ctl("check", "--json", code=1).json["checks"] if "chgrp" in (c["fix"] or "")), "chgrp")
         self.assertEqual((self.odd / "staging").stat().st_gid, ADMIN)
 
+    def test_the_way_to_staging(self):
+        """Readers need every folder above it."""
+        staging = self.odd / "staging"
+        staging.mkdir(mode=0o750)
+        self.odd.chmod(0o700)
+        self.give(self.odd)
+        os.chown(staging, CZARD, ADMIN)
+        self.world.config["staging"].update(path=staging, group="helpdesk")
+        told = lambda: [c for c in self.ctl("check", "--json", code=1).json["checks"]  # noqa: E731
+                        if c["name"] == "group" and "get through" in c["detail"]]
+        finding, = told()
+        self.assertTrue(finding["detail"].endswith(str(self.odd)), finding)
+        self.assertEqual(self.machine.run("ls", staging, user="helpdesk").code, 2)
+        if shutil.which("setfacl"):
+            self.paste(finding["fix"], "setfacl")
+            self.assertEqual(told(), [])
+            self.assertEqual(self.machine.run("ls", staging, user="helpdesk").code, 0)
+
     def test_a_home(self):
         home, key = self.odd / "home", self.world.folder / "key.asc"
         key.write_bytes(subprocess.run(["gpg", "--homedir", self.world.package / "gnupg", "--batch", "--armor",

@@ -205,6 +205,45 @@ static void locations_are_checked(void **state)
         config_free(c);
 }
 
+/* What nobody means. */
+static void mistakes(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *text;
+                unsigned line;
+                const char *says;
+        } rows[] = {
+                {STAGING PACKAGE "tables = auth_user !*\n", 8,
+                        "tables: leaves out everything; expected exceptions"},
+                {STAGING PACKAGE "courses = [UnivX-*\n", 8,
+                        "courses: \"[UnivX-*\"; expected each [ with its ]"},
+                {STAGING PACKAGE "courses = U[nN]ivX-[*\n", 8, "expected each [ with its ]"},
+                {STAGING PACKAGE "tables = auth_.*\n", 8, "expected a pattern as of a shell"},
+                {STAGING PACKAGE "tables = ^auth_user\n", 8, "expected a pattern as of a shell"},
+                {STAGING PACKAGE "courses = UnivX-.*-2024$\n", 8, "expected a pattern as of a shell"},
+                {"[staging]\npath = /\n" PACKAGE, 2,
+                        "path: the root of all folders; expected a folder of its own"},
+                {STAGING PACKAGE "[openpgp]\npassphrase = x\n", 9,
+                        "passphrase: a passphrase does not belong in this file"},
+                {STAGING PACKAGE "[s3]\nsecret_access_key = x\n", 9, "keys of S3 do not belong in this file"},
+                {STAGING PACKAGE "[s3]\naws_access_key_id = x\n", 9, "keys of S3 do not belong in this file"},
+        };
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++)
+                expect_error(rows[i].text, rows[i].line, rows[i].says);
+        static const char *const good[] = {STAGING PACKAGE "courses = UnivX-CS50.*-202[0-4] !*-ccx-*\n",
+                STAGING PACKAGE "tables = auth_* !auth_user ora/*\n", STAGING PACKAGE "since = 2020-01-01\n"};
+        for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+                struct config *c = load_good(good[i]);
+                assert_int_equal(c->warnings.n, 0);
+                config_free(c);
+        }
+        struct config *c = load_good(STAGING PACKAGE "since = 2999-01-01\n");
+        assert_int_equal(c->warnings.n, 1);
+        assert_non_null(strstr(c->warnings.v[0], ":8: [package universityx] since: is in the future"));
+        config_free(c);
+}
+
 static void warnings(void **state)
 {
         (void)state;
@@ -455,6 +494,7 @@ int main(void)
                 cmocka_unit_test(addressing_is_decided),
                 cmocka_unit_test(secrets_stay_out_of_staging),
                 cmocka_unit_test(locations_are_checked),
+                cmocka_unit_test(mistakes),
                 cmocka_unit_test(warnings),
                 cmocka_unit_test(polls_are_minutes_apart),
                 cmocka_unit_test(spans_that_lack_their_unit),
