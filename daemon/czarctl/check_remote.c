@@ -16,6 +16,7 @@
 #include "key_command.h"
 #include "key_features.h"
 #include "keyring.h"
+#include "keys.h"
 #include "limits.h"
 #include "passphrase.h"
 #include "str.h"
@@ -144,12 +145,9 @@ static void check_home(struct checkup *k, const struct key_home *h)
                 return;
         }
         if (r < 0 || ring.n == 0) {
-                char make[KEY_COMMAND_SIZE], import[KEY_COMMAND_SIZE];
-                _cleanup_free_ char *fix =
-                        str_printf("%s, or %s", key_command(k->c->config, h->dir, "keygen", NULL, make),
-                                key_command(k->c->config, h->dir, "import-key FILE", NULL, import));
-                check_add(k, "key", BAD, r < 0 || !fix ? "" : fix, "%s%s",
-                        r < 0 ? e.text : "there is no secret key in ", r < 0 ? "" : h->dir);
+                struct key_none no;
+                key_none(k->c, h->dir, &no);
+                check_add(k, "key", BAD, r < 0 ? "" : no.fix, "%s", r < 0 ? e.text : no.detail);
                 return;
         }
         for (size_t i = 0; i < ring.n; i++) {

@@ -17,6 +17,7 @@
 
 #include "array.h"
 #include "fsx.h"
+#include "key_command.h"
 #include "key_term.h"
 #include "limits.h"
 #include "str.h"
@@ -335,7 +336,7 @@ static void take_line(struct listing *l, const char *line)
 }
 
 /* gpg with these arguments, its output line by line: of any length, since a key ring may hold very many keys.
- */
+ * Its exit status, or -errno. */
 static int list(
         const char *home, const char *const *args, void (*take)(void *arg, const char *line), void *arg)
 {
@@ -343,9 +344,9 @@ static int list(
         struct run_spec spec = {.out_fd = fd, .quiet = true};
         if (fd < 0)
                 return -errno;
-        int r = keyring_gpg(home, args, NULL, &spec);
-        if (r < 0)
-                return r;
+        int status = keyring_gpg(home, args, NULL, &spec);
+        if (status < 0)
+                return status;
         int copy = lseek(fd, 0, SEEK_SET) == 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
         FILE *f = copy < 0 ? NULL : fdopen(copy, "r");
         if (!f) {
@@ -358,7 +359,7 @@ static int list(
                 take(arg, line);
         free(line);
         fclose(f);
-        return 0;
+        return status;
 }
 
 static void take_listing_line(void *arg, const char *line)
@@ -413,14 +414,21 @@ int keyring_read(const char *home, struct keyring *ret, struct error *e)
                 const char *secret[] = {"--no-autostart", "--with-colons", "--with-keygrip", "--lock-never",
                         "--show-keys", ring, NULL};
                 l.unconverted = &grips;
-                r = ring ? list(home, secret, on_grip, &grips) : -ENOMEM;
+                r = ring ? MIN(list(home, secret, on_grip, &grips), 0) : -ENOMEM;
         }
-        if (r == 0)
-                r = list(home, args, take_listing_line, &l);
+        int status = r == 0 ? list(home, args, take_listing_line, &l) : r;
         flush(&l);
         strv_done(&grips);
+        r = MIN(status, 0);
         if (r == 0)
                 r = l.result;
+        if (status > 0 && r == 0 && ret->n == 0) { /* not one without keys */
+                char word[SHELL_WORD_SIZE];
+                shell_word(home, word, sizeof(word));
+                return error_set(e, CAUSE_HELPER, EIO,
+                        "gpg cannot list the keys in %s; " KEY_GPG_AS_OWNER " --list-keys says why", home,
+                        word, word);
+        }
         if (r < 0)
                 return error_set(e, CAUSE_HELPER, -r, "gpg cannot list the keys in %s: %s", home,
                         r == -ENOENT ? "gpg is not installed" : strerror(-r));

@@ -25,13 +25,30 @@ int prepare_key(struct ctl *c)
         return passphrase_prepare(c, false);
 }
 
+void key_none(const struct ctl *c, const char *home, struct key_none *ret)
+{
+        char make[KEY_COMMAND_SIZE], import[KEY_COMMAND_SIZE];
+        bool lost = keyring_has_secrets(home);
+        key_command(c->config, home, "import-key FILE", NULL, import);
+        snprintf(ret->detail, sizeof(ret->detail),
+                lost ? "private keys lie in %s, but gpg finds no public key for them"
+                     : "there is no secret key in %s",
+                home);
+        if (lost)
+                snprintf(ret->fix, sizeof(ret->fix), "%s with a copy of the key brings its public part back",
+                        import);
+        else
+                snprintf(ret->fix, sizeof(ret->fix), "%s, or %s",
+                        key_command(c->config, home, "keygen", NULL, make), import);
+}
+
 static int key_list(struct ctl *c, const char *home, const struct keyring *ring)
 {
         struct rows rows;
-        char left[40], make[KEY_COMMAND_SIZE], import[KEY_COMMAND_SIZE];
-        _cleanup_free_ char *none = str_printf("There is no secret key in %s: %s, or %s", home,
-                key_command(c->config, home, "keygen", NULL, make),
-                key_command(c->config, home, "import-key FILE", NULL, import));
+        struct key_none no;
+        char left[40];
+        key_none(c, home, &no);
+        _cleanup_free_ char *none = str_printf("%c%s: %s", *no.detail - 'a' + 'A', no.detail + 1, no.fix);
         rows_open(&rows, c, "keys", "fingerprint|user_id=USER ID|created|expires|left=");
         for (size_t i = 0; i < ring->n; i++) {
                 const struct fact_key *f = &ring->keys[i].fact;
@@ -229,7 +246,7 @@ int run_key(struct ctl *c)
         _cleanup_keyring_ struct keyring ring = {};
         struct error e = {};
         struct key_home h;
-        char make[KEY_COMMAND_SIZE], import[KEY_COMMAND_SIZE];
+        char make[KEY_COMMAND_SIZE];
         const char *what = c->argc > 0 ? c->argv[0] : "list", *which = c->argc > 1 ? c->argv[1] : NULL;
         if (!streq(what, "list") && !streq(what, "export") && !streq(what, "extend"))
                 return ctl_usage(c, "expected list, export or extend, not '%.32s'", what);
@@ -251,10 +268,11 @@ int run_key(struct ctl *c)
         }
         if (streq(what, "list"))
                 return key_list(c, h.dir, &ring);
-        if (ring.n == 0)
-                return ctl_fail_text("there is no secret key in %s: %s, or %s", h.dir,
-                        key_command(c->config, h.dir, "keygen", NULL, make),
-                        key_command(c->config, h.dir, "import-key FILE", NULL, import));
+        if (ring.n == 0) {
+                struct key_none no;
+                key_none(c, h.dir, &no);
+                return ctl_fail_text("%s: %s", no.detail, no.fix);
+        }
         if (found != 1)
                 return ctl_fail_text("%s in %s: say which by the end of its fingerprint (%s)",
                         found ? "there are several keys" : "no such key", h.dir,

@@ -776,6 +776,76 @@ class HomeTest(Base):
         self.assertIn("keyboxd", finding["detail"])
         self.assertEqual(sorted(p.name for p in self.home.rglob("*")), before)
 
+    def test_keyboxd_where_gpg_knows_it(self):
+        """All that czarctl does with a home works there too, and stays readable for gpg itself."""
+        if b"keyboxd" not in subprocess.run(["gpgconf", "--list-components"], capture_output=True, check=True).stdout:
+            self.skipTest("this gpg does not know it")
+        self.home.mkdir(mode=0o700)
+        (self.home / "common.conf").write_text("use-keyboxd\n")
+        self.addCleanup(subprocess.run, ["gpgconf", "--homedir", self.home, "--kill", "all"], capture_output=True, check=False)
+        self.gpg("--import", self.keys / "plain.asc")
+        self.assertTrue((self.home / "public-keys.d/pubring.db").exists())
+        key, = self.ctl("key", "list", "--json").json["keys"]
+        self.assertTrue(self.finding("key")[0]["ok"])
+        self.assertTrue(self.opens())
+        self.assertIn("BEGIN PGP PUBLIC KEY", self.ctl("key", "export", key["fingerprint"]).out)
+        out = self.top / "out"
+        out.mkdir()
+        said = self.ctl("keygen", "--batch", "--name", "Data Czar", "--email", "czar@u.example", "--output", out,
+                        "--passphrase-file", self.keys / "B.pass", code=3).err
+        self.assertIn(key["fingerprint"], said)
+        self.import_key("rotated")
+        rotated = self.gpg.primary("rotated@")
+        self.assertEqual({k["fingerprint"] for k in self.ctl("key", "list", "--json").json["keys"]}, {key["fingerprint"], rotated})
+        before = self.gpg.listing("rotated@")
+        self.ctl("key", "extend", rotated, "--expire", "20y")
+        after = self.gpg.listing("rotated@")
+        self.assertEqual(set(after), set(before))
+        self.assertNotEqual(after, before)
+        self.assertFalse([p.name for p in self.home.glob("pubring.*")], "no second key ring beside the database")
+        # and one that is new says so before there is any key
+        new = self.top / "new"
+        new.mkdir(mode=0o700)
+        (new / "common.conf").write_text("use-keyboxd\n")
+        self.addCleanup(subprocess.run, ["gpgconf", "--homedir", new, "--kill", "all"], capture_output=True, check=False)
+        self.world.config["openpgp"]["homedir"] = new
+        self.ctl("keygen", "--batch", "--name", "Data Czar", "--email", "czar@u.example", "--output", out,
+                 "--passphrase-file", self.keys / "B.pass")
+        made, = self.ctl("key", "list", "--json").json["keys"]
+        self.assertEqual(list(Gpg(new).listing())[0], made["fingerprint"])
+        self.assertTrue(self.opens())
+
+    def test_a_key_ring_that_gpg_cannot_read(self):
+        """That is not one without keys."""
+        self.import_key("plain")
+        self.gpg.stop()
+        for damage in (bytes(range(256)) * 8, b"\0\0\0\x20\1\1\0\2KBXf" + bytes(20), None):
+            with self.subTest(damage):
+                if damage is None:
+                    for ring in self.home.glob("pubring.*"):
+                        ring.unlink()
+                else:
+                    (self.home / "pubring.kbx").write_bytes(damage)
+                listed = self.ctl("key", "list", code=None)
+                finding, = self.finding("key")
+                self.assertFalse(finding["ok"])
+                for said in (listed.out + listed.err, finding["detail"], self.ctl("key", "extend", code=3).err):
+                    self.assertRegex(said, "gpg cannot list the keys|rivate keys lie in .*, but gpg finds no public key")
+                    self.assertNotIn("no secret key", said)
+                    self.assertNotIn("keygen", said)
+        # what is advised
+        self.import_key("plain")
+        self.assertTrue(self.finding("key")[0]["ok"])
+
+    def test_a_new_home_that_says_keyboxd(self):
+        """Where gpg does not know it, it takes the key ring it knows; a later gpg would not look there, and that is said."""
+        if b"keyboxd" in subprocess.run(["gpgconf", "--list-components"], capture_output=True, check=True).stdout:
+            self.skipTest("this gpg knows it")
+        self.home.mkdir(mode=0o700)
+        (self.home / "common.conf").write_text("use-keyboxd\n")
+        said = self.import_key("plain", code=None)
+        self.assertTrue(said.code == 0 or "keyboxd" in said.err, said)
+
     def test_a_lock_of_another_machine(self):
         self.import_key("rotated")
         out = self.top / "out"
