@@ -24,6 +24,7 @@
 
 #define OUTPUT_MOST (1024 * 1024)
 #define ARGS_MOST 32
+#define DATABASE_FOLDER "/public-keys.d" /* of keyboxd */
 
 int keyring_gpg(
         const char *home, const char *const *args, const struct secret *passphrase, struct run_spec *spec)
@@ -150,8 +151,9 @@ static enum secret_part part_in_file(const char *path)
 }
 
 /* A lock of GnuPG's dotlock.c: a line with the PID, a line with the host. Of this host and not alive it is
- * taken over by gpg; for any other gpg waits. */
-static int check_lock(const char *path, struct error *e)
+ * taken over by gpg; for any other gpg waits. served: by a keyboxd, which has its lock as long as it runs,
+ * and gpg asks it. */
+static int check_lock(const char *path, bool served, struct error *e)
 {
         char text[512], host[256] = "", word[SHELL_WORD_SIZE];
         long pid = 0;
@@ -163,7 +165,7 @@ static int check_lock(const char *path, struct error *e)
         text[n] = 0;
         (void)uname(&here);
         if (sscanf(text, "%ld %255s", &pid, host) == 2 && streq(host, here.nodename) &&
-                (pid <= 0 || (kill((pid_t)pid, 0) < 0 && errno == ESRCH)))
+                (served || pid <= 0 || (kill((pid_t)pid, 0) < 0 && errno == ESRCH)))
                 return 0;
         for (char *p = host; *p; p++)
                 if (!isalnum((unsigned char)*p) && !strchr(".-_", *p))
@@ -183,7 +185,7 @@ static int check_lock(const char *path, struct error *e)
 
 int keyring_check_locks(const char *home, struct error *e)
 {
-        static const char *const folders[] = {"", "/private-keys-v1.d", "/public-keys.d"};
+        static const char *const folders[] = {"", "/private-keys-v1.d", DATABASE_FOLDER};
         for (size_t i = 0; i < ELEMENTSOF(folders); i++) {
                 _cleanup_free_ char *folder = str_printf("%s%s", home, folders[i]);
                 _cleanup_closedir_ DIR *d = folder ? opendir(folder) : NULL;
@@ -196,7 +198,7 @@ int keyring_check_locks(const char *home, struct error *e)
                         _cleanup_free_ char *path = *f->d_name != '.' && str_ends(f->d_name, ".lock")
                                                             ? str_printf("%s/%s", folder, f->d_name)
                                                             : NULL;
-                        r = path ? check_lock(path, e) : 0;
+                        r = path ? check_lock(path, streq(folders[i], DATABASE_FOLDER), e) : 0;
                         if (r < 0)
                                 return r;
                 }
@@ -398,8 +400,9 @@ int keyring_read(const char *home, struct keyring *ret, struct error *e)
                         "%s: %s: a GnuPG home and all in it must belong to the user of czard (czarctl check, "
                         "as root, says what to do)",
                         denied, strerror(EACCES));
+        bool database = false;
         if (!has_file(home, "pubring.kbx") && !has_file(home, "pubring.gpg")) {
-                bool database = has_file(home, "public-keys.d/pubring.db");
+                database = has_file(home, "public-keys.d/pubring.db");
                 int known = database ? check_database(home, e) : 0;
                 if (!database || known < 0)
                         return known;
@@ -417,6 +420,8 @@ int keyring_read(const char *home, struct keyring *ret, struct error *e)
                 r = ring ? MIN(list(home, secret, on_grip, &grips), 0) : -ENOMEM;
         }
         int status = r == 0 ? list(home, args, take_listing_line, &l) : r;
+        if (database) /* a look leaves no keyboxd behind */
+                keyring_stop_agent(home);
         flush(&l);
         strv_done(&grips);
         r = MIN(status, 0);
