@@ -178,7 +178,7 @@ class Row:
     def run(self, p):
         number = getattr(errno, self.error) if self.error else 0
         for _ in range(TRIES):
-            p.begin(self.scenario)
+            self.begin(p)
             hit = [n for n in p.faulty(who=self.who, site=self.site, nth=self.nth, error=number) if n[1]]
             if hit:
                 break
@@ -191,6 +191,12 @@ class Row:
         p.check("exit status of the run after", p.last.code, 0)
         p.check("told by the run after", {t for t in p.told() if not (t.startswith("note") and self.scenario == "lost")},
                 set())
+        self.after(p)
+
+    def begin(self, p):
+        p.begin(self.scenario)
+
+    def after(self, p):
         whole(p, "after")
         if FULL:
             p.once()
@@ -296,6 +302,12 @@ def functions(who, frames):
     return " < ".join(name.split(".")[0] for name in lines) or "?"
 
 
+def rows_of(kind, scenario, who, key, nth, path, frames, errors):
+    """Killed at that call, and each of these errors there."""
+    where = f"{key.split(':')[0]} {path.split('/')[0]}/…{path.rsplit('/', 1)[-1][-24:]} by {functions(who, frames)}"
+    return [kind(scenario, who, key, nth, error, where) for error in ("", *errors)]
+
+
 def after_exchange(notes):
     """Killed at each site from the exchange of the two folders to its record: whose the folder is nobody has noted yet."""
     begin = next(n for n, (key, _, path, _) in enumerate(notes) if key.startswith("renameat2") and "email-opt-in" in path)
@@ -341,15 +353,13 @@ def find_rows(base):
             if (who, key) in known and not FULL and not commit:
                 continue
             known.add((who, key))
-            where = f"{key.split(':')[0]} {path.split('/')[0]}/…{path.rsplit('/', 1)[-1][-24:]} by {functions(who, frames)}"
-            rows.append(Row(scenario, who, key, seen[key], "", where))
             chosen = ERRORS if FULL else [ERRORS[errors % len(ERRORS)]]
             if scenario == "large":
                 chosen = [*chosen, REFUSED]
             if scenario == "many":
                 chosen = ["ENOSPC", "EIO", "EDQUOT"]
             errors += 1
-            rows += [Row(scenario, who, key, seen[key], error, where) for error in chosen]
+            rows += rows_of(Row, scenario, who, key, seen[key], path, frames, chosen)
         print(f"{scenario}, {who}: {sum(seen.values())} calls at {len(seen)} sites")
     return rows
 

@@ -9,19 +9,16 @@ and the next run makes every day exactly what it must be, without a GET.
 Each distinct call site once: killed there, and failed there with one of the errors in turn. CZARD_CRASH_FULL=1: every
 call of every site, killed and failed with each error."""
 
-import errno
 import os
 import shutil
 from collections import Counter
-from dataclasses import dataclass
 
-from table import Skip, main
+from table import main
 
-from crash_test import CrashBase, CrashPlace, ERRORS, FULL, SMALL, functions, is_hidden
+from crash_test import CrashBase, CrashPlace, ERRORS, FULL, Row, SMALL, is_hidden, rows_of
 from czardtest import package, split
 from czardtest.run import fingerprint, tree
 
-TRIES = 4
 DAYS = 2
 # What the ledger and the disk have, and the rule that is set then.
 RULES = {"later": "edx", "another rule": "edx+url"}
@@ -74,45 +71,26 @@ def own_files(p):
             if "/events-by-course" not in name and not is_hidden(name) and "." in name and "CHANGES" not in name}
 
 
-@dataclass
-class Row:
-    scenario: str
-    who: str
-    site: str
-    nth: int
-    error: str  # "": killed
-    where: str  # for a person
+class SplitRow(Row):
+    def begin(self, p):
+        super().begin(p)
+        self.before = own_files(p)
 
-    @property
-    def name(self):
-        return f"{self.scenario}: {self.who} {'killed' if not self.error else self.error} at {self.where} {self.site[-8:]} #{self.nth}"
-
-    def run(self, p):
-        number = getattr(errno, self.error) if self.error else 0
-        for _ in range(TRIES):
-            p.begin(self.scenario)
-            before = own_files(p)
-            hit = [n for n in p.faulty(who=self.who, site=self.site, nth=self.nth, error=number) if n[1]]
-            if hit:
-                break
-        else:
-            raise Skip(f"not reached in {TRIES} runs")
-        p.check("calls that failed or killed", len(hit), 1)
+    def after_fault(self, p, run):
         if not self.error and self.who == "czard":
-            p.check("exit status when killed", p.last.code, -9)
+            p.check("exit status when killed", run.code, -9)
         else:
-            p.check("exit status", p.last.code in (0, 1, 3), True)
-            if p.last.code and not [e for e in p.last.entries if e.level in ("warning", "err") and e.fields.get("CZARD_CAUSE")]:
-                p.problems.append(f"no entry tells of {self.error or 'a dead filter'}: {p.last!r}")
-            if p.last.code == 0:
+            p.check("exit status", run.code in (0, 1, 3), True)
+            if run.code and not [e for e in run.entries if e.level in ("warning", "err") and e.fields.get("CZARD_CAUSE")]:
+                p.problems.append(f"no entry tells of {self.error or 'a dead filter'}: {run!r}")
+            if run.code == 0:
                 whole(p, self.scenario, "though a call failed", hidden=True)
         self.visible_is_whole(p)
-        p.check("the organisation's own files", own_files(p), before)
-        p.once()
-        p.check("exit status of the run after", p.last.code, 0)
-        p.check("told by the run after", p.told(), set())
+        p.check("the organisation's own files", own_files(p), self.before)
+
+    def after(self, p):
         p.check("GETs of the run after", len(p.requests("get")), 0)
-        p.check("the organisation's own files after it", own_files(p), before)
+        p.check("the organisation's own files after it", own_files(p), self.before)
         whole(p, self.scenario, "after")
 
     def visible_is_whole(self, p):
@@ -162,10 +140,8 @@ def find_rows(base):
                 if (who, key) in known and not FULL:
                     continue
                 known.add((who, key))
-                where = f"{key.split(':')[0]} {path.split('/')[0]}/…{path.rsplit('/', 1)[-1][-24:]} by {functions(who, frames)}"
-                rows.append(Row(scenario, who, key, seen[key], "", where))
-                for error in ERRORS if FULL else [ERRORS[errors % len(ERRORS)]]:
-                    rows.append(Row(scenario, who, key, seen[key], error, where))
+                chosen = ERRORS if FULL else [ERRORS[errors % len(ERRORS)]]
+                rows += rows_of(SplitRow, scenario, who, key, seen[key], path, frames, chosen)
                 errors += 1
             print(f"{scenario}, {who}: {sum(seen.values())} calls at {len(seen)} sites")
             assert seen, f"{who} makes no call"
