@@ -3,6 +3,14 @@
 
 #include <errno.h>
 
+const char *not_split_advice(enum cause cause)
+{
+        return cause == CAUSE_STAGING
+                       ? "czarctl verify says what became of its file; czarctl resync with its key "
+                         "fetches that again"
+                       : cause_advice(cause);
+}
+
 struct walk {
         struct ctl *c;
         not_split_fn *each;

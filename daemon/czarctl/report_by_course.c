@@ -58,7 +58,7 @@ int report_split_failures(struct report_data *r)
                                         F_TEXT("cause", cause_name(cause)),
                                         F_TEXT("example", c->of[cause].example),
                                         F_TEXT("detail", c->of[cause].detail),
-                                        F_TEXT("advice", cause_advice(cause))));
+                                        F_TEXT("advice", not_split_advice(cause))));
         return e;
 }
 

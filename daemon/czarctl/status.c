@@ -261,7 +261,7 @@ static int judge_splits(struct status *s, struct error *e)
         int r = not_split(s->c, on_not_split, &f, e);
         if (r < 0 || f.n == 0)
                 return r;
-        add_problem(s, "by-course", f.n, cause_advice(f.example.cause),
+        add_problem(s, "by-course", f.n, not_split_advice(f.example.cause),
                 "%llu day%s of events not split by course, for example %s: %s", (unsigned long long)f.n,
                 f.n == 1 ? "" : "s", f.path, f.example.detail);
         return 0;

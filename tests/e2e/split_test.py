@@ -292,7 +292,9 @@ class Split(Staged):
         done = self.w.once()
         self.assertEqual(done.code, 1, done)
         self.assertEqual([e.fields["CZARD_DATE"] for e in done.events("day-failed")], ["2024-03-01"])
-        self.assertIn(str(source.relative_to(self.w.staging)), self.czarctl("status", code=1))
+        status = self.czarctl("status", code=1)
+        self.assertIn(str(source.relative_to(self.w.staging)), status)
+        self.assertIn("czarctl resync with its key", status)
         self.assertIn("czard_by_course_failed 1\n", self.czarctl("metrics"))
         report = self.report()
         self.assertIn("1 day of events could not be split by course", report)
@@ -373,6 +375,8 @@ class Split(Staged):
         """In a first sync the organisation's own files have all cores."""
         days = self.days(12)
         self.put(days)
+        self.w.config["s3"]["max_transfers"] = 1
+        self.a.s3.behave("far", op="get", delay=300)
         done = self.once()
         self.check(days)
         told = [e.event for e in done.entries if e.event in ("published", "day-complete")]
