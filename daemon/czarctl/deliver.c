@@ -3,6 +3,7 @@
 #include "deliver.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "launch.h"
+#include "owner.h"
 #include "runs.h"
 #include "str.h"
 
@@ -41,39 +43,74 @@ static void add_groups(const struct config *c, gid_t *v, int *n)
                 add_group(v, n, c->deliveries[i].group);
 }
 
-/* Its state folder belongs to whom it runs as. Without one: the user of that name, who gets one; where czard
- * itself runs as us, we do this too. */
-static int become_deliver(const struct ctl *c, struct error *e)
+/* The folder it is made in may be another user's: what is given away is a folder that root made. */
+static int make_for(const struct passwd *pw, const char *path)
 {
-        _cleanup_free_ char *path = str_printf("%s-deliver", c->config->state_dir);
-        struct stat st, czard;
-        gid_t groups[GROUPS_MOST];
-        int n = GROUPS_MOST / 2;
-        if (!path || geteuid() != 0)
-                return 0;
-        bool there = stat(path, &st) == 0;
-        if (!there && stat(c->config->state_dir, &czard) == 0 && czard.st_uid == 0)
-                return 0;
-        const struct passwd *pw = there ? getpwuid(st.st_uid) : getpwnam(USER);
-        if (!pw && !there)
+        struct stat st;
+        const char *name = strrchr(path, '/') + 1;
+        _cleanup_free_ char *parent = strndup(path, (size_t)(name - path));
+        _cleanup_close_ int dir = parent ? owner_open_folder(parent) : -ENOMEM;
+        if (dir < 0)
+                return dir;
+        if (mkdirat(dir, name, 0750) < 0)
+                return -errno;
+        _cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return -errno;
+        if (st.st_uid != 0)
+                return -EBUSY;
+        return fchown(fd, pw->pw_uid, pw->pw_gid) < 0 ? -errno : take_fd(&fd);
+}
+
+/* The state folder, made when there is none for the user of that name: a descriptor, or -errno. -ENODATA:
+ * nobody is to be become, for czard itself runs as root. */
+static int open_deliver_state(const struct ctl *c, const char *path, struct error *e)
+{
+        struct stat st;
+        _cleanup_close_ int state = owner_open_folder(c->config->state_dir);
+        _cleanup_close_ int fd = owner_open_folder(path);
+        if (fd >= 0)
+                return take_fd(&fd);
+        if (fd == -ELOOP)
+                return owner_refuse_link(path, "become the owner of", e);
+        if (state >= 0 && fstat(state, &st) == 0 && st.st_uid == 0)
+                return -ENODATA;
+        const struct passwd *pw = getpwnam(USER);
+        if (!pw)
                 return error_set(e, CAUSE_UNSAFE_MODE, ENOENT,
                         "there is no user " USER
                         " and no folder %s: install czard's package, or make the folder for "
                         "the user who is to deliver, with mode 0750",
                         path);
-        if (!there && (mkdir(path, 0750) < 0 || chown(path, pw->pw_uid, pw->pw_gid) < 0))
-                return error_set(e, CAUSE_IO, errno, "%s: %s", path, strerror(errno));
-        uid_t uid = there ? st.st_uid : pw->pw_uid;
-        if (uid == 0)
+        fd = make_for(pw, path);
+        return fd < 0 ? error_set(e, CAUSE_IO, -fd, "cannot make %s: %s", path, strerror(-fd)) : take_fd(&fd);
+}
+
+/* Its state folder belongs to whom it runs as. */
+static int become_deliver(const struct ctl *c, struct error *e)
+{
+        _cleanup_free_ char *path = str_printf("%s-deliver", c->config->state_dir);
+        struct stat st;
+        gid_t groups[GROUPS_MOST];
+        int n = GROUPS_MOST / 2;
+        if (!path || geteuid() != 0)
                 return 0;
+        _cleanup_close_ int fd = open_deliver_state(c, path, e);
+        if (fd < 0)
+                return fd == -ENODATA ? 0 : fd;
+        if (fstat(fd, &st) < 0)
+                return error_set(e, CAUSE_IO, errno, "%s: %s", path, strerror(errno));
+        if (st.st_uid == 0)
+                return 0;
+        const struct passwd *pw = getpwuid(st.st_uid);
         gid_t gid = pw ? pw->pw_gid : st.st_gid;
         if (!pw || getgrouplist(pw->pw_name, gid, groups, &n) < 0)
                 n = 0;
         add_groups(c->config, groups, &n);
-        if (setgroups((size_t)n, groups) < 0 || setgid(gid) < 0 || setuid(uid) < 0)
-                return error_set(
-                        e, CAUSE_INTERNAL, errno, "cannot become the owner of %s: %s", path, strerror(errno));
-        return 0;
+        int r = setgroups((size_t)n, groups) < 0 ? -errno : owner_give_up(st.st_uid, gid, e);
+        return r < 0 ? error_set(
+                               e, CAUSE_INTERNAL, -r, "cannot become the owner of %s: %s", path, strerror(-r))
+                     : 0;
 }
 
 static int start_deliver(struct ctl *c, const char *name, const char *reason)

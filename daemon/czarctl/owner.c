@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Giving up root, and the keeper. The keeper parses nothing: a request is the number of an output that was
- * announced before the rights were given up, and a descriptor. */
+/* Giving up root, and the keeper. Who owns state_dir may be in an attacker's hands: nothing here follows his
+ * links, and what runs as him cannot reach root's terminal. The keeper parses nothing: a request is the
+ * number of an output that was announced before the rights were given up, and a descriptor. */
 #include "owner.h"
 
 #include <errno.h>
@@ -20,6 +21,7 @@
 
 #include "credstore.h"
 #include "fsx.h"
+#include "sandbox.h"
 #include "secret.h"
 #include "str.h"
 
@@ -123,9 +125,7 @@ static int follow_link(int dir, const char *name, char rest[PATH_MAX])
         return 0;
 }
 
-/* The folder, for root: links are followed where only root can have put them. In a folder of the user of
- * czard one could lead what we write to anywhere: -ELOOP. */
-static int open_folder(const char *path)
+int owner_open_folder(const char *path)
 {
         enum { LINKS_MOST = 40 };
         char rest[PATH_MAX], *p = rest;
@@ -163,6 +163,15 @@ static int open_folder(const char *path)
         return ret < 0 ? -errno : ret;
 }
 
+int owner_refuse_link(const char *path, const char *what, struct error *e)
+{
+        return error_set(e, CAUSE_INTERNAL, ELOOP,
+                "cannot %s %.400s: a link in a folder of somebody else than root is on the way, and root "
+                "does "
+                "not follow it; give the path that it stands for",
+                what, path);
+}
+
 /* What czard itself keeps there is never replaced by an answer of ours. */
 static bool is_state_dir(const struct owner *o, int dir)
 {
@@ -179,7 +188,7 @@ static int write_file(const struct owner *o, const struct output *out, int fd)
         memcpy(base_copy, out->path, sizeof(base_copy));
         const char *name = basename(base_copy);
         _cleanup_close_ int dir = geteuid() == 0
-                                          ? open_folder(dirname(dir_copy))
+                                          ? owner_open_folder(dirname(dir_copy))
                                           : open(dirname(dir_copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (dir < 0)
                 return geteuid() == 0 ? dir : -errno;
@@ -218,11 +227,7 @@ static int put(const struct owner *o, const struct output *out, int fd, char whe
                         "folder",
                         out->path);
         if (r == -ELOOP)
-                return error_set(e, CAUSE_INTERNAL, ELOOP,
-                        "cannot write %.400s: a link in a folder of somebody else than root is on the way, "
-                        "and "
-                        "root does not follow it; give the path that it stands for",
-                        out->path);
+                return owner_refuse_link(out->path, "write", e);
         return r < 0 ? error_set(e, CAUSE_INTERNAL, -r, "cannot write %.400s: %s", out->path, strerror(-r))
                      : 0;
 }
@@ -326,20 +331,24 @@ int owner_put(struct ctl *c, int output, const void *p, size_t n, char where[512
 
 /* --- giving up root --- */
 
-/* Who owns state_dir; before it is there, the user that the package made. */
-static int find_owner(const struct ctl *c, uid_t *uid, gid_t *gid, char name[64])
+/* Who owns state_dir; before it is there, the user that the package made. 1: nobody yet. */
+static int find_owner(const struct ctl *c, uid_t *uid, gid_t *gid, char name[64], struct error *e)
 {
+        const char *path = c->config->state_dir;
         struct stat st;
         const struct passwd *pw;
         *name = 0;
-        if (stat(c->config->state_dir, &st) == 0) {
+        _cleanup_close_ int fd = owner_open_folder(path);
+        if (fd == -ELOOP)
+                return owner_refuse_link(path, "become the owner of", e);
+        if (fd >= 0 && fstat(fd, &st) == 0) {
                 *uid = st.st_uid;
                 *gid = st.st_gid;
                 pw = getpwuid(st.st_uid);
         } else {
                 pw = getpwnam("czard");
                 if (!pw)
-                        return -ENOENT;
+                        return 1;
                 *uid = pw->pw_uid;
         }
         if (pw) {
@@ -349,13 +358,21 @@ static int find_owner(const struct ctl *c, uid_t *uid, gid_t *gid, char name[64]
         return 0;
 }
 
+int owner_give_up(uid_t uid, gid_t gid, struct error *e)
+{
+        if (setgid(gid) < 0 || setuid(uid) < 0)
+                return error_set(e, CAUSE_INTERNAL, errno, "%s", strerror(errno));
+        return sandbox_terminal(e);
+}
+
 int owner_become(struct ctl *c, struct error *e)
 {
         uid_t uid = 0;
         gid_t gid = 0;
         char name[64];
-        if (geteuid() != 0 || find_owner(c, &uid, &gid, name) < 0)
-                return 0;
+        int r = geteuid() != 0 ? 1 : find_owner(c, &uid, &gid, name, e);
+        if (r != 0)
+                return MIN(r, 0);
         struct owner *o = c->owner;
         if (o) {
                 o->uid = uid;
@@ -363,12 +380,13 @@ int owner_become(struct ctl *c, struct error *e)
         }
         if (uid == 0)
                 return 0;
-        int r = o && o->n > 0 ? start_keeper(o) : 0;
+        r = o && o->n > 0 ? start_keeper(o) : 0;
         if (r < 0)
                 return error_set(e, CAUSE_INTERNAL, -r, "cannot start the keeper process: %s", strerror(-r));
-        if ((*name ? initgroups(name, gid) : setgroups(0, NULL)) < 0 || setgid(gid) < 0 || setuid(uid) < 0)
-                return error_set(e, CAUSE_INTERNAL, errno, "cannot become the owner of %s: %s",
-                        c->config->state_dir, strerror(errno));
+        r = (*name ? initgroups(name, gid) : setgroups(0, NULL)) < 0 ? -errno : owner_give_up(uid, gid, e);
+        if (r < 0)
+                return error_set(e, CAUSE_INTERNAL, -r, "cannot become the owner of %s: %s",
+                        c->config->state_dir, strerror(-r));
         /* Whoever ends the keeper ends us; setuid() cleared it. */
         if (o && o->keeper >= 0)
                 prctl(PR_SET_PDEATHSIG, SIGTERM);

@@ -18,6 +18,14 @@ int owner_output(struct ctl *c, const char *path, enum output_kind kind, mode_t 
 /* Forks the keeper when one is needed and gives up root. Does not return in the keeper: it exits with the
  * status of the other. 0 or -errno. */
 int owner_become(struct ctl *c, struct error *e);
+/* The folder, for root: links are followed where only root can have put them. In a folder of the user of
+ * czard one could lead what root does to anywhere: -ELOOP. A descriptor or -errno. */
+int owner_open_folder(const char *path);
+/* That error, for what was to be done with path. Returns -ELOOP. */
+int owner_refuse_link(const char *path, const char *what, struct error *e);
+/* The user and group, whose groups were set before, with no way back: root's terminal is out of reach for
+ * what is started now. 0 or -errno. */
+int owner_give_up(uid_t uid, gid_t gid, struct error *e);
 /* Puts what fd holds from its beginning into the output. 0 or -errno; where is where it went. */
 int owner_put_fd(struct ctl *c, int output, int fd, char where[512], struct error *e);
 int owner_put(struct ctl *c, int output, const void *p, size_t n, char where[512], struct error *e);

@@ -42,6 +42,10 @@ struct sandbox {
 /* Which version of Landlock this kernel has; 0: none, or it is not enabled. */
 long sandbox_landlock_abi(void);
 
+/* For who has given up root in a terminal of root's: nobody can type there any more (TIOCSTI, TIOCLINUX), nor
+ * what it starts. Sets no_new_privs. 0 or -errno. */
+int sandbox_terminal(struct error *e);
+
 /* Enters it, for ever, for this thread and all it makes: call it before there are others. Entered again, what
  * both allow is allowed. What this kernel cannot restrict is named in ret_missing ("" when nothing; may be
  * NULL). A build with sanitizers enters nothing and says so there, for they do not work inside. 0 or -errno.

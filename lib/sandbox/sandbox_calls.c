@@ -278,6 +278,13 @@ static int add_signals(int r, scmp_filter_ctx ctx, bool has_children)
         return deny_int(r, ctx, EPERM, SCMP_SYS(ioctl), 1, OWNER_OF_SOCKET);
 }
 
+/* Typing into the terminal that standard error may be; TIOCLINUX pastes on a virtual console. */
+static int add_terminal(int r, scmp_filter_ctx ctx)
+{
+        r = deny_int(r, ctx, EPERM, SCMP_SYS(ioctl), 1, TIOCSTI);
+        return deny_int(r, ctx, EPERM, SCMP_SYS(ioctl), 1, TIOCLINUX);
+}
+
 static int add_rules(scmp_filter_ctx ctx, const struct sandbox *s)
 {
         int r = 0;
@@ -288,19 +295,28 @@ static int add_rules(scmp_filter_ctx ctx, const struct sandbox *s)
         r = add_sockets(r, ctx, s->families, s->streams_only);
         r = add_processes(r, ctx, s->has_children);
         r = add_signals(r, ctx, s->has_children);
-        /* Typing into the terminal that standard error may be; TIOCLINUX pastes on a virtual console. */
-        r = deny_int(r, ctx, EPERM, SCMP_SYS(ioctl), 1, TIOCSTI);
-        return deny_int(r, ctx, EPERM, SCMP_SYS(ioctl), 1, TIOCLINUX);
+        return add_terminal(r, ctx);
 }
 
-int sandbox_calls(const struct sandbox *s, struct error *e)
+/* Of s: NULL, the terminal alone. */
+static int load(const struct sandbox *s, struct error *e)
 {
         scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
         if (!ctx)
                 return error_set(e, CAUSE_INTERNAL, ENOMEM, "seccomp: out of memory");
-        int r = add_rules(ctx, s);
+        int r = s ? add_rules(ctx, s) : add_terminal(0, ctx);
         if (r >= 0)
                 r = seccomp_load(ctx);
         seccomp_release(ctx);
         return r < 0 ? error_set(e, CAUSE_INTERNAL, -r, "seccomp: %s", strerror(-r)) : 0;
+}
+
+int sandbox_calls(const struct sandbox *s, struct error *e)
+{
+        return load(s, e);
+}
+
+int sandbox_terminal(struct error *e)
+{
+        return load(NULL, e);
 }

@@ -875,6 +875,50 @@ class StoppedTest(Base):
             self.assertIn("a link in a folder of somebody else", said.err)
         self.assertEqual([p.name for p in private.iterdir()], ["m.prom"])
 
+    @unittest.skipUnless(os.geteuid() == 0, "only root can become another user")
+    def test_root_becomes_nobody_by_a_link_of_the_service(self):
+        """Who owns state_dir decides whom root becomes: a link of another user does not."""
+        w, uid = self.world, 64123
+        w.folder.chmod(0o755)
+        service = w.folder / "services"
+        service.mkdir(mode=0o755)
+        os.chown(service, uid, uid)
+        before, w.config["daemon"]["state_dir"] = w.config["daemon"]["state_dir"], service / "state"
+        self.addCleanup(w.config["daemon"].__setitem__, "state_dir", before)
+        (service / "state").symlink_to(w.state)
+        (service / "state-deliver").symlink_to(w.state)
+        for path in service.iterdir():
+            os.chown(path, uid, uid, follow_symlinks=False)
+        ledger = (w.state / "ledger.db").stat().st_mtime_ns, sorted(p.name for p in w.state.iterdir())
+        for command in (("pause", "--reason", "x"), ("status",), ("list",), ("deliver", "run")):
+            said = self.ctl(*command, code=3)
+            self.assertIn("a link in a folder of somebody else", said.err, command)
+        self.assertEqual(((w.state / "ledger.db").stat().st_mtime_ns, sorted(p.name for p in w.state.iterdir())), ledger)
+        # the deliveries' folder: made in a folder of the service, given away without following what was put there
+        (service / "state").unlink()
+        (service / "state").mkdir()
+        os.chown(service / "state", uid, uid)
+        said = self.ctl("deliver", "run", code=3)
+        self.assertIn("a link in a folder of somebody else", said.err)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can become another user")
+    def test_who_gave_up_root_cannot_type_in_its_terminal(self):
+        """What czarctl starts runs in the terminal of root, as a user who may be in an attacker's hands."""
+        w, uid = self.world, 64123
+        for path in [w.state, *w.state.iterdir()]:
+            os.chown(path, uid, uid)
+        w.folder.chmod(0o755)
+        child = subprocess.Popen([program("czarctl", w.build), "--config", w.ini(), "changes", "--follow"], text=True,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=w.environment())
+        try:
+            said = child.stdout.readline()
+            status = dict(line.split(":\t", 1) for line in Path(f"/proc/{child.pid}/status").read_text().splitlines())
+        finally:
+            child.kill()
+            child.communicate()
+        self.assertEqual(status["Uid"].split(), [str(uid)] * 4, said)
+        self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))  # which filter: unit/sandbox
+
 
 class RunningTest(Base):
     """Beside a daemon."""

@@ -379,6 +379,24 @@ static int mptcp_hidden(void)
         return (int)syscall(SYS_socket, AF_INET, SOCK_STREAM, (1L << 32) | 262);
 }
 
+/* The wall of who gave up root alone: everything else is as it was. */
+static void the_terminal_alone(void **state)
+{
+        (void)state;
+        pid_t pid = fork();
+        if (pid == 0) {
+                struct error e = {};
+                int wrong = 0;
+                if (type_into_terminal() == 0 || errno == EPERM || sandbox_terminal(&e) < 0)
+                        _exit(255);
+                wrong += type_into_terminal() == 0 || errno != EPERM;
+                wrong += paste_on_console() == 0 || errno != EPERM;
+                wrong += seqpacket_pair() < 0 || read_outside() < 0;
+                _exit(wrong);
+        }
+        assert_int_equal(status_of(pid), 0);
+}
+
 static void what_is_allowed_works(void **state)
 {
         (void)state;
@@ -509,6 +527,7 @@ int main(void)
         return 77;
 #endif
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(the_terminal_alone),
                 cmocka_unit_test(what_is_allowed_works),
                 cmocka_unit_test(files_outside_are_out_of_reach),
                 cmocka_unit_test(only_named_families_ports_and_protocols),
