@@ -144,8 +144,8 @@ struct members_limits {
         uint64_t gap;   /* of unwanted bytes between two */
         unsigned waste; /* all gaps together: at most one part in so many */
 };
-/* The first wanted one and those that follow it closely become TAKEN; one that failed before has a run of its
- * own. 1; 0: nothing is wanted; or -errno. run->id is the caller's. */
+/* The first wanted one and those that follow it closely become TAKEN. 1; 0: nothing is wanted; or -errno.
+ * run->id is the caller's. */
 int members_take_run(
         struct members *m, const struct members_limits *limits, struct members_run *run, struct error *e);
 bool members_any_wanted(struct members *m);
@@ -158,14 +158,15 @@ int members_staged(struct members *m, const struct member *v, struct error *e);
 int members_judged(struct members *m, int64_t number, enum cause cause, const char *detail, struct error *e);
 /* The first of the run that has a bad verdict. 1, 0: none, or -errno. */
 int members_next_judged(struct members *m, int64_t run, struct member *ret, struct error *e);
-/* One more try: WANTED again, or REJECTED with cause and detail of v. */
+/* For one more reading by its run, WANTED again, or REJECTED with cause and detail of v. */
+int members_leave(struct members *m, const struct member *v, struct error *e);
 int members_again(struct members *m, const struct member *v, struct error *e);
 int members_reject(struct members *m, const struct member *v, struct error *e);
 /* What the run staged is WANTED again, as if it had not been read: each is told first. 0, or what each
  * returned.
  */
 int members_undo(struct members *m, int64_t run, member_fn *each, void *arg, struct error *e);
-/* Not tried again before members_release(m, MEMBERS_HELD): no run has it. */
+/* No run has it, and its verdict is kept: members_next_judged() and members_release() of MEMBERS_HELD. */
 #define MEMBERS_HELD 0
 int members_hold(struct members *m, const struct member *v, struct error *e);
 /* What the run still has is WANTED again. */

@@ -12,33 +12,29 @@ struct choice {
 };
 
 /* Does the next wanted one, which is at offset, go along? */
-static bool goes_along(const struct choice *c, const struct members_limits *l, uint64_t offset,
-        uint64_t extent, uint64_t tries)
+static bool goes_along(
+        const struct choice *c, const struct members_limits *l, uint64_t offset, uint64_t extent)
 {
         uint64_t gap = offset - c->end, bytes = c->end - c->first;
-        return tries == 0 && c->n < l->members && bytes + gap + extent <= l->bytes && gap <= l->gap &&
+        return c->n < l->members && bytes + gap + extent <= l->bytes && gap <= l->gap &&
                c->waste + gap <= bytes / l->waste;
 }
 
-static const char wanted[] = "SELECT number, \"offset\", extent, tries FROM member WHERE step = 0 "
+static const char wanted[] = "SELECT number, \"offset\", extent FROM member WHERE step = 0 "
                              "ORDER BY \"offset\"";
 
 static int choose(struct members *m, const struct members_limits *limits, struct choice *ret, struct error *e)
 {
         _cleanup_reset_ sqlite3_stmt *s = NULL;
         struct choice c = {};
-        uint64_t first_tries = 0;
         int r = sql_keep(&m->sql, wanted, NULL, &s, e);
         while (r >= 0 && (r = sql_step(&m->sql, s, e)) == 1) {
                 uint64_t offset = (uint64_t)sqlite3_column_int64(s, 1);
                 uint64_t extent = (uint64_t)sqlite3_column_int64(s, 2);
-                uint64_t tries = (uint64_t)sqlite3_column_int64(s, 3);
-                if (c.n == 0) {
+                if (c.n == 0)
                         c.first = c.end = offset;
-                        first_tries = tries;
-                } else if (first_tries > 0 || !goes_along(&c, limits, offset, extent, tries)) {
+                else if (!goes_along(&c, limits, offset, extent))
                         break;
-                }
                 c.waste += offset - c.end;
                 c.last = offset;
                 c.end = offset + extent;
@@ -132,10 +128,14 @@ int members_again(struct members *m, const struct member *v, struct error *e)
         return set_step(m, v, MEMBER_WANTED, CAUSE_NONE, "", e);
 }
 
+int members_leave(struct members *m, const struct member *v, struct error *e)
+{
+        return set_step(m, v, MEMBER_TAKEN, CAUSE_NONE, "", e);
+}
+
 int members_hold(struct members *m, const struct member *v, struct error *e)
 {
-        return sql_run(&m->sql,
-                "UPDATE member SET step = 1, run = 0, cause = 0, detail = '', tries = ?2 WHERE number = ?1",
+        return sql_run(&m->sql, "UPDATE member SET run = 0, tries = ?2 WHERE number = ?1",
                 VALUES(V(v->number), V(v->tries)), e);
 }
 

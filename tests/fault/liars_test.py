@@ -83,10 +83,13 @@ class Asking(Row):
     """One with the key that would have others know something by what is asked for next: what comes again is the same, byte
     for byte, and no more often than this."""
     most = 2
+    network = ()  # what an accomplice there does
 
     def run(self, p):
         self.prepare(p)
+        p.behave(self.network)
         p.once(timeout=120)
+        p.behave_well()
         p.check("the lie was told", (p.build / "daemon" / self.who / "told").exists(), True)
         p.check("exit status", p.last.code, 0)
         p.check("entries of a liar", len(p.last.events("helper-killed")), 0)
@@ -96,7 +99,8 @@ class Asking(Row):
         p.check_audit()
         ranges = {}
         for r in p.requests("get"):
-            ranges.setdefault(r.key, []).append(r.range)
+            if r.status in (200, 206):
+                ranges.setdefault(r.key, []).append(r.range)
         honest = {}
         shutil.rmtree(p.staging)
         shutil.rmtree(p.state)
@@ -111,6 +115,16 @@ class Asking(Row):
         for key, got in more.items():
             p.check(f"what was asked of {key}", set(got), set(honest[key]))
             p.check(f"how often, of {key}", max(got.count(r) for r in got), (2, self.most))
+
+
+class Cut(Asking):
+    """The same beside a network that cuts the run near its end and does not let it go on."""
+    network = ({"op": "get", "key": "*.zip", "after": 1, "count": 1, "truncate_at": "97%", "framing": "length"},
+               {"op": "get", "key": "*.zip", "after": 1, "count": 5, "drop": 1})
+
+
+def cut(name, type_, do, nth=1, **more):
+    return Cut(f"czard-decrypt: {name}", "czard-decrypt", None, type_, do, nth, more)
 
 
 def asking(name, type_, do, nth=1, **more):
@@ -157,6 +171,9 @@ ROWS = [
     asking("it ends within a run of members", VERDICT, "die", nth=3, asked=MEMBERS),
     asking("it says that it failed at a member", VERDICT, "cause", nth=3, asked=MEMBERS, **cause("HELPER")),
     asking("it says that its disk failed at a member", VERDICT, "cause", nth=3, asked=MEMBERS, **cause("IO")),
+    cut("a member is bad, and its run is cut", VERDICT, "cause", nth=3, asked=MEMBERS, **cause("BAD_MDC")),
+    cut("a member is for another worker, and its run is cut", VERDICT, "cause", nth=3, asked=MEMBERS, **cause("REFERENCE")),
+    asking("a member is bad", VERDICT, "cause", nth=3, asked=MEMBERS, **cause("BAD_MDC")),
     index("a member that it did not tell of", "told [0-9]+ members of", DIRECTORY_DONE, "number", at=8, by=1),
     index("a directory behind the end of the archive", "behind the end", DIRECTORY_DONE, "number", at=16, by=1 << 40),
     index("another id", "answered request", DIRECTORY_DONE, "id", by=1),

@@ -21,12 +21,6 @@
 /* Members that a worker may hold at once, and how many are sent in one message: two batches keep it busy. */
 #define MEMBERS_A_WORKER PROTO_RUN_MAX
 #define MEMBERS_A_BATCH (MEMBERS_A_WORKER / 2)
-/* A member of a range has no ETag to tell a broken transfer from a broken file: it is fetched twice before it
- * is rejected. */
-#define MEMBER_TRIES 2
-/* So often in one attempt at an archive: what czard-decrypt says of members decides no more requests than
- * these. */
-#define AGAIN_MOST 16
 /* So many members that our key does not open, and not one that it opens: it is the key. */
 #define HELD_MOST 64
 
@@ -54,7 +48,6 @@ struct snapshot {
         /* Before the directory, before the runs (how much is wanted), and again once it is published. */
         struct members_sums sums;
         size_t n_staged, n_rejected; /* so far */
-        unsigned n_again;            /* members that were fetched once more */
         unsigned n_held;             /* members that our key does not open, while none is staged */
         enum cause held_cause;       /* why */
         char held_detail[DETAIL_SIZE];

@@ -3,7 +3,11 @@
  * them one after the other. The worker gets its members in batches, so that only so many files are open and
  * so many members would be done twice: what it has and what is not yet in the ledger are together never more
  * than MEMBERS_A_WORKER. A good verdict counts at once; a bad one counts only once the GET is known to have
- * been good, else the member is wanted again. */
+ * been good, else the member is wanted again.
+ *
+ * What the worker says must not decide what is asked of S3, so nothing is asked for single members: a run
+ * that left some, for a second look at what was bad or for gpg-agent, is read once more as it was, and one
+ * that failed is as if it had never been. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -41,10 +45,11 @@ struct run {
         uint64_t position; /* in the archive, of the stream's first byte */
         uint64_t length;   /* of the stream */
         uint64_t next;     /* no member that is not yet sent lies before */
-        size_t n_left;     /* judged, but only gpg-agent can open them */
-        size_t n_staged;
-        bool reference; /* the worker has an agent */
-        bool failed;    /* the worker told of a fault that is no member's */
+        size_t n_left;     /* for the second reading */
+        bool bad, gap; /* a bad verdict; and a good one after that: what is staged is no longer a beginning */
+        size_t n_staged;    /* by both readings */
+        bool second;        /* reading, by a worker that has an agent */
+        struct error fault; /* that the worker told of, and is no member's */
         size_t n, sent, judged, saved;
         uint64_t saved_usec;
         /* A disk failed or had no room, or something could not be sent: nothing more is sent, and the run
@@ -258,10 +263,13 @@ static void on_message(void *arg, struct message *msg)
         struct error e = {};
         const struct proto_verdict *v = &msg->verdict;
         struct taken *t = taken_at(r, r->judged);
+        r->bad |= v->outcome.cause != CAUSE_NONE;
+        r->gap |= r->bad && v->outcome.cause == CAUSE_NONE;
         if (v->outcome.cause == CAUSE_REFERENCE) {
                 r->n_left++;
         } else if (v->outcome.cause != CAUSE_NONE) {
-                r->failed |= !is_of_member(v->outcome.cause);
+                if (!is_of_member(v->outcome.cause) && r->fault.cause == CAUSE_NONE)
+                        error_set(&r->fault, v->outcome.cause, EIO, "%s", v->outcome.detail);
                 note_bad(r, t, v->outcome.cause, v->outcome.detail);
         } else if (stage(r, t, v, &e) < 0) {
                 flow_break(&r->flow, e.text);
@@ -282,35 +290,40 @@ static void on_message(void *arg, struct message *msg)
 
 static const struct flow_ops run_ops;
 
-/* The GET was good, so what the worker said of the member is true of the member. */
-static int judge(struct snapshot *s, struct member *m, struct error *e)
+static int reject(struct snapshot *s, struct member *m, struct error *e)
 {
-        bool of_key = cause_remedy(m->cause) == REMEDY_STOP_KEY;
-        m->tries++;
-        /* Which is wrong, the key or the member? That is known when all have been tried: in whatever order
-         * they came. */
-        if (of_key && s->n_staged == 0 && s->n_held < HELD_MOST) {
-                if (s->n_held++ == 0)
-                        snprintf(s->held_detail, sizeof(s->held_detail), "%s", m->detail);
-                s->held_cause = m->cause;
-                return members_hold(s->members, m, e);
-        }
-        if (!is_of_member(m->cause) || (of_key && s->n_staged == 0)) {
-                snapshot_trouble(s, m->cause, m->detail);
-                return members_again(s->members, m, e);
-        }
-        if (m->tries < MEMBER_TRIES && m->cause != CAUSE_LIMIT && m->cause != CAUSE_ZIP_FORM &&
-                s->n_again < AGAIN_MOST) {
-                s->n_again++;
-                return members_again(s->members, m, e);
-        }
         m->step = MEMBER_REJECTED;
-        if (of_key)
+        if (cause_remedy(m->cause) == REMEDY_STOP_KEY)
                 m->cause = CAUSE_NOT_FOR_US;
         int r = members_reject(s->members, m, e);
         if (r >= 0)
                 snapshot_rejected(s, m);
         return r;
+}
+
+/* The GET was good, so what the worker said of the member is true of the member. A range has no ETag to tell
+ * a broken transfer from a broken file: it is read twice before that is believed. */
+static int judge(struct run *r, struct member *m, struct error *e)
+{
+        struct snapshot *s = r->s;
+        /* Which is wrong, the key or the member? That is known when all have been tried: in whatever order
+         * they came. */
+        bool of_key = cause_remedy(m->cause) == REMEDY_STOP_KEY && s->n_staged == 0;
+        m->tries++;
+        if (!is_of_member(m->cause) || (of_key && s->n_held + r->n_left >= HELD_MOST)) {
+                snapshot_trouble(s, m->cause, m->detail);
+                return members_again(s->members, m, e);
+        }
+        if (!r->second && m->cause != CAUSE_LIMIT && m->cause != CAUSE_ZIP_FORM) {
+                r->n_left++;
+                return members_leave(s->members, m, e);
+        }
+        if (!of_key)
+                return reject(s, m, e);
+        if (s->n_held++ == 0)
+                snprintf(s->held_detail, sizeof(s->held_detail), "%s", m->detail);
+        s->held_cause = m->cause;
+        return members_hold(s->members, m, e);
 }
 
 /* 0 or -errno. */
@@ -320,27 +333,24 @@ static int judge_all(struct run *r, struct error *e)
         while (err > 0) {
                 _cleanup_member_ struct member m = {};
                 err = members_next_judged(r->s->members, r->id, &m, e);
-                if (err > 0 && judge(r->s, &m, e) < 0)
+                if (err > 0 && judge(r, &m, e) < 0)
                         err = -EIO;
         }
         return err;
 }
 
-static void end_run(struct run *r, bool good)
+/* What it still has is wanted again. */
+static void release(struct run *r)
 {
-        struct snapshot *s = r->s;
         struct error e = {};
-        int err = good ? judge_all(r, &e) : 0;
-        if (err >= 0)
-                err = members_release(s->members, r->id, &e);
-        if (err < 0)
-                snapshot_trouble(s, e.cause, e.text);
+        if (members_release(r->s->members, r->id, &e) < 0)
+                snapshot_trouble(r->s, e.cause, e.text);
 }
 
 static int start_flow(struct run *r, struct error *e)
 {
         const struct ledger_object *o = &r->s->job.o;
-        struct pool *pool = r->reference ? pool_reference(r->s->job.pool) : r->s->job.pool;
+        struct pool *pool = r->second ? pool_reference(r->s->job.pool) : r->s->job.pool;
         struct proto_get get = {.bucket = o->bucket,
                 .key = o->key,
                 .etag = o->etag,
@@ -350,24 +360,20 @@ static int start_flow(struct run *r, struct error *e)
         return flow_start(&r->flow, &r->s->job.env->flow, pool, &run_ops, r, &get, RANK_ARCHIVE, e);
 }
 
-/* The same bytes once more, for the members that are left to the worker with the agent: which of them these
- * are nobody sees who sees the requests. */
-static bool hand_on(struct run *r)
+/* The same bytes once more, for the members that are left, by the worker with the agent: which of them these
+ * are nobody sees who sees the requests. 1, 0: there are none, or -errno. */
+static int read_again(struct run *r, struct error *e)
 {
-        struct error e = {};
         save_staged(r);
-        if (judge_all(r, &e) < 0) {
-                snapshot_trouble(r->s, e.cause, e.text);
-                return false;
-        }
+        if (judge_all(r, e) < 0)
+                return -EIO;
+        if (r->n_left == 0)
+                return 0;
         r->n = r->n_left;
         r->n_left = r->sent = r->judged = r->saved = 0;
         r->next = r->position;
-        r->reference = true;
-        if (start_flow(r, &e) >= 0)
-                return true;
-        snapshot_trouble(r->s, e.cause, e.text);
-        return false;
+        r->second = r->gap = true;
+        return start_flow(r, e) < 0 ? -EIO : 1;
 }
 
 static int forget_staged(const struct member *m, void *arg, struct error *e)
@@ -379,7 +385,8 @@ static int forget_staged(const struct member *m, void *arg, struct error *e)
         return ledger_member_delete(s->job.env->ledger, &row, e);
 }
 
-/* Its worker failed, or says so: how far it came is its word. */
+/* How far it came is the word of a worker that failed; and which members it did not like is its word too,
+ * when somebody cuts the connection then. */
 static void undo(struct run *r)
 {
         struct snapshot *s = r->s;
@@ -397,17 +404,26 @@ static void on_ended(void *arg, enum cause cause, const char *detail)
         struct run *r = arg;
         struct snapshot *s = r->s;
         s->job.o.checks |= r->flow.checks;
-        bool failed = r->failed || r->judged < r->sent;
-        if (cause == CAUSE_NONE && !failed && r->n_left > 0 && hand_on(r))
-                return;
+        bool failed = r->fault.cause != CAUSE_NONE || r->judged < r->sent || (r->gap && cause != CAUSE_NONE);
+        struct error e = {};
+        if (cause == CAUSE_NONE && !failed) {
+                int again = read_again(r, &e);
+                if (again > 0)
+                        return;
+                failed = again < 0;
+                if (failed)
+                        snapshot_trouble(s, e.cause, e.text);
+        }
         if (cause != CAUSE_NONE && s->cause == CAUSE_NONE) {
                 snapshot_trouble(s, cause, detail);
                 s->retry_after_usec = r->flow.retry_after_usec;
+        } else if (r->fault.cause != CAUSE_NONE) {
+                snapshot_trouble(s, r->fault.cause, r->fault.text);
         }
         if (failed)
                 undo(r);
         s->progress |= r->n_staged > 0;
-        end_run(r, cause == CAUSE_NONE);
+        release(r);
         run_free(r);
         s->news = true;
 }
@@ -462,7 +478,7 @@ static int start_run(struct snapshot *s, struct error *e)
         r->length = run.length;
         r->n = run.n;
         if (err > 0 && start_flow(r, e) < 0) {
-                end_run(r, false);
+                release(r);
                 err = -EIO;
         }
         if (err <= 0)
@@ -474,13 +490,19 @@ static int start_run(struct snapshot *s, struct error *e)
 void snapshot_judge_held(struct snapshot *s)
 {
         struct error e = {};
-        bool of_key = s->n_staged == 0;
-        if (s->n_held == 0)
-                return;
-        s->n_held = 0;
-        if (of_key)
+        int r = s->n_staged > 0;
+        if (r == 0) {
                 snapshot_trouble(s, s->held_cause, s->held_detail);
-        if (members_release(s->members, MEMBERS_HELD, &e) < 0)
+                r = members_release(s->members, MEMBERS_HELD, &e);
+        }
+        while (r > 0) {
+                _cleanup_member_ struct member m = {};
+                r = members_next_judged(s->members, MEMBERS_HELD, &m, &e);
+                if (r > 0 && reject(s, &m, &e) < 0)
+                        r = -EIO;
+        }
+        s->n_held = 0;
+        if (r < 0)
                 snapshot_trouble(s, e.cause, e.text);
 }
 
