@@ -900,12 +900,12 @@ class Package(Case):
         m.sync()
         before, pid = m.staged(), m.main_pid("czard")
 
-        m.ok("dpkg", "-i", "--force-confold", "/root/czard.deb")
+        m.ok("dpkg", "-i", "--force-confold", "/root/czard.deb", timeout=180)
         m.until("restarted", lambda: m.main_pid("czard") not in (0, pid))
         self.assertIn("[package universityx]", m.get("/etc/czard/czard.ini").decode())
         self.assertEqual(m.staged(), before)
 
-        said = m.ok("dpkg", "-r", "czard")
+        said = m.ok("dpkg", "-r", "czard", timeout=180)  # man-db reads all pages anew
         self.assertIn("disabled", said)
         self.assertRegex(said, "left as they are: /etc/czard .*/etc/credstore/czard.s3 /var/lib/czard /var/lib/czard-deliver /srv/czard\n")
         self.assertEqual(m.ok("find", "/etc/systemd/system", "-name", "*czard*", "-type", "l"), "", "no link to a unit that is gone")

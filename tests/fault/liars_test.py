@@ -10,6 +10,7 @@ is done again: everything staged is the truth.
 import json
 import re
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,11 @@ from czardtest.run import REPOSITORY, program
 VERDICT, DONE, READY, HELLO, FILE, MEMBERS, ENTRIES, DIRECTORY_DONE = 12, 6, 8, 1, 9, 11, 13, 14
 CAUSES = re.findall(r"^ +X\((\w+), ", (REPOSITORY / "lib/base/error.h").read_text(), re.M)
 TLS, ETAG, ZIP, SIGNATURE = 1 << 0, 1 << 2, 1 << 5, 1 << 8
+
+
+def copy_program(source, target):
+    """By another process: what another row's thread forks meanwhile would keep it open for writing, and so from starting."""
+    subprocess.run(["cp", source, target], check=True)
 
 
 @dataclass
@@ -44,11 +50,11 @@ class Row:
             folder = p.build / "daemon" / name
             folder.mkdir(parents=True)
             if name == self.who:
-                shutil.copy(Path(__file__).parent / "liar.py", folder / name)
+                copy_program(Path(__file__).parent / "liar.py", folder / name)
                 self.real = str(program(name, real))
                 (folder / "lie").write_text(json.dumps(self.lie()))
             elif name == "czard":
-                shutil.copy(program(name, real), folder / name)  # it looks for the others beside itself
+                copy_program(program(name, real), folder / name)  # it looks for the others beside itself
             else:
                 (folder / name).symlink_to(program(name, real))
 
