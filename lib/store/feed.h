@@ -36,7 +36,8 @@ int feed_says_missing(struct ledger *l, const struct ledger_object *o, struct er
 int feed_start_over(struct ledger *l, struct error *e);
 /* The feeds against the audit record, from which they are made once more, in memory; changes nothing, and may
  * be done beside a running czard. Each is told; what: "missing" or "altered", and text: how, and what to do;
- * NULL: it is well. 0 or -errno, when the record cannot be read. */
+ * NULL: it is well. 0; -ENODATA: the first lines of the record were moved elsewhere; or -errno, when it
+ * cannot be read. */
 typedef void feed_verify_fn(void *arg, const char *path, const char *what, const char *text);
 int feed_verify(struct staging *s, int state_fd, feed_verify_fn *each, void *arg, struct error *e);
 /* The date that `latest` names, "": none. The next snapshot is compared with that one; its line in the audit

@@ -31,7 +31,7 @@ class Consumer:
     """Keeps what the lines say, as a loader would: path -> sha256."""
 
     def __init__(self):
-        self.last, self.tree, self.snapshots, self.missing = 0, {}, {}, set()
+        self.last, self.tree, self.snapshots, self.missing, self.days = 0, {}, {}, set(), {}
 
     def take(self, line):
         c = json.loads(line)
@@ -39,6 +39,8 @@ class Consumer:
         self.last = c["seq"]
         if c["category"] in ("database", "email-opt-in"):
             self.take_of_snapshot(c)
+        elif "/events-by-course/" in c["path"]:
+            self.take_of_day(c)
         elif c["op"] in ("published", "replaced", "restored"):
             assert (c["op"] == "published") == (c["path"] not in self.tree), c
             if c["op"] == "replaced":
@@ -49,6 +51,18 @@ class Consumer:
         else:
             assert c["op"] == "removed", c
             del self.tree[c["path"]]
+
+    def take_of_day(self, c):
+        was, there = self.days.get(c["path"], (None, False))
+        assert c["was"] == was, (c, was)
+        if c["op"] == "removed":
+            del self.days[c["path"]]
+        elif c["op"] == "missing":
+            assert there, c
+            self.days[c["path"]] = was, False
+        else:
+            assert c["op"] in ("day-complete", "restored") and (c["op"] == "restored") == (not there and c["sha256"] == was), (c, was, there)
+            self.days[c["path"]] = c["sha256"], True
 
     def take_of_snapshot(self, c):
         folder = "/".join(c["path"].split("/")[:3])
@@ -427,6 +441,7 @@ class AnyLifeTest(Feed):
         self.random, self.consumer, self.copy = random.Random(SEED), Consumer(), None
         self.objects = [o for o in self.w.facts["objects"] if o["category"] in ("events", "database")]
         self.bucket = self.w.package / "buckets"
+        self.w.config["package " + self.w.org]["events_by_course"] = "edx"
         self.aside = self.w.folder / "aside"
         self.aside.mkdir()
         self.taken, self.lost = {}, None
@@ -459,6 +474,19 @@ class AnyLifeTest(Feed):
         if path.exists() and path not in self.taken:
             self.taken[path] = self.aside / f"taken{len(self.taken)}-{self.random.random()}"
             shutil.move(path, self.taken[path])
+
+    def day_spoiled(self):
+        """A folder by course is gone, or a file in it is: verify or the next whole listing tells, and it is made again."""
+        days = sorted((self.w.staging / self.w.org / "events-by-course").glob("*/*/2*"))
+        if not days:
+            return
+        day = self.random.choice(days)
+        if self.random.random() < 0.5:
+            shutil.rmtree(day)
+        else:
+            self.random.choice(sorted(day.iterdir())).unlink()
+        if self.random.random() < 0.5:
+            self.offline("verify")
 
     def put_back(self):
         for path, there in self.taken.items():
@@ -524,7 +552,7 @@ class AnyLifeTest(Feed):
             child.communicate()
 
     def test_any_life(self):
-        steps = (self.late, self.late, self.written_anew, self.taken_away, self.put_back, self.forgotten, self.fetched_again,
+        steps = (self.late, self.late, self.written_anew, self.taken_away, self.day_spoiled, self.put_back, self.forgotten, self.fetched_again,
                  self.pruned, self.pinned, self.lost_ledger, self.lost_feed, self.copied, self.put_back_a_copy, self.killed)
         said = [f"CZARD_SEED={SEED}"]
         try:
@@ -541,9 +569,11 @@ class AnyLifeTest(Feed):
             for _ in range(2):
                 self.w.once()
             self.put_back()
+            self.offline("verify")
             self.w.once()
             self.catch_up(self.consumer)
             self.check_disk()
+            self.ctl("verify", str(self.file))
         except BaseException:
             print(" ".join(said), flush=True)
             raise
@@ -554,13 +584,15 @@ class AnyLifeTest(Feed):
         files = {str(f.relative_to(self.w.staging)): sha256(f) for kind in ("events", "rdx") for f in (top / kind).rglob("*")
                  if f.is_file() and not any(part.startswith(".") for part in f.parts)}
         self.assertEqual({path: h for path, (h, there) in c.tree.items() if there}, files)
+        days = {str(f.parent.relative_to(self.w.staging)): sha256(f) for f in (top / "events-by-course").glob("*/*/2*/SHA256SUMS")}
+        self.assertEqual({path: h for path, (h, there) in c.days.items() if there}, days)
         folders = {str(f.relative_to(self.w.staging)): self.members(f) for kind in ("database", "email-opt-in")
                    for f in (top / kind).glob("2*") if f.is_dir()}
         self.assertEqual({path: m for path, m in c.snapshots.items() if path not in c.missing}, folders)
         # and whoever begins now has the same
         other = Consumer()
         self.catch_up(other)
-        self.assertEqual((other.last, other.tree, other.snapshots), (c.last, c.tree, c.snapshots))
+        self.assertEqual((other.last, other.tree, other.snapshots, other.days), (c.last, c.tree, c.snapshots, c.days))
 
 
 if __name__ == "__main__":

@@ -518,6 +518,33 @@ static void compared_with_the_record(void **state)
         close_place(&p);
 }
 
+/* What begins in the middle gives other numbers: nothing is said of the feed then. */
+static void compared_with_a_part_of_the_record(void **state)
+{
+        struct place p;
+        struct error e = {};
+        struct faults f = {};
+        open_place(&p, *state);
+        struct history h = history(&p, true);
+        live(&p, &h);
+        _cleanup_free_ char *record = path_in(p.f, "audit.jsonl"), *part = path_in(p.f, "audit-2024.jsonl"),
+                            *away = path_in(p.f, "away");
+        p.feed = feed_free(p.feed);
+        p.a = audit_free(p.a);
+        assert_int_equal(rename(record, part), 0);
+        assert_int_equal(audit_open(p.state_fd, &p.a, &e), 0);
+        open_feed(&p);
+        h = history(&p, true);
+        struct ledger_object late = object(&p, "late", CATEGORY_EVENTS, "2024-09-01");
+        stage_file(&h, &late, 3);
+        assert_int_equal(feed_verify(p.s, p.state_fd, on_fault, &f, &e), 0);
+        assert_int_equal(rename(part, away), 0);
+        assert_int_equal(feed_verify(p.s, p.state_fd, on_fault, &f, &e), -ENODATA);
+        assert_non_null(strstr(e.text, "begins with entry"));
+        assert_int_equal(f.n, 0);
+        close_place(&p);
+}
+
 /* What somebody put at its name is kept aside; a group and a mode that somebody set are set again. */
 static void meddled_with(void **state)
 {
@@ -881,6 +908,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(lost_or_cut, setup, teardown),
                 cmocka_unit_test_setup_teardown(lost_under_us, setup, teardown),
                 cmocka_unit_test_setup_teardown(compared_with_the_record, setup, teardown),
+                cmocka_unit_test_setup_teardown(compared_with_a_part_of_the_record, setup, teardown),
                 cmocka_unit_test_setup_teardown(looked_at, setup, teardown),
                 cmocka_unit_test_setup_teardown(meddled_with, setup, teardown),
                 cmocka_unit_test_setup_teardown(restored_by_fetching, setup, teardown),
