@@ -129,6 +129,13 @@ static int64_t skew_of(const struct answer_input *in, const struct s3xml_error *
         return answer_skew(in->date, in->now_sec);
 }
 
+/* Of a wrong region that could not be healed. */
+static bool is_region(const char *code)
+{
+        return streq(code, "AuthorizationHeaderMalformed") || streq(code, "PermanentRedirect") ||
+               streq(code, "IllegalLocationConstraintException");
+}
+
 void answer_read(const struct answer_input *in, struct answer *ret)
 {
         struct s3xml_error xml = {};
@@ -146,5 +153,7 @@ void answer_read(const struct answer_input *in, struct answer *ret)
         snprintf(ret->text, sizeof(ret->text), "%u%s%s%s%s%s", in->status, xml.code[0] ? " " : "",
                 str_visible(xml.code, code, sizeof(code)), xml.message[0] ? ": " : "",
                 str_visible(xml.message, message, sizeof(message)),
-                is_nameless(in, xml.code) ? " without a code of S3's: is there a proxy on the way?" : "");
+                is_nameless(in, xml.code) ? " without a code of S3's: is there a proxy on the way?"
+                : is_region(xml.code)     ? " (is [s3] region right?)"
+                                          : "");
 }

@@ -118,6 +118,8 @@ static void text_is_printable(void **state)
         assert_string_equal(a.text, "500");
         a = read_answer(403, XML("AccessDenied"));
         assert_string_equal(a.text, "403 AccessDenied: m");
+        a = read_answer(400, XML("AuthorizationHeaderMalformed"));
+        assert_string_equal(a.text, "400 AuthorizationHeaderMalformed: m (is [s3] region right?)");
 }
 
 static void regions(void **state)
