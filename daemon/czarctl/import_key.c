@@ -139,7 +139,8 @@ static int check_usable(const struct import *m, const struct keyring *ring, cons
                 return error_set(e, CAUSE_NO_KEY, ENOKEY,
                         "%s: the key %s has no encryption subkey in this file, so nothing can be encrypted "
                         "to it; "
-                        "export all of it on the old machine: gpg --armor --export-secret-keys %s; if it never "
+                        "export all of it on the old machine: gpg --armor --export-secret-keys %s; if it "
+                        "never "
                         "had one: %s",
                         file, fpr, fpr, key_command(m->c->config, m->home.dir, "keygen", NULL, keygen));
         if ((k && keyring_can_decrypt(k) == SECRET_CARD) || is_of_a_card(m))
