@@ -417,9 +417,9 @@ int keyring_read(const char *home, struct keyring *ret, struct error *e)
                 const char *secret[] = {"--no-autostart", "--with-colons", "--with-keygrip", "--lock-never",
                         "--show-keys", ring, NULL};
                 l.unconverted = &grips;
-                r = ring ? MIN(list(home, secret, on_grip, &grips), 0) : -ENOMEM;
+                r = ring ? list(home, secret, on_grip, &grips) : -ENOMEM;
         }
-        int status = r == 0 ? list(home, args, take_listing_line, &l) : r;
+        int status = r >= 0 ? list(home, args, take_listing_line, &l) : r;
         if (database) /* a look leaves no keyboxd behind */
                 keyring_stop_agent(home);
         flush(&l);

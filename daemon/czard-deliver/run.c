@@ -113,8 +113,10 @@ static int run_all(struct session *s, int *ret, struct error *e)
         for (;;) {
                 int r;
                 *ret = STATUS_WELL;
-                for (size_t i = 0; i < s->n_targets && !s->gave_way; i++)
-                        *ret = MAX(*ret, one_run(s, &s->targets[i]));
+                for (size_t i = 0; i < s->n_targets && !s->gave_way; i++) {
+                        int status = one_run(s, &s->targets[i]); /* MAX() would run it twice */
+                        *ret = MAX(*ret, status);
+                }
                 if (!s->gave_way)
                         return 0;
                 if ((r = turn_give(s, e)) < 0)

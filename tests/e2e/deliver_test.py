@@ -636,6 +636,15 @@ class Faults(Deliveries):
         print(f"{len(rows)} rows")
 
     @unittest.skipUnless(shutil.which("strace"), "strace is not installed")
+    def test_worked_once(self):
+        """A run looks at a delivery once, also when it stands still."""
+        self.add("none", self.w.folder / "none", recipients="0123456789ABCDEF0123456789ABCDEF01234567")
+        for name, code in ("study", 0), ("none", 1):
+            log = self.w.folder / f"{name}.strace"
+            self.run_(name, code=code, wrapper=["strace", "-e", "trace=openat", "-o", log])
+            self.assertEqual(log.read_text().count("/recipients.d/ada.asc"), 1, name)
+
+    @unittest.skipUnless(shutil.which("strace"), "strace is not installed")
     def test_what_it_opens(self):
         """No socket but UNIX, nothing outside, and no plaintext file anywhere."""
         log = self.w.folder / "strace"
