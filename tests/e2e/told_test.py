@@ -260,7 +260,7 @@ class DiskTest(Base):
                 with Daemon(self.world) as d:
                     d.synced()
                     mark = d.mark()
-                    with (self.world.state / "filler").open("wb") as f, contextlib.suppress(OSError):
+                    with (self.world.state / "filler").open("wb", buffering=0) as f, contextlib.suppress(OSError):
                         while True:
                             f.write(bytes(1 << 16))
                     d.poll()
