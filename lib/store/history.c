@@ -280,24 +280,26 @@ int history_day(const struct history *h, const struct ledger_object *o, const st
         return r < 0 ? r : history_end(h, ledger_split_save(h->ledger, made, e), e);
 }
 
-static int lose_day(const struct history *h, const char *event, const struct ledger_object *o,
+static int begin_day_lost(const struct history *h, const char *event, const struct ledger_object *o,
         const char *path, const char *why, struct error *e)
 {
         struct audit_entry a = history_entry(h, event, o);
         a.path = path;
         a.reason = why;
-        int r = history_begin(h, &a, e);
-        return r < 0 ? r : history_end(h, ledger_split_delete(h->ledger, o->id, e), e);
+        return history_begin(h, &a, e);
 }
 
+/* Its row stays: what is left of the folder is still ours. */
 int history_day_missing(const struct history *h, const struct ledger_object *o, const char *path,
         const char *why, struct error *e)
 {
-        return lose_day(h, "day-missing", o, path, why, e);
+        int r = begin_day_lost(h, "day-missing", o, path, why, e);
+        return r < 0 ? r : history_end(h, ledger_split_again(h->ledger, o->id, e), e);
 }
 
 int history_day_removed(
         const struct history *h, const struct ledger_object *o, const char *path, struct error *e)
 {
-        return lose_day(h, "day-removed", o, path, h->reason, e);
+        int r = begin_day_lost(h, "day-removed", o, path, h->reason, e);
+        return r < 0 ? r : history_end(h, ledger_split_delete(h->ledger, o->id, e), e);
 }

@@ -59,6 +59,12 @@ int ledger_split_delete(struct ledger *l, int64_t object_id, struct error *e)
         return sql_run(&l->sql, "DELETE FROM split WHERE object_id = ?1", VALUES(V(object_id)), e);
 }
 
+bool ledger_split_is_again(const struct ledger_split *s)
+{
+        static const uint8_t none[SHA256_SIZE];
+        return memcmp(s->source_sha256, none, SHA256_SIZE) == 0;
+}
+
 int ledger_split_again(struct ledger *l, int64_t object_id, struct error *e)
 {
         return sql_run(&l->sql, "UPDATE split SET source_sha256 = NULL, cause = 'none' WHERE object_id = ?1",

@@ -37,7 +37,8 @@ int ledger_split_save(struct ledger *l, const struct ledger_split *s, struct err
 /* 0 also when there is none. */
 int ledger_split_delete(struct ledger *l, int64_t object_id, struct error *e);
 
-/* Whatever stands there, it is to be made again. */
+/* Whatever stands there, it is to be made again; and was that said already? */
+bool ledger_split_is_again(const struct ledger_split *s);
 int ledger_split_again(struct ledger *l, int64_t object_id, struct error *e);
 
 /* The days of the organisation that are due by that rule, newest first; the caller frees *ret. Lowers *next

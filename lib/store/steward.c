@@ -231,7 +231,7 @@ int steward_day_missing(
                 return MIN(r, 0);
         r = ledger_split_get(s->ledger, o.id, &day, e);
         hex_encode(day.sums_sha256, SHA256_SIZE, hex);
-        if (r < 0 || !*day.path || !streq(hex, sums))
+        if (r < 0 || !*day.path || !streq(hex, sums) || ledger_split_is_again(&day))
                 return r == -ENOENT ? 0 : r;
         const struct history h = steward_history(s);
         r = history_day_missing(&h, &o, day.path, why, e);

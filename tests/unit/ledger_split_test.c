@@ -87,10 +87,12 @@ static void due_and_done(void **state)
         assert_int_equal(ledger_splits_courses(f->l, "ux", "edge", &courses, &e), 0);
         assert_int_equal(courses, 0);
         /* whatever stands there */
+        assert_false(ledger_split_is_again(&s));
         assert_int_equal(ledger_split_again(f->l, b.id, &e), 0);
         assert_due(f, EVENT_RULE_EDX, 100, "2024-01-02 2024-01-01 ", 0);
         assert_int_equal(ledger_split_get(f->l, b.id, &got, &e), 0);
         assert_string_equal(got.path, s.path);
+        assert_true(ledger_split_is_again(&got));
         assert_int_equal(ledger_split_save(f->l, &s, &e), 0);
         /* by another rule, of another file, and not at all once it is not staged */
         assert_due(f, EVENT_RULE_EDX_URL, 100, "2024-01-02 2024-01-01 ", 0);

@@ -110,7 +110,7 @@ static void look_at_day(struct missing *m, const struct ledger_object *o)
         int64_t mtime;
         bool is_dir;
         if (ledger_split_get(m->on.ledger, o->id, &day, NULL) < 0 || !*day.path ||
-                splitting_busy(m->on.splitting, o->id))
+                ledger_split_is_again(&day) || splitting_busy(m->on.splitting, o->id))
                 return;
         int r = staging_stat(m->on.staging, day.path, &size, &mtime, &is_dir);
         if (r == -ENOENT || r == -ELOOP || (r == 0 && !is_dir))
