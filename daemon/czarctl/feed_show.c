@@ -81,8 +81,7 @@ static int ended(struct ctl *c, int r, const struct error *e)
  * who has not, for the first line. */
 static bool waits(int r, int fd, bool has_read)
 {
-        return r == 0 || (r == -ENOENT && fd != -ENOENT) ||
-               (has_read && (cannot_read(r) || r == -ESTALE));
+        return r == 0 || (r == -ENOENT && fd != -ENOENT) || (has_read && (cannot_read(r) || r == -ESTALE));
 }
 
 /* Also ends when nobody reads the output any more, not only with the next line. */
