@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The unit's loop: it waits for the feeds and the clock, and starts a child for each run, which locks itself
- * into what the configuration of that moment needs. Between runs nothing is open but what is waited for. */
+/* The unit's loop: it waits for the feeds and the clock, and starts a child for each run, which reads the
+ * configuration anew and locks itself into what that needs; SIGHUP is for the feeds, and for a run at once.
+ * Between runs nothing is open but what is waited for. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -105,7 +106,7 @@ static int wait_msec(int64_t until)
         return left <= 0 ? 0 : (int)MIN(left, (int64_t)DAY_SEC) * 1000;
 }
 
-/* SIGHUP reads the configuration anew. Returns a status, or -1: SIGHUP. */
+/* c names the feeds, until SIGHUP reads it anew. Returns a status, or -1: SIGHUP. */
 static int follow_config(const struct config *c, const struct options *o, int signals, const sigset_t *old)
 {
         struct feeds feeds = {};

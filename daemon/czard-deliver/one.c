@@ -473,7 +473,9 @@ static int work(struct one *o, struct error *e)
                 r = carry_out_leaves(o, e);
         if (r == 0)
                 r = look_at_outbox(o, e);
-        if (r == 0)
+        if (r == 0 && *o->s->unread.text && !is_over(o))
+                stand_still(o, &o->s->unread);
+        else if (r == 0)
                 carry_out_items(o);
         return r;
 }

@@ -44,6 +44,24 @@ static int open_state(struct session *s, struct error *e)
         return 0;
 }
 
+/* Whatever was taken out of the configuration while we slept, or waited for our turn, must not leave again.
+ */
+static int read_config(struct session *s, struct error *e)
+{
+        struct error why = {};
+        if (config_load(s->options->config_path, &s->fresh, &why, NULL) < 0) {
+                error_set(&s->unread, CAUSE_CONFIG, EINVAL,
+                        "the configuration cannot be read, and nothing is handed out until it can: %s",
+                        why.text);
+                return 0;
+        }
+        if (!streq(s->fresh->state_dir, s->config->state_dir))
+                return error_set(e, CAUSE_CONFIG, EINVAL,
+                        "state_dir is another one than at the start: restart czard-deliver");
+        s->config = s->fresh;
+        return 0;
+}
+
 static int find_keys(struct session *s, struct error *e)
 {
         const char *slash = strrchr(s->config->path, '/');
@@ -95,6 +113,8 @@ static int start(struct session *s, struct error *e)
 {
         int r = open_state(s, e);
         if (r == 0)
+                r = read_config(s, e);
+        if (r == 0)
                 r = find_keys(s, e);
         if (r == 0)
                 r = audit_open(s->state_fd, &s->audit, e);
@@ -107,7 +127,8 @@ static int start(struct session *s, struct error *e)
         return r < 0 ? r : lock_down(s, e);
 }
 
-/* From the beginning when it gave way: what is done stays done. *ret: a status. */
+/* From the beginning when it gave way: what is done stays done. The unit starts another run for that, which
+ * reads the configuration anew. *ret: a status. */
 static int run_all(struct session *s, int *ret, struct error *e)
 {
         for (;;) {
@@ -117,7 +138,9 @@ static int run_all(struct session *s, int *ret, struct error *e)
                         int status = one_run(s, &s->targets[i]); /* MAX() would run it twice */
                         *ret = MAX(*ret, status);
                 }
-                if (!s->gave_way)
+                if (s->gave_way && s->options->follow)
+                        s->next = s->now;
+                if (!s->gave_way || s->options->follow)
                         return 0;
                 if ((r = turn_give(s, e)) < 0)
                         return r;
@@ -149,5 +172,6 @@ int run(const struct config *c, const struct options *o, int64_t *ret_next)
         close_fd(s.state_fd);
         free(s.run_dir);
         free(s.keys_dir);
+        config_free(s.fresh);
         return status;
 }

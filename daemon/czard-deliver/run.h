@@ -27,7 +27,8 @@ struct options {
         int64_t uid; /* who asked, -1: nobody */
 };
 
-/* One run. *ret_next: when to run again though nothing changes, seconds. Returns the exit status. */
+/* One run. c finds the state folder; what counts is the configuration as it is once it is our turn.
+ * *ret_next: when to run again though nothing changes, seconds. Returns the exit status. */
 int run(const struct config *c, const struct options *o, int64_t *ret_next);
 
 /* Runs whenever a feed says something, a date has come or SIGHUP is sent; until SIGTERM. */
@@ -43,6 +44,8 @@ struct target {
 /* What all deliveries of one run share. */
 struct session {
         const struct config *config;
+        struct config *fresh; /* read in this run; config borrows it */
+        struct error unread;  /* why it could not be: then nothing is handed out, only taken back */
         const struct options *options;
         int state_fd, lock_fd;
         struct audit *audit;

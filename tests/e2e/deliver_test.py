@@ -503,6 +503,59 @@ class Life(Deliveries):
             child.terminate()
             self.assertEqual(child.wait(300), 0)
 
+    def test_each_run_reads_the_configuration(self):
+        """What was taken out of it leaves no more, though nobody said reload; and where it cannot be read nothing does."""
+        def write(more=""):
+            text = self.w.ini().read_text() + more
+            (self.w.folder / "new.ini").write_text(text)
+            (self.w.folder / "new.ini").rename(ini)  # never half of it
+
+        def replaced(day, by):
+            shutil.copy(by, self.day_object(day)[1])
+            self.once()
+            return f"{self.name}/events/edx/{day.name}-r2.log.gz.gpg"
+
+        def has(*what):
+            return any(all(w in line for w in what) for line in journal.read_text().splitlines())
+
+        first, second = self.days[:2]
+        aside = shutil.copy(self.day_object(first)[1], self.w.folder / "aside")
+        section = self.w.config["deliver study"]
+        section["tables"] = "events auth_user"
+        over, gone = self.w.folder / "over", self.w.folder / "gone"
+        ends = self.add("over", over, tables="events")
+        self.add("gone", gone, tables="events")
+        journal, ini = self.w.folder / "journal", self.w.folder / "unit.ini"
+        write()
+        with open(journal, "w", encoding="utf-8") as log:
+            child = subprocess.Popen([str(program("czard-deliver")), "--config", str(ini), "--follow"],
+                                     env=self.w.environment(), stderr=log)
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        self.wait_for(lambda: self.messages(over) and len(self.messages(gone)) == len(self.days))
+        section["tables"], ends["until"] = "events", "2026-01-01"
+        del self.w.config["deliver gone"]
+        write()
+        self.run_(code=1)  # by hand
+        self.assertEqual([m for m in self.messages() if "/state/" in m] + self.messages(over), [])
+        new = replaced(first, self.day_object(second)[1])
+        self.wait_for(lambda: new in self.messages())
+        self.run_(code=1)  # the unit's is through when ours is
+        self.assertEqual([m for m in self.messages() if "/state/" in m] + self.messages(over), [])
+        self.assertNotIn(new, self.messages(gone))
+        # where it cannot be read nothing is handed out, and what was forgotten is taken back
+        write("[deliver other]\npurpos = x\n")
+        missing = replaced(second, aside)
+        self.wait_for(lambda: has("delivery study stands still: the configuration cannot be read", "purpos"))
+        self.ctl("forget", f"*{first.name}.log.gz.gpg", "--reason", "request 17")
+        self.wait_for(lambda: new not in self.messages())
+        self.assertNotIn(missing, self.messages())
+        write()
+        child.send_signal(signal.SIGHUP)
+        self.wait_for(lambda: missing in self.messages())
+        child.terminate()
+        self.assertEqual(child.wait(300), 0)
+
 
 class FullDisk(Deliveries):
     """The outbox, or the record, on a volume that has no room left."""
