@@ -2,7 +2,6 @@
 /* The commands that change state: resync, forget, prune, latest, pause, unpause, adopt. Each makes a request,
  * shows the rows that come back, and has a way to do the same without czard. */
 #include <errno.h>
-#include <fcntl.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -10,7 +10,6 @@
 #include "ledger_report.h"
 #include "passphrase.h"
 #include "runs.h"
-#include "str.h"
 #include "table.h"
 
 /* What is staged, but not whole. */

@@ -12,7 +12,6 @@
 
 #include "check.h"
 #include "fsx.h"
-#include "limits.h"
 #include "run.h"
 #include "sandbox.h"
 #include "staging.h"

@@ -6,7 +6,6 @@
 #include <time.h>
 
 #include "ledger_report.h"
-#include "str.h"
 #include "timespan.h"
 #include "wants.h"
 

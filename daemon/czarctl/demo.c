@@ -5,14 +5,12 @@
 #include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "launch.h"
 #include "owner.h"
 #include "runs.h"
-#include "str.h"
 
 /* From sbin of the same prefix, or beside us in a build folder. */
 static int find_czard(const char *czarctl, char *ret, size_t size)

@@ -8,7 +8,6 @@
 
 #include "key_command.h"
 #include "keys.h"
-#include "limits.h"
 #include "owner.h"
 #include "passphrase.h"
 #include "prompt.h"

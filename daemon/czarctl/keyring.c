@@ -19,7 +19,6 @@
 #include "fsx.h"
 #include "key_command.h"
 #include "key_term.h"
-#include "limits.h"
 #include "str.h"
 
 #define OUTPUT_MOST (1024 * 1024)

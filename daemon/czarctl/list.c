@@ -8,7 +8,6 @@
 #include "objects.h"
 #include "runs.h"
 #include "str.h"
-#include "timespan.h"
 
 /* --- one object --- */
 

@@ -2,7 +2,6 @@
 /* metrics: Prometheus text. Names and labels are in czarctl(1) and stay. */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "days.h"
 #include "deliver.h"

@@ -6,12 +6,10 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "deliver.h"
-#include "limits.h"
 #include "owner.h"
 #include "page.h"
 #include "rows.h"

@@ -17,7 +17,6 @@
 
 #include "cleanup.h"
 #include "fsx.h"
-#include "macro.h"
 
 /* socket() gives EACCES for all but AF_UNIX, and io_uring, which could make one unseen, is refused.
  * libseccomp ends whoever makes another machine's system calls, x32's among them. sandbox.h would refuse too

@@ -5,7 +5,6 @@
  * waiting for ever. */
 #include "agent.h"
 
-#include <fcntl.h>
 #include <gpg-error.h>
 #include <limits.h>
 #include <signal.h>

@@ -13,7 +13,6 @@
 #include "alarm.h"
 #include "cleanup.h"
 #include "fsx.h"
-#include "macro.h"
 
 #define MESSAGES_A_TURN 64
 

@@ -5,7 +5,6 @@
  * digests, and parts may be of different sizes. */
 #include "verify.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "checks.h"
 
-#include "cleanup.h"
 #include "str.h"
 
 const char *checks_format(uint32_t checks, char *ret, size_t size)

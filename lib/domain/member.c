@@ -5,7 +5,6 @@
  * serve filters, summaries and the journal. */
 #include <errno.h>
 
-#include "limits.h"
 #include "name.h"
 #include "package.h"
 

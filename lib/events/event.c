@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "event.h"
 
-#include <errno.h>
 #include <string.h>
 
-#include "macro.h"
 
 struct text {
         const char *p;

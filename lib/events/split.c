@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "cleanup.h"
 #include "event_lines.h"
 #include "split_courses.h"
 #include "split_tally.h"

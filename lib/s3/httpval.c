@@ -2,9 +2,7 @@
 /* Strict readers of HTTP header values. Each takes the whole value or nothing. */
 #include "httpval.h"
 
-#include <ctype.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 

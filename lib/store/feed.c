@@ -12,10 +12,7 @@
 #include "feed.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "feed_event.h"
 #include "feed_reader.h"

@@ -15,7 +15,6 @@
 #include "audit.h"
 #include "cleanup.h"
 #include "feed.h"
-#include "fsx.h"
 #include "lines.h"
 #include "str.h"
 

@@ -7,7 +7,6 @@
  * lines are the members of what each object has staged now; then for these. */
 #include "ledger_rebuild.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 
 #include "array.h"

@@ -2,7 +2,6 @@
 #include "ledger_split.h"
 
 #include "ledger_internal.h"
-#include "str.h"
 
 #define COLUMNS                                                                                              \
         "object_id, path, rule, source_sha256, sums_sha256, lines_in, lines_of_courses, no_course, "         \

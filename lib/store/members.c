@@ -3,9 +3,7 @@
  * fails, this attempt at the archive ends, and with it the database. */
 #include "members.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "checks.h"
 #include "members_internal.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Members in some order, and against those of an earlier snapshot. */
 #include "members_internal.h"
-#include "str.h"
 
 /* 2: STAGED, 3: REJECTED, 4: IGNORED */
 #define SELECT "SELECT " MEMBERS_COLUMNS " FROM member WHERE "

@@ -5,10 +5,7 @@
 #include "steward.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <fnmatch.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "fsx.h"
 #include "history.h"

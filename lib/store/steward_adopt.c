@@ -2,12 +2,9 @@
 /* adopt: what stands on the staging volume against what the ledger says should stand there. A hash that is
  * known must match; one that is not known is only believed when the admin says so. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
-#include "fsx.h"
 #include "limits.h"
 #include "place.h"
 #include "steward_internal.h"

@@ -17,7 +17,6 @@
 #include "fsx.h"
 #include "journal.h"
 #include "str.h"
-#include "timespan.h"
 
 #define GROUP "czard-admin"
 #define PEERS_MOST 16

@@ -3,7 +3,6 @@
  */
 #include "cpus.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <sched.h>

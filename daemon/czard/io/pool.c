@@ -23,7 +23,6 @@
 #include "journal.h"
 #include "limits.h"
 #include "str.h"
-#include "timespan.h"
 
 /* A working worker reports progress every second, also while it waits for input. */
 #define SILENCE_USEC (60 * USEC_PER_SEC)

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #include "cleanup.h"
-#include "str.h"
 
 #define LOOK_MSEC 5000
 /* czard-fetch gives a request up after six times stall_timeout, and what it waits in between. */

@@ -8,7 +8,6 @@
 
 #include "journal.h"
 #include "key_command.h"
-#include "str.h"
 #include "timespan.h"
 
 /* A disk that was full while min_free is free must have got more room before it is tried again; at times it

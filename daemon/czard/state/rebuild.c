@@ -9,8 +9,6 @@
 
 #include "journal.h"
 #include "ledger_rebuild.h"
-#include "str.h"
-#include "timespan.h"
 
 static void note(int priority, enum cause cause, const char *text)
 {

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "str.h"
 
 #define PIPE_SIZE (1024 * 1024)
 
