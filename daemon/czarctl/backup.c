@@ -42,8 +42,7 @@ int run_backup(struct ctl *c)
         }
         shown_print(stdout,
                 "%s: a copy of the ledger. The audit record (%s/audit.jsonl) and the GnuPG home are to be "
-                "backed up "
-                "too.\n",
+                "backed up too.\n",
                 where, c->config->state_dir);
         return 0;
 }

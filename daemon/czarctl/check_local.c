@@ -174,8 +174,8 @@ static void check_staging(struct checkup *k)
         if (access(path, F_OK) < 0 && errno == ENOENT) {
                 char word[SHELL_WORD_SIZE];
                 _cleanup_free_ char *fix =
-                        str_printf("mount its disk, which should be encrypted; or, when it was never "
-                                   "there: install -d -o czard -g czard -m 0750 %s",
+                        str_printf("mount its disk, which should be encrypted; or, when it was never there: "
+                                   "install -d -o czard -g czard -m 0750 %s",
                                 shell_word(path, word, sizeof(word)));
                 check_add(k, "staging", BAD, fix, "%s is not there", path);
                 return;
@@ -343,11 +343,10 @@ static bool check_unit(struct checkup *k, const char *unit, bool must_run, bool 
              starting = strstr(out, "activating") && !strstr(out, "deactivating"),
              failed = strstr(out, "failed") || (starting && !strstr(out, "success")),
              enabled = !strstr(out, "disabled");
-        _cleanup_free_ char *look =
-                str_printf("%s, then start it: systemctl restart %s (journalctl -u %s -n 20 "
-                           "says why it failed)",
-                        k->failed ? "correct what is BAD above" : "correct what was wrong",
-                        must_run ? unit : "czard-fetch.socket czard", unit);
+        _cleanup_free_ char *look = str_printf(
+                "%s, then start it: systemctl restart %s (journalctl -u %s -n 20 says why it failed)",
+                k->failed ? "correct what is BAD above" : "correct what was wrong",
+                must_run ? unit : "czard-fetch.socket czard", unit);
         if (!loaded)
                 check_add(k, "units", BAD, "reinstall czard, or systemctl daemon-reload",
                         "%s is not known to systemd", unit);

@@ -33,10 +33,9 @@ static void check_expiry(struct checkup *k, const char *home, const struct keyri
         const struct fact_key *key = &of->fact;
         const char *useless = keyring_useless(of);
         if (useless) {
-                _cleanup_free_ char *import =
-                        str_printf("import another key (%s) and send its public key to edX; "
-                                   "keep this one for what was encrypted to it",
-                                key_command(config, home, "import-key FILE", NULL, a));
+                _cleanup_free_ char *import = str_printf("import another key (%s) and send its public key to "
+                                                         "edX; keep this one for what was encrypted to it",
+                        key_command(config, home, "import-key FILE", NULL, a));
                 check_add(k, "key", BAD, import ? import : a, "%s %s %s", key->fingerprint, key->user_id,
                         useless);
                 return;
@@ -77,8 +76,8 @@ static void check_message(struct checkup *k, struct decrypt *d, const char *home
                 char fix[2 * SHELL_WORD_SIZE + 256], word[SHELL_WORD_SIZE];
                 shell_word(home, word, sizeof(word));
                 snprintf(fix, sizeof(fix),
-                        KEY_GPG_AS_OWNER " --trust-model always --recipient %s --encrypt </dev/null "
-                                         ">/dev/null says why",
+                        KEY_GPG_AS_OWNER
+                        " --trust-model always --recipient %s --encrypt </dev/null >/dev/null says why",
                         word, word, fingerprint);
                 check_add(k, "message", BAD, fix, "nothing can be encrypted to %s", fingerprint);
                 return;
@@ -193,10 +192,9 @@ static bool check_prefix(struct checkup *k, struct fetch *f, const struct packag
                 *skew = res.skew_sec;
         if (res.cause == CAUSE_NO_CREDENTIALS) {
                 check_add(k, "credentials", BAD,
-                        k->c->caller == 0
-                                ? "czarctl import-credentials FILE, the file that edX mailed"
-                                : "czarctl import-credentials FILE, the file that edX mailed; if that was "
-                                  "done: run czarctl as root, who alone can read them",
+                        k->c->caller == 0 ? "czarctl import-credentials FILE, the file that edX mailed"
+                                          : "czarctl import-credentials FILE, the file that edX mailed; if "
+                                            "that was done: run czarctl as root, who alone can read them",
                         "nothing can be listed: %s", res.detail);
                 return false;
         }

@@ -230,11 +230,9 @@ static int judge_credentials(struct ctl *c, const struct fetch_result *res, cons
                 res->cause != CAUSE_CREDENTIALS ? cause_advice(res->cause)
                 : strstr(res->detail, "SignatureDoesNotMatch")
                         ? "the secret is not that of this key id: is the file the one that edX mailed, whole "
-                          "and "
-                          "unchanged?"
+                          "and unchanged?"
                         : "is it the newest key that edX sent? New keys take some minutes to work; else ask "
-                          "edX for "
-                          "another");
+                          "edX for another");
         if (!force)
                 fputs("czarctl: not stored; --force stores them all the same\n", stderr);
         return force ? CTL_FOUND : CTL_CANNOT;

@@ -172,10 +172,8 @@ static int check_new(const struct ctl *c, const char *home, struct error *e)
         if (ring.n == 0)
                 return error_set(e, CAUSE_INTERNAL, EEXIST,
                         "%s has secret keys already whose public keys gpg does not find there, and a key is "
-                        "never "
-                        "replaced; czarctl import-key with a copy of the key brings its public part back, or "
-                        "set another "
-                        "homedir",
+                        "never replaced; czarctl import-key with a copy of the key brings its public part "
+                        "back, or set another homedir",
                         home);
         return error_set(e, CAUSE_INTERNAL, EEXIST,
                 "%s has a key already (%s %s), and a key is never replaced; its expiry can be extended: %s",

@@ -187,9 +187,7 @@ static int parse_states(const struct ctl *c, unsigned *ret)
                 if (s == OBJECT_STATE_MAX)
                         return ctl_usage(c,
                                 "--state: '%.32s' is no state; expected NEW FETCHING DECRYPTING PUBLISHED "
-                                "RETRY "
-                                "REJECTED "
-                                "IGNORED GONE MISSING FORGOTTEN PRUNED",
+                                "RETRY REJECTED IGNORED GONE MISSING FORGOTTEN PRUNED",
                                 word);
                 *ret |= BIT(s);
         }

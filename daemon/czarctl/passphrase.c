@@ -151,11 +151,9 @@ static int check_stored(struct ctl *c, const struct key_home *h, const struct se
                 if (!strv_has(&then.usable, now.usable.v[i]))
                         r = error_set(e, CAUSE_INTERNAL, EBUSY,
                                 "the passphrase that is stored opens the key %s in %s, and storing another "
-                                "one "
-                                "would lock it; give both keys the same passphrase (gpg "
-                                "--change-passphrase), or "
-                                "give the new key a homedir and a passphrase_file of its own in a [package] "
-                                "section, and use --package",
+                                "one would lock it; give both keys the same passphrase (gpg "
+                                "--change-passphrase), or give the new key a homedir and a passphrase_file "
+                                "of its own in a [package] section, and use --package",
                                 now.usable.v[i], h->dir);
         decrypt_close(&now);
         decrypt_close(&then);
@@ -204,8 +202,7 @@ int passphrase_store(struct ctl *c, const struct secret *s)
         if (c->passphrase_output < 0) {
                 if (!given_credential_is_there())
                         fputs("The passphrase is stored nowhere: czard needs it in [openpgp] "
-                              "passphrase_file, or (as "
-                              "root) as the\nsystemd credential " CREDENTIAL ".\n",
+                              "passphrase_file, or (as root) as the\nsystemd credential " CREDENTIAL ".\n",
                                 stderr);
                 return 0;
         }

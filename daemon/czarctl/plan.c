@@ -206,8 +206,7 @@ static int show_plan(struct plan *p, bool listed, const struct plan_undecided *u
         if (u->n > 0)
                 shown_print(stdout,
                         "%zu older %s beyond keep_snapshots, %s: czard first reads what %s, and fetches the "
-                        "last "
-                        "copy of a course\n",
+                        "last copy of a course\n",
                         u->n, u->n == 1 ? "snapshot" : "snapshots", bytes_text((int64_t)u->bytes, size),
                         u->n == 1 ? "is in it" : "is in them");
         return 0;

@@ -147,8 +147,7 @@ static void try_leases(struct staging *staging, const char *path)
         if (staging_try_leases(staging, &e) < 0)
                 journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .cause = e.cause},
                         "%s: %s: czard cannot make sure that a finished file is not written to any more, and "
-                        "goes "
-                        "on without; see FOR THE AUDITOR in czard(8)",
+                        "goes on without; see FOR THE AUDITOR in czard(8)",
                         path, e.text);
 }
 

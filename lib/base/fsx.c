@@ -245,8 +245,7 @@ static int foreign_owner(const struct stat *st, const char *path, const char *sh
                         mode, owner, us, shell_word(path, word, sizeof(word)));
         return error_set(e, CAUSE_UNSAFE_MODE, EPERM,
                 "%s (mode %04o) belongs to uid %u, neither to root nor to us (uid %u); start this as that "
-                "user: "
-                "runuser -u \"$(id -nu %u)\" -- COMMAND",
+                "user: runuser -u \"$(id -nu %u)\" -- COMMAND",
                 shown, mode, owner, us, owner);
 }
 

@@ -142,8 +142,7 @@ static size_t find_scope(struct loader *l, struct origin at, const char *section
         if (near)
                 loader_error(l, at, shown, "",
                         "unknown section; expected daemon, s3, openpgp, staging, limits, package NAME or "
-                        "deliver NAME; "
-                        "did you mean \"[%s%s]\"?",
+                        "deliver NAME; did you mean \"[%s%s]\"?",
                         near, config_is_named(near) ? " NAME" : "");
         else
                 loader_error(l, at, shown, "",

@@ -293,8 +293,7 @@ static void check_passphrase(struct loader *l, size_t i, const char *section)
         if (p->own_passphrase && p->homedir && c->openpgp.homedir && streq(p->homedir, c->openpgp.homedir))
                 loader_error(l, at, section, "passphrase_file",
                         "its homedir is that of [openpgp]; expected a homedir in this section too, or the "
-                        "file in "
-                        "[openpgp]");
+                        "file in [openpgp]");
         for (size_t j = 0; p->homedir && j < i; j++) {
                 const struct config_package *other = &c->packages[j];
                 if (other->homedir && streq(other->homedir, p->homedir) &&
@@ -329,8 +328,7 @@ static void check_example(struct loader *l, size_t i, const char *section)
         if (left)
                 loader_warning(l, l->scopes[i + 1].at, section, "",
                         "organisation and prefixes are still those of the example; put in your own, as edX "
-                        "named "
-                        "them");
+                        "named them");
 }
 
 static void check_since(struct loader *l, size_t i, const char *section)
@@ -418,8 +416,7 @@ static void check_delivery_org(struct loader *l, size_t i, const char *section)
                 loader_error(l, key_origin(l, DELIVERY(i), CONFIG_DELIVER_SECTION, "tables"), section,
                         "tables",
                         "events can be handed out by course only where they are split; expected "
-                        "events_by_course = "
-                        "edx in [package %s], or tables without events",
+                        "events_by_course = edx in [package %s], or tables without events",
                         p->name);
 }
 

@@ -446,8 +446,7 @@ static int check_people(const struct config_key *k, const char *word, struct err
                 if (strncmp(word, begin[i], MIN(n, strlen(begin[i]))) == 0 && n >= strlen(begin[i]))
                         return bad_value(k, e, word,
                                 "each table with names of people by its name (auth_*, certificates_*, forum, "
-                                "ora/*, "
-                                "email_opt_in are in no pattern)");
+                                "ora/*, email_opt_in are in no pattern)");
         return 0;
 }
 

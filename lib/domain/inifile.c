@@ -172,8 +172,7 @@ static const char *line_fault(const struct reader *r, const char *line, size_t l
                 return NULL;
         if (blanks > 0 && !r->goes_on)
                 return "an indented line, which goes on with the value above, but there is none; expected it "
-                       "without the "
-                       "blanks in front";
+                       "without the blanks in front";
         if (blanks == 0 && *line != '[' && line[strcspn(line, "=:")] == ':')
                 return strchr(line, '=') ? "not a key before the =; expected key = value"
                                          : "neither [section] nor key = value; expected one of them";

@@ -290,8 +290,7 @@ static int check_events_location(const struct package_spec *spec, const char *ro
                 strip_components(spec, CATEGORY_EVENTS, root, start, 3) >= 0)
                 return error_set(e, CAUSE_CONFIG, EINVAL,
                         "names a year; expected the location without it, and since = %.4s-01-01 where only "
-                        "later "
-                        "days are wanted",
+                        "later days are wanted",
                         root + start);
         if (strlen(prefix) <= n + strlen(spec->org) + 1) /* names neither site nor events */
                 return 0;

@@ -351,8 +351,7 @@ void pgp_verdict(const struct pgp_status *s, const struct frame *f, const struct
         else if (frame_is_newer(f))
                 error_set(&ret->error, CAUSE_BAD_PGP, EBADMSG,
                         "encrypted in the way of RFC 9580 (SEIPD version 2), which GnuPG cannot read; the "
-                        "public key at the "
-                        "sender's asks for that: czarctl check says how to change it");
+                        "public key at the sender's asks for that: czarctl check says how to change it");
         else if (!s->key[0])
                 judge_no_session_key(s, f, policy, ret);
         else

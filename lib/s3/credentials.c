@@ -307,8 +307,7 @@ int credentials_parse(struct secret *csv, struct credentials *ret, struct error 
                 if (l.field[i][strspn(l.field[i], " \t")])
                         return bad(e, l.line, l.column[i],
                                 "more values than the header line has columns; a value with a comma in it, "
-                                "such as a "
-                                "name, must stand in quotes");
+                                "such as a name, must stand in quotes");
         return take_values(&l, index, ret, e);
 }
 

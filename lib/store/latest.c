@@ -18,21 +18,20 @@
 /* ?1 org, ?2 category, ?3 PUBLISHED, ?4 GONE. Staged snapshots, the newest first, each with the two before.
  */
 static const char staged_sql[] =
-        "SELECT date, id, lead(id, 1, 0) OVER w, lead(id, 2, 0) OVER w FROM object WHERE org = ?1 "
-        "AND category = ?2 AND is_zip AND staged_etag <> '' AND state IN (?3, ?4) "
-        "WINDOW w AS (ORDER BY date DESC, key) ORDER BY date DESC, key";
+        "SELECT date, id, lead(id, 1, 0) OVER w, lead(id, 2, 0) OVER w FROM object WHERE org = ?1 AND "
+        "category = ?2 AND is_zip AND staged_etag <> '' AND state IN (?3, ?4) WINDOW w AS (ORDER BY date "
+        "DESC, key) ORDER BY date DESC, key";
 
 /* ?1 snapshot, ?2 the one before, ?3 the one before that, ?4 PUBLISHED, ?5 REJECTED, ?6 IGNORED. A row: it is
  * not one to go on with. A course is lost when the snapshot before has it and this one has not, not even left
  * out by a filter; it was alive when some table of it differed from the one before that. (The courses that
  * this one has are put together once: asked for one by one, they took the square of their number.) */
 static const char spoilt_sql[] =
-        "SELECT 1 FROM member WHERE object_id = ?1 AND state = ?5 UNION ALL "
-        "SELECT 1 FROM member b WHERE b.object_id = ?2 AND b.state = ?4 AND b.course <> '' AND NOT b.failed "
-        "AND b.course NOT IN (SELECT course FROM member WHERE object_id = ?1 AND state IN (?4, ?6) "
-        "AND NOT failed) "
-        "AND NOT EXISTS (SELECT 1 FROM member c WHERE c.object_id = ?3 AND c.state = ?4 "
-        "AND c.course = b.course AND c.\"table\" = b.\"table\" AND c.sha256 = b.sha256) LIMIT 1";
+        "SELECT 1 FROM member WHERE object_id = ?1 AND state = ?5 UNION ALL SELECT 1 FROM member b WHERE "
+        "b.object_id = ?2 AND b.state = ?4 AND b.course <> '' AND NOT b.failed AND b.course NOT IN (SELECT "
+        "course FROM member WHERE object_id = ?1 AND state IN (?4, ?6) AND NOT failed) AND NOT EXISTS "
+        "(SELECT 1 FROM member c WHERE c.object_id = ?3 AND c.state = ?4 AND c.course = b.course AND "
+        "c.\"table\" = b.\"table\" AND c.sha256 = b.sha256) LIMIT 1";
 
 /* The staged snapshots of that organisation and category; the caller finalizes *ret. 0 or -errno. */
 static int prepare_staged(
@@ -95,9 +94,9 @@ int latest_choose(
 
 /* --- patterns --- */
 
-static const char names_sql[] = "SELECT DISTINCT m.course, m.\"table\" FROM member m JOIN object o ON o.id = "
-                                "m.object_id WHERE o.org = ?1 AND "
-                                "o.category = ?2 AND o.date = ?3 AND o.is_zip AND o.staged_etag <> ''";
+static const char names_sql[] =
+        "SELECT DISTINCT m.course, m.\"table\" FROM member m JOIN object o ON o.id = m.object_id WHERE o.org "
+        "= ?1 AND o.category = ?2 AND o.date = ?3 AND o.is_zip AND o.staged_etag <> ''";
 
 struct hits {
         const struct strv *patterns;

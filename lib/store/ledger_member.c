@@ -26,13 +26,12 @@ static const struct sql_column columns[] = {
 int ledger_member_save(struct ledger *l, const struct ledger_member *m, struct error *e)
 {
         return sql_put(&l->sql,
-                "INSERT INTO member (" LEDGER_MEMBER_COLUMNS ") "
-                "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14) "
-                "ON CONFLICT (object_id, name) DO UPDATE SET path = excluded.path, course = excluded.course, "
-                "\"table\" = excluded.\"table\", failed = excluded.failed, state = excluded.state, "
-                "size = excluded.size, plain_size = excluded.plain_size, sha256 = excluded.sha256, "
-                "checks = excluded.checks, cause = excluded.cause, detail = excluded.detail, "
-                "attempts = excluded.attempts",
+                "INSERT INTO member (" LEDGER_MEMBER_COLUMNS
+                ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14) ON CONFLICT (object_id, name) DO "
+                "UPDATE SET path = excluded.path, course = excluded.course, \"table\" = excluded.\"table\", "
+                "failed = excluded.failed, state = excluded.state, size = excluded.size, plain_size = "
+                "excluded.plain_size, sha256 = excluded.sha256, checks = excluded.checks, cause = "
+                "excluded.cause, detail = excluded.detail, attempts = excluded.attempts",
                 columns, ELEMENTSOF(columns), m, NULL, e);
 }
 
@@ -61,8 +60,8 @@ int ledger_members_from(struct ledger *l, int64_t object_id, const char *path, l
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         struct ledger_member m;
         int r = sql_prepare(&l->sql,
-                "SELECT " LEDGER_MEMBER_COLUMNS " FROM member WHERE object_id = ?1 AND path >= ?2 "
-                "ORDER BY path, rowid",
+                "SELECT " LEDGER_MEMBER_COLUMNS
+                " FROM member WHERE object_id = ?1 AND path >= ?2 ORDER BY path, rowid",
                 VALUES(V(object_id), V(path)), &s, e);
         while (r == 0 && (r = sql_step(&l->sql, s, e)) == 1) {
                 r = ledger_member_read(l, s, &m, e);
@@ -79,8 +78,8 @@ int ledger_members_delete(struct ledger *l, int64_t object_id, struct error *e)
         int r;
         do /* a part of them: SQLite keeps the rows that it is to delete in memory */
                 r = sql_run(&l->sql,
-                        "DELETE FROM member WHERE rowid IN "
-                        "(SELECT rowid FROM member WHERE object_id = ?1 LIMIT 1000)",
+                        "DELETE FROM member WHERE rowid IN (SELECT rowid FROM member WHERE object_id = ?1 "
+                        "LIMIT 1000)",
                         VALUES(V(object_id)), e);
         while (r == 0 && sqlite3_changes(l->sql.db) > 0);
         return r;
@@ -90,11 +89,10 @@ int ledger_members_delete(struct ledger *l, int64_t object_id, struct error *e)
  * of another folder. Snapshot by snapshot, the newest first as the index has them: an empty table is in there
  * a thousand times. */
 static const char find_plaintext[] =
-        "SELECT o.path, m.path FROM object o INDEXED BY object_state "
-        "CROSS JOIN member m INDEXED BY member_plaintext ON m.sha256 = ?1 AND m.object_id = o.id "
-        "WHERE o.state IN (?5, ?6) AND o.category = ?4 AND o.org = ?3 "
-        "AND o.staged_etag = o.etag AND o.staged_etag <> '' AND m.plain_size = ?2 AND m.state = ?5 "
-        "AND EXISTS (SELECT 1 FROM member WHERE sha256 = ?1) LIMIT 1";
+        "SELECT o.path, m.path FROM object o INDEXED BY object_state CROSS JOIN member m INDEXED BY "
+        "member_plaintext ON m.sha256 = ?1 AND m.object_id = o.id WHERE o.state IN (?5, ?6) AND o.category = "
+        "?4 AND o.org = ?3 AND o.staged_etag = o.etag AND o.staged_etag <> '' AND m.plain_size = ?2 AND "
+        "m.state = ?5 AND EXISTS (SELECT 1 FROM member WHERE sha256 = ?1) LIMIT 1";
 
 int ledger_find_plaintext(struct ledger *l, const char *org, enum category c,
         const uint8_t sha256[SHA256_SIZE], int64_t plain_size, char ret_path[1024], struct error *e)

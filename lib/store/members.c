@@ -18,22 +18,20 @@
 #define LOCAL_HEADER 30 /* bytes of one, without its name */
 
 static const char schema[] =
-        "CREATE TABLE member ("
-        "number INTEGER PRIMARY KEY, name BLOB NOT NULL, \"offset\" INTEGER NOT NULL, "
-        "extent INTEGER NOT NULL DEFAULT 0, packed INTEGER NOT NULL, size INTEGER NOT NULL, "
-        "crc INTEGER NOT NULL, mode INTEGER NOT NULL, method INTEGER NOT NULL, flags INTEGER NOT NULL, "
-        "step INTEGER NOT NULL, path TEXT NOT NULL, course TEXT NOT NULL, \"table\" TEXT NOT NULL, "
-        "site TEXT NOT NULL, failed INTEGER NOT NULL, linked INTEGER NOT NULL DEFAULT 0, "
-        "filtered INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0, cause INTEGER NOT NULL, "
-        "detail TEXT NOT NULL, plain_size INTEGER NOT NULL DEFAULT -1, "
-        "rows INTEGER NOT NULL DEFAULT 0, sha256 BLOB, "
-        "checks INTEGER NOT NULL DEFAULT 0, run INTEGER NOT NULL DEFAULT 0) STRICT;";
+        "CREATE TABLE member (number INTEGER PRIMARY KEY, name BLOB NOT NULL, \"offset\" INTEGER NOT NULL, "
+        "extent INTEGER NOT NULL DEFAULT 0, packed INTEGER NOT NULL, size INTEGER NOT NULL, crc INTEGER NOT "
+        "NULL, mode INTEGER NOT NULL, method INTEGER NOT NULL, flags INTEGER NOT NULL, step INTEGER NOT "
+        "NULL, path TEXT NOT NULL, course TEXT NOT NULL, \"table\" TEXT NOT NULL, site TEXT NOT NULL, failed "
+        "INTEGER NOT NULL, linked INTEGER NOT NULL DEFAULT 0, filtered INTEGER NOT NULL DEFAULT 0, tries "
+        "INTEGER NOT NULL DEFAULT 0, cause INTEGER NOT NULL, detail TEXT NOT NULL, plain_size INTEGER NOT "
+        "NULL DEFAULT -1, rows INTEGER NOT NULL DEFAULT 0, sha256 BLOB, checks INTEGER NOT NULL DEFAULT 0, "
+        "run INTEGER NOT NULL DEFAULT 0) STRICT;";
 
 /* Made once all rows are there. By name, so that the walk that records an archive needs no room for sorting.
  */
 static const char indices[] =
-        "CREATE INDEX member_name ON member (name);"
-        "CREATE INDEX member_wanted ON member (\"offset\") WHERE step = 0;"    /* MEMBER_WANTED */
+        "CREATE INDEX member_name ON member (name);CREATE INDEX member_wanted ON member (\"offset\") WHERE "
+        "step = 0;"                                                            /* MEMBER_WANTED */
         "CREATE INDEX member_run ON member (run, \"offset\") WHERE step = 1;"; /* MEMBER_TAKEN */
 _Static_assert(MEMBER_WANTED == 0 && MEMBER_TAKEN == 1 && MEMBER_STAGED == 2 && MEMBER_REJECTED == 3 &&
                        MEMBER_IGNORED == 4,
@@ -141,8 +139,8 @@ static int open_database(sqlite3 **ret)
         if (sqlite3_open_v2("", ret, flags, NULL) != SQLITE_OK)
                 return -EIO;
         snprintf(sql, sizeof(sql),
-                "PRAGMA temp_store = FILE; PRAGMA cache_size = -%d; PRAGMA journal_mode = OFF; "
-                "PRAGMA synchronous = OFF;",
+                "PRAGMA temp_store = FILE; PRAGMA cache_size = -%d; PRAGMA journal_mode = OFF; PRAGMA "
+                "synchronous = OFF;",
                 CACHE_KIB);
         if (sqlite3_exec(*ret, sql, NULL, NULL, NULL) != SQLITE_OK)
                 return -EIO;
@@ -264,9 +262,9 @@ int members_add(struct members *m, const struct archive_entry *entry, const stru
         struct error why = {};
         enum member_step step = classify(entry, rules, &p, &why);
         int r = sql_keep(&m->sql,
-                "INSERT INTO member (\"offset\", packed, size, crc, mode, method, flags, step, "
-                "path, course, \"table\", site, failed, cause, detail, name) "
-                "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
+                "INSERT INTO member (\"offset\", packed, size, crc, mode, method, flags, step, path, course, "
+                "\"table\", site, failed, cause, detail, name) VALUES "
+                "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
                 VALUES(V(entry->place.offset), V(entry->packed), V(entry->size), V(entry->crc),
                         V(entry->mode), V(entry->method), V(entry->flags), V(step), V(p.path), V(p.course),
                         V(p.table), V(site_of(&p)), V(p.failed), V(why.cause), V(why.text)),
@@ -280,19 +278,18 @@ int members_add(struct members *m, const struct archive_entry *entry, const stru
 
 /* A record that stands twice for the same bytes, or for equal ones, is one member. */
 static const char drop_doubles[] =
-        "DELETE FROM member WHERE path <> '' AND number NOT IN (SELECT min(number) FROM member "
-        "GROUP BY path, name, packed, size, crc, method, \"offset\");"
-        "UPDATE member SET step = 4, path = '' WHERE path <> '' AND number NOT IN (SELECT min(number) FROM "
-        "member GROUP BY path, name, packed, size, crc, method);";
+        "DELETE FROM member WHERE path <> '' AND number NOT IN (SELECT min(number) FROM member GROUP BY "
+        "path, name, packed, size, crc, method, \"offset\");UPDATE member SET step = 4, path = '' WHERE path "
+        "<> '' AND number NOT IN (SELECT min(number) FROM member GROUP BY path, name, packed, size, crc, "
+        "method);";
 static const char any_twins[] =
         "SELECT EXISTS (SELECT 1 FROM member WHERE path <> '' GROUP BY path HAVING count(*) > 1)";
 
 /* Of members that have one path none is more right than the other. */
 static const char twins[] =
         "path IN (SELECT path FROM member WHERE path <> '' GROUP BY path HAVING count(*) > 1)";
-static const char folded_twins[] =
-        "path COLLATE NOCASE IN (SELECT path FROM member WHERE path <> '' GROUP BY path COLLATE NOCASE "
-        "HAVING count(*) > 1)";
+static const char folded_twins[] = "path COLLATE NOCASE IN (SELECT path FROM member WHERE path <> '' GROUP "
+                                   "BY path COLLATE NOCASE HAVING count(*) > 1)";
 /* A file where other members have a folder gives way to them. */
 #define FILES_FOR_FOLDERS(collation)                                                                         \
         "EXISTS (SELECT 1 FROM member o WHERE o.path COLLATE " collation " > member.path || '/' AND "        \
@@ -308,8 +305,8 @@ static int refuse(struct members *m, const char *which, const char *why, struct 
 }
 
 /* Of refused members of one name one row is left: the ledger, REJECTED and what is counted go by names. */
-static const char one_a_name[] = "DELETE FROM member WHERE step = 3 AND number NOT IN "
-                                 "(SELECT min(number) FROM member WHERE step = 3 GROUP BY name)";
+static const char one_a_name[] = "DELETE FROM member WHERE step = 3 AND number NOT IN (SELECT min(number) "
+                                 "FROM member WHERE step = 3 GROUP BY name)";
 
 static int refuse_collisions(struct members *m, bool folds_case, struct error *e)
 {
@@ -363,8 +360,8 @@ int members_complete(struct members *m, uint64_t end, bool folds_case, struct er
 {
         int64_t doubles = 0;
         int r = sql_exec(&m->sql,
-                folds_case ? "CREATE INDEX member_path ON member (path);"
-                             "CREATE INDEX member_folded ON member (path COLLATE NOCASE)"
+                folds_case ? "CREATE INDEX member_path ON member (path);CREATE INDEX member_folded ON member "
+                             "(path COLLATE NOCASE)"
                            : "CREATE INDEX member_path ON member (path)",
                 e);
         if (r == 0)
@@ -404,10 +401,9 @@ int members_take_known(struct members *m, int64_t object_id, bool same_version, 
 {
         char sql[512];
         snprintf(sql, sizeof(sql),
-                "UPDATE member SET plain_size = k.plain_size, sha256 = k.sha256, checks = k.checks, "
-                "filtered = (step = 4) FROM ledger.member k WHERE k.object_id = %lld AND "
-                "k.path = member.path AND k.state = %d AND k.sha256 IS NOT NULL AND member.path <> '' AND "
-                "step IN (0, %d)",
+                "UPDATE member SET plain_size = k.plain_size, sha256 = k.sha256, checks = k.checks, filtered "
+                "= (step = 4) FROM ledger.member k WHERE k.object_id = %lld AND k.path = member.path AND "
+                "k.state = %d AND k.sha256 IS NOT NULL AND member.path <> '' AND step IN (0, %d)",
                 (long long)object_id, OBJECT_PUBLISHED, same_version ? 4 : 0);
         return sql_exec(&m->sql, sql, e);
 }

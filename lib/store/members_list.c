@@ -5,8 +5,8 @@
 /* 2: STAGED, 3: REJECTED, 4: IGNORED */
 #define SELECT "SELECT " MEMBERS_COLUMNS " FROM member WHERE "
 static const char *const lists[MEMBERS_LIST_MAX] = {
-        [MEMBERS_BY_NAME] = "SELECT " MEMBERS_COLUMNS " FROM member INDEXED BY member_name "
-                            "WHERE step <> 4 OR path <> '' ORDER BY name",
+        [MEMBERS_BY_NAME] = "SELECT " MEMBERS_COLUMNS
+                            " FROM member INDEXED BY member_name WHERE step <> 4 OR path <> '' ORDER BY name",
         [MEMBERS_BY_PATH] = SELECT "step = 2 ORDER BY path",
         [MEMBERS_REJECTED] = SELECT "step = 3 ORDER BY name",
         [MEMBERS_KNOWN] = SELECT "sha256 IS NOT NULL AND step <> 2",
@@ -47,21 +47,20 @@ int members_has_path(struct members *m, const char *path, struct error *e)
 /* now and old: the tables of courses that are staged, or were left out by a filter or failed at edX (not
  * staged). Each may have a table more than once: its export failed, and there is the old one. */
 static const char prepare_tables[] =
-        "DROP TABLE IF EXISTS now; DROP TABLE IF EXISTS old;"
-        "CREATE TABLE now AS SELECT course, \"table\" AS tab, plain_size AS size, "
-        "step = 2 AND NOT failed AS staged FROM member WHERE step IN (2, 4) AND course <> '' AND path <> '';"
-        "CREATE TABLE old AS SELECT course, \"table\" AS tab, plain_size AS size, "
-        "state = %d AND NOT failed AS staged FROM ledger.member WHERE object_id = %lld AND "
-        "state IN (%d, %d) AND course <> '';"
-        "CREATE INDEX now_tab ON now (course, tab); CREATE INDEX old_tab ON old (course, tab);";
+        "DROP TABLE IF EXISTS now; DROP TABLE IF EXISTS old;CREATE TABLE now AS SELECT course, \"table\" AS "
+        "tab, plain_size AS size, step = 2 AND NOT failed AS staged FROM member WHERE step IN (2, 4) AND "
+        "course <> '' AND path <> '';CREATE TABLE old AS SELECT course, \"table\" AS tab, plain_size AS "
+        "size, state = %d AND NOT failed AS staged FROM ledger.member WHERE object_id = %lld AND state IN "
+        "(%d, %d) AND course <> '';CREATE INDEX now_tab ON now (course, tab); CREATE INDEX old_tab ON old "
+        "(course, tab);";
 
 static const char *const changes[MEMBERS_CHANGE_MAX] = {
         [COURSES_NEW] = "SELECT course, NULL FROM now EXCEPT SELECT course, NULL FROM old ORDER BY 1",
         [COURSES_GONE] = "SELECT course, NULL FROM old EXCEPT SELECT course, NULL FROM now ORDER BY 1",
-        [TABLES_NEW] = "SELECT course, tab FROM now WHERE course IN (SELECT course FROM old) "
-                       "EXCEPT SELECT course, tab FROM old ORDER BY 1, 2",
-        [TABLES_GONE] = "SELECT course, tab FROM old WHERE course IN (SELECT course FROM now) "
-                        "EXCEPT SELECT course, tab FROM now ORDER BY 1, 2",
+        [TABLES_NEW] = "SELECT course, tab FROM now WHERE course IN (SELECT course FROM old) EXCEPT SELECT "
+                       "course, tab FROM old ORDER BY 1, 2",
+        [TABLES_GONE] = "SELECT course, tab FROM old WHERE course IN (SELECT course FROM now) EXCEPT SELECT "
+                        "course, tab FROM now ORDER BY 1, 2",
         [TABLES_SHRUNK] = "SELECT DISTINCT n.course, n.tab FROM now n, old o WHERE o.course = n.course AND "
                           "o.tab = n.tab AND n.staged AND o.staged AND n.size < o.size / 2 ORDER BY 1, 2",
         [TABLES_EMPTY] = "SELECT DISTINCT course, tab FROM now WHERE staged AND size = 0 ORDER BY 1, 2",

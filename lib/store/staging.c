@@ -41,8 +41,7 @@ static int new_staging(const char *path, bool is_ours, struct staging **ret, str
         if (s->root_fd < 0)
                 return error_set(e, CAUSE_STAGING, errno,
                         "[staging] path %s: %s: mount the volume, or make the folder for czard's user with "
-                        "mode "
-                        "0750",
+                        "mode 0750",
                         path, strerror(errno));
         int r = is_ours ? check_owner_mode(s->root_fd, path, 007, e) : 0;
         if (r < 0)
@@ -68,8 +67,7 @@ int staging_probe(const struct staging *s, struct error *e)
         case EPERM:
                 return error_set(e, CAUSE_STAGING, err,
                         "[staging] path %s cannot be written (%s): mount it read-write, give it to czard's "
-                        "user, "
-                        "and under systemd add to czard.service (systemctl edit czard): [Service] "
+                        "user, and under systemd add to czard.service (systemctl edit czard): [Service] "
                         "ReadWritePaths=%s",
                         s->path, strerror(err), s->path);
         default:

@@ -286,8 +286,7 @@ int steward_refuse_paused(const struct steward *s, const char *what, struct erro
         if (r == 0 && *text)
                 return error_set(e, CAUSE_INTERNAL, EPERM,
                         "czard is paused by an admin (%s), and what is staged stays as it is: czarctl "
-                        "unpause "
-                        "before %s",
+                        "unpause before %s",
                         text, what);
         return r;
 }

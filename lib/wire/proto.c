@@ -476,8 +476,7 @@ int proto_decode(const void *p, size_t n, struct message *ret, struct error *e)
         int err;
         if (version != PROTO_VERSION) {
                 err = error_set(e, CAUSE_HELPER, EPROTO,
-                        "message of version %u, expected %u: programs of "
-                        "different czard versions",
+                        "message of version %u, expected %u: programs of different czard versions",
                         (unsigned)version, PROTO_VERSION);
         } else if (type == 0 || type >= PROTO_TYPE_MAX) {
                 err = error_set(e, CAUSE_HELPER, EPROTO, "message of unknown type %u", (unsigned)type);

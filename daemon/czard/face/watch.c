@@ -52,8 +52,7 @@ static void look_at_key(const struct config *config, struct watched_key *k)
         k->said = due;
         char when[21], command[KEY_COMMAND_SIZE];
         journal_event(EVENT_KEY_EXPIRING, &(struct journal_fields){.fingerprint = k->fingerprint},
-                "the key %s %s %s; extend it (%s) and send the new public key to edX, or "
-                "files stop coming",
+                "the key %s %s %s; extend it (%s) and send the new public key to edX, or files stop coming",
                 k->fingerprint, left < 0 ? "has expired on" : "expires on", time_format(k->expires, when),
                 key_command(config, k->homedir, "key extend", k->fingerprint, command));
 }

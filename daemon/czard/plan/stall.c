@@ -61,8 +61,7 @@ static void say(const struct stall *s, uint64_t now)
         }
         journal_event(EVENT_STALLED, NULL,
                 "nothing has moved for %s, with %u object%s under way (%u GET%s running, %u waiting, %u "
-                "helper%s "
-                "at work); helpers are replaced and what they did is tried again",
+                "helper%s at work); helpers are replaced and what they did is tried again",
                 timespan_format(now - s->on.flow.moved->usec, span, sizeof(span)), n_running(s),
                 n_running(s) == 1 ? "" : "s", gets, gets == 1 ? "" : "s", waiting, busy,
                 busy == 1 ? "" : "s");

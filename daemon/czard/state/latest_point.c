@@ -12,10 +12,8 @@ static void say_unmatched(const struct config *config, const char *org, const st
         for (size_t i = 0; p && i < missed->n; i++)
                 journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .org = org},
                         "[package %s] %s matches nothing in the snapshot that latest would name; it does not "
-                        "move. Correct "
-                        "it as the names of files have it (upper and lower case count), then: systemctl "
-                        "reload "
-                        "czard",
+                        "move. Correct it as the names of files have it (upper and lower case count), then: "
+                        "systemctl reload czard",
                         p->name, missed->v[i]);
 }
 

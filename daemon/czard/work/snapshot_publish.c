@@ -228,8 +228,7 @@ static void say_not_encrypted(struct snapshot *s)
         f.member = name;
         journal_event(EVENT_NOTE, &f,
                 "%llu of %llu members of %s are not encrypted (%s%s): they are staged as they are, and "
-                "nothing "
-                "proves who wrote them; tell edX",
+                "nothing proves who wrote them; tell edX",
                 (unsigned long long)s->sums.not_encrypted, (unsigned long long)s->sums.n[MEMBER_STAGED],
                 s->job.o.key, name, s->sums.not_encrypted > 1 ? ", ..." : "");
 }
