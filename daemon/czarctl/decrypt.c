@@ -13,6 +13,7 @@
 #include "limits.h"
 #include "prompt.h"
 #include "scratch.h"
+#include "setup_message.h"
 #include "str.h"
 
 #define START_SECONDS 60
@@ -23,26 +24,22 @@
 static int send_setup(struct ctl *c, struct decrypt *d, const char *homedir, const struct secret *passphrase,
         struct error *e)
 {
-        const struct config_limits *l = &c->config->limits;
-        struct message m = {.type = PROTO_SETUP,
-                .setup = {.home = d->home,
-                        .source = homedir,
-                        .import = 1,
-                        .reference = 1, /* its one message may be of any kind */
-                        .signatures = SIGNATURES_OPTIONAL,
-                        .engine = (uint8_t)c->config->openpgp.engine,
-                        .max_plaintext = LIMIT_CREDENTIALS_FILE,
-                        .max_ratio = l->max_ratio,
-                        .max_name = l->max_name}};
-        _cleanup_close_ int fd = -1;
-        if (passphrase->p) {
-                fd = secret_to_fd(passphrase);
-                if (fd < 0)
-                        return error_set(e, CAUSE_HELPER, -fd, "memory file: %s", strerror(-fd));
-                m.fds[0] = fd;
-                m.n_fds = 1;
-        }
-        return helper_send(&d->helper, &m, e);
+        const struct proto_setup setup = {.home = d->home,
+                .source = homedir,
+                .import = 1,
+                .reference = 1, /* its one message may be of any kind */
+                .signatures = SIGNATURES_OPTIONAL,
+                .engine = (uint8_t)c->config->openpgp.engine,
+                .max_plaintext = LIMIT_CREDENTIALS_FILE,
+                .max_ratio = c->config->limits.max_ratio,
+                .max_name = c->config->limits.max_name};
+        struct message m;
+        int r = setup_message(&setup, passphrase, &m);
+        if (r < 0)
+                return error_set(e, CAUSE_HELPER, -r, "memory file: %s", strerror(-r));
+        r = helper_send(&d->helper, &m, e);
+        message_done(&m);
+        return r;
 }
 
 static int take_ready(struct decrypt *d, struct error *e)

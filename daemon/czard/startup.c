@@ -12,6 +12,7 @@
 #include "cleanup.h"
 #include "fsx.h"
 #include "history.h"
+#include "homes.h"
 #include "limits.h"
 #include "members.h"
 #include "rebuild.h"
@@ -304,8 +305,8 @@ static int make_run_dir(const char *state_dir, struct startup *s, struct error *
                 return error_set(e, CAUSE_IO, errno, "%s: %s", state_dir, strerror(errno));
         snprintf(
                 s->run_dir, sizeof(s->run_dir), "%s/%llx", base, (unsigned long long)(st.st_ino ^ st.st_dev));
-        pool_remove_homes(s->run_dir);
-        pool_sweep_czarctl(base);
+        homes_remove(s->run_dir);
+        homes_sweep_czarctl(base);
         return make_private_dir(s->run_dir, FORBIDDEN_SECRET, e);
 }
 
@@ -340,7 +341,7 @@ int startup_open(const struct config *c, bool own_fetch, struct startup *s, stru
 void startup_done(struct startup *s)
 {
         if (*s->run_dir)
-                pool_remove_homes(s->run_dir);
+                homes_remove(s->run_dir);
         s->staging = staging_free(s->staging);
         journal_audit_head(NULL);
         s->audit = audit_free(s->audit);

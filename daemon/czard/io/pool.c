@@ -20,8 +20,10 @@
 #include "cleanup.h"
 #include "fsx.h"
 #include "helper.h"
+#include "homes.h"
 #include "journal.h"
 #include "limits.h"
+#include "setup_message.h"
 #include "str.h"
 
 /* A working worker reports progress every second, also while it waits for input. */
@@ -45,12 +47,6 @@ struct worker {
         worker_message_fn *on_message;
         void *arg;
         struct worker *next;
-};
-
-/* The folders of one worker. They outlive it, and the pool, until its process is reaped. */
-struct homes {
-        char own[PATH_MAX];      /* "" none */
-        char template[PATH_MAX]; /* that the first worker makes; "" none, or it is the pool's */
 };
 
 struct pool {
@@ -82,32 +78,6 @@ struct pool {
 
 static void serve_claims(struct pool *p);
 static void count_failed_start(struct pool *p, const char *why);
-
-/* What cannot be removed is told: it may hold a copy of the key. */
-static void remove_folder(const char *path)
-{
-        char parent[PATH_MAX];
-        const char *slash = strrchr(path, '/');
-        if (!slash)
-                return;
-        snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
-        _cleanup_close_ int dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        int r = dir >= 0 ? remove_tree_at(dir, slash + 1) : errno == ENOENT ? 0 : -errno;
-        if (r < 0)
-                journal_event(EVENT_NOTE,
-                        &(struct journal_fields){.priority = LOG_ERR, .cause = cause_from_errno(-r)},
-                        "%s, a worker's copy of the key, cannot be removed: %s; stop czard and remove it",
-                        path, strerror(-r));
-}
-
-static void homes_free(struct homes *h)
-{
-        if (*h->own)
-                remove_folder(h->own);
-        if (*h->template)
-                remove_folder(h->template);
-        free(h);
-}
 
 static void on_reaped(void *arg)
 {
@@ -274,42 +244,23 @@ static int send_setup(struct worker *w)
 {
         struct pool *p = w->pool;
         bool import = !*p->template;
-        struct message m = {
-                .type = PROTO_SETUP,
-                .setup =
-                        {
-                                .home = w->homes->own,
-                                .source = import ? p->homedir : p->template,
-                                .template = w->homes->template,
-                                .signers = p->signers,
-                                .import = import,
-                                .reference = p->is_reference,
-                                .signatures = (uint8_t)p->signatures,
-                                .engine = (uint8_t)p->engine,
-                                .max_plaintext = p->limits.max_plaintext,
-                                .max_ratio = p->limits.max_ratio,
-                                .max_name = p->limits.max_name,
-                        },
-        };
-        _cleanup_close_ int fd = -1;
-        const struct secret *passphrase = p->own_passphrase.p ? &p->own_passphrase : p->spec.passphrase;
-        if (passphrase->p) {
-                fd = secret_to_fd(passphrase);
-                if (fd < 0)
-                        return fd;
-                m.fds[0] = fd;
-                m.n_fds = 1;
-        }
-        return worker_send(w, &m);
-}
-
-static int make_home(const struct pool *p, const char *kind, char ret[PATH_MAX], struct error *e)
-{
-        snprintf(ret, PATH_MAX, "%s/%s%u-%u", p->spec.run_dir, kind, p->spec.number, p->serial);
-        if (mkdir(ret, 0700) == 0)
-                return 0;
-        int r = error_set(e, CAUSE_HELPER, errno, "cannot make %s: %s", ret, strerror(errno));
-        *ret = 0; /* it is not ours */
+        const struct proto_setup setup = {.home = w->homes->own,
+                .source = import ? p->homedir : p->template,
+                .template = w->homes->template,
+                .signers = p->signers,
+                .import = import,
+                .reference = p->is_reference,
+                .signatures = (uint8_t)p->signatures,
+                .engine = (uint8_t)p->engine,
+                .max_plaintext = p->limits.max_plaintext,
+                .max_ratio = p->limits.max_ratio,
+                .max_name = p->limits.max_name};
+        struct message m;
+        int r = setup_message(&setup, p->own_passphrase.p ? &p->own_passphrase : p->spec.passphrase, &m);
+        if (r < 0)
+                return r;
+        r = worker_send(w, &m);
+        message_done(&m);
         return r;
 }
 
@@ -317,9 +268,12 @@ static int make_homes(struct pool *p, struct homes *h, struct error *e)
 {
         if (p->keyless)
                 return 0;
-        p->serial++;
-        int r = make_home(p, p->is_reference ? "r" : "w", h->own, e);
-        return r < 0 || *p->template ? r : make_home(p, "t", h->template, e);
+        const struct homes_spec spec = {.run_dir = p->spec.run_dir,
+                .number = p->spec.number,
+                .serial = ++p->serial,
+                .is_reference = p->is_reference,
+                .template = !*p->template};
+        return homes_make(h, &spec, e);
 }
 
 static int start_worker(struct pool *p, struct error *e)
@@ -630,7 +584,7 @@ struct pool *pool_free(struct pool *p)
         while (p->workers)
                 worker_free(p->workers);
         if (*p->template && !p->is_reference)
-                remove_folder(p->template);
+                homes_remove(p->template);
         secret_done(&p->own_passphrase);
         free(p->homedir);
         free(p->signers);
@@ -638,23 +592,4 @@ struct pool *pool_free(struct pool *p)
         uv_close((uv_handle_t *)&p->tick, on_timer_closed);
         uv_close((uv_handle_t *)&p->serve, on_timer_closed);
         return NULL;
-}
-
-void pool_remove_homes(const char *run_dir)
-{
-        remove_folder(run_dir);
-}
-
-void pool_sweep_czarctl(const char *runtime_dir)
-{
-        _cleanup_closedir_ DIR *d = opendir(runtime_dir);
-        for (struct dirent *f; d && dir_next(d, &f) > 0;) {
-                const char *rest = str_after(f->d_name, "ctl-");
-                long pid = rest ? atol(rest) : 0;
-                if (pid <= 0 || kill((pid_t)pid, 0) == 0 || errno != ESRCH)
-                        continue;
-                _cleanup_free_ char *path = str_printf("%s/%s", runtime_dir, f->d_name);
-                if (path)
-                        remove_folder(path);
-        }
 }

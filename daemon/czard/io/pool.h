@@ -68,11 +68,6 @@ void worker_break(struct worker *w, const char *why);
 /* Kills one whose job is not wanted any more; nothing is called for it. */
 void worker_discard(struct worker *w);
 
-/* Removes what a killed czard left below run_dir. */
-void pool_remove_homes(const char *run_dir);
-/* Removes what czarctl processes that live no more left in the runtime folder: ctl-PID-... */
-void pool_sweep_czarctl(const char *runtime_dir);
-
 const char *pool_homedir(const struct pool *p);
 /* Takes over what a reload may change: limits, signature policy, number of workers. Workers that were set up
  * otherwise finish what they do and are replaced. */
