@@ -53,13 +53,11 @@ int ledger_object_read(struct ledger *l, sqlite3_stmt *s, struct ledger_object *
 static int get(struct ledger *l, const char *sql, const struct sql_value *values, struct ledger_object *ret,
         struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = sql_keep(&l->sql, sql, values, &s, e);
-        if (r == 0)
-                r = sql_step(&l->sql, s, e);
-        return r == 1   ? ledger_object_read(l, s, ret, e)
-               : r == 0 ? error_set(e, CAUSE_GONE, ENOENT, "not in the ledger")
-                        : r;
+        struct ledger_object o = {};
+        int r = sql_get(&l->sql, sql, values, columns, ELEMENTSOF(columns), &o, e);
+        if (r == 1)
+                *ret = o;
+        return r == 0 ? error_set(e, CAUSE_GONE, ENOENT, "not in the ledger") : MIN(r, 0);
 }
 
 int ledger_get(struct ledger *l, int64_t id, struct ledger_object *ret, struct error *e)
