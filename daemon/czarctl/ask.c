@@ -18,6 +18,7 @@
 #include "history.h"
 #include "table.h"
 
+#define SOCKET_PATH_SIZE (RUN_DIR_SIZE + 64)
 #define PATIENCE_MSEC (10 * 60 * 1000) /* between two messages: czard says something every second */
 
 /* --- over the socket --- */
@@ -49,7 +50,7 @@ static int connect_to(const char *path, struct error *e)
 
 void ask_prepare(struct ctl *c)
 {
-        char path[4096];
+        char path[SOCKET_PATH_SIZE];
         struct error e = {};
         if (geteuid() != 0)
                 return;
@@ -100,7 +101,7 @@ static int take(struct ask_spec *spec, const struct strv *m, struct progress *p,
 
 int ask_daemon(struct ctl *c, struct ask_spec *spec, struct error *e)
 {
-        char path[4096];
+        char path[SOCKET_PATH_SIZE];
         ctl_socket_path(c, path, sizeof(path));
         _cleanup_close_ int sock = c->control_fd >= 0 ? take_fd(&c->control_fd) : connect_to(path, e);
         if (sock < 0)

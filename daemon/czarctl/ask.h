@@ -20,7 +20,7 @@ struct ask_spec {
         bool any_volume; /* also when it is not the one that is known: adopt */
         void *arg;
         /* Filled in: the text of the end, where czard gave one. */
-        char text[512];
+        char text[TEXT_SIZE];
         bool asked; /* czard did it */
 };
 /* Is it the volume that czard knows? An empty mount point is not believed, and not written to. 0 or -errno.

@@ -19,7 +19,7 @@ int prepare_backup(struct ctl *c)
 int run_backup(struct ctl *c)
 {
         struct error e = {};
-        char where[512];
+        char where[TEXT_SIZE];
         int status = ctl_open_ledger(c);
         if (status)
                 return status;

@@ -102,17 +102,14 @@ static void check_state(struct checkup *k)
 static void check_identity(struct checkup *k, const struct staging *s)
 {
         struct error e = {};
-        char known[STAGING_ID_SIZE] = "", found[STAGING_ID_SIZE] = "";
-        if (staging_read_id(s, found, &e) < 0) {
-                check_add(k, "staging", BAD, cause_advice(e.cause), "%s", e.text);
-                return;
-        }
+        char known[STAGING_ID_SIZE] = "", found[STAGING_ID_SIZE];
         if (k->c->ledger)
                 ledger_meta_get(k->c->ledger, "staging-id", known, sizeof(known), NULL);
-        if (*known && !streq(known, found))
-                check_add(k, "staging", BAD, "mount the staging volume; if it is a new disk: czarctl adopt",
-                        "%s is not the volume czard knows (.czard-id is %s)", k->c->config->staging.path,
-                        *found ? "another one" : "missing");
+        if (staging_expect_id(s, known, "is it mounted?", found, &e) < 0)
+                check_add(k, "staging", BAD,
+                        e.err == ENODEV ? "mount the staging volume; if it is a new disk: czarctl adopt"
+                                        : cause_advice(e.cause),
+                        "%s", e.text);
         else
                 check_add(k, "staging", FINE, "", "%s%s", k->c->config->staging.path,
                         *known ? ": the volume czard knows" : ": not used yet");

@@ -99,7 +99,7 @@ static void check_passphrase(struct checkup *k, const struct key_home *h, const 
 {
         struct decrypt d = {.helper = HELPER_NONE};
         struct error e = {};
-        char source[512] = "";
+        char source[TEXT_SIZE] = "";
         _cleanup_secret_ struct secret passphrase = {};
         if (passphrase_find(k->c, h, &passphrase, source, &e) < 0) {
                 check_add(k, "passphrase", BAD, cause_advice(e.cause), "%s", e.text);

@@ -288,7 +288,7 @@ void ctl_socket_path(const struct ctl *c, char *ret, size_t size)
                 snprintf(ret, size, "%s", c->config->socket);
                 return;
         }
-        char dir[3072];
+        char dir[RUN_DIR_SIZE];
         ctl_run_dir(c, dir, sizeof(dir));
         snprintf(ret, size, "%s/control", dir);
 }

@@ -39,7 +39,7 @@ static int remove_at(const char *dir, const char *name)
 
 static int write_drop_in(const char *name)
 {
-        char dir[256], text[512];
+        char dir[256], text[TEXT_SIZE];
         snprintf(dir, sizeof(dir), "/etc/systemd/system/%s.service.d", unit_of(name));
         int n = snprintf(text, sizeof(text),
                 "# Made by czarctl: the credential is stored encrypted in " CREDSTORE_ENCRYPTED ".\n"
@@ -64,7 +64,7 @@ static int remove_drop_in(const char *name)
 }
 
 /* Only where systemd itself runs: elsewhere the key of systemd-creds may be another machine's tomorrow. */
-static int put_encrypted(const char *name, const char *secret, size_t len, char where[512])
+static int put_encrypted(const char *name, const char *secret, size_t len, char where[TEXT_SIZE])
 {
         _cleanup_free_ char *arg = str_printf("--name=%s", name);
         const char *args[] = {"systemd-creds", "encrypt", arg, "-", "-", NULL};
@@ -82,11 +82,11 @@ static int put_encrypted(const char *name, const char *secret, size_t len, char 
                 r = write_drop_in(name);
         if (r == 0)
                 r = remove_at(CREDSTORE, name);
-        snprintf(where, 512, CREDSTORE_ENCRYPTED "/%s (encrypted for this machine)", name);
+        snprintf(where, TEXT_SIZE, CREDSTORE_ENCRYPTED "/%s (encrypted for this machine)", name);
         return r;
 }
 
-int credstore_put(const char *name, int fd, char where[512], struct error *e)
+int credstore_put(const char *name, int fd, char where[TEXT_SIZE], struct error *e)
 {
         _cleanup_free_ char *secret = NULL;
         size_t len = 0;
@@ -102,7 +102,7 @@ int credstore_put(const char *name, int fd, char where[512], struct error *e)
                         r = remove_at(CREDSTORE_ENCRYPTED, name);
                 if (r == 0)
                         r = remove_drop_in(name);
-                snprintf(where, 512, CREDSTORE "/%s (mode 0400)", name);
+                snprintf(where, TEXT_SIZE, CREDSTORE "/%s (mode 0400)", name);
         }
         if (secret)
                 explicit_bzero(secret, len);

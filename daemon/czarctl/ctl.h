@@ -62,7 +62,7 @@ struct ctl {
         uid_t caller; /* who started us */
         struct config *config;
         bool config_is_partial; /* the file has errors */
-        char config_error[512];
+        char config_error[TEXT_SIZE];
         struct ledger *ledger;
         int state_fd; /* -1: not open */
         struct owner *owner;
@@ -107,6 +107,7 @@ int ctl_open_state(struct ctl *c, struct error *e);
 int ctl_fail(const struct ctl *c, const struct error *e);
 int ctl_fail_text(const char *format, ...) _printf_(1, 2);
 /* Where the runtime files of the daemon are, as startup.c chooses. "" when they cannot be told. */
+#define RUN_DIR_SIZE 3072
 void ctl_run_dir(const struct ctl *c, char *ret, size_t size);
 /* What helps who may not open path, into ret: not root, or root who has become the owner of state_dir. */
 #define CTL_DENIED_SIZE (4096 + 256)

@@ -4,14 +4,15 @@
 
 #include "ctl.h"
 #include "helper.h"
+#include "scratch.h"
 #include "secret.h"
 #include "str.h"
 
 struct decrypt {
         struct helper helper;
-        char home[4096];
+        char home[SCRATCH_SIZE];
         struct strv usable; /* fingerprints of the primary keys that open */
-        char warning[512];
+        char warning[TEXT_SIZE];
 };
 /* Starts a worker on a copy of the GnuPG home, with the passphrase (p NULL: none). 0 once the key can be
  * used; else -errno with its cause: CAUSE_NO_KEY, CAUSE_PASSPHRASE, ... */

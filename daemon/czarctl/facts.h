@@ -19,17 +19,17 @@ struct facts {
         int64_t next_poll;                       /* 0: not known or none planned */
         int64_t started_at, stopped_at;          /* of the daemon that ran last; 0: none, or not stopped */
         bool enabled;                            /* czard.service is to be started at boot */
-        char last_pause[512];                    /* in which the last run is, or ended; "" none */
-        char ended_early[512];                   /* why the last run did, "" did not */
-        char paused[512];                        /* by an admin; "" not */
-        char pauses[512];                        /* all that czard names while it runs, "" none */
-        char pause_reasons[512];                 /* the same with why, as pauses_text() has it */
+        char last_pause[TEXT_SIZE];              /* in which the last run is, or ended; "" none */
+        char ended_early[TEXT_SIZE];             /* why the last run did, "" did not */
+        char paused[TEXT_SIZE];                  /* by an admin; "" not */
+        char pauses[TEXT_SIZE];                  /* all that czard names while it runs, "" none */
+        char pause_reasons[TEXT_SIZE];           /* the same with why, as pauses_text() has it */
         uint64_t running, due, due_bytes, rate;  /* of czard's queue */
         bool live;                               /* the two lines above are from a running czard */
         struct fact_key keys[FACT_KEYS];
         size_t n_keys;
-        char credentials[512];     /* where they are, "" not known */
-        int64_t credentials_since; /* modification time, 0: not known */
+        char credentials[TEXT_SIZE]; /* where they are, "" not known */
+        int64_t credentials_since;   /* modification time, 0: not known */
 };
 /* Opens the ledger when it is not. live: ask a running czard too. 0 or an exit status after a text. */
 int facts_read(struct ctl *c, bool live, struct facts *ret);

@@ -32,7 +32,7 @@ int fetch_next(struct fetch *f, struct message *ret, struct error *e);
 /* The first page of one listing; only whether it works and how. */
 struct fetch_result {
         enum cause cause;
-        char detail[DETAIL_SIZE], access_key_id[129];
+        char detail[DETAIL_SIZE], access_key_id[ACCESS_KEY_ID_SIZE];
         int64_t skew_sec;
         uint64_t n;
         bool more; /* n is not all */

@@ -24,6 +24,8 @@
 
 #define IS_A_MAIL "; this is a whole mail: save its attachment (credentials.csv.gpg) and import that"
 
+#define PREFIX_URL_SIZE (BUCKET_SIZE + KEY_SIZE + 8) /* s3://BUCKET/PREFIX */
+
 int prepare_import_credentials(struct ctl *c)
 {
         c->input_fd = open(c->argv[0], O_RDONLY | O_CLOEXEC);
@@ -82,7 +84,7 @@ static int open_worker(struct ctl *c, struct decrypt *d, struct error *e)
 {
         _cleanup_secret_ struct secret passphrase = {};
         const struct key_home h = key_home_general(c);
-        char source[512];
+        char source[TEXT_SIZE];
         int r = passphrase_find(c, &h, &passphrase, source, e);
         if (r == 0)
                 r = decrypt_open(c, h.dir, &passphrase, d, e);
@@ -137,7 +139,8 @@ static int get_csv(struct ctl *c, struct secret *ret, struct error *e)
 }
 
 /* The parser overwrites what it reads. */
-static int check_columns(const struct ctl *c, const struct secret *csv, char key_id[129], struct error *e)
+static int check_columns(
+        const struct ctl *c, const struct secret *csv, char key_id[ACCESS_KEY_ID_SIZE], struct error *e)
 {
         _cleanup_secret_ struct secret copy = {};
         _cleanup_credentials_ struct credentials k = {};
@@ -149,7 +152,7 @@ static int check_columns(const struct ctl *c, const struct secret *csv, char key
         if (r < 0)
                 return with_text(e, c->argv[0],
                         is_mail(csv) ? IS_A_MAIL : "; is this the file that edX mailed, unchanged?");
-        snprintf(key_id, 129, "%s", k.access_key_id);
+        snprintf(key_id, ACCESS_KEY_ID_SIZE, "%s", k.access_key_id);
         return 0;
 }
 
@@ -157,7 +160,7 @@ static int check_columns(const struct ctl *c, const struct secret *csv, char key
 
 /* A folder as systemd would make it, on the runtime file system and only while we try. */
 struct trial {
-        char dir[4096];
+        char dir[SCRATCH_SIZE];
         char *before; /* CREDENTIALS_DIRECTORY */
 };
 
@@ -190,7 +193,7 @@ static int trial_begin(const struct ctl *c, const struct secret *csv, struct tri
 }
 
 /* Of the first package that has no credentials of its own. */
-static int try_list(struct ctl *c, struct fetch_result *ret, char where[1200], struct error *e)
+static int try_list(struct ctl *c, struct fetch_result *ret, char where[PREFIX_URL_SIZE], struct error *e)
 {
         const struct config_package *p = NULL;
         const char *general = c->config->s3.credentials;
@@ -203,7 +206,7 @@ static int try_list(struct ctl *c, struct fetch_result *ret, char where[1200], s
         size_t n = 0;
         if (!p || package_prefixes(&p->spec, &prefixes, &n) < 0 || n == 0)
                 return error_set(e, CAUSE_CONFIG, ENOENT, "no [package] section uses these credentials");
-        snprintf(where, 1200, "s3://%s/%s", prefixes[0].bucket, prefixes[0].prefix);
+        snprintf(where, PREFIX_URL_SIZE, "s3://%s/%s", prefixes[0].bucket, prefixes[0].prefix);
         struct fetch f = {.helper = HELPER_NONE};
         int r = fetch_open(c, NULL, &f, e);
         if (r == 0) {
@@ -243,7 +246,7 @@ static int try_them(struct ctl *c, const struct secret *csv)
         struct trial t = {};
         struct fetch_result res = {};
         struct error e = {};
-        char where[1200] = "";
+        char where[PREFIX_URL_SIZE] = "";
         int r = trial_begin(c, csv, &t, &e);
         if (r == 0)
                 r = try_list(c, &res, where, &e);
@@ -259,7 +262,7 @@ int run_import_credentials(struct ctl *c)
 {
         _cleanup_secret_ struct secret csv = {};
         struct error e = {};
-        char key_id[129] = "", where[512];
+        char key_id[ACCESS_KEY_ID_SIZE] = "", where[TEXT_SIZE];
         int r = get_csv(c, &csv, &e);
         if (r == 0)
                 r = check_columns(c, &csv, key_id, &e);

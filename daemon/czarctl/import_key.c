@@ -39,8 +39,8 @@
 struct import {
         struct ctl *c;
         struct key_home home;
-        char staged[4096]; /* a GnuPG home with the file's keys alone */
-        char *text;        /* the file */
+        char staged[SCRATCH_SIZE]; /* a GnuPG home with the file's keys alone */
+        char *text;                /* the file */
         size_t len;
         struct strv secret, any; /* fingerprints in it: with a secret part; all */
         struct strv wanted;      /* those that can decrypt */
@@ -270,7 +270,7 @@ static int open_it(struct import *m, struct error *e)
         struct ctl *c = m->c;
         _cleanup_secret_ struct secret stored = {};
         const struct secret none = {};
-        char source[512];
+        char source[TEXT_SIZE];
         int r = passphrase_given(c, &m->passphrase, e);
         if (r < 0)
                 return r;

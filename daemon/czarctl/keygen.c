@@ -133,7 +133,7 @@ static int write_public(struct ctl *c, const char *home, const char *fingerprint
         struct error e = {};
         _cleanup_free_ char *armor = NULL, *text = NULL;
         size_t len = 0;
-        char where[512], when[40], extend[KEY_COMMAND_SIZE], export[KEY_COMMAND_SIZE];
+        char where[TEXT_SIZE], when[40], extend[KEY_COMMAND_SIZE], export[KEY_COMMAND_SIZE];
         if (keyring_read(home, &ring, &e) < 0)
                 return ctl_fail(c, &e);
         const struct keyring_key *k = keyring_find(&ring, fingerprint);

@@ -68,7 +68,7 @@ static int key_export(struct ctl *c, const char *home, const struct keyring_key 
         struct error e = {};
         _cleanup_free_ char *armor = NULL;
         size_t len = 0;
-        char where[512];
+        char where[TEXT_SIZE];
         int r = keyring_export(home, k->fact.fingerprint, &armor, &len, &e);
         if (r == 0 && ctl_flag(c, "output"))
                 r = owner_put(c, 0, armor, len, where, &e);
@@ -189,7 +189,7 @@ static int say_extended(struct ctl *c, const char *home, const char *fingerprint
 static int get_passphrase(struct ctl *c, const struct key_home *h, struct secret *ret)
 {
         struct error e = {};
-        char source[512] = "";
+        char source[TEXT_SIZE] = "";
         int r = passphrase_given(c, ret, &e);
         if (r == 0 && !ret->p)
                 r = passphrase_find(c, h, ret, source, &e);

@@ -295,7 +295,7 @@ int run_metrics(struct ctl *c)
         sample_late(&m, &days);
         sample_facts(&m, &f);
         int printed = print_families(&m, &text);
-        char where[512];
+        char where[TEXT_SIZE];
         if (r == 0)
                 r = printed;
         if (r == 0 && ctl_flag(c, "output"))

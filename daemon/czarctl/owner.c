@@ -45,7 +45,7 @@ struct owner {
 
 struct answer {
         int err; /* positive */
-        char where[512], text[512];
+        char where[TEXT_SIZE], text[TEXT_SIZE];
 };
 
 static struct owner *owner_of(struct ctl *c)
@@ -215,12 +215,13 @@ static int write_file(const struct owner *o, const struct output *out, int fd)
         return r;
 }
 
-static int put(const struct owner *o, const struct output *out, int fd, char where[512], struct error *e)
+static int put(
+        const struct owner *o, const struct output *out, int fd, char where[TEXT_SIZE], struct error *e)
 {
         if (out->kind == OUTPUT_CREDENTIAL)
                 return credstore_put(out->path, fd, where, e);
         int r = write_file(o, out, fd);
-        snprintf(where, 512, "%.500s", out->path);
+        snprintf(where, TEXT_SIZE, "%.500s", out->path);
         if (r == -EPERM)
                 return error_set(e, CAUSE_INTERNAL, EPERM,
                         "cannot write %.400s: in the state directory only czard writes, choose another "
@@ -298,7 +299,7 @@ static int start_keeper(struct owner *o)
         _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }
 
-int owner_put_fd(struct ctl *c, int output, int fd, char where[512], struct error *e)
+int owner_put_fd(struct ctl *c, int output, int fd, char where[TEXT_SIZE], struct error *e)
 {
         struct owner *o = c->owner;
         if (o->keeper < 0)
@@ -316,11 +317,11 @@ int owner_put_fd(struct ctl *c, int output, int fd, char where[512], struct erro
         struct answer a;
         if (sendmsg(o->keeper, &h, MSG_NOSIGNAL) < 0 || recv(o->keeper, &a, sizeof(a), 0) != sizeof(a))
                 return error_set(e, CAUSE_INTERNAL, EPIPE, "the keeper process has gone");
-        snprintf(where, 512, "%s", a.where);
+        snprintf(where, TEXT_SIZE, "%s", a.where);
         return a.err ? error_set(e, CAUSE_INTERNAL, a.err, "%s", a.text) : 0;
 }
 
-int owner_put(struct ctl *c, int output, const void *p, size_t n, char where[512], struct error *e)
+int owner_put(struct ctl *c, int output, const void *p, size_t n, char where[TEXT_SIZE], struct error *e)
 {
         _cleanup_close_ int fd = memfd_create("czarctl", MFD_CLOEXEC);
         int r = fd < 0 ? -errno : write_all(fd, p, n);

@@ -27,6 +27,6 @@ int owner_refuse_link(const char *path, const char *what, struct error *e);
  * what is started now. 0 or -errno. */
 int owner_give_up(uid_t uid, gid_t gid, struct error *e);
 /* Puts what fd holds from its beginning into the output. 0 or -errno; where is where it went. */
-int owner_put_fd(struct ctl *c, int output, int fd, char where[512], struct error *e);
-int owner_put(struct ctl *c, int output, const void *p, size_t n, char where[512], struct error *e);
+int owner_put_fd(struct ctl *c, int output, int fd, char where[TEXT_SIZE], struct error *e);
+int owner_put(struct ctl *c, int output, const void *p, size_t n, char where[TEXT_SIZE], struct error *e);
 struct owner *owner_free(struct owner *o);

@@ -105,15 +105,15 @@ static int read_fd(int fd, const char *what, struct secret *ret, struct error *e
                      : 0;
 }
 
-int passphrase_find(
-        struct ctl *c, const struct key_home *h, struct secret *ret, char ret_source[512], struct error *e)
+int passphrase_find(struct ctl *c, const struct key_home *h, struct secret *ret, char ret_source[TEXT_SIZE],
+        struct error *e)
 {
         _cleanup_free_ char *given = h->own ? NULL : given_credential();
         bool is_stored = !h->own && !given && c->passphrase_fd >= 0;
         const char *path = given       ? given
                            : is_stored ? "the stored credential " CREDENTIAL
                                        : h->passphrase_file;
-        snprintf(ret_source, 512, "%s", path ? path : "");
+        snprintf(ret_source, TEXT_SIZE, "%s", path ? path : "");
         if (!path)
                 return 0;
         if (is_stored)
@@ -165,7 +165,7 @@ int passphrase_check_others(
 {
         _cleanup_secret_ struct secret stored = {};
         struct error ignored = {};
-        char source[512];
+        char source[TEXT_SIZE];
         _cleanup_free_ char *given = h->own ? NULL : given_credential();
         if (passphrase_find(c, h, &stored, source, &ignored) < 0 || !stored.p || same_secret(&stored, fresh))
                 return 0;
@@ -198,7 +198,7 @@ int passphrase_check_others(
 int passphrase_store(struct ctl *c, const struct secret *s)
 {
         struct error e = {};
-        char where[512];
+        char where[TEXT_SIZE];
         if (c->passphrase_output < 0) {
                 if (!given_credential_is_there())
                         fputs("The passphrase is stored nowhere: czard needs it in [openpgp] "

@@ -21,8 +21,8 @@ struct key_home key_home_of(const struct config_package *p);
 int passphrase_prepare(struct ctl *c, bool may_store);
 
 /* The passphrase as czard finds it. 0 with p NULL when there is none. *ret_source: where from, "" none. */
-int passphrase_find(
-        struct ctl *c, const struct key_home *h, struct secret *ret, char ret_source[512], struct error *e);
+int passphrase_find(struct ctl *c, const struct key_home *h, struct secret *ret, char ret_source[TEXT_SIZE],
+        struct error *e);
 /* --passphrase-file, checked. 0 with p NULL when it was not given; or -errno. */
 int passphrase_given(struct ctl *c, struct secret *ret, struct error *e);
 /* Would a key that opens today not open any more if this one were stored for h? 0, or -EBUSY: which, and what

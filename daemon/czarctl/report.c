@@ -227,7 +227,7 @@ int prepare_report(struct ctl *c)
         return owner_output(c, file, OUTPUT_REPLACE, 0644) < 0 ? ctl_fail_text("out of memory") : 0;
 }
 
-static int put_page(struct report_data *r, char where[512])
+static int put_page(struct report_data *r, char where[TEXT_SIZE])
 {
         _cleanup_strbuf_ struct strbuf page = {};
         json_close(&r->j, '}');
@@ -239,7 +239,7 @@ int run_report(struct ctl *c)
 {
         struct error e = {};
         struct report_data r = {.c = c, .e = &e};
-        char where[512];
+        char where[TEXT_SIZE];
         int status = facts_read(c, true, &r.facts);
         if (status)
                 return status;

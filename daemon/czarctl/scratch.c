@@ -27,9 +27,9 @@
 #define REMOVE_TRIES 50 /* of 100 ms: an agent may be writing while it ends */
 
 static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
-static int keep_open = -1;     /* our end of the pipe */
-static volatile pid_t remover; /* 0: none */
-static char base[3072];        /* "" not chosen yet */
+static int keep_open = -1;      /* our end of the pipe */
+static volatile pid_t remover;  /* 0: none */
+static char base[RUN_DIR_SIZE]; /* "" not chosen yet */
 
 /* --- the place --- */
 
@@ -52,7 +52,7 @@ static void run_folder(const struct ctl *c, char *ret, size_t size)
 
 void scratch_prepare(const struct ctl *c)
 {
-        char path[64], runtime[3072];
+        char path[64], runtime[RUN_DIR_SIZE];
         struct stat st;
         ctl_run_dir(c, runtime, sizeof(runtime));
         if (geteuid() != 0 || is_memory(runtime) || !is_memory("/run"))
@@ -79,7 +79,7 @@ static bool is_safe(const char *path)
  * protected in its home. */
 static int choose_base(const struct ctl *c, struct error *e)
 {
-        char runtime[3072], run[64];
+        char runtime[RUN_DIR_SIZE], run[64];
         ctl_run_dir(c, runtime, sizeof(runtime));
         run_folder(c, run, sizeof(run));
         if (mkdir(runtime, 0700) < 0 && errno != EEXIST && !is_safe(run))
@@ -187,7 +187,7 @@ static int start_remover(struct error *e)
         return 0;
 }
 
-int scratch_make(const struct ctl *c, const char *what, char ret[4096], struct error *e)
+int scratch_make(const struct ctl *c, const char *what, char ret[SCRATCH_SIZE], struct error *e)
 {
         int r = *base ? 0 : choose_base(c, e);
         if (r == 0 && remover == 0) {
@@ -197,7 +197,7 @@ int scratch_make(const struct ctl *c, const char *what, char ret[4096], struct e
         if (r < 0)
                 return r;
         static unsigned serial;
-        snprintf(ret, 4096, "%s/" PREFIX "%ld-%s%u", base, (long)getpid(), what, serial++);
+        snprintf(ret, SCRATCH_SIZE, "%s/" PREFIX "%ld-%s%u", base, (long)getpid(), what, serial++);
         if (mkdir(ret, 0700) < 0) {
                 r = error_set(e, CAUSE_HELPER, errno, "cannot make %.400s: %s", ret, strerror(errno));
                 *ret = 0;

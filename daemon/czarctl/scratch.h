@@ -9,7 +9,8 @@
 /* In main, as root, before we become the owner of state_dir: makes a place in /run for him. */
 void scratch_prepare(const struct ctl *c);
 /* A new folder, 0700. 0 or -errno. */
-int scratch_make(const struct ctl *c, const char *what, char ret[4096], struct error *e);
+#define SCRATCH_SIZE 4096
+int scratch_make(const struct ctl *c, const char *what, char ret[SCRATCH_SIZE], struct error *e);
 /* Removes it now. */
 void scratch_remove(const char *path);
 /* At the end: removes all. */

@@ -97,10 +97,13 @@ enum cause {
                 CAUSE_MAX
 };
 
+/* A line for a person, in memory. */
+#define TEXT_SIZE 512
+
 struct error {
         enum cause cause;
-        int err;        /* positive errno, 0 when none */
-        char text[512]; /* one line, no secret, no plaintext */
+        int err;              /* positive errno, 0 when none */
+        char text[TEXT_SIZE]; /* one line, no secret, no plaintext */
 };
 
 /* Fills e (may be NULL) and returns -err, so that a caller can `return error_set(...)`. err > 0. */

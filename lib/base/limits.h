@@ -57,7 +57,9 @@
 #define BUCKET_SIZE (LIMIT_S3_BUCKET + 1)
 #define ETAG_SIZE (LIMIT_ETAG + 1)
 #define STAGED_PATH_SIZE 512 /* relative to the staging root, or below a snapshot's folder */
-#define COURSE_SIZE 256      /* a course as members' names have it: one path component */
+#define STAGED_MEMBER_SIZE (2 * STAGED_PATH_SIZE) /* a member's, below the root */
+#define COURSE_SIZE 256                           /* a course as members' names have it: one path component */
+#define ACCESS_KEY_ID_SIZE 129
 #define TABLE_SIZE 128
 #define REQUEST_SIZE 128 /* of RDX */
 #define DETAIL_SIZE 512  /* of a cause, for people: this one is cut */

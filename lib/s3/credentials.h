@@ -5,12 +5,13 @@
 #include <stdbool.h>
 
 #include "error.h"
+#include "limits.h"
 #include "secret.h"
 
 struct credentials {
-        char access_key_id[129];     /* no secret: it names the key */
-        struct secret secret_key;    /* len > 0 */
-        struct secret session_token; /* len 0: none */
+        char access_key_id[ACCESS_KEY_ID_SIZE]; /* no secret: it names the key */
+        struct secret secret_key;               /* len > 0 */
+        struct secret session_token;            /* len 0: none */
 };
 
 /* Reads the CSV: the header line says which column is which, whatever their order and spelling ("Secret

@@ -14,9 +14,9 @@ enum keep_kind { KEEP_EVENTS, KEEP_SNAPSHOT, KEEP_REPLACED, KEEP_BY_COURSE };
 
 struct keep_item {
         enum keep_kind kind;
-        int64_t object_id; /* 0 for replaced versions: they are not in the ledger */
-        char path[1024];   /* relative to the staging root */
-        int64_t bytes;     /* by name: equal files that share storage are counted each */
+        int64_t object_id;             /* 0 for replaced versions: they are not in the ledger */
+        char path[STAGED_MEMBER_SIZE]; /* relative to the staging root */
+        int64_t bytes;                 /* by name: equal files that share storage are counted each */
 };
 struct keep_list {
         struct keep_item *items;

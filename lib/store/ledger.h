@@ -177,7 +177,8 @@ int ledger_members_delete(struct ledger *l, int64_t object_id, struct error *e);
 /* A staged member of that plaintext in another snapshot of the org and category: its staging path, for
  * deduplication. 0 or -ENOENT. */
 int ledger_find_plaintext(struct ledger *l, const char *org, enum category c,
-        const uint8_t sha256[SHA256_SIZE], int64_t plain_size, char ret_path[1024], struct error *e);
+        const uint8_t sha256[SHA256_SIZE], int64_t plain_size, char ret_path[STAGED_MEMBER_SIZE],
+        struct error *e);
 
 /* Consistent copy while czard runs (SQLite backup API). */
 int ledger_backup(struct ledger *l, const char *file, struct error *e);

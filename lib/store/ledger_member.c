@@ -95,10 +95,11 @@ static const char find_plaintext[] =
         "m.state = ?5 AND EXISTS (SELECT 1 FROM member WHERE sha256 = ?1) LIMIT 1";
 
 int ledger_find_plaintext(struct ledger *l, const char *org, enum category c,
-        const uint8_t sha256[SHA256_SIZE], int64_t plain_size, char ret_path[1024], struct error *e)
+        const uint8_t sha256[SHA256_SIZE], int64_t plain_size, char ret_path[STAGED_MEMBER_SIZE],
+        struct error *e)
 {
         struct found {
-                char folder[512], name[512];
+                char folder[STAGED_PATH_SIZE], name[STAGED_PATH_SIZE];
         } found;
         static const struct sql_column paths[] = {
                 COLUMN(TEXT, struct found, folder), COLUMN(TEXT, struct found, name)};
@@ -111,6 +112,6 @@ int ledger_find_plaintext(struct ledger *l, const char *org, enum category c,
                 return error_set(e, CAUSE_GONE, ENOENT, "no staged member has that plaintext");
         if (!*found.folder || !*found.name)
                 return error_set(e, CAUSE_IO, EUCLEAN, "the ledger is damaged at a member's path");
-        snprintf(ret_path, 1024, "%s/%s", found.folder, found.name);
+        snprintf(ret_path, STAGED_MEMBER_SIZE, "%s/%s", found.folder, found.name);
         return 0;
 }

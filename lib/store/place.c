@@ -16,7 +16,7 @@ int place_of(const struct config *c, const struct ledger_object *o, bool plain, 
         const struct config_package *p = c ? config_find_package(c, o->org) : NULL;
         if (!p || package_parse_key(&p->spec, o->bucket, o->key, &item, NULL) < 0 || !*item.path)
                 return -ENOENT;
-        snprintf(ret, 512, "%s", item.path);
+        snprintf(ret, STAGED_PATH_SIZE, "%s", item.path);
         if (o->category == CATEGORY_EVENTS && plain && str_ends(ret, GZ))
                 ret[strlen(ret) - strlen(GZ)] = 0;
         return 0;
@@ -25,9 +25,9 @@ int place_of(const struct config *c, const struct ledger_object *o, bool plain, 
 bool place_other_format(const char *path, char ret[STAGED_PATH_SIZE])
 {
         if (str_ends(path, LOG GZ))
-                snprintf(ret, 512, "%.*s", (int)(strlen(path) - strlen(GZ)), path);
+                snprintf(ret, STAGED_PATH_SIZE, "%.*s", (int)(strlen(path) - strlen(GZ)), path);
         else if (str_ends(path, LOG) && strlen(path) + strlen(GZ) < 512)
-                snprintf(ret, 512, "%s" GZ, path);
+                snprintf(ret, STAGED_PATH_SIZE, "%s" GZ, path);
         else
                 return false;
         return true;
@@ -37,7 +37,7 @@ int place_by_course(const struct ledger_object *o, char ret[STAGED_PATH_SIZE])
 {
         if (o->category != CATEGORY_EVENTS || !*o->site || strlen(o->date) != 10)
                 return -ENOENT;
-        snprintf(ret, 512, "%s/events-by-course/%s/%.4s/%s", o->org, o->site, o->date, o->date);
+        snprintf(ret, STAGED_PATH_SIZE, "%s/events-by-course/%s/%.4s/%s", o->org, o->site, o->date, o->date);
         return 0;
 }
 

@@ -165,8 +165,9 @@ char *snapshot_partial_path(const char *path);
 /* Whose folder is built, or was published, at path, as the record beside it says: its tag ("" none), and
  * whether the folder at path is that one already. is_appearing: it is just being given its name, or a crash
  * came then. */
+#define SNAPSHOT_TAG_SIZE 1025
 struct snapshot_claim {
-        char tag[1025];
+        char tag[SNAPSHOT_TAG_SIZE];
         bool is_published, is_appearing;
 };
 int snapshot_claim(const struct staging *s, const char *path, struct snapshot_claim *ret, struct error *e);

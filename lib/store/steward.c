@@ -281,7 +281,7 @@ int steward_latest(
 
 int steward_refuse_paused(const struct steward *s, const char *what, struct error *e)
 {
-        char text[512];
+        char text[TEXT_SIZE];
         int r = steward_paused(s->ledger, text, sizeof(text), e);
         if (r == 0 && *text)
                 return error_set(e, CAUSE_INTERNAL, EPERM,

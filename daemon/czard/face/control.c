@@ -161,7 +161,7 @@ static void tell_end(struct peer *p, int status, const char *text)
         struct strv m = {};
         snprintf(number, sizeof(number), "%d", status);
         /* Texts of errors may quote what cannot be sent. */
-        char clean[512];
+        char clean[TEXT_SIZE];
         str_visible(text, clean, sizeof(clean));
         if (strv_add(&m, "done") == 0 && strv_add(&m, number) == 0 && strv_add(&m, clean) == 0)
                 tell(p, &m);

@@ -123,7 +123,7 @@ static void on_later(uv_timer_t *timer)
 void notify_status(struct notify *n, bool news)
 {
         uint64_t now = now_usec(CLOCK_MONOTONIC);
-        char text[512];
+        char text[TEXT_SIZE];
         n->waits |= news;
         if (!n->waits)
                 return;

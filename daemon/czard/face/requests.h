@@ -58,7 +58,7 @@ struct control_job {
         bool holding;          /* FORGET, PRUNE: nothing is started meanwhile */
         bool over;
         int status;
-        char text[512];
+        char text[TEXT_SIZE];
 };
 
 /* Takes the request. 0, or -EINVAL with a text. */

@@ -13,7 +13,7 @@ void noted_stop(struct record *r, struct ledger *ledger);
 /* Why a run ended before all was done; "": it did not. Last of all, outside of a turn. */
 void noted_end(struct ledger *ledger, const char *why);
 /* Why nothing was started. noted: what the ledger has, kept by the caller. */
-#define NOTED_PAUSES_SIZE 512
+#define NOTED_PAUSES_SIZE TEXT_SIZE
 void noted_pauses(struct record *r, struct ledger *ledger, const struct pauses *pauses,
         char noted[static NOTED_PAUSES_SIZE]);
 /* The keys a pool has found in that home; of the first pool: and no others. */

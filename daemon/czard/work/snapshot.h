@@ -74,7 +74,7 @@ struct snapshot {
         bool news;             /* a thread or a run has ended: for the next step */
         atomic_bool cancelled; /* the thread looks at it */
         char keep_as[PLACE_KEEP_SIZE];
-        char old_path[512];
+        char old_path[STAGED_PATH_SIZE];
 };
 
 /* snapshot_members.c */

@@ -64,7 +64,7 @@ void snapshot_save_member(struct snapshot *s, const struct member *m)
 
 void snapshot_rejected(struct snapshot *s, const struct member *m)
 {
-        char name[512];
+        char name[STAGED_PATH_SIZE];
         s->n_rejected++;
         record_incomplete(s->job.env->record);
         snapshot_save_member(s, m);

@@ -53,14 +53,14 @@ static int list_has(void *arg, const char *path, struct error *e)
 /* A large member, and a staged file that had the same bytes when it was staged. */
 struct share {
         struct share *next;
-        struct member member; /* without its name */
-        char same[1024];      /* below the root */
+        struct member member;          /* without its name */
+        char same[STAGED_MEMBER_SIZE]; /* below the root */
 };
 
 static int find_share(const struct member *m, void *arg, struct error *e)
 {
         struct snapshot *s = arg;
-        char same[1024];
+        char same[STAGED_MEMBER_SIZE];
         (void)e;
         if (m->linked || ledger_find_plaintext(s->job.env->ledger, s->job.o.org, s->job.o.category, m->sha256,
                                  m->plain_size, same, NULL) < 0)

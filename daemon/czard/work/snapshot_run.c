@@ -194,7 +194,7 @@ static int on_granted(void *arg, struct error *e)
 static int link_member(struct snapshot *s, struct taken *t, struct error *e)
 {
         struct member *m = &t->m;
-        char same[1024];
+        char same[STAGED_MEMBER_SIZE];
         m->linked =
                 s->deduplicate && m->plain_size > 0 && m->plain_size <= (int64_t)MEMBERS_LARGE_BYTES &&
                 ledger_find_plaintext(s->job.env->ledger, s->job.o.org, s->job.o.category, m->sha256,

@@ -39,7 +39,8 @@ struct transfer {
         uv_work_t work;
         struct error publish_error, remove_error;
         /* The object keeps its path until the file has its name: a failed attempt leaves it where it is. */
-        char path[sizeof(((struct ledger_object *)NULL)->path)], old_path[512], keep_as[PLACE_KEEP_SIZE];
+        char path[sizeof(((struct ledger_object *)NULL)->path)], old_path[STAGED_PATH_SIZE],
+                keep_as[PLACE_KEEP_SIZE];
 };
 
 static void fail(struct transfer *t, enum cause cause, const char *detail)
