@@ -10,30 +10,23 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cleanup.h"
-#include "control.h"
+#include "ending.h"
+#include "feed.h"
 #include "flow.h"
+#include "journal.h"
 #include "key_command.h"
 #include "latest_point.h"
-#include "ledger_facts.h"
 #include "leftover.h"
-#include "missing.h"
 #include "noted.h"
-#include "notify.h"
-#include "pools.h"
+#include "parts.h"
 #include "rebuild.h"
 #include "reload.h"
-#include "signals.h"
 #include "slots.h"
 #include "snapshot_widen.h"
-#include "startup.h"
 #include "steward.h"
-#include "str.h"
 #include "timespan.h"
-#include "watch.h"
 
 #define PAUSE_LOOK_MSEC (60 * 1000)
-#define INDEX_PROCESSES 16 /* archives whose directory is read at a time, over all packages */
 
 struct app {
         struct options options;
@@ -46,63 +39,14 @@ struct app {
         struct package_context *contexts;
 
         struct startup on; /* what was checked and opened once */
-        struct feed *feed;
-        struct pauses *pauses;
+        struct parts parts;
         char noted_pauses[NOTED_PAUSES_SIZE];
-        struct record *record;
-
-        struct fetcher *fetcher;
-        struct pools *pools;
-        struct pool *index; /* the processes that read directories of archives */
         size_t pools_ready;
-        struct slot *slots; /* of all flows */
-        struct moved moved;
-
-        struct poll *poll;
-        struct queue *queue;
-        struct missing *missing;
-        struct splitting *splitting;
-        struct stall *stall;
-
-        struct control *control; /* NULL: it could not be had */
         struct request_env requests;
-        struct signals *signals;
-        struct notify *notify;
-        struct watch *watch;
 
         bool loop_open, ready, asked_to_stop, stopping, stopped;
-        int status;        /* exit status so far: the greatest */
-        char failure[512]; /* the first of STATUS_CANNOT */
+        struct ending ending;
 };
-
-static void raise_status(struct app *a, int status)
-{
-        a->status = MAX(a->status, status);
-}
-
-static void say_failed_with(struct app *a, const struct error *e, const char *advice)
-{
-        journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e->cause}, "%s%s%s", e->text,
-                *advice ? "; " : "", advice);
-        if (a->status != STATUS_CANNOT)
-                snprintf(a->failure, sizeof(a->failure), "%s", e->text);
-        raise_status(a, STATUS_CANNOT);
-}
-
-static void say_failed(struct app *a, const struct error *e)
-{
-        say_failed_with(a, e, cause_advice(e->cause));
-}
-
-/* Why this run ended before all was done, for czarctl status. */
-static void note_end(const struct app *a)
-{
-        const char *why = a->status == STATUS_CANNOT            ? a->failure
-                          : a->options.once && a->asked_to_stop ? "it was stopped"
-                                                                : "";
-        if (a->on.ledger)
-                noted_end(a->on.ledger, why);
-}
 
 /* Nothing new is started from now on; the turn of the loop stops what runs. */
 static void stop(struct app *a)
@@ -112,7 +56,7 @@ static void stop(struct app *a)
 
 static void fail(struct app *a, const struct error *e)
 {
-        say_failed(a, e);
+        ending_fail(&a->ending, e, cause_advice(e->cause));
         stop(a);
 }
 
@@ -127,32 +71,32 @@ static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *r
 {
         struct app *a = arg;
         if (ready->outcome.cause != CAUSE_NONE && a->ready) {
-                pauses_enter(a->pauses, PAUSE_KEY, ready->outcome.cause, ready->outcome.detail);
+                pauses_enter(a->parts.pauses, PAUSE_KEY, ready->outcome.cause, ready->outcome.detail);
                 return;
         }
         if (ready->outcome.cause != CAUSE_NONE) {
                 struct error e = {};
                 error_set(&e, ready->outcome.cause, EACCES, "%s", ready->outcome.detail);
                 char room[KEY_COMMAND_SIZE];
-                say_failed_with(a, &e,
+                ending_fail(&a->ending, &e,
                         e.cause == CAUSE_SPACE ? KEY_NO_ROOM
                                                : key_advice(a->config, pool_homedir(p), e.cause, room));
                 stop(a);
                 return;
         }
-        watch_keys(a->watch, a->config, pool_homedir(p), ready);
-        noted_keys(a->record, a->on.ledger, ready, pool_homedir(p), a->pools_ready == 0);
-        if (a->ready || ++a->pools_ready < pools_count(a->pools) || a->stopping)
+        watch_keys(a->parts.watch, a->config, pool_homedir(p), ready);
+        noted_keys(a->parts.record, a->on.ledger, ready, pool_homedir(p), a->pools_ready == 0);
+        if (a->ready || ++a->pools_ready < pools_count(a->parts.pools) || a->stopping)
                 return;
         a->ready = true;
-        control_ready(a->control);
-        notify_ready(a->notify);
+        control_ready(a->parts.control);
+        notify_ready(a->parts.notify);
         journal_event(EVENT_READY, NULL, "ready: key usable, staging %s, %zu package%s",
                 a->config->staging.path, a->config->n_packages, a->config->n_packages == 1 ? "" : "s");
         if (a->options.once)
-                poll_now(a->poll, true);
+                poll_now(a->parts.poll, true);
         else
-                poll_schedule(a->poll);
+                poll_schedule(a->parts.poll);
 }
 
 /* Gives each package the workers with its key, starting those that are not there. */
@@ -160,7 +104,7 @@ static int open_pools(struct app *a, struct error *e)
 {
         int r = 0;
         for (size_t i = 0; r >= 0 && i < a->config->n_packages; i++)
-                r = pools_open(a->pools, a->config, &a->config->packages[i], &a->contexts[i].pool, e);
+                r = pools_open(a->parts.pools, a->config, &a->config->packages[i], &a->contexts[i].pool, e);
         return r;
 }
 
@@ -169,17 +113,17 @@ static void try_keys_again(struct app *a)
 {
         struct error e = {};
         if (open_pools(a, &e) < 0)
-                pauses_enter(a->pauses, PAUSE_KEY, e.cause, e.text);
+                pauses_enter(a->parts.pauses, PAUSE_KEY, e.cause, e.text);
         else
-                pauses_leave(a->pauses, PAUSE_KEY);
+                pauses_leave(a->parts.pauses, PAUSE_KEY);
 }
 
 /* A key whose packages went is not kept: its workers end, and their homes with it. What they did for such a
  * package could not be published. */
 static void drop_unused_pools(struct app *a)
 {
-        for (struct pool *p; a->ready && (p = pools_take_unused(a->pools, a->config));) {
-                queue_cancel_pool(a->queue, p);
+        for (struct pool *p; a->ready && (p = pools_take_unused(a->parts.pools, a->config));) {
+                queue_cancel_pool(a->parts.queue, p);
                 pool_free(p);
         }
 }
@@ -191,30 +135,30 @@ static void drop_unused_pools(struct app *a)
 static void look_at_state(struct app *a)
 {
         struct error e = {};
-        if (!(pauses_now(a->pauses) & BIT(PAUSE_STATE)))
+        if (!(pauses_now(a->parts.pauses) & BIT(PAUSE_STATE)))
                 return;
         if (!a->stopping && rebuild_is_needed(a->config, a->on.ledger, &e) < 0)
                 fail(a, &e);
-        if (a->stopping || record_flush(a->record) < 0 || audit_probe(a->on.audit, &e) < 0 ||
+        if (a->stopping || record_flush(a->parts.record) < 0 || audit_probe(a->on.audit, &e) < 0 ||
                 audit_sync(a->on.audit, &e) < 0 || ledger_begin(a->on.ledger, &e) < 0)
                 return;
         char when[21];
         int r = ledger_meta_set(a->on.ledger, "probe", time_format((int64_t)time(NULL), when), &e);
         if (r >= 0)
-                r = queue_recover(a->queue);
+                r = queue_recover(a->parts.queue);
         if (r < 0)
                 ledger_rollback(a->on.ledger);
         else if (ledger_commit(a->on.ledger, &e) >= 0)
-                pauses_leave(a->pauses, PAUSE_STATE);
+                pauses_leave(a->parts.pauses, PAUSE_STATE);
 }
 
 /* The staging volume the one we know, room above min_free, our own state writable? True: no pause of any
  * kind, work may start. */
 static bool may_start(struct app *a)
 {
-        pauses_look_at_staging(a->pauses);
+        pauses_look_at_staging(a->parts.pauses);
         look_at_state(a);
-        return pauses_now(a->pauses) == 0;
+        return pauses_now(a->parts.pauses) == 0;
 }
 
 static void on_look(uv_timer_t *timer)
@@ -227,12 +171,12 @@ static void on_look(uv_timer_t *timer)
  * is listed again. While one lasts it is looked at now and then. */
 static void react_to_pauses(struct app *a)
 {
-        unsigned ended = pauses_take_ended(a->pauses);
-        if (ended && !poll_was_lost(a->poll))
-                queue_plan(a->queue);
+        unsigned ended = pauses_take_ended(a->parts.pauses);
+        if (ended && !poll_was_lost(a->parts.poll))
+                queue_plan(a->parts.queue);
         if ((ended & BIT(PAUSE_STATE)) && !a->options.once && a->ready)
-                poll_now(a->poll, true);
-        if (pauses_now(a->pauses) && !a->options.once && !uv_is_active((uv_handle_t *)&a->look))
+                poll_now(a->parts.poll, true);
+        if (pauses_now(a->parts.pauses) && !a->options.once && !uv_is_active((uv_handle_t *)&a->look))
                 uv_timer_start(&a->look, on_look, PAUSE_LOOK_MSEC, PAUSE_LOOK_MSEC);
 }
 
@@ -243,24 +187,24 @@ static void resync_all(struct app *a)
 {
         if (!a->ready)
                 return; /* the first poll of all is to come */
-        record_unblock_buckets(a->record);
-        queue_retry_now(a->queue);
-        splitting_retry(a->splitting);
+        record_unblock_buckets(a->parts.record);
+        queue_retry_now(a->parts.queue);
+        splitting_retry(a->parts.splitting);
         try_keys_again(a);
         may_start(a);
-        poll_now(a->poll, true);
+        poll_now(a->parts.poll, true);
 }
 
 /* Hands the configuration in force to all who go by it. */
 static void configure(struct app *a)
 {
         journal_level(a->config->log_level);
-        pauses_configure(a->pauses, a->config);
-        record_configure(a->record, a->config);
-        queue_configure(a->queue, a->config, a->contexts);
-        poll_configure(a->poll, a->config);
-        splitting_configure(a->splitting, a->config, a->contexts);
-        stall_configure(a->stall, a->config);
+        pauses_configure(a->parts.pauses, a->config);
+        record_configure(a->parts.record, a->config);
+        queue_configure(a->parts.queue, a->config, a->contexts);
+        poll_configure(a->parts.poll, a->config);
+        splitting_configure(a->parts.splitting, a->config, a->contexts);
+        stall_configure(a->parts.stall, a->config);
         a->requests.config = a->config;
 }
 
@@ -273,12 +217,12 @@ static void take_over(struct app *a, struct config *fresh, struct package_contex
         free(a->contexts);
         a->contexts = contexts;
         configure(a);
-        pools_reconfigure(a->pools, fresh);
+        pools_reconfigure(a->parts.pools, fresh);
         try_keys_again(a);
-        fetcher_renew(a->fetcher);
-        record_new_credentials(a->record);
-        queue_look_at_all(a->queue);
-        poll_restart(a->poll);
+        fetcher_renew(a->parts.fetcher);
+        record_new_credentials(a->parts.record);
+        queue_look_at_all(a->parts.queue);
+        poll_restart(a->parts.poll);
         config_free(old);
         audit(a, "reload");
 }
@@ -289,7 +233,7 @@ static void reload(struct app *a)
         struct package_context *contexts;
         const char *restart;
         struct error e = {};
-        notify_reloading(a->notify);
+        notify_reloading(a->parts.notify);
         if (reload_read(a->options.config_path, a->config, &fresh, &contexts, &restart, &e) < 0) {
                 journal_event(EVENT_RELOAD_REFUSED, &(struct journal_fields){.cause = e.cause},
                         "reload refused, the old configuration stays in force: %s", e.text);
@@ -299,12 +243,12 @@ static void reload(struct app *a)
                         restart ? "; a change of " : "", restart ? restart : "",
                         restart ? " needs a restart and is not in force yet" : "");
         }
-        notify_ready(a->notify);
+        notify_ready(a->parts.notify);
 }
 
 static void react_to_signal(struct app *a, int number)
 {
-        char text[512];
+        char text[TEXT_SIZE];
         bool stops = number == SIGTERM || number == SIGINT;
         if (a->stopping && !stops)
                 return;
@@ -316,12 +260,12 @@ static void react_to_signal(struct app *a, int number)
                 resync_all(a);
                 break;
         case SIGUSR2:
-                notify_text(a->notify, text, sizeof(text));
+                notify_text(a->parts.notify, text, sizeof(text));
                 journal_event(EVENT_STATUS, NULL, "%s", text);
                 break;
         default:
                 if (a->asked_to_stop) {
-                        record_flush(a->record);
+                        record_flush(a->parts.record);
                         _exit(STATUS_WELL);
                 }
                 a->asked_to_stop = true;
@@ -342,28 +286,28 @@ static void react_to_requests(struct app *a)
 static void react_to_record(struct app *a)
 {
         struct ledger_object o;
-        int64_t id, at = record_take_retry(a->record);
-        if (record_take_renew(a->record))
-                fetcher_renew(a->fetcher);
-        while (record_take_relist(a->record, &id)) {
+        int64_t id, at = record_take_retry(a->parts.record);
+        if (record_take_renew(a->parts.record))
+                fetcher_renew(a->parts.fetcher);
+        while (record_take_relist(a->parts.record, &id)) {
                 struct error e = {};
                 int r = ledger_get(a->on.ledger, id, &o, &e);
                 if (r >= 0)
-                        poll_object(a->poll, &o);
+                        poll_object(a->parts.poll, &o);
                 else if (r != -ENOENT)
-                        record_trouble(a->record, &e);
+                        record_trouble(a->parts.record, &e);
         }
         if (at != 0)
-                queue_retry_at(a->queue, at);
+                queue_retry_at(a->parts.queue, at);
 }
 
 /* What cannot be written of it now is written with the next event, or looked at after the next poll. */
 static void look_at_feed(struct app *a)
 {
         struct error e = {};
-        if (pauses_now(a->pauses) & BIT(PAUSE_STAGING) || record_flush(a->record) < 0)
+        if (pauses_now(a->parts.pauses) & BIT(PAUSE_STAGING) || record_flush(a->parts.record) < 0)
                 return;
-        int r = feed_look(a->feed, &e);
+        int r = feed_look(a->parts.feed, &e);
         if (r != 0)
                 journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .cause = e.cause},
                         "the feed was lost or cut short, and %s%s",
@@ -375,30 +319,30 @@ static void look_at_feed(struct app *a)
 static bool react_to_poll(struct app *a)
 {
         struct poll_ended ended;
-        if (!poll_take_ended(a->poll, &ended))
+        if (!poll_take_ended(a->parts.poll, &ended))
                 return false;
         if (ended.poll)
                 may_start(a); /* a pause may be over */
         if (ended.poll)
                 look_at_feed(a);
         if (ended.poll && !a->options.once)
-                watch_look(a->watch, a->config);
+                watch_look(a->parts.watch, a->config);
         if (ended.full) {
-                queue_look_at_all(a->queue);
-                missing_look(a->missing);
+                queue_look_at_all(a->parts.queue);
+                missing_look(a->parts.missing);
         }
         if (ended.plan)
-                queue_plan(a->queue);
+                queue_plan(a->parts.queue);
         return true;
 }
 
 static bool react_to_missing(struct app *a)
 {
-        if (!missing_take_ended(a->missing))
+        if (!missing_take_ended(a->parts.missing))
                 return false;
-        splitting_look(a->splitting);
-        if (!(pauses_now(a->pauses) & BIT(PAUSE_STAGING)))
-                latest_point_all(a->config, a->on.ledger, a->on.staging, a->record);
+        splitting_look(a->parts.splitting);
+        if (!(pauses_now(a->parts.pauses) & BIT(PAUSE_STAGING)))
+                latest_point_all(a->config, a->on.ledger, a->on.staging, a->parts.record);
         return true;
 }
 
@@ -406,31 +350,32 @@ static bool react_to_missing(struct app *a)
 static void start_jobs(struct app *a)
 {
         struct error e = {};
-        if (queue_wants_plan(a->queue)) {
-                bool again = queue_looks_at_all(a->queue) &&
-                             !snapshot_widen(a->config, a->on.ledger, a->record, a->queue);
-                if (queue_make_plan(a->queue, again, &e) < 0)
+        if (queue_wants_plan(a->parts.queue)) {
+                bool again = queue_looks_at_all(a->parts.queue) &&
+                             !snapshot_widen(a->config, a->on.ledger, a->parts.record, a->parts.queue);
+                if (queue_make_plan(a->parts.queue, again, &e) < 0)
                         fail(a, &e);
         }
-        if (a->ready && !a->stopping && queue_take_start(a->queue) && may_start(a))
-                queue_start(a->queue);
+        if (a->ready && !a->stopping && queue_take_start(a->parts.queue) && may_start(a))
+                queue_start(a->parts.queue);
 }
 
 /* Days to be split by course: none while files are to come, which have all cores; one at a time beside a
  * poll, else one a core. */
 static void start_splits(struct app *a)
 {
-        size_t most = poll_running(a->poll) ? 1 : pools_workers(a->config);
-        if (a->ready && !a->stopping && !queue_held(a->queue) && !queue_is_working(a->queue) &&
-                pauses_now(a->pauses) == 0 && splitting_has_next(a->splitting, most) && may_start(a))
-                splitting_start(a->splitting, most);
+        size_t most = poll_running(a->parts.poll) ? 1 : pools_workers(a->config);
+        if (a->ready && !a->stopping && !queue_held(a->parts.queue) && !queue_is_working(a->parts.queue) &&
+                pauses_now(a->parts.pauses) == 0 && splitting_has_next(a->parts.splitting, most) &&
+                may_start(a))
+                splitting_start(a->parts.splitting, most);
 }
 
 /* Takes what happened below and reacts. Was there news? */
 static bool react(struct app *a)
 {
-        bool news = moved_take(&a->moved);
-        splitting_step(a->splitting);
+        bool news = moved_take(&a->parts.moved);
+        splitting_step(a->parts.splitting);
         react_to_requests(a);
         news |= react_to_poll(a);
         news |= react_to_missing(a);
@@ -438,22 +383,14 @@ static bool react(struct app *a)
         start_jobs(a);
         start_splits(a);
         react_to_record(a); /* last: what was started above may have failed already */
-        noted_pauses(a->record, a->on.ledger, a->pauses, a->noted_pauses);
+        noted_pauses(a->parts.record, a->on.ledger, a->parts.pauses, a->noted_pauses);
         return news;
 }
 
 /* What may be freed before the loop has come to its end. */
-static void free_parts(struct app *a)
+static void close_parts(struct app *a)
 {
-        a->pools = pools_free(a->pools);
-        a->index = pool_free(a->index);
-        a->fetcher = fetcher_free(a->fetcher);
-        a->control = control_free(a->control);
-        a->notify = notify_free(a->notify);
-        a->stall = stall_free(a->stall);
-        a->watch = watch_free(a->watch);
-        a->missing = missing_free(a->missing);
-        a->splitting = splitting_free(a->splitting);
+        parts_close(&a->parts);
         uv_close((uv_handle_t *)&a->again, NULL);
         uv_close((uv_handle_t *)&a->look, NULL);
         a->stopped = true;
@@ -461,27 +398,27 @@ static void free_parts(struct app *a)
 
 static void stop_now(struct app *a)
 {
-        notify_stopping(a->notify);
+        notify_stopping(a->parts.notify);
         journal_event(EVENT_STOPPING, NULL, "stopping");
-        poll_stop(a->poll);
-        queue_cancel_all(a->queue);
-        record_flush(a->record);
-        signals_leave(a->signals);
-        free_parts(a);
+        poll_stop(a->parts.poll);
+        queue_cancel_all(a->parts.queue);
+        record_flush(a->parts.record);
+        signals_leave(a->parts.signals);
+        close_parts(a);
 }
 
 static bool is_over(const struct app *a)
 {
-        return a->options.once && a->ready && !poll_running(a->poll) && queue_idle(a->queue) &&
-               !missing_running(a->missing) && splitting_idle(a->splitting);
+        return a->options.once && a->ready && !poll_running(a->parts.poll) && queue_idle(a->parts.queue) &&
+               !missing_running(a->parts.missing) && splitting_idle(a->parts.splitting);
 }
 
 /* Sends the GETs that there are slots for. */
 static void start_gets(struct app *a)
 {
-        for (struct slot *s = a->slots; s; s = s->next)
+        for (struct slot *s = a->parts.slots; s; s = s->next)
                 s->workers = pool_size(s->pool); /* a reload may have changed it */
-        for (struct slot *s; (s = slots_next(a->slots, (unsigned)a->config->s3.max_transfers));)
+        for (struct slot *s; (s = slots_next(a->parts.slots, (unsigned)a->config->s3.max_transfers));)
                 flow_start_get(container_of(s, struct flow, slot));
 }
 
@@ -493,8 +430,8 @@ static void on_again(uv_timer_t *timer)
 /* What follows from what happened: once a turn of the loop, before it sleeps. */
 static void turn(struct app *a)
 {
-        queue_step(a->queue);
-        for (int number; a->signals && (number = signals_take(a->signals)) != 0;)
+        queue_step(a->parts.queue);
+        for (int number; a->parts.signals && (number = signals_take(a->parts.signals)) != 0;)
                 react_to_signal(a, number);
         if (a->stopped)
                 return;
@@ -505,10 +442,10 @@ static void turn(struct app *a)
                 return;
         }
         start_gets(a);
-        queue_mark(a->queue);
-        stall_watch(a->stall);
-        notify_status(a->notify, news);
-        if (news || a->moved.news)
+        queue_mark(a->parts.queue);
+        stall_watch(a->parts.stall);
+        notify_status(a->parts.notify, news);
+        if (news || a->parts.moved.news)
                 uv_timer_start(&a->again, on_again, 0, 0);
 }
 
@@ -516,7 +453,7 @@ static void on_turn(uv_prepare_t *handle)
 {
         struct app *a = handle->data;
         turn(a);
-        record_flush(a->record);
+        record_flush(a->parts.record);
 }
 
 /* --- set up --- */
@@ -534,132 +471,55 @@ static int open_state(struct app *a, struct error *e)
         return r < 0 ? r : startup_groups(a->config, &a->contexts, e);
 }
 
-/* What cannot be written of the feed now is written with the next event. */
-static int open_record(struct app *a, struct error *e)
-{
-        struct error late = {};
-        a->pauses = pauses_new(a->on.staging, a->on.staging_id);
-        a->record = a->pauses ? record_new(a->on.ledger, a->on.audit, a->pauses, a->options.once) : NULL;
-        if (!a->record)
-                return -ENOMEM;
-        int r = feed_new(a->on.ledger, a->on.audit, a->on.staging, a->on.state_fd, &a->feed, e);
-        if (r < 0)
-                return r;
-        record_configure(a->record, a->config);
-        record_set_feed(a->record, a->feed);
-        if (feed_check(a->feed, &late) < 0)
-                journal_event(EVENT_NOTE,
-                        &(struct journal_fields){.priority = LOG_WARNING, .cause = late.cause},
-                        "the feed could not be brought up to date: %s", late.text);
-        return 0;
-}
-
-static int open_helpers(struct app *a, struct error *e)
-{
-        const struct fetcher_spec fetcher = {
-                .config_path = a->options.config_path, .socket_path = a->options.fetch_socket};
-        const struct pools_spec pools = {.loop = &a->loop,
-                .run_dir = a->on.run_dir,
-                .passphrase = &a->on.passphrase,
-                .ready = on_pool_ready,
-                .arg = a};
-        (void)e;
-        a->pools = pools_new(&pools);
-        int r = a->pools ? fetcher_new(&a->loop, &fetcher, &a->fetcher) : -ENOMEM;
-        return r < 0 ? r : pool_new_index(&a->loop, INDEX_PROCESSES, &a->index);
-}
-
-static int open_plan(struct app *a, struct error *e)
-{
-        struct ledger *ledger = a->on.ledger;
-        const struct job_env jobs = {.loop = &a->loop,
-                .ledger = ledger,
-                .staging = a->on.staging,
-                .record = a->record,
-                .pauses = a->pauses,
-                .index = a->index,
-                .flow = {.fetcher = a->fetcher, .record = a->record, .moved = &a->moved, .slots = &a->slots}};
-        (void)e;
-        int r = queue_new(&jobs, &a->queue);
-        if (r < 0)
-                return r;
-        const struct poll_spec poll = {.loop = &a->loop,
-                .ledger = ledger,
-                .record = a->record,
-                .pauses = a->pauses,
-                .fetcher = a->fetcher,
-                .queue = a->queue};
-        struct missing_spec missing = {.loop = &a->loop,
-                .ledger = ledger,
-                .staging = a->on.staging,
-                .record = a->record,
-                .queue = a->queue,
-                .pauses = a->pauses};
-        const struct splitting_spec splitting = {.loop = &a->loop,
-                .ledger = ledger,
-                .staging = a->on.staging,
-                .record = a->record,
-                .pauses = a->pauses,
-                .moved = &a->moved,
-                .queue = a->queue,
-                .once = a->options.once};
-        const struct stall_spec stall = {.loop = &a->loop, .queue = a->queue, .flow = jobs.flow};
-        r = poll_new(&poll, &a->poll);
-        if (r >= 0)
-                r = splitting_new(&splitting, &a->splitting);
-        if (r >= 0)
-                r = stall_new(&stall, &a->stall);
-        missing.splitting = a->splitting;
-        a->missing = missing_new(&missing);
-        return r >= 0 && !a->missing ? -ENOMEM : r;
-}
-
 /* Takes up an admin's pause that was in force, and listens. */
 static int open_control(struct app *a, struct error *e)
 {
         struct ledger *ledger = a->on.ledger;
-        char text[512] = "";
+        char text[TEXT_SIZE] = "";
         (void)ledger_meta_get(ledger, "pauses", a->noted_pauses, sizeof(a->noted_pauses), NULL);
         if (steward_paused(ledger, text, sizeof(text), e) >= 0 && *text)
-                pauses_enter(a->pauses, PAUSE_ADMIN, CAUSE_NONE, text);
+                pauses_enter(a->parts.pauses, PAUSE_ADMIN, CAUSE_NONE, text);
         a->requests = (struct request_env){.config = a->config,
-                .feed = a->feed,
+                .feed = a->parts.feed,
                 .ledger = ledger,
                 .audit = a->on.audit,
                 .staging = a->on.staging,
-                .record = a->record,
-                .pauses = a->pauses,
-                .queue = a->queue,
-                .poll = a->poll,
-                .splitting = a->splitting};
-        return control_new(&a->loop, a->config->socket, a->on.run_dir, &a->requests, &a->control, e);
+                .record = a->parts.record,
+                .pauses = a->parts.pauses,
+                .queue = a->parts.queue,
+                .poll = a->parts.poll,
+                .splitting = a->parts.splitting};
+        return control_new(&a->loop, a->config->socket, a->on.run_dir, &a->requests, &a->parts.control, e);
 }
 
-static int open_face(struct app *a, struct error *e)
+static int open_parts(struct app *a, struct error *e)
 {
-        (void)e;
-        a->watch = watch_new(a->on.ledger);
-        const struct notify_spec spec = {
-                .loop = &a->loop, .queue = a->queue, .poll = a->poll, .pauses = a->pauses, .stall = a->stall};
-        int r = a->watch ? signals_new(&a->loop, &a->signals) : -ENOMEM;
-        return r < 0 ? r : notify_new(&spec, &a->notify);
+        const struct parts_spec spec = {.loop = &a->loop,
+                .config_path = a->options.config_path,
+                .fetch_socket = a->options.fetch_socket,
+                .once = a->options.once,
+                .config = a->config,
+                .on = &a->on,
+                .ready = on_pool_ready,
+                .arg = a};
+        return parts_open(&a->parts, &spec, e);
 }
 
 static int begin(struct app *a, struct error *e)
 {
         configure(a);
-        int r = startup_reconcile(a->on.ledger, a->on.staging, a->record, a->options.once, e);
+        int r = startup_reconcile(a->on.ledger, a->on.staging, a->parts.record, a->options.once, e);
         if (r < 0)
                 return r;
-        latest_point_all(a->config, a->on.ledger, a->on.staging, a->record);
-        leftover_clear(a->record, a->on.ledger, a->on.staging);
+        latest_point_all(a->config, a->on.ledger, a->on.staging, a->parts.record);
+        leftover_clear(a->parts.record, a->on.ledger, a->on.staging);
         return 0;
 }
 
 static int open_all(struct app *a, struct error *e)
 {
         int (*const steps[])(struct app *, struct error *) = {
-                open_state, open_record, open_helpers, open_plan, open_face, begin, open_control, open_pools};
+                open_state, open_parts, begin, open_control, open_pools};
         int r = 0;
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(steps); i++)
                 r = cannot_start(steps[i](a, e), e);
@@ -672,7 +532,7 @@ static int app_open(struct app *a)
         int r = config_load(a->options.config_path, &a->config, &e, NULL);
         if (r < 0) {
                 journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e.cause}, "%s", e.text);
-                a->status = r == -ENOMEM ? STATUS_CANNOT : STATUS_USAGE;
+                a->ending.status = r == -ENOMEM ? STATUS_CANNOT : STATUS_USAGE;
                 return r;
         }
         journal_level(a->config->log_level);
@@ -688,50 +548,35 @@ static int app_open(struct app *a)
         a->loop_open = true;
         r = open_all(a, &e);
         if (r < 0) {
-                say_failed(a, &e);
-                note_end(a);
+                ending_fail(&a->ending, &e, cause_advice(e.cause));
+                ending_note(&a->ending, a->on.ledger, false);
                 return r;
         }
         audit(a, "start");
         char when[21];
         if (!a->options.once)
-                noted_run(a->record, a->on.ledger, time_format((int64_t)time(NULL), when), "");
+                noted_run(a->parts.record, a->on.ledger, time_format((int64_t)time(NULL), when), "");
         return 0;
 }
 
 /* --- run, end --- */
-
-/* --once: what was due and did not get there. */
-static void judge(struct app *a)
-{
-        struct ledger_filter f = {
-                .states = BIT(OBJECT_RETRY) | BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING)};
-        struct error e = {};
-        uint64_t n = 0, bytes;
-        if (ledger_count(a->on.ledger, &f, &n, &bytes, &e) < 0 || n > 0)
-                raise_status(a, STATUS_INCOMPLETE);
-}
 
 static void run(struct app *a)
 {
         uv_prepare_start(&a->turn, on_turn);
         uv_unref((uv_handle_t *)&a->turn);
         uv_run(&a->loop, UV_RUN_DEFAULT);
-        queue_step(a->queue); /* a thread may have been the last */
-        record_flush(a->record);
-        if (pauses_ever(a->pauses) || record_is_incomplete(a->record) ||
-                (a->options.once && a->asked_to_stop))
-                raise_status(a, STATUS_INCOMPLETE);
-        if (a->options.once)
-                judge(a);
-        else if (a->status == STATUS_INCOMPLETE)
-                a->status = STATUS_WELL; /* a daemon's troubles are in the journal, not in its exit status */
-        if (!a->options.once)
-                noted_stop(a->record, a->on.ledger);
-        else if (a->status == STATUS_WELL)
-                noted_run(a->record, a->on.ledger, "",
-                        ""); /* whoever goes over to --once does not want to hear of the daemon */
-        note_end(a);
+        queue_step(a->parts.queue); /* a thread may have been the last */
+        record_flush(a->parts.record);
+        bool once = a->options.once, early = once && a->asked_to_stop;
+        bool incomplete = pauses_ever(a->parts.pauses) || record_is_incomplete(a->parts.record) || early;
+        ending_judge(&a->ending, a->on.ledger, once, incomplete);
+        if (!once)
+                noted_stop(a->parts.record, a->on.ledger);
+        else if (a->ending.status == STATUS_WELL)
+                /* whoever goes over to --once does not want to hear of the daemon */
+                noted_run(a->parts.record, a->on.ledger, "", "");
+        ending_note(&a->ending, a->on.ledger, early);
         audit(a, "stop");
         journal_event(EVENT_STOPPED, NULL, "stopped");
 }
@@ -740,18 +585,14 @@ static void app_done(struct app *a)
 {
         if (a->loop_open) {
                 if (!a->stopped)
-                        free_parts(a);
-                a->signals = signals_free(a->signals);
-                a->poll = poll_free(a->poll);
-                a->queue = queue_free(a->queue);
+                        close_parts(a);
+                parts_leave(&a->parts);
                 uv_close((uv_handle_t *)&a->turn, NULL);
                 uv_run(&a->loop, UV_RUN_DEFAULT);
                 uv_loop_close(&a->loop);
-                a->record = record_free(a->record);
-                a->pauses = pauses_free(a->pauses);
         }
+        parts_free(&a->parts);
         free(a->contexts);
-        a->feed = feed_free(a->feed);
         startup_done(&a->on);
         a->config = config_free(a->config);
 }
@@ -762,5 +603,5 @@ int app_run(const struct options *options)
         if (app_open(&a) >= 0)
                 run(&a);
         app_done(&a);
-        return a.status;
+        return a.ending.status;
 }

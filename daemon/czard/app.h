@@ -2,7 +2,8 @@
 /* czard itself: the one file that knows all parts. None of them knows it, or another of its folder that is
  * above; what happened in them they hand up when they are asked, once a turn of the loop.
  *
- *   main ── app ─┬─ startup      checks everything once: lock, folders, groups, identity, ledger, audit
+ *   main ── app ─┬─ parts        makes all of these, and frees them; ending: the exit status
+ *                ├─ startup      checks everything once: lock, folders, groups, identity, ledger, audit
  *                ├─ reload       SIGHUP: the new configuration
  *                ├─ poll         LISTs every prefix, tells the ledger      ── fetcher ── czard-fetch
  *                ├─ queue        which object next ─┬─ transfer  one file  ── pool ──── czard-decrypt
