@@ -33,7 +33,7 @@ int run_backup(struct ctl *c)
         if (r == 0)
                 r = owner_put_fd(c, 0, fd, where, &e);
         if (r < 0)
-                return e.cause ? ctl_fail(c, &e) : ctl_fail_text("out of memory");
+                return ctl_fail(c, &e);
         if (c->json) {
                 _cleanup_json_ struct json j = {};
                 answer_open(&j);

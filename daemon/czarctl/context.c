@@ -26,6 +26,8 @@
 int ctl_fail(const struct ctl *c, const struct error *e)
 {
         (void)c;
+        if (e->cause == CAUSE_NONE)
+                return ctl_fail_text("out of memory");
         const char *advice = cause_advice(e->cause);
         bool told = strchr(e->text, ';') || e->cause == CAUSE_GONE || e->cause == CAUSE_INTERNAL ||
                     e->cause == CAUSE_UNSAFE_MODE;

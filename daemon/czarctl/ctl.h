@@ -103,7 +103,8 @@ int ctl_refuse_partial(const struct ctl *c);
 /* The ledger, read-only, into c->ledger. 0, or an exit status after a text. */
 int ctl_open_ledger(struct ctl *c);
 int ctl_open_state(struct ctl *c, struct error *e);
-/* Says "czarctl: ..." with advice on stderr. Returns CTL_CANNOT. */
+/* Says "czarctl: ..." with advice on stderr; of an error without a cause, that there is no memory. Returns
+ * CTL_CANNOT. */
 int ctl_fail(const struct ctl *c, const struct error *e);
 int ctl_fail_text(const char *format, ...) _printf_(1, 2);
 /* Where the runtime files of the daemon are, as startup.c chooses. "" when they cannot be told. */

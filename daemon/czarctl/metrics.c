@@ -302,5 +302,5 @@ int run_metrics(struct ctl *c)
                 r = owner_put(c, 0, text.s, text.len, where, &e);
         else if (r == 0)
                 fputs(text.s, stdout);
-        return r == 0 ? 0 : e.cause ? ctl_fail(c, &e) : ctl_fail_text("out of memory");
+        return r == 0 ? 0 : ctl_fail(c, &e);
 }

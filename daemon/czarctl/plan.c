@@ -242,8 +242,7 @@ int run_plan(struct ctl *c)
         struct plan_undecided undecided = {};
         if (r == 0)
                 r = plan_drop(c, p.due, &p.n_due, &undecided, &e);
-        int status = r < 0 ? (e.cause ? ctl_fail(c, &e) : ctl_fail_text("out of memory"))
-                           : show_plan(&p, !offline, &undecided);
+        int status = r < 0 ? ctl_fail(c, &e) : show_plan(&p, !offline, &undecided);
         free(p.listings);
         free(p.due);
         return status ? status : p.n_failed ? CTL_CANNOT : CTL_WELL;

@@ -251,5 +251,5 @@ int run_report(struct ctl *c)
                 shown_print(stdout, "%s\n", where);
         json_done(&r.j);
         days_done(&r.days);
-        return result == 0 ? status : e.cause ? ctl_fail(c, &e) : ctl_fail_text("out of memory");
+        return result == 0 ? status : ctl_fail(c, &e);
 }

@@ -184,9 +184,7 @@ void rows_end(struct rows *r, const char *none)
 
 int rows_finish(struct rows *r, int result, const struct error *e)
 {
-        int status = result < 0   ? (e->cause ? ctl_fail(r->c, e) : ctl_fail_text("out of memory"))
-                     : r->c->json ? answer_print(&r->json)
-                                  : 0;
+        int status = result < 0 ? ctl_fail(r->c, e) : r->c->json ? answer_print(&r->json) : 0;
         table_free(r->table);
         json_done(&r->json);
         free(r->spec);

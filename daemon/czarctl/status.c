@@ -608,9 +608,7 @@ int run_status(struct ctl *c)
                         r = judge_latest(s, &e);
                 if (r == 0)
                         r = judge_splits(s, &e);
-                status = r < 0           ? (e.cause ? ctl_fail(c, &e) : ctl_fail_text("out of memory"))
-                         : s->n_problems ? CTL_FOUND
-                                         : CTL_WELL;
+                status = r < 0 ? ctl_fail(c, &e) : s->n_problems ? CTL_FOUND : CTL_WELL;
         }
         if (status != CTL_CANNOT && c->json) {
                 if (print_json(s))

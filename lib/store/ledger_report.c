@@ -86,12 +86,6 @@ static const char *const report_sql[REPORT_MAX] = {
         "each (org, category, total, once) AS (SELECT org, category, " BYTES ", max(bytes) "
         "FROM file GROUP BY org, category, sha256) "
         "SELECT org, category, " TOTALS ", " ONCES " FROM each GROUP BY 1, 2 ORDER BY 1, 2",
-        [REPORT_COPIES] =
-                STATES "SELECT DISTINCT m.course, o.id FROM member m JOIN object o ON o.id = m.object_id, s "
-                       "WHERE o.org = ?1 AND o.category = CAST(?2 AS INTEGER) AND o.staged_etag <> '' "
-                       "AND o.state IN (s.published, s.gone) AND m.state = s.published AND m.course <> '' "
-                       "AND NOT m.failed ORDER BY 1, 2",
-        [REPORT_TOTAL] = "SELECT count(*), max(max(first_seen, published_at)) FROM object",
 };
 
 static void read_row(sqlite3_stmt *s, struct report_row *row)

@@ -34,10 +34,6 @@ enum report {
         /* org, category, plaintext bytes by name, plaintext bytes when equal members of snapshots are counted
          * once */
         REPORT_STORAGE,
-        /* course, object id: every staged copy of a course of organisation ?1 and category ?2 */
-        REPORT_COPIES,
-        /* how many objects, greatest change: to notice whether anything is there */
-        REPORT_TOTAL,
         REPORT_MAX
 };
 
