@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-
 struct text {
         const char *p;
         size_t n;

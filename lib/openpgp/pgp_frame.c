@@ -8,7 +8,6 @@
 #include <openssl/evp.h>
 #include <string.h>
 
-
 static const char armor_begin[] = "-----BEGIN PGP MESSAGE-----";
 static const char armor_end[] = "-----END PGP MESSAGE-----";
 

@@ -300,7 +300,7 @@ static int verify_line(const char *line, size_t len, uint64_t number, void *arg)
         if (!streq(seal.prev, v->prev))
                 return error_set(v->e, CAUSE_IO, EBADMSG,
                         AUDIT_FILE " line %" PRIu64 ": the chain breaks: the line before was altered, or "
-                                                    "lines between the two were removed, added or moved",
+                                   "lines between the two were removed, added or moved",
                         number);
         if (seal.seq != number)
                 return error_set(v->e, CAUSE_IO, EBADMSG,
@@ -326,7 +326,7 @@ int audit_verify(
         if (head && !v.found)
                 return error_set(e, CAUSE_IO, EBADMSG,
                         AUDIT_FILE " (%" PRIu64 " lines): no line has the hash %.64s: lines at its end were "
-                                                "cut off, or all of it was written anew",
+                                   "cut off, or all of it was written anew",
                         v.lines, head);
         if (v.is_other)
                 return error_set(e, CAUSE_IO, EBADMSG,

@@ -11,7 +11,6 @@
  */
 #include "feed_snapshot.h"
 
-
 #include "audit.h"
 #include "str.h"
 
