@@ -266,6 +266,11 @@ static int deliver(struct one *o, const struct due_item *item, struct error *e)
         r = lseek(fd, 0, SEEK_SET) < 0 ? -errno : digest_fd(DIGEST_SHA256, fd, m.sha256, &m.size);
         if (r == 0 && fsync(fd) < 0)
                 r = -errno;
+        uint64_t size;
+        int64_t mtime;
+        bool is_dir;
+        if (r == 0 && staging_stat(o->outbox, item->path, &size, &mtime, &is_dir) == 0)
+                r = -EEXIST; /* nothing there is ever replaced */
         if (r < 0)
                 return error_set(e, cause_from_errno(-r), -r, "%s: %s", item->path, strerror(-r));
         r = note_begin(o, &m, e);
@@ -337,7 +342,8 @@ static int remove_stray(struct one *o, const char *path, struct error *e)
         return r;
 }
 
-/* The outbox against the record: what is there that is not known, or is another by now. */
+/* The outbox against the record: what is there that is not known, or is another by now. 1: the record does
+ * not know messages that are there, and nothing may be made that could take their names. */
 static int look_at_outbox(struct one *o, struct error *e)
 {
         _cleanup_(strv_done) struct strv strays = {};
@@ -363,7 +369,7 @@ static int look_at_outbox(struct one *o, struct error *e)
                         altered->path, o->d->path);
         if (strays.n || altered)
                 stand_still(o, &still);
-        return 0;
+        return strays.n > 0;
 }
 
 /* Two courses look alike, and somebody has to say which is meant. */
@@ -477,7 +483,7 @@ static int work(struct one *o, struct error *e)
                 stand_still(o, &o->s->unread);
         else if (r == 0)
                 carry_out_items(o);
-        return r;
+        return MIN(r, 0);
 }
 
 /* What the record says now, for who reads the outbox. */

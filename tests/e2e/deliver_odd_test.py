@@ -265,6 +265,21 @@ class Outboxes(Odd):
         self.ctl("deliver", "revoke", str(self.keys), "--reason", "no outbox", code=1)
         self.assertTrue(list(self.keys.iterdir()))
 
+    def test_record_put_back(self):
+        """Until it is, nothing is made in the place of what lies there."""
+        def all_of():
+            return {m: digest((self.outbox / m).read_bytes()) for m in self.messages()}
+
+        self.run_()
+        had, aside = all_of(), self.w.folder / "record"
+        (self.state / "audit.jsonl").rename(aside)
+        for _ in range(2):
+            self.assertIn("not in the record", self.run_(code=None) + self.ctl("check", code=1))
+            self.assertEqual(all_of(), had)
+        aside.rename(self.state / "audit.jsonl")
+        self.run_()
+        self.assertEqual(all_of(), had)
+
     def test_altered(self):
         self.run_()
         message = self.outbox / self.messages()[0]
