@@ -65,10 +65,8 @@ static void a_word_of_a_shell(void **state)
 {
         (void)state;
         static const char *const words[] = {"/srv/czard", "a b", "it's", "", "$HOME", "a\\b", "a\nb",
-                "\x1b[1m\x7f", "universit\xc3\xa9 d'\xc3\x89t\xc3\xa9",
-                "\xff\\'\1"
-                "7",
-                "-rf", "~", "a;b", "*", "\"", "`id`"};
+                "\x1b[1m\x7f", "universit\xc3\xa9 d'\xc3\x89t\xc3\xa9", "\xff\\'\001\067", "-rf", "~", "a;b",
+                "*", "\"", "`id`"};
         for (size_t i = 0; i < ELEMENTSOF(words); i++) {
                 _cleanup_strbuf_ struct strbuf b = {};
                 char out[256] = "";
