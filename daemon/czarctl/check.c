@@ -49,7 +49,7 @@ static void on_delivery(void *arg, const struct deliver_fact *f)
                 check_add(k, "delivery", BAD, f->fix, "delivery %s: %s", name, f->trouble);
         if (f->stands_still)
                 check_add(k, "delivery", BAD, f->fix, "delivery %s stands still: %s", name, f->reason);
-        else
+        else if (!f->trouble)
                 check_add(k, "delivery", FINE, "", "delivery %s: %s, %llu messages in its outbox", name,
                         f->state, (unsigned long long)f->out);
 }

@@ -5,12 +5,14 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "deliver.h"
 #include "look.h"
 #include "scratch.h"
 #include "seal.h"
+#include "timespan.h"
 
 int deliver_state(const struct ctl *c, struct error *e)
 {
@@ -43,7 +45,42 @@ static const char *state_of(const struct config_delivery *d, const struct record
         return str_empty(r->stopped) ? "well" : "stands still";
 }
 
+static bool is_over(const struct config_delivery *d, const struct records *r)
+{
+        return r->revoked || due_is_over(d, (int64_t)time(NULL));
+}
+
+/* Why it stands still, or is over; the caller frees. What is over and still lies there stands still, too. */
+static char *reason_of(const struct deliver_fact *f)
+{
+        const struct records *r = f->records;
+        const char *stopped = r->stopped ? r->stopped : "";
+        if (!is_over(f->delivery, r) || f->out == 0)
+                return strdup(r->revoked ? r->revoked : stopped);
+        return str_printf("it %s%s, and %llu messages still lie in %s%s%s",
+                r->revoked ? "was revoked: " : "is over (until)", r->revoked ? r->revoked : "",
+                (unsigned long long)f->out, r->outbox ? r->outbox : f->delivery->path, *stopped ? ": " : "",
+                stopped);
+}
+
 /* --- what its next run would find --- */
+
+#define RUN_OVERDUE_SEC (25 * 3600) /* the service makes one a day at least */
+
+/* What is due, and nobody hands out: no run comes through. */
+static void look_at_runs(int state, struct deliver_fact *f, size_t due)
+{
+        struct stat st;
+        char when[21] = "";
+        bool ran = state >= 0 && fstatat(state, "lock", &st, AT_SYMLINK_NOFOLLOW) == 0;
+        if (ran && *f->records->outbox_id && st.st_mtime + RUN_OVERDUE_SEC > time(NULL))
+                return;
+        if (ran && *f->records->outbox_id)
+                time_format(st.st_mtime, when);
+        f->trouble = str_printf("%zu messages are due, and %s%s", due,
+                *when ? "no run came through since " : "it was never run", when);
+        f->fix = "systemctl enable --now czard-deliver, or: czarctl deliver run";
+}
 
 /* A key that is not there is said by the record only once there was a run. */
 static void look_at_keys(const struct ctl *c, struct deliver_fact *f)
@@ -62,7 +99,7 @@ static void look_at_keys(const struct ctl *c, struct deliver_fact *f)
         scratch_remove(home);
 }
 
-static void look_at_staged(const struct ctl *c, struct deliver_fact *f)
+static void look_at_staged(const struct ctl *c, int state, struct deliver_fact *f)
 {
         struct error e = {};
         struct staging *staging = NULL;
@@ -78,18 +115,22 @@ static void look_at_staged(const struct ctl *c, struct deliver_fact *f)
         if (r == 0) {
                 f->unmatched = l.staged.unmatched;
                 l.staged.unmatched = (struct strv){};
+                if (l.due.n_items > 0 && !f->trouble && !f->stands_still)
+                        look_at_runs(state, f, l.due.n_items);
         } else if (!f->trouble)
                 f->trouble = strdup(e.text);
         look_done(&l);
         staging_free(staging);
 }
 
-static void look_ahead(const struct ctl *c, struct deliver_fact *f)
+static void look_ahead(const struct ctl *c, int state, struct deliver_fact *f)
 {
-        if (f->records->revoked || due_is_over(f->delivery, (int64_t)time(NULL)))
+        if (is_over(f->delivery, f->records))
                 return;
         look_at_keys(c, f);
-        look_at_staged(c, f);
+        look_at_staged(c, state, f);
+        if (f->trouble && !f->stands_still)
+                f->state = "stands still";
 }
 
 /* --- all of them --- */
@@ -110,14 +151,13 @@ static int tell_one(const struct teller *t, const struct config_delivery *d, str
         struct deliver_fact f = {.delivery = d,
                 .records = &records,
                 .state = state,
-                .stands_still = streq(state, "stands still"),
-                .reason = records.revoked   ? records.revoked
-                          : records.stopped ? records.stopped
-                                            : "",
                 .fix = "mend that, then: czarctl deliver run"};
         count(&f);
+        _cleanup_free_ char *reason = reason_of(&f);
+        f.reason = reason ? reason : "";
+        f.stands_still = streq(state, "stands still") || (is_over(d, &records) && f.out > 0);
         if (r == 0 && t->is_deep)
-                look_ahead(t->c, &f);
+                look_ahead(t->c, t->state, &f);
         if (r == 0)
                 t->each(t->arg, &f);
         strv_done(&f.unmatched);

@@ -47,7 +47,7 @@ static const struct {
         {"czard_by_course_folders", "Days of events that are staged by course."},
         {"czard_by_course_failed", "Days of events that could not be split by course."},
         {"czard_by_course_bytes", "Bytes of the events that are staged by course."},
-        {"czard_delivery_stands_still", "1 while a delivery cannot hand out what is due."},
+        {"czard_delivery_stands_still", "1 while a delivery cannot hand out what is due, or take back what is over."},
         {"czard_delivery_outbox_messages", "Messages in the outbox."},
         {"czard_delivery_outbox_bytes", "Bytes of these."},
         {"czard_delivery_please_destroy", "Messages that recipients are to destroy."},

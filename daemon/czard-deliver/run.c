@@ -159,6 +159,8 @@ int run(const struct config *c, const struct options *o, int64_t *ret_next)
         int status = STATUS_CANNOT, r = start(&s, &e);
         if (r == 0)
                 r = run_all(&s, &status, &e);
+        if (r == 0 && !s.gave_way && !s.options->revoke && !s.options->name)
+                (void)futimens(s.lock_fd, NULL); /* czarctl: the last run that came through */
         if (r < 0) {
                 status = STATUS_CANNOT;
                 journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e.cause}, "%s", e.text);

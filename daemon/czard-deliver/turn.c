@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* state_dir-deliver/lock: flock(2) of the whole is the run's; a lock of its first byte is held by a
  * revocation from before it waits until it is through. Both are of the open file, and independent of each
- * other. */
+ * other. Its mtime is the end of the last run of all deliveries that came through. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -320,6 +321,48 @@ class Told(Odd):
         self.assertEqual(listed["match_nothing"], ["nothing_*"])
         self.assertIn("is in no file", listed["reason"])
         self.assertFalse((self.outbox / ".czard-id").exists())
+
+    def stands(self, name):
+        """What is said of it by status, check, list and metrics."""
+        listed = {d["name"]: d for d in json.loads(self.ctl("deliver", "list", "--json"))["deliveries"]}[name]
+        said = [self.ctl(c, code=1) for c in ("status", "check")]
+        return listed["state"], f'stands_still{{delivery="{name}"}} 1' in self.ctl("metrics"), said
+
+    def test_over_and_still_there(self):
+        """Until its outbox is empty, what is over or revoked is not well."""
+        self.add("revoked", self.w.folder / "revoked")
+        self.run_()
+        n = len(self.messages())
+        self.w.config["deliver study"]["until"] = "2020-01-01"
+        outbox = self.w.folder / "revoked"
+        outbox.rename(self.w.folder / "aside")
+        self.ctl("deliver", "revoke", "revoked", "--reason", "it ended", code=1)
+        for name, state, why in (("study", "over", "it is over"), ("revoked", "revoked", "it was revoked: it ended")):
+            listed, metric, said = self.stands(name)
+            self.assertEqual((listed, metric), (state, True))
+            for text in said:
+                self.assertRegex(text, rf"delivery {name} stands still: {why}.*, and {n} messages still lie in ")
+        (self.w.folder / "aside").rename(outbox)
+        self.run_(code=1)
+        self.assertEqual(self.messages() + self.messages(outbox), [])
+        shown = self.ctl("check")
+        self.assertIn("delivery study: over, 0 messages", shown)
+        self.assertIn("delivery revoked: revoked, 0 messages", shown)
+
+    def test_due_and_no_run(self):
+        n = len(self.days) + 1
+        for text in self.stands("study")[2]:
+            self.assertIn(f"delivery study: {n} messages are due, and it was never run", text)
+        self.assertEqual(self.stands("study")[0], "stands still")
+        self.run_()
+        self.assertIn("delivery study: well,", self.ctl("check"))
+        os.utime(self.state / "lock", (0, 0))
+        self.assertIn("delivery study: well,", self.ctl("check"))  # nothing is due
+        self.w.config["deliver study"]["courses"] = "*"
+        for text in self.stands("study")[2]:
+            self.assertRegex(text, r"delivery study: \d+ messages are due, and no run came through since 1970-01-01T00:00:00Z")
+        self.run_()
+        self.assertIn("delivery study: well,", self.ctl("check"))
 
     def test_nothing_is_staged_of_it(self):
         self.w.config["deliver study"]["courses"] = "Nowhere-*"
