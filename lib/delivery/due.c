@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A message is what has one id. It is due when none was delivered, or when what it was made of is another
  * now; it leaves the outbox when its time is over, when a newer one is there, or when what it was made of was
- * taken away. What is held is neither. */
+ * taken away. What is held is neither. One for a recipient who is not listed any more leaves, and is due for
+ * the others. */
 #include "due.h"
 
 #include <errno.h>
@@ -101,6 +102,18 @@ static bool has_id(const struct staged *s, const char *id)
         return staged_of(s, id, &n) != NULL;
 }
 
+/* Are all recipients of the second list in the first? */
+static bool has_all(const char *recipients, const char *wanted)
+{
+        for (const char *p = wanted; *p;) {
+                size_t n = strcspn(p, " ");
+                if (!memmem(recipients, strlen(recipients), p, n))
+                        return false;
+                p += n + (p[n] == ' ');
+        }
+        return true;
+}
+
 static int leave_one(const struct due_query *q, struct due *d, struct record *r)
 {
         const struct config_delivery *c = q->delivery;
@@ -109,37 +122,26 @@ static int leave_one(const struct due_query *q, struct due *d, struct record *r)
         struct fate f = fate_of(q, r);
         if (f.removed || f.redacted)
                 return add_leave(d, r, f.removed ? "removed" : "redacted");
-        if (r->state != RECORD_OUT)
-                return 0;
         if (f.unlisted && !has_id(q->staged, r->id))
                 return add_leave(d, r, "not listed any more");
-        if (c->keep_usec == CONFIG_ALL)
+        if (r->state != RECORD_OUT)
                 return 0;
-        int64_t end = r->time + (int64_t)(c->keep_usec / USEC_PER_SEC);
+        int64_t end =
+                c->keep_usec == CONFIG_ALL ? INT64_MAX : r->time + (int64_t)(c->keep_usec / USEC_PER_SEC);
         if (end <= q->now)
                 return add_leave(d, r, NULL);
+        if (!has_all(q->recipients, r->recipients))
+                return add_leave(d, r, "a recipient is not listed any more");
         d->next = MIN(d->next, end);
         return 0;
-}
-
-/* Is there a recipient now that did not get it? */
-static bool lacks_recipient(const struct record *r, const char *recipients)
-{
-        for (const char *p = recipients; *p;) {
-                size_t n = strcspn(p, " ");
-                const char *had = memmem(r->recipients, strlen(r->recipients), p, n);
-                if (!had)
-                        return true;
-                p += n + (p[n] == ' ');
-        }
-        return false;
 }
 
 /* Of a message that was delivered: is it to be delivered again? */
 static bool is_due_again(const struct due_query *q, const struct due *d, const struct record *r,
         const char *inputs, bool newest)
 {
-        if (r->state == RECORD_DESTROY || is_leaving(d, r) || (q->again && lacks_recipient(r, q->recipients)))
+        if (r->state == RECORD_DESTROY || is_leaving(d, r) ||
+                (q->again && !has_all(r->recipients, q->recipients)))
                 return true;
         if (streq(r->inputs_sha256, inputs))
                 return false;

@@ -386,6 +386,16 @@ class Life(Deliveries):
         for m in self.messages():
             self.assertIn("-r2.", m)
             self.assertEqual(bob.decrypt(self.outbox / m), ada.decrypt(self.outbox / m))
+        # and one who is not listed any more reads nothing that lies there
+        old = self.messages()
+        section["recipients"] = ada.fingerprint
+        self.assertIn("CZARD_EVENT=please-destroy", self.run_())
+        self.assertEqual(self.messages(), sorted(m.replace("-r2.", "-r3.") for m in old))
+        for m in self.messages():
+            self.assertTrue(ada.decrypt(self.outbox / m))
+            self.assertRaises(RuntimeError, bob.decrypt, self.outbox / m)
+        self.assertEqual({e["path"] for e in self.audit("please-destroy")}, set(old))
+        self.check_described()
         bad = {
             "past": Recipient("past", expires="1d", faked="20200101T000000"),
             "signs": Recipient("signs", encrypts=False)}
