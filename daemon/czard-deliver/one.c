@@ -372,6 +372,19 @@ static int look_at_outbox(struct one *o, struct error *e)
         return strays.n > 0;
 }
 
+/* A carrier may move messages away, and a hand may delete them: which it was nobody can tell here. */
+static void tell_gone(struct one *o)
+{
+        const char *first;
+        size_t n = outbox_mark_gone(o->outbox, &o->records, &first);
+        const struct journal_fields f = {.delivery = o->d->name};
+        if (n > 0 && !is_over(o) && !o->s->options->again)
+                journal_event(EVENT_NOTE, &f,
+                        "delivery %s: %zu messages were taken from the outbox %s, for example %s: if no "
+                        "carrier did that, czarctl deliver run --again %s makes them anew",
+                        o->d->name, n, o->d->path, first, o->d->name);
+}
+
 /* Two courses look alike, and somebody has to say which is meant. */
 static void tell_held(struct one *o)
 {
@@ -467,6 +480,8 @@ static int work(struct one *o, struct error *e)
                 r = staging_sweep(o->outbox, NULL, NULL, e);
         if (r == 0)
                 r = settle(o, e);
+        if (r == 0)
+                tell_gone(o);
         const struct look_query q = {.delivery = o->d,
                 .root = o->s->config->staging.path,
                 .staging = o->s->staging,

@@ -139,6 +139,23 @@ int outbox_strays(const struct staging *outbox, const struct records *r, struct 
         return add_strays(outbox, r, "", 1, ret, e);
 }
 
+size_t outbox_mark_gone(const struct staging *outbox, struct records *r, const char **ret_first)
+{
+        size_t n = 0;
+        *ret_first = NULL;
+        for (size_t i = 0; i < r->n; i++) {
+                struct record *d = &r->v[i];
+                uint64_t size;
+                int64_t mtime;
+                bool is_dir;
+                d->is_gone = d->state == RECORD_OUT &&
+                             staging_stat(outbox, d->path, &size, &mtime, &is_dir) == -ENOENT;
+                if (d->is_gone && n++ == 0)
+                        *ret_first = d->path;
+        }
+        return n;
+}
+
 int outbox_hash(const struct staging *outbox, const char *path, uint8_t ret[SHA256_SIZE])
 {
         _cleanup_close_ int fd = staging_open_file(outbox, path);

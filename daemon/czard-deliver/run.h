@@ -22,7 +22,7 @@ struct options {
         const char *config_path;
         const char *name;   /* only this delivery, NULL: all; with revoke it may be the folder of an outbox */
         const char *revoke; /* the reason; NULL: deliver */
-        bool again;         /* to recipients that came later, too */
+        bool again;         /* to recipients that came later, and what was taken from the outbox, too */
         bool follow;
         int64_t uid; /* who asked, -1: nobody */
 };
@@ -82,6 +82,8 @@ int outbox_open(struct session *s, const struct config_delivery *d, const struct
         struct staging **ret, struct error *e);
 /* Messages in it that the record does not have there. 0 or -errno. */
 int outbox_strays(const struct staging *outbox, const struct records *r, struct strv *ret, struct error *e);
+/* Marks the messages that somebody took away, as a carrier may. *ret_first: of one, NULL: none. How many. */
+size_t outbox_mark_gone(const struct staging *outbox, struct records *r, const char **ret_first);
 /* The hash of a message there. 0 or -errno. */
 int outbox_hash(const struct staging *outbox, const char *path, uint8_t ret[SHA256_SIZE]);
 /* The first message that is not what the record says, NULL: none. */

@@ -141,7 +141,7 @@ static bool is_due_again(const struct due_query *q, const struct due *d, const s
         const char *inputs, bool newest)
 {
         if (r->state == RECORD_DESTROY || is_leaving(d, r) ||
-                (q->again && !has_all(r->recipients, q->recipients)))
+                (q->again && (r->is_gone || !has_all(r->recipients, q->recipients))))
                 return true;
         if (streq(r->inputs_sha256, inputs))
                 return false;

@@ -41,7 +41,7 @@ struct due_query {
         enum input_word (*word)(void *arg, const char *path);
         void *arg;
         const char *recipients; /* as records have them */
-        bool again;             /* what other recipients got, for these */
+        bool again;             /* what other recipients got, for these, and what is gone from the outbox */
         int64_t now;
 };
 

@@ -40,6 +40,7 @@ struct record {
         char sha256[SHA256_HEX]; /* of the ciphertext */
         char inputs_sha256[SHA256_HEX];
         int64_t size, time; /* when it was delivered */
+        bool is_gone;       /* somebody took it out of the outbox; whoever looked there sets it */
         struct record_input *inputs;
         size_t n_inputs;
 };

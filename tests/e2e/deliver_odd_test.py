@@ -293,6 +293,20 @@ class Outboxes(Odd):
         write(message, data)
         self.run_()
 
+    def test_taken_from_the_outbox(self):
+        self.run_()
+        had = self.messages()
+        (self.outbox / had[0]).unlink()
+        self.assertIn(f"1 messages were taken from the outbox {self.outbox}, for example {had[0]}", self.run_())
+        self.assertEqual(self.messages(), had[1:])  # a carrier may move them
+        self.run_("--again")
+        head, _, ext = had[0].rpartition("/")[2].partition(".")
+        new = f"{had[0].rpartition('/')[0]}/{head}-r2.{ext}"
+        self.assertEqual(self.messages(), sorted([new, *had[1:]]))
+        self.assertTrue(self.recipients[0].decrypt(self.outbox / new))
+        self.assertNotIn("taken from", self.run_("--again"))
+        self.check_described()
+
     def test_until_takes_all(self):
         self.run_()
         stray = self.outbox / self.name / "state" / "2001-01-01.tar.gpg"
