@@ -142,6 +142,18 @@ static int on_trouble(const struct report_row *row, void *arg)
         return 0;
 }
 
+static int on_kept_missing(const struct report_row *row, void *arg)
+{
+        if (row->number[0] > 0)
+                add_problem(arg, "missing", (uint64_t)row->number[0],
+                        "put it back, and czarctl adopt; or it comes with the next version",
+                        "%lld staged %s missing or altered, and the version after is not there yet, for "
+                        "example %s",
+                        (long long)row->number[0], row->number[0] == 1 ? "file is" : "files are",
+                        row->text[1]);
+        return 0;
+}
+
 /* Snapshots are in order of their dates: the first of a cause is the newest. */
 static int on_member_trouble(const struct report_row *row, void *arg)
 {
@@ -597,6 +609,8 @@ int run_status(struct ctl *c)
                         judge_days(s);
                 if (r == 0)
                         r = report_each(c->ledger, REPORT_TROUBLES, NULL, NULL, on_trouble, s, &e);
+                if (r == 0)
+                        r = report_each(c->ledger, REPORT_KEPT_MISSING, NULL, NULL, on_kept_missing, s, &e);
                 if (r == 0)
                         r = report_each(
                                 c->ledger, REPORT_MEMBERS_REJECTED, NULL, NULL, on_member_trouble, s, &e);

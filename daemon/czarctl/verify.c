@@ -26,7 +26,7 @@
 #include "table.h"
 
 #define CHUNK (256 * 1024)
-#define SUMS_MOST (16 * MIB)  /* of a day by course */
+#define SUMS_MOST (64 * MIB)  /* of a folder */
 #define TELL_STRINGS (40 * 3) /* in one request: see CONTROL_MESSAGE_MAX */
 #define SEEN_SLOTS                                                                                           \
         4096 /* a power of 2; a slot that is taken is overwritten: then a file is read once more             \
@@ -214,32 +214,16 @@ static int note_wrong(struct verify *v, const char *part, const char *which, con
         return r < 0 ? r : strv_add(&v->to_tell, name);
 }
 
-static int on_object(struct ledger_object *o, void *arg)
-{
-        struct verify *v = arg;
-        /* While a replaced object is not yet here again, its row speaks of what is to come. */
-        if (!*o->staged_etag || !streq(o->staged_etag, o->etag) || !*o->path || !is_part_wanted(v, o->path))
-                return 0;
-        v->wrong = NULL;
-        v->folder = o->path;
-        int r = o->is_zip ? check_lists(v, o) : 0;
-        if (o->is_zip && r == 0)
-                r = ledger_members(v->c->ledger, o->id, on_member, v, v->e);
-        else if (!o->is_zip && o->has_sha256)
-                check_file(v, o->path, o->sha256, o->plain_size);
-        return r < 0 || !v->wrong || !ledger_should_be_staged(o) ? r : note_wrong(v, "", o->staged_etag, o);
-}
+/* --- SHA256SUMS --- */
 
-/* --- days by course --- */
-
-/* The names of a day's SHA256SUMS, in its order, which is that of bytes. */
-struct day_names {
+/* The names of a SHA256SUMS, in its order, which is that of bytes. */
+struct sum_names {
         const char **v;
         size_t n;
 };
 
-/* One line of a day's SHA256SUMS, whose own hash the ledger knows. */
-static int check_sum_line(struct verify *v, const char *folder, char *line, struct day_names *names)
+/* One line of SHA256SUMS. */
+static int check_sum_line(struct verify *v, const char *folder, char *line, struct sum_names *names)
 {
         uint8_t sha256[SHA256_SIZE];
         if (strlen(line) < SHA256_HEX + 1 ||
@@ -254,12 +238,70 @@ static int check_sum_line(struct verify *v, const char *folder, char *line, stru
         return 0;
 }
 
+/* The lines of a folder's SHA256SUMS. *ret: its text, which names point into. */
+static int check_sums(struct verify *v, const char *folder, char **ret, struct sum_names *names)
+{
+        _cleanup_free_ char *sums = str_printf("%s/" SNAPSHOT_SUMS, folder);
+        if (!sums)
+                return -ENOMEM;
+        _cleanup_close_ int fd = staging_open_file(v->staging, sums);
+        if (fd < 0 || read_file_fd(fd, SUMS_MOST, ret, NULL) < 0)
+                return 0; /* was told */
+        char *rest = *ret;
+        int r = 0;
+        for (char *line; r == 0 && (line = strsep(&rest, "\n"));)
+                r = check_sum_line(v, folder, line, names);
+        return r;
+}
+
+/* --- objects --- */
+
+/* What the ledger knows of members may be of the version to come: the folder's own list tells. */
+static int check_kept_snapshot(struct verify *v, const struct ledger_object *o)
+{
+        _cleanup_free_ char *text = NULL;
+        struct sum_names names = {};
+        int r = check_list(v, o, SNAPSHOT_SUMS, NULL);
+        if (r == 0 && o->has_sha256)
+                r = check_list(v, o, SNAPSHOT_MANIFEST, o->sha256);
+        if (r == 0)
+                r = check_sums(v, o->path, &text, &names);
+        free(names.v);
+        return r;
+}
+
+static int check_snapshot(struct verify *v, const struct ledger_object *o)
+{
+        int r = check_lists(v, o);
+        return r < 0 ? r : ledger_members(v->c->ledger, o->id, on_member, v, v->e);
+}
+
+static int on_object(struct ledger_object *o, void *arg)
+{
+        struct verify *v = arg;
+        bool kept = ledger_is_kept(o);
+        if (!*o->staged_etag || !*o->path || !is_part_wanted(v, o->path))
+                return 0;
+        v->wrong = NULL;
+        v->folder = o->path;
+        int r = 0;
+        if (o->is_zip)
+                r = kept ? check_kept_snapshot(v, o) : check_snapshot(v, o);
+        else if (o->has_sha256)
+                check_file(v, o->path, o->sha256, o->plain_size);
+        if (r < 0 || !v->wrong || !(kept || ledger_should_be_staged(o)))
+                return r;
+        return note_wrong(v, "", o->staged_etag, o);
+}
+
+/* --- days by course --- */
+
 static int by_name(const void *name, const void *entry)
 {
         return strcmp(name, *(const char *const *)entry);
 }
 
-static int check_added(struct verify *v, const char *folder, const struct day_names *names)
+static int check_added(struct verify *v, const char *folder, const struct sum_names *names)
 {
         _cleanup_(strv_done) struct strv there = {};
         int r = staging_list(v->staging, folder, &there, v->e);
@@ -296,15 +338,9 @@ static int check_day(struct verify *v, const struct ledger_split *day)
                 return -ENOMEM;
         check_file(v, sums, day->sums_sha256, -1);
         check_day_manifest(v, day);
-        _cleanup_close_ int fd = staging_open_file(v->staging, sums);
-        if (fd < 0 || read_file_fd(fd, SUMS_MOST, &text, NULL) < 0)
-                return 0; /* was told */
-        struct day_names names = {};
-        char *rest = text;
-        int r = 0;
-        for (char *line; r == 0 && (line = strsep(&rest, "\n"));)
-                r = check_sum_line(v, day->path, line, &names);
-        if (r == 0)
+        struct sum_names names = {};
+        int r = check_sums(v, day->path, &text, &names);
+        if (r == 0 && text)
                 r = check_added(v, day->path, &names);
         free(names.v);
         return r;
@@ -364,7 +400,9 @@ static int count_bytes(struct ledger_object *o, void *arg)
 static int verify_staging(struct verify *v)
 {
         struct ctl *c = v->c;
-        struct ledger_filter f = {.states = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_GONE) | BIT(OBJECT_MISSING)};
+        const unsigned kept = BIT(OBJECT_NEW) | BIT(OBJECT_RETRY) | BIT(OBJECT_REJECTED);
+        const unsigned others = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_GONE) | BIT(OBJECT_MISSING);
+        struct ledger_filter f = {.states = kept | others};
         struct error e = {};
         int status = ctl_open_ledger(c);
         if (status)
@@ -376,6 +414,11 @@ static int verify_staging(struct verify *v)
                 r = ask_check_volume(c->ledger, v->staging, &e);
         if (r >= 0)
                 r = ledger_each(c->ledger, &f, count_bytes, v, &e);
+        if (r >= 0)
+                f.states = kept; /* first: what is to come may come meanwhile */
+        if (r >= 0)
+                r = ledger_each(c->ledger, &f, on_object, v, &e);
+        f.states = others;
         if (r >= 0)
                 r = ledger_each(c->ledger, &f, on_object, v, &e);
         if (r >= 0)

@@ -219,6 +219,38 @@ int history_missing(const struct history *h, struct ledger_object *o, const char
         return r < 0 ? r : history_end(h, ledger_enter(h->ledger, o, OBJECT_MISSING, e), e);
 }
 
+/* Of what is staged, of which the row does not tell. */
+static struct audit_entry kept_entry(
+        const struct history *h, const char *event, const struct ledger_object *o)
+{
+        struct audit_entry a = history_entry(h, event, o);
+        a.etag = o->staged_etag;
+        a.path = o->path;
+        return a;
+}
+
+int history_kept_missing(
+        const struct history *h, const struct ledger_object *o, const char *why, struct error *e)
+{
+        struct audit_entry a = kept_entry(h, "missing", o);
+        a.reason = why;
+        int r = history_begin(h, &a, e);
+        return r < 0 ? r : history_end(h, 0, e);
+}
+
+int history_kept_back(const struct history *h, const struct ledger_object *o, struct error *e)
+{
+        struct audit_entry a = kept_entry(h, "adopted", o);
+        a.size = o->plain_size;
+        a.sha256 = o->has_sha256 && !o->is_zip ? o->sha256 : NULL;
+        a.manifest = o->has_sha256 && o->is_zip ? o->sha256 : NULL;
+        a.group = group_of(h, o);
+        a.fingerprint = *o->fingerprint ? o->fingerprint : NULL;
+        a.checks = o->checks;
+        int r = history_begin(h, &a, e);
+        return r < 0 ? r : history_end(h, 0, e);
+}
+
 /* The key stays, and nothing else. */
 static int enter_forgotten(const struct history *h, struct ledger_object *o, struct error *e)
 {

@@ -50,6 +50,11 @@ int history_member(const struct history *h, const struct ledger_object *o, const
         struct error *e);
 /* Of a staged object: it is not as it was staged. why: for the record. */
 int history_missing(const struct history *h, struct ledger_object *o, const char *why, struct error *e);
+/* The same of what is kept (see ledger_is_kept()), and that it is back as it was: told with its own ETag to
+ * the record and the feed, which remembers it (feed_says_missing()). The row goes on as it is. */
+int history_kept_missing(
+        const struct history *h, const struct ledger_object *o, const char *why, struct error *e);
+int history_kept_back(const struct history *h, const struct ledger_object *o, struct error *e);
 /* What was staged at path ("" not known) was removed: next is FORGOTTEN or PRUNED. */
 int history_removed(const struct history *h, struct ledger_object *o, enum object_state next,
         const char *path, struct error *e);

@@ -47,6 +47,10 @@ struct ledger_object {
  */
 bool ledger_should_be_staged(const struct ledger_object *o);
 
+/* Its row tells of what is to come or was refused, and what was staged before it stays, with the row's path
+ * and hash. The row's times are those of the other. */
+bool ledger_is_kept(const struct ledger_object *o);
+
 struct ledger_member {
         int64_t object_id;
         char name[KEY_SIZE];         /* as in the archive; unique within the object */

@@ -251,6 +251,11 @@ bool ledger_should_be_staged(const struct ledger_object *o)
                (o->state == OBJECT_GONE && *o->staged_etag && streq(o->staged_etag, o->etag));
 }
 
+bool ledger_is_kept(const struct ledger_object *o)
+{
+        return *o->staged_etag && *o->path && o->state != OBJECT_MISSING && !ledger_should_be_staged(o);
+}
+
 int ledger_mark_gone(struct ledger *l, const struct ledger_listing *of, int64_t generation, uint64_t *ret_n,
         struct error *e)
 {

@@ -311,6 +311,9 @@ static int on_object(struct rebuild *b, struct line *l, enum event event, uint64
         int r = find_object(b, l, &o, &said);
         if (r != 0)
                 return MIN(r, 0);
+        if ((event == MISSING || event == ADOPTED) && o.state == OBJECT_REJECTED && *said.etag &&
+                streq(said.etag, o.staged_etag))
+                return 0; /* of what is staged from before: see history_kept_missing() */
         apply(&o, &said, event, l);
         if (l->bad)
                 return 0;

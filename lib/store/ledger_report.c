@@ -41,6 +41,11 @@ static const char *const report_sql[REPORT_MAX] = {
                 STATES "SELECT o.state, o.cause, count(*), min(o.key), o.detail, o.next_try, o.org "
                        "FROM object o, s WHERE o.state IN (s.retry, s.rejected, s.missing) "
                        "GROUP BY o.state, o.cause, o.org ORDER BY o.state DESC, 3 DESC, o.cause",
+        [REPORT_KEPT_MISSING] =
+                STATES "SELECT count(*), min(o.path) FROM object o, s "
+                       "WHERE o.state IN (s.retry, s.rejected, s.gone) AND o.staged_etag <> '' "
+                       "AND EXISTS (SELECT 1 FROM feed_staged f WHERE f.path = o.path AND f.kind = 0 "
+                       "AND f.missing)",
         /* the number stands in the text, or its index would not be used */
         [REPORT_MEMBERS_REJECTED] = "SELECT o.org, o.category, '', o.date, m.cause, count(*), o.id, o.path, "
                                     "min(m.name), m.detail "

@@ -14,6 +14,9 @@ enum report {
         REPORT_LAST,
         /* state, cause, how many, key of one, its detail, its next try, org: RETRY, REJECTED and MISSING */
         REPORT_TROUBLES,
+        /* how many, path of one: staged before the version that the row tells of, and found missing or
+         * altered */
+        REPORT_KEPT_MISSING,
         /* org, category, site (""), date, cause, how many, object id, path, name of one, its detail: members
          * that were rejected, of staged snapshots, by snapshot and cause, the newest first */
         REPORT_MEMBERS_REJECTED,

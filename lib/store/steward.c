@@ -207,10 +207,15 @@ int steward_missing(
 {
         struct ledger_object o;
         int r = find_missing(s, why, pattern, &o, e);
-        if (r <= 0 || !ledger_should_be_staged(&o) || !streq(o.staged_etag, etag) || steward_is_busy(s, &o))
+        bool kept = r == 1 && ledger_is_kept(&o);
+        if (r <= 0 || (!kept && !ledger_should_be_staged(&o)) || !streq(o.staged_etag, etag) ||
+                steward_is_busy(s, &o))
+                return MIN(r, 0);
+        r = kept ? feed_says_missing(s->ledger, &o, e) : 0;
+        if (r != 0)
                 return MIN(r, 0);
         const struct history h = steward_history(s);
-        r = history_missing(&h, &o, why, e);
+        r = kept ? history_kept_missing(&h, &o, why, e) : history_missing(&h, &o, why, e);
         if (r == 0)
                 steward_tell(s, "missing", &o, o.path, why, -1);
         return r;

@@ -158,12 +158,38 @@ static int miss(struct adopt *a, struct ledger_object *o, const char *path, cons
         return r;
 }
 
+/* The row tells of another version, which this one is not: the feed alone hears of it. */
+static int look_at_kept(struct adopt *a, struct ledger_object *o)
+{
+        const struct history h = steward_history(a->s);
+        enum finding what = ABSENT;
+        int missing = feed_says_missing(a->s->ledger, o, a->e);
+        int r = missing <= 0    ? missing
+                : o->is_zip     ? look_at_snapshot(a, o, o->path, &what)
+                : o->has_sha256 ? look_at_file(a, o, o->path, &what)
+                                : 0;
+        if (r < 0 || what != SAME)
+                return r;
+        r = history_kept_back(&h, o, a->e);
+        if (r == 0) {
+                a->count.adopted++;
+                steward_tell(a->s, "adopted", o, o->path, "same hash", o->plain_size);
+        }
+        return r;
+}
+
 static int on_object(struct ledger_object *o, void *arg)
 {
         struct adopt *a = arg;
         char path[STAGED_PATH_SIZE];
         enum finding what = ABSENT;
         const struct config *c = a->s->config;
+        /* What a resync makes due may be taken as it is. */
+        bool is_due = o->state == OBJECT_NEW && streq(o->staged_etag, o->etag);
+        if (ledger_is_kept(o) && !is_due)
+                return look_at_kept(a, o);
+        if (o->state == OBJECT_RETRY || o->state == OBJECT_REJECTED)
+                return 0;
         if (o->state == OBJECT_GONE && !ledger_should_be_staged(o))
                 return 0;
         snprintf(path, sizeof(path), "%s", o->path);
@@ -211,8 +237,8 @@ static int adopt_id(const struct steward *s, struct error *e)
 int steward_adopt(const struct steward *s, bool trust, struct steward_adopted *ret, struct error *e)
 {
         struct adopt a = {.s = s, .trust = trust, .e = e};
-        struct ledger_filter f = {
-                .states = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_MISSING) | BIT(OBJECT_NEW) | BIT(OBJECT_GONE)};
+        struct ledger_filter f = {.states = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_MISSING) | BIT(OBJECT_NEW) |
+                                            BIT(OBJECT_GONE) | BIT(OBJECT_RETRY) | BIT(OBJECT_REJECTED)};
         int r = adopt_id(s, e);
         if (r == 0)
                 r = ledger_each(s->ledger, &f, on_object, &a, e);

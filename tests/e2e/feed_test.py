@@ -258,6 +258,79 @@ class FeedTest(Feed):
             self.ctl("adopt")
             self.check(c)
 
+    def test_missing_while_the_version_after_is_refused(self):
+        """What is staged stays when the object becomes one that is refused; so it can be missing, and be back. The object
+        stays refused, and its next good version comes."""
+        w, c = self.w, Consumer()
+        self.once()
+        objects = [o for o in w.facts["objects"] if o["category"] in ("events", "database")]
+        day, other = [o for o in objects if o["category"] == "events"][:2]
+        snapshot = next(o for o in objects if o["category"] == "database")
+        kept = (day, other, snapshot)
+        row = lambda o: w.objects()[o["key"]]
+        staged = {o["key"]: w.staging / row(o)["path"] for o in kept}
+        path = lambda o: str(staged[o["key"]].relative_to(w.staging))
+        object_of = lambda o: w.package / "buckets" / o["bucket"] / o["key"]
+        good = {o["key"]: object_of(o).read_bytes() for o in kept}
+        for o in kept:
+            object_of(o).write_bytes(b"none of ours")
+        w.once()
+        self.check(c)
+        self.ctl("verify")
+
+        def told():
+            from_here = c.last
+            self.catch_up(c)
+            return sorted((line["op"], line["path"]) for line in map(json.loads, self.file.read_text().splitlines()[from_here:]))
+
+        def missing():
+            status = json.loads(self.ctl("status", "--json", code=1))
+            return sum(p["count"] for p in status["problems"] if p["what"] == "missing")
+        self.assertEqual(missing(), 0)
+        for o in (day, snapshot):
+            shutil.move(staged[o["key"]], w.folder / f"taken-{staged[o['key']].name}")
+        w.once()
+        want = sorted(("missing", path(o)) for o in (day, snapshot))
+        self.assertEqual(told(), want)
+        w.once()
+        self.ctl("verify", code=1)
+        self.assertEqual(told(), [])
+        self.assertEqual(missing(), 2)
+        content = bytearray(staged[other["key"]].read_bytes())  # by its hash only
+        content[len(content) // 2] ^= 1
+        st = staged[other["key"]].stat()
+        staged[other["key"]].chmod(0o640)
+        staged[other["key"]].write_bytes(content)
+        os.utime(staged[other["key"]], ns=(st.st_atime_ns, st.st_mtime_ns))
+        self.ctl("verify", code=1)
+        self.assertEqual(told(), [("missing", path(other))])
+        self.assertEqual([row(o)["state"] for o in kept], ["REJECTED"] * 3)
+        for f in w.state.glob("ledger.db*"):  # the record knows as much
+            f.unlink()
+        w.once()
+        self.assertEqual((told(), missing()), ([], 3))
+        self.assertEqual([row(o)["state"] for o in kept], ["REJECTED"] * 3)
+        for o in (day, snapshot):
+            shutil.move(w.folder / f"taken-{staged[o['key']].name}", staged[o["key"]])
+        self.ctl("adopt")
+        self.assertEqual(told(), sorted(("restored", path(o)) for o in (day, snapshot)))
+        self.assertEqual([row(o)["state"] for o in kept], ["REJECTED"] * 3)
+        self.assertEqual(missing(), 1)
+        shutil.rmtree(staged[snapshot["key"]])
+        w.once()
+        self.assertEqual(told(), [("missing", path(snapshot))])
+        for o in kept:
+            object_of(o).write_bytes(good[o["key"]])
+        object_of(day).write_bytes(good[other["key"]])
+        self.once()
+        self.assertEqual([row(o)["state"] for o in kept], ["PUBLISHED"] * 3)
+        self.check(c)
+        self.ctl("verify")
+        whole = self.file.read_bytes()
+        self.file.unlink()
+        self.once()
+        self.assertEqual(self.file.read_bytes(), whole)
+
     def test_since_and_follow(self):
         w = self.w
         self.ctl("changes", w.org, code=3)

@@ -10,7 +10,8 @@
 #include "ledger_split.h"
 #include "str.h"
 
-#define STATES (BIT(OBJECT_PUBLISHED) | BIT(OBJECT_GONE))
+/* What is NEW comes before it would be missed, or is looked at in the state that it comes to. */
+#define STATES (BIT(OBJECT_PUBLISHED) | BIT(OBJECT_GONE) | BIT(OBJECT_RETRY) | BIT(OBJECT_REJECTED))
 #define LOOKS_A_TURN 200 /* at files: a snapshot has thousands */
 
 struct missing {
@@ -117,6 +118,20 @@ static void look_at_day(struct missing *m, const struct ledger_object *o)
                 record_day_missing(m->on.record, o, day.path, r == -ENOENT ? "missing" : "altered");
 }
 
+/* What stands there from before the version that the row tells of; of a snapshot czarctl verify looks at the
+ * members. */
+static void look_at_kept(struct missing *m, const struct ledger_object *o)
+{
+        uint64_t size;
+        int64_t mtime;
+        bool is_dir;
+        int r = staging_stat(m->on.staging, o->path, &size, &mtime, &is_dir);
+        if (r == -ENOENT)
+                record_kept_missing(m->on.record, o, "missing");
+        else if (r < 0 || is_dir != o->is_zip || (!o->is_zip && size != (uint64_t)o->plain_size))
+                record_kept_missing(m->on.record, o, "altered");
+}
+
 /* True: done with it. */
 static bool look_at(struct missing *m, int64_t id, unsigned *left)
 {
@@ -129,6 +144,8 @@ static bool look_at(struct missing *m, int64_t id, unsigned *left)
         (*left)--;
         if (o.category == CATEGORY_EVENTS)
                 look_at_day(m, &o);
+        if (ledger_is_kept(&o))
+                look_at_kept(m, &o);
         if (!ledger_should_be_staged(&o))
                 return true;
         if (!o.is_zip)

@@ -392,6 +392,23 @@ void record_missing(struct record *r, struct ledger_object *o, const char *why)
         record_say_missing(&f, why);
 }
 
+void record_kept_missing(struct record *r, const struct ledger_object *o, const char *why)
+{
+        const struct history h = history_of(r);
+        struct error e = {};
+        int told = feed_says_missing(r->ledger, o, &e);
+        if (told > 0)
+                return;
+        record_open(r);
+        if (told < 0 || history_kept_missing(&h, o, why, &e) < 0) {
+                record_trouble(r, &e); /* the next look says it */
+                return;
+        }
+        struct journal_fields f = object_fields(o);
+        f.path = o->path;
+        record_say_missing(&f, why);
+}
+
 void record_say_day_missing(const struct journal_fields *f, const char *why)
 {
         journal_event(EVENT_MISSING, f, "%s is %s; it is made again from the staged file of that day",

@@ -63,6 +63,8 @@ void record_gone(struct record *r, struct ledger_object *o);
 /* ... or it is listed still, and stays in RETRY. */
 void record_lost(struct record *r, struct ledger_object *o);
 void record_missing(struct record *r, struct ledger_object *o, const char *why);
+/* What is kept of o (see ledger_is_kept()); said once. */
+void record_kept_missing(struct record *r, const struct ledger_object *o, const char *why);
 /* The journal entry of it; fields and path filled. */
 void record_say_missing(const struct journal_fields *f, const char *why);
 /* The day by course of o at path is not as it was staged: it is split again. */
