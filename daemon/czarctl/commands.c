@@ -189,7 +189,9 @@ const struct command commands[] = {
         {.name = "deliver",
                 .arguments = "list | plan [NAME] | run [NAME] | revoke NAME|OUTBOX | log [NAME]",
                 .summary = "what is handed out to whom: what is due, hand it out, take it back, the record",
-                .flags = {{"again", NULL, "run: also what recipients that came later did not get"},
+                .flags = {{"again", NULL,
+                                  "run: also what later recipients did not get, what is gone, what came "
+                                  "since (once)"},
                         {"reason", "TEXT", "revoke: why; it stays in the record"},
                         {"csv", NULL, "log: as CSV, all fields"}},
                 .examples = "  czarctl deliver plan dropout-study\n"

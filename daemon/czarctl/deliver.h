@@ -18,7 +18,8 @@ struct deliver_fact {
         uint64_t delivered, out, out_bytes, destroy;
         int64_t last;
         struct strv unmatched; /* patterns that match nothing that is staged */
-        char *trouble;         /* what its first run would meet, NULL: nothing */
+        char *trouble;         /* what its next run would meet, or not do; NULL: nothing */
+        char *advice;          /* for that; NULL: fix has it */
 };
 typedef void deliver_fact_fn(void *arg, const struct deliver_fact *f);
 /* is_deep: what is staged and the recipients' keys are looked at, too; else the record only. 0, or -errno

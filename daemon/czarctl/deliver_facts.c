@@ -99,6 +99,16 @@ static void look_at_keys(const struct ctl *c, struct deliver_fact *f)
         scratch_remove(home);
 }
 
+/* The listed days are over, and some came when their archive had been made. */
+static void look_at_late(struct deliver_fact *f, size_t late)
+{
+        if ((int64_t)f->delivery->dates.to >= (int64_t)time(NULL) / SEC_PER_DAY)
+                return;
+        f->trouble = str_printf("%zu days within its dates came after the archives were made", late);
+        f->advice = str_printf("czarctl deliver run --again %s", f->delivery->name);
+        f->fix = f->advice ? f->advice : f->fix;
+}
+
 static void look_at_staged(const struct ctl *c, int state, struct deliver_fact *f)
 {
         struct error e = {};
@@ -117,6 +127,8 @@ static void look_at_staged(const struct ctl *c, int state, struct deliver_fact *
                 l.staged.unmatched = (struct strv){};
                 if (l.due.n_items > 0 && !f->trouble && !f->stands_still)
                         look_at_runs(state, f, l.due.n_items);
+                if (l.due.n_late > 0 && !f->trouble && !f->stands_still)
+                        look_at_late(f, l.due.n_late);
         } else if (!f->trouble)
                 f->trouble = strdup(e.text);
         look_done(&l);
@@ -162,6 +174,7 @@ static int tell_one(const struct teller *t, const struct config_delivery *d, str
                 t->each(t->arg, &f);
         strv_done(&f.unmatched);
         free(f.trouble);
+        free(f.advice);
         records_done(&records);
         return r;
 }

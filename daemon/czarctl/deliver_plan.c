@@ -76,6 +76,7 @@ static void plan_json(struct plan *p, const struct strv *courses)
         add_names(j, "match_nothing", &p->look.staged.unmatched);
         add_names(j, "held_back", &p->look.staged.held);
         json_u64(j, "total_bytes", p->bytes);
+        json_u64(j, "days_since", p->look.due.n_late);
         json_close(j, '}');
 }
 
@@ -103,6 +104,11 @@ static void plan_table(struct plan *p, const struct strv *courses)
                 puts("  it was revoked: nothing is delivered any more");
         else if (due_is_over(p->d, (int64_t)time(NULL)))
                 puts("  its last day (until) is over: nothing is delivered any more");
+        if (p->look.due.n_late)
+                shown_print(stdout,
+                        "  %zu days came after the archives were made: czarctl deliver run --again %s makes "
+                        "them anew\n",
+                        p->look.due.n_late, p->d->name);
         say_names("matches nothing:", &p->look.staged.unmatched);
         say_names("stays here, two courses have this name; list the full key of the one that is meant:",
                 &p->look.staged.held_keys);

@@ -145,11 +145,28 @@ static bool is_due_again(const struct due_query *q, const struct due *d, const s
                 return true;
         if (streq(r->inputs_sha256, inputs))
                 return false;
-        if (q->delivery->mode == DELIVERY_FOLLOW && newest)
+        if ((q->delivery->mode == DELIVERY_FOLLOW || q->again) && newest)
                 return true;
-        /* More to deliver is no reason, nor is a newer snapshot; other things are. */
+        /* Unasked, more to deliver is no reason, nor is a newer snapshot; other things are. */
         struct fate f = fate_of(q, r);
         return f.replaced || f.removed || f.redacted || f.unlisted;
+}
+
+static bool is_input(const struct record *r, const char *path)
+{
+        for (size_t i = 0; i < r->n_inputs; i++)
+                if (streq(r->inputs[i].path, path))
+                        return true;
+        return false;
+}
+
+/* Of n files, the days that a message of mode once was made without. */
+static size_t count_late(const struct record *r, const struct staged_file *f, size_t n)
+{
+        size_t late = 0;
+        for (size_t i = 0; i < n && r->state != RECORD_DESTROY; i++)
+                late += strstr(f[i].path, "/events-by-course/") && !f[i].held && !is_input(r, f[i].path);
+        return late;
 }
 
 /* n files of one id, those of the newest snapshot first: without any, all are what was delivered before. */
@@ -166,8 +183,10 @@ static int add_item(const struct due_query *q, struct due *d, size_t first, size
                 held |= f[i].held;
         int e = hash_inputs(f, item.n, item.inputs_sha256);
         const struct record *r = records_newest(q->records, f->id);
-        if (e < 0 || held || (r && !is_due_again(q, d, r, item.inputs_sha256, newest)) || (!r && !newest))
+        if (e < 0 || held || (r && !is_due_again(q, d, r, item.inputs_sha256, newest)) || (!r && !newest)) {
+                d->n_late += e == 0 && r && q->delivery->mode == DELIVERY_ONCE ? count_late(r, f, item.n) : 0;
                 return e;
+        }
         item.supersedes = r && !is_leaving(d, r) && r->state != RECORD_DESTROY ? r : NULL;
         item.path = free_name(q->records, f->base);
         if (!item.path || ARRAY_ROOM(d->items, d->n_items) < 0) {

@@ -31,7 +31,8 @@ struct due {
         size_t n_items;
         struct due_leave *leave;
         size_t n_leave;
-        int64_t next; /* when something will be due without a change, seconds; INT64_MAX: never */
+        size_t n_late; /* mode once: days that came after their archive was made, and are in none */
+        int64_t next;  /* when something will be due without a change, seconds; INT64_MAX: never */
 };
 
 struct due_query {
@@ -41,7 +42,8 @@ struct due_query {
         enum input_word (*word)(void *arg, const char *path);
         void *arg;
         const char *recipients; /* as records have them */
-        bool again;             /* what other recipients got, for these, and what is gone from the outbox */
+        bool again; /* what other recipients got, for these, what is gone from the outbox, and in mode once
+                       what came since */
         int64_t now;
 };
 

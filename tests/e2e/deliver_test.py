@@ -118,6 +118,13 @@ class Deliveries(Served):
             "tables": "events student_* courseware_studentmodule auth_user", "path": outbox, **values}
         return self.w.config[f"deliver {name}"]
 
+    def day_object(self, day):
+        """The object in the bucket of that day's events."""
+        for o in self.w.facts["objects"]:
+            if o["category"] == "events" and f"-{day.name}." in o["key"]:
+                return o, self.w.package / "buckets" / o["bucket"] / o["key"]
+        raise LookupError(day)
+
     def run_(self, *args, code=0, wrapper=(), **kwargs):
         done = subprocess.run([*map(str, wrapper), str(program("czard-deliver")), "--config", str(self.w.ini()), "--once", *args],
                               env={**self.w.environment(), **kwargs.pop("env", {})}, capture_output=True, text=True, timeout=600,
@@ -277,15 +284,38 @@ class Deliver(Deliveries):
         self.assertEqual(self.messages(), before)
 
 
+    def test_once_while_days_come(self):
+        """What the first archive was made without is told, and is in the one that is asked for."""
+        late, aside = self.day_object(self.days[0])[1], self.w.folder / "late"
+        self.w.fresh()
+        self.state = Path(f"{self.w.state}-deliver")
+        self.w.package_section["events_by_course"] = "edx"
+        self.add("study", mode="once", tables="events", dates="2024-01-01..2024-12-31")
+        shutil.move(late, aside)
+        self.once()
+        self.run_()
+        self.ctl("check")
+        shutil.move(aside, late)
+        self.once()
+        self.run_()
+        self.assertEqual(self.messages(), [f"{self.name}.tar.gz.gpg"])
+        self.assertIn("1 days came after the archives were made: czarctl deliver run --again study", self.ctl("deliver", "plan"))
+        for command in ("status", "check"):
+            shown = self.ctl(command, code=1)
+            self.assertIn("delivery study: 1 days within its dates came after the archives were made", shown)
+            self.assertIn("czarctl deliver run --again study\n", shown)
+        self.run_("--again", "study")
+        self.assertEqual(self.messages(), [f"{self.name}-r2.tar.gz.gpg"])
+        got = tar_files(gzip.decompress(self.recipients[0].decrypt(self.outbox / self.messages()[0])))
+        self.assertEqual(sorted(n for n in got if n.startswith("events/")),
+                         [f"events/{self.w.org}-edx-events-{d.name}.log.gz" for d in self.days])
+        self.ctl("check")
+        self.run_("--again")
+        self.assertEqual(self.messages(), [f"{self.name}-r2.tar.gz.gpg"])
+
+
 class Life(Deliveries):
     """What becomes of what was delivered."""
-
-    def day_object(self, day):
-        """The object in the bucket of that day's events."""
-        for o in self.w.facts["objects"]:
-            if o["category"] == "events" and f"-{day.name}." in o["key"]:
-                return o, self.w.package / "buckets" / o["bucket"] / o["key"]
-        raise LookupError(day)
 
     def test_replaced_and_forgotten(self):
         self.run_()
