@@ -189,7 +189,8 @@ static void add_readme(struct strbuf *b, const struct config_delivery *d, const 
         char until[11];
         bool destroy = false;
         strbuf_printf(b,
-                "Delivery %s\n\npurpose   %s\nuntil     %s: no use after this day; destroy all copies then, "
+                "Delivery %s\n\npurpose   %s\nuntil     %s: no use from this day (UTC) on; destroy all "
+                "copies before, "
                 "also of what "
                 "was made\n          of them and still names people\nrecipients ",
                 d->name, d->purpose, date_format(d->until, until));

@@ -100,8 +100,9 @@ static int import_data(gpgme_ctx_t ctx, const char *p, size_t n, struct error *e
         return err ? fail(err, "importing a key", e) : 0;
 }
 
-/* A file that is no key does not matter until a key is not found. */
-static int import_all(gpgme_ctx_t ctx, const char *keys_dir, struct error *e)
+/* A file that is no key, or cannot be read, does not matter until a key is not found; skipped says why of the
+ * first of these. */
+static int import_all(gpgme_ctx_t ctx, const char *keys_dir, struct error *skipped, struct error *e)
 {
         _cleanup_(strv_done) struct strv names = {};
         int r = list_folder(keys_dir, &names);
@@ -114,10 +115,11 @@ static int import_all(gpgme_ctx_t ctx, const char *keys_dir, struct error *e)
                 if (*names.v[i] == '.' || !str_ends(names.v[i], ".asc"))
                         continue;
                 r = path ? read_file_at(AT_FDCWD, path, LIMIT_KEY_FILE, &text, &len) : -ENOMEM;
-                if (r < 0)
-                        return error_set(
-                                e, CAUSE_CONFIG, -r, "%s/%s: %s", keys_dir, names.v[i], strerror(-r));
-                if (len > 0)
+                if (r == -ENOMEM)
+                        return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+                if (r < 0 && skipped->cause == CAUSE_NONE)
+                        error_set(skipped, CAUSE_CONFIG, -r, "%s/%s: %s", keys_dir, names.v[i], strerror(-r));
+                else if (r == 0 && len > 0)
                         (void)import_data(ctx, text, len, NULL);
         }
         return 0;
@@ -148,10 +150,16 @@ static bool is_usable(const struct _gpgme_subkey *k)
         return k->can_encrypt && !k->revoked && !k->expired && !k->disabled && !k->invalid;
 }
 
-static int look_at_key(struct seal *s, const char *fingerprint, struct error *e)
+static int look_at_key(struct seal *s, const char *fingerprint, const struct error *skipped, struct error *e)
 {
         gpgme_key_t key;
-        if (gpgme_get_key(s->ctx, fingerprint, &key, 0))
+        bool found = gpgme_get_key(s->ctx, fingerprint, &key, 0) == 0;
+        if (!found && skipped->cause != CAUSE_NONE)
+                return error_set(e, CAUSE_CONFIG, ENOKEY,
+                        "the recipient's key %s is in no file of recipients.d that can be read (%s): mend "
+                        "that, or put its public key there, as NAME.asc",
+                        fingerprint, skipped->text);
+        if (!found)
                 return bad_key(e, fingerprint,
                         "is in no file of recipients.d: put its public key there, as NAME.asc");
         s->keys[s->n++] = key;
@@ -183,6 +191,7 @@ int seal_new(const char *run_dir, const char *keys_dir, const struct strv *recip
 {
         _cleanup_(cleanup_seal) struct seal *s = calloc(1, sizeof(*s));
         gpgme_ctx_t all = NULL;
+        struct error skipped = {};
         if (s)
                 s->home = str_printf("%s/" HOME_PREFIX "XXXXXX", run_dir);
         if (s)
@@ -200,11 +209,11 @@ int seal_new(const char *run_dir, const char *keys_dir, const struct strv *recip
         if (r == 0)
                 r = make_home(s->home, "own", &s->ctx, NULL, e);
         if (r == 0)
-                r = import_all(all, keys_dir, e);
+                r = import_all(all, keys_dir, &skipped, e);
         for (size_t i = 0; r == 0 && i < recipients->n; i++) {
                 r = hand_over(all, s->ctx, recipients->v[i], e);
                 if (r == 0)
-                        r = look_at_key(s, recipients->v[i], e);
+                        r = look_at_key(s, recipients->v[i], &skipped, e);
         }
         gpgme_release(all);
         if (r < 0)

@@ -494,7 +494,8 @@ static int split(const struct config_key *k, const char *text, struct strv *ret,
                 return bad(k, e, "empty", "at least one entry");
         for (size_t i = 0; i < ret->n; i++)
                 for (size_t j = 0; j < i; j++)
-                        if (streq(ret->v[i], ret->v[j]))
+                        if (k->type == CONFIG_FINGERPRINTS ? strcasecmp(ret->v[i], ret->v[j]) == 0
+                                                           : streq(ret->v[i], ret->v[j]))
                                 return bad_value(k, e, ret->v[i], "each entry once");
         return 0;
 }

@@ -378,6 +378,20 @@ class Told(Odd):
         self.run_()
         self.assertIn("delivery study: well,", self.ctl("check"))
 
+    def test_files_of_keys(self):
+        """One that cannot be read stops those only whose key is nowhere else."""
+        (self.keys / "aa.asc").symlink_to("/nonexistent")
+        (self.keys / "folder.asc").mkdir()
+        (self.keys / "none.asc").write_text("no key")
+        self.run_()
+        self.assertTrue(self.messages())
+        other = "0123456789ABCDEF0123456789ABCDEF01234567"
+        self.add("other", self.w.folder / "other", recipients=other)
+        self.assertRegex(self.run_("other", code=1), rf"{other} is in no file of recipients.d that can be read \(.*/aa.asc: ")
+        section, key = self.w.config["deliver study"], self.recipients[0].fingerprint
+        section["recipients"] = f"{key} {key.lower()}"
+        self.assertIn("each entry once", self.run_(code=2))
+
     def test_nothing_is_staged_of_it(self):
         self.w.config["deliver study"]["courses"] = "Nowhere-*"
         self.run_()
