@@ -116,6 +116,7 @@ int facts_read(struct ctl *c, bool live, struct facts *ret)
         f.stopped_at = time_fact(c, "daemon-stopped");
         f.enabled = is_enabled(c);
         ledger_meta_get(c->ledger, "pauses", f.last_pause, sizeof(f.last_pause), NULL);
+        ledger_meta_get(c->ledger, "feed-trouble", f.feed, sizeof(f.feed), NULL);
         ledger_meta_get(c->ledger, "ended-early", f.ended_early, sizeof(f.ended_early), NULL);
         ledger_meta_get(c->ledger, "paused", f.paused, sizeof(f.paused), NULL);
         read_keys(c, &f);

@@ -21,6 +21,7 @@ struct facts {
         bool enabled;                            /* czard.service is to be started at boot */
         char last_pause[TEXT_SIZE];              /* in which the last run is, or ended; "" none */
         char ended_early[TEXT_SIZE];             /* why the last run did, "" did not */
+        char feed[TEXT_SIZE];                    /* why the feed is not up to date, "" it is */
         char paused[TEXT_SIZE];                  /* by an admin; "" not */
         char pauses[TEXT_SIZE];                  /* all that czard names while it runs, "" none */
         char pause_reasons[TEXT_SIZE];           /* the same with why, as pauses_text() has it */

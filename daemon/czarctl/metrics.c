@@ -32,6 +32,7 @@ static const struct {
         {"czard_late_files", "Files that should have come since the last one."},
         {"czard_up", "1 while czard runs."},
         {"czard_paused", "1 while fetching is paused, by an admin or by czard."},
+        {"czard_feed_broken", "1 while the feed cannot be brought up to date."},
         {"czard_last_poll_timestamp_seconds", "When every prefix was listed last; 0: never."},
         {"czard_last_poll_duration_seconds", "How long the last poll took."},
         {"czard_last_transfer_duration_seconds",
@@ -47,7 +48,8 @@ static const struct {
         {"czard_by_course_folders", "Days of events that are staged by course."},
         {"czard_by_course_failed", "Days of events that could not be split by course."},
         {"czard_by_course_bytes", "Bytes of the events that are staged by course."},
-        {"czard_delivery_stands_still", "1 while a delivery cannot hand out what is due, or take back what is over."},
+        {"czard_delivery_stands_still",
+                "1 while a delivery cannot hand out what is due, or take back what is over."},
         {"czard_delivery_outbox_messages", "Messages in the outbox."},
         {"czard_delivery_outbox_bytes", "Bytes of these."},
         {"czard_delivery_please_destroy", "Messages that recipients are to destroy."},
@@ -223,6 +225,7 @@ static void sample_facts(struct metrics *m, const struct facts *f)
         uint64_t bytes;
         sample(m, "czard_up", NULL, f->daemon > 0);
         sample(m, "czard_paused", NULL, *f->paused || *f->pauses);
+        sample(m, "czard_feed_broken", NULL, *f->feed != 0);
         sample(m, "czard_last_poll_timestamp_seconds", NULL, f->last_poll);
         sample_duration(m, "czard_last_poll_duration_seconds", "poll", NULL);
         for (enum category k = 0; k < CATEGORY_MAX; k++)

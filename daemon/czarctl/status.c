@@ -394,6 +394,9 @@ static void judge(struct status *s)
                 add_problem(s, "paused", 1, "czarctl check, or journalctl -u czard, says what helps",
                         "fetching pauses: %s",
                         *s->facts.pause_reasons ? s->facts.pause_reasons : s->facts.pauses);
+        if (*s->facts.feed)
+                add_problem(s, "feed", 1, "see to the cause; czard makes it again with its next poll",
+                        "what changed is not in the feed (CHANGES.jsonl): %s", s->facts.feed);
         if (*s->facts.ended_early && s->facts.daemon == 0)
                 add_problem(s, "ended", 1, "make it good, then: czard --once, or systemctl start czard",
                         "the last run of czard ended too early: %s", s->facts.ended_early);

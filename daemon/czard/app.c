@@ -308,6 +308,9 @@ static void look_at_feed(struct app *a)
         if (pauses_now(a->parts.pauses) & BIT(PAUSE_STAGING) || record_flush(a->parts.record) < 0)
                 return;
         int r = feed_look(a->parts.feed, &e);
+        noted_feed(a->parts.record, a->on.ledger, r < 0 ? e.text : "");
+        if (r < 0)
+                record_incomplete(a->parts.record);
         if (r != 0)
                 journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .cause = e.cause},
                         "the feed was lost or cut short, and %s%s",

@@ -387,6 +387,27 @@ class FeedTest(Feed):
                 self.assertEqual(self.file.read_bytes(), whole)
             self.assertEqual(d.stop()[0], 0)
 
+    def test_one_that_cannot_be_made_again(self):
+        """It is no good news, as long as it lasts."""
+        self.once()
+        whole = self.file.read_bytes()
+
+        def told():
+            status = json.loads(self.ctl("status", "--json", code=1))  # files are late
+            return [p["what"] for p in status["problems"] if p["what"] != "late"]
+        self.assertEqual(told(), [])
+        self.file.unlink()
+        in_its_way = self.file.with_name(".CHANGES.jsonl.new")
+        in_its_way.mkdir()
+        for _ in range(2):
+            self.assertEqual(self.w.once().code, 1)
+            self.assertEqual(told(), ["feed"])
+        self.assertIn("\nczard_feed_broken 1\n", self.ctl("metrics"))
+        in_its_way.rmdir()
+        self.once()
+        self.assertEqual((self.file.read_bytes(), told()), (whole, []))
+        self.assertIn("\nczard_feed_broken 0\n", self.ctl("metrics"))
+
     @unittest.skipIf(os.geteuid() != 0, "only root can be somebody else")
     def test_a_reader_of_one_category_follows_over_a_loss(self):
         """The folder he may only pass: nothing of it can be watched while the feed is not there."""

@@ -25,6 +25,16 @@ void noted_stop(struct record *r, struct ledger *ledger)
         noted_run(r, ledger, started, time_format((int64_t)time(NULL), when));
 }
 
+void noted_feed(struct record *r, struct ledger *ledger, const char *why)
+{
+        char known[TEXT_SIZE] = "";
+        (void)ledger_meta_get(ledger, "feed-trouble", known, sizeof(known), NULL);
+        if (streq(known, why))
+                return;
+        record_open(r);
+        (void)ledger_meta_set(ledger, "feed-trouble", why, NULL);
+}
+
 void noted_end(struct ledger *ledger, const char *why)
 {
         (void)ledger_meta_set(ledger, "ended-early", why, NULL);
