@@ -106,12 +106,18 @@ static bool is_due_still(const struct splitting *s, const struct ledger_object *
                (!failed || (row.next_try > 0 && row.next_try <= (int64_t)time(NULL)));
 }
 
+/* Its file is there, and not about to be another one. */
+static bool has_file(const struct ledger_object *o)
+{
+        return *o->staged_etag && o->state != OBJECT_MISSING && o->state != OBJECT_NEW &&
+               o->state != OBJECT_FETCHING && o->state != OBJECT_DECRYPTING;
+}
+
 static void start_one(struct splitting *s, int64_t id)
 {
         struct split_job job = {.most = s->crowded ? 1 : pools_workers(s->config)};
         if (splits_busy(s->splits, id) || queue_busy(s->on.queue, id) ||
-                ledger_get(s->on.ledger, id, &job.o, NULL) < 0 || !*job.o.staged_etag ||
-                job.o.state == OBJECT_MISSING)
+                ledger_get(s->on.ledger, id, &job.o, NULL) < 0 || !has_file(&job.o))
                 return;
         const struct config_package *p = config_find_package(s->config, job.o.org);
         if (!p || p->events_by_course == EVENT_RULE_NONE || !is_due_still(s, &job.o, p->events_by_course))
