@@ -250,8 +250,9 @@ static int judge_latest(struct status *s, struct error *e)
         return 0;
 }
 
-/* Days by course that could not be made. */
+/* Days by course that could not be made, or are to be made again. */
 struct failed_days {
+        struct ctl *c;
         uint64_t n;
         struct ledger_split example;
         char path[STAGED_PATH_SIZE];
@@ -277,6 +278,31 @@ static int judge_splits(struct status *s, struct error *e)
                 "%llu day%s of events not split by course, for example %s: %s", (unsigned long long)f.n,
                 f.n == 1 ? "" : "s", f.path, f.example.detail);
         return 0;
+}
+
+static int on_day_again(const struct ledger_split *row, void *arg)
+{
+        struct failed_days *f = arg;
+        struct ledger_object o;
+        if (!*row->path || row->cause != CAUSE_NONE || !ledger_split_is_again(row) ||
+                ledger_get(f->c->ledger, row->object_id, &o, NULL) < 0 || !ledger_should_be_staged(&o))
+                return 0;
+        const struct config_package *p = config_find_package(f->c->config, o.org);
+        if (p && p->events_by_course != EVENT_RULE_NONE && f->n++ == 0)
+                snprintf(f->path, sizeof(f->path), "%s", row->path);
+        return 0;
+}
+
+/* Days that were found missing or altered. */
+static int judge_days_again(struct status *s, struct error *e)
+{
+        struct failed_days f = {.c = s->c};
+        int r = ledger_splits(s->c->ledger, on_day_again, &f, e);
+        if (r == 0 && f.n > 0)
+                add_problem(s, "by-course-due", f.n, "czard makes it with its next poll, or czard --once",
+                        "%llu day%s by course to be made again, for example %s", (unsigned long long)f.n,
+                        f.n == 1 ? "" : "s", f.path);
+        return r;
 }
 
 static void on_delivery(void *arg, const struct deliver_fact *f)
@@ -625,6 +651,8 @@ int run_status(struct ctl *c)
                         r = judge_latest(s, &e);
                 if (r == 0)
                         r = judge_splits(s, &e);
+                if (r == 0)
+                        r = judge_days_again(s, &e);
                 status = r < 0 ? ctl_fail(c, &e) : s->n_problems ? CTL_FOUND : CTL_WELL;
         }
         if (status != CTL_CANNOT && c->json) {

@@ -415,11 +415,11 @@ class Split(Staged):
         self.assertEqual([p.name for p in folder.parent.iterdir() if p.name.startswith(".")], [])
 
     def test_an_altered_file_is_not_split(self):
-        days = self.days(1)
+        days = self.days(4)
         self.put(days)
-        self.w.package_section.pop("events_by_course")
+        self.w.package_section["events_by_course"] = "edx+url"
         self.once()
-        source = self.source("edx", "2024-03-01")
+        source = self.source("edx", "2024-03-04")
         data = gzip.compress(b"{}\n")
         source.chmod(0o640)
         mtime = source.stat().st_mtime
@@ -428,7 +428,11 @@ class Split(Staged):
         self.w.package_section["events_by_course"] = "edx"
         done = self.w.once()
         self.assertEqual(done.code, 1, done)
-        self.assertFalse(self.folder("edx", "2024-03-01").exists())
+        self.assertEqual([e.fields["CZARD_DATE"] for e in done.events("day-failed")], ["2024-03-04"])
+        self.czarctl("resync", "*")  # as advised: what is fetched anew is split, and nothing before
+        done = self.once()
+        self.assertEqual(done.events("day-failed"), [])
+        self.check(days)
 
 
 def rewrite(path, change):
@@ -482,6 +486,10 @@ class Damaged(Staged):
         self.assertEqual(told, [("missing", self.staged_path(DAY), self.sums_of_day, None),
                                 ("restored", self.staged_path(DAY), self.sums_of_day, self.sums_of_day)])
 
+    def assert_to_be_made_again(self, n):
+        problems = json.loads(self.czarctl("--json", "status", code=min(n, 1)))["problems"]
+        self.assertEqual([(p["what"], p["count"]) for p in problems], [("by-course-due", n)] if n else [])
+
     def test_verify(self):
         for what in DAMAGE:
             with self.subTest(what):
@@ -489,7 +497,9 @@ class Damaged(Staged):
                 shown = json.loads(self.czarctl("--json", "verify", code=1))["problems"]
                 self.assertTrue([p for p in shown if p["path"].startswith(path)], shown)
                 self.assertEqual({p["path"] for p in shown if not p["path"].startswith(self.staged_path(DAY))}, set())
+                self.assert_to_be_made_again(1)
                 self.once()
+                self.assert_to_be_made_again(0)
                 self.assert_made_again(told)
 
     def test_verify_with_a_ledger_that_was_made_again(self):
