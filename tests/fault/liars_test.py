@@ -124,9 +124,10 @@ class Asking(Row):
 
 
 class Cut(Asking):
-    """The same beside a network that cuts the run near its end and does not let it go on."""
+    """The same beside a network that cuts the run near its end and does not let it go on: czard-fetch tries five times, and
+    libcurl once more for each idle connection that it takes for it."""
     network = ({"op": "get", "key": "*.zip", "after": 1, "count": 1, "truncate_at": "97%", "framing": "length"},
-               {"op": "get", "key": "*.zip", "after": 1, "count": 5, "drop": 1})
+               {"op": "get", "key": "*.zip", "after": 1, "count": 9, "drop": 1})
 
 
 def cut(name, type_, do, nth=1, **more):
