@@ -201,7 +201,8 @@ static int tell_rest(struct feed_reader *r, feed_reader_fn *each, void *arg, str
         }
 }
 
-/* All notices are one: look. */
+/* All notices are one: look. They are taken before it is decided what is watched, so that none is lost
+ * between that and the wait. */
 static void take_notices(struct feed_reader *r)
 {
         char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
@@ -217,7 +218,6 @@ static void take_notices(struct feed_reader *r)
 
 int feed_reader_each(struct feed_reader *r, feed_reader_fn *each, void *arg, struct error *e)
 {
-        take_notices(r);
         /* What was added to the one that is open before it lost its name comes first, and has the same
          * numbers. */
         int told = is_replaced(r) ? reopen(r, e) : 0;
@@ -244,10 +244,15 @@ int feed_reader_watch(struct feed_reader *r, struct error *e)
                 r->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
         if (r->inotify < 0)
                 return error_set(e, CAUSE_IO, errno, "inotify: %s", strerror(errno));
-        int fd = add_watch(r, r->folder, IN_CREATE | IN_MOVED_TO | IN_MODIFY | IN_ONLYDIR, e);
+        const uint32_t in_folder = IN_CREATE | IN_MOVED_TO | IN_MODIFY | IN_ONLYDIR;
+        take_notices(r);
+        int fd = add_watch(r, r->folder, in_folder, e);
         if (fd == -EACCES)
                 fd = add_watch(r, r->file, IN_MODIFY | IN_ATTRIB, e) >= 0 ? r->inotify : -EACCES;
-        else if (fd == -ENOENT)
+        else if (fd == -ENOENT) {
                 fd = add_watch(r, r->staging, IN_CREATE | IN_MOVED_TO | IN_ONLYDIR, e);
+                if (fd >= 0)
+                        (void)add_watch(r, r->folder, in_folder, NULL); /* it may have come meanwhile */
+        }
         return fd;
 }

@@ -146,6 +146,19 @@ static void before_there_is_any(void **state)
         assert_int_equal(p->last, 5);
 }
 
+/* What is made between the look at what to watch and the look at the file is not slept over. */
+static void folder_that_comes_before_its_file(void **state)
+{
+        struct place *p = *state;
+        struct error e = {};
+        open_reader(p, 0);
+        struct pollfd fd = {.fd = feed_reader_watch(p->r, &e), .events = POLLIN};
+        assert_true(fd.fd >= 0);
+        make_folder(p);
+        assert_int_equal(feed_reader_each(p->r, on_line, p, &e), -ENOENT);
+        assert_int_equal(poll(&fd, 1, 0), 1);
+}
+
 static void made_again(void **state)
 {
         struct place *p = *state;
@@ -302,6 +315,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(from_a_line_on, setup, teardown),
                 cmocka_unit_test_setup_teardown(before_there_is_any, setup, teardown),
+                cmocka_unit_test_setup_teardown(folder_that_comes_before_its_file, setup, teardown),
                 cmocka_unit_test_setup_teardown(made_again, setup, teardown),
                 cmocka_unit_test_setup_teardown(damaged, setup, teardown),
                 cmocka_unit_test_setup_teardown(begun_anew, setup, teardown),
