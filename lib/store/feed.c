@@ -132,9 +132,34 @@ int feed_start_over(struct ledger *l, struct error *e)
                 e);
 }
 
+static int on_first(const char *p, size_t len, uint64_t number, void *arg)
+{
+        (void)p;
+        (void)len;
+        *(uint64_t *)arg = number;
+        return -ECANCELED;
+}
+
+/* Without what was moved elsewhere nobody knows the numbers: then the feed stays as it is. -ENODATA. */
+static int check_begins(struct feed *f)
+{
+        uint64_t end = 0, first = 1;
+        off_t offset = 0;
+        int r = audit_each_after(f->snapshot.state_fd, &end, INT64_MAX, &offset, on_first, &first, f->file.e);
+        if (r < 0 && r != -ECANCELED)
+                return r;
+        return first == 1 ? 0
+                          : error_set(f->file.e, CAUSE_IO, ENODATA,
+                                    "the audit record begins with entry %llu, and the feed cannot be made "
+                                    "again from it: put what was moved elsewhere back into state_dir",
+                                    (unsigned long long)first);
+}
+
 static int remake(struct feed *f)
 {
-        int r = each_org(f, remove_remade);
+        int r = check_begins(f);
+        if (r == 0)
+                r = each_org(f, remove_remade);
         if (r == 0)
                 r = feed_start_over(f->file.l, f->file.e);
         forget_progress(f);
@@ -245,25 +270,42 @@ static int call(struct feed *f, int (*what)(struct feed *), struct error *e)
         int r = ledger_begin(f->file.l, e);
         if (r < 0)
                 return r;
-        r = what(f);
+        r = sql_exec(&f->file.l->sql, "SAVEPOINT feed", e);
+        if (r == 0)
+                r = what(f);
         f->checked |= what == check && r == 0;
-        if (r >= 0) {
-                int err = ledger_commit(f->file.l, e);
+        if (r < 0)
+                forget_progress(f);
+        /* Of the caller's transaction nothing is undone for the sake of a feed that cannot be made again. */
+        const char *end = r == -ENODATA ? "ROLLBACK TO feed; RELEASE feed" : "RELEASE feed";
+        if ((r >= 0 || r == -ENODATA) && sql_exec(&f->file.l->sql, end, r < 0 ? NULL : e) == 0) {
+                int err = ledger_commit(f->file.l, r < 0 ? NULL : e);
                 return err < 0 ? err : r;
         }
-        forget_progress(f);
         ledger_rollback(f->file.l);
-        return r;
+        return r < 0 ? r : -EIO;
+}
+
+/* A feed that cannot be made again holds up nothing else: what happens meanwhile follows once it can, and
+ * feed_look() tells. */
+static int call_if_it_can_be(struct feed *f, int (*what)(struct feed *), struct error *e)
+{
+        int r = call(f, what, e);
+        if (r != -ENODATA)
+                return r;
+        if (e)
+                *e = (struct error){};
+        return 0;
 }
 
 int feed_check(struct feed *f, struct error *e)
 {
-        return f->checked ? 0 : call(f, check, e);
+        return f->checked ? 0 : call_if_it_can_be(f, check, e);
 }
 
 int feed_follow(struct feed *f, struct error *e)
 {
-        return call(f, f->checked ? follow_or_remake : check, e);
+        return call_if_it_can_be(f, f->checked ? follow_or_remake : check, e);
 }
 
 static int look(struct feed *f)
@@ -293,7 +335,6 @@ int feed_new(struct ledger *l, struct audit *a, struct staging *s, int state_fd,
         return 0;
 }
 
-/* From the first line of all on: without those that were moved elsewhere nobody knows the numbers. */
 static int on_replayed(const char *p, size_t len, uint64_t number, void *arg)
 {
         struct feed *f = arg;

@@ -21,14 +21,15 @@ int feed_new(struct ledger *l, struct audit *a, struct staging *s, int state_fd,
 /* Once, before anything is appended to the audit record that the feed is to tell: a feed that is not there
  * any more, or ends before what it had, is made again from the whole record, and renamed into its place; what
  * it has and the record does not know is entered there ("told"). What a crash tore is cut off. 0 or -errno;
- * when it was done it does nothing. */
+ * when it was done it does nothing. Where the first parts of the record are not there nothing can be made
+ * again: 0, and the feed stays as it is, until they are. */
 int feed_check(struct feed *f, struct error *e);
 /* Writes, durably, what the durable lines of the audit record say since the last time; a feed that was lost
  * meanwhile is made again. Part of the caller's transaction; after an error the lines are written by the next
  * call, or by that of the next start. */
 int feed_follow(struct feed *f, struct error *e);
 /* Between events, as none may come for long: is the feed still there? What was lost of it, or cut off its
- * end, is made again: 1. Else 0 or -errno. */
+ * end, is made again: 1. Else 0 or -errno, -ENODATA: the record is not whole. */
 int feed_look(struct feed *f, struct error *e);
 /* Has the feed told that the object is missing, and not yet that it is back? 1, 0 or -errno. */
 int feed_says_missing(struct ledger *l, const struct ledger_object *o, struct error *e);

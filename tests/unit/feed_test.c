@@ -545,6 +545,44 @@ static void compared_with_a_part_of_the_record(void **state)
         close_place(&p);
 }
 
+/* Nobody knows the numbers then: all else goes on, and the feed once the record is whole again. */
+static void lost_while_a_part_is_elsewhere(void **state)
+{
+        struct place p;
+        struct error e = {};
+        open_place(&p, *state);
+        struct history h = history(&p, true);
+        live(&p, &h);
+        _cleanup_free_ char *record = path_in(p.f, "audit.jsonl"), *part = path_in(p.f, "audit-2024.jsonl"),
+                            *away = path_in(p.f, "away"), *path = str_printf("%s/ux/" FEED_FILE, p.root);
+        p.feed = feed_free(p.feed);
+        p.a = audit_free(p.a);
+        assert_int_equal(rename(record, part), 0);
+        assert_int_equal(audit_open(p.state_fd, &p.a, &e), 0);
+        open_feed(&p);
+        h = history(&p, true);
+        struct ledger_object first = object(&p, "first", CATEGORY_EVENTS, "2024-09-01"),
+                             late = object(&p, "late", CATEGORY_EVENTS, "2024-09-02");
+        stage_file(&h, &first, 3);
+        _cleanup_free_ char *whole = content(&p);
+        assert_int_equal(rename(part, away), 0);
+        size_t n = strlen(whole) - 1;
+        while (whole[n - 1] != '\n')
+                n--;
+        assert_int_equal(truncate(path, (off_t)n), 0);
+        assert_int_equal(feed_look(p.feed, &e), -ENODATA);
+        assert_non_null(strstr(e.text, "put what was moved elsewhere back"));
+        stage_file(&h, &late, 3);
+        _cleanup_free_ char *cut = content(&p);
+        assert_int_equal(strlen(cut), n);
+        assert_int_equal(rename(away, part), 0);
+        assert_int_equal(feed_look(p.feed, &e), 1);
+        _cleanup_free_ char *now = content(&p);
+        assert_int_equal(strncmp(now, whole, strlen(whole)), 0);
+        assert_non_null(strstr(now + strlen(whole), "2024-09-02"));
+        close_place(&p);
+}
+
 /* What somebody put at its name is kept aside; a group and a mode that somebody set are set again. */
 static void meddled_with(void **state)
 {
@@ -909,6 +947,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(lost_under_us, setup, teardown),
                 cmocka_unit_test_setup_teardown(compared_with_the_record, setup, teardown),
                 cmocka_unit_test_setup_teardown(compared_with_a_part_of_the_record, setup, teardown),
+                cmocka_unit_test_setup_teardown(lost_while_a_part_is_elsewhere, setup, teardown),
                 cmocka_unit_test_setup_teardown(looked_at, setup, teardown),
                 cmocka_unit_test_setup_teardown(meddled_with, setup, teardown),
                 cmocka_unit_test_setup_teardown(restored_by_fetching, setup, teardown),
