@@ -297,11 +297,20 @@ int history_rejected(const struct history *h, const struct ledger_object *o, str
 
 /* --- events by course --- */
 
+/* A day is made from what is staged, which may be a version before the row's. */
+static struct audit_entry day_entry(const struct history *h, const char *event, const struct ledger_object *o)
+{
+        struct audit_entry a = history_entry(h, event, o);
+        if (*o->staged_etag)
+                a.etag = o->staged_etag;
+        return a;
+}
+
 int history_day(const struct history *h, const struct ledger_object *o, const struct ledger_split *made,
         struct error *e)
 {
         const struct config_package *p = h->config ? config_find_package(h->config, o->org) : NULL;
-        struct audit_entry a = history_entry(h, "day-complete", o);
+        struct audit_entry a = day_entry(h, "day-complete", o);
         a.path = made->path;
         a.sha256 = made->sums_sha256;
         a.manifest = made->has_manifest ? made->manifest_sha256 : NULL;
@@ -315,7 +324,7 @@ int history_day(const struct history *h, const struct ledger_object *o, const st
 static int begin_day_lost(const struct history *h, const char *event, const struct ledger_object *o,
         const char *path, const char *why, struct error *e)
 {
-        struct audit_entry a = history_entry(h, event, o);
+        struct audit_entry a = day_entry(h, event, o);
         a.path = path;
         a.reason = why;
         return history_begin(h, &a, e);

@@ -74,6 +74,7 @@ int ledger_split_again(struct ledger *l, int64_t object_id, struct error *e)
         "FROM object o LEFT JOIN split s ON s.object_id = o.id "                                             \
         "WHERE o.state <> ?1 AND o.category = ?2 AND o.org = ?3 "                                            \
         "AND o.staged_etag <> '' AND o.sha256 IS NOT NULL "                                                  \
+        "AND NOT EXISTS (SELECT 1 FROM feed_staged f WHERE f.path = o.path AND f.kind = 0 AND f.missing) "   \
         "AND (s.object_id IS NULL OR s.path = '' OR s.source_sha256 IS NOT o.sha256 OR s.rule <> ?4) "
 #define UNTRIED                                                                                              \
         "(s.object_id IS NULL OR s.cause = 'none' OR s.tried_sha256 IS NOT o.sha256 OR s.tried_rule <> ?4)"

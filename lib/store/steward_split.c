@@ -54,7 +54,8 @@ static int on_split(const struct ledger_split *row, void *arg)
         uint64_t size;
         int64_t mtime;
         bool is_dir;
-        if (!*row->path || staging_stat(a->s->staging, row->path, &size, &mtime, &is_dir) == 0)
+        if (!*row->path || ledger_split_is_again(row) ||
+                staging_stat(a->s->staging, row->path, &size, &mtime, &is_dir) == 0)
                 return 0;
         if (ARRAY_ROOM(a->ids, a->n) < 0)
                 return -ENOMEM;

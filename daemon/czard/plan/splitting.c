@@ -231,7 +231,7 @@ static void note_failed(struct splitting *s, const struct split_outcome *o)
         journal_event(EVENT_DAY_FAILED, &f, "%s was not split by course: %s; %s", o->job.o.path, o->detail,
                 again ? "tried again later" : "tried again when its file or events_by_course is another one");
         if (!s->on.once) /* then in the next run */
-                s->look = true;
+                s->look |= s->next >= s->n;
 }
 
 /* No kernel of this machine lets anybody split: nothing is noted, the days stay due. */
