@@ -46,6 +46,7 @@ struct run {
         uint64_t length;   /* of the stream */
         uint64_t next;     /* no member that is not yet sent lies before */
         size_t n_left;     /* for the second reading */
+        size_t n_key;      /* of these, those that our key does not open */
         bool bad, gap; /* a bad verdict; and a good one after that: what is staged is no longer a beginning */
         size_t n_staged;    /* by both readings */
         bool second;        /* reading, by a worker that has an agent */
@@ -310,12 +311,13 @@ static int judge(struct run *r, struct member *m, struct error *e)
          * they came. */
         bool of_key = cause_remedy(m->cause) == REMEDY_STOP_KEY && s->n_staged == 0;
         m->tries++;
-        if (!is_of_member(m->cause) || (of_key && s->n_held + r->n_left >= HELD_MOST)) {
+        if (!is_of_member(m->cause) || (of_key && s->n_held + r->n_key >= HELD_MOST)) {
                 snapshot_trouble(s, m->cause, m->detail);
                 return members_again(s->members, m, e);
         }
         if (!r->second && m->cause != CAUSE_LIMIT && m->cause != CAUSE_ZIP_FORM) {
                 r->n_left++;
+                r->n_key += of_key;
                 return members_leave(s->members, m, e);
         }
         if (!of_key)
@@ -370,7 +372,7 @@ static int read_again(struct run *r, struct error *e)
         if (r->n_left == 0)
                 return 0;
         r->n = r->n_left;
-        r->n_left = r->sent = r->judged = r->saved = 0;
+        r->n_left = r->n_key = r->sent = r->judged = r->saved = 0;
         r->next = r->position;
         r->second = r->gap = true;
         return start_flow(r, e) < 0 ? -EIO : 1;
