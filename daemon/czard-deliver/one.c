@@ -400,16 +400,21 @@ static void tell_held(struct one *o)
         stand_still(o, &e);
 }
 
+/* What cannot be taken back holds up none of the others. The first error. */
 static int carry_out_leaves(struct one *o, struct error *e)
 {
+        int first = 0;
         for (size_t i = 0; i < o->look.due.n_leave; i++) {
                 const struct due_leave *l = &o->look.due.leave[i];
-                int r = leave(o, l->record, l->reason ? "please-destroy" : "expired", l->reason, e);
-                if (r < 0)
-                        return r;
-                o->destroyed += l->reason != NULL;
+                struct error one = {};
+                int r = leave(o, l->record, l->reason ? "please-destroy" : "expired", l->reason, &one);
+                o->destroyed += r == 0 && l->reason;
+                if (r < 0 && first == 0) {
+                        first = r;
+                        *e = one;
+                }
         }
-        return 0;
+        return first;
 }
 
 /* Keys are looked at also when nothing is due: who has to ask for a new one wants to know early. */
@@ -494,8 +499,13 @@ static int work(struct one *o, struct error *e)
                 r = carry_out_leaves(o, e);
         if (r == 0)
                 r = look_at_outbox(o, e);
+        struct error no_group = {};
+        if (o->gid == (gid_t)-1 && o->d->group)
+                error_set(&no_group, CAUSE_CONFIG, ENOENT, "there is no group %s", o->d->group);
         if (r == 0 && *o->s->unread.text && !is_over(o))
                 stand_still(o, &o->s->unread);
+        else if (r == 0 && *no_group.text && !is_over(o))
+                stand_still(o, &no_group);
         else if (r == 0)
                 carry_out_items(o);
         return MIN(r, 0);
@@ -527,6 +537,10 @@ static void conclude(struct one *o, bool is_known)
         if (is_known && !o->s->gave_way) {
                 say_stopped(o);
                 look_ahead(o);
+        } else if (!is_known) {
+                journal_event(EVENT_FAILED,
+                        &(struct journal_fields){.delivery = o->d->name, .cause = o->e.cause}, "%s",
+                        o->e.text);
         }
         tell(o);
         if (o->look.due.next)
@@ -542,8 +556,6 @@ int one_run(struct session *s, const struct target *t)
                 date_format(d->until, o.until);
         int r = records_read(s->state_fd, d->name, &o.records, &e);
         bool is_known = r == 0;
-        if (r == 0 && t->gid == (gid_t)-1 && d->group)
-                r = error_set(&e, CAUSE_CONFIG, ENOENT, "there is no group %s", d->group);
         if (r == 0)
                 r = work(&o, &e);
         if (o.outbox) {

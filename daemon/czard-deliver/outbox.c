@@ -94,8 +94,8 @@ int outbox_open(struct session *s, const struct config_delivery *d, const struct
                                 "folder",
                                 d->path);
         }
-        if (x == 0 && !*r->outbox_id)
-                x = note_id(s, d, id, e);
+        if (x == 0 && (!*r->outbox_id || !r->outbox || !streq(r->outbox, d->path)))
+                x = note_id(s, d, id, e); /* also of one that has moved: revoke goes by it */
         if (x < 0) {
                 staging_free(o);
                 return x;
@@ -123,15 +123,15 @@ static int add_strays(const struct staging *outbox, const struct records *r, con
                 if (!path)
                         return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
                 const struct record *known = records_find(r, path);
-                if ((known && known->state == RECORD_OUT) ||
+                if ((known && known->state == RECORD_OUT) || streq(path, "lost+found") ||
                         staging_stat(outbox, path, &size, &mtime, &is_dir) < 0)
                         continue;
                 if (is_dir && depth < DEPTH_MOST)
                         x = add_strays(outbox, r, path, depth + 1, ret, e);
-                else if (!is_dir && str_ends(path, ".gpg"))
-                        x = strv_add(ret, path);
+                else if (!is_dir && str_ends(path, ".gpg") && strv_add(ret, path) < 0)
+                        return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         }
-        return x;
+        return x == -ENOENT && depth > 1 ? 0 : x; /* a carrier may remove a folder that it has emptied */
 }
 
 int outbox_strays(const struct staging *outbox, const struct records *r, struct strv *ret, struct error *e)

@@ -122,7 +122,7 @@ static int start(struct session *s, struct error *e)
                 journal_audit_head(audit_durable_head(s->audit));
         if (r == 0)
                 r = targets_find(s, e);
-        if (r == 0)
+        if (r == 0 && !s->options->revoke) /* which takes back without it */
                 r = staging_open_reader(s->config->staging.path, &s->staging, e);
         return r < 0 ? r : lock_down(s, e);
 }
@@ -135,6 +135,8 @@ static int run_all(struct session *s, int *ret, struct error *e)
                 int r;
                 *ret = STATUS_WELL;
                 for (size_t i = 0; i < s->n_targets && !s->gave_way; i++) {
+                        if ((s->gave_way = turn_is_wanted(s)))
+                                break;
                         int status = one_run(s, &s->targets[i]); /* MAX() would run it twice */
                         *ret = MAX(*ret, status);
                 }

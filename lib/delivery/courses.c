@@ -141,9 +141,13 @@ enum course_word courses_key(const struct courses *c, const char *key)
         if (!select_form(c, form, key, NULL))
                 return COURSE_UNLISTED;
         const struct known *k = find(c, form);
-        if (!k || k->keys.n == 1 || strv_has(&c->delivery->courses, key))
+        if (strv_has(&c->delivery->courses, key))
                 return COURSE_LISTED;
-        return k->n_listed ? COURSE_UNLISTED : COURSE_HELD;
+        if (k && k->n_listed)
+                return COURSE_UNLISTED;
+        /* One that came since the keys were read: the next look knows. */
+        bool is_new = !k || !strv_has(&k->keys, key);
+        return is_new || k->keys.n > 1 ? COURSE_HELD : COURSE_LISTED;
 }
 
 /* The key as a name, "" when it is none. */

@@ -307,8 +307,8 @@ static int read_snapshots(struct reader *r, enum category category, const struct
         _cleanup_free_ char *top = str_printf("%s/%s", r->d->org, category_name(category));
         char latest[16] = "";
         int e = top ? list(r, top, &dates) : -ENOMEM, day;
-        if (e == 0)
-                (void)staging_read_latest(r->s, top, latest, sizeof(latest));
+        if (e == 0 && (e = staging_read_latest(r->s, top, latest, sizeof(latest))) < 0)
+                error_set(r->e, cause_from_errno(-e), -e, "%s/latest: %s", top, strerror(-e));
         for (size_t i = dates.n; e == 0 && i-- > 0;) {
                 _cleanup_free_ char *folder = str_printf("%s/%s", top, dates.v[i]);
                 const struct week w = {.category = category,

@@ -524,7 +524,8 @@ int staging_read_latest(const struct staging *s, const char *dir, char *ret, siz
                 return r;
         char to[NAME_MAX + 2];
         ret[0] = 0;
-        _cleanup_close_ int fd = staging_open_dir(s, s->root_fd, dir, false, (gid_t)-1, NULL);
+        /* not staging_open_dir(): readers are not the folder's owner */
+        _cleanup_close_ int fd = open_beneath(s->root_fd, dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
         if (fd < 0)
                 return fd == -ENOENT ? 0 : fd;
         ssize_t n = readlinkat(fd, "latest", to, sizeof(to) - 1);
