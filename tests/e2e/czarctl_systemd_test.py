@@ -39,6 +39,13 @@ class Start(Case):
         self.assertIn("-> systemctl enable --now czard\n", before)
         # what is typed, or comes through a pipe, is the shell's
         self.assertEqual(m.ok("sh", "-c", "printf 'next\\n' | { czarctl check > /dev/null; cat; }"), "next\n")
+        # enabled, and not running: that is no good news, whatever has run before
+        m.ok("setpriv", "--reuid=czard", "--regid=czard", "--init-groups", "env", "RUNTIME_DIRECTORY=/tmp/once", "sh", "-c",
+             "mkdir -m 700 /tmp/once && czard --once --config /etc/czard/czard.ini; test $? -le 3")
+        m.ok("systemctl", "enable", "czard")
+        idle = json.loads(m.run("czarctl", "status", "--json").stdout)
+        self.assertIn("czard.service is enabled, and does not run", str(idle["problems"]))
+        m.ok("systemctl", "disable", "czard")
         m.ok("systemctl", "start", "czard")
         waited = m.run("czarctl", "resync", "--wait", timeout=120)
         self.assertEqual(waited.returncode, 0, f"{waited}\n{m.run('journalctl', '-u', 'czard', '-n', '20').stdout}")
