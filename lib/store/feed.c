@@ -140,8 +140,8 @@ static int on_first(const char *p, size_t len, uint64_t number, void *arg)
         return -ECANCELED;
 }
 
-/* Without what was moved elsewhere nobody knows the numbers: then the feed stays as it is. -ENODATA. */
-static int check_begins(struct feed *f)
+/* Without what was moved elsewhere nobody knows the numbers, and what follows is said. -ENODATA. */
+static int check_begins(struct feed *f, const char *record, const char *follows)
 {
         uint64_t end = 0, first = 1;
         off_t offset = 0;
@@ -149,15 +149,14 @@ static int check_begins(struct feed *f)
         if (r < 0 && r != -ECANCELED)
                 return r;
         return first == 1 ? 0
-                          : error_set(f->file.e, CAUSE_IO, ENODATA,
-                                    "the audit record begins with entry %llu, and the feed cannot be made "
-                                    "again from it: put what was moved elsewhere back into state_dir",
-                                    (unsigned long long)first);
+                          : error_set(f->file.e, CAUSE_IO, ENODATA, "%s begins with entry %llu, and %s",
+                                    record, (unsigned long long)first, follows);
 }
 
 static int remake(struct feed *f)
 {
-        int r = check_begins(f);
+        int r = check_begins(f, "the audit record",
+                "the feed cannot be made again from it: put what was moved elsewhere back into state_dir");
         if (r == 0)
                 r = each_org(f, remove_remade);
         if (r == 0)
@@ -335,18 +334,6 @@ int feed_new(struct ledger *l, struct audit *a, struct staging *s, int state_fd,
         return 0;
 }
 
-static int on_replayed(const char *p, size_t len, uint64_t number, void *arg)
-{
-        struct feed *f = arg;
-        if (f->position == 0 && number != 1)
-                return error_set(f->file.e, CAUSE_IO, ENODATA,
-                        "it begins with entry %llu, and the feeds cannot be compared with it: put what was "
-                        "moved elsewhere back",
-                        (unsigned long long)number);
-        f->position = number;
-        return feed_event_line(&f->snapshot, p, len, number);
-}
-
 int feed_replay(int state_fd, feed_line_fn *each, void *arg, struct error *e)
 {
         struct ledger *l = NULL;
@@ -360,7 +347,10 @@ int feed_replay(int state_fd, feed_line_fn *each, void *arg, struct error *e)
         f.snapshot.file = &f.file;
         r = ledger_begin(l, e);
         if (r == 0)
-                r = audit_each_after(state_fd, &end, INT64_MAX, &offset, on_replayed, &f, e);
+                r = check_begins(
+                        &f, "it", "the feeds cannot be compared with it: put what was moved elsewhere back");
+        if (r == 0)
+                r = audit_each_after(state_fd, &end, INT64_MAX, &offset, on_line, &f, e);
         strbuf_done(&f.file.out);
         ledger_free(l);
         return r;

@@ -147,6 +147,17 @@ static int enter_published(const struct history *h, struct ledger_object *o, boo
         return r == 0 && !adopted ? take_place(h, o, e) : r;
 }
 
+/* What is staged, and what was checked of it. */
+static void add_content(const struct history *h, const struct ledger_object *o, struct audit_entry *a)
+{
+        a->size = o->plain_size;
+        a->sha256 = o->has_sha256 && !o->is_zip ? o->sha256 : NULL;
+        a->manifest = o->has_sha256 && o->is_zip ? o->sha256 : NULL;
+        a->group = group_of(h, o);
+        a->fingerprint = *o->fingerprint ? o->fingerprint : NULL;
+        a->checks = o->checks;
+}
+
 int history_staged(const struct history *h, const char *event, struct ledger_object *o,
         const struct audit_mark *since, struct error *e)
 {
@@ -161,12 +172,7 @@ int history_staged(const struct history *h, const char *event, struct ledger_obj
         const struct audit_mark before = since ? *since : audit_mark(h->audit);
         struct audit_entry a = history_entry(h, event, o);
         a.path = o->path;
-        a.size = o->plain_size;
-        a.sha256 = o->has_sha256 && !o->is_zip ? o->sha256 : NULL;
-        a.manifest = o->has_sha256 && o->is_zip ? o->sha256 : NULL;
-        a.group = group_of(h, o);
-        a.fingerprint = *o->fingerprint ? o->fingerprint : NULL;
-        a.checks = o->checks;
+        add_content(h, o, &a);
         char latest[11];
         if (o->is_zip && !adopted && h->feed) {
                 feed_latest(h->feed, o->org, o->category, latest);
@@ -241,12 +247,7 @@ int history_kept_missing(
 int history_kept_back(const struct history *h, const struct ledger_object *o, struct error *e)
 {
         struct audit_entry a = kept_entry(h, "adopted", o);
-        a.size = o->plain_size;
-        a.sha256 = o->has_sha256 && !o->is_zip ? o->sha256 : NULL;
-        a.manifest = o->has_sha256 && o->is_zip ? o->sha256 : NULL;
-        a.group = group_of(h, o);
-        a.fingerprint = *o->fingerprint ? o->fingerprint : NULL;
-        a.checks = o->checks;
+        add_content(h, o, &a);
         int r = history_begin(h, &a, e);
         return r < 0 ? r : history_end(h, 0, e);
 }
