@@ -128,11 +128,31 @@ static void check_bucket_in_host(struct loader *l, struct origin at, const char 
                         (int)(host - c->s3.endpoint), c->s3.endpoint, aws + 1);
 }
 
+/* AWS names a region by its area, a direction and a number. A warning only: AWS may think of new ones. */
+static void check_aws_region(struct loader *l)
+{
+        static const char *const forms[] = {"*-north-?", "*-northeast-?", "*-east-?", "*-southeast-?",
+                "*-south-?", "*-southwest-?", "*-west-?", "*-northwest-?", "*-central-?"};
+        bool found = !l->config->s3.region || is_bad(l, GENERAL, "s3", "region");
+        for (size_t i = 0; !found && i < ELEMENTSOF(forms); i++)
+                found = fnmatch(forms[i], l->config->s3.region, 0) == 0;
+        if (found)
+                return;
+        loader_warning(l, key_origin(l, GENERAL, "s3", "region"), "s3", "region",
+                "AWS has none of this form; expected one such as us-east-1");
+}
+
 static void check_s3(struct loader *l)
 {
         struct config_s3 *s3 = &l->config->s3;
         if (s3->addressing == ADDRESSING_AUTO)
                 s3->addressing = s3->endpoint ? ADDRESSING_PATH : ADDRESSING_VIRTUAL;
+        if (!s3->endpoint || strstr(s3->endpoint, ".amazonaws.com"))
+                check_aws_region(l);
+        if (s3->endpoint && strstr(s3->endpoint, "console.aws.amazon.com"))
+                loader_error(l, key_origin(l, GENERAL, "s3", "endpoint"), "s3", "endpoint",
+                        "the page of AWS for browsers; expected no endpoint with AWS itself, and region as "
+                        "the page shows it");
         const char *any = s3->endpoint ? strstr(s3->endpoint, "://") : NULL;
         if (any)
                 check_bucket_in_host(l, key_origin(l, GENERAL, "s3", "endpoint"), any + strlen("://"));
@@ -195,6 +215,10 @@ static void check_staging(struct loader *l)
         }
         check_outside_staging(l, key_or_section(l, "daemon", "state_dir"), "daemon", "state_dir",
                 c->state_dir, "czard's own files");
+        if (c->state_dir && !streq(c->state_dir, c->staging.path) && is_below(c->staging.path, c->state_dir))
+                loader_warning(l, key_origin(l, GENERAL, "staging", "path"), "staging", "path",
+                        "inside [daemon] state_dir, which readers cannot enter and which is removed with "
+                        "czard's own files; better a folder of its own, such as /srv/czard");
         check_outside_staging(l, key_origin(l, GENERAL, "s3", "credentials"), "s3", "credentials",
                 c->s3.credentials, "the keys of S3");
         if (c->staging.file_mode & 0020)
@@ -506,7 +530,6 @@ static bool wants(const struct strv *patterns, const char *s)
         return hit || !any_positive;
 }
 
-/* What belongs to no course, or to one that cannot be told, is left to the tables. */
 const struct config_package *config_find_package(const struct config *c, const char *org)
 {
         for (size_t i = 0; i < c->n_packages; i++)
@@ -515,6 +538,7 @@ const struct config_package *config_find_package(const struct config *c, const c
         return NULL;
 }
 
+/* What belongs to no course, or to one that cannot be told, is left to the tables. */
 bool config_wants_course(const struct config_package *p, const char *course)
 {
         return *course == 0 || wants(&p->courses, course);

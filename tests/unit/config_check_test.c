@@ -326,6 +326,53 @@ static void no_bucket_in_the_endpoint(void **state)
         }
 }
 
+static void expect_warning(const char *text, const char *says)
+{
+        struct config *c = load_good(text);
+        assert_int_equal(c->warnings.n, says ? 1 : 0);
+        if (says && !strstr(c->warnings.v[0], says))
+                fail_msg("%s", c->warnings.v[0]);
+        config_free(c);
+}
+
+static void a_region_with_a_typing_error(void **state)
+{
+        (void)state;
+        static const char *const good[] = {
+                "us-east-1", "ap-southeast-4", "us-gov-west-1", "cn-northwest-1", "il-central-1"};
+        static const char *const bad[] = {"us-esat-1", "useast1", "us-east", "east-us-1", "default"};
+        char text[512];
+        for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+                snprintf(text, sizeof(text), "[s3]\nregion = %s\n" STAGING PACKAGE, good[i]);
+                expect_warning(text, NULL);
+        }
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                snprintf(text, sizeof(text), "[s3]\nregion = %s\n" STAGING PACKAGE, bad[i]);
+                expect_warning(text, ":2: [s3] region: AWS has none of this form");
+                snprintf(text, sizeof(text),
+                        "[s3]\nregion = %s\nendpoint = https://s3.example.org\n" STAGING PACKAGE, bad[i]);
+                expect_warning(text, NULL); /* other servers have names of their own */
+        }
+}
+
+static void the_page_for_browsers_is_no_endpoint(void **state)
+{
+        (void)state;
+        expect_error("[s3]\nendpoint = https://console.aws.amazon.com\n" STAGING PACKAGE, 2,
+                "[s3] endpoint: the page of AWS for browsers");
+        expect_error("[s3]\nendpoint = https://us-east-1.console.aws.amazon.com\n" STAGING PACKAGE, 2,
+                "[s3] endpoint: the page of AWS for browsers");
+}
+
+static void staging_inside_the_state(void **state)
+{
+        (void)state;
+        expect_warning(
+                "[daemon]\nstate_dir = /var/lib/czard\n[staging]\npath = /var/lib/czard/data\n" PACKAGE,
+                ":4: [staging] path: inside [daemon] state_dir");
+        expect_warning("[daemon]\nstate_dir = /srv/cz\n[staging]\npath = /srv/czard\n" PACKAGE, NULL);
+}
+
 static void patterns_that_can_match_nothing(void **state)
 {
         (void)state;
@@ -500,6 +547,9 @@ int main(void)
                 cmocka_unit_test(spans_that_lack_their_unit),
                 cmocka_unit_test(the_example_in_part),
                 cmocka_unit_test(no_bucket_in_the_endpoint),
+                cmocka_unit_test(a_region_with_a_typing_error),
+                cmocka_unit_test(the_page_for_browsers_is_no_endpoint),
+                cmocka_unit_test(staging_inside_the_state),
                 cmocka_unit_test(patterns_that_can_match_nothing),
                 cmocka_unit_test(a_passphrase_belongs_to_a_homedir),
                 cmocka_unit_test(credentials_and_homedir_are_inherited),
