@@ -140,36 +140,44 @@ class BehaviourTest(Case):
         self.assertEqual((r.body, r.headers["content-length"]), (self.DATA + b"\0" * 7, str(len(self.DATA) + 7)))
 
     def test_stall(self):
-        self.server.behave("stall_at=1000\nseconds=1\n")
+        self.server.behave("stall_at=1000\nseconds=4\n")
         start = time.monotonic()
         c, r = self.owner.start("GET", "course-data", "o")
         self.assertEqual(r.read(1000), self.DATA[:1000])
         early = time.monotonic() - start
         self.assertEqual(r.read(), self.DATA[1000:])
         c.close()
-        self.assertLess(early, 0.7)
-        self.assertGreaterEqual(time.monotonic() - start, 1)
+        self.assertLess(early, 3)
+        self.assertGreaterEqual(time.monotonic() - start, 4)
 
     def test_a_stall_ends_with_the_client_or_the_server(self):
         self.server.behave("stall_at=0\n")
         c, r = self.owner.start("GET", "course-data", "o")
         c.sock.close()
         r.close()
-        end = time.monotonic() + 5
+        end = time.monotonic() + 90
         while not self.server.requests() and time.monotonic() < end:
             time.sleep(0.01)
         self.assertEqual(len(self.server.requests()), 1)
         c, r = self.owner.start("GET", "course-data", "o")
         status, seconds = self.server.stop()
         self.assertEqual(status, 0)
-        self.assertLess(seconds, 3)
+        self.assertLess(seconds, 30)
         c.close()
 
     def test_drip(self):
         self.server.behave("drip=1000\n")
         start = time.monotonic()
         self.assertEqual(self.get(Range="bytes=0-499").body, self.DATA[:500])
-        self.assertTrue(0.4 <= time.monotonic() - start < 1.5)
+        self.assertGreaterEqual(time.monotonic() - start, 0.4)
+
+    def test_drip_until_the_file_goes(self):
+        self.server.behave("drip=20\n")
+        c, r = self.owner.start("GET", "course-data", "o")
+        self.assertEqual(r.read(10), self.DATA[:10])
+        (self.server.behaviours / "behaviour").unlink()
+        self.assertEqual(r.read(), self.DATA[10:])
+        c.close()
 
     def test_delay(self):
         self.server.behave("delay=300\n")

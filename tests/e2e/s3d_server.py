@@ -65,7 +65,7 @@ class Server:
                         self.port_file, "--log", self.log, "--behaviour-dir", self.behaviours, "--policy", default_policy,
                         *(["--tls", *tls] if tls else []), *options]
         self.child = subprocess.Popen([str(a) for a in self.command], stdin=subprocess.DEVNULL)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 90
         while not self.port_file.exists():
             if self.child.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"s3d did not start: {self.child.poll()}")
@@ -76,7 +76,7 @@ class Server:
         """Returns (exit status, seconds)."""
         start = time.monotonic()
         self.child.send_signal(signal.SIGTERM)
-        return self.child.wait(20), time.monotonic() - start
+        return self.child.wait(90), time.monotonic() - start
 
     def client(self, access="OWNER", secret="owner-secret/+", **kwargs):
         return sigv4.Client("127.0.0.1", self.port, access, secret, **kwargs)

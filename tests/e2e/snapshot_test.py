@@ -202,7 +202,7 @@ class WidenTest(Case):
         self.by_reload(lambda: self.a.staged(WEEK))
 
     def test_by_reload_while_it_is_in_work(self):
-        self.a.s3.behave("slow", op="get", delay=100)
+        self.a.s3.behave("slow", op="get", key=self.a.key(WEEK), after=2, drip=500)  # the directory comes at once
         self.by_reload(lambda: (self.a.folder(WEEK).parent / f".{WEEK}.partial").is_dir())
 
     def by_reload(self, when):
@@ -213,10 +213,11 @@ class WidenTest(Case):
             self.w.package_section["courses"] = "*"
             self.w.ini()
             child.send_signal(signal.SIGHUP)
+            (self.a.s3.behaviours / "slow").unlink(missing_ok=True)
             everything = {k for m in self.of.values() for k in m}
             self.assertTrue(wait_until(lambda: set(self.a.staged(WEEK) or ()) == everything), self.a.staged(WEEK).keys())
             child.send_signal(signal.SIGTERM)
-            _, said = child.communicate(timeout=30)
+            _, said = child.communicate(timeout=90)
         finally:
             child.kill()
             child.wait()
@@ -974,12 +975,13 @@ class HostileTest(Case):
         """It is in the way for as long as it is there, and no fault of the member."""
         members = course(self.rng, A, TABLES[:3])
         self.a.put_members(WEEK, members)
-        self.a.s3.behave("slow", op="get", delay=700)
+        self.a.s3.behave("slow", op="get", key=self.a.key(WEEK), after=2, drip=500)  # the directory comes at once
         child = self.w.start("--once")
         try:
             planted = self.a.folder(WEEK).parent / f".{WEEK}.partial" / table_name(A, TABLES[1])
             self.assertTrue(wait_until(planted.parent.exists))
             planted.mkdir()
+            (self.a.s3.behaviours / "slow").unlink()
             said = [child.stderr.readline().decode()]
             while said[-1] and "CZARD_EVENT=retry" not in said[-1]:
                 said.append(child.stderr.readline().decode())
@@ -1204,6 +1206,7 @@ class SpaceTest(Case):
         child.send_signal(signal.SIGUSR1)
         self.assertTrue(wait_until(lambda: self.a.staged(WEEK)), said)
         self.assert_staged(WEEK, members)
+        self.assertTrue(wait_until(lambda: any(e.event == "resumed" for e in said)), said)
         self.assertEqual(len([e for e in said if e.event == "resumed"]), 1, said)
 
     def test_full_in_the_middle(self):
@@ -1219,7 +1222,7 @@ class SpaceTest(Case):
         child.send_signal(signal.SIGUSR1)
         self.assertTrue(wait_until(lambda: self.a.staged(WEEK)), said)
         self.assert_staged(WEEK, members)
-        self.assertTrue([e for e in said if e.event == "resumed"], said)
+        self.assertTrue(wait_until(lambda: any(e.event == "resumed" for e in said)), said)
 
     def test_full_in_the_middle_of_one_run(self):
         members = {table_name(A, t): b"id\tvalue\n" * 900000 for t in TABLES[:12]}

@@ -49,7 +49,7 @@
  *   framing=close          no Content-Length and not chunked; FIN is the end
  *   extra=N                N zero bytes more than were asked for, counted in the Content-Length
  *   stall_at=AT seconds=N  silence there, N seconds or until the client goes (default)
- *   drip=N                 bytes a second
+ *   drip=N                 bytes a second, as long as this file is there
  *   corrupt_at=OFFSET      the byte at that offset of the object is inverted
  *
  * FILE is absolute or below --behaviour-dir (in a sub-folder, or it would be taken for a behaviour).

@@ -8,6 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
+# Seconds for what is to come: many, for where nothing is wrong nobody waits for them.
+PATIENCE = 90
 # What tests that run side by side have in memory at the same time, with a margin.
 ROOM_IN_MEMORY = 4 << 30
 

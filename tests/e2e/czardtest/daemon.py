@@ -15,11 +15,8 @@ import threading
 import time
 from pathlib import Path
 
+from .common import PATIENCE
 from .run import Entry, children
-
-
-# Seconds for what is to come: many, for where nothing is wrong nobody waits for them.
-PATIENCE = 90
 
 
 def until(what, test, timeout=PATIENCE, said=lambda: ""):
@@ -170,7 +167,13 @@ class Daemon:
         """(exit status, seconds)."""
         began = time.monotonic()
         self.signal(signal.SIGTERM)
-        return self.child.wait(timeout), time.monotonic() - began
+        return self.ended(timeout), time.monotonic() - began
+
+    def ended(self, timeout=PATIENCE):
+        """Its exit status, once it has ended; all that it said is in entries then."""
+        code = self.child.wait(timeout)
+        self._reader.join(timeout)
+        return code
 
     def helpers(self, name):
         """PIDs of its helpers of that name that run; not of what has ended and waits to be reaped."""

@@ -18,6 +18,7 @@ import urllib.parse
 import uuid
 from pathlib import Path
 
+from .common import PATIENCE
 from .run import DIE_WITH_PARENT
 from .s3client import S3Client, czar_policies
 
@@ -104,7 +105,7 @@ class RadosGateway:
 
     def __init__(self, certificate=None, memory=2 << 30, host="localhost"):
         self.certificate, self.memory, self.host = certificate, memory, host
-        self.running = []
+        self.running, self.marks = [], 0
 
     def __enter__(self):
         for attempt in (1, 2, 3):  # a port may have been taken in between
@@ -162,7 +163,7 @@ class RadosGateway:
         self.running.append((program, child))
         return child
 
-    def _wait(self, what, ready, seconds=60):
+    def _wait(self, what, ready, seconds=PATIENCE):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for program, child in self.running:
@@ -174,10 +175,10 @@ class RadosGateway:
             time.sleep(0.1)
         raise RuntimeError(f"{what} is not up after {seconds} s")
 
-    def _answers(self):
+    def _answers(self, path="/"):
         try:
-            c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-            c.request("GET", "/", headers={"Host": "127.0.0.1"})
+            c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+            c.request("GET", path, headers={"Host": "127.0.0.1"})
             status = c.getresponse().status
             c.close()
             return status == 200
@@ -226,8 +227,14 @@ class RadosGateway:
 
     def requests(self):
         """What the gateway answered, but for the owner's own requests, in order."""
-        time.sleep(0.3)  # it writes its log a little later
-        log = (self.folder / "log/client.rgw.log").read_text(errors="replace")
+        # It writes its log a little later, and in order: one more request, and what comes before that one is there.
+        self.marks += 1
+        mark = f"/?mark-{self.marks} HTTP"
+        if not self._answers(f"/?mark-{self.marks}"):
+            raise RuntimeError("the gateway does not answer")
+        read = lambda: (self.folder / "log/client.rgw.log").read_text(errors="replace")  # noqa: E731
+        self._wait("its log", lambda: mark in read())
+        log = read()
         found = [Request(m[1], m[2], urllib.parse.unquote(m[3]), m[4] or "", int(m[5]), int(m[6]), m[7])
                  for m in ACCESS.finditer(log)]
         return [r for r in found if r.user != "owner" and r.path != "/"]

@@ -8,6 +8,7 @@ import time
 import urllib.parse
 from pathlib import Path
 
+from .common import PATIENCE
 from .run import DIE_WITH_PARENT, program
 
 
@@ -69,19 +70,21 @@ class S3d:
         command = [*DIE_WITH_PARENT, program("s3d", self.build), "--root", self.root, "--credentials", self.folder / "credentials",
                    "--port", port, "--port-file", port_file, "--policy", self.policy, "--log", self.log,
                    "--behaviour-dir", self.behaviours, *tls, *self.options]
+        end = time.monotonic() + PATIENCE
         self.child = subprocess.Popen([str(a) for a in command], stdin=subprocess.DEVNULL)
-        end = time.monotonic() + 20
         while not port_file.exists():
-            if self.child.poll() is not None or time.monotonic() > end:
+            if time.monotonic() > end or self.child.poll() is not None and not port:
                 raise RuntimeError(f"s3d did not start ({self.child.poll()})")
-            time.sleep(0.01)
+            if self.child.poll() is not None:  # somebody may have its old port for a moment, to connect from
+                self.child = subprocess.Popen([str(a) for a in command], stdin=subprocess.DEVNULL)
+            time.sleep(0.01 if self.child.poll() is None else 0.2)
         self.port = int(port_file.read_text())
 
     def stop(self):
         if self.child and self.child.poll() is None:
             self.child.terminate()
             try:
-                self.child.wait(10)
+                self.child.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 self.child.kill()
                 self.child.wait()

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 from . import content, keys, package
+from .common import PATIENCE
 from .run import World
 from .s3d import S3d
 
@@ -158,7 +159,7 @@ def course(rng, name, tables, size=2000):
             for table in tables}
 
 
-def wait_until(condition, seconds=60):
+def wait_until(condition, seconds=PATIENCE):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
