@@ -561,7 +561,7 @@ class ModernTest(Base):
 
     def test_a_message_of_it(self):
         self.import_key("plain")
-        message = features.packet(1, b"\6" + bytes(40)) + features.packet(18, b"\2\x09\2\6" + os.urandom(200))
+        message = features.packet(1, b"\6" + bytes(40)) + features.packet(18, b"\2\x09\2\6" + bytes(range(200)))
         self.world.config["openpgp"]["passphrase_file"] = None
         self.world.config["s3"]["credentials"] = self.top / "credentials"
         said = self.ctl("import-credentials", self.file("message.gpg", message), code=3).err

@@ -25,7 +25,7 @@ from table import Base, Skip, keys, main, tree
 
 MARK = b"plaintext that must not be left anywhere\n"
 SMALL = MARK * 40
-LARGE = MARK + os.urandom(700_000) + MARK  # more than what is kept in memory at once
+LARGE = MARK + pgp.noise(700_000) + MARK  # more than what is kept in memory at once
 ANY_DAMAGE = {"bad-integrity", "bad-message"}
 LIMITS = {"limits": {"max_plaintext": "4M"}}
 
@@ -49,7 +49,7 @@ class HostileBase(Base):
 
     def message(self, inside, session=None, cipher=pgp.AES256, recipients=None, **options):
         """A message to edX and the czar around packets of any kind."""
-        session = session or os.urandom(pgp.KEY_SIZE[cipher])
+        session = session or pgp.noise(pgp.KEY_SIZE[cipher])
         if recipients is None:
             recipients = self.master.session(session, cipher) + self.czar.session(session, cipher)
         return recipients + pgp.protected(inside, session, **options)
@@ -279,7 +279,7 @@ def wrong_crc(text):
 
 
 AROUND = [
-    around("garbage before", os.urandom(100).replace(b"\x85", b"x")),
+    around("garbage before", pgp.noise(100).replace(b"\x85", b"x")),
     around("text before", b"To whom it may concern\n"),
     around("a zero byte before", b"\0"),
     around("a newline before", b"\n"),
@@ -297,7 +297,7 @@ AROUND = [
     Row("plaintext, signed", lambda b: b.signed[SMALL]["known"], {"bad-message", "no-integrity-protection"}),
     Row("plaintext as it is", lambda b: SMALL, {"bad-message"}),
     Row("a public key", lambda b: b.public["known"], {"bad-message"}),
-    Row("garbage", lambda b: os.urandom(5000), {"bad-message"}),
+    Row("garbage", lambda b: pgp.noise(5000), {"bad-message"}),
     Row("zeros", lambda b: bytes(5000), {"bad-message"}),
     Row("0xff", lambda b: b"\xff" * 5000, {"bad-message"}),
     Row("armor", lambda b: b.keys.encrypt(SMALL, "--armor"), None),
@@ -414,7 +414,7 @@ CROWD = [
     *[to_us(f"data of version {v}", lambda b, keys, v=v: keys + pgp.protected(LIT, K, version=v), BAD) for v in (3, 255)],
     # always the same: what gpg takes for the first packet behind the 16 bytes goes by these
     to_us("data without protection", lambda b, keys: keys + pgp.packet(pgp.SED, pgp.aes(bytes(range(16)) + LIT, K)), NO_MDC),
-    to_us("data without protection, then with", lambda b, keys: keys + pgp.packet(pgp.SED, pgp.aes(os.urandom(18) + LIT, K))
+    to_us("data without protection, then with", lambda b, keys: keys + pgp.packet(pgp.SED, pgp.aes(pgp.noise(18) + LIT, K))
           + pgp.protected(LIT, K), NO_MDC | BAD),
     to_us("twice the data", lambda b, keys: keys + pgp.protected(LIT, K) * 2, BAD),
     to_us("a session key behind", lambda b, keys: keys + pgp.protected(LIT, K) + keys, BAD),
@@ -668,7 +668,7 @@ DAMAGED = {0: {"bad-zip", "bad-message", "bad-integrity"}}
 ZIP = [
     ZipRow("whole", lambda d, b: d, {}),
     ZipRow("empty", lambda d, b: b""),
-    ZipRow("garbage", lambda d, b: os.urandom(5000)),
+    ZipRow("garbage", lambda d, b: pgp.noise(5000)),
     ZipRow("one byte", lambda d, b: b"P"),
     ZipRow("a header only", lambda d, b: d[:30]),
     ZipRow("no directory", lambda d, b: d[:at_directory(d)]),

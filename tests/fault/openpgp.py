@@ -3,7 +3,7 @@
 
 import bz2
 import hashlib
-import os
+import random
 import zlib
 
 from table import keys
@@ -82,6 +82,11 @@ def packets(data):
     return out
 
 
+def noise(n, seed=b""):
+    """Bytes of no meaning, the same in each run: what a reader takes garbage for goes by each of them."""
+    return random.Random(b"%d %b" % (n, seed)).randbytes(n)
+
+
 class Recipient:
     """An RSA encryption subkey, from an exported key."""
 
@@ -96,7 +101,7 @@ class Recipient:
         """The session-key packet."""
         plain = bytes([cipher]) + key + ((sum(key) + checksum) & 0xffff).to_bytes(2, "big")
         size = (self.n.bit_length() + 7) // 8
-        filler = bytes(b or 1 for b in os.urandom(size - len(plain) - 3))
+        filler = bytes(b or 1 for b in noise(size - len(plain) - 3, key))
         em = int.from_bytes(b"\0\2" + filler + b"\0" + plain, "big")
         return packet(PKESK, bytes([version]) + (self.id if key_id is None else key_id) + bytes([algorithm])
                       + mpi(pow(em, self.e, self.n)))
@@ -104,7 +109,7 @@ class Recipient:
 
 def protected(inside, key, mdc=None, version=1, make=packet, prefix_ok=True):
     """Data with integrity protection. mdc: what stands there instead of the right one."""
-    prefix = os.urandom(16)
+    prefix = noise(16)
     plain = prefix + (prefix[14:] if prefix_ok else bytes(b ^ 1 for b in prefix[14:])) + inside
     right = bytes([0xd3, 20]) + hashlib.sha1(plain + b"\xd3\x14").digest()
     return make(SEIPD, bytes([version]) + aes(plain + (right if mdc is None else mdc), key))
