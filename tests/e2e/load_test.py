@@ -29,7 +29,7 @@ from czardtest.zips import Archives, table_name
 
 READER, GROUP = "nobody", "daemon"
 LOAD = REPOSITORY / "systemd/examples/czard-load"
-SEED = int(os.environ.get("CZARD_SEED", time.time()))
+SEED = int(os.environ.get("CZARD_SEED", 17))
 
 
 def postgres_folder():
@@ -54,7 +54,7 @@ class Postgres:
                 [postgres_folder() / "postgres", "-D", self.folder / "data", "-k", self.folder, "-c", "listen_addresses=", "-c",
                  "fsync=off", "-c", "shared_buffers=16MB"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL, env=self.environment, cwd="/", **self.identity)
-            for _ in range(300):
+            for _ in range(900):
                 if subprocess.run([postgres_folder() / "pg_isready", "-q"], env=self.environment, check=False).returncode == 0:
                     return self
                 time.sleep(0.1)
@@ -162,7 +162,7 @@ class LoadTest(Commands):
                                  **self.pg.identity)
         last = json.loads((self.w.staging / self.w.org / "CHANGES.jsonl").read_text().splitlines()[-1])["seq"]
         try:
-            for _ in range(600):
+            for _ in range(1800):
                 if self.pg.ask("SELECT seq FROM czard.cursor") == [[str(last)]]:
                     return last
                 self.assertIsNone(child.poll())

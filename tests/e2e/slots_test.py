@@ -54,7 +54,7 @@ class StandstillTest(Slots):
         a.put(WEEK, a.pack(a.entries(WEEK, members, "--compress-algo", "none")))
         a.world.config["daemon"]["workers"] = workers
         a.world.config["s3"]["max_transfers"] = max_transfers
-        done = a.world.once(timeout=120)
+        done = a.world.once()
         self.assertEqual(done.code, 0, done)
         self.check_events(expected)
         self.assertEqual(a.staged(WEEK), members)
@@ -69,12 +69,13 @@ class StandstillTest(Slots):
 
 
 class RoundTripTest(Slots):
-    """Small files far away: it is the round trip that takes the time, and one worker is enough for many of them."""
+    """Small files far away: it is the round trip that takes the time, and one worker is enough for many of them, also on a
+    machine where a file takes it a tenth of a second."""
 
     def test_small_files(self):
-        a, n, transfers = self.a, 120, 8
+        a, n, transfers = self.a, 64, 8
         expected = self.put_events(n, 600)
-        a.s3.behave("far", op="get", delay=50)
+        a.s3.behave("far", op="get", delay=1000)
         a.world.config["daemon"].update(workers=1, log_level="info")
         a.world.config["s3"]["max_transfers"] = transfers
         done = a.world.once()
@@ -93,22 +94,20 @@ class StallTest(Slots):
         super().setUp()
         self.expected = self.put_events(1, 100_000)
         self.a.world.package_section["categories"] = "events"
-        self.a.world.config["s3"]["stall_timeout"] = "1s"
+        self.a.world.config["s3"]["stall_timeout"] = "3s"  # a busy machine stalls for a second
         self.a.world.config["daemon"]["workers"] = 1
 
     def stop_one(self, name):
         """Stops the helper in the midst of the file; what is said of it, once the file is there."""
-        self.a.s3.behave("slow", op="get", drip=20_000, count=1)
+        self.a.s3.behave("slow", op="get", drip=8_000, count=1)
         with Daemon(self.a.world) as d:
-            d.wait("half of it", lambda: any(r.op == "list" for r in self.a.s3.requests()) and "FETCHING" in d.states().values()
-                   or "DECRYPTING" in d.states().values())
-            time.sleep(1)
+            d.wait("a worker has it", lambda: "DECRYPTING" in d.states().values())
             pid = d.helpers(name)[0]
             os.kill(pid, signal.SIGSTOP)
             began = time.monotonic()
-            stalled = d.until("stalled", timeout=60)
+            stalled = d.until("stalled")
             self.assertGreater(time.monotonic() - began, 25)
-            d.until("published", timeout=60)
+            d.until("published")
             self.check_events(self.expected)
             self.assertNotIn(pid, d.helpers(name))
             self.assertEqual(len(d.events("stalled")), 1)

@@ -14,7 +14,7 @@ import time
 import unittest
 
 from czardtest import content, keys, main
-from czardtest.daemon import Daemon, Held, descriptors, memory
+from czardtest.daemon import PATIENCE, Daemon, Held, descriptors, memory
 from czardtest.run import World, build_folder, modified_times
 from czardtest.s3d import S3d
 
@@ -36,7 +36,7 @@ FAULTS_OF_GETS = [{"status": 500, "code": "InternalError"}, {"status": 503, "cod
 class Soak(unittest.TestCase):
     def setUp(self):
         os.environ.setdefault("CZARD_BUILD", str(build_folder()))  # where the key set is kept
-        seed = int(os.environ.get("CZARD_SOAK_SEED") or random.randrange(10**6))
+        seed = int(os.environ.get("CZARD_SOAK_SEED") or 17)
         print(f"CZARD_SOAK_SEED={seed}")
         self.rng = random.Random(seed)
         end = datetime.date.today() - datetime.timedelta(days=1)
@@ -82,8 +82,15 @@ class Soak(unittest.TestCase):
         (self.world.package / "expected" / o["path"]).write_bytes(data)
 
     def live(self, d, seconds, all_of_it):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        """So long, and until what is to happen has happened: a slow machine takes longer."""
+        end, most = time.monotonic() + seconds, time.monotonic() + seconds + PATIENCE
+        faults, polls = self.faults(), len(d.events("poll-done"))
+        share = seconds / SECONDS
+
+        def enough():
+            return (self.faults() - faults >= share * FAULTS and len(d.events("poll-done")) - polls >= share * POLLS
+                    and self.kills and self.replaced and (self.reloads or not all_of_it))
+        while time.monotonic() < end or time.monotonic() < most and not enough():
             self.fault()
             if self.rng.random() < 0.2:
                 self.kill(d, "czard-decrypt", *(["czard-fetch"] if all_of_it else []))
@@ -118,15 +125,16 @@ class Soak(unittest.TestCase):
                 return True
             mark = d.mark()
             d.signal(signal.SIGUSR1)
-            d.until("poll-done", mark, 30)
+            d.until("poll-done", mark)
             time.sleep(0.5)
             return False
-        d.wait("everything is staged", done, 60)
+        d.wait("everything is staged", done)
         # A worker may have one: the gpg of its last message, that ended a moment after it was done.
         own = lambda: [z for z in d.zombies() if z.endswith(f" of {d.pid}")]  # noqa: E731
         d.wait("no zombie", lambda: not own() and len(d.zombies()) <= len(d.helpers("czard-decrypt")))
         self.world.config["daemon"]["workers"] = 2
         time.sleep(1)
+        d.wait("one czard-fetch", lambda: len(d.helpers("czard-fetch")) == 1)
         fetch, = d.helpers("czard-fetch")
         workers = len(d.helpers("czard-decrypt"))
         return {"czard": memory(d.pid), "fetch": memory(fetch), "fetch pid": fetch, "workers": workers,
@@ -174,7 +182,6 @@ class Soak(unittest.TestCase):
         self.assertGreaterEqual(faults, FAULTS)
         self.assertGreaterEqual(polls, POLLS)
         self.assertGreater(min(self.kills, self.replaced, self.reloads), 0)
-        self.assertLess(time.monotonic() - began, 300)
 
 
 if __name__ == "__main__":
