@@ -120,7 +120,7 @@ class Failed(AssertionError):
 
 
 class Booted:
-    def __init__(self, timeout=60):
+    def __init__(self, timeout=180):
         self.base = tempfile.mkdtemp(prefix="czard-booted-")
         self.cgroup = os.path.join(_cgroup2(), os.path.basename(self.base))
         self.log = open(os.path.join(tempfile.gettempdir(), os.path.basename(self.base) + ".log"), "w+")
@@ -179,7 +179,7 @@ class Booted:
                 pass
         if self.unshare.poll() is None:
             try:
-                self.unshare.wait(10)
+                self.unshare.wait(90)
             except subprocess.TimeoutExpired:
                 self.unshare.kill()
                 self.unshare.wait()
@@ -229,7 +229,7 @@ class Booted:
     def _enter(self, *options):
         return ["nsenter", "-t", str(self.pid), *(options or ("-m", "-p", "-C", "-u", "-i", "-n")), "--"]
 
-    def run(self, *argv, timeout=60, stdin=None):
+    def run(self, *argv, timeout=180, stdin=None):
         """Runs a command inside, as root; the finished process with its text."""
         return subprocess.run(self._enter() + list(argv), input=stdin, capture_output=True, text=True, timeout=timeout,
                               stdin=None if stdin is not None else subprocess.DEVNULL,
@@ -271,6 +271,7 @@ class Booted:
 
     def journal(self, unit=None, after=None, **fields):
         """Entries, oldest first, whose fields have these values. after: a cursor."""
+        self.run("journalctl", "--sync")  # what a process said before it ended may not be in it yet
         argv = ["journalctl", "-o", "json", "--no-pager", "-q", "--all"]
         if unit:
             argv += ["-u", unit]

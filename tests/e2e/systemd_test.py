@@ -176,7 +176,8 @@ class Machine(Booted):
     def until_split(self):
         """Waits until each day of events is there by course too."""
         days = [o for o in self.wanted().values() if o["category"] == "events"]
-        self.until("days by course", lambda: len(self.journal(CZARD_EVENT="day-complete")) >= len(days) - self.held, 60)
+        self.until("days by course", lambda: len(self.journal(CZARD_EVENT="day-complete")) >= len(days) - self.held)
+        self.turned()
 
     # --- the service ---
 
@@ -188,7 +189,14 @@ class Machine(Booted):
         self.start()
         self.until_event("poll-done")
         n = len(self.wanted()) - self.held
-        self.until(f"{n} are published", lambda: len(self.journal(CZARD_EVENT="published")) >= n, 60)
+        self.until(f"{n} are published", lambda: len(self.journal(CZARD_EVENT="published")) >= n)
+        self.turned()
+
+    def turned(self):
+        """What it was at when this was called it has finished: `latest` and the feed come a moment after the entry."""
+        c = self.cursor()
+        self.ok("systemctl", "kill", "-s", "USR2", "--kill-who=main", "czard")
+        self.until_event("status", after=c)
 
     def wanted(self):
         """{key: facts} of the objects that are staged."""
@@ -257,8 +265,9 @@ group = outbox
         m.ok("systemctl", "start", "czard-deliver")
         m.until_event("delivered")
         out = m.path("/srv/czard-out")
-        messages = sorted(glob.glob(out + "/**/*.gpg", recursive=True))
-        self.assertTrue(any("/events/" in p for p in messages) and any("/state/" in p for p in messages), messages)
+        there = lambda: sorted(glob.glob(out + "/**/*.gpg", recursive=True))  # noqa: E731
+        m.until("events and tables are there", lambda: all(any(kind in p for p in there()) for kind in ("/events/", "/state/")))
+        messages = there()
         for path in messages:
             self.assertTrue(ada.decrypt(path))
             self.assertEqual(m.ok("stat", "-c", "%U %G %a", path.replace(m.path(""), "")).strip(), "czard-deliver outbox 440")
@@ -361,7 +370,7 @@ class Units(Case):
               f"Environment=\"INSIDE_TRY={things}\"\n")
         m.ok("systemctl", "daemon-reload")
         m.ok("systemctl", "start", "czard")
-        lines = m.until("all is tried", lambda: (n := m.get(log).rstrip(b"\0").decode().splitlines()) and len(n) == len(want) and n, 60)
+        lines = m.until("all is tried", lambda: (n := m.get(log).rstrip(b"\0").decode().splitlines()) and len(n) == len(want) and n)
         got = dict(line.rsplit(": ", 1) for line in lines)
         self.assertEqual({k: v for k, v in got.items() if v != want[k]}, {}, program)
 
@@ -487,9 +496,10 @@ class Sync(Case):
         path = first()
         m.until("within one poll", lambda: os.path.exists(m.path(path)))
         m.configure(poll="1h")
+        c = m.cursor()
         m.ok("systemctl", "reload", "czard")
-        m.until_event("reloaded")
-        time.sleep(1)
+        reloaded = m.until_event("reloaded", after=c)[0]["__CURSOR"]
+        m.until("the poll of the reload", lambda: any("(full)" in e["MESSAGE"] for e in m.journal(after=reloaded, CZARD_EVENT="poll-done")))
         path = second()
         time.sleep(4)
         self.assertFalse(os.path.exists(m.path(path)), "the new interval is in force")
@@ -524,9 +534,12 @@ class Sync(Case):
                 ticks += sum(int(t) for t in m.ok("cat", f"/proc/{pid}/stat").rsplit(")", 1)[1].split()[11:13])
                 switches += sum(int(n) for n in re.findall(r"voluntary_ctxt_switches:\t(\d+)", m.ok("cat", f"/proc/{pid}/status")))
             return ticks, switches
-        ticks, switches = used()
-        time.sleep(15)
-        now = used()
+        for _ in range(3):  # what is left to do of the first sync may take a while
+            ticks, switches = used()
+            time.sleep(15)
+            now = used()
+            if now[0] - ticks <= 1 and now[1] - switches <= 8:
+                break
         self.assertLessEqual(now[0] - ticks, 1, "hundredths of a second of CPU in 15 s")
         self.assertLessEqual(now[1] - switches, 8, "wake-ups in 15 s")
         memory = sum(int(re.search(r"VmRSS:\s+(\d+)", m.ok("cat", f"/proc/{pid}/status"))[1]) for pid in pids)
@@ -563,10 +576,10 @@ class FirstSteps(Case):
                 continue
             command = command.replace("FILE", "key.asc").replace("journalctl -fu", "journalctl -u")
             m.ok("sh", "-c", "cd /root; " + command)
-        m.until("everything is staged", lambda: m.staged() == m.expected(), 60)
+        m.until("everything is staged", lambda: m.staged() == m.expected())
         read_by = m.ok("runuser", "-u", "reader", "--", "sh", "-c", "cd / && find /srv/czard -type f -name '[!.]*' ! -name CHANGES.jsonl ! -name MANIFEST.jsonl -exec cat {} + | wc -c")
         self.assertEqual(int(read_by), sum(len(v) for v in m.expected().values() if isinstance(v, bytes)))
-        check = m.run("czarctl", "check", timeout=120)
+        check = m.run("czarctl", "check")
         self.assertEqual(check.returncode, 0, check.stdout)
 
 
@@ -608,14 +621,14 @@ class Backup(Case):
         ini = new.get("/etc/czard/czard.ini").decode()
         new.put("/etc/czard/czard.ini", re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{new.port}", ini))
         new.ok("sh", "-c", start)
-        new.until_event("poll-done", timeout=60)
+        new.until_event("poll-done")
         time.sleep(1)
         for event in ("published", "day-complete"):
             self.assertEqual(new.journal(CZARD_EVENT=event), [], "nothing is fetched or split again")
         self.assertEqual(new.staged(), staged)
         self.assertEqual(new.feed(), feed)
         for words in (("verify",), ("verify", "--audit"), ("check",)):
-            new.ok("czarctl", *words, timeout=120)
+            new.ok("czarctl", *words)
 
 
 class Reload(Case):
@@ -631,8 +644,11 @@ class Reload(Case):
             before = m.requests()
             m.usr1()
             m.until("a poll", lambda: m.requests() > before)  # noqa: B023
-            time.sleep(1)
-            self.assertEqual(bool(m.journal(after=c, CZARD_EVENT="poll-done")), told, level)
+            if told:
+                m.until_event("poll-done", after=c)
+            else:
+                time.sleep(2)
+                self.assertEqual(m.journal(after=c, CZARD_EVENT="poll-done"), [])
         self.assertEqual(m.show("czard", "MainPID", "ActiveState"), {"MainPID": str(pid), "ActiveState": "active"})
 
     def test_bad_changes_nothing(self):
@@ -677,7 +693,7 @@ class Reload(Case):
         path = give()
         m.ok("systemctl", "reload", "czard")
         m.usr1()
-        m.until("the new ones work", lambda: os.path.exists(m.path(path)), 15)
+        m.until("the new ones work", lambda: os.path.exists(m.path(path)))
 
 
 class Failures(Case):
@@ -691,7 +707,7 @@ class Failures(Case):
         pid = m.main_pid("czard")
         m.ok("kill", "-STOP", str(pid))
         m.until("a new one", lambda: m.main_pid("czard") not in (0, pid)
-                and m.show("czard", "ActiveState")["ActiveState"] == "active", 30)
+                and m.show("czard", "ActiveState")["ActiveState"] == "active")
         self.assertTrue([e for e in m.journal("czard") if "watchdog" in e["MESSAGE"].lower()])
         self.assertEqual(m.staged(), m.expected())
 
@@ -703,7 +719,7 @@ class Failures(Case):
         m.ok("kill", "-9", *pids)
         path = give()
         m.until(f"work goes on after a crash of {what}", lambda: (m.run("systemctl", "kill", "-s", "USR1", "--kill-who=main",
-                "czard"), time.sleep(0.5), os.path.exists(m.path(path)))[-1], 30)
+                "czard"), time.sleep(0.5), os.path.exists(m.path(path)))[-1])
         return c
 
     def test_crash_of_each_program(self):
@@ -733,8 +749,8 @@ class Failures(Case):
         m.ok("kill", "-STOP", str(old))
         path = give()
         m.usr1()
-        m.until("a new one", lambda: m.main_pid("czard-fetch") not in (0, old), 30)
-        m.until("work goes on", lambda: (m.usr1(), time.sleep(0.5), os.path.exists(m.path(path)))[-1], 30)
+        m.until("a new one", lambda: m.main_pid("czard-fetch") not in (0, old))
+        m.until("work goes on", lambda: (m.usr1(), time.sleep(0.5), os.path.exists(m.path(path)))[-1])
 
     def test_ten_crashes_of_the_fetcher_in_a_row(self):
         m = self.boot()
@@ -749,7 +765,7 @@ class Failures(Case):
             m.until("czard-fetch is back", lambda: m.main_pid("czard-fetch") not in (0, old))
         path = give()
         m.usr1()
-        m.until("it serves", lambda: (m.usr1(), time.sleep(0.5), os.path.exists(m.path(path)))[-1], 30)
+        m.until("it serves", lambda: (m.usr1(), time.sleep(0.5), os.path.exists(m.path(path)))[-1])
         self.assertEqual(m.show("czard-fetch.socket", "ActiveState", "Result"), {"ActiveState": "active", "Result": "success"})
 
     def test_what_a_person_must_look_at_is_not_restarted(self):
@@ -767,7 +783,7 @@ class Failures(Case):
         m = self.boot()
         m.sync()
         m.ok("kill", "-9", str(m.main_pid("czard")))
-        m.until("czard is back", lambda: m.show("czard", "ActiveState", "NRestarts") == {"ActiveState": "active", "NRestarts": "1"}, 30)
+        m.until("czard is back", lambda: m.show("czard", "ActiveState", "NRestarts") == {"ActiveState": "active", "NRestarts": "1"})
         main = str(m.main_pid("czard"))
 
         def parents():
@@ -900,12 +916,12 @@ class Package(Case):
         m.sync()
         before, pid = m.staged(), m.main_pid("czard")
 
-        m.ok("dpkg", "-i", "--force-confold", "/root/czard.deb", timeout=180)
+        m.ok("dpkg", "-i", "--force-confold", "/root/czard.deb")
         m.until("restarted", lambda: m.main_pid("czard") not in (0, pid))
         self.assertIn("[package universityx]", m.get("/etc/czard/czard.ini").decode())
         self.assertEqual(m.staged(), before)
 
-        said = m.ok("dpkg", "-r", "czard", timeout=180)  # man-db reads all pages anew
+        said = m.ok("dpkg", "-r", "czard")  # man-db reads all pages anew
         self.assertIn("disabled", said)
         self.assertRegex(said, "left as they are: /etc/czard .*/etc/credstore/czard.s3 /var/lib/czard /var/lib/czard-deliver /srv/czard\n")
         self.assertEqual(m.ok("find", "/etc/systemd/system", "-name", "*czard*", "-type", "l"), "", "no link to a unit that is gone")
@@ -951,7 +967,7 @@ class Package(Case):
     def test_an_unused_package_leaves_nothing(self):
         m = self.boot(configured=False)
         # something to try, in one command: as czard's user, in a folder of its own
-        said = m.ok("czarctl", "demo", timeout=120)
+        said = m.ok("czarctl", "demo")
         self.assertIn("published demox/database/", said)
         self.assertIn("published: 0", said)
         self.assertIn("All is well", said)

@@ -50,9 +50,9 @@ class UpgradeTest(systemd_test.Case):
         self.assertIn(f"Inst czard [{version(OLDER)}] ({version(newer)} ", planned)
         self.assertIn("1 upgraded, 0 newly installed, 0 to remove", planned)
         cursor = m.cursor()
-        m.ok("apt-get", "-y", "install", "/root/newer.deb", timeout=120)
+        m.ok("apt-get", "-y", "install", "/root/newer.deb")
         m.until("it is restarted", lambda: m.main_pid("czard") not in (0, pid))
-        m.until_event("poll-done", after=cursor, timeout=60)
+        m.until_event("poll-done", after=cursor)
         self.assertEqual(m.ok("dpkg-query", "-W", "-f", "${Version} ${db:Status-Status}", "czard"), f"{version(newer)} installed")
         self.assertEqual(m.journal(after=cursor, CZARD_EVENT="published"), [], "nothing is fetched again")
         self.assertEqual(m.staged(), before)
@@ -70,7 +70,7 @@ class UpgradeTest(systemd_test.Case):
         self.assertEqual(feed[:len(lines)], lines)
         self.assertEqual([line["seq"] for line in feed], list(range(1, len(feed) + 1)))
         for words in (("verify",), ("verify", "--audit"), ("check",)):
-            m.ok("czarctl", *words, timeout=120)
+            m.ok("czarctl", *words)
 
         # the older one is told apart, and goes over it only when that is asked for
         older = m.run("apt-get", "-y", "install", "/root/czard.deb")
