@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """czarctl asks a person: on a terminal of our own, typed at as a person would."""
 
+import codecs
 import os
 import pty
 import select
@@ -25,7 +26,7 @@ class Terminal:
     def __init__(self, world, *args, below=()):
         argv = [str(a) for a in (*below, program("czarctl", world.build), "--config", world.ini(), *args)]
         self.master, self.slave = pty.openpty()
-        self.shown = ""
+        self.shown, self.decoder = "", codecs.getincrementaldecoder("utf-8")()
         self.at = 0
         self.child = subprocess.Popen(argv, stdin=self.slave, stdout=self.slave, stderr=self.slave, env=world.environment(),
                                       preexec_fn=self._own_session)
@@ -37,7 +38,7 @@ class Terminal:
 
     def _read(self, seconds):
         if select.select([self.master], [], [], seconds)[0]:
-            self.shown += os.read(self.master, 4096).decode()
+            self.shown += self.decoder.decode(os.read(self.master, 4096))  # which may end within a character
 
     def until(self, text):
         """Waits for text after what was waited for before."""

@@ -22,6 +22,7 @@ import unittest
 from pathlib import Path
 
 from czardtest import schema
+from czardtest.common import PATIENCE
 from czardtest.run import REPOSITORY, World, is_sanitized, program, verify_audit
 from czardtest.s3d import S3d
 
@@ -951,7 +952,7 @@ class RunningTest(Base):
             child.kill()
             child.wait()
 
-    def wait_for(self, condition, seconds=30):
+    def wait_for(self, condition, seconds=PATIENCE):
         end = time.monotonic() + seconds
         while True:
             try:
@@ -1020,7 +1021,7 @@ class RunningTest(Base):
 
     def talk(self, *datagrams):
         s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        s.settimeout(20)
+        s.settimeout(PATIENCE)
         with s:
             s.connect(str(self.socket()))
             for d in datagrams:
@@ -1078,10 +1079,10 @@ class OwnHelperTest(Base):
         helper.write_text(f"""#!/usr/bin/python3
 import os, socket, time
 if os.fork():
-    time.sleep(5)
+    time.sleep(60)
     os._exit(0)
 s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-s.settimeout(10)
+s.settimeout(50)
 try:
     s.connect({str(w.run_folder / 'control')!r})
     s.send(b"czard-control 1\\0status\\0")
@@ -1096,7 +1097,7 @@ with open({str(result)!r}, "wb") as f:
         child = subprocess.Popen([home / "bin/czard", "--config", w.ini()], env=w.environment(), stdin=subprocess.DEVNULL,
                                  stdout=subprocess.DEVNULL, stderr=log, start_new_session=True)
         try:
-            end = time.monotonic() + 30
+            end = time.monotonic() + PATIENCE
             while not (result.exists() and result.read_bytes()) and time.monotonic() < end:
                 time.sleep(0.1)
         finally:

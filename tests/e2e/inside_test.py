@@ -11,6 +11,7 @@ import time
 import unittest
 
 from czardtest import main
+from czardtest.common import PATIENCE
 from czardtest.run import World, build_folder, is_sanitized, program
 from czardtest.s3d import S3d
 
@@ -62,7 +63,7 @@ class InsideTest(unittest.TestCase):
         self.addCleanup(czard.stderr.close)
         self.addCleanup(czard.stdout.close)
         try:
-            end = time.monotonic() + 60
+            end = time.monotonic() + PATIENCE
             while time.monotonic() < end and czard.poll() is None:
                 lines = log.read_bytes().rstrip(b"\0").decode().splitlines()
                 if len(lines) == len(things):
@@ -72,7 +73,7 @@ class InsideTest(unittest.TestCase):
             if czard.poll() is None:
                 czard.send_signal(signal.SIGTERM)
             try:
-                czard.wait(60)
+                czard.wait(PATIENCE)
             except Exception:
                 czard.kill()
                 raise
@@ -154,11 +155,11 @@ class InsideTest(unittest.TestCase):
         czard = self.world.start()
         self.addCleanup(czard.stderr.close)
         self.addCleanup(czard.stdout.close)
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE
         while not (found := list(run.glob("*/t*/gpg.conf"))) and time.monotonic() < end:
             time.sleep(0.05)
         czard.send_signal(signal.SIGTERM)
-        czard.wait(60)
+        czard.wait(PATIENCE)
         self.assertEqual(len(found), 1)
         self.assertEqual(list(run.glob("*/*")), [], "homes that are left")
         return found[0].parent

@@ -19,6 +19,7 @@ import unittest
 from pathlib import Path
 
 from czardtest import keys, main
+from czardtest.common import PATIENCE
 from czardtest.run import World, children, copy_programs, is_sanitized, program
 from czardtest.s3d import S3d
 
@@ -178,11 +179,11 @@ class KeyMemoryTest(unittest.TestCase):
     def stop(self):
         if self.czard.poll() is None:
             self.czard.terminate()
-            self.czard.wait(30)
+            self.czard.wait(PATIENCE)
         self.czard.stderr.close()
         self.czard.stdout.close()
 
-    def wait_until(self, condition, seconds=60):
+    def wait_until(self, condition, seconds=PATIENCE):
         end = time.monotonic() + seconds
         while not condition():
             self.said += self.czard.stderr.read() or b""
@@ -288,8 +289,8 @@ class KeyMemoryTest(unittest.TestCase):
                     self.assertEqual([comm(pid) for pid in new], ["czard-decrypt"] * len(new), "it was alive")
         left = self.all_processes()
         self.czard.terminate()
-        self.assertEqual(self.czard.wait(30), 0)
-        end = time.monotonic() + 20
+        self.assertEqual(self.czard.wait(PATIENCE), 0)
+        end = time.monotonic() + PATIENCE
         while any(comm(pid) for pid in left) and time.monotonic() < end:
             time.sleep(0.1)
         self.assertEqual([(pid, comm(pid)) for pid in left if comm(pid)], [])
@@ -304,7 +305,7 @@ class CoreTest(unittest.TestCase):
             resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         with tempfile.TemporaryDirectory() as folder:
             child = subprocess.Popen(command, cwd=folder, preexec_fn=unlimited, stdin=subprocess.DEVNULL, **kwargs)
-            end = time.monotonic() + 30
+            end = time.monotonic() + PATIENCE
             while "State:\tS" not in Path(f"/proc/{child.pid}/status").read_text() and time.monotonic() < end:
                 time.sleep(0.02)
             child.send_signal(sent)

@@ -12,7 +12,7 @@ import time
 import unittest
 
 from czardtest import main
-from czardtest.daemon import Daemon
+from czardtest.daemon import PATIENCE, Daemon
 from czardtest.run import World, fingerprint
 from czardtest.s3d import S3d
 
@@ -32,7 +32,7 @@ class RefusalsTest(unittest.TestCase):
 
     def refuse(self, code, *words, args=("--once",)):
         """Runs and expects that exit status, and each of the words in one line of level err."""
-        done = self.world.run(*args, timeout=60)
+        done = self.world.run(*args, timeout=PATIENCE)
         self.assertEqual(done.code, code, done)
         errors = [e for e in done.entries if e.level == "err"]
         self.assertTrue([e for e in errors if all(re.search(word, e.line) for word in words)], (words, done))
@@ -63,18 +63,18 @@ class RefusalsTest(unittest.TestCase):
 
     def test_lock_held_by_a_running_one(self):
         w = self.world
-        self.s3.behave("slow", op="list", delay=3000)
+        self.s3.behave("slow", op="list", delay=60_000)  # until it is ended
         self.addCleanup((self.s3.behaviours / "slow").unlink)
         child = w.start("--once")
         try:
-            end = time.monotonic() + 20
+            end = time.monotonic() + PATIENCE
             while not (w.state / "lock").exists() or not (w.state / "lock").read_text().strip():
                 self.assertLess(time.monotonic(), end)
                 time.sleep(0.05)
             self.refuse(3, str(child.pid), "czarctl resync --wait")
         finally:
             child.terminate()
-            child.communicate(timeout=60)
+            child.communicate(timeout=PATIENCE)
 
     def test_staging_for_others(self):
         self.refuse_mode(self.world.staging, 0o755)
@@ -218,7 +218,7 @@ class RefusalsTest(unittest.TestCase):
             # It is a network fault like others, so it is tried again, for minutes: until it is said is enough.
             child = w.start("--once")
             said = []
-            stop = threading.Timer(60, child.terminate)
+            stop = threading.Timer(PATIENCE, child.terminate)
             stop.start()
             for line in child.stderr:
                 said.append(line.decode())
@@ -228,7 +228,7 @@ class RefusalsTest(unittest.TestCase):
                 self.fail("no word of the certificate:\n" + "".join(said))
             stop.cancel()
             child.terminate()
-            child.communicate(timeout=60)
+            child.communicate(timeout=PATIENCE)
             self.assertEqual(s3.requests(), [])
         self.assertEqual([p for p in os.listdir(w.staging) if p != ".czard-id"], [])
 
@@ -250,7 +250,7 @@ class RefusalsTest(unittest.TestCase):
         text.insert(at, line)
         path.write_text("\n".join(text) + "\n")
         for mode in (("--check-config",), ("--once",)):
-            done = self.world.run(*mode, config=path, timeout=30)
+            done = self.world.run(*mode, config=path, timeout=PATIENCE)
             self.assertEqual(done.code, 2, done)
             self.assertIn(f"{path}:{at + 1 + said_at}:", done.stderr + done.stdout)
             for word in words:
@@ -273,19 +273,19 @@ class RefusalsTest(unittest.TestCase):
     def test_http_to_another_host(self):
         self.world.config["s3"]["endpoint"] = "http://192.0.2.1:80"
         path = self.world.ini()
-        done = self.world.run("--check-config", config=path, timeout=30)
+        done = self.world.run("--check-config", config=path, timeout=PATIENCE)
         self.assertEqual(done.code, 2, done)
         self.assertIn("allow_http", done.stderr + done.stdout)
 
     def test_good_configuration(self):
-        done = self.world.run("--check-config", timeout=30)
+        done = self.world.run("--check-config", timeout=PATIENCE)
         self.assertEqual(done.code, 0, done)
 
     def test_check_config_needs_nothing(self):
         w = self.world
         for section, key in (("daemon", "state_dir"), ("staging", "path"), ("openpgp", "homedir")):
             w.config[section][key] = f"/nonexistent/{key}"
-        done = w.run("--check-config", timeout=30)
+        done = w.run("--check-config", timeout=PATIENCE)
         self.assertEqual(done.code, 0, done)
 
     def test_drop_in(self):
@@ -295,17 +295,17 @@ class RefusalsTest(unittest.TestCase):
         drop_ins.mkdir(exist_ok=True)
         self.addCleanup(shutil.rmtree, drop_ins)
         (drop_ins / "50-bad.ini").write_text("[staging]\n\nfile_mode = 0777\n")
-        done = w.run("--check-config", config=path, timeout=30)
+        done = w.run("--check-config", config=path, timeout=PATIENCE)
         self.assertEqual(done.code, 2, done)
         self.assertIn(f"{drop_ins}/50-bad.ini:3", done.stderr + done.stdout)
 
     def test_usage(self):
-        done = self.world.run("--no-such-option", timeout=30)
+        done = self.world.run("--no-such-option", timeout=PATIENCE)
         self.assertEqual(done.code, 2, done)
 
     def test_version_and_help(self):
         for option in ("--version", "--help"):
-            done = self.world.run(option, timeout=30)
+            done = self.world.run(option, timeout=PATIENCE)
             self.assertEqual(done.code, 0, done)
             self.assertIn("czard", done.stdout)
 

@@ -23,6 +23,7 @@ from table import Skip, main
 
 from crash_test import CrashBase, CrashPlace, whole
 from czardtest import disk_fault
+from czardtest.common import PATIENCE  # noqa: E402
 from czardtest.run import Entry, children, is_sanitized, program, tree
 
 MINUTE = 75  # a pause is looked at each minute
@@ -46,7 +47,7 @@ class DaemonPlace(CrashPlace):
         try:
             yield
             self.child.send_signal(signal.SIGTERM)
-            self.check("exit status of the daemon", self.child.wait(30), 0)
+            self.check("exit status of the daemon", self.child.wait(PATIENCE), 0)
         finally:
             if self.child.poll() is None:
                 for pid in [*children(self.child.pid), self.child.pid]:
@@ -58,7 +59,7 @@ class DaemonPlace(CrashPlace):
         lines = self.said_file.read_text(errors="replace").splitlines()
         return [e for e in map(Entry, lines) if e.event == event and text in e.message]
 
-    def wait(self, event, text="", count=1, seconds=30):
+    def wait(self, event, text="", count=1, seconds=PATIENCE):
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.child.poll() is None:
             if len(self.said(event, text)) >= count:
@@ -73,7 +74,7 @@ class DaemonPlace(CrashPlace):
         self.child.send_signal(signal.SIGUSR1)
         self.wait("poll-done", count=before + 1)
 
-    def settled(self, seconds=30):
+    def settled(self, seconds=PATIENCE):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             states = {o["state"] for o in self.objects().values()}
