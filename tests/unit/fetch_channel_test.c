@@ -22,6 +22,7 @@
 
 #define BIG (3 * MIB + 12345)
 #define CHECKS (CHECK_SIZE | CHECK_ONE_ETAG)
+#define STALL_TIMEOUT "stall_timeout = 3s" /* a busy machine stalls for a second */
 
 static struct world world;
 static struct fetch fetch;
@@ -417,24 +418,22 @@ static void a_range_heals_too(void **state)
 static void a_stall_heals(void **state)
 {
         (void)state;
-        restart(&(struct fetch_options){.s3 = "stall_timeout = 1s"});
-        world_behave(&world, "op=get\ncount=1\nstall_at=50%\nseconds=20\n");
-        time_t before = time(NULL);
+        restart(&(struct fetch_options){.s3 = STALL_TIMEOUT});
+        world_behave(&world, "op=get\ncount=1\nstall_at=50%\n"); /* for ever */
         expect_big(CHECKS | CHECK_ETAG | CHECK_NO_CHECKSUM, 2);
-        assert_true(time(NULL) - before < 10);
 }
 
 static void a_silent_server_times_out(void **state)
 {
         (void)state;
         struct listing l;
-        restart(&(struct fetch_options){.s3 = "stall_timeout = 1s"});
-        world_behave(&world, "op=list\ndelay=10000\n");
+        restart(&(struct fetch_options){.s3 = STALL_TIMEOUT});
+        world_behave(&world, "op=list\ndelay=90000\n");
         time_t before = time(NULL);
         fetch_list(&fetch, FETCH_BUCKET, "universityx/rdx/", "", &l);
         expect(&l.done, CAUSE_TIMEOUT);
         assert_int_equal(l.done.done.http_status, 0);
-        assert_true(time(NULL) - before < 6);
+        assert_true(time(NULL) - before < 60);
         listing_done(&l);
 }
 
@@ -767,13 +766,19 @@ static void a_slow_reader_costs_nothing_and_is_no_stall(void **state)
         (void)state;
         struct got g;
         int pipe;
-        restart(&(struct fetch_options){.s3 = "stall_timeout = 1s"});
+        restart(&(struct fetch_options){.s3 = STALL_TIMEOUT});
         const struct proto_get get = whole("big", big_etag, BIG);
         uint32_t id = fetch_ask(&fetch, &get, &pipe);
-        sleep(1);
-        unsigned long before = fetch_ticks(&fetch);
-        sleep(3);
-        assert_uint_in_range(fetch_ticks(&fetch) - before, 0, 3);
+        /* until the pipe is full there is something to do, which may take a while on a busy machine */
+        unsigned long before, after = fetch_ticks(&fetch);
+        for (unsigned i = 0; i < 10; i++) {
+                before = after;
+                sleep(5);
+                after = fetch_ticks(&fetch);
+                if (i > 0 && after - before <= 3)
+                        break;
+        }
+        assert_uint_in_range(after - before, 0, 3);
         fetch_take(&fetch, id, pipe, &g);
         expect(&g.done, CAUSE_NONE);
         assert_int_equal(g.n, BIG);
@@ -844,11 +849,7 @@ static void a_dead_reader_ends_the_transfer(void **state)
         usleep(200000);
         close(pipe);
         struct message m = {};
-        struct error e = {};
-        struct pollfd p = {.fd = fetch.sock, .events = POLLIN};
-        assert_int_equal(poll(&p, 1, 10000), 1);
-        assert_int_equal(proto_recv(fetch.sock, &m, &e), 0);
-        assert_int_equal(m.id, id);
+        fetch_receive(&fetch, id, &m);
         expect(&m, CAUSE_CANCELLED);
         message_done(&m);
 }
@@ -863,7 +864,7 @@ static void the_rate_is_kept(void **state)
         clock_gettime(CLOCK_MONOTONIC, &b);
         /* 3 MiB, less the burst, and not much slower, even on a busy machine */
         double sec = (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9;
-        assert_true(sec > 2.5 && sec < 20);
+        assert_true(sec > 2.5 && sec < 60);
 }
 
 static void socket_activation(void **state)

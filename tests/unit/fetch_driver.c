@@ -23,8 +23,6 @@
 #include "fsx.h"
 #include "limits.h"
 
-#define PATIENCE_MSEC 30000
-
 /* --- the world --- */
 
 void world_write(const struct world *w, const char *path, const void *p, size_t n)
@@ -85,7 +83,7 @@ static void start_s3d(struct world *w, const struct world_options *o)
                 execv(S3D, args.out);
                 _exit(127);
         }
-        for (int i = 0; i < 500; i++) {
+        for (int i = 0; i < PATIENCE_MSEC / 10; i++) {
                 _cleanup_free_ char *text = NULL;
                 size_t len;
                 if (read_file_at(w->dir_fd, "port", 16, &text, &len) == 0 && strchr(text, '\n')) {
@@ -259,8 +257,7 @@ static void wait_readable(int fd)
         assert_int_equal(poll(&p, 1, PATIENCE_MSEC), 1);
 }
 
-/* The next message; of the request id unless that is 0. */
-static void receive(struct fetch *f, uint32_t id, struct message *ret)
+void fetch_receive(struct fetch *f, uint32_t id, struct message *ret)
 {
         struct error e = {};
         int r;
@@ -304,7 +301,7 @@ void fetch_start(struct fetch *f, const struct world *w, const struct fetch_opti
         close(pair[1]);
         f->sock = pair[0];
         struct message m = {};
-        receive(f, 0, &m);
+        fetch_receive(f, 0, &m);
         assert_int_equal(m.type, PROTO_HELLO);
         assert_int_equal(m.hello.version, PROTO_VERSION);
         f->source = strdup(m.hello.credentials_source);
@@ -335,7 +332,7 @@ void fetch_take_list(struct fetch *f, struct listing *ret)
         *ret = (struct listing){};
         for (;;) {
                 struct message got = {};
-                receive(f, f->id, &got);
+                fetch_receive(f, f->id, &got);
                 if (got.type == PROTO_DONE) {
                         ret->done = got;
                         return;
@@ -397,7 +394,7 @@ void fetch_take(struct fetch *f, uint32_t id, int pipe, struct got *ret)
                 ret->n += (size_t)k;
         }
         close(pipe);
-        receive(f, id, &ret->done);
+        fetch_receive(f, id, &ret->done);
         assert_int_equal(ret->done.type, PROTO_DONE);
 }
 

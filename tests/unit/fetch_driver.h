@@ -12,6 +12,7 @@
 #define FETCH_SECRET "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 #define FETCH_BUCKET "edx-course-data"
 #define FETCH_EVENTS "universityx/edx/events/2024/"
+#define PATIENCE_MSEC 90000 /* for what is to come: where nothing is wrong nobody waits so long */
 
 /* A folder with buckets, behaviours, credentials and certificates, and an s3d that serves it. */
 struct world {
@@ -81,5 +82,7 @@ void fetch_take(struct fetch *f, uint32_t id, int pipe, struct got *ret);
 void fetch_get(struct fetch *f, const struct proto_get *get, struct got *ret);
 void got_done(struct got *g);
 void fetch_cancel(struct fetch *f, uint32_t id);
+/* The next message that is not PROGRESS, which must be of the request id (0: of none). */
+void fetch_receive(struct fetch *f, uint32_t id, struct message *ret);
 /* User and system time of the process in clock ticks. */
 unsigned long fetch_ticks(const struct fetch *f);

@@ -224,6 +224,6 @@ int main(void)
                 cmocka_unit_test(pieces_that_are_damaged),
                 cmocka_unit_test(other_messages),
         };
-        alarm(100); /* a process that hangs fails the test */
+        alarm(1000); /* a process that hangs fails the test */
         return cmocka_run_group_tests(tests, make, clean);
 }

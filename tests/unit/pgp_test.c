@@ -211,6 +211,6 @@ int main(void)
                 cmocka_unit_test(a_key_that_is_forgotten_is_not_ours),
                 cmocka_unit_test(tried_again_when_the_agent_is_gone),
         };
-        alarm(100);
+        alarm(1000);
         return cmocka_run_group_tests(tests, make, clean);
 }

@@ -70,7 +70,7 @@ static struct split_job job_of(struct days *d, const char *date)
 #define UNTIL(d, condition)                                                                                  \
         do {                                                                                                 \
                 for (unsigned i_ = 0; !(condition); i_++) {                                                  \
-                        assert_true(i_ < 20000);                                                             \
+                        assert_true(i_ < 90000);                                                             \
                         uv_run(&(d)->loop, UV_RUN_NOWAIT);                                                   \
                         usleep(1000);                                                                        \
                 }                                                                                            \

@@ -253,6 +253,6 @@ int main(void)
                 cmocka_unit_test(stream_that_ends_early),
                 cmocka_unit_test(limits),
         };
-        alarm(100); /* a worker that hangs fails the test */
+        alarm(1000); /* a worker that hangs fails the test */
         return cmocka_run_group_tests(tests, make, clean);
 }
