@@ -20,6 +20,9 @@
 
 #define NAME_MAX_BYTES 48
 #define TEXT_MAX_BYTES MAX(LIMIT_S3_KEY * 3, LIMIT_LIST_TOKEN)
+/* What stands between "<" and ">". Until that ends expat reads it anew from its beginning with each piece
+ * that comes. */
+#define TAG_MAX_BYTES ((XML_Index)(64 * KIB))
 
 struct reader {
         XML_Parser parser;
@@ -28,6 +31,7 @@ struct reader {
         unsigned depth;
         char text[TEXT_MAX_BYTES + 1]; /* of the innermost element */
         size_t len;
+        XML_Index fed;         /* bytes */
         bool long_text_is_cut; /* else it is an error */
         int (*leaf)(struct reader *r, void *arg);
         void *arg;
@@ -110,6 +114,9 @@ static int reader_feed(struct reader *r, const void *p, size_t n, bool final)
 {
         if (r->error.err == 0 && XML_Parse(r->parser, p, (int)n, final) != XML_STATUS_OK)
                 fail(r, XML_ErrorString(XML_GetErrorCode(r->parser)));
+        r->fed += (XML_Index)n;
+        if (!final && r->fed - MAX(XML_GetCurrentByteIndex(r->parser), 0) > TAG_MAX_BYTES)
+                fail(r, "a tag is too long");
         return -r->error.err;
 }
 

@@ -226,6 +226,50 @@ static int parse_error(const char *xml, struct s3xml_error *ret)
         return s3xml_error(xml, strlen(xml), ret);
 }
 
+/* Read anew with each piece, eight MiB of it would keep a processor busy for minutes. */
+static void a_tag_without_an_end(void **state)
+{
+        (void)state;
+        static const char *const begins[] = {"<", "<ListBucketResult ", "<ListBucketResult a=\"", "<!--",
+                "<?", "<?xml ", "<ListBucketResult><", "<ListBucketResult></", "<ListBucketResult><a b='",
+                "<ListBucketResult><!--", "<ListBucketResult><?", LIST("") "<!--"};
+        char piece[1000];
+        memset(piece, 'x', sizeof(piece));
+        for (size_t i = 0; i < ELEMENTSOF(begins); i++) {
+                struct error e = {};
+                struct s3xml_list *l;
+                assert_int_equal(s3xml_list_new(&l), 0);
+                assert_int_equal(s3xml_list_feed(l, begins[i], strlen(begins[i]), &e), 0);
+                size_t n = 0;
+                while (n < MIB && s3xml_list_feed(l, piece, sizeof(piece), &e) == 0)
+                        n += sizeof(piece);
+                s3xml_list_free(l);
+                if (n > 66 * KIB)
+                        fail_msg("%s: %zu bytes are taken", begins[i], n);
+        }
+}
+
+/* Text is taken as it comes: also much of it, where none is looked for. */
+static void much_text_is_no_tag(void **state)
+{
+        (void)state;
+        struct s3xml_page p = {};
+        struct error e = {};
+        struct s3xml_list *l;
+        assert_int_equal(s3xml_list_new(&l), 0);
+        assert_int_equal(s3xml_list_feed(l, "<ListBucketResult>", 18, &e), 0);
+        for (unsigned i = 0; i < 2000; i++)
+                assert_int_equal(s3xml_list_feed(l, "<Other>some text</Other>", 24, &e), 0);
+        for (unsigned i = 0; i < 200; i++) /* a comment is a tag of its own each time */
+                assert_int_equal(s3xml_list_feed(l, "<!-- of a certain length -->", 28, &e), 0);
+        assert_int_equal(s3xml_list_feed(l, "</ListBucketResult>", 19, &e), 0);
+        for (unsigned i = 0; i < 100000; i++)
+                assert_int_equal(s3xml_list_feed(l, "\n", 1, &e), 0);
+        assert_int_equal(s3xml_list_finish(l, &p, &e), 0);
+        s3xml_page_done(&p);
+        s3xml_list_free(l);
+}
+
 static void errors(void **state)
 {
         (void)state;
@@ -272,6 +316,8 @@ int main(void)
                 cmocka_unit_test(an_entry_that_cannot_be_used),
                 cmocka_unit_test(hostile_pages_are_refused),
                 cmocka_unit_test(limits),
+                cmocka_unit_test(a_tag_without_an_end),
+                cmocka_unit_test(much_text_is_no_tag),
                 cmocka_unit_test(errors),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
