@@ -11,6 +11,7 @@ import time
 import unittest
 
 from czardtest import keys, main
+from czardtest.common import today
 from czardtest.daemon import PATIENCE, Daemon, descriptors, memory, processor_time, switches
 from czardtest.run import World, build_folder, is_sanitized, release_folder
 from czardtest.s3d import S3d
@@ -19,7 +20,7 @@ OBJECTS = 7300
 AWS_SYNC = 2.2  # seconds of CPU that one `aws s3 sync` of as many known objects takes
 CHEAPER = 50
 MIB = 1 << 20
-TODAY = datetime.date.today()
+TODAY = today()
 POLLS = 10
 
 

@@ -18,6 +18,7 @@ import unittest
 
 from czarctl_test import czarctl
 from czardtest import main, package
+from czardtest.common import today
 from czardtest.daemon import Daemon, Held
 from czardtest.run import World, program
 from czardtest.s3d import S3d
@@ -472,7 +473,7 @@ class OddListing(Case):
 
     def test_one_entry_without_a_key(self):
         events = self.of("events")
-        today = time.strftime("%Y-%m-%d", time.gmtime())
+        date = today().isoformat()
         for key in ("", "universityx/edx/events/2024/x%2"):
             with self.subTest(key):
                 self.world.fresh()
@@ -480,7 +481,7 @@ class OddListing(Case):
                 done = self.world.once()
                 self.assertEqual(done.code, 1, done)
                 self.assertEqual({self.state(o)[0] for o in events[1:]}, {"PUBLISHED"}, done)
-                self.told(1, "universityx/edx/events/", today)
+                self.told(1, "universityx/edx/events/", date)
                 (self.s3.behaviours / "list").unlink()
                 self.assertEqual(self.world.once().code, 0)
                 self.told(0)

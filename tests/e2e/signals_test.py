@@ -15,11 +15,12 @@ import unittest
 from pathlib import Path
 
 from czardtest import main, package
+from czardtest.common import today
 from czardtest.daemon import Daemon, Held, status, until
 from czardtest.run import World, children, differences, is_sanitized
 from czardtest.s3d import S3d
 
-TODAY = datetime.date.today()  # polls between full listings look at this year and the last
+TODAY = today()  # polls between full listings look at this year and the last
 SECOND = ("AKIASECOND0000EXAMPLE", "another/secret+")
 HELPERS = ("czard-fetch", "czard-decrypt")
 

@@ -14,6 +14,7 @@ import time
 import unittest
 
 from czardtest import content, keys, main
+from czardtest.common import today
 from czardtest.daemon import PATIENCE, Daemon, Held, descriptors, memory
 from czardtest.run import World, build_folder, modified_times
 from czardtest.s3d import S3d
@@ -39,7 +40,7 @@ class Soak(unittest.TestCase):
         seed = int(os.environ.get("CZARD_SOAK_SEED") or 17)
         print(f"CZARD_SOAK_SEED={seed}")
         self.rng = random.Random(seed)
-        end = datetime.date.today() - datetime.timedelta(days=1)
+        end = today() - datetime.timedelta(days=1)
         w = self.world = self.enterContext(World(with_tls=False, days=40, weeks=2, courses=1, rdx=2, event_size=8000,
                                                  member_size=300, end=end.isoformat()))
         self.s3 = self.enterContext(S3d(w.package, w.facts))

@@ -25,7 +25,7 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, HERE)
 from booted import Booted, Failed, why_not  # noqa: E402
 from deliver_test import Recipient, gpg  # noqa: E402
-from czardtest import package  # noqa: E402
+from czardtest import common, package  # noqa: E402
 
 BUILD = os.environ.get("CZARD_BUILD", "")
 EXPOSURE = {"czard-deliver.service": 1.2, "czard.service": 0.6, "czard-fetch.service": 1.2}
@@ -86,7 +86,7 @@ class Made:
                 raise Failed(done.stdout + done.stderr)
             cls.deb = glob.glob(cls.folder + "/deb/*.deb")[0]
             # Of this week: polls between full listings look at this year and the last.
-            end = datetime.date.today() - datetime.timedelta(days=1)
+            end = common.today() - datetime.timedelta(days=1)
             package.make(cls.folder + "/package", days=4, weeks=1, courses=1, rdx=1, end=end.isoformat())
             with open(cls.folder + "/passphrase", "w") as f:
                 f.write(cls.PASSPHRASE + "\n")

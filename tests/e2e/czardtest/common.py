@@ -2,6 +2,7 @@
 """Small things that the package maker and its poisons share."""
 
 import calendar
+import datetime
 import hashlib
 import os
 import tempfile
@@ -10,6 +11,8 @@ from pathlib import Path
 
 # Seconds for what is to come: many, for where nothing is wrong nobody waits for them.
 PATIENCE = 90
+# What a test that goes by the date may take.
+LONGEST = 300
 # What tests that run side by side have in memory at the same time, with a margin.
 ROOM_IN_MEMORY = 4 << 30
 
@@ -44,6 +47,14 @@ def sha256_file(path):
         while chunk := f.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def today():
+    """The date as czard has it, in UTC. Not in the last minutes of a day: what is made of it must be of today to the end."""
+    left = 86400 - time.time() % 86400
+    if left < LONGEST:
+        time.sleep(left + 1)
+    return datetime.datetime.now(datetime.timezone.utc).date()
 
 
 def utc(date, clock="05:12:09"):
