@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A message is what has one id. It is due when none was delivered, or when what it was made of is another
- * now; it leaves the outbox when its time is over, when a newer one is there, or when what it was made of was
- * taken away. What is held is neither. One for a recipient who is not listed any more leaves, and is due for
- * the others. */
+ * now; it leaves the outbox when its time is over, when a newer one is there, or when anything it was made of
+ * was taken away or is not listed any more: what is left of it is due then, also when its time was over. What
+ * is held is neither. One for a recipient who is not listed any more leaves, and is due for the others. */
 #include "due.h"
 
 #include <errno.h>
@@ -96,12 +96,6 @@ static bool is_leaving(const struct due *d, const struct record *r)
         return false;
 }
 
-static bool has_id(const struct staged *s, const char *id)
-{
-        size_t n;
-        return staged_of(s, id, &n) != NULL;
-}
-
 /* Are all recipients of the second list in the first? */
 static bool has_all(const char *recipients, const char *wanted)
 {
@@ -122,7 +116,7 @@ static int leave_one(const struct due_query *q, struct due *d, struct record *r)
         struct fate f = fate_of(q, r);
         if (f.removed || f.redacted)
                 return add_leave(d, r, f.removed ? "removed" : "redacted");
-        if (f.unlisted && !has_id(q->staged, r->id))
+        if (f.unlisted) /* at once: whether the rest can be handed out, nobody knows yet */
                 return add_leave(d, r, "not listed any more");
         if (r->state != RECORD_OUT)
                 return 0;
@@ -147,9 +141,8 @@ static bool is_due_again(const struct due_query *q, const struct due *d, const s
                 return false;
         if ((q->delivery->mode == DELIVERY_FOLLOW || q->again) && newest)
                 return true;
-        /* Unasked, more to deliver is no reason, nor is a newer snapshot; other things are. */
-        struct fate f = fate_of(q, r);
-        return f.replaced || f.removed || f.redacted || f.unlisted;
+        /* Unasked, more to deliver is no reason, nor is a newer snapshot; another file is. */
+        return fate_of(q, r).replaced;
 }
 
 static bool is_input(const struct record *r, const char *path)

@@ -307,6 +307,30 @@ class Outboxes(Odd):
         self.assertNotIn("taken from", self.run_("--again"))
         self.check_described()
 
+    def test_table_taken_off(self):
+        """It leaves at once, also when nothing new can be made; the rest comes when it can."""
+        archive, state = self.w.folder / "archive", f"{self.name}/state/{self.newest.name}.tar.gpg"
+        self.add("archive", archive, mode="once")
+        self.run_()
+        had, key = self.messages(), self.keys / "ada.asc"
+        for name in ("study", "archive"):
+            self.w.config[f"deliver {name}"]["tables"] = "events student_*"
+        aside = key.rename(self.w.folder / "ada.asc")
+        self.run_(code=1)
+        self.assertEqual(self.messages(), [m for m in had if m != state])
+        self.assertEqual(self.messages(archive), [])
+        for outbox, path in ((self.outbox, state), (archive, f"{self.name}.tar.gz.gpg")):
+            self.assertIn(f"{path} (not listed any more)", (outbox / "README").read_text())
+        aside.rename(key)
+        self.run_()
+        new = state.replace(".tar", "-r2.tar"), f"{self.name}-r2.tar.gz.gpg"
+        self.assertEqual(self.messages(), sorted([*(m for m in had if m != state), new[0]]))
+        self.assertEqual(self.messages(archive), [new[1]])
+        plain = self.recipients[0].decrypt(self.outbox / new[0]), gzip.decompress(self.recipients[0].decrypt(archive / new[1]))
+        for data in plain:
+            self.assertTrue(any("student_" in n for n in tar_files(data)))
+            self.assertFalse([n for n in tar_files(data) if "auth_user" in n])
+
     def test_until_takes_all(self):
         self.run_()
         stray = self.outbox / self.name / "state" / "2001-01-01.tar.gpg"
