@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The unit's loop: it waits for the feeds and the clock, and starts a child for each run, which reads the
- * configuration anew and locks itself into what that needs; SIGHUP is for the feeds, and for a run at once.
- * Between runs nothing is open but what is waited for. */
+/* The unit's loop: it waits for the feeds and the clock, and starts a child for each run; SIGHUP is for the
+ * feeds, and for a run at once. Between runs nothing is open but what is waited for. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -9,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/wait.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
 #include <unistd.h>
@@ -77,29 +75,6 @@ static bool feeds_look(struct feeds *f, struct pollfd *p, bool *ret_blind)
         return news;
 }
 
-/* A run in a child; *ret_next comes through a pipe. */
-static int run_child(const struct config *c, const struct options *o, const sigset_t *old, int64_t *ret_next)
-{
-        int pipes[2], status = 0;
-        *ret_next = INT64_MAX;
-        if (pipe2(pipes, O_CLOEXEC) < 0)
-                return STATUS_CANNOT;
-        pid_t pid = fork();
-        if (pid == 0) {
-                int64_t next;
-                sigprocmask(SIG_SETMASK, old, NULL);
-                int r = run(c, o, &next);
-                _exit(write(pipes[1], &next, sizeof(next)) == sizeof(next) ? r : STATUS_CANNOT);
-        }
-        close(pipes[1]);
-        while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-                ;
-        if (read(pipes[0], ret_next, sizeof(*ret_next)) != sizeof(*ret_next))
-                *ret_next = INT64_MAX;
-        close(pipes[0]);
-        return pid > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : STATUS_CANNOT;
-}
-
 static int wait_msec(int64_t until)
 {
         int64_t left = until - (int64_t)time(NULL);
@@ -124,8 +99,11 @@ static int follow_config(const struct config *c, const struct options *o, int si
                 due |= feeds_look(&feeds, p, &blind);
                 p[feeds.n] = (struct pollfd){.fd = signals, .events = POLLIN};
                 if (due || next <= (int64_t)time(NULL)) {
-                        int r = run_child(c, o, old, &next);
-                        next = MIN(next, (int64_t)time(NULL) + (r == STATUS_CANNOT ? RETRY_SEC : DAY_SEC));
+                        int r = child_run(c, o, old, &next);
+                        bool well = r == STATUS_WELL || r == STATUS_STILL;
+                        next = MIN(next, (int64_t)time(NULL) + (well ? DAY_SEC : RETRY_SEC));
+                        if (r == STATUS_GAVE_WAY)
+                                next = 0;
                         due = false;
                         sd_notify(0, "READY=1");
                         continue;

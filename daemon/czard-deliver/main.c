@@ -33,9 +33,22 @@ static int run_once(const struct options *o)
                 shown_print(
                         stderr, "czard-deliver: there is no [deliver %s] in %s\n", o->name, o->config_path);
         else
-                status = run(c, o, &next);
+                status = o->revoke ? run(c, o, &next) : child_run(c, o, NULL, &next);
         config_free(c);
         return status;
+}
+
+/* A run that gave way is followed by another, which knows nothing of the first. */
+static int run_until_done(const struct options *o)
+{
+        int status;
+        while ((status = run_once(o)) == STATUS_GAVE_WAY)
+                ;
+        if (status < 0) { /* as if it had ended us */
+                signal(-status, SIG_DFL);
+                raise(-status);
+        }
+        return status < 0 ? STATUS_CANNOT : status;
 }
 
 int main(int argc, char **argv)
@@ -108,5 +121,5 @@ int main(int argc, char **argv)
         setenv("LC_ALL", "C", 1);
         unsetenv(JOURNAL_FOR_PEOPLE);
         journal_open();
-        return o.follow ? follow(&o) : run_once(&o);
+        return o.follow ? follow(&o) : run_until_done(&o);
 }

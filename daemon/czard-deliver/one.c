@@ -72,7 +72,8 @@ static int note_step(
         return note(o, &entry, e);
 }
 
-/* Why it stands still: the first reason counts, and is said once as long as it stays. */
+/* Why it stands still: the first reason counts, and is said once as long as it stays; who runs it by hand is
+ * told each time. */
 static void stand_still(struct one *o, const struct error *e)
 {
         if (!o->stands_still)
@@ -87,10 +88,13 @@ static void say_stopped(struct one *o)
         struct audit_entry entry = entry_of(o, "delivery-stopped");
         entry.reason = now;
         entry.cause = o->stands_still ? cause_name(o->e.cause) : NULL;
-        if (streq(before, now))
-                return;
-        (void)note(o, &entry, NULL); /* a record that cannot be written may be the reason */
         const struct journal_fields f = {.delivery = o->d->name, .cause = o->e.cause};
+        if (streq(before, now)) {
+                if (*now && !o->s->options->follow)
+                        journal_event(EVENT_NOTE, &f, "delivery %s still stands still: %s", o->d->name, now);
+                return;
+        }
+        (void)note(o, &entry, NULL); /* a record that cannot be written may be the reason */
         if (o->stands_still)
                 journal_event(EVENT_DELIVERY_STOPPED, &f, "delivery %s stands still: %s", o->d->name, now);
         else
@@ -493,6 +497,10 @@ static int work(struct one *o, struct error *e)
                 .records = &o->records,
                 .again = o->s->options->again,
                 .now = o->s->now};
+        if (r == 0 && !o->s->staging && !is_over(o)) {
+                *e = o->s->unstaged;
+                r = -EIO;
+        }
         if (r == 0)
                 r = look(&q, &o->look, e);
         if (r == 0)

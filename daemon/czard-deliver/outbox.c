@@ -2,6 +2,7 @@
 /* The folder that a recipient reads. It is a staging directory as lib/store has it: a file has its name only
  * when it is whole and durable, and the folder has an id, so that a volume that is not mounted is noticed. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -188,14 +189,16 @@ static void add_readme(struct strbuf *b, const struct config_delivery *d, const 
 {
         char until[11];
         bool destroy = false;
-        strbuf_printf(b,
-                "Delivery %s\n\npurpose   %s\nuntil     %s: no use from this day (UTC) on; destroy all "
-                "copies before, "
-                "also of what "
-                "was made\n          of them and still names people\nrecipients ",
-                d->name, d->purpose, date_format(d->until, until));
+        strbuf_printf(b, "Delivery %s\n\n", d->name);
+        if (*d->purpose)
+                strbuf_printf(b, "purpose   %s\n", d->purpose);
+        if (d->until != INT_MAX) /* neither section nor record says it */
+                strbuf_printf(b,
+                        "until     %s: no use from this day (UTC) on; destroy all copies before, also of "
+                        "what was made\n          of them and still names people\n",
+                        date_format(d->until, until));
         for (size_t i = 0; i < d->recipients.n; i++)
-                strbuf_printf(b, "%s%s\n", i ? "           " : "", d->recipients.v[i]);
+                strbuf_printf(b, "%s %s\n", i ? "          " : "recipients", d->recipients.v[i]);
         strbuf_add(b, "\nDecrypt a file with: gpg --output FILE --decrypt FILE.gpg\n"
                       "MANIFEST.jsonl names each file with its hash, what it was made of, and what it "
                       "supersedes: a file\n"

@@ -10,6 +10,7 @@
 
 #include "fsx.h"
 #include "journal.h"
+#include "look.h"
 #include "run.h"
 #include "sandbox.h"
 #include "seal.h"
@@ -122,31 +123,23 @@ static int start(struct session *s, struct error *e)
                 journal_audit_head(audit_durable_head(s->audit));
         if (r == 0)
                 r = targets_find(s, e);
-        if (r == 0 && !s->options->revoke) /* which takes back without it */
-                r = staging_open_reader(s->config->staging.path, &s->staging, e);
+        if (r == 0 && !s->options->revoke) /* which takes back without it, as does what is over */
+                (void)look_open(s->config->staging.path, &s->staging, &s->unstaged);
         return r < 0 ? r : lock_down(s, e);
 }
 
-/* From the beginning when it gave way: what is done stays done. The unit starts another run for that, which
- * reads the configuration anew. *ret: a status. */
-static int run_all(struct session *s, int *ret, struct error *e)
+/* A status. When it gives way what is done stays done, and the next run begins anew. */
+static int run_all(struct session *s)
 {
-        for (;;) {
-                int r;
-                *ret = STATUS_WELL;
-                for (size_t i = 0; i < s->n_targets && !s->gave_way; i++) {
-                        if ((s->gave_way = turn_is_wanted(s)))
-                                break;
-                        int status = one_run(s, &s->targets[i]); /* MAX() would run it twice */
-                        *ret = MAX(*ret, status);
-                }
-                if (s->gave_way && s->options->follow)
-                        s->next = s->now;
-                if (!s->gave_way || s->options->follow)
-                        return 0;
-                if ((r = turn_give(s, e)) < 0)
-                        return r;
+        int worst = *s->unstaged.text && s->n_targets ? STATUS_CANNOT : STATUS_WELL;
+        for (size_t i = 0; i < s->n_targets; i++) {
+                s->gave_way = s->gave_way || turn_is_wanted(s);
+                if (s->gave_way)
+                        return STATUS_GAVE_WAY;
+                int status = one_run(s, &s->targets[i]); /* MAX() would run it twice */
+                worst = MAX(worst, status);
         }
+        return s->gave_way ? STATUS_GAVE_WAY : worst;
 }
 
 int run(const struct config *c, const struct options *o, int64_t *ret_next)
@@ -158,15 +151,13 @@ int run(const struct config *c, const struct options *o, int64_t *ret_next)
                 .now = (int64_t)time(NULL),
                 .next = INT64_MAX};
         struct error e = {};
-        int status = STATUS_CANNOT, r = start(&s, &e);
-        if (r == 0)
-                r = run_all(&s, &status, &e);
-        if (r == 0 && !s.gave_way && !s.options->revoke && !s.options->name)
+        int r = start(&s, &e);
+        bool unknown = r == -ENOENT && e.cause == CAUSE_CONFIG; /* what is to be revoked: target.c */
+        int status = r == 0 ? run_all(&s) : unknown ? STATUS_USAGE : STATUS_CANNOT;
+        if (status < STATUS_CANNOT && !s.options->revoke && !s.options->name)
                 (void)futimens(s.lock_fd, NULL); /* czarctl: the last run that came through */
-        if (r < 0) {
-                status = STATUS_CANNOT;
+        if (r < 0)
                 journal_event(EVENT_FAILED, &(struct journal_fields){.cause = e.cause}, "%s", e.text);
-        }
         *ret_next = s.next;
         journal_audit_head(NULL);
         audit_free(s.audit);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* czard-deliver(8): hands out what the deliveries of the configuration list, as ciphertext.
  *
- *   main ── follow (waits for the feeds and the clock; each run is a child of its own)
- *      └──── run (turn, target, locks of the process, each delivery) ── one (what is due, done) ── outbox
+ *   main ── follow (waits for the feeds and the clock)
+ *      └──── child ── run (turn, target, locks of the process, each delivery) ── one (what is due, done) ──
+ * outbox
  */
 #pragma once
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -16,7 +18,13 @@
 
 #define RETRY_SEC 900 /* after a run that did not do all that was due */
 
-enum { STATUS_WELL = 0, STATUS_STILL = 1, STATUS_USAGE = 2, STATUS_CANNOT = 3 };
+enum {
+        STATUS_WELL = 0,
+        STATUS_STILL = 1,
+        STATUS_USAGE = 2,
+        STATUS_CANNOT = 3,
+        STATUS_GAVE_WAY = 4, /* to a revocation: another run has to do the rest. Of run() only */
+};
 
 struct options {
         const char *config_path;
@@ -31,6 +39,11 @@ struct options {
  * *ret_next: when to run again though nothing changes, seconds. Returns the exit status. */
 int run(const struct config *c, const struct options *o, int64_t *ret_next);
 
+/* The same in a child, for a run locks the process into what its configuration needs, and the next one has
+ * another. mask: its signal mask, NULL: ours. Returns the exit status, or the number of the signal that ended
+ * it, negative. */
+int child_run(const struct config *c, const struct options *o, const sigset_t *mask, int64_t *ret_next);
+
 /* Runs whenever a feed says something, a date has come or SIGHUP is sent; until SIGTERM. */
 int follow(const struct options *o);
 
@@ -44,12 +57,13 @@ struct target {
 /* What all deliveries of one run share. */
 struct session {
         const struct config *config;
-        struct config *fresh; /* read in this run; config borrows it */
-        struct error unread;  /* why it could not be: then nothing is handed out, only taken back */
+        struct config *fresh;  /* read in this run; config borrows it */
+        struct error unread;   /* why it could not be: then nothing is handed out, only taken back */
+        struct error unstaged; /* why staging could not be opened: then only what is over is taken back */
         const struct options *options;
         int state_fd, lock_fd;
         struct audit *audit;
-        struct staging *staging;
+        struct staging *staging; /* NULL: unstaged says why, or a revocation, which needs none */
         char *run_dir, *keys_dir;
         struct target *targets;
         size_t n_targets;
@@ -58,12 +72,11 @@ struct session {
 };
 
 /* --- turn.c: one run at a time; a revocation does not wait until another one is through --- */
-/* Opens the lock and waits for our turn. 0 or -errno. */
+/* Opens the lock and waits for our turn, which ends with the process, or when the lock is closed. 0 or
+ * -errno. */
 int turn_take(struct session *s, const char *path, struct error *e);
 /* Does a revocation wait? Asked between two messages, and while one is made. */
 bool turn_is_wanted(const struct session *s);
-/* Lets it go first. 0 or -errno. */
-int turn_give(struct session *s, struct error *e);
 
 /* --- target.c --- */
 /* The deliveries that are asked for. What is revoked is found in the record too: its section may be gone, or

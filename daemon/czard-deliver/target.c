@@ -83,6 +83,16 @@ static int name_revoked(const struct session *s, struct target *t, const char *a
         return r < 0 ? r : t->name && (t->path || *asked != '/') ? 0 : no_memory(e);
 }
 
+static int fail_unknown(const struct session *s, const char *name, struct error *e)
+{
+        _cleanup_strbuf_ struct strbuf names = {};
+        config_name_deliveries(s->config, &names);
+        return error_set(e, CAUSE_CONFIG, ENOENT,
+                "there is no [deliver %s] in the configuration, which has %s, and no such delivery in the "
+                "record; the folder of its outbox may be given instead of the name",
+                name, names.err ? "others" : names.s);
+}
+
 /* Without a section: what the record says. */
 static int find_revoked(struct session *s, struct target *t, struct error *e)
 {
@@ -94,11 +104,7 @@ static int find_revoked(struct session *s, struct target *t, struct error *e)
                 r = records_read(s->state_fd, t->name, &records, e);
         const struct config_delivery *section = r == 0 ? config_find_delivery(s->config, t->name) : NULL;
         if (r == 0 && !section && !t->path && !records.outbox)
-                r = error_set(e, CAUSE_CONFIG, ENOENT,
-                        "there is no [deliver %s] in the configuration, and no such delivery in the record; "
-                        "the "
-                        "folder of its outbox may be given instead of the name",
-                        t->name);
+                r = fail_unknown(s, t->name, e);
         if (r == 0 && !t->path && records.outbox)
                 t->path = take_ptr(&records.outbox);
         t->purpose = take_ptr(&records.purpose);

@@ -6,9 +6,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
-#include <time.h>
 
-#include "journal.h"
 #include "run.h"
 
 static int first_byte(int fd, int command, short type)
@@ -49,21 +47,4 @@ bool turn_is_wanted(const struct session *s)
 {
         int type = s->options->revoke ? F_UNLCK : first_byte(s->lock_fd, F_OFD_GETLK, F_RDLCK);
         return type >= 0 && type != F_UNLCK;
-}
-
-int turn_give(struct session *s, struct error *e)
-{
-        journal_debug("a revocation goes first");
-        journal_audit_head(NULL);
-        s->audit = audit_free(s->audit);
-        flock(s->lock_fd, LOCK_UN);
-        int r = wait_for(s);
-        if (r < 0)
-                return error_set(e, cause_from_errno(-r), -r, "lock: %s", strerror(-r));
-        s->gave_way = false;
-        s->now = (int64_t)time(NULL);
-        r = audit_open(s->state_fd, &s->audit, e);
-        if (r == 0)
-                journal_audit_head(audit_durable_head(s->audit));
-        return r;
 }

@@ -2,10 +2,15 @@
 #include "look.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "words.h"
+
+#define ID_FILE ".czard-id"
 
 bool look_is_over(const struct look_query *q)
 {
@@ -15,6 +20,23 @@ bool look_is_over(const struct look_query *q)
 static int no_memory(struct error *e)
 {
         return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+}
+
+int look_open(const char *root, struct staging **ret, struct error *e)
+{
+        struct staging *s = NULL;
+        struct stat st;
+        int r = staging_open_reader(root, &s, e);
+        if (r == 0 && fstatat(staging_root_fd(s), ID_FILE, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                r = error_set(e, CAUSE_STAGING, errno,
+                        "staging %s has no " ID_FILE " (%s): its volume is not mounted, or czard has "
+                        "staged nothing yet",
+                        root, strerror(errno));
+        if (r < 0)
+                staging_free(s);
+        else
+                *ret = s;
+        return r;
 }
 
 /* A folder that is replaced between two looks at it is read once more. */

@@ -19,6 +19,9 @@ struct look {
         struct due due;
 };
 
+/* Opens staging as one of its readers. 0, or -errno: it is not there, or not czard's, as when its volume is
+ * not mounted. */
+int look_open(const char *root, struct staging **ret, struct error *e);
 /* Nothing is written. When the delivery is over nothing is read of what is staged. 0 or -errno: nothing may
  * be decided. */
 int look(const struct look_query *q, struct look *ret, struct error *e);

@@ -148,5 +148,7 @@ bool config_delivers_table(const struct config_delivery *d, const char *table);
 bool config_table_names_people(const char *table);
 /* The delivery of that name, or NULL. */
 const struct config_delivery *config_find_delivery(const struct config *c, const char *name);
+/* "study, other", or "none". */
+void config_name_deliveries(const struct config *c, struct strbuf *ret);
 
 #define CONFIG_DEFAULT_PATH "/etc/czard/czard.ini"

@@ -557,6 +557,13 @@ const struct config_delivery *config_find_delivery(const struct config *c, const
         return NULL;
 }
 
+void config_name_deliveries(const struct config *c, struct strbuf *ret)
+{
+        for (size_t i = 0; i < c->n_deliveries; i++)
+                strbuf_printf(ret, "%s%s", i ? ", " : "", c->deliveries[i].name);
+        strbuf_add(ret, c->n_deliveries ? "" : "none");
+}
+
 bool config_table_names_people(const char *table)
 {
         return str_after(table, "auth_") || str_after(table, "certificates_") || str_after(table, "ora/") ||
