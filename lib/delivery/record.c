@@ -112,21 +112,29 @@ static int on_terms(struct records *r, const struct line *l)
         return r->purpose ? 0 : -ENOMEM;
 }
 
-static int on_delivering(struct records *r, const struct line *l)
+/* is_stray: it was found in the outbox, and what it is nobody knows; its id is its path, which no other has.
+ */
+static int add_record(struct records *r, const struct line *l, bool is_stray)
 {
         if (ARRAY_ROOM(r->v, r->n) < 0)
                 return -ENOMEM;
         struct record *d = &r->v[r->n++];
-        *d = (struct record){.base = copy(l, "member"),
+        *d = (struct record){.base = copy(l, is_stray ? "path" : "member"),
                 .path = copy(l, "path"),
                 .course = copy(l, "course"),
                 .recipients = copy(l, "recipients"),
                 .supersedes = copy(l, "supersedes"),
                 .size = number(l, "size")};
-        d->id = d->base && d->course ? item_id(d->base, d->course) : NULL;
+        if (d->base && d->course)
+                d->id = is_stray ? strdup(d->base) : item_id(d->base, d->course);
         field(l, "sha256", d->sha256, sizeof(d->sha256));
         field(l, "inputs", d->inputs_sha256, sizeof(d->inputs_sha256));
         return d->id && d->path && d->recipients && d->supersedes ? note_path(r) : -ENOMEM;
+}
+
+static int on_delivering(struct records *r, const struct line *l)
+{
+        return add_record(r, l, false);
 }
 
 static int on_input(struct records *r, const struct line *l)
@@ -148,6 +156,9 @@ static int on_step(struct records *r, const struct line *l, enum record_state st
         char path[VALUE_MOST], time[32];
         field(l, "path", path, sizeof(path));
         struct record *d = records_find(r, path);
+        if (!d && state == RECORD_DESTROY && add_record(r, l, true) < 0)
+                return -ENOMEM;
+        d = d ? d : records_find(r, path);
         if (!d)
                 return 0;
         d->state = state;

@@ -28,7 +28,8 @@ enum record_state {
         RECORD_BEGUN,   /* a crash came before or after it got its name */
         RECORD_OUT,     /* it is in the outbox */
         RECORD_LEFT,    /* it was handed out, and is not in the outbox any more */
-        RECORD_DESTROY, /* so, and whoever has it is to destroy it */
+        RECORD_DESTROY, /* so, and whoever has it is to destroy it; also one that was found in the outbox, and
+                           was in no record */
 };
 
 struct record {
