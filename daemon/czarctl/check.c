@@ -45,11 +45,10 @@ static void on_delivery(void *arg, const struct deliver_fact *f)
                 check_add(k, "delivery", BAD,
                         "czarctl deliver plan shows what is staged; mend courses or tables",
                         "delivery %s: nothing matches %s", name, f->unmatched.v[i]);
-        if (f->trouble && !f->stands_still)
-                check_add(k, "delivery", BAD, f->fix, "delivery %s: %s", name, f->trouble);
-        if (f->stands_still)
-                check_add(k, "delivery", BAD, f->fix, "delivery %s stands still: %s", name, f->reason);
-        else if (!f->trouble)
+        if (f->why)
+                check_add(k, "delivery", BAD, f->fix, "delivery %s%s: %s", name,
+                        f->stands_still ? " stands still" : "", f->why);
+        else
                 check_add(k, "delivery", FINE, "", "delivery %s: %s, %llu messages in its outbox", name,
                         f->state, (unsigned long long)f->out);
 }
@@ -57,7 +56,7 @@ static void on_delivery(void *arg, const struct deliver_fact *f)
 static void check_deliveries(struct checkup *k)
 {
         struct error e = {};
-        if (k->c->config && deliver_facts(k->c, true, on_delivery, k, &e) < 0)
+        if (k->c->config && deliver_facts(k->c, on_delivery, k, &e) < 0)
                 check_add(k, "delivery", BAD, "czarctl check, as root", "deliveries cannot be looked at: %s",
                         e.text);
 }

@@ -187,7 +187,7 @@ const struct command commands[] = {
                 .prepare = prepare_report,
                 .run = run_report},
         {.name = "deliver",
-                .arguments = "list | plan [NAME] | run [NAME] | revoke NAME|OUTBOX | log [NAME]",
+                .arguments = "list [NAME] | plan [NAME] | run [NAME] | revoke NAME|OUTBOX | log [NAME]",
                 .summary = "what is handed out to whom: what is due, hand it out, take it back, the record",
                 .flags = {{"again", NULL,
                                   "run: also what later recipients did not get, what is gone, what came "

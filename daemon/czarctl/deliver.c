@@ -167,7 +167,7 @@ static int check_words(const struct ctl *c, const char *what, const char *name)
                 return ctl_usage(c, "%s does not take that option", what);
         /* czard-deliver finds what is to be revoked by its record, or by its outbox, too. */
         if (name && !config_find_delivery(c->config, name) && !streq(what, "log") && !revokes)
-                return ctl_fail_text("there is no [deliver %s] in the configuration", name);
+                return deliver_unknown(c, name);
         return 0;
 }
 
@@ -188,5 +188,5 @@ int run_deliver(struct ctl *c)
         const char *what = c->argv[0], *name = c->argc > 1 ? c->argv[1] : NULL;
         if (streq(what, "plan"))
                 return deliver_plan(c, name);
-        return streq(what, "log") ? deliver_log(c, name) : deliver_list(c);
+        return streq(what, "log") ? deliver_log(c, name) : deliver_list(c, name);
 }

@@ -20,11 +20,15 @@ struct deliver_fact {
         struct strv unmatched; /* patterns that match nothing that is staged */
         char *trouble;         /* what its next run would meet, or not do; NULL: nothing */
         char *advice;          /* for that; NULL: fix has it */
+        const char *why;       /* why it is not well: reason or trouble; NULL: it is */
 };
 typedef void deliver_fact_fn(void *arg, const struct deliver_fact *f);
-/* is_deep: what is staged and the recipients' keys are looked at, too; else the record only. 0, or -errno
- * when the record cannot be read: what was told before counts. */
-int deliver_facts(const struct ctl *c, bool is_deep, deliver_fact_fn *each, void *arg, struct error *e);
-int deliver_list(struct ctl *c);
+/* By the record, what is staged, and the recipients' keys. 0, or -errno when the record cannot be read: what
+ * was told before counts. */
+int deliver_facts(const struct ctl *c, deliver_fact_fn *each, void *arg, struct error *e);
+/* name: only that one, NULL: all. */
+int deliver_list(struct ctl *c, const char *name);
+/* The usage error that names those that there are. */
+int deliver_unknown(const struct ctl *c, const char *name);
 int deliver_plan(struct ctl *c, const char *name);
 int deliver_log(struct ctl *c, const char *name);

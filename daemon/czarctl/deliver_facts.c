@@ -24,6 +24,14 @@ int deliver_state(const struct ctl *c, struct error *e)
         return fd;
 }
 
+int deliver_unknown(const struct ctl *c, const char *name)
+{
+        _cleanup_strbuf_ struct strbuf names = {};
+        config_name_deliveries(c->config, &names);
+        return ctl_usage(c, "there is no [deliver %.64s] in the configuration, which has %s", name,
+                names.err ? "others" : names.s);
+}
+
 static void count(struct deliver_fact *f)
 {
         for (size_t i = 0; i < f->records->n; i++) {
@@ -114,8 +122,10 @@ static void look_at_staged(const struct ctl *c, int state, struct deliver_fact *
         struct error e = {};
         struct staging *staging = NULL;
         struct look l = {};
-        if (staging_open_readonly(c->config->staging.path, &staging, &e) < 0)
-                return; /* czard's own trouble */
+        if (look_open(c->config->staging.path, &staging, &e) < 0) {
+                f->trouble = f->trouble ? f->trouble : strdup(e.text);
+                return;
+        }
         const struct look_query q = {.delivery = f->delivery,
                 .root = c->config->staging.path,
                 .staging = staging,
@@ -150,7 +160,6 @@ static void look_ahead(const struct ctl *c, int state, struct deliver_fact *f)
 struct teller {
         const struct ctl *c;
         int state;
-        bool is_deep;
         deliver_fact_fn *each;
         void *arg;
 };
@@ -168,8 +177,9 @@ static int tell_one(const struct teller *t, const struct config_delivery *d, str
         _cleanup_free_ char *reason = reason_of(&f);
         f.reason = reason ? reason : "";
         f.stands_still = streq(state, "stands still") || (is_over(d, &records) && f.out > 0);
-        if (r == 0 && t->is_deep)
+        if (r == 0)
                 look_ahead(t->c, t->state, &f);
+        f.why = f.stands_still ? f.reason : f.trouble;
         if (r == 0)
                 t->each(t->arg, &f);
         strv_done(&f.unmatched);
@@ -205,7 +215,7 @@ static int tell_gone(const struct teller *t, const char *name, struct error *e)
                         (unsigned long long)f.out, d.path);
                 fix = str_printf(
                         "give it its section back, or: czarctl deliver revoke %s --reason TEXT", name);
-                f.reason = reason;
+                f.reason = f.why = reason;
                 f.fix = fix;
                 if (reason && fix)
                         t->each(t->arg, &f);
@@ -216,14 +226,14 @@ static int tell_gone(const struct teller *t, const char *name, struct error *e)
         return r;
 }
 
-int deliver_facts(const struct ctl *c, bool is_deep, deliver_fact_fn *each, void *arg, struct error *e)
+int deliver_facts(const struct ctl *c, deliver_fact_fn *each, void *arg, struct error *e)
 {
         _cleanup_(strv_done) struct strv names = {};
         struct error none = {};
         _cleanup_close_ int state = deliver_state(c, &none);
-        const struct teller t = {.c = c, .state = state, .is_deep = is_deep, .each = each, .arg = arg};
+        const struct teller t = {.c = c, .state = state, .each = each, .arg = arg};
         int r = state == -ENOENT || c->config->n_deliveries == 0 ? 0 : MIN(state, 0);
-        if (r < 0 && e)
+        if (r < 0)
                 *e = none;
         for (size_t i = 0; r == 0 && i < c->config->n_deliveries; i++)
                 r = tell_one(&t, &c->config->deliveries[i], e);

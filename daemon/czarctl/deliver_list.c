@@ -11,6 +11,7 @@
 #include "timespan.h"
 
 struct listing {
+        const char *only; /* NULL: all */
         struct rows rows;
         struct strbuf below; /* lines below the table */
 };
@@ -57,6 +58,8 @@ static void on_delivery(void *arg, const struct deliver_fact *f)
         const struct config_delivery *d = f->delivery;
         const char *reason = *f->reason ? f->reason : f->trouble;
         char until[11] = "";
+        if (l->only && !streq(l->only, d->name))
+                return;
         if (!f->is_gone || f->records->until != INT_MAX)
                 date_format(d->until, until);
         rows_begin_item(&l->rows,
@@ -74,13 +77,13 @@ static void on_delivery(void *arg, const struct deliver_fact *f)
                 add_below(l, f);
 }
 
-int deliver_list(struct ctl *c)
+int deliver_list(struct ctl *c, const char *name)
 {
-        struct listing l = {};
+        struct listing l = {.only = name};
         struct error e = {};
         rows_open(&l.rows, c, "deliveries",
                 "name|until|>in_outbox=IN OUTBOX|>bytes|last|state|why=PURPOSE OR REASON");
-        int r = deliver_facts(c, true, on_delivery, &l, &e);
+        int r = deliver_facts(c, on_delivery, &l, &e);
         if (r == 0)
                 rows_end(&l.rows, "There is no [deliver NAME] section.");
         if (r == 0 && l.below.len)

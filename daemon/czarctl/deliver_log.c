@@ -124,16 +124,31 @@ static int show_disclosure(const char *line, size_t len, uint64_t number, void *
         return 0;
 }
 
+/* The record has deliveries, too, that have no section any more. A status. */
+static int check_name(const struct ctl *c, int state, const char *name)
+{
+        _cleanup_(strv_done) struct strv names = {};
+        struct error e = {};
+        if (!name || config_find_delivery(c->config, name))
+                return 0;
+        int r = state >= 0 ? records_names(state, &names, &e) : 0;
+        if (r == 0 && !strv_has(&names, name))
+                return deliver_unknown(c, name);
+        return r < 0 ? ctl_fail(c, &e) : 0;
+}
+
 int deliver_log(struct ctl *c, const char *name)
 {
         struct deliver_log l = {.name = name};
         struct error e = {};
         struct stat st;
-        int status = record_rows_open(c, fields, ELEMENTSOF(fields),
-                "time|event|delivery|path|until|why=PURPOSE OR REASON", &l.record);
+        _cleanup_close_ int state = deliver_state(c, &e);
+        int status = check_name(c, state, name);
+        if (status == 0)
+                status = record_rows_open(c, fields, ELEMENTSOF(fields),
+                        "time|event|delivery|path|until|why=PURPOSE OR REASON", &l.record);
         if (status)
                 return status;
-        _cleanup_close_ int state = deliver_state(c, &e);
         int r = state == -ENOENT ? 0 : MIN(state, 0);
         if (state >= 0 && fstatat(state, "audit.jsonl", &st, 0) == 0)
                 r = audit_each(state, show_disclosure, &l, &e);

@@ -174,7 +174,7 @@ int deliver_plan(struct ctl *c, const char *name)
         _cleanup_close_ int state = deliver_state(c, &e);
         if (state < 0 && state != -ENOENT)
                 return ctl_fail(c, &e);
-        if (staging_open_readonly(c->config->staging.path, &staging, &e) < 0)
+        if (look_open(c->config->staging.path, &staging, &e) < 0)
                 return ctl_fail(c, &e);
         if (c->json) {
                 answer_open(&j);

@@ -49,10 +49,12 @@ static const struct {
         {"czard_by_course_failed", "Days of events that could not be split by course."},
         {"czard_by_course_bytes", "Bytes of the events that are staged by course."},
         {"czard_delivery_stands_still",
-                "1 while a delivery cannot hand out what is due, or take back what is over."},
+                "1 while a delivery does not hand out what is due, or take back what is over."},
+        {"czard_delivery_match_nothing", "Patterns of courses and tables that match nothing."},
         {"czard_delivery_outbox_messages", "Messages in the outbox."},
         {"czard_delivery_outbox_bytes", "Bytes of these."},
         {"czard_delivery_please_destroy", "Messages that recipients are to destroy."},
+        {"czard_delivery_unknown", "1 while deliveries cannot be looked at."},
         {"czard_build_info", "The version of czarctl."},
 };
 
@@ -213,7 +215,8 @@ static void sample_by_course(struct metrics *m)
 static void sample_delivery(void *arg, const struct deliver_fact *f)
 {
         const struct field *labels = FIELDS(F_TEXT("delivery", f->delivery->name));
-        sample(arg, "czard_delivery_stands_still", labels, f->stands_still);
+        sample(arg, "czard_delivery_stands_still", labels, f->why != NULL);
+        sample(arg, "czard_delivery_match_nothing", labels, (int64_t)f->unmatched.n);
         sample(arg, "czard_delivery_outbox_messages", labels, (int64_t)f->out);
         sample(arg, "czard_delivery_outbox_bytes", labels, (int64_t)f->out_bytes);
         sample(arg, "czard_delivery_please_destroy", labels, (int64_t)f->destroy);
@@ -246,7 +249,8 @@ static void sample_facts(struct metrics *m, const struct facts *f)
         sample(m, "czard_staging_min_free_bytes", NULL,
                 (int64_t)MIN(m->c->config->staging.min_free, (uint64_t)INT64_MAX));
         sample_by_course(m);
-        (void)deliver_facts(m->c, false, sample_delivery, m, NULL);
+        int r = deliver_facts(m->c, sample_delivery, m, &(struct error){});
+        sample(m, "czard_delivery_unknown", NULL, r < 0);
         sample(m, "czard_build_info", FIELDS(F_TEXT("version", CZARD_VERSION)), 1);
 }
 

@@ -90,18 +90,22 @@ static void add_delivery(void *arg, const struct deliver_fact *f)
                 date_format(f->delivery->until, until);
         json_object(&r->j, NULL,
                 FIELDS(F_TEXT("name", f->delivery->name), F_TEXT("purpose", f->delivery->purpose),
-                        F_TEXT("until", until), F_TEXT("state", f->state),
-                        F_BOOL("stands_still", f->stands_still), F_TEXT("reason", f->reason),
+                        F_TEXT("until", until), F_TEXT("state", f->state), F_BOOL("stands_still", f->why != NULL),
+                        F_TEXT("reason", f->why ? f->why : f->reason),
+                        F_TEXT("match_nothing", f->unmatched.n ? f->unmatched.v[0] : NULL),
                         F_NUMBER("in_outbox", f->out), F_NUMBER("bytes", f->out_bytes),
                         F_NUMBER("please_destroy", f->destroy)));
-        r->look |= f->stands_still;
+        r->look |= f->why || f->unmatched.n;
 }
 
 static void add_deliveries(struct report_data *r)
 {
         json_open(&r->j, "deliveries", '[');
-        (void)deliver_facts(r->c, false, add_delivery, r, NULL);
+        struct error e = {};
+        bool unknown = deliver_facts(r->c, add_delivery, r, &e) < 0;
         json_close(&r->j, ']');
+        json_str(&r->j, "deliveries_unknown", unknown ? e.text : NULL);
+        r->look |= unknown;
 }
 
 /* What belongs to no object: polls, a pause, the disk. */

@@ -309,10 +309,9 @@ static void on_delivery(void *arg, const struct deliver_fact *f)
 {
         struct status *s = arg;
         const char *name = f->delivery->name;
-        if (f->stands_still)
-                add_problem(s, "delivery", 1, f->fix, "delivery %s stands still: %s", name, f->reason);
-        else if (f->trouble)
-                add_problem(s, "delivery", 1, f->fix, "delivery %s: %s", name, f->trouble);
+        if (f->why)
+                add_problem(s, "delivery", 1, f->fix, "delivery %s%s: %s", name,
+                        f->stands_still ? " stands still" : "", f->why);
         if (f->unmatched.n)
                 add_problem(s, "delivery", f->unmatched.n, "czarctl deliver list; mend courses or tables",
                         "delivery %s: nothing matches %s%s", name, f->unmatched.v[0],
@@ -322,7 +321,7 @@ static void on_delivery(void *arg, const struct deliver_fact *f)
 static void judge_deliveries(struct status *s)
 {
         struct error e = {};
-        if (deliver_facts(s->c, true, on_delivery, s, &e) < 0)
+        if (deliver_facts(s->c, on_delivery, s, &e) < 0)
                 add_problem(s, "delivery", 1, "czarctl deliver list, as root",
                         "deliveries cannot be looked at: %s", e.text);
 }

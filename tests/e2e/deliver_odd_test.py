@@ -228,7 +228,7 @@ class Outboxes(Odd):
         self.w.config["deliver other"] = section
         self.assertIn("is that of the delivery study", self.run_(code=1))
         self.assertEqual(self.messages(), had)
-        self.ctl("deliver", "revoke", "nobody", "--reason", "x", code=3)
+        self.ctl("deliver", "revoke", "nobody", "--reason", "x", code=2)
         self.ctl("deliver", "revoke", "study", "--reason", "it ended")
         self.assertEqual(self.messages(), [])
         self.assertEqual({e["path"] for e in self.audit("please-destroy")}, set(had))
@@ -262,6 +262,10 @@ class Outboxes(Odd):
         self.ctl("deliver", "revoke", f"{self.outbox}/", "--reason", "nobody knows")
         self.assertEqual(self.messages(), [])
         self.assertEqual({e["path"] for e in self.audit("please-destroy")}, set(left))
+        readme = (self.outbox / "README").read_text()
+        for message in left:
+            self.assertIn(f"{message} (nobody knows)", readme)
+        self.assertNotIn("9999", readme)  # until when, nobody knows either
         self.assertTrue(sums & {e["sha256"] for e in self.audit("please-destroy")})
         self.ctl("deliver", "revoke", str(self.keys), "--reason", "no outbox", code=1)
         self.assertTrue(list(self.keys.iterdir()))
@@ -331,6 +335,37 @@ class Outboxes(Odd):
             self.assertTrue(any("student_" in n for n in tar_files(data)))
             self.assertFalse([n for n in tar_files(data) if "auth_user" in n])
 
+    def told_away(self):
+        listed = {d["name"]: d for d in json.loads(self.ctl("--json", "deliver", "list"))["deliveries"]}
+        self.assertEqual(listed["study"]["state"], "stands still")
+        self.assertIn(str(self.w.staging), listed["study"]["reason"])
+        for command in ("status", "check"):
+            self.assertRegex(self.ctl(command, code=1), f"delivery study.*: .*{self.w.staging}")
+        self.ctl("deliver", "plan", code=3)
+
+    def test_staging_away(self):
+        """Nothing is decided of what is staged, nobody says that all is well, and what is over is taken back."""
+        self.add("ends", self.w.folder / "ends")
+        self.run_()
+        had, aside = self.messages(), self.w.folder / "volume"
+        self.w.staging.rename(aside)
+        self.w.config["deliver ends"]["until"] = "2020-01-01"
+        self.assertIn(f"delivery study stands still: [staging] path {self.w.staging}", self.run_(code=3))
+        self.assertEqual(self.messages(self.w.folder / "ends"), [])
+        self.told_away()
+        self.w.staging.mkdir(mode=0o750)  # where it was mounted
+        self.assertRegex(self.run_(code=3), "delivery study stands still: .*is not mounted")
+        self.told_away()
+        (self.state / "audit.jsonl").rename(self.w.folder / "record")  # nor by a run
+        self.told_away()
+        (self.w.folder / "record").rename(self.state / "audit.jsonl")
+        self.assertEqual(self.messages(), had)
+        self.w.staging.rmdir()
+        aside.rename(self.w.staging)
+        self.run_(code=1)
+        self.assertEqual(self.messages(), had)
+        self.assertIn("delivery study: well", self.ctl("check"))
+
     def test_until_takes_all(self):
         self.run_()
         stray = self.outbox / self.name / "state" / "2001-01-01.tar.gpg"
@@ -340,6 +375,12 @@ class Outboxes(Odd):
         self.w.config["deliver study"]["until"] = "2020-01-01"
         self.run_(code=1)
         self.assertEqual(self.messages(), [])
+        # whoever was given it hears of it, too
+        path = str(stray.relative_to(self.outbox))
+        self.assertIn(f"{path} (the delivery is over)", (self.outbox / "README").read_text())
+        listed = json.loads(self.ctl("--json", "deliver", "list"))["deliveries"][0]
+        self.assertIn((path, digest(b"x")), [(m["path"], m["sha256"]) for m in listed["please_destroy"]])
+        self.assertEqual(listed["in_outbox"], 0)
 
 
 class Told(Odd):
@@ -387,11 +428,44 @@ class Told(Odd):
         self.assertIn("delivery study: over, 0 messages", shown)
         self.assertIn("delivery revoked: revoked, 0 messages", shown)
 
+    def report(self):
+        """What the page says of deliveries, and the data of all of it."""
+        page = self.w.folder / "page.html"
+        self.ctl("report", "--html", str(page))
+        return page.read_text(), json.loads(self.ctl("--json", "report"))
+
+    def test_unknown_name(self):
+        """The same for each command: usage, and which there are."""
+        self.add("other", self.w.folder / "other")
+        for words in (("list",), ("plan",), ("run",), ("log",), ("revoke", "--reason", "x")):
+            done = subprocess.run([program("czarctl"), "--config", str(self.w.ini()), "deliver", *words, "nobody"],
+                                  env=self.w.environment(), capture_output=True, text=True, timeout=600, check=False)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), done)
+            self.assertIn("there is no [deliver nobody] in the configuration, which has study, other", done.stderr)
+        self.assertNotIn("other", self.ctl("deliver", "list", "study"))
+
+    def test_cannot_be_looked_at(self):
+        """A record that cannot be read is no good news."""
+        self.run_()
+        (self.state / "audit.jsonl").unlink()
+        (self.state / "audit.jsonl").mkdir()
+        self.assertIn("\nczard_delivery_unknown 1\n", self.ctl("metrics"))
+        page, data = self.report()
+        self.assertIn("deliveries cannot be looked at: ", page)
+        self.assertFalse(data["ok"])
+        self.assertIn("deliveries cannot be looked at: ", self.ctl("status", code=1))
+
     def test_due_and_no_run(self):
         n = len(self.days) + 1
-        for text in self.stands("study")[2]:
-            self.assertIn(f"delivery study: {n} messages are due, and it was never run", text)
-        self.assertEqual(self.stands("study")[0], "stands still")
+        self.w.config["deliver study"]["tables"] += " nothing_*"
+        state, metric, said = self.stands("study")
+        self.assertEqual((state, metric), ("stands still", True))
+        for text in (*said, self.report()[0]):
+            self.assertRegex(text, f"delivery study( stands still)?: {n} messages are due, and it was never run")
+            self.assertIn("nothing matches nothing_*", text)
+        self.assertIn('czard_delivery_match_nothing{delivery="study"} 1', self.ctl("metrics"))
+        self.assertIn("\nczard_delivery_unknown 0\n", self.ctl("metrics"))
+        self.w.config["deliver study"]["tables"] = "events student_* auth_user"
         self.run_()
         self.assertIn("delivery study: well,", self.ctl("check"))
         os.utime(self.state / "lock", (0, 0))
@@ -450,10 +524,19 @@ class Told(Odd):
 
 
 class Urgent(Odd):
+    """A run that encrypts for long gives way to a revocation, in the middle of a message."""
     size = 512 << 20  # takes longer than it takes to stop it
 
-    def test_revoke_does_not_wait(self):
-        """A run that encrypts for long gives way, in the middle of a message, and goes on afterwards."""
+    def delivered(self):
+        return [e["path"] for e in self.audit("delivered") if e["delivery"] == "study"]
+
+    def waits(self):
+        lock = f":{(self.state / 'lock').stat().st_ino} "
+        with open("/proc/locks", encoding="ascii") as locks:
+            return any("->" in line and "FLOCK" in line and lock in line for line in locks)
+
+    def given_way(self, while_it_waits=lambda: None):
+        """The events of the record after a run that gave way, and went on."""
         self.add("second", self.w.folder / "out2", tables="events")
         self.run_("second")
         day = self.days[-1]
@@ -470,30 +553,38 @@ class Urgent(Odd):
         write(day / "SHA256SUMS", sums.encode())
         ini = str(self.w.ini())
         child = subprocess.Popen([str(program("czard-deliver")), "--config", ini, "--once", "study"], env=self.w.environment(),
-                                 stderr=subprocess.DEVNULL)
+                                 stderr=subprocess.DEVNULL, start_new_session=True)
         self.addCleanup(child.kill)
-        def delivered():
-            return [e["path"] for e in self.audit("delivered") if e["delivery"] == "study"]
-
-        def waits(pid):
-            with open("/proc/locks", encoding="ascii") as locks:
-                return any("->" in line and "FLOCK" in line and f" {pid} " in line for line in locks)
-
-        self.wait_for(lambda: len(delivered()) == len(self.days))
-        child.send_signal(signal.SIGSTOP)
-        self.assertEqual(len(delivered()), len(self.days))
+        self.wait_for(lambda: len(self.delivered()) == len(self.days))
+        os.killpg(child.pid, signal.SIGSTOP)
+        self.assertEqual(len(self.delivered()), len(self.days))
         revoke = subprocess.Popen([str(program("czarctl")), "--config", ini, "deliver", "revoke", "second", "--reason", "at once"],
                                   env=self.w.environment(), stderr=subprocess.DEVNULL)
         self.addCleanup(revoke.kill)
-        self.wait_for(lambda: waits(revoke.pid))
-        child.send_signal(signal.SIGCONT)
+        self.wait_for(self.waits)
+        while_it_waits()
+        os.killpg(child.pid, signal.SIGCONT)
         self.assertEqual(revoke.wait(300), 0)
         self.assertEqual(self.messages(self.w.folder / "out2"), [])
         self.assertEqual(child.wait(300), 0)
-        events = [e["event"] for e in self.audit() if e["event"] in ("revoked", "delivering")]
-        self.assertEqual(events[-2:], ["revoked", "delivering"])
-        self.assertEqual(len(self.messages()), len(self.days) + 1)
         self.ctl("verify", "--audit")
+        return [e["event"] for e in self.audit()]
+
+    def test_revoke_does_not_wait(self):
+        events = self.given_way()
+        self.assertEqual([e for e in events if e in ("revoked", "delivering")][-2:], ["revoked", "delivering"])
+        self.assertEqual(len(self.messages()), len(self.days) + 1)
+
+    def test_configuration_that_changed_meanwhile(self):
+        """It goes on with what is listed by then."""
+        def take_off():
+            self.w.config["deliver study"]["tables"] = "student_*"
+            self.w.ini()
+
+        events = self.given_way(take_off)
+        self.assertEqual(self.messages(), [f"{self.name}/state/{self.newest.name}-r2.tar.gpg"])
+        self.assertNotIn("auth_user", " ".join(tar_files(self.recipients[0].decrypt(self.outbox / self.messages()[0]))))
+        self.assertEqual(events[events.index("revoked"):].count("delivering"), 1)
 
 
 if __name__ == "__main__":

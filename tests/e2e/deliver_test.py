@@ -373,7 +373,9 @@ class Life(Deliveries):
         self.assertIn("please-destroy", err)
         self.assertEqual({e["path"] for e in self.audit("please-destroy")}, set(had))
         lines = len(self.audit())
-        self.assertNotIn("delivery-stopped", self.run_(code=1))  # it is said once
+        again = self.run_(code=1)
+        self.assertNotIn("delivery-stopped", again)  # it is said once; by hand it is told why it exits 1
+        self.assertIn("delivery study still stands still: its last day (until) is over", again)
         self.assertEqual(len(self.audit()), lines)
         self.add("second", self.w.folder / "out2")
         self.run_("second")
@@ -402,7 +404,7 @@ class Life(Deliveries):
         self.ctl("deliver", "run", "study")
         self.assertEqual(sorted(i["path"] for i in plan["items"]), self.messages())
         self.assertEqual(json.loads(self.ctl("--json", "deliver", "plan"))["deliveries"][0]["items"], [])
-        self.ctl("deliver", "plan", "nobody", code=3)
+        self.ctl("deliver", "plan", "nobody", code=2)
         self.ctl("deliver", "nothing", code=2)
 
     def test_recipients(self):
@@ -736,7 +738,7 @@ class Faults(Deliveries):
         self.add("none", self.w.folder / "none", recipients="0123456789ABCDEF0123456789ABCDEF01234567")
         for name, code in ("study", 0), ("none", 1):
             log = self.w.folder / f"{name}.strace"
-            self.run_(name, code=code, wrapper=["strace", "-e", "trace=openat", "-o", log])
+            self.run_(name, code=code, wrapper=["strace", "-f", "-e", "trace=openat", "-o", log])
             self.assertEqual(log.read_text().count("/recipients.d/ada.asc"), 1, name)
 
     @unittest.skipUnless(shutil.which("strace"), "strace is not installed")
