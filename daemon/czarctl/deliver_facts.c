@@ -137,6 +137,8 @@ static void look_at_staged(const struct ctl *c, int state, struct deliver_fact *
                 l.staged.unmatched = (struct strv){};
                 if (l.due.n_items > 0 && !f->trouble && !f->stands_still)
                         look_at_runs(state, f, l.due.n_items);
+                if (l.due.n_waiting > 0 && !f->trouble && !f->stands_still)
+                        f->trouble = str_printf(LOOK_WAITS, f->delivery->name);
                 if (l.due.n_late > 0 && !f->trouble && !f->stands_still)
                         look_at_late(f, l.due.n_late);
         } else if (!f->trouble)

@@ -77,6 +77,7 @@ static void plan_json(struct plan *p, const struct strv *courses)
         add_names(j, "held_back", &p->look.staged.held);
         json_u64(j, "total_bytes", p->bytes);
         json_u64(j, "days_since", p->look.due.n_late);
+        json_u64(j, "waiting", p->look.due.n_waiting);
         json_close(j, '}');
 }
 
@@ -104,6 +105,8 @@ static void plan_table(struct plan *p, const struct strv *courses)
                 puts("  it was revoked: nothing is delivered any more");
         else if (due_is_over(p->d, (int64_t)time(NULL)))
                 puts("  its last day (until) is over: nothing is delivered any more");
+        if (p->look.due.n_waiting)
+                shown_print(stdout, "  " LOOK_WAITS "\n", p->d->name);
         if (p->look.due.n_late)
                 shown_print(stdout,
                         "  %zu days came after the archives were made: czarctl deliver run --again %s makes "

@@ -404,6 +404,16 @@ static void tell_held(struct one *o)
         stand_still(o, &e);
 }
 
+/* Archives wait. */
+static void tell_waiting(struct one *o)
+{
+        struct error e = {};
+        if (o->look.due.n_waiting == 0)
+                return;
+        error_set(&e, CAUSE_STAGING, EAGAIN, LOOK_WAITS, o->d->name);
+        stand_still(o, &e);
+}
+
 /* What cannot be taken back holds up none of the others. The first error. */
 static int carry_out_leaves(struct one *o, struct error *e)
 {
@@ -447,8 +457,10 @@ static void carry_out_items(struct one *o)
                 /* An input that is not right is its own business; all else would meet the others too. */
                 r = e.cause == CAUSE_STAGING ? 0 : r;
         }
-        if (!o->s->gave_way)
+        if (!o->s->gave_way) {
                 tell_held(o);
+                tell_waiting(o);
+        }
 }
 
 static void tell(const struct one *o)

@@ -180,6 +180,10 @@ static int add_item(const struct due_query *q, struct due *d, size_t first, size
                 d->n_late += e == 0 && r && q->delivery->mode == DELIVERY_ONCE ? count_late(r, f, item.n) : 0;
                 return e;
         }
+        if (q->delivery->mode == DELIVERY_ONCE && q->unsplit && !q->again) {
+                d->n_waiting++; /* once is once: it is made when it can have all of them */
+                return 0;
+        }
         item.supersedes = r && !is_leaving(d, r) && r->state != RECORD_DESTROY ? r : NULL;
         item.path = free_name(q->records, f->base);
         if (!item.path || ARRAY_ROOM(d->items, d->n_items) < 0) {

@@ -31,8 +31,9 @@ struct due {
         size_t n_items;
         struct due_leave *leave;
         size_t n_leave;
-        size_t n_late; /* mode once: days that came after their archive was made, and are in none */
-        int64_t next;  /* when something will be due without a change, seconds; INT64_MAX: never */
+        size_t n_waiting; /* mode once: archives that are due, and wait until all days are split by course */
+        size_t n_late;    /* mode once: days that came after their archive was made, and are in none */
+        int64_t next;     /* when something will be due without a change, seconds; INT64_MAX: never */
 };
 
 struct due_query {
@@ -42,8 +43,9 @@ struct due_query {
         enum input_word (*word)(void *arg, const char *path);
         void *arg;
         const char *recipients; /* as records have them */
+        bool unsplit;           /* days within the dates are staged, and not by course yet */
         bool again; /* what other recipients got, for these, what is gone from the outbox, and in mode once
-                       what came since */
+                       what came since, without waiting for more */
         int64_t now;
 };
 

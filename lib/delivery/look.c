@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "unsplit.h"
 #include "words.h"
 
 #define ID_FILE ".czard-id"
@@ -51,7 +52,7 @@ static int read_staged(
         return staged_read(q->staging, q->delivery, dates, ret, e);
 }
 
-static int decide(const struct look_query *q, struct look *l, struct error *e)
+static int decide(const struct look_query *q, struct look *l, bool unsplit, struct error *e)
 {
         struct words *w = NULL;
         int r = words_new(q->root, q->staging, q->delivery->org, &w, e);
@@ -63,6 +64,7 @@ static int decide(const struct look_query *q, struct look *l, struct error *e)
                 .word = words_of,
                 .arg = w,
                 .recipients = l->recipients,
+                .unsplit = unsplit,
                 .again = q->again,
                 .now = q->now};
         r = due_now(&due, &l->due) < 0 ? no_memory(e) : 0;
@@ -83,8 +85,15 @@ int look(const struct look_query *q, struct look *ret, struct error *e)
         ret->recipients = take_ptr(&recipients.s);
         if (records_dates(q->records, &dates) < 0 || !ret->recipients || recipients.err)
                 return no_memory(e);
-        int r = look_is_over(q) ? 0 : read_staged(q, &dates, &ret->staged, e);
-        return r < 0 ? r : decide(q, ret, e);
+        const struct config_delivery *d = q->delivery;
+        bool unsplit = false;
+        int r = 0;
+        /* Before the days are read: one that is split in between is there then. */
+        if (!look_is_over(q) && d->mode == DELIVERY_ONCE && strv_has(&d->tables, "events"))
+                r = unsplit_any(q->staging, d, &unsplit, e);
+        if (r == 0 && !look_is_over(q))
+                r = read_staged(q, &dates, &ret->staged, e);
+        return r < 0 ? r : decide(q, ret, unsplit, e);
 }
 
 void look_done(struct look *l)

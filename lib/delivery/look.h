@@ -4,6 +4,12 @@
 
 #include "due.h"
 
+/* Why archives of the delivery of that name wait. It stays the same while days are split. */
+#define LOOK_WAITS                                                                                           \
+        "an archive is made once, and waits: days within its dates are staged, and not by course yet "       \
+        "(czarctl "                                                                                          \
+        "status says when they cannot be split); czarctl deliver run --again %s does not wait for them"
+
 struct look_query {
         const struct config_delivery *delivery;
         const char *root; /* of staging */

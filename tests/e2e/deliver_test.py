@@ -315,6 +315,39 @@ class Deliver(Deliveries):
         self.run_("--again")
         self.assertEqual(self.messages(), [f"{self.name}-r2.tar.gz.gpg"])
 
+    def test_once_waits_for_days_that_are_not_split(self):
+        """They are staged, and czard is about to split them: the archive has them, or is asked for without."""
+        def inputs(message):
+            files = tar_files(gzip.decompress(self.recipients[0].decrypt(self.outbox / message)))
+            return [n for n in files if n.startswith("events/")]
+
+        self.w.config["deliver study"]["mode"] = "once"
+        self.add("rest", self.w.folder / "rest", mode="once", tables="student_*")
+        self.add("past", self.w.folder / "past", mode="once", tables="events", dates=f"{self.days[1].name}..")
+        self.add("follow", self.w.folder / "follow", tables="events")
+        aside, waits = self.w.folder / "aside", "an archive is made once, and waits"
+        self.days[0].rename(aside)
+        self.assertIn(waits, self.ctl("deliver", "plan", "study"))
+        self.assertRegex(self.ctl("status", code=1), f"delivery study: {waits}")
+        self.assertIn(f"delivery study stands still: {waits}", self.run_(code=1))
+        self.assertRegex(self.ctl("check", code=1), f"delivery study stands still: {waits}")
+        self.assertEqual(self.messages(), [])
+        for name in ("rest", "past", "follow"):  # which it does not concern
+            self.assertTrue(self.messages(self.w.folder / name), name)
+            self.assertNotIn(waits, self.ctl("deliver", "plan", name))
+        aside.rename(self.days[0])
+        self.assertIn("delivery study goes on", self.run_())
+        self.assertEqual(len(inputs(f"{self.name}.tar.gz.gpg")), len(self.days))
+        # who does not want to wait
+        self.days[0].rename(aside)
+        self.add("asked", self.outbox.with_name("asked"), mode="once", tables="events")
+        self.run_("asked", code=1)
+        self.outbox = self.outbox.with_name("asked")
+        self.assertEqual(self.messages(), [])
+        self.run_("--again", "asked")
+        self.assertEqual(len(inputs(f"{self.name}.tar.gz.gpg")), len(self.days) - 1)
+
+
 
 class Life(Deliveries):
     """What becomes of what was delivered."""

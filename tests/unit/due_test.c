@@ -33,7 +33,7 @@ struct row {
         const char *what;
         enum delivery_mode mode;
         int until; /* days from now */
-        bool has_record, revoked, again, more, held, renamed, older;
+        bool has_record, revoked, again, more, held, renamed, older, unsplit;
         const char *recipients, *had; /* now, and then; NULL: "a" */
         enum record_state state;
         int age_days;
@@ -42,6 +42,7 @@ struct row {
         const char *item,
                 *leaves; /* the name that is due, the reason of the record's leave ("": its time is over) */
         bool supersedes;
+        size_t waiting;
 };
 
 static const struct row rows[] = {
@@ -333,6 +334,44 @@ static const struct row rows[] = {
                 .was = H1,
                 .now = H1,
                 .leaves = "not listed any more"},
+        {.what = "once: it waits for days that are not split",
+                .mode = DELIVERY_ONCE,
+                .until = 9,
+                .unsplit = true,
+                .now = H1,
+                .waiting = 1},
+        {.what = "once: it does not wait when it is asked for",
+                .mode = DELIVERY_ONCE,
+                .until = 9,
+                .unsplit = true,
+                .again = true,
+                .now = H1,
+                .item = BASE},
+        {.what = "once: what is done waits for nothing",
+                .mode = DELIVERY_ONCE,
+                .until = 9,
+                .unsplit = true,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .now = H1},
+        {.what = "once: what is not listed any more leaves, and the rest waits",
+                .mode = DELIVERY_ONCE,
+                .until = 9,
+                .unsplit = true,
+                .renamed = true,
+                .word = INPUT_THERE,
+                .has_record = true,
+                .state = RECORD_OUT,
+                .was = H1,
+                .now = H1,
+                .leaves = "not listed any more",
+                .waiting = 1},
+        {.what = "follow: a day does not wait for another",
+                .until = 9,
+                .unsplit = true,
+                .now = H1,
+                .item = BASE},
         {.what = "a crash came before its name",
                 .until = 9,
                 .has_record = true,
@@ -424,10 +463,12 @@ static void try_row(const struct row *t)
                 .word = say_word,
                 .recipients = t->recipients ? t->recipients : "a",
                 .again = t->again,
+                .unsplit = t->unsplit,
                 .now = NOW};
         assert_int_equal(due_now(&q, &due), 0);
         assert_int_equal(due.n_items, t->item != NULL);
         assert_int_equal(due.n_leave, t->leaves != NULL);
+        assert_int_equal(due.n_waiting, t->waiting);
         if (t->item) {
                 assert_string_equal(due.items[0].path, t->item);
                 assert_int_equal(due.items[0].supersedes != NULL, t->supersedes);
