@@ -30,6 +30,7 @@ ODD = ["a b", "a+b", "100%", "a=b&c", "~t'(*)!$,;:@", "q?x#y", "ünïcödé-λ",
        "folder/", "a//b", "<x>&amp;\""]
 
 # lib/wire/proto.c and enum check, enum cause
+VERSION = 2  # PROTO_VERSION
 LIST, GET, LISTED, DONE, PROGRESS = 2, 3, 5, 6, 15
 CHECKS = {"tls": 1, "size": 2, "etag": 4, "checksum": 8, "one-etag": 16, "no-etag": 1 << 16, "no-checksum": 1 << 17}
 CAUSES = re.findall(r'X\([A-Z_]+,\s*"([^"]*)"', (REPOSITORY / "lib/base/error.h").read_text())
@@ -93,7 +94,7 @@ class Fetch:
 
     def list(self, bucket, prefix, start_after=""):
         self.id += 1
-        self.sock.send(struct.pack("<HHI", 1, LIST, self.id) + text(bucket) + text(prefix) + text(start_after))
+        self.sock.send(struct.pack("<HHI", VERSION, LIST, self.id) + text(bucket) + text(prefix) + text(start_after))
         objects = {}
         while True:
             kind, r = self._answer()
@@ -108,7 +109,7 @@ class Fetch:
         whole = length is None
         out, theirs = os.pipe()
         body = struct.pack("<QQQB", offset, size if whole else length, size, whole)
-        self.sock.sendmsg([struct.pack("<HHI", 1, GET, self.id) + text(bucket) + text(key) + text(etag) + body],
+        self.sock.sendmsg([struct.pack("<HHI", VERSION, GET, self.id) + text(bucket) + text(key) + text(etag) + body],
                           [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs]))])
         os.close(theirs)
         if meanwhile:

@@ -84,7 +84,7 @@ class Liar:
             self.kept = os.dup(fds[-1])
         send(self.real, data, fds)
         if self.lie["do"] == "early" and kind(data) == self.lie["type"] and self.is_time():
-            send(self.czard, struct.pack("<HHI", 1, VERDICT, struct.unpack_from("<I", data, 4)[0]) + struct.pack("<IIB", 0, 0, 0)
+            send(self.czard, data[:2] + struct.pack("<HI", VERDICT, struct.unpack_from("<I", data, 4)[0]) + struct.pack("<IIB", 0, 0, 0)
                  + struct.pack("<IIIQQQ", 0, 1 << 6, 0, 0, 0, 0) + bytes(32) + struct.pack("<IBIB", 0, 0, 0, 0))
         for fd in fds:
             os.close(fd)
@@ -137,11 +137,11 @@ class Liar:
 
     def idle(self, data):
         """Something behind it that nobody asked for."""
-        return [data, struct.pack("<HHIQ", 1, PROGRESS, struct.unpack_from("<I", data, 4)[0], 0)]
+        return [data, data[:2] + struct.pack("<HIQ", PROGRESS, struct.unpack_from("<I", data, 4)[0], 0)]
 
     def page(self, data):
         """A page of a listing in answer to a GET."""
-        return [struct.pack("<HHII", 1, 5, struct.unpack_from("<I", data, 4)[0], 0)]
+        return [data[:2] + struct.pack("<HII", 5, struct.unpack_from("<I", data, 4)[0], 0)]
 
     def run(self):
         sources = {self.czard: self.from_czard, self.real: self.from_real}

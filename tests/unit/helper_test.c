@@ -104,7 +104,7 @@ static void one_that_ends(void **state)
 static void its_last_word_is_heard(void **state)
 {
         struct fixture *f = *state;
-        start(f, "printf '\\001\\000\\017\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000' "
+        start(f, "printf '\\002\\000\\017\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000' "
                  ">&3");
         uv_run(&f->loop, UV_RUN_DEFAULT);
         assert_int_equal(f->messages, 1);
