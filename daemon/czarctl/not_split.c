@@ -27,9 +27,8 @@ static int on_row(const struct ledger_split *row, void *arg)
         int r = ledger_get(w->c->ledger, row->object_id, &o, w->e);
         if (r < 0)
                 return r == -ENOENT ? 0 : r;
-        const struct config_package *p = config_find_package(w->c->config, o.org);
-        bool wanted = p && p->events_by_course != EVENT_RULE_NONE;
-        return wanted && !ledger_split_is_done(row, &o, p->events_by_course) ? w->each(w->arg, row, &o) : 0;
+        enum event_rule rule = config_event_rule(w->c->config, o.org);
+        return rule != EVENT_RULE_NONE && !ledger_split_is_done(row, &o, rule) ? w->each(w->arg, row, &o) : 0;
 }
 
 int not_split(struct ctl *c, not_split_fn *each, void *arg, struct error *e)

@@ -287,8 +287,7 @@ static int on_day_again(const struct ledger_split *row, void *arg)
         if (!*row->path || row->cause != CAUSE_NONE || !ledger_split_is_again(row) ||
                 ledger_get(f->c->ledger, row->object_id, &o, NULL) < 0 || !ledger_should_be_staged(&o))
                 return 0;
-        const struct config_package *p = config_find_package(f->c->config, o.org);
-        if (p && p->events_by_course != EVENT_RULE_NONE && f->n++ == 0)
+        if (config_event_rule(f->c->config, o.org) != EVENT_RULE_NONE && f->n++ == 0)
                 snprintf(f->path, sizeof(f->path), "%s", row->path);
         return 0;
 }

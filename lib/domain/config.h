@@ -135,6 +135,8 @@ const char *config_group(const struct config_package *p, enum category category)
 
 /* The package section of that organisation, or NULL. */
 const struct config_package *config_find_package(const struct config *c, const char *org);
+/* How the events of that organisation are split by course; of one without a section they are not. */
+enum event_rule config_event_rule(const struct config *c, const char *org);
 
 /* Does the package want this course and this table? Patterns by fnmatch(3), case-sensitive; a list of only
  * "!glob" entries means all but these. */

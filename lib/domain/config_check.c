@@ -538,6 +538,12 @@ const struct config_package *config_find_package(const struct config *c, const c
         return NULL;
 }
 
+enum event_rule config_event_rule(const struct config *c, const char *org)
+{
+        const struct config_package *p = c ? config_find_package(c, org) : NULL;
+        return p ? p->events_by_course : EVENT_RULE_NONE;
+}
+
 /* What belongs to no course, or to one that cannot be told, is left to the tables. */
 bool config_wants_course(const struct config_package *p, const char *course)
 {

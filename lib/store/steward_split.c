@@ -74,7 +74,11 @@ static int miss_day(const struct steward *s, int64_t id, struct error *e)
         if (r == 0)
                 r = history_day_missing(&h, &o, day.path, "not there", e);
         if (r == 0)
-                steward_tell(s, "missing", &o, day.path, "by course; it is due again", -1);
+                steward_tell(s, "missing", &o, day.path,
+                        config_event_rule(s->config, o.org) == EVENT_RULE_NONE
+                                ? "by course; it is not made again, as events_by_course is none"
+                                : "by course; it is due again",
+                        -1);
         return r;
 }
 

@@ -96,7 +96,7 @@ static void on_note(void *arg, const struct steward_note *n)
         if (streq(n->what, "missing"))
                 record_say_missing(&f, n->text);
         if (streq(n->what, "day-missing"))
-                record_say_day_missing(&f, n->text);
+                record_say_day_missing(&f, n->text, config_event_rule(j->env->config, o->org));
         if (!forgotten && !pruned)
                 return;
         journal_event(forgotten ? EVENT_FORGOTTEN : EVENT_PRUNED, &f, "%s %s, asked for by uid %u",

@@ -103,7 +103,8 @@ static bool is_claimed(struct ledger *ledger, struct ledger_object *o)
         return o->category == CATEGORY_EMAIL_OPT_IN && ledger_each(ledger, &f, on_claim, o, NULL) != 0;
 }
 
-/* A day that is not there any more is split again; what is in its folder czarctl verify looks at. */
+/* A day that is not there any more is split again, if its organisation's are split; what is in its folder
+ * czarctl verify looks at. */
 static void look_at_day(struct missing *m, const struct ledger_object *o)
 {
         struct ledger_split day;
@@ -115,7 +116,8 @@ static void look_at_day(struct missing *m, const struct ledger_object *o)
                 return;
         int r = staging_stat(m->on.staging, day.path, &size, &mtime, &is_dir);
         if (r == -ENOENT || r == -ELOOP || (r == 0 && !is_dir))
-                record_day_missing(m->on.record, o, day.path, r == -ENOENT ? "missing" : "altered");
+                record_day_missing(m->on.record, o, day.path, r == -ENOENT ? "missing" : "altered",
+                        splitting_rule(m->on.splitting, o->org));
 }
 
 /* What stands there from before the version that the row tells of; of a snapshot czarctl verify looks at the

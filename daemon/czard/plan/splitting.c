@@ -273,6 +273,11 @@ bool splitting_idle(const struct splitting *s)
         return !s->look && s->staged == record_staged(s->on.record) && s->next >= s->n;
 }
 
+enum event_rule splitting_rule(const struct splitting *s, const char *org)
+{
+        return config_event_rule(s->config, org);
+}
+
 bool splitting_busy(const struct splitting *s, int64_t object_id)
 {
         return splits_busy(s->splits, object_id);

@@ -36,5 +36,7 @@ bool splitting_has_next(struct splitting *s, size_t most);
 void splitting_start(struct splitting *s, size_t most);
 /* Nothing runs, and nothing more can be done now. */
 bool splitting_idle(const struct splitting *s);
+/* By which rule the days of that organisation are split now. */
+enum event_rule splitting_rule(const struct splitting *s, const char *org);
 /* Is that day being split? */
 bool splitting_busy(const struct splitting *s, int64_t object_id);

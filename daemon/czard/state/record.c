@@ -409,13 +409,16 @@ void record_kept_missing(struct record *r, const struct ledger_object *o, const 
         record_say_missing(&f, why);
 }
 
-void record_say_day_missing(const struct journal_fields *f, const char *why)
+void record_say_day_missing(const struct journal_fields *f, const char *why, enum event_rule rule)
 {
-        journal_event(EVENT_MISSING, f, "%s is %s; it is made again from the staged file of that day",
-                f->path, why);
+        journal_event(EVENT_MISSING, f, "%s is %s; %s", f->path, why,
+                rule == EVENT_RULE_NONE
+                        ? "it is not made again, as events_by_course is none"
+                        : "it is made again from the staged file of that day");
 }
 
-void record_day_missing(struct record *r, const struct ledger_object *o, const char *path, const char *why)
+void record_day_missing(struct record *r, const struct ledger_object *o, const char *path, const char *why,
+        enum event_rule rule)
 {
         const struct history h = history_of(r);
         struct error e = {};
@@ -426,7 +429,7 @@ void record_day_missing(struct record *r, const struct ledger_object *o, const c
         }
         struct journal_fields f = object_fields(o);
         f.path = path;
-        record_say_day_missing(&f, why);
+        record_say_day_missing(&f, why, rule);
 }
 
 int record_day(struct record *r, const struct ledger_object *o, const struct ledger_split *made)
