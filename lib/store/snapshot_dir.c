@@ -473,7 +473,7 @@ int snapshot_show(struct snapshot_dir *d, const char *keep_as, struct error *e)
         int r = staging_set_attr(d->fd, d->s->dir_mode, &d->attr, d->path, e);
         if (r == 0)
                 r = snapshot_sync(d, e);
-        return r < 0 ? r : appear(d, keep_as, e);
+        return r < 0 ? r : appear(d, *d->kept_as ? d->kept_as : keep_as, e);
 }
 
 static int check_dir_and_date(const char *dir, const char *date, struct error *e)

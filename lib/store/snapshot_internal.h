@@ -14,11 +14,18 @@ struct snapshot_dir {
         char partial[SNAPSHOT_NAME], record[SNAPSHOT_NAME]; /* names beside it */
         int parent_fd, fd;                                  /* the folder that it is in; the partial one */
         struct staging_attr attr;
-        gid_t gid;  /* which group its files have */
-        bool spent; /* it has its name; the record goes when this is freed */
+        gid_t gid;                        /* which group its files have */
+        bool spent;                       /* it has its name; the record goes when this is freed */
+        char kept_as[SNAPSHOT_NAME + 32]; /* where the old folder goes that somebody else has a part in, "" */
 };
 
 /* 0 or -errno. rows: line breaks. */
 int snapshot_read_content(int fd, uint8_t ret_sha256[SHA256_SIZE], uint64_t *ret_size, uint64_t *ret_rows);
-/* The folder as it is gets group, mode and time, is made durable, and has its name. */
+/* snapshot_foreign.c. What stands at the name now is kept, when it has a file that neither its SHA256SUMS
+ * nor v lists, which is what the new one has. 0 or -errno. */
+int snapshot_keep_added(struct snapshot_dir *d, const struct snapshot_made *v, size_t n, struct error *e);
+/* The same when its SHA256SUMS is another than that of the new one. */
+int snapshot_keep_unknown(struct snapshot_dir *d, struct error *e);
+/* The folder as it is gets group, mode and time, is made durable, and has its name. keep_as: unless kept_as
+ * is set. */
 int snapshot_show(struct snapshot_dir *d, const char *keep_as, struct error *e);

@@ -83,5 +83,6 @@ int snapshot_publish_made(struct snapshot_dir *d, const struct snapshot_made *v,
         if (found != n)
                 return error_set(e, CAUSE_HELPER, EBADMSG, "%s: %zu files were announced, %zu are there",
                         d->path, n, found);
-        return snapshot_show(d, NULL, e);
+        r = snapshot_keep_added(d, v, n, e);
+        return r < 0 ? r : snapshot_show(d, NULL, e);
 }

@@ -227,5 +227,7 @@ int snapshot_publish(
         int r = keep_as ? staging_check_path(keep_as, e) : 0;
         if (r == 0)
                 r = write_lists(d, list, e);
+        if (r == 0 && list->unknown)
+                r = snapshot_keep_unknown(d, e);
         return r < 0 ? r : snapshot_show(d, keep_as, e);
 }

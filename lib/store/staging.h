@@ -149,6 +149,7 @@ struct snapshot_list {
         /* Is one of that path to stand there? 1, 0 or -errno. */
         int (*has)(void *arg, const char *path, struct error *e);
         void *arg;
+        bool unknown; /* nobody staged what stands at the path now, if there is something */
 };
 #define SNAPSHOT_SUMS "SHA256SUMS"
 /* One JSON object a line: path, course, table, site, size, sha256, rows (of what ends in .sql). */
@@ -192,6 +193,10 @@ struct snapshot_made {
  * and time. v: by name. -EBADMSG with CAUSE_HELPER: something else is in the folder than regular files of one
  * link, of ours, of exactly these names and sizes. */
 int snapshot_publish_made(struct snapshot_dir *d, const struct snapshot_made *v, size_t n, struct error *e);
+/* Of one that was published: where the folder is kept (relative to its own) that stood there and was not, or
+ * not all, put there by czard: it has a file beside those that its SHA256SUMS lists, or, when list->unknown,
+ * another SHA256SUMS than the new one. "": there was none. Borrowed. */
+const char *snapshot_kept_as(const struct snapshot_dir *d);
 
 struct snapshot_dir *snapshot_free(struct snapshot_dir *d);
 /* The ledger could not record the publication: the next snapshot_begin() says -EALREADY. */

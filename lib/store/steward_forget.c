@@ -134,6 +134,7 @@ static int find_places(
 
 static int remove_copies(const struct steward *s, const struct ledger_object *o, struct error *e)
 {
+        char path[STAGED_PATH_SIZE];
         _cleanup_(strv_done) struct strv places = {};
         int r = find_places(s, o, &places, e);
         if (r == 0 && places.n == 0 &&
@@ -145,6 +146,8 @@ static int remove_copies(const struct steward *s, const struct ledger_object *o,
                         o->key);
         if (r == 0)
                 r = steward_remove_by_course(s, o, "forgotten", "by course", e);
+        if (r == 0 && place_by_course(o, path) == 0)
+                r = remove_replaced(s, o, path, e);
         for (size_t i = 0; r == 0 && i < places.n; i++) {
                 r = o->is_zip ? remove_folder(s, o, places.v[i], e)
                               : remove_path(s, o, places.v[i], "", o->plain_size, e);

@@ -76,7 +76,7 @@ class Staged(unittest.TestCase):
             if files:
                 self.assertEqual(check_sums(folder)[0], 0)
         root = self.w.staging / self.a.org / "events-by-course"
-        there = {(p.parent.parent.name, p.name) for p in root.glob("*/*/*")}
+        there = {(p.parent.parent.name, p.name) for p in root.glob("*/*/*") if p.name != ".replaced"}
         self.assertEqual(there, set(days))
 
     def once(self, code=0):
@@ -526,6 +526,36 @@ class Damaged(Staged):
         done = self.once()
         self.assertEqual([e.fields["CZARD_PATH"] for e in done.events("missing")], [self.staged_path(DAY)])
         self.assert_made_again(told)
+
+    def test_a_lost_folder_that_is_not_wanted(self):
+        """It is told, and nobody says that it is made again."""
+        self.w.package_section["events_by_course"] = "none"
+        told = len(self.feed())
+        self.damage("folder removed")
+        done = self.once()
+        said = done.events("missing")
+        self.assertEqual([e.fields["CZARD_PATH"] for e in said], [self.staged_path(DAY)])
+        self.assertIn("not made again, as events_by_course is none", said[0].message)
+        self.assertEqual([(c["op"], c["path"]) for c in self.feed()[told:]], [("missing", self.staged_path(DAY))])
+        self.assertEqual(self.once().events("missing"), [])
+        shutil.rmtree(self.folder("edx", "2024-03-03"))
+        self.assertIn("not made again, as events_by_course is none", self.czarctl("adopt"))
+        self.w.package_section["events_by_course"] = "edx"
+        self.once()
+        self.assertEqual(self.gets(), 0)
+        self.check(self.made)
+
+    def test_a_file_that_somebody_added(self):
+        """It makes the day due, and is not lost with the old folder. forget takes it away with all that is of that day."""
+        (self.folder(*DAY) / "notes.txt").write_text("mine")
+        self.assertIn("added", self.czarctl("verify", code=1))
+        done = self.once()
+        self.check(self.made)
+        kept, = self.folder(*DAY).parent.glob(".replaced/*")
+        self.assertEqual((kept / "notes.txt").read_text(), "mine")
+        self.assertIn(str(kept.relative_to(self.w.staging)), "".join(e.message for e in done.events("note")))
+        self.czarctl("forget", f"*{DAY[0]}-events-{DAY[1]}*", "--reason", "asked for")
+        self.assertFalse(kept.exists())
 
     def test_resync_of_its_file(self):
         """The file is fetched, and split again, though it is the same."""

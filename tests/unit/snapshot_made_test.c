@@ -132,6 +132,79 @@ static void begun_empty(void **state)
         assert_false(is_there(f, PATH));
 }
 
+#define HASH "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+#define LIST HASH "  a.log.gz\n"
+
+/* A day of one course, with its list. Where the old folder is kept, into ret. */
+static void publish_day(struct fixture *f, char ret[256])
+{
+        static const struct snapshot_made files[] = {{"SHA256SUMS", strlen(LIST)}, {"a.log.gz", 1}};
+        struct error e = {};
+        struct snapshot_dir *d = begin(f, "tag");
+        make_file(d, "a.log.gz", "1");
+        make_file(d, "SHA256SUMS", LIST);
+        assert_int_equal(snapshot_publish_made(d, files, ELEMENTSOF(files), &e), 0);
+        snprintf(ret, 256, "%s", snapshot_kept_as(d));
+        snapshot_free(d);
+        assert_int_equal(count_entries(f, PATH), 2);
+        assert_false(is_there(f, PARTIAL));
+}
+
+/* What somebody put beside the day's own files is not removed with them. */
+static void what_was_added_is_kept(void **state)
+{
+        struct fixture *f = *state;
+        char kept[256];
+        publish_day(f, kept);
+        assert_string_equal(kept, "");
+        publish_day(f, kept);
+        assert_string_equal(kept, "");
+        assert_false(is_there(f, FOLDER "/.replaced"));
+        int fd = openat(at(f), PATH "/notes", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_int_equal(write_all(fd, "mine", 4), 0);
+        close(fd);
+        publish_day(f, kept);
+        assert_int_equal(strncmp(kept, ".replaced/2024-07-07-", 21), 0);
+        _cleanup_free_ char *path = str_printf(FOLDER "/%s/notes", kept);
+        assert_content(f, path, "mine");
+        publish_day(f, kept);
+        assert_string_equal(kept, "");
+        assert_content(f, path, "mine");
+}
+
+static void publish_snapshot(struct fixture *f, const char *text, bool unknown, char ret[256])
+{
+        uint8_t hash[SHA256_SIZE];
+        struct error e = {};
+        struct snapshot_dir *d = begin(f, "tag");
+        add(f, d, "x", text);
+        assert_int_equal(digest_once(DIGEST_SHA256, text, strlen(text), hash), 0);
+        struct sums sums = {.v = &(struct sum){.name = "x", .sha256 = hash, .size = strlen(text)}, .n = 1};
+        const struct snapshot_list list = {
+                .each = each_sum, .has = has_sum, .arg = &sums, .unknown = unknown};
+        assert_int_equal(snapshot_publish(d, &list, NULL, &e), 0);
+        snprintf(ret, 256, "%s", snapshot_kept_as(d));
+        snapshot_free(d);
+        assert_content(f, PATH "/x", text);
+}
+
+/* Another's folder that was moved there. */
+static void what_nobody_staged_is_kept(void **state)
+{
+        struct fixture *f = *state;
+        char kept[256];
+        publish_snapshot(f, "one", true, kept);
+        assert_string_equal(kept, "");
+        publish_snapshot(f, "one", true, kept); /* it would be the same */
+        assert_string_equal(kept, "");
+        publish_snapshot(f, "two", false, kept); /* the caller knows that one, and does not keep it */
+        assert_string_equal(kept, "");
+        assert_false(is_there(f, FOLDER "/.replaced"));
+        publish_snapshot(f, "three", true, kept);
+        _cleanup_free_ char *path = str_printf(FOLDER "/%s/x", kept);
+        assert_content(f, path, "two");
+}
+
 struct days {
         struct staging *s;
         const char *path;
@@ -175,6 +248,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(what_is_no_file_of_its_own, setup, teardown),
                 cmocka_unit_test_setup_teardown(names_that_lead_elsewhere, setup, teardown),
                 cmocka_unit_test_setup_teardown(begun_empty, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_was_added_is_kept, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_nobody_staged_is_kept, setup, teardown),
                 cmocka_unit_test_setup_teardown(several_at_once, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

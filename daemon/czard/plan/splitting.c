@@ -174,6 +174,13 @@ static void say_done(const struct split_outcome *o)
                 " invalid, %" PRIu64 " unparsed",
                 o->replaced ? "replaced" : "split by course:", m->path, m->courses, m->lines_in, m->no_course,
                 m->invalid, m->unparsed);
+        if (*o->kept_as)
+                journal_event(EVENT_NOTE,
+                        &(struct journal_fields){.priority = LOG_WARNING, .path = o->kept_as},
+                        "the folder that stood at %s had a file that czard did not put there: it is kept as "
+                        "%s "
+                        "for keep_replaced; take out what you need",
+                        m->path, o->kept_as);
         if (m->courses_left_out == 0)
                 return;
         f.priority = LOG_WARNING;

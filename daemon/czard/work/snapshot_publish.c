@@ -113,8 +113,9 @@ static void note_manifest(struct snapshot *s)
 void snapshot_publish_folder(struct snapshot *s)
 {
         struct error *e = &s->work_error;
-        struct snapshot_list list = {.each = list_each, .has = list_has, .arg = s};
         bool moved = *s->old_path && !streq(s->old_path, s->job.o.path);
+        struct snapshot_list list = {
+                .each = list_each, .has = list_has, .arg = s, .unknown = moved || !s->replaces};
         const char *keep_as = *s->keep_as ? s->keep_as : NULL;
         int r = link_shares(s, e);
         if (r >= 0)
@@ -233,6 +234,18 @@ static void say_not_encrypted(struct snapshot *s)
                 s->job.o.key, name, s->sums.not_encrypted > 1 ? ", ..." : "");
 }
 
+/* Another organisation's folder that was moved there, or one that the ledger lost. */
+static void say_kept(const struct snapshot *s)
+{
+        const char *path = s->job.o.path, *kept = snapshot_kept_as(s->dir);
+        if (!*kept)
+                return;
+        journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .path = path},
+                "at %s stood another folder, which czard did not put there: it is kept as %.*s%s for "
+                "keep_replaced",
+                path, (int)(strrchr(path, '/') + 1 - path), path, kept);
+}
+
 void snapshot_record_published(struct snapshot *s)
 {
         const struct job_env *env = s->job.env;
@@ -255,6 +268,7 @@ void snapshot_record_published(struct snapshot *s)
                 snapshot_keep_record(s->dir);
                 return;
         }
+        say_kept(s);
         s->dir = snapshot_free(s->dir);
         if (s->n_rejected > 0)
                 journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .path = o->path},

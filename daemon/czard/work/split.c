@@ -142,6 +142,9 @@ static void publish(uv_work_t *work)
         }
         if (d->error.cause == CAUSE_NONE && check_answer(d, &d->error) == 0)
                 (void)snapshot_publish_made(d->dir, d->made, d->n, &d->error);
+        if (d->error.cause == CAUSE_NONE && *snapshot_kept_as(d->dir))
+                snprintf(d->out.kept_as, sizeof(d->out.kept_as), "%.*s%s",
+                        (int)(strrchr(m->path, '/') + 1 - m->path), m->path, snapshot_kept_as(d->dir));
         struct error e = {}; /* the next attempt or the next start removes what cannot be removed now */
         if (d->error.cause != CAUSE_NONE && d->dir)
                 (void)snapshot_abandon(d->dir, &e);

@@ -25,9 +25,10 @@ struct split_outcome {
         struct split_job job;
         enum cause cause; /* CAUSE_NONE: it is staged */
         char detail[DETAIL_SIZE];
-        bool replaced;            /* another folder stood there */
-        bool shared;              /* it did not have all that is free for itself */
-        struct ledger_split made; /* the first part of it, when it is staged */
+        bool replaced;                  /* another folder stood there */
+        char kept_as[STAGED_PATH_SIZE]; /* somebody has put something into it: where it is kept; "" */
+        bool shared;                    /* it did not have all that is free for itself */
+        struct ledger_split made;       /* the first part of it, when it is staged */
         uint64_t duration_usec;
 };
 
