@@ -22,6 +22,8 @@ struct adopt {
         int64_t bytes;
 };
 
+DEFINE_CLEANUP(struct digest, digest, digest_free)
+
 /* 0 and the digest, -ENOENT, or -errno. */
 static int hash_file(const struct steward *s, const char *path, uint8_t ret[SHA256_SIZE], int64_t *ret_size)
 {
@@ -33,25 +35,28 @@ static int hash_file(const struct steward *s, const char *path, uint8_t ret[SHA2
         return r;
 }
 
-static int on_member(struct ledger_member *m, void *arg)
+/* Is the member of the snapshot there with that content? */
+static int look_at_member(struct adopt *a, const char *name, const uint8_t want[SHA256_SIZE])
 {
-        struct adopt *a = arg;
         uint8_t sha256[SHA256_SIZE];
         int64_t size;
-        if (m->state != OBJECT_PUBLISHED || !m->has_sha256)
-                return 0;
         a->members++;
-        _cleanup_free_ char *path = str_printf("%s/%s", a->folder, m->path);
+        _cleanup_free_ char *path = str_printf("%s/%s", a->folder, name);
         int r = path ? hash_file(a->s, path, sha256, &size) : -ENOMEM;
         if (r == -ENOMEM)
                 return r;
-        if (r < 0 || memcmp(sha256, m->sha256, SHA256_SIZE) != 0) {
+        if (r < 0 || memcmp(sha256, want, SHA256_SIZE) != 0) {
                 a->bad++;
                 return 0;
         }
         a->found++;
         a->bytes += size;
         return 0;
+}
+
+static int on_member(struct ledger_member *m, void *arg)
+{
+        return m->state == OBJECT_PUBLISHED && m->has_sha256 ? look_at_member(arg, m->path, m->sha256) : 0;
 }
 
 enum finding { ABSENT, SAME, OTHER, UNKNOWN };
@@ -78,26 +83,91 @@ static int has_lists(struct adopt *a, const struct ledger_object *o)
                (!o->has_sha256 || is_list_there(a, SNAPSHOT_MANIFEST, o->sha256));
 }
 
-static int look_at_snapshot(
-        struct adopt *a, const struct ledger_object *o, const char *path, enum finding *ret)
+/* False: *ret says it all. */
+static bool begin_snapshot(struct adopt *a, const char *path, enum finding *ret)
 {
         uint64_t size;
         int64_t mtime;
         bool is_dir;
         int r = staging_stat(a->s->staging, path, &size, &mtime, &is_dir);
-        if (r < 0 || !is_dir) {
-                *ret = r == -ENOENT ? ABSENT : OTHER;
-                return 0;
-        }
+        *ret = r == -ENOENT ? ABSENT : OTHER;
         a->folder = path;
         a->members = a->found = a->bad = 0;
         a->bytes = 0;
-        r = ledger_members(a->s->ledger, o->id, on_member, a, a->e);
+        return r == 0 && is_dir;
+}
+
+static int look_at_snapshot(
+        struct adopt *a, const struct ledger_object *o, const char *path, enum finding *ret)
+{
+        if (!begin_snapshot(a, path, ret))
+                return 0;
+        int r = ledger_members(a->s->ledger, o->id, on_member, a, a->e);
         if (r == 0)
                 r = has_lists(a, o);
         if (r < 0)
                 return r;
         *ret = a->members == 0 ? UNKNOWN : a->bad == 0 && r == 1 ? SAME : OTHER;
+        return 0;
+}
+
+static int on_manifest_line(struct adopt *a, const char *line, size_t len, struct digest *sums)
+{
+        char name[STAGED_PATH_SIZE], hex[SHA256_HEX];
+        uint8_t sha256[SHA256_SIZE];
+        _cleanup_strbuf_ struct strbuf sum = {};
+        if (audit_field(line, len, "path", name, sizeof(name)) < 0 ||
+                audit_field(line, len, "sha256", hex, sizeof(hex)) < 0 ||
+                hex_decode(hex, sha256, sizeof(sha256)) < 0) {
+                a->bad++;
+                return 0;
+        }
+        sums_add(&sum, name, sha256);
+        if (sum.err)
+                return -ENOMEM;
+        digest_update(sums, sum.s, sum.len);
+        return look_at_member(a, name, sha256);
+}
+
+/* What MANIFEST.jsonl lists. *ret: the hash that SHA256SUMS has then. */
+static int look_at_listed(struct adopt *a, uint8_t ret[SHA256_SIZE])
+{
+        _cleanup_free_ char *path = str_printf("%s/" SNAPSHOT_MANIFEST, a->folder), *line = NULL;
+        _cleanup_(cleanup_digest) struct digest *sums = NULL;
+        size_t size = 0;
+        ssize_t n = -1;
+        if (!path || digest_new(DIGEST_SHA256, &sums) < 0)
+                return -ENOMEM;
+        int fd = staging_open_file(a->s->staging, path);
+        FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
+        if (!f) {
+                close_fd(fd);
+                a->bad++;
+                return 0;
+        }
+        int r = 0;
+        while (r == 0 && (n = getline(&line, &size, f)) > 0)
+                r = on_manifest_line(a, line, (size_t)n, sums);
+        a->bad += ferror(f) != 0;
+        fclose(f);
+        digest_final(sums, ret);
+        return r;
+}
+
+/* The members that the ledger has may be those of a version that was refused. What was staged stands in
+ * MANIFEST.jsonl, whose hash is the row's, and SHA256SUMS follows from it. A snapshot of an older czard,
+ * which has none, goes by its members. */
+static int look_at_kept_snapshot(struct adopt *a, const struct ledger_object *o, enum finding *ret)
+{
+        uint8_t sums[SHA256_SIZE];
+        if (!o->has_sha256)
+                return look_at_snapshot(a, o, o->path, ret);
+        if (!begin_snapshot(a, o->path, ret) || !is_list_there(a, SNAPSHOT_MANIFEST, o->sha256))
+                return 0;
+        int r = look_at_listed(a, sums);
+        if (r < 0)
+                return error_set(a->e, CAUSE_IO, -r, "%s: %s", o->path, strerror(-r));
+        *ret = a->bad == 0 && is_list_there(a, SNAPSHOT_SUMS, sums) ? SAME : OTHER;
         return 0;
 }
 
@@ -165,7 +235,7 @@ static int look_at_kept(struct adopt *a, struct ledger_object *o)
         enum finding what = ABSENT;
         int missing = feed_says_missing(a->s->ledger, o, a->e);
         int r = missing <= 0    ? missing
-                : o->is_zip     ? look_at_snapshot(a, o, o->path, &what)
+                : o->is_zip     ? look_at_kept_snapshot(a, o, &what)
                 : o->has_sha256 ? look_at_file(a, o, o->path, &what)
                                 : 0;
         if (r < 0 || what != SAME)
