@@ -313,9 +313,11 @@ static void look_at_feed(struct app *a)
                 record_incomplete(a->parts.record);
         if (r != 0)
                 journal_event(EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING, .cause = e.cause},
-                        "the feed was lost or cut short, and %s%s",
-                        r < 0 ? "cannot be made again now: "
-                              : "was made again from the audit record, with the same numbers",
+                        "%s%s",
+                        r > 0 ? "the feed was lost or cut short, and was made again from the audit record, "
+                                "with the same numbers"
+                        : r == -ENODATA ? "the feed was lost or cut short, and cannot be made again now: "
+                                        : "the feed could not be looked at, or made again if it was lost: ",
                         e.text);
 }
 
