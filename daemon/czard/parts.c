@@ -21,6 +21,7 @@ static int open_record(struct parts *p, const struct parts_spec *spec, struct er
         int r = feed_new(on->ledger, on->audit, on->staging, on->state_fd, &p->feed, e);
         if (r < 0)
                 return r;
+        feed_each_piece(p->feed, notify_alive, NULL);
         record_configure(p->record, spec->config);
         record_set_feed(p->record, p->feed);
         if (feed_check(p->feed, &late) < 0)

@@ -27,6 +27,9 @@ struct feed {
         uint64_t position;  /* as the tables had it after the last call */
         off_t audit_offset; /* of the line after the last that was followed; 0: to be looked for */
         bool checked;
+        uint64_t lines; /* of the record that were read */
+        void (*on_piece)(void *arg);
+        void *arg;
 };
 
 static int read_position(struct feed *f, uint64_t *ret)
@@ -53,6 +56,8 @@ static void forget_progress(struct feed *f)
 static int on_line(const char *p, size_t len, uint64_t number, void *arg)
 {
         struct feed *f = arg;
+        if (++f->lines % FEED_PIECE == 0 && f->on_piece)
+                f->on_piece(f->arg);
         return feed_event_line(&f->snapshot, p, len, number);
 }
 
@@ -332,6 +337,12 @@ int feed_new(struct ledger *l, struct audit *a, struct staging *s, int state_fd,
         f->snapshot.file = &f->file;
         *ret = f;
         return 0;
+}
+
+void feed_each_piece(struct feed *f, void (*on_piece)(void *arg), void *arg)
+{
+        f->on_piece = on_piece;
+        f->arg = arg;
 }
 
 int feed_replay(int state_fd, feed_line_fn *each, void *arg, struct error *e)

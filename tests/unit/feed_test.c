@@ -936,6 +936,31 @@ static void a_record_of_the_version_before(void **state)
         close_place(&p);
 }
 
+static void count(void *arg)
+{
+        ++*(unsigned *)arg;
+}
+
+/* Whoever waits for it hears that it goes on. */
+static void made_in_pieces(void **state)
+{
+        struct place p;
+        struct error e = {};
+        unsigned n = 0;
+        open_place(&p, *state);
+        const struct history h = history(&p, true);
+        live(&p, &h);
+        const struct audit_entry entry = {.event = "poll", .size = -1, .mtime = -1, .uid = -1};
+        for (int i = 0; i < 3 * FEED_PIECE; i++)
+                assert_int_equal(audit_append(p.a, &entry, &e), 0);
+        assert_int_equal(audit_sync(p.a, &e), 0);
+        overwrite(&p, "");
+        feed_each_piece(p.feed, count, &n);
+        assert_int_equal(feed_look(p.feed, &e), 1);
+        assert_true(n >= 3);
+        close_place(&p);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -949,6 +974,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(compared_with_a_part_of_the_record, setup, teardown),
                 cmocka_unit_test_setup_teardown(lost_while_a_part_is_elsewhere, setup, teardown),
                 cmocka_unit_test_setup_teardown(looked_at, setup, teardown),
+                cmocka_unit_test_setup_teardown(made_in_pieces, setup, teardown),
                 cmocka_unit_test_setup_teardown(meddled_with, setup, teardown),
                 cmocka_unit_test_setup_teardown(restored_by_fetching, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_day_by_course_is_lost, setup, teardown),

@@ -11,6 +11,8 @@
 
 #define STOP_USEC (60 * USEC_PER_SEC) /* a large file may be on its way to the disk */
 
+#define LONG_USEC (120 * USEC_PER_SEC) /* a piece of what the loop waits for */
+
 struct notify {
         struct notify_spec on;
         uv_timer_t watchdog, later;
@@ -57,6 +59,12 @@ struct notify *notify_free(struct notify *n)
         uv_close((uv_handle_t *)&n->watchdog, on_closed);
         uv_close((uv_handle_t *)&n->later, on_closed);
         return NULL;
+}
+
+void notify_alive(void *unused)
+{
+        (void)unused;
+        sd_notifyf(0, "WATCHDOG=1\nEXTEND_TIMEOUT_USEC=%llu", (unsigned long long)LONG_USEC);
 }
 
 void notify_ready(struct notify *n)

@@ -20,6 +20,9 @@ struct notify_spec {
 int notify_new(const struct notify_spec *spec, struct notify **ret);
 struct notify *notify_free(struct notify *n);
 
+/* While the loop waits for something long of which one piece is done: the watchdog is fed, and a start or a
+ * stop gets more time. */
+void notify_alive(void *unused);
 /* READY=1: after the first self-check, and when a reload has ended, well or not. */
 void notify_ready(struct notify *n);
 /* STOPPING=1, and a minute more for what is just being made durable. */
