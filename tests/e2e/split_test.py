@@ -18,15 +18,16 @@ import unittest
 
 from czardtest import events, main, package, split
 from czardtest.common import sha256_file
-from czardtest.daemon import Daemon
+from czardtest.daemon import Daemon, status
 from czardtest.run import check_sums, fingerprint, program
 from czardtest.zips import Archives
 
 
-def stop(pid):
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGSTOP)
-        return True
+# A czard-filter that stops itself before it begins.
+HELD = """#!/bin/sh
+[ "$1" = --version ] || kill -STOP $$
+exec {real} "$@"
+"""
 
 
 class Staged(unittest.TestCase):
@@ -78,6 +79,21 @@ class Staged(unittest.TestCase):
         root = self.w.staging / self.a.org / "events-by-course"
         there = {(p.parent.parent.name, p.name) for p in root.glob("*/*/*") if p.name != ".replaced"}
         self.assertEqual(there, set(days))
+
+    def filter_instead(self, text):
+        """A build whose czard-filter is that program. Its folder."""
+        real, self.w.build = self.w.build, self.w.folder / "build"
+        for name in ("czard", "czard-fetch", "czard-decrypt", "czard-index", "czard-filter"):
+            folder = self.w.build / "daemon" / name
+            folder.mkdir(parents=True)
+            if name == "czard":
+                shutil.copy(program(name, real), folder / name)  # it looks for the others beside itself
+            elif name != "czard-filter":
+                (folder / name).symlink_to(program(name, real))
+        other = folder / "czard-filter"
+        other.write_text(text)
+        other.chmod(0o755)
+        return folder
 
     def once(self, code=0):
         done = self.w.once()
@@ -210,20 +226,24 @@ class Split(Staged):
 
     def test_another_rule_while_it_is_split(self):
         """The one that was begun ends by the old rule, and is split again."""
-        days = {("edx", "2024-03-01"): events.realistic(20000, 3, seed=4)}
+        days = self.days(1)
         self.put(days)
         self.w.package_section.pop("events_by_course")
         self.once()
         self.w.package_section["events_by_course"] = "edx"
         self.w.ini()
+        self.filter_instead(HELD.format(real=program("czard-filter", self.w.build)))
+        held = lambda d: [pid for pid in d.helpers("czard-filter") if status(pid).get("State", "").startswith("T")]
         manifest = self.folder("edx", "2024-03-01") / "MANIFEST.jsonl"
         rule = lambda: manifest.exists() and '"rule":"edx+url"' in manifest.read_text()
         with Daemon(self.w) as d:
-            stopped = d.wait("a filter", lambda: [pid for pid in d.helpers("czard-filter") if stop(pid)])
+            first = d.wait("a filter", lambda: held(d))
             self.w.package_section["events_by_course"] = "edx+url"
             self.w.ini()
             d.reload()
-            for pid in stopped:
+            for pid in first:
+                os.kill(pid, signal.SIGCONT)
+            for pid in d.wait("the next one", lambda: set(held(d)) - set(first)):
                 os.kill(pid, signal.SIGCONT)
             d.wait("the other rule", rule)
         self.check(days, "edx+url")
@@ -753,17 +773,7 @@ class Lies(Staged):
 
     def test_lies(self):
         self.put({("edx", "2024-03-01"): b"{}\nx\n{}\n"})
-        real, self.w.build = self.w.build, self.w.folder / "build"
-        for name in ("czard", "czard-fetch", "czard-decrypt", "czard-index", "czard-filter"):
-            folder = self.w.build / "daemon" / name
-            folder.mkdir(parents=True)
-            if name == "czard":
-                shutil.copy(program(name, real), folder / name)  # it looks for the others beside itself
-            elif name != "czard-filter":
-                (folder / name).symlink_to(program(name, real))
-        liar = folder / "czard-filter"
-        liar.write_text(LIAR)
-        liar.chmod(0o755)
+        folder = self.filter_instead(LIAR)
         for lie in ("truth", "symlink", "one more", "size", "lines", "source", "name", "id", "cause", "kind", "silence"):
             with self.subTest(lie):
                 (folder / "lie").write_text(lie)
