@@ -341,6 +341,24 @@ class FeedTest(Feed):
         self.once()
         self.assertEqual(self.file.read_bytes(), whole)
 
+    def test_what_nobody_staged_at_the_place_of_a_snapshot(self):
+        """Another snapshot that was moved there is kept, and told, when the right one comes."""
+        w = self.w
+        dates = sorted(o["date"] for o in w.facts["objects"] if o["category"] == "database")
+        w.package_section["since"] = dates[1]
+        self.once()
+        database = w.staging / w.org / "database"
+        self.assertFalse((database / dates[0]).exists())
+        shutil.copytree(database / dates[-1], database / dates[0])
+        sums = (database / dates[0] / "SHA256SUMS").read_bytes()
+        del w.package_section["since"]
+        done = w.once()
+        self.assertEqual(done.code, 0, done)
+        kept, = (database / ".replaced").glob(f"{dates[0]}-*")
+        self.assertEqual((kept / "SHA256SUMS").read_bytes(), sums)
+        self.assertNotEqual((database / dates[0] / "SHA256SUMS").read_bytes(), sums)
+        self.assertIn(str(kept.relative_to(w.staging)), "".join(e.message for e in done.events("note")))
+
     def test_since_and_follow(self):
         w = self.w
         self.ctl("changes", w.org, code=3)
