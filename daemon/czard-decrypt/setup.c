@@ -63,6 +63,7 @@ static int lock_down(const char *home, const char *template, bool agent, bool ag
                 .families = families,
                 .streams_only = true,
                 .again = again,
+                .own_root = !again,
                 .has_children = true};
         return sandbox_enter(&s, missing, LOCKS_TEXT, e);
 }
@@ -230,9 +231,7 @@ static int set_up(struct worker *w, const struct message *m, struct strbuf *warn
         w->home = strdup(s->home);
         if (!w->home || set_environment(w->home) < 0 || strv_split(&options.signers, s->signers) < 0)
                 return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
-        int r = m->n_fds ? read_passphrase(m->fds[0], &w->passphrase, e) : secret_alloc(0, &w->passphrase);
-        if (r == 0)
-                r = home_prepare(w->home, s->source, s->import, verify, e);
+        int r = home_prepare(w->home, s->source, s->import, verify, e);
         if (r == 0)
                 r = find_socket(w->home, socket, sizeof(socket), e);
         if (r == 0)
@@ -241,6 +240,9 @@ static int set_up(struct worker *w, const struct message *m, struct strbuf *warn
                 r = lock_down(w->home, s->template, true, false, missing, e);
         if (r == 0 && *missing)
                 strbuf_add(warning, missing);
+        if (r == 0)
+                r = m->n_fds ? read_passphrase(m->fds[0], &w->passphrase, e)
+                             : secret_alloc(0, &w->passphrase);
         if (r == 0)
                 r = find_socket(w->home, socket, sizeof(socket), e);
         if (r == 0)

@@ -16,6 +16,7 @@
 
 #include "cleanup.h"
 #include "sandbox_calls.h"
+#include "sandbox_root.h"
 
 /* From linux/landlock.h of later kernels. */
 #define FS_REFER (1ULL << 13)      /* ABI 2 */
@@ -147,7 +148,10 @@ int sandbox_enter(const struct sandbox *s, char *ret_missing, size_t size, struc
 #else
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                 return error_set(e, CAUSE_INTERNAL, errno, "no_new_privs: %s", strerror(errno));
-        r = enter_landlock(s, missing, sizeof(missing), e);
+        if (s->own_root)
+                r = sandbox_root(s->paths, s->n_paths, e);
+        if (r >= 0)
+                r = enter_landlock(s, missing, sizeof(missing), e);
         if (r >= 0)
                 r = sandbox_calls(s, e);
 #endif

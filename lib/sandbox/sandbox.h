@@ -37,6 +37,9 @@ struct sandbox {
         bool again; /* it is in one already, and signals what it started there */
         /* It gives files their group, mode and time. */
         bool sets_attributes;
+        /* Where this kernel lets us: a root of its own first, in which there is nothing but `paths`, of which
+         * the first is a folder that exists; and no network. It has one thread and holds no secret yet. */
+        bool own_root;
 };
 
 /* Which version of Landlock this kernel has; 0: none, or it is not enabled. */

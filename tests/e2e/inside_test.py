@@ -19,11 +19,17 @@ LOG_SIZE = 65536
 HIGH = 1 << 32
 CHANGES = ("chmod", "fchmodat", "fchmodat2", "chown", "lchown", "times", "setxattr", "removexattr", "truncate", "watch")
 MEDDLES = ("prlimit", "nice", "pidfd", "queue", "tkill", "tgkill", "group", "everybody", "owner")
+# In a name space of its own, czard-decrypt can make no other one, as where the kernel lets nobody.
+WITHOUT = ("unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c",
+           'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"', "sh")
+HAS_ROOT = subprocess.run(["unshare", "--user", "--mount", "--net", "--map-current-user", "true"], capture_output=True).returncode == 0
 AF_PACKET, AF_VSOCK, AF_ALG, MPTCP = 17, 40, 38, 262
 
 
 @unittest.skipIf(is_sanitized(), "sanitizer builds run without locks, and say so")
 class InsideTest(unittest.TestCase):
+    maxDiff = None
+
     @classmethod
     def setUpClass(cls):
         w = cls.world = cls.enterClassContext(World(with_tls=False, passphrase="a passphrase", days=2, weeks=1, courses=1, rdx=0))
@@ -43,7 +49,7 @@ class InsideTest(unittest.TestCase):
         cls.listener = socket.create_server(("127.0.0.1", 0))
         cls.addClassCleanup(cls.listener.close)
 
-    def ask_inside(self, program, things, early=False):
+    def ask_inside(self, program, things, early=False, wrapper=()):
         """{thing: result} of what was tried inside a helper of a running czard. early: before it locks itself in."""
         w = self.world
         log = w.folder / f"inside-{program}"
@@ -57,7 +63,7 @@ class InsideTest(unittest.TestCase):
         w.package_section["since"] = "2000-01-01"
         self.addCleanup(w.package_section.pop, "since", None)
         try:
-            czard = w.start()
+            czard = w.start(wrapper=wrapper)
         finally:
             del w.environment
         self.addCleanup(czard.stderr.close)
@@ -140,11 +146,13 @@ class InsideTest(unittest.TestCase):
             with self.assertRaises(BlockingIOError, msg=path):
                 s.accept() if path.endswith("stream") else s.recv(1)
 
-    def check(self, program, want):
+    def check(self, program, want, own_root=False, wrapper=()):
         # nobody locked in can connect to the control socket: it is of a type that they cannot make
         control = self.world.run_folder / "control"
         want |= {f"ask {control}": "EPERM", f"ask-orphaned {control}": "EPERM"}
-        got = self.ask_inside(program, want)
+        got = self.ask_inside(program, want, wrapper=wrapper)
+        if own_root:  # what it may not open, change or make is not even there
+            got = {k: want[k] if want[k] in ("EACCES", "EPERM") and v in ("ENOENT", "EROFS") else v for k, v in got.items()}
         self.assertEqual({k: v for k, v in got.items() if v != want[k]}, {})
         left = [p for root in (self.world.staging, self.world.state, self.world.folder) for p in root.glob("probe")]
         self.assertEqual(left, [])
@@ -184,6 +192,13 @@ class InsideTest(unittest.TestCase):
             "read /etc/hosts": "done"})
 
     def test_decrypt(self):
+        self.look_into_decrypt(wrapper=WITHOUT if HAS_ROOT else ())
+
+    @unittest.skipUnless(HAS_ROOT, "no name spaces here")
+    def test_decrypt_with_a_root_of_its_own(self):
+        self.look_into_decrypt(own_root=True)
+
+    def look_into_decrypt(self, **how):
         port = self.listener.getsockname()[1]
         no_socket = {f"socket {family} {kind}": "EAFNOSUPPORT" for family in (socket.AF_INET, socket.AF_INET6)
                      for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW)}
@@ -200,23 +215,30 @@ class InsideTest(unittest.TestCase):
             "child fork": "done", "listen": "EAFNOSUPPORT",
             f"tcp {port}": "EAFNOSUPPORT", f"tcp {self.s3.port}": "EAFNOSUPPORT",
             "read /etc/hosts": "EACCES", "list /etc/ssl": "EACCES", "read /etc/resolv.conf": "EACCES",
-            "exec /usr/bin/gpgconf": "EACCES", "exec /usr/bin/gpg-agent": "EACCES", "read /dev/null": "done"})
+            "exec /usr/bin/gpgconf": "EACCES", "exec /usr/bin/gpg-agent": "EACCES", "read /dev/null": "done"}, **how)
         self.nobody_came(sockets)
 
     def test_the_reference_worker(self):
-        """It has sockets of the kind of its agent's, and no other. Which path they may be at no lock tells: that is the
-        unit's (systemd_test)."""
+        """It has sockets of the kind of its agent's, and no other. Which path they may be at no lock tells: where it cannot
+        have a root of its own, that is the unit's (systemd_test)."""
+        sockets = {p: s for p, s in self.open_sockets().items() if p.endswith("datagram")}
+        self.look_into_the_reference_worker(sockets, wrapper=WITHOUT if HAS_ROOT else ())
+
+    @unittest.skipUnless(HAS_ROOT, "no name spaces here")
+    def test_the_reference_worker_with_a_root_of_its_own(self):
+        """There is no path that it may not be at."""
+        self.look_into_the_reference_worker(self.open_sockets(), own_root=True)
+
+    def look_into_the_reference_worker(self, sockets, **how):
         self.world.config["openpgp"]["engine"] = "gnupg"
         self.addCleanup(self.world.config["openpgp"].pop, "engine")
-        sockets = self.open_sockets()
-        datagrams = [p for p in sockets if p.endswith("datagram")]
         no_socket = {f"socket {family} {kind}": "EAFNOSUPPORT" for family in (socket.AF_INET, socket.AF_INET6)
                      for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW)}
-        no_socket |= self.reach(datagrams, {"datagram": "EPERM", "raw": "EPERM", "pair": "EPERM"})
+        no_socket |= self.reach(sockets, {"stream": "ENOENT", "datagram": "EPERM", "raw": "EPERM", "pair": "EPERM"})
         self.check("czard-decrypt", self.common() | no_socket | {
             "exec /bin/sh": "EACCES", "read /etc/hosts": "EACCES", "exec /usr/bin/gpgconf": "done",
-            f"socket {int(socket.AF_UNIX)} {int(socket.SOCK_STREAM)}": "done"})
-        self.nobody_came({p: sockets[p] for p in datagrams})
+            f"socket {int(socket.AF_UNIX)} {int(socket.SOCK_STREAM)}": "done"}, **how)
+        self.nobody_came(sockets)
 
     def test_index(self):
         """It has no file, no socket of any kind, no child, no program: what it reads and answers was given to it."""

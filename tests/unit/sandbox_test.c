@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
@@ -22,11 +23,13 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "sandbox.h"
 #include "sandbox_calls.h"
+#include "sandbox_root.h"
 
 static char dir[] = "/tmp/sandbox-test-XXXXXX";
 static char inside[64], outside[64];
@@ -520,6 +523,87 @@ static int teardown(void **state)
         return unlink(outside) | rmdir(inside) | rmdir(dir);
 }
 
+/* --- a root of its own --- */
+
+static char door[128];
+
+/* A socket that anybody may connect to. */
+static int open_door(void)
+{
+        struct sockaddr_un a = {.sun_family = AF_UNIX};
+        snprintf(a.sun_path, sizeof(a.sun_path), "%s", door);
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_true(fd >= 0);
+        assert_int_equal(bind(fd, (const struct sockaddr *)&a, sizeof(a)), 0);
+        assert_int_equal(listen(fd, 1), 0);
+        return fd;
+}
+
+static int connect_to_door(void)
+{
+        struct sockaddr_un a = {.sun_family = AF_UNIX};
+        snprintf(a.sun_path, sizeof(a.sun_path), "%s", door);
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        return fd < 0 ? -1 : connect(fd, (const struct sockaddr *)&a, sizeof(a));
+}
+
+static bool is_in_nobodys_way(const char *file)
+{
+        struct stat st;
+        return stat(file, &st) < 0 && errno == ENOENT;
+}
+
+/* What sandbox_root() returns; then what is there, as bits. */
+enum { ENTERED = 1, ITSELF = 2, AS_BEFORE = 4, WRITES = 8, BOUND = 16, SECRET = 32, GONE = 64 };
+
+static int look_around(const struct sandbox_path *paths, size_t n)
+{
+        struct error e = {};
+        uid_t uid = geteuid();
+        gid_t gid = getegid();
+        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+        int r = sandbox_root(paths, n, &e), found = r > 0 ? ENTERED : 0;
+        if (r < 0)
+                return 255;
+        struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+        struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
+        bool none = syscall(SYS_capget, &header, caps) == 0 && !caps[0].effective && !caps[0].permitted;
+        found |= geteuid() == uid && getegid() == gid && (r == 0 || none) ? ITSELF : 0;
+        found |= connect_to_door() == 0 ? AS_BEFORE : 0;
+        found |= write_inside() == 0 ? WRITES : 0;
+        found |= r > 0 && mkdir("/tmp/new", 0700) < 0 && errno == EROFS ? BOUND : 0;
+        found |= prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 ? SECRET : 0;
+        return found | (is_in_nobodys_way(outside) && is_in_nobodys_way("/etc/passwd") ? GONE : 0);
+}
+
+static int look_around_in_child(const struct sandbox_path *paths, size_t n)
+{
+        pid_t pid = fork();
+        if (pid == 0)
+                _exit(look_around(paths, n));
+        return status_of(pid);
+}
+
+static void a_root_of_its_own(void **state)
+{
+        (void)state;
+        const struct sandbox_path paths[] = {{inside, SANDBOX_READ | SANDBOX_WRITE}, {"", 0},
+                {"/dev/null", SANDBOX_READ}, {"/usr/lib", SANDBOX_EXEC}, {"/lib", SANDBOX_EXEC},
+                {"/no/such/path", SANDBOX_READ}};
+        const struct sandbox_path odd[] = {{inside, SANDBOX_READ}, {"/tmp/../etc", SANDBOX_READ}};
+        snprintf(door, sizeof(door), "%s/door", dir);
+        int fd = open_door();
+        /* One that cannot be had changes nothing. */
+        assert_int_equal(look_around_in_child(odd, 2), ITSELF | AS_BEFORE | WRITES | SECRET);
+        assert_int_equal(look_around_in_child(NULL, 0), ITSELF | AS_BEFORE | WRITES | SECRET);
+        int found = look_around_in_child(paths, ELEMENTSOF(paths));
+        close(fd);
+        unlink(door);
+        if (found == (ITSELF | AS_BEFORE | WRITES | SECRET))
+                skip(); /* nobody may make name spaces here */
+        assert_int_equal(found, ENTERED | ITSELF | WRITES | BOUND | SECRET | GONE);
+}
+
 int main(void)
 {
 #ifdef CZARD_SANITIZE
@@ -538,6 +622,7 @@ int main(void)
                 cmocka_unit_test(modes_stay),
                 cmocka_unit_test(folders_are_not_watched),
                 cmocka_unit_test(terminals_get_no_input),
+                cmocka_unit_test(a_root_of_its_own),
         };
         return cmocka_run_group_tests(tests, setup, teardown);
 }
