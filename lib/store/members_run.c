@@ -143,15 +143,34 @@ int members_reject(struct members *m, const struct member *v, struct error *e)
         return set_step(m, v, MEMBER_REJECTED, v->cause, v->detail, e);
 }
 
+#define UNDO(which)                                                                                          \
+        {                                                                                                    \
+                "SELECT " MEMBERS_COLUMNS " FROM member WHERE step = 2 AND " which,                          \
+                        "UPDATE member SET step = 0, plain_size = -1, sha256 = NULL, checks = 0, linked = "  \
+                        "0 "                                                                                 \
+                        "WHERE step = 2 AND " which                                                          \
+        }
+
+static int undo(struct members *m, const char *const sql[2], const struct sql_value *values, member_fn *each,
+        void *arg, struct error *e)
+{
+        int r = members_walk(m, sql[0], values, each, arg, e);
+        return r ? r : sql_run(&m->sql, sql[1], values, e);
+}
+
 int members_undo(struct members *m, int64_t run, member_fn *each, void *arg, struct error *e)
 {
-        int r = members_walk(m, "SELECT " MEMBERS_COLUMNS " FROM member WHERE step = 2 AND run = ?1",
-                VALUES(V(run)), each, arg, e);
-        return r ? r
-                 : sql_run(&m->sql,
-                           "UPDATE member SET step = 0, plain_size = -1, sha256 = NULL, checks = 0, "
-                           "linked = 0 WHERE step = 2 AND run = ?1",
-                           VALUES(V(run)), e);
+        static const char *const sql[] = UNDO("run = ?1");
+        return undo(m, sql, VALUES(V(run)), each, arg, e);
+}
+
+/* Runs count from 1. What earlier attempts staged has none. */
+int members_undo_refused(struct members *m, bool all, member_fn *each, void *arg, struct error *e)
+{
+        static const char *const any[] = UNDO("run > 0"),
+                                 *const refused[] =
+                                         UNDO("run > 0 AND run IN (SELECT run FROM member WHERE step = 3)");
+        return undo(m, all ? any : refused, NULL, each, arg, e);
 }
 
 int members_release(struct members *m, int64_t run, struct error *e)

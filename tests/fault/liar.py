@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Stands in place of a helper: starts the real one, hands messages and descriptors on, and tells one lie, once. What lie is
-in the file "lie" beside it: {"real": PATH, "type": which of its messages, "nth": the how manieth, "do": what, ...}."""
+in the file "lie" beside it: {"real": PATH, "type": which of its messages, "nth": the how manieth, "do": what, ...}.
+Or, with "words": [[PATTERN, CAUSE], ...], says that of each member whose name matches, until there is a file "truth" beside
+it; [PATTERN, CAUSE, "once"] makes it."""
 
 import array
 import json
 import os
+import re
 import select
 import socket
 import struct
@@ -60,6 +63,7 @@ class Liar:
         self.child = subprocess.Popen([self.lie["real"], *sys.argv[1:]], pass_fds=(3,), stdin=subprocess.DEVNULL,
                                       preexec_fn=lambda: os.dup2(theirs.fileno(), 3))
         theirs.close()
+        self.words, self.names = self.lie.get("words", []), {}
         self.seen, self.kept, self.last_get, self.asked = 0, None, 0, 0
 
     def is_time(self):
@@ -80,6 +84,8 @@ class Liar:
         if not data:
             return False
         self.asked = kind(data)
+        if self.asked == MEMBERS:
+            self.names[struct.unpack_from("<I", data, 4)[0]] = re.findall(r"[ -~]+?\.gpg(?=\0)", data.decode("latin-1"))
         if self.lie["do"] == "keep" and kind(data) == self.lie["type"] and self.is_time():
             self.kept = os.dup(fds[-1])
         send(self.real, data, fds)
@@ -94,7 +100,9 @@ class Liar:
         data, _ = receive(self.real)
         if not data:
             return False
-        if kind(data) == self.lie["type"] and self.lie["do"] not in ("keep", "early") and self.is_time():
+        if self.words:
+            send(self.czard, self.in_words(data))
+        elif kind(data) == self.lie["type"] and self.lie["do"] not in ("keep", "early") and self.is_time():
             for changed in getattr(self, self.lie["do"])(data):
                 send(self.czard, changed)
         else:
@@ -106,6 +114,16 @@ class Liar:
             except OSError:
                 pass
         return True
+
+    def in_words(self, data):
+        names = self.names.get(struct.unpack_from("<I", data, 4)[0], []) if kind(data) == VERDICT else []
+        name = names[struct.unpack_from("<I", data, behind_outcome(data))[0]] if names else ""
+        for pattern, cause, *once in self.words if name and not (HERE / "truth").exists() else ():
+            if re.search(pattern, name):
+                if once:
+                    (HERE / "truth").touch()
+                return patch(data, "<I", 8, lambda _: cause)
+        return data
 
     # -- lies: what is sent in place of the message --
     def id(self, data):

@@ -27,8 +27,10 @@ static void finish(struct snapshot *s)
 
 static void fail(struct snapshot *s, enum cause cause, const char *detail)
 {
+        if (s->state == SNAPSHOT_RUNS)
+                snapshot_forget_words(s);
         /* An attempt that brought something in does not count against the object. */
-        if (s->progress)
+        if (s->progress && !s->by_word)
                 s->job.o.attempts = s->job.o.refusals = 0;
         record_failed(s->job.env->record, &s->job.o, cause, detail, s->retry_after_usec);
         finish(s);
