@@ -5,9 +5,11 @@
 
 #include "staging_fixture.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "digest.h"
@@ -163,6 +165,7 @@ enum lie {
         OTHER_KIND,
         BAD_NAME,
         HIDDEN_NAME,
+        NO_NAMES,
         NOT_MADE,
         NOT_TOLD,
         OTHER_SIZE,
@@ -192,7 +195,7 @@ static void tell(struct days *d, struct scripted *s, const struct split_job *j, 
                 make_in(s, "more", "");
         if (lie == SILENT_DEATH)
                 return;
-        script_send(&d->loop, s, files(&f, 1), id);
+        script_send(&d->loop, s, files(&f, lie != NO_NAMES), id);
         if (lie == NOT_MADE) {
                 m.split_done.files++;
                 script_send(&d->loop, s, files(&more, 1), id);
@@ -217,7 +220,7 @@ static void lies(void **state)
                 make_in(s, "SHA256SUMS", "text");
                 tell(d, s, &j, lie);
                 bool at_once = lie == OTHER_ID || lie == OTHER_KIND || lie == BAD_NAME ||
-                               lie == HIDDEN_NAME || lie == TWICE_DONE;
+                               lie == HIDDEN_NAME || lie == TWICE_DONE || lie == NO_NAMES;
                 if (s->killed != at_once)
                         fail_msg("lie %u: %s", lie, at_once ? "not killed" : "killed");
                 script_reap(&d->loop, s);
@@ -232,6 +235,80 @@ static void lies(void **state)
                 if (n_scripted == SCRIPTED_MAX)
                         script_reset();
         }
+}
+
+static struct message progress(uint64_t bytes)
+{
+        return (struct message){.type = PROTO_PROGRESS, .progress = {.bytes = bytes}};
+}
+
+/* Turns of the loop until it is killed, while it says every now and then what `say` gives. In seconds. */
+static double until_killed(
+        struct days *d, struct scripted *s, const struct split_job *j, uint64_t (*say)(uint64_t))
+{
+        struct timespec began, now;
+        clock_gettime(CLOCK_MONOTONIC, &began);
+        for (uint64_t i = 0; !s->killed; i++) {
+                if (say && i % 100 == 0)
+                        script_send(&d->loop, s, progress(say(i / 100)), (uint32_t)j->o.id);
+                uv_run(&d->loop, UV_RUN_NOWAIT);
+                usleep(1000);
+                assert_true(i < 60000);
+        }
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        script_reap(&d->loop, s);
+        UNTIL(d, splits_take(d->splits, &d->o));
+        return (double)(now.tv_sec - began.tv_sec) + (double)(now.tv_nsec - began.tv_nsec) / 1e9;
+}
+
+static uint64_t the_same(uint64_t i)
+{
+        (void)i;
+        return 0;
+}
+
+/* Of a file of 5 bytes; a step is 2. */
+static uint64_t ever_more(uint64_t i)
+{
+        return i;
+}
+
+/* It says that it is alive, or reads more than there is. (SILENCE_USEC is 3 seconds here.) */
+static void stands_still(void **state)
+{
+        struct days *d = *state;
+        uint64_t (*const say[])(uint64_t) = {NULL, the_same, ever_more};
+        for (size_t i = 0; i < ELEMENTSOF(say); i++) {
+                struct split_job j = job_of(d, "2024-03-02");
+                struct scripted *s = filter_of(d, &j);
+                assert_true(until_killed(d, s, &j, say[i]) >= 2.9);
+                assert_int_equal(d->o.cause, CAUSE_HELPER);
+                assert_non_null(strstr(d->o.detail, "nothing new"));
+                assert_nothing_left(d, "2024-03-02");
+        }
+}
+
+/* It takes more than it was told that it may. */
+static void takes_too_much(void **state)
+{
+        struct days *d = *state;
+        struct split_job j = job_of(d, "2024-03-02");
+        const uint64_t margin = 256 << 20;
+        uint64_t bytes;
+        assert_int_equal(staging_free_bytes(d->f->s, &bytes, NULL), 0);
+        if (bytes < 2 * margin)
+                skip();
+        j.min_free = bytes - margin;
+        struct scripted *s = filter_of(d, &j);
+        int fd = openat(s->last.fds[1], "much", O_WRONLY | O_CREAT, 0600);
+        assert_true(fd >= 0);
+        int r = posix_fallocate(fd, 0, (off_t)(margin + margin / 2));
+        close(fd);
+        if (r != 0)
+                skip(); /* somebody else took it */
+        (void)until_killed(d, s, &j, NULL);
+        assert_int_equal(d->o.cause, CAUSE_SPACE);
+        assert_nothing_left(d, "2024-03-02");
 }
 
 /* Days that run side by side share what is free above min_free, in bytes and in files. */
@@ -366,6 +443,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_day, setup_days, teardown_days),
                 cmocka_unit_test_setup_teardown(lies, setup_days, teardown_days),
+                cmocka_unit_test_setup_teardown(stands_still, setup_days, teardown_days),
+                cmocka_unit_test_setup_teardown(takes_too_much, setup_days, teardown_days),
                 cmocka_unit_test_setup_teardown(shared_room, setup_days, teardown_days),
                 cmocka_unit_test_setup_teardown(in_the_way, setup_days, teardown_days),
                 cmocka_unit_test_setup_teardown(no_room, setup_days, teardown_days),

@@ -31,8 +31,14 @@
 #define ROOM_COURSES 5 / 4 /* of what the days before had at most */
 #define INODES_LEFT 1000   /* that no day takes */
 
-/* czard-filter says every second how far it is; while it ends a day it may have many files to name. */
-#define SILENCE_MSEC (5 * 60 * 1000)
+/* czard-filter says every second how far it is; while it ends a day it may have many files to name. What is
+ * not news, a step further in the file or names, does not count: who only says that it is alive stands still.
+ * Room that it was told of it may take in spite of that, so what is left is looked at. */
+#ifndef SILENCE_USEC
+#define SILENCE_USEC (5 * USEC_PER_MINUTE)
+#define NEWS_BYTES MIB
+#endif
+#define WATCH_MSEC 1000
 
 struct day {
         struct day *next;
@@ -45,7 +51,8 @@ struct day {
         int source_fd;
         struct snapshot_dir *dir;
         struct helper *helper;
-        uv_timer_t silence;
+        uv_timer_t watch;
+        uint64_t news_usec, read; /* when it said something new last; how far it was then */
         uv_work_t work;
         struct error error;
         bool over; /* it waits for splits_take() */
@@ -82,8 +89,8 @@ static void day_close(struct day *d)
 {
         d->helper = helper_free(d->helper);
         d->source_fd = close_fd(d->source_fd);
-        if (!uv_is_closing((uv_handle_t *)&d->silence))
-                uv_close((uv_handle_t *)&d->silence, on_timer_closed);
+        if (!uv_is_closing((uv_handle_t *)&d->watch))
+                uv_close((uv_handle_t *)&d->watch, on_timer_closed);
 }
 
 /* With d->error, or well. */
@@ -91,7 +98,7 @@ static void day_end(struct day *d)
 {
         d->dir = snapshot_free(d->dir);
         d->helper = helper_free(d->helper);
-        uv_timer_stop(&d->silence);
+        uv_timer_stop(&d->watch);
         if (!d->s) {
                 day_close(d);
                 return;
@@ -159,7 +166,7 @@ static void on_published(uv_work_t *work, int status)
 /* Nobody else is at the folder any more. */
 static void day_publish(struct day *d)
 {
-        uv_timer_stop(&d->silence);
+        uv_timer_stop(&d->watch);
         d->work.data = d;
         uv_queue_work(d->s->loop, &d->work, publish, on_published);
 }
@@ -183,9 +190,32 @@ static void kill_filter(struct day *d, const char *why)
         helper_kill(d->helper);
 }
 
-static void on_silence(uv_timer_t *timer)
+static void on_watch(uv_timer_t *timer)
 {
-        kill_filter(timer->data, "said nothing for 5 minutes, and was ended");
+        struct day *d = timer->data;
+        struct error e = {};
+        uint64_t have;
+        if (d->error.cause != CAUSE_NONE)
+                return; /* it is being killed */
+        if (now_usec(CLOCK_MONOTONIC) >= d->news_usec + SILENCE_USEC) {
+                kill_filter(d, "said nothing new for 5 minutes, and was ended");
+        } else if (staging_free_bytes(d->staging, &have, NULL) == 0 && have < d->out.job.min_free) {
+                error_set(&e, CAUSE_SPACE, ENOSPC, "while it was split, less than min_free was left");
+                day_fail(d, &e);
+                helper_kill(d->helper);
+        }
+}
+
+static bool is_news(struct day *d, const struct message *m)
+{
+        if (m->type != PROTO_PROGRESS)
+                return true;
+        uint64_t all = (uint64_t)MAX(d->out.job.o.plain_size, (int64_t)0),
+                 bytes = MIN(m->progress.bytes, all);
+        if (bytes <= d->read || (bytes < all && bytes - d->read < NEWS_BYTES))
+                return false;
+        d->read = bytes;
+        return true;
 }
 
 static bool is_plain_name(const char *name)
@@ -198,6 +228,8 @@ static bool is_plain_name(const char *name)
 
 static int add_files(struct day *d, const struct proto_split_files *files)
 {
+        if (files->n == 0)
+                return -EINVAL;
         if (d->n + files->n > LIMIT_SPLIT_FILES)
                 return -E2BIG;
         if (d->n + files->n > d->size) {
@@ -245,8 +277,9 @@ static void on_message(void *arg, struct message *m)
         struct day *d = arg;
         if (d->error.cause != CAUSE_NONE && !d->done)
                 return; /* it is being killed */
-        uv_timer_start(&d->silence, on_silence, SILENCE_MSEC, 0);
         struct error e = {};
+        if (is_news(d, m))
+                d->news_usec = now_usec(CLOCK_MONOTONIC);
         if (owed_take(&d->owed, m, &e) < 0)
                 kill_filter(d, e.text);
         else if (m->type == PROTO_SPLIT_DONE)
@@ -272,7 +305,8 @@ static int start_filter(struct day *d, struct error *e)
         r = owed_add(&d->owed, &m);
         if (r == 0)
                 r = helper_send(d->helper, &m);
-        uv_timer_start(&d->silence, on_silence, SILENCE_MSEC, 0);
+        d->news_usec = now_usec(CLOCK_MONOTONIC);
+        uv_timer_start(&d->watch, on_watch, WATCH_MSEC, WATCH_MSEC);
         return r < 0 ? error_set(e, CAUSE_HELPER, -r, "czard-filter does not take jobs: %s", strerror(-r))
                      : 0;
 }
@@ -390,8 +424,8 @@ int splits_start(struct splits *s, const struct split_job *job)
         d->out.job = *job;
         d->out.made = (struct ledger_split){.object_id = job->o.id, .rule = job->rule};
         memcpy(d->out.made.source_sha256, job->o.sha256, SHA256_SIZE);
-        uv_timer_init(s->loop, &d->silence);
-        d->silence.data = d->work.data = d;
+        uv_timer_init(s->loop, &d->watch);
+        d->watch.data = d->work.data = d;
         size_t others = splits_running(s);
         d->out.shared = others > 0 || job->most > 1;
         d->next = s->days;
