@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One delivery in one run. A message is encrypted into an unnamed file and made durable; then the record says
- * that it is about to get its name, it gets it, and the record says so. A crash in between is settled by the
- * next run: the file has its name, or it never was. */
+/* One delivery in one run. A message is encrypted into an unnamed file; then the record says that it is about
+ * to get its name, it is made durable and gets it, and the record says so. A crash in between is settled by
+ * the next run: the file has its name, or it never was. So the last of these need not be durable before the
+ * next message is begun. */
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -58,7 +59,8 @@ static int note(struct one *o, const struct audit_entry *entry, struct error *e)
         return r < 0 ? r : audit_sync(o->s->audit, e);
 }
 
-static int note_step(
+/* Not durable before the next note() is, or audit_sync(). */
+static int append_step(
         struct one *o, const char *event, const struct record *r, const char *reason, struct error *e)
 {
         struct audit_entry entry = entry_of(o, event);
@@ -69,7 +71,14 @@ static int note_step(
         entry.reason = reason;
         entry.size = r->size;
         entry.sha256 = hex_decode(r->sha256, sum, sizeof(sum)) == 0 ? sum : NULL;
-        return note(o, &entry, e);
+        return audit_append(o->s->audit, &entry, e);
+}
+
+static int note_step(
+        struct one *o, const char *event, const struct record *r, const char *reason, struct error *e)
+{
+        int x = append_step(o, event, r, reason, e);
+        return x < 0 ? x : audit_sync(o->s->audit, e);
 }
 
 /* Why it stands still: the first reason counts, and is said once as long as it stays; who runs it by hand is
@@ -225,7 +234,7 @@ static int encrypt(struct one *o, const struct due_item *item, int fd, struct er
         return r;
 }
 
-/* A message that is whole and durable, and has no name yet. */
+/* A message that is whole, and has no name yet. */
 struct made {
         const struct due_item *item;
         uint8_t sha256[SHA256_SIZE];
@@ -268,8 +277,6 @@ static int deliver(struct one *o, const struct due_item *item, struct error *e)
         if (r < 0)
                 return r;
         r = lseek(fd, 0, SEEK_SET) < 0 ? -errno : digest_fd(DIGEST_SHA256, fd, m.sha256, &m.size);
-        if (r == 0 && fsync(fd) < 0)
-                r = -errno;
         uint64_t size;
         int64_t mtime;
         bool is_dir;
@@ -287,7 +294,7 @@ static int deliver(struct one *o, const struct due_item *item, struct error *e)
                 .recipients = o->look.recipients,
                 .size = (int64_t)m.size};
         hex_encode(m.sha256, sizeof(m.sha256), done.sha256);
-        r = note_step(o, "delivered", &done, NULL, e);
+        r = append_step(o, "delivered", &done, NULL, e);
         if (r == 0 && item->supersedes)
                 r = leave_superseded(o, item->supersedes->path, e);
         o->items++;
@@ -457,6 +464,9 @@ static void carry_out_items(struct one *o)
                 /* An input that is not right is its own business; all else would meet the others too. */
                 r = e.cause == CAUSE_STAGING ? 0 : r;
         }
+        e = (struct error){};
+        if (o->items && audit_sync(o->s->audit, &e) < 0)
+                stand_still(o, &e);
         if (!o->s->gave_way) {
                 tell_held(o);
                 tell_waiting(o);

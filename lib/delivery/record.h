@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What was delivered, as the audit record of czard-deliver says it; there is no other memory.
  *
- *   delivering      a message is complete and durable, and about to get its name; n "input" lines follow
- *   delivered       it has its name
- *   expired, superseded, please-destroy
- *                   it left the outbox: its time is over; a newer one is there; what it was made of must not
- * be had any more outbox          the outbox has this id revoked         the delivery is over for good
+ *   delivering       a message is complete, and about to get its name; n "input" lines follow
+ *   delivered        it has its name, and is durable
+ *   expired          it left the outbox, for its time is over
+ *   superseded       so, for a newer one is there
+ *   please-destroy   so, for what it was made of must not be had any more
+ *   outbox           the outbox has this id
+ *   revoked          the delivery is over for good
  *   delivery-stopped, delivery-ending
- *                   said once for each reason
+ *                    said once for each reason
  */
 #pragma once
 
