@@ -33,9 +33,6 @@ static int connect_to(const char *path, struct error *e)
                 return error_set(
                         e, CAUSE_INTERNAL, ENAMETOOLONG, "control socket %s: the path is too long", path);
         strcpy(a.un.sun_path, path);
-        /* Giving up root has made us invisible to czard, which looks at who its peer is (ProtectProc=). We
-         * hold no secret here. */
-        prctl(PR_SET_DUMPABLE, 1);
         _cleanup_close_ int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         if (sock < 0 || connect(sock, &a.generic, sizeof(a.un)) < 0) {
                 int err = errno;
@@ -99,8 +96,26 @@ static int take(struct ask_spec *spec, const struct strv *m, struct progress *p,
         return 0;
 }
 
+/* Giving up root has made us invisible to czard, which looks at who its peer is and takes a process of its
+ * own user that it cannot see (ProtectProc=) for a helper. So who connects then can be seen until czard says
+ * something: by then it has looked. */
+static int be_seen(void)
+{
+        int before = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
+        (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+        return before;
+}
+
+static void be_unseen(int *before)
+{
+        if (*before != 1)
+                (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+        *before = 1;
+}
+
 int ask_daemon(struct ctl *c, struct ask_spec *spec, struct error *e)
 {
+        _cleanup_(be_unseen) int before = c->control_fd >= 0 ? 1 : be_seen();
         char path[SOCKET_PATH_SIZE];
         ctl_socket_path(c, path, sizeof(path));
         _cleanup_close_ int sock = c->control_fd >= 0 ? take_fd(&c->control_fd) : connect_to(path, e);
@@ -120,6 +135,7 @@ int ask_daemon(struct ctl *c, struct ask_spec *spec, struct error *e)
                         return error_set(e, CAUSE_INTERNAL, ETIMEDOUT, "czard does not answer");
                 struct strv m = {};
                 r = control_recv(sock, &m, e);
+                be_unseen(&before);
                 if (r == -EPIPE)
                         return error_set(e, CAUSE_INTERNAL, EPIPE,
                                 "czard ended before it was done (journalctl -u czard)");

@@ -204,6 +204,8 @@ class KeyMemoryTest(unittest.TestCase):
             self.session_keys_are_gone()
         with self.subTest("others"):
             self.nobody_can_look()
+        with self.subTest("who asks"):
+            self.who_asks_is_seen_while_it_is_looked_at()
 
     def where_the_key_is(self):
         workers = named(self.czard.pid, "czard-decrypt")
@@ -246,6 +248,20 @@ class KeyMemoryTest(unittest.TestCase):
                 tried = subprocess.run(["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "head", "-c1",
                                         f"/proc/{pid}/mem"], capture_output=True, check=False)
                 self.assertIn(b"Permission denied", tried.stderr, f"{name}, uid {uid}")
+
+    def who_asks_is_seen_while_it_is_looked_at(self):
+        """czarctl, which gives up root, is dumpable from before it connects to czard until that has said something, and no
+        longer."""
+        trace = self.w.folder / "ask.trace"
+        for command in (("status",), ("resync", "no-such-key")):
+            done = subprocess.run(["strace", "-o", trace, "-e", "signal=none", "-e", "trace=prctl,connect,recvmsg,recvfrom,setresuid",
+                                   program("czarctl", self.w.build), "--config", self.w.ini(), *command], env=self.w.environment(), capture_output=True,
+                                  text=True, check=False)
+            calls = re.findall(r"setresuid|(?<=PR_SET_DUMPABLE, )\w+|connect(?=.*control\W.* = 0)|recv", trace.read_text())
+            self.assertIn("connect", calls, done)
+            said = " ".join(calls).replace("SUID_DUMP_USER", "1").replace("SUID_DUMP_DISABLE", "0")
+            seen = re.sub("1 connect recv 0", "", said)
+            self.assertNotIn("1", seen, (command, said))
 
     def renew_workers(self, engine):
         """Other settings: all workers go, and those of the next objects are new."""
