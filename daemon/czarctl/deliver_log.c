@@ -2,7 +2,6 @@
 /* deliver log: the record of disclosures: who got what, when, why and until when. What a message was made of
  * stands in lines of its own before it. */
 #include <errno.h>
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -10,6 +9,7 @@
 #include "audit.h"
 #include "deliver.h"
 #include "limits.h"
+#include "named.h"
 #include "package.h"
 #include "record_rows.h"
 #include "str.h"
@@ -21,28 +21,20 @@ static const char *const fields[] = {"time", "seq", "event", "delivery", "recipi
 
 /* Of which tables a message was made. */
 struct made {
-        char *path;
+        char *path; /* "DELIVERY PATH" */
         struct strv tables;
 };
 
 struct deliver_log {
         const char *name; /* NULL: all */
         struct record_rows *record;
-        void *made;      /* tsearch(3) tree of struct made, by path: the newest of each */
+        void *made;      /* struct made by their paths, the newest of each: named.h */
         struct made *at; /* the one whose inputs come */
 };
 
-static int by_path(const void *a, const void *b)
+static void made_done(void *p)
 {
-        return strcmp(((const struct made *)a)->path, ((const struct made *)b)->path);
-}
-
-static void free_made(void *p)
-{
-        struct made *m = p;
-        free(m->path);
-        strv_done(&m->tables);
-        free(m);
+        strv_done(&((struct made *)p)->tables);
 }
 
 /* "DELIVERY PATH" */
@@ -53,18 +45,11 @@ static char *key_of(const struct deliver_log *l)
 
 static int begin_made(struct deliver_log *l)
 {
-        struct made *m = calloc(1, sizeof(*m));
-        if (m)
-                m->path = key_of(l);
-        struct made **found = m && m->path ? tsearch(m, &l->made, by_path) : NULL;
-        if (!found || *found != m) {
-                if (m)
-                        free_made(m);
-                if (!found)
-                        return -ENOMEM;
-                strv_done(&(*found)->tables);
-        }
-        l->at = *found;
+        _cleanup_free_ char *key = key_of(l);
+        l->at = key ? named_need(&l->made, key, sizeof(*l->at)) : NULL;
+        if (!l->at)
+                return -ENOMEM;
+        strv_done(&l->at->tables);
         return 0;
 }
 
@@ -87,16 +72,14 @@ static int add_input(struct deliver_log *l)
 static void set_tables(struct deliver_log *l, char text[TABLES_SIZE])
 {
         _cleanup_free_ char *key = key_of(l);
-        const struct made m = {.path = key};
-        struct made *const *found = key ? tfind(&m, &l->made, by_path) : NULL;
-        struct strv *tables = found ? &(*found)->tables : NULL;
+        struct made *m = key ? named_find(&l->made, key) : NULL;
         size_t n = 0;
         text[0] = 0;
-        if (!tables)
+        if (!m)
                 return;
-        strv_unique(tables);
-        for (size_t i = 0; i < tables->n && n < TABLES_SIZE; i++)
-                n += (size_t)snprintf(text + n, TABLES_SIZE - n, "%s%s", i ? " " : "", tables->v[i]);
+        strv_unique(&m->tables);
+        for (size_t i = 0; i < m->tables.n && n < TABLES_SIZE; i++)
+                n += (size_t)snprintf(text + n, TABLES_SIZE - n, "%s%s", i ? " " : "", m->tables.v[i]);
         record_rows_set(l->record, "tables", text);
 }
 
@@ -152,6 +135,6 @@ int deliver_log(struct ctl *c, const char *name)
         int r = state == -ENOENT ? 0 : MIN(state, 0);
         if (state >= 0 && fstatat(state, "audit.jsonl", &st, 0) == 0)
                 r = audit_each(state, show_disclosure, &l, &e);
-        tdestroy(l.made, free_made);
+        named_free(&l.made, made_done);
         return record_rows_finish(l.record, "Nothing was handed out yet.", r, &e);
 }

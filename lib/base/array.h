@@ -21,3 +21,16 @@ static inline int array_room(void *v, size_t n, size_t element)
         return 0;
 }
 #define ARRAY_ROOM(v, n) array_room(&(v), n, sizeof(*(v)))
+
+/* Pointers to the n elements of v, in the order of compare (of such pointers). The caller frees. NULL: no
+ * memory. */
+static inline void *array_index(
+        const void *v, size_t n, size_t element, int (*compare)(const void *a, const void *b))
+{
+        const char **index = calloc(n + 1, sizeof(*index));
+        for (size_t i = 0; index && i < n; i++)
+                index[i] = (const char *)v + i * element;
+        if (index)
+                qsort(index, n, sizeof(*index), compare);
+        return index;
+}

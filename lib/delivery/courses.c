@@ -7,30 +7,23 @@
 #include <stdlib.h>
 
 #include "name.h"
+#include "named.h"
 
 struct known {
-        char *form;
+        char *form;       /* named.h */
         struct strv keys; /* of that form; the first are the ones that are listed in full */
         size_t n_listed;
         bool told; /* something of it is held */
 };
 
-static int by_form(const void *a, const void *b)
+static void known_done(void *p)
 {
-        return strcmp(((const struct known *)a)->form, ((const struct known *)b)->form);
-}
-
-static void free_known(void *p)
-{
-        struct known *k = p;
-        free(k->form);
-        strv_done(&k->keys);
-        free(k);
+        strv_done(&((struct known *)p)->keys);
 }
 
 void courses_done(struct courses *c)
 {
-        tdestroy(c->known, free_known);
+        named_free(&c->known, known_done);
         free(c->matched);
         *c = (struct courses){};
 }
@@ -78,32 +71,12 @@ static bool select_form(const struct courses *c, const char *form, const char *k
 
 static struct known *find(const struct courses *c, const char *form)
 {
-        char copy[COURSE_FORM_MAX];
-        name_copy(copy, sizeof(copy), form, strlen(form));
-        const struct known key = {.form = copy};
-        struct known *const *found = tfind(&key, &c->known, by_form);
-        return found ? *found : NULL;
-}
-
-/* The keys of that form, made when there are none. NULL: no memory. */
-static struct known *need(struct courses *c, const char *form)
-{
-        struct known *k = find(c, form);
-        if (k)
-                return k;
-        k = calloc(1, sizeof(*k));
-        if (k)
-                k->form = strdup(form);
-        if (k && k->form && tsearch(k, &c->known, by_form))
-                return k;
-        if (k)
-                free_known(k);
-        return NULL;
+        return named_find(&c->known, form);
 }
 
 static void add_key(struct courses *c, const char *form, const char *key, bool listed)
 {
-        struct known *k = need(c, form);
+        struct known *k = named_need(&c->known, form, sizeof(*k));
         if (k && strv_has(&k->keys, key))
                 return;
         if (!k || strv_add(&k->keys, key) < 0)

@@ -15,7 +15,7 @@
 
 struct courses {
         const struct config_delivery *delivery; /* borrowed */
-        void *known;                            /* tsearch(3) tree of struct known, by form */
+        void *known;                            /* struct known by their forms: named.h */
         bool *matched;                          /* by entry of delivery->courses */
         int err;
 };

@@ -86,16 +86,6 @@ static int by_id(const void *a, const void *b)
         return c ? c : x < y ? -1 : x > y;
 }
 
-static int index_ids(struct records *r)
-{
-        r->by_id = calloc(r->n + 1, sizeof(struct record *));
-        for (size_t i = 0; r->by_id && i < r->n; i++)
-                r->by_id[i] = &r->v[i];
-        if (r->by_id)
-                qsort(r->by_id, r->n, sizeof(struct record *), by_id);
-        return r->by_id ? 0 : -ENOMEM;
-}
-
 /* --- reading --- */
 
 /* What it is for, and how long, as far as the line says it. */
@@ -241,7 +231,7 @@ int records_read(int state_fd, const char *delivery, struct records *ret, struct
 {
         *ret = (struct records){.delivery = delivery, .until = INT_MAX};
         int r = each_line(state_fd, on_line, ret, e);
-        if (r == 0 && index_ids(ret) < 0)
+        if (r == 0 && !(ret->by_id = array_index(ret->v, ret->n, sizeof(*ret->v), by_id)))
                 r = error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         return r;
 }

@@ -407,16 +407,6 @@ static int by_path(const void *a, const void *b)
         return strcmp((*(struct staged_file *const *)a)->path, (*(struct staged_file *const *)b)->path);
 }
 
-static int index_paths(struct staged *s)
-{
-        s->by_path = calloc(s->n + 1, sizeof(struct staged_file *));
-        for (size_t i = 0; s->by_path && i < s->n; i++)
-                s->by_path[i] = &s->v[i];
-        if (s->by_path)
-                qsort(s->by_path, s->n, sizeof(struct staged_file *), by_path);
-        return s->by_path ? 0 : -ENOMEM;
-}
-
 int staged_read(const struct staging *s, const struct config_delivery *d, const struct strv *dates_again,
         struct staged *ret, struct error *e)
 {
@@ -440,8 +430,8 @@ int staged_read(const struct staging *s, const struct config_delivery *d, const 
                 x = tell_unmatched(&r);
         if (x == 0)
                 x = courses_list_held(&r.courses, &ret->held, &ret->held_keys);
-        if (x == 0)
-                x = index_paths(ret);
+        if (x == 0 && !(ret->by_path = array_index(ret->v, ret->n, sizeof(*ret->v), by_path)))
+                x = -ENOMEM;
         strv_unique(&ret->days);
         courses_done(&r.courses);
         tdestroy(r.seen, free);

@@ -5,12 +5,12 @@
 #include "words.h"
 
 #include <errno.h>
-#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "audit.h"
 #include "feed_reader.h"
+#include "named.h"
 #include "str.h"
 
 struct said {
@@ -23,7 +23,7 @@ struct words {
         const struct staging *staging;
         const char *org;
         bool is_read;
-        void *said; /* tsearch(3) tree of struct said, by path */
+        void *said; /* struct said by their paths: named.h */
         int err;
         struct error error;
 };
@@ -38,25 +38,13 @@ int words_new(const char *path, const struct staging *s, const char *org, struct
         return 0;
 }
 
-static void free_said(void *p)
-{
-        struct said *s = p;
-        free(s->path);
-        free(s);
-}
-
 struct words *words_free(struct words *w)
 {
         if (!w)
                 return NULL;
-        tdestroy(w->said, free_said);
+        named_free(&w->said, NULL);
         free(w);
         return NULL;
-}
-
-static int by_path(const void *a, const void *b)
-{
-        return strcmp(((const struct said *)a)->path, ((const struct said *)b)->path);
 }
 
 static unsigned parts(const char *path)
@@ -75,19 +63,6 @@ static enum input_word word_of(const char *op)
                                        : INPUT_THERE;
 }
 
-static int keep(struct words *w, const char *path, enum input_word word)
-{
-        struct said *s = calloc(1, sizeof(*s));
-        if (s)
-                *s = (struct said){.path = strdup(path), .word = word};
-        if (!s || !s->path || !tsearch(s, &w->said, by_path)) {
-                if (s)
-                        free_said(s);
-                return -ENOMEM;
-        }
-        return 0;
-}
-
 /* Files of events, folders of days and of snapshots; not a snapshot's members, which are many. Kept is what
  * went only: the feed has a line for everything that ever came. */
 static int on_line(const char *line, size_t len, uint64_t seq, void *arg)
@@ -102,11 +77,11 @@ static int on_line(const char *line, size_t len, uint64_t seq, void *arg)
                 audit_field(line, len, "category", category, sizeof(category)) < 0 ||
                 (streq(category, "database") && parts(path) > 3))
                 return 0;
-        const struct said key = {.path = path};
-        struct said *const *found = tfind(&key, &w->said, by_path);
-        if (found)
-                (*found)->word = word;
-        return found || word == INPUT_THERE ? 0 : keep(w, path, word);
+        struct said *s =
+                word == INPUT_THERE ? named_find(&w->said, path) : named_need(&w->said, path, sizeof(*s));
+        if (s)
+                s->word = word;
+        return s || word == INPUT_THERE ? 0 : -ENOMEM;
 }
 
 static void read_feed(struct words *w)
@@ -121,13 +96,10 @@ static void read_feed(struct words *w)
 
 static enum input_word said_of(struct words *w, const char *path)
 {
-        char copy[4200];
-        snprintf(copy, sizeof(copy), "%s", path);
-        const struct said key = {.path = copy}, *const * found;
         if (!w->is_read)
                 read_feed(w);
-        found = (const struct said *const *)tfind(&key, &w->said, by_path);
-        return found ? (*found)->word : INPUT_THERE;
+        const struct said *s = named_find(&w->said, path);
+        return s ? s->word : INPUT_THERE;
 }
 
 static bool is_there(const struct words *w, const char *path)

@@ -2,9 +2,8 @@
 /* The directory of a zip, from the bytes of the archive's end. This walk is the only reader of it; libzip,
  * which takes some 400 bytes of memory for each member, is the second opinion in the tests.
  *
- *   a tail that fits    its end record tells where the directory begins, and the records are walked from
- * there a longer one        begins with the directory: records are walked until there is none, in a window of
- * it
+ *   a tail that fits    its end record tells where the directory begins; records are walked from there
+ *   a longer one        begins with the directory: records are walked until there is none, in a window
  *
  * In both cases the end of the archive must then say that this is the directory (zip_check_end()). */
 #include "archive.h"
