@@ -37,7 +37,7 @@ static int send_setup(struct ctl *c, struct decrypt *d, const char *homedir, con
         int r = setup_message(&setup, passphrase, &m);
         if (r < 0)
                 return error_set(e, CAUSE_HELPER, -r, "memory file: %s", strerror(-r));
-        r = helper_send(&d->helper, &m, e);
+        r = sync_helper_send(&d->helper, &m, e);
         message_done(&m);
         return r;
 }
@@ -45,7 +45,7 @@ static int send_setup(struct ctl *c, struct decrypt *d, const char *homedir, con
 static int take_ready(struct decrypt *d, struct error *e)
 {
         struct message m = {};
-        int r = helper_receive(&d->helper, START_SECONDS, &m, e);
+        int r = sync_helper_receive(&d->helper, START_SECONDS, &m, e);
         if (r < 0)
                 return r;
         if (m.type != PROTO_READY)
@@ -67,7 +67,7 @@ int decrypt_open(struct ctl *c, const char *homedir, const struct secret *passph
         struct error mine = {};
         int r = scratch_make(c, "home", d.home, &mine);
         if (r == 0)
-                r = helper_start("czard-decrypt", NULL, &d.helper, &mine);
+                r = sync_helper_start("czard-decrypt", NULL, &d.helper, &mine);
         if (r == 0)
                 r = send_setup(c, &d, homedir, passphrase, &mine);
         if (r == 0)
@@ -83,7 +83,7 @@ int decrypt_open(struct ctl *c, const char *homedir, const struct secret *passph
 
 void decrypt_close(struct decrypt *d)
 {
-        helper_stop(&d->helper);
+        sync_helper_stop(&d->helper);
         if (*d->home)
                 scratch_remove(d->home);
         d->home[0] = 0;
@@ -115,7 +115,7 @@ static int take_verdict(struct decrypt *d, struct error *e)
 {
         for (;;) {
                 struct message m = {};
-                int r = helper_receive(&d->helper, VERDICT_SECONDS, &m, e);
+                int r = sync_helper_receive(&d->helper, VERDICT_SECONDS, &m, e);
                 if (r < 0)
                         return r;
                 bool over = m.type == PROTO_VERDICT;
@@ -144,7 +144,7 @@ int decrypt_message(struct decrypt *d, int fd, struct secret *ret, struct error 
                 .fds = {in, out},
                 .n_fds = 2};
         if (r == 0)
-                r = helper_send(&d->helper, &m, e);
+                r = sync_helper_send(&d->helper, &m, e);
         if (r == 0)
                 r = take_verdict(d, e);
         if (r < 0)

@@ -3,13 +3,13 @@
 #pragma once
 
 #include "ctl.h"
-#include "helper.h"
 #include "scratch.h"
 #include "secret.h"
 #include "str.h"
+#include "sync_helper.h"
 
 struct decrypt {
-        struct helper helper;
+        struct sync_helper helper;
         char home[SCRATCH_SIZE];
         struct strv usable; /* fingerprints of the primary keys that open */
         char warning[TEXT_SIZE];

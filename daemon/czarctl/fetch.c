@@ -20,13 +20,13 @@
 #define ANSWER_SECONDS 120
 
 struct fetch_unit {
-        struct helper helper;
+        struct sync_helper helper;
 };
 
 struct fetch_unit *fetch_unit_free(struct fetch_unit *u)
 {
         if (u)
-                helper_stop(&u->helper);
+                sync_helper_stop(&u->helper);
         free(u);
         return NULL;
 }
@@ -73,8 +73,8 @@ int fetch_prepare(struct ctl *c)
                 free(u);
                 return ctl_fail_text("cannot start czard-fetch: %s", strerror(errno));
         }
-        u->helper = (struct helper)HELPER_NONE;
-        int say = helper_said(&u->helper);
+        u->helper = (struct sync_helper)HELPER_NONE;
+        int say = sync_helper_said(&u->helper);
         pid_t pid = fork();
         if (pid == 0)
                 become_unit(file, config, pair[1], say, &locks);
@@ -91,15 +91,15 @@ int fetch_open(struct ctl *c, const char *config_path, struct fetch *ret, struct
         struct fetch f = {.helper = HELPER_NONE};
         if (c->unit && !config_path) {
                 f.helper = c->unit->helper;
-                c->unit->helper = (struct helper)HELPER_NONE;
+                c->unit->helper = (struct sync_helper)HELPER_NONE;
         } else {
                 const char *args[] = {"--config", config_path ? config_path : c->config_path, NULL};
-                int r = helper_start("czard-fetch", args, &f.helper, e);
+                int r = sync_helper_start("czard-fetch", args, &f.helper, e);
                 if (r < 0)
                         return r;
         }
         struct message m = {};
-        int r = helper_receive(&f.helper, START_SECONDS, &m, e);
+        int r = sync_helper_receive(&f.helper, START_SECONDS, &m, e);
         if (r == 0 && m.type != PROTO_HELLO)
                 r = error_set(e, CAUSE_HELPER, EPROTO, "czard-fetch did not say hello");
         else if (r == 0 && m.hello.version != PROTO_VERSION)
@@ -118,7 +118,7 @@ int fetch_open(struct ctl *c, const char *config_path, struct fetch *ret, struct
 
 void fetch_close(struct fetch *f)
 {
-        helper_stop(&f->helper);
+        sync_helper_stop(&f->helper);
 }
 
 int fetch_list(struct fetch *f, const char *bucket, const char *prefix, const char *start_after,
@@ -127,7 +127,7 @@ int fetch_list(struct fetch *f, const char *bucket, const char *prefix, const ch
         struct message m = {.type = PROTO_LIST,
                 .id = ++f->last_id,
                 .list = {.bucket = bucket, .prefix = prefix, .start_after = start_after}};
-        int r = helper_send(&f->helper, &m, e);
+        int r = sync_helper_send(&f->helper, &m, e);
         if (r == 0)
                 *ret_id = m.id;
         return r;
@@ -136,7 +136,7 @@ int fetch_list(struct fetch *f, const char *bucket, const char *prefix, const ch
 int fetch_next(struct fetch *f, struct message *ret, struct error *e)
 {
         for (;;) {
-                int r = helper_receive(&f->helper, ANSWER_SECONDS, ret, e);
+                int r = sync_helper_receive(&f->helper, ANSWER_SECONDS, ret, e);
                 if (r < 0 || ret->type == PROTO_LISTED || ret->type == PROTO_DONE)
                         return r;
                 message_done(ret);
@@ -158,7 +158,7 @@ int fetch_try(
                         res.n += m.listed.n;
                         struct message stop = {.type = PROTO_CANCEL, .id = id};
                         if (!res.more)
-                                r = helper_send(&f->helper, &stop, e);
+                                r = sync_helper_send(&f->helper, &stop, e);
                         res.more = true;
                 } else if (m.id == id) {
                         res.cause = (enum cause)m.done.outcome.cause;

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "ctl.h"
-#include "helper.h"
 #include "limits.h"
+#include "sync_helper.h"
 
 /* Started by root with the stored credential, before root is given up: see fetch_prepare(). */
 struct fetch_unit;
@@ -16,7 +16,7 @@ int fetch_prepare(struct ctl *c);
 struct fetch_unit *fetch_unit_free(struct fetch_unit *u);
 
 struct fetch {
-        struct helper helper;
+        struct sync_helper helper;
         uint32_t last_id;
         char source[256]; /* where its credentials came from */
 };

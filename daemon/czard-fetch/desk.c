@@ -15,10 +15,10 @@
 #include <sys/queue.h>
 
 #include "alarm.h"
-#include "channel.h"
 #include "get.h"
 #include "list.h"
 #include "macro.h"
+#include "peer.h"
 
 #define LISTS_AT_ONCE 4
 /* A czard that asks for more at once is not the one we know. */
@@ -41,7 +41,7 @@ struct row {
 struct desk {
         uv_loop_t *loop;
         struct desk_config config;
-        struct channel *channel;
+        struct peer *channel;
         TAILQ_HEAD(, row) rows;
         unsigned n_rows, lists_running;
         struct alarm *beat; /* while there are rows: tells czard that we are alive */
@@ -53,7 +53,7 @@ struct desk {
 static void send_done(struct desk *d, uint32_t id, const struct proto_done *done)
 {
         struct message m = {.type = PROTO_DONE, .id = id, .done = *done};
-        channel_send(d->channel, &m);
+        peer_send(d->channel, &m);
 }
 
 static void send_refused(struct desk *d, uint32_t id, const struct error *e)
@@ -105,7 +105,7 @@ static void on_done(void *arg, const struct proto_done *done)
 static int on_page(void *arg, const struct s3xml_page *page)
 {
         struct row *row = arg;
-        struct channel *channel = row->desk->channel;
+        struct peer *channel = row->desk->channel;
         struct proto_object *objects = calloc(page->n + 1, sizeof(*objects));
         struct message m = {.type = PROTO_LISTED, .id = row->id};
         size_t bytes = 0;
@@ -117,7 +117,7 @@ static int on_page(void *arg, const struct s3xml_page *page)
                 size_t size = proto_object_size(&p);
                 if (bytes + size > LISTED_BYTES) {
                         m.listed.objects = objects;
-                        channel_send(channel, &m);
+                        peer_send(channel, &m);
                         m.listed.n = bytes = 0;
                 }
                 objects[m.listed.n++] = p;
@@ -125,9 +125,9 @@ static int on_page(void *arg, const struct s3xml_page *page)
         }
         m.listed.objects = objects;
         if (m.listed.n > 0)
-                channel_send(channel, &m);
+                peer_send(channel, &m);
         free(objects);
-        return channel_is_full(channel) ? -EAGAIN : 0;
+        return peer_is_full(channel) ? -EAGAIN : 0;
 }
 
 /* --- requests --- */
@@ -261,7 +261,7 @@ static void on_message(void *arg, struct message *m)
 static void send_progress(struct desk *d, uint32_t id, uint64_t bytes)
 {
         struct message m = {.type = PROTO_PROGRESS, .id = id, .progress = {.bytes = bytes}};
-        channel_send(d->channel, &m);
+        peer_send(d->channel, &m);
 }
 
 /* A czard-fetch with requests that says nothing is taken for stuck. Nothing is sent when there is nothing to
@@ -270,11 +270,11 @@ static void on_beat(void *arg)
 {
         struct desk *d = arg;
         struct row *row;
-        bool said = channel_is_full(d->channel); /* it will hear of us */
+        bool said = peer_is_full(d->channel); /* it will hear of us */
         TAILQ_FOREACH(row, &d->rows, entry)
         {
                 uint64_t bytes = row->get ? get_bytes(row->get) : 0;
-                if (bytes == row->told || channel_is_full(d->channel))
+                if (bytes == row->told || peer_is_full(d->channel))
                         continue;
                 row->told = bytes;
                 send_progress(d, row->id, bytes);
@@ -302,7 +302,7 @@ static void on_closed(void *arg, const struct error *e)
 
 int desk_new(uv_loop_t *loop, int fd, const struct desk_config *config, struct desk **ret)
 {
-        static const struct channel_ops ops = {
+        static const struct peer_ops ops = {
                 .on_message = on_message, .on_drained = on_drained, .on_closed = on_closed};
         struct desk *d = calloc(1, sizeof(*d));
         if (!d) {
@@ -315,7 +315,7 @@ int desk_new(uv_loop_t *loop, int fd, const struct desk_config *config, struct d
         if (r < 0)
                 close_fd(fd);
         else
-                r = channel_new(loop, fd, &ops, d, &d->channel);
+                r = peer_new(loop, fd, &ops, d, &d->channel);
         if (r < 0) {
                 d->beat = alarm_free(d->beat);
                 free(d);
@@ -327,7 +327,7 @@ int desk_new(uv_loop_t *loop, int fd, const struct desk_config *config, struct d
                         .credentials_source = config->source,
                         .warning = config->warning},
         };
-        channel_send(d->channel, &hello);
+        peer_send(d->channel, &hello);
         *ret = d;
         return 0;
 }
@@ -338,7 +338,7 @@ struct desk *desk_free(struct desk *d)
                 return NULL;
         for (struct row *row; (row = TAILQ_FIRST(&d->rows));)
                 row_free(row);
-        d->channel = channel_free(d->channel);
+        d->channel = peer_free(d->channel);
         d->beat = alarm_free(d->beat);
         free(d);
         return NULL;

@@ -6,7 +6,7 @@
 
 #include <sys/socket.h>
 
-#include "place.h"
+#include "s3_host.h"
 #include "sandbox.h"
 
 #define PORT_DNS 53
@@ -36,7 +36,7 @@ int lock_down(const struct config *config, const char *proxy, char *missing, siz
 {
         static const int families[] = {AF_UNIX, AF_INET, AF_INET6, -1};
         struct sandbox_path paths[ELEMENTSOF(readable) + 1];
-        const uint16_t ports[] = {PORT_DNS, place_port(&config->s3, proxy)};
+        const uint16_t ports[] = {PORT_DNS, s3_host_port(&config->s3, proxy)};
         size_t n = 0;
         for (size_t i = 0; i < ELEMENTSOF(readable); i++)
                 paths[n++] = (struct sandbox_path){readable[i], SANDBOX_READ};

@@ -18,7 +18,7 @@
 #include "array.h"
 #include "httpval.h"
 #include "limits.h"
-#include "place.h"
+#include "s3_host.h"
 #include "str.h"
 
 struct bucket_region {
@@ -203,10 +203,10 @@ static void judge_signature(const struct s3_call *c, const struct answer *answer
 {
         const struct s3 *s = c->s3;
         char shown[300];
-        _cleanup_place_ struct place place = {};
+        _cleanup_s3_host_ struct s3_host place = {};
         if (!answer->bad_signature)
                 return;
-        bool known = *answer->host && place_find(s->config, region_of(s, c->request.bucket),
+        bool known = *answer->host && s3_host_find(s->config, region_of(s, c->request.bucket),
                                               c->request.bucket, c->request.key, &place) == 0;
         if (known && strcasecmp(answer->host, place.host.s) != 0)
                 error_set(e, CAUSE_PROXY, EIO,
@@ -246,7 +246,7 @@ static const struct http_ops http_ops = {.on_head = on_head, .on_body = on_body,
 
 bool s3_is_tls(const struct s3 *s)
 {
-        return place_is_tls(s->config);
+        return s3_host_is_tls(s->config);
 }
 
 /* --- sending --- */
@@ -299,7 +299,7 @@ static int start_http(struct s3_call *c, const char *url, const struct headers *
         return r;
 }
 
-static int sign_and_start(struct s3_call *c, const struct place *place)
+static int sign_and_start(struct s3_call *c, const struct s3_host *place)
 {
         const struct s3_request *q = &c->request;
         struct headers h = {};
@@ -343,8 +343,8 @@ static int sign_and_start(struct s3_call *c, const struct place *place)
 static int send_request(struct s3_call *c)
 {
         const struct s3_request *q = &c->request;
-        _cleanup_place_ struct place place;
-        int r = place_find(c->s3->config, region_of(c->s3, q->bucket), q->bucket, q->key, &place);
+        _cleanup_s3_host_ struct s3_host place;
+        int r = s3_host_find(c->s3->config, region_of(c->s3, q->bucket), q->bucket, q->key, &place);
         if (r == 0)
                 r = sign_and_start(c, &place);
         if (r == 0)

@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "heal.h"
-#include "place.h"
 #include "rate.h"
+#include "s3_host.h"
 
 static void places(void **state)
 {
@@ -41,12 +41,12 @@ static void places(void **state)
                                                              : secure,
                         .addressing = cases[i].is_virtual ? ADDRESSING_VIRTUAL : ADDRESSING_PATH,
                 };
-                _cleanup_place_ struct place p;
-                assert_int_equal(place_find(&c, cases[i].region, cases[i].bucket, cases[i].key, &p), 0);
+                _cleanup_s3_host_ struct s3_host p;
+                assert_int_equal(s3_host_find(&c, cases[i].region, cases[i].bucket, cases[i].key, &p), 0);
                 assert_string_equal(p.scheme, cases[i].scheme);
                 assert_string_equal(p.host.s, cases[i].host);
                 assert_string_equal(p.path.s, cases[i].path);
-                assert_int_equal(place_is_tls(&c), cases[i].endpoint != 1);
+                assert_int_equal(s3_host_is_tls(&c), cases[i].endpoint != 1);
         }
 }
 
@@ -90,7 +90,7 @@ static void ports(void **state)
         (void)state;
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 const struct config_s3 c = {.endpoint = (char *)(uintptr_t)cases[i].endpoint};
-                assert_int_equal(place_port(&c, cases[i].proxy), cases[i].port);
+                assert_int_equal(s3_host_port(&c, cases[i].proxy), cases[i].port);
         }
 }
 

@@ -2,7 +2,7 @@
 /* From endpoint, addressing and region to host and path. The host is made of nothing but the configuration,
  * the bucket it names and a region that httpval_is_region() let pass: no answer of a server can lead
  * elsewhere. */
-#include "place.h"
+#include "s3_host.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,15 +11,15 @@
 #define PORT_HTTPS 443
 #define PORT_PROXY 1080 /* libcurl's for a proxy by http without a port */
 
-bool place_is_tls(const struct config_s3 *config)
+bool s3_host_is_tls(const struct config_s3 *config)
 {
         return !config->endpoint || !str_after(config->endpoint, "http://");
 }
 
-int place_find(const struct config_s3 *config, const char *region, const char *bucket, const char *key,
-        struct place *ret)
+int s3_host_find(const struct config_s3 *config, const char *region, const char *bucket, const char *key,
+        struct s3_host *ret)
 {
-        *ret = (struct place){.scheme = place_is_tls(config) ? "https" : "http"};
+        *ret = (struct s3_host){.scheme = s3_host_is_tls(config) ? "https" : "http"};
         /* With a dot in the bucket the wildcard of the certificate would not fit. */
         bool in_host = config->addressing == ADDRESSING_VIRTUAL && !strchr(bucket, '.');
         if (in_host)
@@ -51,14 +51,14 @@ static uint16_t port_of(const char *url, uint16_t http_default)
         return port > 0 && port <= UINT16_MAX ? (uint16_t)port : otherwise;
 }
 
-uint16_t place_port(const struct config_s3 *config, const char *proxy)
+uint16_t s3_host_port(const struct config_s3 *config, const char *proxy)
 {
         if (!str_empty(proxy))
                 return port_of(proxy, PORT_PROXY);
         return config->endpoint ? port_of(config->endpoint, PORT_HTTP) : PORT_HTTPS;
 }
 
-void place_done(struct place *p)
+void s3_host_done(struct s3_host *p)
 {
         strbuf_done(&p->host);
         strbuf_done(&p->path);

@@ -2,7 +2,7 @@
 /* Owns the socket and the queue of encoded messages that did not fit into it. Messages to czard carry no
  * descriptors, so an encoded one is all there is to keep. Whoever produces much (list.c) waits for
  * on_drained, which bounds the queue. */
-#include "channel.h"
+#include "peer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,25 +22,25 @@ struct outgoing {
         STAILQ_ENTRY(outgoing) entry;
 };
 
-struct channel {
+struct peer {
         uv_poll_t poll;
         int fd;
         STAILQ_HEAD(, outgoing) queue;
         struct alarm *alarm; /* reports a failed send from the loop */
         struct error failed; /* cause NONE: none */
         bool closed;         /* reported */
-        const struct channel_ops *ops;
+        const struct peer_ops *ops;
         void *arg;
 };
 
 static void on_poll(uv_poll_t *poll, int status, int events);
 
-static void watch(struct channel *c)
+static void watch(struct peer *c)
 {
         uv_poll_start(&c->poll, UV_READABLE | (STAILQ_EMPTY(&c->queue) ? 0 : UV_WRITABLE), on_poll);
 }
 
-static void report_closed(struct channel *c, const struct error *e)
+static void report_closed(struct peer *c, const struct error *e)
 {
         if (c->closed)
                 return;
@@ -50,7 +50,7 @@ static void report_closed(struct channel *c, const struct error *e)
 }
 
 /* 0, -EAGAIN or -errno. */
-static int send_bytes(struct channel *c, const void *p, size_t n)
+static int send_bytes(struct peer *c, const void *p, size_t n)
 {
         ssize_t k;
         do
@@ -66,7 +66,7 @@ static void outgoing_free(struct outgoing *o)
 }
 
 /* Sends what waits. Returns 0 when nothing is left, -EAGAIN or -errno. */
-static int flush(struct channel *c)
+static int flush(struct peer *c)
 {
         struct outgoing *o;
         while ((o = STAILQ_FIRST(&c->queue))) {
@@ -79,7 +79,7 @@ static int flush(struct channel *c)
         return 0;
 }
 
-static void receive(struct channel *c)
+static void receive(struct peer *c)
 {
         for (unsigned i = 0; i < MESSAGES_A_TURN && !c->closed; i++) {
                 _cleanup_message_ struct message m = {};
@@ -99,7 +99,7 @@ static void receive(struct channel *c)
 
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
-        struct channel *c = poll->data;
+        struct peer *c = poll->data;
         if ((events & UV_WRITABLE) && !STAILQ_EMPTY(&c->queue)) {
                 int r = flush(c);
                 if (r < 0 && r != -EAGAIN) {
@@ -119,11 +119,11 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 
 static void on_alarm(void *arg)
 {
-        struct channel *c = arg;
+        struct peer *c = arg;
         report_closed(c, &c->failed);
 }
 
-static void fail_later(struct channel *c, int err)
+static void fail_later(struct peer *c, int err)
 {
         if (c->failed.cause != CAUSE_NONE)
                 return;
@@ -131,7 +131,7 @@ static void fail_later(struct channel *c, int err)
         alarm_set(c->alarm, 0);
 }
 
-void channel_send(struct channel *c, const struct message *m)
+void peer_send(struct peer *c, const struct message *m)
 {
         struct outgoing *o = calloc(1, sizeof(*o));
         int r = o ? proto_encode(m, &o->p, &o->n) : -ENOMEM;
@@ -149,18 +149,18 @@ void channel_send(struct channel *c, const struct message *m)
                 outgoing_free(o);
 }
 
-bool channel_is_full(const struct channel *c)
+bool peer_is_full(const struct peer *c)
 {
         return !STAILQ_EMPTY(&c->queue);
 }
 
-int channel_new(uv_loop_t *loop, int fd, const struct channel_ops *ops, void *arg, struct channel **ret)
+int peer_new(uv_loop_t *loop, int fd, const struct peer_ops *ops, void *arg, struct peer **ret)
 {
-        struct channel *c = calloc(1, sizeof(*c));
+        struct peer *c = calloc(1, sizeof(*c));
         int size = 4 * PROTO_MESSAGE_MAX;
         int r = c ? fd_nonblock(fd, 1) : -ENOMEM;
         if (r >= 0) {
-                *c = (struct channel){.fd = fd, .ops = ops, .arg = arg};
+                *c = (struct peer){.fd = fd, .ops = ops, .arg = arg};
                 STAILQ_INIT(&c->queue);
                 (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
                 r = alarm_new(loop, on_alarm, c, &c->alarm);
@@ -185,7 +185,7 @@ static void on_handle_closed(uv_handle_t *h)
         free(h->data);
 }
 
-struct channel *channel_free(struct channel *c)
+struct peer *peer_free(struct peer *c)
 {
         if (!c)
                 return NULL;

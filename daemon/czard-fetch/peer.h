@@ -7,9 +7,9 @@
 
 #include "proto.h"
 
-struct channel;
+struct peer;
 
-struct channel_ops {
+struct peer_ops {
         /* One valid message; descriptors in it that are wanted must be taken. */
         void (*on_message)(void *arg, struct message *m);
         /* All that waited to be sent is sent. */
@@ -19,9 +19,9 @@ struct channel_ops {
 };
 
 /* Takes fd, a connected SOCK_SEQPACKET. 0, or -errno (fd is closed). */
-int channel_new(uv_loop_t *loop, int fd, const struct channel_ops *ops, void *arg, struct channel **ret);
+int peer_new(uv_loop_t *loop, int fd, const struct peer_ops *ops, void *arg, struct peer **ret);
 /* Sends, or keeps it until the peer reads. Errors are reported by on_closed. */
-void channel_send(struct channel *c, const struct message *m);
+void peer_send(struct peer *c, const struct message *m);
 /* Do messages wait to be sent? */
-bool channel_is_full(const struct channel *c);
-struct channel *channel_free(struct channel *c);
+bool peer_is_full(const struct peer *c);
+struct peer *peer_free(struct peer *c);

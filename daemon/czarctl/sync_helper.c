@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Children of czarctl with a channel. They live as long as the command: a closed channel ends them, and the
  * kernel does when we die (PR_SET_PDEATHSIG). */
-#include "helper.h"
+#include "sync_helper.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -25,7 +25,7 @@ static void tell(const char *line)
         shown_print(stderr, "%s\n", line);
 }
 
-int helper_said(struct helper *h)
+int sync_helper_said(struct sync_helper *h)
 {
         return said_open(&h->said, tell);
 }
@@ -40,7 +40,7 @@ static void become_helper(const struct launch *l, int sock, int say)
         _exit(127);
 }
 
-int helper_start(const char *name, const char *const *args, struct helper *ret, struct error *e)
+int sync_helper_start(const char *name, const char *const *args, struct sync_helper *ret, struct error *e)
 {
         struct launch l;
         int pair[2], r = launch_prepare(&l, name, args, e);
@@ -52,7 +52,7 @@ int helper_start(const char *name, const char *const *args, struct helper *ret, 
                 return error_set(e, CAUSE_HELPER, -r, "socketpair: %s", strerror(-r));
         }
         fflush(NULL);
-        int say = helper_said(ret);
+        int say = sync_helper_said(ret);
         pid_t pid = fork();
         if (pid == 0)
                 become_helper(&l, pair[1], say);
@@ -70,7 +70,7 @@ int helper_start(const char *name, const char *const *args, struct helper *ret, 
         return 0;
 }
 
-int helper_send(struct helper *h, const struct message *m, struct error *e)
+int sync_helper_send(struct sync_helper *h, const struct message *m, struct error *e)
 {
         int r = proto_send(h->sock, m);
         return r < 0 ? error_set(e, CAUSE_HELPER, -r, "a helper process does not take requests: %s",
@@ -78,7 +78,7 @@ int helper_send(struct helper *h, const struct message *m, struct error *e)
                      : 0;
 }
 
-int helper_receive(struct helper *h, unsigned seconds, struct message *ret, struct error *e)
+int sync_helper_receive(struct sync_helper *h, unsigned seconds, struct message *ret, struct error *e)
 {
         struct pollfd p[] = {{.fd = h->sock, .events = POLLIN}, {.fd = h->said.fd, .events = POLLIN}};
         uint64_t end = now_usec(CLOCK_MONOTONIC) + seconds * USEC_PER_SEC;
@@ -102,7 +102,7 @@ int helper_receive(struct helper *h, unsigned seconds, struct message *ret, stru
         return r;
 }
 
-void helper_stop(struct helper *h)
+void sync_helper_stop(struct sync_helper *h)
 {
         h->sock = close_fd(h->sock);
         if (h->pid <= 0)

@@ -5,18 +5,18 @@
 #include "config.h"
 #include "str.h"
 
-struct place {
+struct s3_host {
         const char *scheme;       /* static */
         struct strbuf host, path; /* path: as signed, not percent-encoded */
 };
 
 /* key NULL: the bucket itself. Without an endpoint the host is AWS's for that region. 0 or -ENOMEM; the
- * caller calls place_done() either way. */
-int place_find(const struct config_s3 *config, const char *region, const char *bucket, const char *key,
-        struct place *ret);
-void place_done(struct place *p);
-#define _cleanup_place_ _cleanup_(place_done)
+ * caller calls s3_host_done() either way. */
+int s3_host_find(const struct config_s3 *config, const char *region, const char *bucket, const char *key,
+        struct s3_host *ret);
+void s3_host_done(struct s3_host *p);
+#define _cleanup_s3_host_ _cleanup_(s3_host_done)
 
-bool place_is_tls(const struct config_s3 *config);
+bool s3_host_is_tls(const struct config_s3 *config);
 /* The TCP port of all of them. proxy: the one in force, NULL or "": none. */
-uint16_t place_port(const struct config_s3 *config, const char *proxy);
+uint16_t s3_host_port(const struct config_s3 *config, const char *proxy);
