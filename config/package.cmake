@@ -41,7 +41,9 @@ set(CPACK_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXE
 set(CPACK_STRIP_FILES ON)
 
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
-set(CPACK_DEBIAN_PACKAGE_DEPENDS "gpg, gpg-agent, gpgconf, procps, systemd (>= 252)")
+# D-Bus: czarctl check and plan ask systemd as czard's user, and open the stored credentials by systemd-run.
+set(CPACK_DEBIAN_PACKAGE_DEPENDS
+    "gpg, gpg-agent, gpgconf, procps, systemd (>= 252), default-dbus-system-bus | dbus-system-bus")
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "ca-certificates")
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS "bash-completion")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)

@@ -199,6 +199,19 @@ static bool is_member(const struct group *g)
         return member;
 }
 
+static bool is_booted(void)
+{
+        return access("/run/systemd/system", F_OK) == 0;
+}
+
+/* systemd answers others than root by D-Bus only, which a small system lacks. */
+static bool systemd_answers(void)
+{
+        const char *args[] = {"systemctl", "show", "--property=Version", NULL};
+        char out[256];
+        return run_quietly(args, NULL, out, sizeof(out), NULL) == 0;
+}
+
 /* Does the unit give czard that group? */
 static bool unit_has_group(const char *name)
 {
@@ -228,7 +241,13 @@ static void check_group(struct checkup *k, const char *name)
                         stat(k->c->config->state_dir, &st) == 0 ? getpwuid(st.st_uid) : NULL;
                 _cleanup_free_ char *fix = str_printf("usermod -aG %s %s, then systemctl restart czard", name,
                         pw && pw->pw_uid != 0 ? pw->pw_name : "czard");
-                check_add(k, "group", BAD, fix, "czard is not in group %s", name);
+                if (is_booted() && !systemd_answers())
+                        check_add(k, "group", NOTICE, fix,
+                                "czard is not in group %s, but for SupplementaryGroups= of its unit; systemd "
+                                "cannot be asked",
+                                name);
+                else
+                        check_add(k, "group", BAD, fix, "czard is not in group %s", name);
         }
 }
 
@@ -323,10 +342,17 @@ void check_local(struct checkup *k)
 
 /* --- units --- */
 
+static const char start_it[] = "systemctl enable --now czard";
+
+static const char *first_start(const struct checkup *k)
+{
+        return k->failed ? "correct what is BAD above, then start it: systemctl enable --now czard"
+                         : start_it;
+}
+
 /* One that was never started is not wrong; one that should run and does not is. true: it runs. */
 static bool check_unit(struct checkup *k, const char *unit, bool must_run, bool first_time)
 {
-        static const char start[] = "systemctl enable --now czard";
         const char *args[] = {"systemctl", "show", unit,
                 "--property=LoadState,ActiveState,Result,UnitFileState", "--value", NULL};
         char out[512] = "";
@@ -353,12 +379,9 @@ static bool check_unit(struct checkup *k, const char *unit, bool must_run, bool 
                 check_add(k, "units", NOTICE, "wait a moment, then run czarctl check again", "%s is starting",
                         unit);
         else if (!active && must_run && first_time)
-                check_add(k, "units", NOTICE,
-                        k->failed ? "correct what is BAD above, then start it: systemctl enable --now czard"
-                                  : start,
-                        "%s is not started yet", unit);
+                check_add(k, "units", NOTICE, first_start(k), "%s is not started yet", unit);
         else if (!active && must_run)
-                check_add(k, "units", BAD, start, "%s does not run", unit);
+                check_add(k, "units", BAD, start_it, "%s does not run", unit);
         else if (!enabled && must_run && streq(unit, "czard.service"))
                 check_add(k, "units", NOTICE, "systemctl enable czard",
                         "%s runs, but is not started when the machine boots", unit);
@@ -379,13 +402,24 @@ static bool has_polled(struct ctl *c)
 
 void check_units(struct checkup *k)
 {
-        if (access("/run/systemd/system", F_OK) < 0) {
-                pid_t pid = ctl_daemon_pid(k->c);
-                check_add(k, "units", NOTICE, "", "no systemd here; czard %s",
-                        pid > 0 ? "runs" : "does not run");
+        bool first_time = !has_polled(k->c), alive = ctl_daemon_pid(k->c) > 0;
+        if (!is_booted()) {
+                check_add(
+                        k, "units", NOTICE, "", "no systemd here; czard %s", alive ? "runs" : "does not run");
                 return;
         }
-        bool first_time = !has_polled(k->c);
+        if (!systemd_answers()) {
+                check_add(k, "units", alive || first_time ? NOTICE : BAD,
+                        alive        ? "apt install dbus, or look: systemctl status czard czard-fetch"
+                        : first_time ? first_start(k)
+                                     : start_it,
+                        "czard %s; more cannot be told: systemd answers czard's user by D-Bus only, which "
+                        "does not run here",
+                        alive        ? "runs"
+                        : first_time ? "is not started yet"
+                                     : "does not run");
+                return;
+        }
         bool runs = check_unit(k, "czard.service", true, first_time);
         check_unit(k, "czard-fetch.socket", runs, first_time); /* it comes and goes with it */
         check_unit(k, "czard-fetch.service", false, first_time);
