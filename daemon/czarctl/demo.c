@@ -25,13 +25,15 @@ static int find_czard(const char *czarctl, char *ret, size_t size)
         return -ENOENT;
 }
 
-/* Nothing here needs root. */
+/* Nothing here needs root. With czard's groups, for its control socket belongs to one of them. */
 static int become_service(struct error *e)
 {
         const struct passwd *pw = geteuid() == 0 ? getpwnam("czard") : NULL;
         if (!pw)
                 return 0;
-        return setgroups(0, NULL) < 0 || chdir("/") < 0 ? -errno : owner_give_up(pw->pw_uid, pw->pw_gid, e);
+        return initgroups(pw->pw_name, pw->pw_gid) < 0 || chdir("/") < 0
+                       ? -errno
+                       : owner_give_up(pw->pw_uid, pw->pw_gid, e);
 }
 
 int run_demo(struct ctl *c)

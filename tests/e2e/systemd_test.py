@@ -971,6 +971,7 @@ class Package(Case):
         self.assertIn("published demox/database/", said)
         self.assertIn("published: 0", said)
         self.assertIn("All is well", said)
+        self.assertNotIn("warning", said)
         folder = re.search(r"rm -rf (/tmp/czard-demo\.\w+)", said)[1]
         self.assertEqual(m.ok("stat", "-c", "%U %a", folder).strip(), "czard 700")
         m.ok("rm", "-rf", folder)
