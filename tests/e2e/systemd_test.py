@@ -961,6 +961,7 @@ class Package(Case):
         fields = subprocess.run(["dpkg-deb", "-f", Made.get().deb, "Depends", "Version"], capture_output=True, text=True).stdout
         for name in ("dirmngr", "gpgsm", "gnupg", "python3", "libmicrohttpd12", "libcmocka0"):
             self.assertNotRegex(fields, rf"\b{name}\b")
+        self.assertIn("dbus-system-bus", fields, "check and plan ask systemd by it")
         release = re.search(r'^VERSION_ID="?(\d+)', read("/etc/os-release"), re.M)
         self.assertRegex(fields, rf"Version: [0-9.]+{f'~deb{release[1]}u1' if release else ''}\n")
 
