@@ -236,10 +236,25 @@ static bool fails_at(const char *call, int dir_fd, const char *name)
 
 /* --- the calls --- */
 
-#define REAL(name) ((__typeof__(&name))real(#name))
 static void *real(const char *name)
 {
         return dlsym(RTLD_NEXT, name);
+}
+
+/* A signal may come while dlsym() holds its lock, and libuv's handler writes: a second dlsym() there waits
+ * for ever. So each place looks up once, and write() before anything runs. */
+#define REAL(name)                                                                                           \
+        ({                                                                                                   \
+                static void *known_;                                                                         \
+                if (!known_)                                                                                 \
+                        known_ = real(#name);                                                                \
+                (__typeof__(&name))known_;                                                                   \
+        })
+
+static void *real_write;
+__attribute__((constructor)) static void find_write(void)
+{
+        real_write = real("write");
 }
 
 #define MODE(flags)                                                                                          \
@@ -285,7 +300,9 @@ EXPORT int openat64(int dir, const char *path, int flags, ...)
 
 EXPORT ssize_t write(int fd, const void *p, size_t n)
 {
-        return fails_fd("write", fd) ? -1 : REAL(write)(fd, p, n);
+        return fails_fd("write", fd)
+                       ? -1
+                       : ((__typeof__(&write))(real_write ? real_write : real("write")))(fd, p, n);
 }
 
 EXPORT ssize_t pwrite64(int fd, const void *p, size_t n, off64_t at)
