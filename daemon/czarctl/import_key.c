@@ -129,6 +129,10 @@ static int check_usable(const struct import *m, const struct keyring *ring, cons
         bool encrypts = false, revoked = k && k->n_subkeys && k->subkeys[0].revoked;
         for (size_t i = 0; k && i < k->n_subkeys; i++)
                 encrypts |= k->subkeys[i].encrypts;
+        /* GnuPG 2.2 does not import it; 2.4 does, but nobody can encrypt to it yet */
+        if (k && k->fact.created > (int64_t)time(NULL))
+                return error_set(
+                        e, CAUSE_NO_KEY, EBADMSG, "%s " KEY_OF_THE_FUTURE "; nothing is imported", file);
         if (useless && (revoked || encrypts))
                 return error_set(e, CAUSE_NO_KEY, ENOKEY,
                         "%s: the key %s %s; import the one that took its place, or make one: %s", file, fpr,

@@ -66,9 +66,7 @@ static const char *key_packet_fault(const uint8_t *body, size_t n)
         uint32_t created =
                 (uint32_t)body[1] << 24 | (uint32_t)body[2] << 16 | (uint32_t)body[3] << 8 | body[4];
         if (body[0] == 4 && (int64_t)created > (int64_t)time(NULL))
-                return "is a key that was made in the future: set the clock of this machine right "
-                       "(timedatectl), or the key was made where it was wrong; then make another: czarctl "
-                       "keygen";
+                return KEY_OF_THE_FUTURE;
         return CUT;
 }
 
