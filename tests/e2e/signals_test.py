@@ -344,6 +344,15 @@ class Notify(Case):
         at = self.first(STOPPING="1")
         self.assertGreaterEqual(int(self.heard[at]["EXTEND_TIMEOUT_USEC"]), 10_000_000)
 
+    def test_a_ledger_that_was_lost_takes_its_time(self):
+        self.assertEqual(self.world.once().code, 0)
+        for f in self.world.state.glob("ledger.db*"):
+            f.unlink()
+        d = self.daemon(environment=self.environment)
+        d.wait("READY", lambda: self.first(READY="1") is not None)
+        more = next(i for i, m in enumerate(self.heard) if "EXTEND_TIMEOUT_USEC" in m)
+        self.assertLess(more, self.first(READY="1"))
+        self.assertGreaterEqual(int(self.heard[more]["EXTEND_TIMEOUT_USEC"]), 600_000_000)
 
     def test_without_a_key_it_is_never_ready(self):
         self.config["openpgp"]["homedir"] = home = self.world.folder / "no-key"

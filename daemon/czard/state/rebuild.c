@@ -6,9 +6,14 @@
 
 #include <errno.h>
 #include <string.h>
+#include <systemd/sd-daemon.h>
 
 #include "journal.h"
 #include "ledger_rebuild.h"
+#include "timespan.h"
+
+/* The record of ten years takes some minutes, and a start that is given up would begin anew the next time. */
+#define REBUILD_MOST_USEC USEC_PER_HOUR
 
 static void note(int priority, enum cause cause, const char *text)
 {
@@ -42,6 +47,7 @@ static int rebuild(struct ledger *ledger, int state_fd, uint64_t max_name, struc
         struct error broken = {};
         char text[700];
         uint64_t lines;
+        sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%llu", (unsigned long long)REBUILD_MOST_USEC);
         if (audit_verify(state_fd, NULL, NULL, &lines, &broken) == -EBADMSG) {
                 snprintf(text, sizeof(text), "%s; the ledger is rebuilt from it all the same", broken.text);
                 note(LOG_ERR, broken.cause, text);
