@@ -364,7 +364,7 @@ static void judge_key(struct status *s)
                         key_command(s->c->config, k->homedir, "key export", k->fingerprint, export));
                 if (k->expires != 0 && k->expires - now < KEY_WARN_SEC)
                         add_problem(s, "key", 1, fix.err ? extend : fix.s, "the key %.16s %s %s",
-                                k->fingerprint + MAX(strlen(k->fingerprint), 16) - 16,
+                                k->fingerprint + MAX(strlen(k->fingerprint), (size_t)16) - 16,
                                 k->expires < now ? "expired" : "expires", ago(k->expires, when));
         }
 }

@@ -136,8 +136,7 @@ static int run_all(struct session *s)
                 s->gave_way = s->gave_way || turn_is_wanted(s);
                 if (s->gave_way)
                         return STATUS_GAVE_WAY;
-                int status = one_run(s, &s->targets[i]); /* MAX() would run it twice */
-                worst = MAX(worst, status);
+                worst = MAX(worst, one_run(s, &s->targets[i]));
         }
         return s->gave_way ? STATUS_GAVE_WAY : worst;
 }

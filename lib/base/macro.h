@@ -10,8 +10,18 @@
 /* <sys/param.h>, which <uv.h> brings along, has them too */
 #undef MIN
 #undef MAX
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+/* Each argument is evaluated once; their names are new in each use, so one may stand in the other. */
+#define MIN(a, b) MACRO_CHOOSE(a, <, b, __COUNTER__)
+#define MAX(a, b) MACRO_CHOOSE(a, >, b, __COUNTER__)
+#define MACRO_CHOOSE(a, than, b, n) MACRO_CHOOSE_NAMED(a, than, b, MACRO_JOIN(a_, n), MACRO_JOIN(b_, n))
+#define MACRO_CHOOSE_NAMED(a, than, b, x, y)                                                                 \
+        __extension__({                                                                                      \
+                const __auto_type x = (a);                                                                   \
+                const __auto_type y = (b);                                                                   \
+                x than y ? x : y;                                                                            \
+        })
+#define MACRO_JOIN(a, b) MACRO_JOIN_NOW(a, b)
+#define MACRO_JOIN_NOW(a, b) a##b
 #define container_of(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 
 #define _printf_(a, b) __attribute__((format(printf, a, b)))

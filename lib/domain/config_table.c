@@ -182,7 +182,7 @@ static bool is_near(const char *typed, const char *known, unsigned *best)
 {
         if (strlen(typed) >= 64)
                 return false;
-        unsigned d = str_distance(typed, known), allowed = MAX(2, (unsigned)strlen(known) / 3);
+        unsigned d = str_distance(typed, known), allowed = MAX(2U, (unsigned)strlen(known) / 3);
         if (d > allowed || d >= *best || d >= strlen(known))
                 return false;
         *best = d;

@@ -19,7 +19,8 @@
 #include "timespan.h"
 
 #define NAME_MAX_BYTES 48
-#define TEXT_MAX_BYTES MAX(LIMIT_S3_KEY * 3, LIMIT_LIST_TOKEN)
+#define TEXT_MAX_BYTES LIMIT_LIST_TOKEN
+_Static_assert(TEXT_MAX_BYTES >= LIMIT_S3_KEY * 3, "a key with each byte escaped fits");
 /* What stands between "<" and ">". Until that ends expat reads it anew from its beginning with each piece
  * that comes. */
 #define TAG_MAX_BYTES ((XML_Index)(64 * KIB))

@@ -176,7 +176,7 @@ static const char *parse_listing(struct listing *l, char **ret_after)
         const char *v;
         if ((v = request_param(q, "max-keys")) && parse_number(v, &l->max_keys) < 0)
                 return "Provided max-keys not an integer or within integer range";
-        l->max_keys = MIN(l->max_keys, MAX_KEYS);
+        l->max_keys = MIN(l->max_keys, (uint64_t)MAX_KEYS);
         if ((v = request_param(q, "encoding-type")) && !text_eq(v, "url"))
                 return "Invalid Encoding Method specified in Request";
         l->url = v;

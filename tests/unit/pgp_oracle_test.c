@@ -195,7 +195,8 @@ static void compare(const struct shape *shape)
 {
         static struct sample samples[FAULTS];
         const char *wanted = getenv("CZARD_ORACLE_RUNS"), *differs = "";
-        size_t runs = MAX(MIN(wanted ? strtoul(wanted, NULL, 10) : 12, RUNS_MOST / ROUNDS), 1UL);
+        size_t runs =
+                MAX(MIN(wanted ? strtoul(wanted, NULL, 10) : 12, (unsigned long)(RUNS_MOST / ROUNDS)), 1UL);
         for (enum fault f = 0; f < FAULTS; f++) {
                 samples[f] = (struct sample){};
                 make(shape, f, &samples[f]);
