@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* check: everything that can be wrong, in the order in which it would stop czard, each with what to do. */
-#include "check.h"
+#include "checkup.h"
 
 #include <stdio.h>
 
 #include "decrypt.h"
-#include "deliver.h"
+#include "deliver_facts.h"
 #include "fetch.h"
 #include "ledger_report.h"
 #include "passphrase.h"

@@ -10,11 +10,12 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#include "check.h"
+#include "checkup.h"
 #include "fsx.h"
 #include "run.h"
 #include "sandbox.h"
 #include "staging.h"
+#include "staging_device.h"
 #include "str.h"
 #include "table.h"
 

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "check.h"
+#include "checkup.h"
 #include "decrypt.h"
 #include "fetch.h"
 #include "fsx.h"

@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "check.h"
+#include "checkup.h"
 #include "str.h"
 #include "table.h"
 

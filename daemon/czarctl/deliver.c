@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* deliver: run and revoke are done by czard-deliver, as its own user; the others look, as czard's. */
-#include "deliver.h"
+#include "deliver_facts.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "deliver.h"
+#include "deliver_facts.h"
 #include "look.h"
 #include "scratch.h"
 #include "seal.h"

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "deliver.h"
+#include "deliver_facts.h"
 #include "rows.h"
 #include "str.h"
 #include "timespan.h"

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "audit.h"
-#include "deliver.h"
+#include "deliver_facts.h"
 #include "limits.h"
 #include "named.h"
 #include "package.h"

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "deliver.h"
+#include "deliver_facts.h"
 #include "look.h"
 #include "record.h"
 #include "str.h"

@@ -2,17 +2,10 @@
 /* What status, metrics, gaps and report say beside the objects: polls, pause, keys, credentials. */
 #pragma once
 
-#include "ctl.h"
-#include "limits.h"
+#include "keyring.h"
 
 #define FACT_KEYS 16
-#define KEY_WARN_SEC (60 * 86400) /* so long before its end a key is to be looked after */
 
-struct fact_key {
-        char fingerprint[65], user_id[256];
-        char homedir[LIMIT_PATH + 1]; /* that has it; "" not known */
-        int64_t created, expires;     /* seconds; expires 0: never */
-};
 struct facts {
         pid_t daemon;                            /* 0: does not run; -1: cannot tell */
         int64_t last_poll, last_poll_incomplete; /* seconds, 0: never */

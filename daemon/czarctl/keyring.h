@@ -3,7 +3,8 @@
  */
 #pragma once
 
-#include "facts.h"
+#include "ctl.h"
+#include "limits.h"
 #include "run.h"
 #include "secret.h"
 
@@ -11,6 +12,15 @@ enum secret_part {
         SECRET_NONE, /* only the public part is there */
         SECRET_CARD, /* on a smartcard: no program but gpg with the card can use it */
         SECRET_FILE,
+};
+
+#define KEY_WARN_SEC (60 * 86400) /* so long before its end a key is to be looked after */
+
+/* What is told of a key. */
+struct fact_key {
+        char fingerprint[65], user_id[256];
+        char homedir[LIMIT_PATH + 1]; /* that has it; "" not known */
+        int64_t created, expires;     /* seconds; expires 0: never */
 };
 
 struct keyring_subkey {

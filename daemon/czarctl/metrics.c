@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "days.h"
-#include "deliver.h"
+#include "deliver_facts.h"
 #include "facts.h"
 #include "ledger_facts.h"
 #include "ledger_report.h"

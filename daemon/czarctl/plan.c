@@ -14,7 +14,7 @@
 #include "limits.h"
 #include "listings.h"
 #include "objects.h"
-#include "plan.h"
+#include "plan_keep.h"
 #include "runs.h"
 #include "str.h"
 #include "wants.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What of a plan is not fetched after all, by the rules of czard's queue. */
-#include "plan.h"
+#include "plan_keep.h"
 
 #include <errno.h>
 #include <stdlib.h>

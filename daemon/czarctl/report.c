@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* report: the data of one page to look at, from the ledger and the audit record; report.html says how it
  * looks. They name objects, courses and tables, and nothing that is in them. */
-#include "report.h"
+#include "report_data.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "deliver.h"
+#include "deliver_facts.h"
 #include "owner.h"
 #include "page.h"
 #include "rows.h"
@@ -90,8 +90,8 @@ static void add_delivery(void *arg, const struct deliver_fact *f)
                 date_format(f->delivery->until, until);
         json_object(&r->j, NULL,
                 FIELDS(F_TEXT("name", f->delivery->name), F_TEXT("purpose", f->delivery->purpose),
-                        F_TEXT("until", until), F_TEXT("state", f->state), F_BOOL("stands_still", f->why != NULL),
-                        F_TEXT("reason", f->why ? f->why : f->reason),
+                        F_TEXT("until", until), F_TEXT("state", f->state),
+                        F_BOOL("stands_still", f->why != NULL), F_TEXT("reason", f->why ? f->why : f->reason),
                         F_TEXT("match_nothing", f->unmatched.n ? f->unmatched.v[0] : NULL),
                         F_NUMBER("in_outbox", f->out), F_NUMBER("bytes", f->out_bytes),
                         F_NUMBER("please_destroy", f->destroy)));

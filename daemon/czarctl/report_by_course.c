@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "not_split.h"
-#include "report.h"
+#include "report_data.h"
 #include "rows.h"
 
 static int count_failed(void *arg, const struct ledger_split *row, const struct ledger_object *o)

@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "audit.h"
-#include "report.h"
+#include "report_data.h"
 #include "rows.h"
 #include "str.h"
 #include "timespan.h"

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "array.h"
-#include "report.h"
+#include "report_data.h"
 #include "rows.h"
 #include "str.h"
 

@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "days.h"
-#include "deliver.h"
+#include "deliver_facts.h"
 #include "facts.h"
 #include "key_command.h"
 #include "latest.h"

@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "run.h"
+#include "session.h"
 
 /* In the child. It does not outlive who waits for it. */
 _Noreturn static void be_child(

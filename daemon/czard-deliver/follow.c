@@ -14,7 +14,7 @@
 
 #include "feed_reader.h"
 #include "journal.h"
-#include "run.h"
+#include "session.h"
 
 #define SETTLE_MSEC 2000 /* a snapshot's lines come together */
 #define BLIND_MSEC 10000 /* between two looks at what cannot be watched */

@@ -7,8 +7,8 @@
 #include <sys/stat.h>
 
 #include "journal.h"
-#include "run.h"
 #include "secret.h"
+#include "session.h"
 #include "shown.h"
 #include "str.h"
 

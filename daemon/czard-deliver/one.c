@@ -15,8 +15,8 @@
 #include "look.h"
 #include "name.h"
 #include "pack.h"
-#include "run.h"
 #include "seal.h"
+#include "session.h"
 #include "timespan.h"
 
 struct one {

@@ -8,7 +8,7 @@
 
 #include "fsx.h"
 #include "json.h"
-#include "run.h"
+#include "session.h"
 #include "timespan.h"
 
 #define FILE_MODE 0440

@@ -11,9 +11,9 @@
 #include "fsx.h"
 #include "journal.h"
 #include "look.h"
-#include "run.h"
 #include "sandbox.h"
 #include "seal.h"
+#include "session.h"
 
 static int fail(const char *what, struct error *e)
 {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "fsx.h"
-#include "run.h"
+#include "session.h"
 
 #define ID_MOST 64
 

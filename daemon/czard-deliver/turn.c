@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/file.h>
 
-#include "run.h"
+#include "session.h"
 
 static int first_byte(int fd, int command, short type)
 {

@@ -16,6 +16,7 @@
 #include "limits.h"
 #include "members.h"
 #include "rebuild.h"
+#include "staging_device.h"
 #include "str.h"
 
 #define FORBIDDEN_SHARED 007

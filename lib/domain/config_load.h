@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside the configuration: what config.c (reading) and config_check.c (what fits together) share. */
+/* Inside the configuration: what config_read.c and config_check.c (what fits together) share. */
 #pragma once
 
 #include <stddef.h>

@@ -8,25 +8,10 @@
 #pragma once
 
 #include "cleanup.h"
+#include "pgp_key.h"
 #include "pgp_status.h"
 #include "secret.h"
 #include "sink.h"
-
-/* An encryption subkey (or primary key) whose secret part is here. */
-struct pgp_subkey {
-        char fingerprint[65], key_id[17], keygrip[41];
-        int64_t created, expires; /* seconds; 0: never */
-        bool revoked;
-};
-
-struct pgp_key {
-        char fingerprint[65];
-        char *user_id;
-        int64_t created;
-        int64_t expires; /* when nobody can encrypt to it any more; 0: never */
-        struct pgp_subkey *subkeys;
-        size_t n_subkeys;
-};
 
 struct pgp_options {
         enum pgp_engine engine;

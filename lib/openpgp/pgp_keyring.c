@@ -7,6 +7,7 @@
 
 #include "array.h"
 #include "key_term.h"
+#include "limits.h"
 #include "str.h"
 
 int gpg_error_set(struct error *e, gpgme_error_t err, const char *what)

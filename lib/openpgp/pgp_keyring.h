@@ -4,7 +4,9 @@
 
 #include <gpgme.h>
 
-#include "pgp.h"
+#include "error.h"
+#include "pgp_key.h"
+#include "str.h"
 
 /* Starts zeroed. */
 struct pgp_keyring {

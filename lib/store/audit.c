@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "audit_internal.h"
+#include "audit_read.h"
 #include "cleanup.h"
 #include "fsx.h"
 #include "json.h"

@@ -8,16 +8,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "digest.h"
-#include "error.h"
+#include "audit_read.h"
 
 struct audit;
-
-/* One line's place in the chain. */
-struct audit_tail {
-        uint64_t seq; /* its number, 0: there is none */
-        char head[SHA256_HEX];
-};
 
 /* What one line says. NULL and -1 mean "does not apply". */
 struct audit_entry {
@@ -71,24 +64,3 @@ const char *audit_head(const struct audit *a);
  * the same as long as a lives, audit_sync() changes what stands there. */
 const char *audit_durable_head(const struct audit *a);
 struct audit *audit_free(struct audit *a);
-
-/* Walks the whole record. head: NULL, or a hash that some line must have (then lines after it are fine).
- * known: NULL, or what the ledger remembers, read before this. 0: the chain holds, *ret_lines is the number
- * of its last line. -EBADMSG: e says at which line it breaks, that head was not found, or what was cut off.
- */
-int audit_verify(
-        int dir_fd, const char *head, const struct audit_tail *known, uint64_t *ret_lines, struct error *e);
-
-/* Calls each for every whole line in order, also of the files that were moved to audit-*.jsonl, counted from
- * 1; a non-zero return ends the walk and is returned. The line is NUL-terminated without its newline. */
-typedef int audit_line_fn(const char *line, size_t len, uint64_t number, void *arg);
-int audit_each(int dir_fd, audit_line_fn *each, void *arg, struct error *e);
-
-/* The lines from the one after *seq to `until`, each with its number; *seq becomes that of the last one.
- * *offset: 0, or what the last call left there, which saves looking for the place. */
-int audit_each_after(int dir_fd, uint64_t *seq, uint64_t until, off_t *offset, audit_line_fn *each, void *arg,
-        struct error *e);
-
-/* The value of one member of a line, a string without its escapes or a number as it stands, into ret. 0,
- * -ENOENT (not in the line), -EBADMSG (no flat JSON object) or -ENOBUFS. */
-int audit_field(const char *line, size_t len, const char *name, char *ret, size_t size);

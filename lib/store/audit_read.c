@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "audit_internal.h"
+#include "audit_read.h"
 #include "cleanup.h"
 #include "fsx.h"
 #include "lines.h"

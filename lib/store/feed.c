@@ -17,6 +17,7 @@
 #include "feed_event.h"
 #include "feed_reader.h"
 #include "fsx.h"
+#include "staging.h"
 #include "staging_internal.h"
 #include "timespan.h"
 

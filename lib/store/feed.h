@@ -11,8 +11,6 @@
 #include "ledger.h"
 #include "staging.h"
 
-#define FEED_FILE "CHANGES.jsonl"
-
 struct feed;
 
 /* All borrowed. Reads and writes nothing yet. */

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "staging.h"
 #include "staging_internal.h"
 #include "str.h"
 

@@ -11,9 +11,10 @@
 #include <unistd.h>
 
 #include "audit.h"
-#include "feed.h"
+#include "feed_reader.h"
 #include "fsx.h"
 #include "json.h"
+#include "staging.h"
 #include "staging_internal.h"
 
 #define FEED_MODE 0640

@@ -4,6 +4,7 @@
  * mended, or said by `lost`: then it must be made again. Only feed*.c include this. */
 #pragma once
 
+#include "ledger.h"
 #include "ledger_internal.h"
 #include "staging.h"
 #include "str.h"

@@ -14,7 +14,6 @@
 
 #include "audit.h"
 #include "cleanup.h"
-#include "feed.h"
 #include "lines.h"
 #include "str.h"
 

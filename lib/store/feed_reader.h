@@ -10,6 +10,8 @@
 
 #include "error.h"
 
+#define FEED_FILE "CHANGES.jsonl"
+
 struct feed_reader;
 
 /* since: the number of the last line that is known already, 0: none. Opens nothing yet. */

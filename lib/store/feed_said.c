@@ -2,6 +2,7 @@
 #include "feed_said.h"
 
 #include "audit.h"
+#include "staging.h"
 #include "staging_internal.h"
 #include "str.h"
 

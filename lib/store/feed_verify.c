@@ -10,6 +10,7 @@
 #include "array.h"
 #include "feed.h"
 #include "feed_file.h"
+#include "feed_reader.h"
 
 #define BEHIND_MSEC 100 /* between two looks at a file that is behind */
 #define BEHIND_LOOKS 20

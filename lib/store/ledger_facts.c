@@ -2,6 +2,7 @@
 /* What the ledger knows beside objects and members. */
 #include "ledger_facts.h"
 
+#include "ledger.h"
 #include "ledger_internal.h"
 #include "limits.h"
 #include "str.h"

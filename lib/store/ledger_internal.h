@@ -3,8 +3,10 @@
  * ledger_*.c, members*.c, feed*.c, latest.c and the tests include this. */
 #pragma once
 
-#include "ledger.h"
 #include "sql.h"
+
+struct ledger_member;
+struct ledger_object;
 
 struct ledger {
         struct sql sql;

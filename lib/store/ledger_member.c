@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The members of snapshots. */
 
+#include "ledger.h"
 #include "ledger_internal.h"
 #include "str.h"
 

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <time.h>
 
+#include "ledger.h"
 #include "ledger_internal.h"
 #include "limits.h"
 #include "str.h"

@@ -4,6 +4,7 @@
 #include <fnmatch.h>
 
 #include "array.h"
+#include "ledger.h"
 #include "ledger_internal.h"
 #include "str.h"
 

@@ -12,6 +12,7 @@
 #include "array.h"
 #include "audit.h"
 #include "beyond.h"
+#include "ledger.h"
 #include "ledger_facts.h"
 #include "ledger_internal.h"
 #include "ledger_split.h"

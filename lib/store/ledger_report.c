@@ -3,6 +3,7 @@
  * text, so that they follow the enums. */
 #include "ledger_report.h"
 
+#include "ledger.h"
 #include "ledger_internal.h"
 #include "str.h"
 #include "timespan.h"

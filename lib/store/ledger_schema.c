@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "fsx.h"
+#include "ledger.h"
 #include "ledger_internal.h"
 #include "str.h"
 #include "timespan.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ledger_unreadable.h"
 
+#include "ledger.h"
 #include "ledger_internal.h"
 #include "timespan.h"
 

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 
 #include "checks.h"
+#include "ledger.h"
+#include "ledger_internal.h"
 #include "members_internal.h"
 #include "package.h"
 #include "str.h"

@@ -2,8 +2,9 @@
 /* What the files of members.h share: the connection and its statements. */
 #pragma once
 
-#include "ledger_internal.h"
-#include "members.h"
+#include "sql.h"
+
+struct member;
 
 struct members {
         struct sql sql;
@@ -17,5 +18,5 @@ struct members {
 /* The row at s; the caller calls member_done(). */
 int members_read(struct members *m, sqlite3_stmt *s, struct member *ret, struct error *e);
 /* Calls each with the rows of a query, MEMBERS_COLUMNS; a non-zero return ends the walk and is returned. */
-int members_walk(struct members *m, const char *sql, const struct sql_value *values, member_fn *each,
-        void *arg, struct error *e);
+int members_walk(struct members *m, const char *sql, const struct sql_value *values, 
+        int (*each)(const struct member *m, void *arg, struct error *e), void *arg, struct error *e);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Members in some order, and against those of an earlier snapshot. */
+#include "members.h"
 #include "members_internal.h"
 
 /* 2: STAGED, 3: REJECTED, 4: IGNORED */

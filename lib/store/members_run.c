@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs: wanted members that are neighbours in the archive, and what became of each. */
 
+#include "members.h"
 #include "members_internal.h"
 
 /* What a look over the wanted ones has found so far. */

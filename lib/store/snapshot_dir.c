@@ -13,6 +13,7 @@
 
 #include "fsx.h"
 #include "snapshot_internal.h"
+#include "staging.h"
 #include "staging_internal.h"
 #include "str.h"
 

@@ -29,3 +29,10 @@ int snapshot_keep_unknown(struct snapshot_dir *d, struct error *e);
 /* The folder as it is gets group, mode and time, is made durable, and has its name. keep_as: unless kept_as
  * is set. */
 int snapshot_show(struct snapshot_dir *d, const char *keep_as, struct error *e);
+
+/* The snapshot folder of that name below parent_fd: ends what a crash left of its publication, and removes
+ * its partial folder and record unless keep says otherwise. parent is for keep ("" for the root). */
+int snapshot_sweep(struct staging *s, int parent_fd, const char *parent, const char *name,
+        staging_keep_partial_fn *keep, void *arg, struct error *e);
+/* "2024-07-07" of ".2024-07-07.partial" and ".2024-07-07.partial.tag"; false when it is neither. */
+bool snapshot_name_of(const char *entry, char *ret, size_t size);

@@ -8,6 +8,7 @@
 #include "fsx.h"
 #include "json.h"
 #include "snapshot_internal.h"
+#include "staging.h"
 #include "staging_internal.h"
 #include "str.h"
 #include "sums.h"

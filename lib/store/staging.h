@@ -10,6 +10,7 @@
 
 #include "digest.h"
 #include "error.h"
+#include "staging_acl.h"
 #include "str.h"
 
 struct staging;
@@ -46,10 +47,6 @@ int staging_free_bytes(const struct staging *s, uint64_t *ret, struct error *e);
 /* Files that can still be made; UINT64_MAX: the file system does not count them (btrfs). */
 int staging_free_inodes(const struct staging *s, uint64_t *ret, struct error *e);
 
-enum encrypted { ENCRYPTED_YES, ENCRYPTED_NO, ENCRYPTED_UNKNOWN };
-/* Is the device below a dm-crypt one (through LVM and partitions, by /sys)? detail names what was found. */
-enum encrypted staging_encrypted(const struct staging *s, char *detail, size_t size);
-
 /* An unnamed file, open for reading and writing, mode 0600. A descriptor or -errno. */
 int staging_create(struct staging *s, struct error *e);
 /* One that somebody else is to write: returns a descriptor that cannot write, for staging_check_written() and
@@ -69,18 +66,8 @@ struct staging_attr {
         int64_t mtime; /* seconds; -1: leave */
 };
 
-/* The folder of an organisation, first part of each path: of one group, and let through by others, those of
- * the categories. */
-#define STAGING_THROUGH_MAX 8
-struct staging_top {
-        gid_t gid; /* (gid_t)-1: none */
-        gid_t through[STAGING_THROUGH_MAX];
-        size_t n_through;
-};
 /* Makes the first folder of path unless it is there, which is left as it is. */
 int staging_make_top(struct staging *s, const char *path, const struct staging_top *top, struct error *e);
-/* Do mode and access list of that folder let the group's members through? */
-bool staging_lets_through(int fd, gid_t gid);
 
 /* Publishes fd (from staging_create()) as path, making the folders above. When path exists it is replaced in
  * one rename; the old file is first linked to `keep_as` (relative to the same folder, folders made; NULL: not

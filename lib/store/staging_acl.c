@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Access lists of folders that several groups pass. The extended attribute is written as the kernel's headers
- * define it: libacl, with an entry and a set of permissions allocated for each group, would take more lines
- * than this file has. */
+/* The extended attribute is written as the kernel's headers define it: libacl, with an entry and a set of
+ * permissions allocated for each group, would take more lines than this file has. */
+#include "staging_acl.h"
+
 #include <endian.h>
 #include <errno.h>
 #include <linux/posix_acl.h>
 #include <linux/posix_acl_xattr.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
-
-#include "staging_internal.h"
 
 #define ACL_NAME "system.posix_acl_access"
 #define ENTRIES_MAX 256 /* of a list that is read */

@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 
 #include "fsx.h"
+#include "staging_device.h"
 #include "staging_internal.h"
 #include "str.h"
 

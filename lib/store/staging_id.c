@@ -7,6 +7,7 @@
 #include <sys/statvfs.h>
 
 #include "fsx.h"
+#include "staging.h"
 #include "staging_internal.h"
 #include "str.h"
 

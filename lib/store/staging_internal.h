@@ -3,7 +3,13 @@
  * includes this but their tests. */
 #pragma once
 
-#include "staging.h"
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "error.h"
+
+struct staging_attr;
+struct staging_top;
 
 struct staging {
         char *path;
@@ -43,10 +49,6 @@ int staging_open_dir(
  * descriptor, -EEXIST or -errno. */
 int staging_make_part(
         const struct staging *s, int at_fd, const char *part, gid_t gid, const struct staging_top *top);
-/* Adds the groups of top to those whom a folder of that mode lets through. */
-int staging_let_through(int fd, mode_t mode, const struct staging_top *top);
-/* Whoever may pass the folder may read the file: its access list is made from the folder's. */
-int staging_let_read(int fd, int dir_fd);
 /* The folder that path is in. */
 int staging_open_parent(
         const struct staging *s, int at_fd, const char *path, bool make, gid_t gid, struct error *e);
@@ -63,13 +65,3 @@ int staging_move_aside(const struct staging *s, int dir_fd, const char *name, co
 /* Removes whatever has that name, links never followed, folders with all below. 0, also when there is none.
  */
 int staging_remove_at(int dir_fd, const char *name, struct error *e);
-
-/* The snapshot folder of that name below parent_fd: ends what a crash left of its publication, and removes
- * its partial folder and record unless keep says otherwise. parent is for keep ("" for the root). */
-int snapshot_sweep(struct staging *s, int parent_fd, const char *parent, const char *name,
-        staging_keep_partial_fn *keep, void *arg, struct error *e);
-/* "2024-07-07" of ".2024-07-07.partial" and ".2024-07-07.partial.tag"; false when it is neither. */
-bool snapshot_name_of(const char *entry, char *ret, size_t size);
-
-/* staging_encrypted() of one device, sysfs opened by the caller. */
-enum encrypted staging_device_encrypted(int sys_fd, dev_t dev, char *detail, size_t size);

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 
 #include "fsx.h"
+#include "snapshot_internal.h"
+#include "staging.h"
 #include "staging_internal.h"
 #include "str.h"
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "staging.h"
 #include "staging_internal.h"
 
 int staging_make_top(struct staging *s, const char *path, const struct staging_top *top, struct error *e)

@@ -7,6 +7,7 @@
 
 #include "limits.h"
 #include "place.h"
+#include "steward.h"
 #include "steward_internal.h"
 #include "str.h"
 #include "sums.h"

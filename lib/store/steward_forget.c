@@ -9,6 +9,7 @@
 #include "ledger_facts.h"
 #include "limits.h"
 #include "place.h"
+#include "steward.h"
 #include "steward_internal.h"
 #include "str.h"
 

@@ -3,7 +3,9 @@
 #pragma once
 
 #include "history.h"
-#include "steward.h"
+
+struct steward;
+struct keep_item;
 
 struct history steward_history(const struct steward *s);
 void steward_tell(const struct steward *s, const char *what, const struct ledger_object *o, const char *path,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* prune: what retention lets go is removed from the disk, then the audit record tells it, then the ledger. */
 #include "latest.h"
+#include "steward.h"
 #include "steward_internal.h"
 
 static const char *why_of(enum keep_kind kind)

@@ -7,6 +7,7 @@
 #include "ledger_split.h"
 #include "limits.h"
 #include "place.h"
+#include "steward.h"
 #include "steward_internal.h"
 
 int steward_remove_by_course(const struct steward *s, const struct ledger_object *o, const char *what,

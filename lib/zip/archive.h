@@ -21,13 +21,12 @@ typedef int archive_entry_fn(void *arg, const struct archive_entry *entry, struc
  * time. */
 struct archive_tail {
         uint64_t start, size;
-        size_t memory; /* 0: ARCHIVE_MEMORY; tests have less */
+        size_t memory; /* 0: ARCHIVE_MEMORY of archive_walk.h; tests have less */
         source_fn *read;
         void *read_arg;
         archive_entry_fn *take;
         void *take_arg;
 };
-#define ARCHIVE_MEMORY ((size_t)(128 * KIB))
 
 struct archive_directory {
         uint64_t count;

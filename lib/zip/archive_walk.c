@@ -3,7 +3,12 @@
  * before it is used; whatever two readers could understand differently is refused. */
 #include "archive_walk.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <string.h>
+#include <sys/types.h>
+
+#include "limits.h"
 
 enum {
         EOCD64 = 56,

@@ -10,9 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "audit_internal.h"
+#include "audit_read.h"
 #include "cleanup.h"
 #include "fsx.h"
+#include "ledger.h"
 #include "ledger_internal.h"
 #include "ledger_rebuild.h"
 #include "steward.h"

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "audit_internal.h"
+#include "audit.h"
+#include "audit_read.h"
 #include "fsx.h"
 #include "str.h"
 

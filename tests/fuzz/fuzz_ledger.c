@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "fsx.h"
+#include "ledger.h"
 #include "ledger_internal.h"
 #include "str.h"
 

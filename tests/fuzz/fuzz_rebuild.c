@@ -5,8 +5,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-#include "audit_internal.h"
+#include "audit_read.h"
 #include "fsx.h"
+#include "ledger.h"
 #include "ledger_internal.h"
 #include "ledger_rebuild.h"
 #include "str.h"

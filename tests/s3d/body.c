@@ -140,7 +140,7 @@ static ssize_t body_read(void *cls, uint64_t pos, char *buf, size_t max)
                 return r;
         size_t n = MIN(max, room_until_event(b, pos));
         if (drips(b)) {
-                n = MIN(n, MAX(1, b->drip / 20));
+                n = MIN(n, MAX(UINT64_C(1), b->drip / 20));
                 if (request_wait(q, n * USEC_PER_SEC / b->drip) < 0)
                         return MHD_CONTENT_READER_END_WITH_ERROR;
         }
@@ -228,7 +228,7 @@ struct MHD_Response *body_response(struct request *q)
         b->sized = announced != MHD_SIZE_UNKNOWN;
         if (b->sized)
                 b->total = announced;
-        size_t block = (size_t)MIN(BLOCK, MAX(announced, 1));
+        size_t block = (size_t)MIN((uint64_t)BLOCK, MAX(announced, UINT64_C(1)));
         struct MHD_Response *response =
                 MHD_create_response_from_callback(announced, block, body_read, b, body_free);
         if (response)

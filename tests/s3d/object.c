@@ -73,7 +73,7 @@ static int parse_part(const char *s, const struct object *o, struct selection *r
         uint64_t part;
         if (parse_number(s, &part) < 0 || part < 1 || part > MAX_PART_NUMBER)
                 return -EINVAL;
-        if (part > MAX(o->parts, 1))
+        if (part > MAX(o->parts, UINT64_C(1)))
                 return -ERANGE;
         uint64_t part_size = o->parts ? o->meta.part_size : o->size;
         uint64_t start = (part - 1) * part_size;

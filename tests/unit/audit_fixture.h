@@ -11,7 +11,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "audit_internal.h"
+#include "audit.h"
+#include "audit_read.h"
 #include "fsx.h"
 #include "str.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The feed against a life of events: what it says, and that it says the same after whatever went wrong. */
 #include "feed.h"
+#include "feed_reader.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <time.h>
 
+#include "ledger.h"
 #include "ledger_internal.h"
 #include "str.h"
 #include "timespan.h"

@@ -9,6 +9,7 @@
 #include "digest.h"
 #include "fault.h"
 #include "snapshot_fixture.h"
+#include "snapshot_internal.h"
 
 /* The snapshot of the tests: two members whose content is the version. */
 static int publish_version(struct fixture *f, const char *tag, const char *text, const char *keep_as)

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "fsx.h"
+#include "staging.h"
 #include "staging_internal.h"
 #include "str.h"
 

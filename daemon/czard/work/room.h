@@ -2,7 +2,7 @@
 /* Will an archive fit? */
 #pragma once
 
-#include "snapshot.h"
+#include "snapshot_job.h"
 
 /* Compares what the wanted members will take with what is free above min_free. false: it does not fit; said
  * once, and the object waits (the caller drops the job). */

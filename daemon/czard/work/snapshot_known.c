@@ -7,7 +7,7 @@
 
 #include "cleanup.h"
 #include "digest.h"
-#include "snapshot.h"
+#include "snapshot_job.h"
 #include "str.h"
 
 #define READ_SIZE (256 * 1024)

@@ -5,7 +5,7 @@
 
 #include "cleanup.h"
 #include "record.h"
-#include "snapshot.h"
+#include "snapshot_job.h"
 #include "str.h"
 
 /* What the filters look at, while a page of the directory is added. */

@@ -13,7 +13,7 @@
 
 #include "cleanup.h"
 #include "record.h"
-#include "snapshot.h"
+#include "snapshot_job.h"
 #include "str.h"
 #include "timespan.h"
 

@@ -2,8 +2,8 @@
 /* czard-deliver(8): hands out what the deliveries of the configuration list, as ciphertext.
  *
  *   main ── follow (waits for the feeds and the clock)
- *      └──── child ── run (turn, target, locks of the process, each delivery) ── one (what is due, done) ──
- * outbox
+ *      └──── child ── run (turn, target, locks of the process, each delivery) ── one (what is due, done)
+ *                                                                                └─ outbox
  */
 #pragma once
 
