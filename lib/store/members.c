@@ -410,14 +410,6 @@ int members_take_known(struct members *m, int64_t object_id, bool same_version, 
         return sql_exec(&m->sql, sql, e);
 }
 
-int members_any_refused(struct members *m, int64_t object_id, struct error *e)
-{
-        return sql_run(&m->sql,
-                "SELECT 1 FROM member JOIN ledger.member k ON k.object_id = ?1 AND k.path = member.path "
-                "WHERE k.state = ?2 AND member.path <> '' AND step = 0 LIMIT 1",
-                VALUES(V(object_id), V(OBJECT_REJECTED)), e);
-}
-
 int members_drop_known(struct members *m, struct error *e)
 {
         return sql_exec(&m->sql,

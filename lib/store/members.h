@@ -85,8 +85,6 @@ int members_courses(struct members *m, struct strv *ret, struct error *e);
  * already; of ignored ones only when same_version: what is published is this very archive. Until
  * members_staged() says so they count as not staged. */
 int members_take_known(struct members *m, int64_t object_id, bool same_version, struct error *e);
-/* Is one wanted again that the ledger has as REJECTED? 1, 0 or -errno. */
-int members_any_refused(struct members *m, int64_t object_id, struct error *e);
 /* Those of which members_staged() was not called are as if the ledger had not known them. */
 int members_drop_known(struct members *m, struct error *e);
 
@@ -168,8 +166,8 @@ int members_reject(struct members *m, const struct member *v, struct error *e);
  * returned.
  */
 int members_undo(struct members *m, int64_t run, member_fn *each, void *arg, struct error *e);
-/* The same, of all runs of which a member was REJECTED; all: of all runs. */
-int members_undo_refused(struct members *m, bool all, member_fn *each, void *arg, struct error *e);
+/* The same, of all runs of which a member was REJECTED. */
+int members_undo_refused(struct members *m, member_fn *each, void *arg, struct error *e);
 /* No run has it, and its verdict is kept: members_next_judged() and members_release() of MEMBERS_HELD. */
 #define MEMBERS_HELD 0
 int members_hold(struct members *m, const struct member *v, struct error *e);

@@ -144,12 +144,12 @@ int members_reject(struct members *m, const struct member *v, struct error *e)
         return set_step(m, v, MEMBER_REJECTED, v->cause, v->detail, e);
 }
 
-#define UNDO(which)                                                                                          \
+#define STAGED_OF(run) " WHERE step = 2 AND run " run
+#define UNDO(run)                                                                                            \
         {                                                                                                    \
-                "SELECT " MEMBERS_COLUMNS " FROM member WHERE step = 2 AND " which,                          \
+                "SELECT " MEMBERS_COLUMNS " FROM member" STAGED_OF(run),                                     \
                         "UPDATE member SET step = 0, plain_size = -1, sha256 = NULL, checks = 0, linked = "  \
-                        "0 "                                                                                 \
-                        "WHERE step = 2 AND " which                                                          \
+                        "0" STAGED_OF(run)                                                                   \
         }
 
 static int undo(struct members *m, const char *const sql[2], const struct sql_value *values, member_fn *each,
@@ -161,17 +161,15 @@ static int undo(struct members *m, const char *const sql[2], const struct sql_va
 
 int members_undo(struct members *m, int64_t run, member_fn *each, void *arg, struct error *e)
 {
-        static const char *const sql[] = UNDO("run = ?1");
+        static const char *const sql[] = UNDO("= ?1");
         return undo(m, sql, VALUES(V(run)), each, arg, e);
 }
 
-/* Runs count from 1. What earlier attempts staged has none. */
-int members_undo_refused(struct members *m, bool all, member_fn *each, void *arg, struct error *e)
+/* Runs count from 1; what earlier attempts staged has none. */
+int members_undo_refused(struct members *m, member_fn *each, void *arg, struct error *e)
 {
-        static const char *const any[] = UNDO("run > 0"),
-                                 *const refused[] =
-                                         UNDO("run > 0 AND run IN (SELECT run FROM member WHERE step = 3)");
-        return undo(m, all ? any : refused, NULL, each, arg, e);
+        static const char *const sql[] = UNDO("> 0 AND run IN (SELECT run FROM member WHERE step = 3)");
+        return undo(m, sql, NULL, each, arg, e);
 }
 
 int members_release(struct members *m, int64_t run, struct error *e)

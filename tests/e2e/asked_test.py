@@ -4,7 +4,6 @@
 whichever members it chose."""
 
 import json
-import os
 import random
 import re
 import sys
@@ -107,36 +106,6 @@ class AskedTest(unittest.TestCase):
             self.assert_staged()
             asked.append((before, self.attempts()))
         self.assertEqual(asked[0], asked[1])
-
-    def test_one_that_was_published(self):
-        """S3 says that it has a newer copy of the very same archive: what was refused is tried again, and the rest with it."""
-        asked = []
-        for refused in ((1, 5, 9), (2, 3, 50, 70)):
-            self.fresh()
-            self.say(*((n, "BAD_MDC") for n in refused))
-            self.once(1)
-            self.assertEqual(set(self.a.rejected(WEEK)), {self.entries[n][0] for n in refused})
-            self.tell_the_truth()
-            path = self.a.bucket / self.a.key(WEEK)
-            later = path.stat().st_mtime + 3600
-            os.utime(path, (later, later))
-            self.once(0)
-            self.assert_staged()
-            asked.append(self.attempts())
-        self.assertEqual(asked[0], asked[1])
-
-    def test_again_and_again(self):
-        """A few attempts that fail by its word keep the runs that were good; those after them ask for the same, all of it."""
-        self.say((0, "HELPER"))
-        self.once(1)
-        asked = self.attempts()
-        self.assertEqual(len(asked), 5)
-        for n in range(3):
-            self.assertNotEqual(asked[n], asked[n + 1])
-        self.assertEqual(asked[3], asked[4])
-        self.tell_the_truth()
-        self.once(0)
-        self.assert_staged()
 
 
 if __name__ == "__main__":

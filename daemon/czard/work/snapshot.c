@@ -28,9 +28,9 @@ static void finish(struct snapshot *s)
 static void fail(struct snapshot *s, enum cause cause, const char *detail)
 {
         if (s->state == SNAPSHOT_RUNS)
-                snapshot_forget_words(s);
+                snapshot_forget_refused(s);
         /* An attempt that brought something in does not count against the object. */
-        if (s->progress && !s->by_word)
+        if (s->progress)
                 s->job.o.attempts = s->job.o.refusals = 0;
         record_failed(s->job.env->record, &s->job.o, cause, detail, s->retry_after_usec);
         finish(s);

@@ -53,8 +53,6 @@ struct snapshot {
         char held_detail[DETAIL_SIZE];
         struct share *shares; /* to be linked when it is published */
         bool progress;        /* something was staged by this attempt */
-        bool by_word;         /* it fails because a worker said so, and we do not see it ourselves */
-        bool anew;            /* what is published of this very archive is not taken over */
 
         int64_t before; /* the staged snapshot that this one is compared with when it is published; 0: none */
         struct snapshot_change change;
@@ -106,9 +104,11 @@ void snapshot_look_at_known(struct snapshot *s);
 void snapshot_judge_held(struct snapshot *s);
 /* Starts runs while there is room and something wanted. */
 void snapshot_start_runs(struct snapshot *s);
-/* The attempt fails: what a worker said in it is not to be seen in what the next one asks for. */
-void snapshot_forget_words(struct snapshot *s);
-/* Drops and frees all runs; what they staged stays in the partial folder. */
+/* The attempt fails: the runs of which a member was refused count for nothing, so that the next attempt asks
+ * for them whole. Which of their members were refused is a worker's word. */
+void snapshot_forget_refused(struct snapshot *s);
+/* Drops and frees all runs; what they staged stays in the partial folder, but for that of a run of which a
+ * member was refused. */
 void snapshot_cancel_runs(struct snapshot *s);
 
 /* snapshot_publish.c */

@@ -51,7 +51,7 @@ static bool is_there(
                 return false;
         if (snapshot_has(s->dir, m->path, size) && has_hash(s, in_partial, m, digest, buffer))
                 return true;
-        return streq(o->staged_etag, o->etag) && !s->anew &&
+        return streq(o->staged_etag, o->etag) &&
                snapshot_add_link(s->dir, m->path, published, m->sha256, size, &m->rows, NULL) >= 0;
 }
 
@@ -94,10 +94,6 @@ void snapshot_look_at_known(struct snapshot *s)
         }
         bool same = streq(s->job.o.staged_etag, s->job.o.etag);
         int r = members_take_known(s->members, s->job.o.id, same, e);
-        /* Which members are asked for once more is a worker's word, if it refused them: then all are. */
-        if (r >= 0 && same)
-                r = members_any_refused(s->members, s->job.o.id, e);
-        s->anew = r > 0;
         if (r >= 0)
                 r = members_each(s->members, MEMBERS_KNOWN, take_over, &l, e);
         if (r >= 0)

@@ -26,9 +26,6 @@
  * under 1 % of the run. */
 #define GAP_MOST (64 * KIB)
 #define WASTE_SHARE 100
-/* So many attempts that fail by the word of a worker keep the runs that were good: each run is a bit that the
- * worker chooses. Those to come say no more than "again". */
-#define WORDS_KEPT 3
 /* Rows of members are written together, one fsync for all; but what took long is not left unwritten. */
 #define SAVE_USEC (250 * USEC_PER_MSEC)
 
@@ -316,7 +313,6 @@ static int judge(struct run *r, struct member *m, struct error *e)
         m->tries++;
         if (!is_of_member(m->cause) || (of_key && s->n_held + r->n_key >= HELD_MOST)) {
                 snapshot_trouble(s, m->cause, m->detail);
-                s->by_word = true;
                 return members_again(s->members, m, e);
         }
         if (!r->second && m->cause != CAUSE_LIMIT && m->cause != CAUSE_ZIP_FORM) {
@@ -405,26 +401,11 @@ static void undo(struct run *r)
         r->n_staged = 0;
 }
 
-void snapshot_forget_words(struct snapshot *s)
+void snapshot_forget_refused(struct snapshot *s)
 {
-        bool all = s->by_word && (s->job.o.attempts >= WORDS_KEPT || cause_remedy(s->cause) == REMEDY_PAUSE);
         struct error e = {};
-        if ((all || s->n_rejected > 0) && members_undo_refused(s->members, all, forget_staged, s, &e) < 0)
+        if (s->n_rejected > 0 && members_undo_refused(s->members, forget_staged, s, &e) < 0)
                 record_trouble(s->job.env->record, &e);
-}
-
-/* Did a run fail because its worker said so? A full disk we see ourselves. */
-static bool is_word(const struct run *r, enum cause cause)
-{
-        struct pauses *pauses = r->s->job.env->pauses;
-        enum cause done = r->flow.done_cause;
-        if (r->fault.cause == CAUSE_NONE)
-                return cause != CAUSE_NONE && (done == CAUSE_NONE || done == CAUSE_CANCELLED) &&
-                       r->stopped.cause == CAUSE_NONE;
-        if (cause_remedy(r->fault.cause) != REMEDY_PAUSE)
-                return true;
-        pauses_look_at_staging(pauses);
-        return pauses_now(pauses) == 0;
 }
 
 static void on_ended(void *arg, enum cause cause, const char *detail)
@@ -432,7 +413,6 @@ static void on_ended(void *arg, enum cause cause, const char *detail)
         struct run *r = arg;
         struct snapshot *s = r->s;
         s->job.o.checks |= r->flow.checks;
-        s->by_word |= is_word(r, cause);
         bool failed = r->fault.cause != CAUSE_NONE || r->judged < r->sent || (r->gap && cause != CAUSE_NONE);
         struct error e = {};
         if (cause == CAUSE_NONE && !failed) {
@@ -522,7 +502,6 @@ void snapshot_judge_held(struct snapshot *s)
         int r = s->n_staged > 0;
         if (r == 0) {
                 snapshot_trouble(s, s->held_cause, s->held_detail);
-                s->by_word = true;
                 r = members_release(s->members, MEMBERS_HELD, &e);
         }
         while (r > 0) {
