@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One delivery in one run. A message is encrypted into an unnamed file; then the record says that it is about
  * to get its name, it is made durable and gets it, and the record says so. A crash in between is settled by
- * the next run: the file has its name, or it never was. So the last of these need not be durable before the
- * next message is begun. */
+ * the next run: the file has its name, or it never was. Each is durable at once: a carrier may have taken the
+ * file before the crash. */
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -59,8 +59,7 @@ static int note(struct one *o, const struct audit_entry *entry, struct error *e)
         return r < 0 ? r : audit_sync(o->s->audit, e);
 }
 
-/* Not durable before the next note() is, or audit_sync(). */
-static int append_step(
+static int note_step(
         struct one *o, const char *event, const struct record *r, const char *reason, struct error *e)
 {
         struct audit_entry entry = entry_of(o, event);
@@ -71,14 +70,7 @@ static int append_step(
         entry.reason = reason;
         entry.size = r->size;
         entry.sha256 = hex_decode(r->sha256, sum, sizeof(sum)) == 0 ? sum : NULL;
-        return audit_append(o->s->audit, &entry, e);
-}
-
-static int note_step(
-        struct one *o, const char *event, const struct record *r, const char *reason, struct error *e)
-{
-        int x = append_step(o, event, r, reason, e);
-        return x < 0 ? x : audit_sync(o->s->audit, e);
+        return note(o, &entry, e);
 }
 
 /* Why it stands still: the first reason counts, and is said once as long as it stays; who runs it by hand is
@@ -294,7 +286,7 @@ static int deliver(struct one *o, const struct due_item *item, struct error *e)
                 .recipients = o->look.recipients,
                 .size = (int64_t)m.size};
         hex_encode(m.sha256, sizeof(m.sha256), done.sha256);
-        r = append_step(o, "delivered", &done, NULL, e);
+        r = note_step(o, "delivered", &done, NULL, e);
         if (r == 0 && item->supersedes)
                 r = leave_superseded(o, item->supersedes->path, e);
         o->items++;
@@ -464,9 +456,6 @@ static void carry_out_items(struct one *o)
                 /* An input that is not right is its own business; all else would meet the others too. */
                 r = e.cause == CAUSE_STAGING ? 0 : r;
         }
-        e = (struct error){};
-        if (o->items && audit_sync(o->s->audit, &e) < 0)
-                stand_still(o, &e);
         if (!o->s->gave_way) {
                 tell_held(o);
                 tell_waiting(o);

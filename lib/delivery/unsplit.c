@@ -12,8 +12,13 @@
 
 static int list(const struct staging *s, const char *path, struct strv *ret, struct error *e)
 {
-        int r = path ? staging_list(s, path, ret, e) : -ENOMEM;
-        return r == -ENOENT || r == -EACCES ? 0 : r;
+        struct error why = {};
+        int r = path ? staging_list(s, path, ret, &why) : -ENOMEM;
+        if (r == -ENOENT || r == -EACCES || r == -ENOTDIR || r == -ELOOP) /* a file of somebody's, a link */
+                return 0;
+        if (r < 0)
+                *e = why;
+        return r;
 }
 
 /* The date in the name of a day's file, within the delivery's dates. */

@@ -96,7 +96,7 @@ int snapshot_keep_unknown(struct snapshot_dir *d, struct error *e)
                 r = read_sums(d->fd, &ours);
         if (r < 0)
                 return staging_fail(-r, "looking", d->path, e);
-        if (!streq(there, ours))
+        if (!*there || !streq(there, ours))
                 keep(d);
         return 0;
 }

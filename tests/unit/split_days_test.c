@@ -283,10 +283,25 @@ static uint64_t the_same(uint64_t i)
 /* Of a file of 5 bytes; a step is 2. */
 static uint64_t ever_more(uint64_t i)
 {
-        return i;
+        return 100 * i;
 }
 
-/* It says that it is alive, or reads more than there is. (SILENCE_USEC is 3 seconds here.) */
+/* Twice and a half, in 6 seconds. */
+static uint64_t again(uint64_t i)
+{
+        return MIN(i / 5, (uint64_t)12);
+}
+
+/* A day of very many courses is read more than once. */
+static void reads_again(void **state)
+{
+        struct days *d = *state;
+        struct split_job j = job_of(d, "2024-03-02");
+        struct scripted *s = filter_of(d, &j);
+        assert_true(until_killed(d, s, &j, again) >= 8.9);
+}
+
+/* It says that it is alive, or reads more than there can be. (SILENCE_USEC is 3 seconds here.) */
 static void stands_still(void **state)
 {
         struct days *d = *state;
@@ -446,6 +461,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(a_day, setup_days, teardown_days),
                 cmocka_unit_test_setup_teardown(lies, setup_days, teardown_days),
                 cmocka_unit_test_setup_teardown(stands_still, setup_days, teardown_days),
+                cmocka_unit_test_setup_teardown(reads_again, setup_days, teardown_days),
                 cmocka_unit_test_setup_teardown(takes_too_much, setup_days, teardown_days),
                 cmocka_unit_test_setup_teardown(shared_room, setup_days, teardown_days),
                 cmocka_unit_test_setup_teardown(in_the_way, setup_days, teardown_days),

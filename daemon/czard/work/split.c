@@ -39,6 +39,7 @@
 #define NEWS_BYTES MIB
 #endif
 #define WATCH_MSEC 1000
+#define READS_MOST 64 /* it reads a day again and again when that has very many courses (split_tally.c) */
 
 struct day {
         struct day *next;
@@ -210,9 +211,9 @@ static bool is_news(struct day *d, const struct message *m)
 {
         if (m->type != PROTO_PROGRESS)
                 return true;
-        uint64_t all = (uint64_t)MAX(d->out.job.o.plain_size, (int64_t)0),
-                 bytes = MIN(m->progress.bytes, all);
-        if (bytes <= d->read || (bytes < all && bytes - d->read < NEWS_BYTES))
+        uint64_t bytes =
+                MIN(m->progress.bytes, READS_MOST * (uint64_t)MAX(d->out.job.o.plain_size, (int64_t)0));
+        if (bytes < d->read + NEWS_BYTES)
                 return false;
         d->read = bytes;
         return true;
