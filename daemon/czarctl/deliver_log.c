@@ -126,13 +126,15 @@ int deliver_log(struct ctl *c, const char *name)
         struct error e = {};
         struct stat st;
         _cleanup_close_ int state = deliver_state(c, &e);
+        if (state < 0 && state != -ENOENT)
+                return ctl_fail(c, &e);
         int status = check_name(c, state, name);
         if (status == 0)
                 status = record_rows_open(c, fields, ELEMENTSOF(fields),
                         "time|event|delivery|path|until|why=PURPOSE OR REASON", &l.record);
         if (status)
                 return status;
-        int r = state == -ENOENT ? 0 : MIN(state, 0);
+        int r = 0;
         if (state >= 0 && fstatat(state, "audit.jsonl", &st, 0) == 0)
                 r = audit_each(state, show_disclosure, &l, &e);
         named_free(&l.made, made_done);

@@ -32,7 +32,7 @@ struct reader {
         unsigned depth;
         char text[TEXT_MAX_BYTES + 1]; /* of the innermost element */
         size_t len;
-        int64_t fed;           /* bytes */
+        int64_t fed, parsed;   /* bytes */
         bool long_text_is_cut; /* else it is an error */
         int (*leaf)(struct reader *r, void *arg);
         void *arg;
@@ -111,15 +111,15 @@ static void reader_done(struct reader *r)
         r->parser = NULL;
 }
 
-/* How many bytes are dealt with. The older function is deprecated from 2.9 on; 2.5 has no other. */
+/* How many bytes are dealt with; -1 when it waits for more before it looks at what has come (from 2.6 on).
+ * The older function is deprecated from 2.9 on; 2.5 has no other. */
 static int64_t parsed(XML_Parser parser)
 {
 #if XML_MAJOR_VERSION > 2 || XML_MINOR_VERSION >= 9
-        int64_t at_byte = XML_GetCurrentByteIndex64(parser);
+        return XML_GetCurrentByteIndex64(parser);
 #else
-        int64_t at_byte = XML_GetCurrentByteIndex(parser);
+        return XML_GetCurrentByteIndex(parser);
 #endif
-        return MAX(at_byte, 0);
 }
 
 static int reader_feed(struct reader *r, const void *p, size_t n, bool final)
@@ -127,7 +127,8 @@ static int reader_feed(struct reader *r, const void *p, size_t n, bool final)
         if (r->error.err == 0 && XML_Parse(r->parser, p, (int)n, final) != XML_STATUS_OK)
                 fail(r, XML_ErrorString(XML_GetErrorCode(r->parser)));
         r->fed += (int64_t)n;
-        if (!final && r->fed - parsed(r->parser) > TAG_MAX_BYTES)
+        r->parsed = MAX(r->parsed, parsed(r->parser));
+        if (!final && r->fed - r->parsed > TAG_MAX_BYTES)
                 fail(r, "a tag is too long");
         return -r->error.err;
 }

@@ -327,6 +327,7 @@ class Deliver(Deliveries):
         self.add("follow", self.w.folder / "follow", tables="events")
         aside, waits = self.w.folder / "aside", "an archive is made once, and waits"
         self.days[0].rename(aside)
+        (self.w.staging / "universityx/events/README").write_text("no site")
         self.assertIn(waits, self.ctl("deliver", "plan", "study"))
         self.assertRegex(self.ctl("status", code=1), f"delivery study: {waits}")
         self.assertIn(f"delivery study stands still: {waits}", self.run_(code=1))

@@ -260,6 +260,8 @@ static void much_text_is_no_tag(void **state)
         assert_int_equal(s3xml_list_feed(l, "<ListBucketResult>", 18, &e), 0);
         for (unsigned i = 0; i < 2000; i++)
                 assert_int_equal(s3xml_list_feed(l, "<Other>some text</Other>", 24, &e), 0);
+        for (unsigned i = 0; i < 100000; i++) /* cut in every tag and text */
+                assert_int_equal(s3xml_list_feed(l, &"<Other>some text</Other>"[i % 8 * 3], 3, &e), 0);
         for (unsigned i = 0; i < 200; i++) /* a comment is a tag of its own each time */
                 assert_int_equal(s3xml_list_feed(l, "<!-- of a certain length -->", 28, &e), 0);
         assert_int_equal(s3xml_list_feed(l, "</ListBucketResult>", 19, &e), 0);
