@@ -40,9 +40,10 @@ static int set_environment(const char *home)
 }
 
 /* For this process and its children: no file but the own home, gpg and the libraries; no network. With an
- * agent: gpg-agent too, and sockets of the kind that it has, which reach whatever such socket our user may
- * connect to and the unit does not hide: no lock of this kernel looks at their paths. Without: no socket at
- * all, and the home is only read. template: is written as well; "" none. */
+ * agent: gpg-agent too, and sockets of the kind that it has, whose paths neither Landlock nor seccomp looks
+ * at: where there can be a root of its own there are no others, else it reaches whatever such socket our user
+ * may connect to and the unit does not hide. Without: no socket at all, and the home is only read. template:
+ * is written as well; "" none. */
 static int lock_down(const char *home, const char *template, bool agent, bool again, char missing[LOCKS_TEXT],
         struct error *e)
 {

@@ -25,7 +25,7 @@ struct pack {
         struct strbuf out; /* headers, texts, padding */
         size_t out_at;
         int fd; /* of the file at hand */
-        uint64_t left, size, bytes, total;
+        uint64_t left, size, total;
         struct digest *digest;
         bool ended;
         /* PACK_TAR_GZ */
@@ -71,11 +71,6 @@ struct pack *pack_free(struct pack *p)
         free(p->level);
         free(p);
         return NULL;
-}
-
-uint64_t pack_bytes(const struct pack *p)
-{
-        return p->bytes;
 }
 
 /* --- tar --- */
@@ -253,7 +248,6 @@ static ssize_t read_plain(struct pack *p, void *to, size_t n)
                                 return other_file(p, "it became shorter while it was read");
                         digest_update(p->digest, to, (size_t)got);
                         p->left -= (uint64_t)got;
-                        p->bytes += (uint64_t)got;
                         p->total += (uint64_t)got;
                         return got;
                 }

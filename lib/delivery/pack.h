@@ -31,5 +31,4 @@ int pack_new(const struct staging *s, const struct pack_entry *entries, size_t n
 /* The next bytes; 0: the end, and all was as it should be; -errno with e of pack_new(): CAUSE_STAGING when a
  * file is not the one that czard staged. */
 ssize_t pack_read(struct pack *p, void *to, size_t n);
-uint64_t pack_bytes(const struct pack *p); /* of files, so far */
 struct pack *pack_free(struct pack *p);

@@ -16,8 +16,8 @@ struct feed;
 /* All borrowed. Reads and writes nothing yet. */
 int feed_new(struct ledger *l, struct audit *a, struct staging *s, int state_fd, struct feed **ret,
         struct error *e);
-/* A feed of years takes minutes to be made again: on_piece is called again and again meanwhile. It may not call
- * the feed. */
+/* A feed of years takes minutes to be made again: on_piece is called again and again meanwhile. It may not
+ * call the feed. */
 #define FEED_PIECE 10000 /* lines of the record */
 void feed_each_piece(struct feed *f, void (*on_piece)(void *arg), void *arg);
 /* Once, before anything is appended to the audit record that the feed is to tell: a feed that is not there

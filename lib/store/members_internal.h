@@ -18,5 +18,5 @@ struct members {
 /* The row at s; the caller calls member_done(). */
 int members_read(struct members *m, sqlite3_stmt *s, struct member *ret, struct error *e);
 /* Calls each with the rows of a query, MEMBERS_COLUMNS; a non-zero return ends the walk and is returned. */
-int members_walk(struct members *m, const char *sql, const struct sql_value *values, 
+int members_walk(struct members *m, const char *sql, const struct sql_value *values,
         int (*each)(const struct member *m, void *arg, struct error *e), void *arg, struct error *e);

@@ -22,8 +22,8 @@
 #include "error.h"
 #include "event_rule.h"
 
-/* In each message. All programs are of one build, but for an upgrade under a running czard, which starts the new
- * helpers: whoever changes what a message holds raises it, so that this is told as what it is. */
+/* In each message. All programs are of one build, but for an upgrade under a running czard, which starts the
+ * new helpers: whoever changes what a message holds raises it, so that this is told as what it is. */
 #define PROTO_VERSION 2
 #define PROTO_MESSAGE_MAX (128 * 1024)
 #define PROTO_FDS_MAX 65 /* a pipe and one file for each of PROTO_RUN_MAX members */

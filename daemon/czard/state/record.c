@@ -412,9 +412,8 @@ void record_kept_missing(struct record *r, const struct ledger_object *o, const 
 void record_say_day_missing(const struct journal_fields *f, const char *why, enum event_rule rule)
 {
         journal_event(EVENT_MISSING, f, "%s is %s; %s", f->path, why,
-                rule == EVENT_RULE_NONE
-                        ? "it is not made again, as events_by_course is none"
-                        : "it is made again from the staged file of that day");
+                rule == EVENT_RULE_NONE ? "it is not made again, as events_by_course is none"
+                                        : "it is made again from the staged file of that day");
 }
 
 void record_day_missing(struct record *r, const struct ledger_object *o, const char *path, const char *why,

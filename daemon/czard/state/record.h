@@ -67,8 +67,8 @@ void record_missing(struct record *r, struct ledger_object *o, const char *why);
 void record_kept_missing(struct record *r, const struct ledger_object *o, const char *why);
 /* The journal entry of it; fields and path filled. */
 void record_say_missing(const struct journal_fields *f, const char *why);
-/* The day by course of o at path is not as it was staged; by `rule`, that of its organisation now, it is split
- * again. */
+/* The day by course of o at path is not as it was staged; by `rule`, that of its organisation now, it is
+ * split again. */
 void record_day_missing(struct record *r, const struct ledger_object *o, const char *path, const char *why,
         enum event_rule rule);
 /* The journal entry of it; fields and path filled. */
