@@ -51,7 +51,7 @@ static enum cause cause_of_status(unsigned status, bool is_s3)
         switch (status) {
         case 401:
         case 403:
-                return is_s3 ? CAUSE_DENIED : CAUSE_PROXY;
+                return is_s3 ? CAUSE_DENIED : CAUSE_PROTOCOL;
         case 404:
                 return is_s3 ? CAUSE_GONE : CAUSE_PROTOCOL;
         case 407:

@@ -51,9 +51,9 @@ static void causes(void **state)
                 {403, DENIED_BY_KMS, CAUSE_SERVER_KEY},
                 {400, SSE_C, CAUSE_SERVER_KEY},
                 {400, XML("InvalidRequest"), CAUSE_PROTOCOL},
-                {403, NULL, CAUSE_PROXY},
-                {403, "", CAUSE_PROXY},
-                {403, "<html>", CAUSE_PROXY},
+                {403, NULL, CAUSE_PROTOCOL},
+                {403, "", CAUSE_PROTOCOL},
+                {403, "<html>", CAUSE_PROTOCOL},
                 {404, XML("NoSuchKey"), CAUSE_GONE},
                 {404, XML("SomethingNew"), CAUSE_GONE},
                 {404, "<Error><Code>NoSuchKey</Code><Message></Message></Error>", CAUSE_GONE}, /* Ceph */
