@@ -202,7 +202,7 @@ class WidenTest(Case):
         self.by_reload(lambda: self.a.staged(WEEK))
 
     def test_by_reload_while_it_is_in_work(self):
-        self.a.s3.behave("slow", op="get", key=self.a.key(WEEK), after=2, drip=500)  # the directory comes at once
+        self.a.s3.behave("slow", op="get", key=self.a.key(WEEK), drip=1000)
         self.by_reload(lambda: (self.a.folder(WEEK).parent / f".{WEEK}.partial").is_dir())
 
     def by_reload(self, when):
@@ -975,7 +975,7 @@ class HostileTest(Case):
         """It is in the way for as long as it is there, and no fault of the member."""
         members = course(self.rng, A, TABLES[:3])
         self.a.put_members(WEEK, members)
-        self.a.s3.behave("slow", op="get", key=self.a.key(WEEK), after=2, drip=500)  # the directory comes at once
+        self.a.s3.behave("slow", op="get", key=self.a.key(WEEK), drip=1000)
         child = self.w.start("--once")
         try:
             planted = self.a.folder(WEEK).parent / f".{WEEK}.partial" / table_name(A, TABLES[1])
