@@ -51,7 +51,7 @@ class ReleaseTest(unittest.TestCase):
         self.assertEqual(self.run_it()[0], 0)
 
         # of a tests/release that made it otherwise, and of one that left no stamp
-        stamp = self.root / "etc/czard-tests"
+        stamp = self.root / "etc/made-from"
         for change in (lambda: stamp.write_text("something else\n"), stamp.unlink):
             change()
             n, said = self.run_it()
@@ -61,7 +61,7 @@ class ReleaseTest(unittest.TestCase):
 
     def test_one_that_cannot_be_made_stays_as_it_was(self):
         self.run_it()
-        (self.root / "etc/czard-tests").unlink()
+        (self.root / "etc/made-from").unlink()
         (self.root / "here-before").touch()
         self.fake.write_text("#!/bin/sh\necho no mirror >&2\nexit 1\n")
         n, said = self.run_it()
