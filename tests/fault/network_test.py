@@ -393,7 +393,7 @@ ANSWERS = [
     passing("503 with a Retry-After that is none", [get(status=503, code="SlowDown", retry_after="soon", count=1)], (2, 2)),
     lasting("403 AccessDenied on GET", [get(status=403, code="AccessDenied")], "access-denied", (1, TRIES)),
     bad_list("403 AccessDenied on LIST", [listing(status=403, code="AccessDenied")], "access-denied", (1, 1)),
-    bad_list("403 without a code on LIST", [listing(status=403, body=body("e", lambda p: b""))], "bad-answer", (1, 1)),
+    bad_list("403 without a code on LIST", [listing(status=403, body=body("e", lambda p: b""))], "bad-answer", (TRIES, TRIES)),
     *bad_key("InvalidAccessKeyId"), *bad_key("SignatureDoesNotMatch"), *bad_key("ExpiredToken"),
     lasting("404, and listed still", [get(status=404, code="NoSuchKey")], "listed-but-missing", (TRIES, TRIES)),
     lasting("always 412", [get(status=412, code="PreconditionFailed")], "replaced", (TRIES, TRIES)),
