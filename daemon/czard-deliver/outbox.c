@@ -85,7 +85,8 @@ int outbox_open(struct session *s, const struct config_delivery *d, const struct
         if (x == 0 && *id && !*r->outbox_id)
                 x = check_owner(s, d, id, e);
         if (x == 0 && !*id && *d->name == '/')
-                x = error_set(e, CAUSE_CONFIG, ENOENT, "%s is no outbox: it has no .czard-id", d->path);
+                x = error_set(
+                        e, CAUSE_CONFIG, ENOENT, "%s is no outbox: it has no " STAGING_ID_FILE, d->path);
         if (x == 0 && !*id) {
                 x = staging_make_id(o, id, e);
                 if (x == -ENOTEMPTY)

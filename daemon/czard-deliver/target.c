@@ -45,7 +45,7 @@ static bool has_messages(const struct records *r)
 static int whose(const struct session *s, const char *path, char **ret, struct error *e)
 {
         _cleanup_(strv_done) struct strv names = {};
-        _cleanup_free_ char *file = str_printf("%s/.czard-id", path), *id = NULL;
+        _cleanup_free_ char *file = str_printf("%s/" STAGING_ID_FILE, path), *id = NULL;
         size_t len = 0;
         if (!file || read_file_at(AT_FDCWD, file, ID_MOST, &id, &len) < 0)
                 len = 0;

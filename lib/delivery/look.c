@@ -11,8 +11,6 @@
 #include "unsplit.h"
 #include "words.h"
 
-#define ID_FILE ".czard-id"
-
 bool look_is_over(const struct look_query *q)
 {
         return q->records->revoked || due_is_over(q->delivery, q->now);
@@ -28,9 +26,9 @@ int look_open(const char *root, struct staging **ret, struct error *e)
         struct staging *s = NULL;
         struct stat st;
         int r = staging_open_reader(root, &s, e);
-        if (r == 0 && fstatat(staging_root_fd(s), ID_FILE, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        if (r == 0 && fstatat(staging_root_fd(s), STAGING_ID_FILE, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 r = error_set(e, CAUSE_STAGING, errno,
-                        "staging %s has no " ID_FILE " (%s): its volume is not mounted, or czard has "
+                        "staging %s has no " STAGING_ID_FILE " (%s): its volume is not mounted, or czard has "
                         "staged nothing yet",
                         root, strerror(errno));
         if (r < 0)

@@ -35,11 +35,6 @@ static int read_sums(int dir_fd, char **ret)
         return *ret ? 0 : -ENOMEM;
 }
 
-static int by_name(const void *name, const void *entry)
-{
-        return strcmp(name, *(char *const *)entry);
-}
-
 /* The names in it, which are plain ones in the order of bytes; in another order they are not found, and all
  * is kept. */
 static int names_of(char *text, struct strv *ret)
@@ -78,7 +73,7 @@ int snapshot_keep_added(struct snapshot_dir *d, const struct snapshot_made *v, s
                 const char *name = entry->d_name;
                 bool is_ours = streq(name, SNAPSHOT_SUMS) || streq(name, SNAPSHOT_MANIFEST) ||
                                (n && bsearch(name, v, n, sizeof(*v), by_made)) ||
-                               (names.n && bsearch(name, names.v, names.n, sizeof(*names.v), by_name));
+                               strv_sorted_has(&names, name);
                 if (!is_ours)
                         keep(d);
         }

@@ -27,7 +27,8 @@ struct staging *staging_free(struct staging *s);
 int staging_probe(const struct staging *s, struct error *e);
 int staging_root_fd(const struct staging *s);
 
-#define STAGING_ID_SIZE 33 /* hex and NUL */
+#define STAGING_ID_FILE ".czard-id" /* in the root */
+#define STAGING_ID_SIZE 33          /* hex and NUL */
 /* The id in .czard-id, "" when there is none (0), or -errno. Reads through the path again, so that a volume
  * that was unmounted or mounted over is noticed; -ESTALE: another volume with the same id is there now. */
 int staging_read_id(const struct staging *s, char ret[STAGING_ID_SIZE], struct error *e);

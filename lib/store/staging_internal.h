@@ -18,8 +18,7 @@ struct staging {
         bool leases; /* staging_try_leases() found that they work */
 };
 
-#define STAGING_DEPTH 32 /* folders below the root that a walk goes down */
-#define STAGING_ID_FILE ".czard-id"
+#define STAGING_DEPTH 32                  /* folders below the root that a walk goes down */
 #define STAGING_ID_FILE_UPPER ".CZARD-ID" /* the same file where the file system folds case */
 
 /* A hidden name of our own, new each time, for what has no name yet or none any more. */
