@@ -56,7 +56,7 @@ void ask_prepare(struct ctl *c)
         c->control_fd = sock < 0 ? -1 : sock;
 }
 
-static void take_progress(struct progress *p, const struct strv *m)
+static void take_progress(struct progress_line *p, const struct strv *m)
 {
         uint64_t done = 0, total = 0;
         if (m->n < 4 || parse_u64(m->v[1], UINT64_MAX, &done) < 0 ||
@@ -82,7 +82,7 @@ static void take_row(struct ask_spec *spec, const struct strv *m)
 }
 
 /* 0: go on; 1: this was the end, *ret is the status. */
-static int take(struct ask_spec *spec, const struct strv *m, struct progress *p, int *ret)
+static int take(struct ask_spec *spec, const struct strv *m, struct progress_line *p, int *ret)
 {
         if (streq(m->v[0], "progress"))
                 take_progress(p, m);
@@ -125,7 +125,7 @@ int ask_daemon(struct ctl *c, struct ask_spec *spec, struct error *e)
         if (r < 0)
                 return error_set(e, CAUSE_INTERNAL, -r, "asking czard: %s",
                         r == -EMSGSIZE ? "too many or too long arguments; use a pattern" : strerror(-r));
-        struct progress progress = {};
+        struct progress_line progress = {};
         for (;;) {
                 struct pollfd p = {.fd = sock, .events = POLLIN};
                 r = poll(&p, 1, PATIENCE_MSEC);

@@ -61,7 +61,8 @@ static void check_expiry(struct checkup *k, const char *home, const struct keyri
 
 /* Does decryption work, whichever engine has to serve? An armored message takes the long way, through gpg and
  * its agent: opening the key tells nothing of that. */
-static void check_message(struct checkup *k, struct decrypt *d, const char *home, const char *fingerprint)
+static void check_message(
+        struct checkup *k, struct decrypt_helper *d, const char *home, const char *fingerprint)
 {
         static const char text[] = "czarctl check\n";
         char armored[LIMIT_CREDENTIALS_FILE];
@@ -97,7 +98,7 @@ static void check_message(struct checkup *k, struct decrypt *d, const char *home
 
 static void check_passphrase(struct checkup *k, const struct key_home *h, const struct keyring *ring)
 {
-        struct decrypt d = {.helper = HELPER_NONE};
+        struct decrypt_helper d = {.helper = HELPER_NONE};
         struct error e = {};
         char source[TEXT_SIZE] = "";
         _cleanup_secret_ struct secret passphrase = {};

@@ -21,8 +21,8 @@
 
 /* --- the worker --- */
 
-static int send_setup(struct ctl *c, struct decrypt *d, const char *homedir, const struct secret *passphrase,
-        struct error *e)
+static int send_setup(struct ctl *c, struct decrypt_helper *d, const char *homedir,
+        const struct secret *passphrase, struct error *e)
 {
         const struct proto_setup setup = {.home = d->home,
                 .source = homedir,
@@ -42,7 +42,7 @@ static int send_setup(struct ctl *c, struct decrypt *d, const char *homedir, con
         return r;
 }
 
-static int take_ready(struct decrypt *d, struct error *e)
+static int take_ready(struct decrypt_helper *d, struct error *e)
 {
         struct message m = {};
         int r = sync_helper_receive(&d->helper, START_SECONDS, &m, e);
@@ -60,10 +60,10 @@ static int take_ready(struct decrypt *d, struct error *e)
         return r;
 }
 
-int decrypt_open(struct ctl *c, const char *homedir, const struct secret *passphrase, struct decrypt *ret,
-        struct error *e)
+int decrypt_open(struct ctl *c, const char *homedir, const struct secret *passphrase,
+        struct decrypt_helper *ret, struct error *e)
 {
-        struct decrypt d = {.helper = HELPER_NONE};
+        struct decrypt_helper d = {.helper = HELPER_NONE};
         struct error mine = {};
         int r = scratch_make(c, "home", d.home, &mine);
         if (r == 0)
@@ -81,7 +81,7 @@ int decrypt_open(struct ctl *c, const char *homedir, const struct secret *passph
         return 0;
 }
 
-void decrypt_close(struct decrypt *d)
+void decrypt_close(struct decrypt_helper *d)
 {
         sync_helper_stop(&d->helper);
         if (*d->home)
@@ -111,7 +111,7 @@ static int fill_pipe(int fd, uint64_t size, int *ret_pipe, struct error *e)
         return 0;
 }
 
-static int take_verdict(struct decrypt *d, struct error *e)
+static int take_verdict(struct decrypt_helper *d, struct error *e)
 {
         for (;;) {
                 struct message m = {};
@@ -128,7 +128,7 @@ static int take_verdict(struct decrypt *d, struct error *e)
         }
 }
 
-int decrypt_message(struct decrypt *d, int fd, struct secret *ret, struct error *e)
+int decrypt_message(struct decrypt_helper *d, int fd, struct secret *ret, struct error *e)
 {
         struct stat st;
         if (fstat(fd, &st) < 0 || st.st_size <= 0 || st.st_size > (off_t)LIMIT_CREDENTIALS_FILE)
@@ -156,8 +156,8 @@ int decrypt_message(struct decrypt *d, int fd, struct secret *ret, struct error 
 
 /* --- a person is asked --- */
 
-int decrypt_ask(
-        struct ctl *c, const char *home, struct secret *passphrase, struct decrypt *ret, struct error *e)
+int decrypt_ask(struct ctl *c, const char *home, struct secret *passphrase, struct decrypt_helper *ret,
+        struct error *e)
 {
         int r = -EINVAL;
         for (int i = 0; i < PROMPT_TRIES; i++) {

@@ -35,7 +35,7 @@ int deliver_unknown(const struct ctl *c, const char *name)
 static void count(struct deliver_fact *f)
 {
         for (size_t i = 0; i < f->records->n; i++) {
-                const struct record *d = &f->records->v[i];
+                const struct delivery_record *d = &f->records->v[i];
                 f->delivered += d->state != RECORD_BEGUN;
                 f->out += d->state == RECORD_OUT;
                 f->out_bytes += d->state == RECORD_OUT ? (uint64_t)d->size : 0;

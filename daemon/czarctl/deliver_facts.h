@@ -3,7 +3,7 @@
 #pragma once
 
 #include "ctl.h"
-#include "record.h"
+#include "delivery_record.h"
 
 /* The state folder of czard-deliver, -ENOENT: nothing was delivered yet, or -errno. */
 int deliver_state(const struct ctl *c, struct error *e);

@@ -26,7 +26,7 @@ static void add_below(struct listing *l, const struct deliver_fact *f)
                 strbuf_printf(
                         &l->below, "%s%s: matches nothing: %s\n", i ? "" : "\n", name, f->unmatched.v[i]);
         for (size_t i = 0; i < f->records->n; i++) {
-                const struct record *r = &f->records->v[i];
+                const struct delivery_record *r = &f->records->v[i];
                 if (r->state != RECORD_DESTROY)
                         continue;
                 if (!any)
@@ -43,7 +43,7 @@ static void add_json(struct json *j, const struct deliver_fact *f)
         json_strings(j, "match_nothing", &f->unmatched);
         json_open(j, "please_destroy", '[');
         for (size_t i = 0; i < f->records->n; i++) {
-                const struct record *r = &f->records->v[i];
+                const struct delivery_record *r = &f->records->v[i];
                 if (r->state == RECORD_DESTROY)
                         json_object(j, NULL,
                                 FIELDS(F_TEXT("path", r->path), F_TEXT("sha256", r->sha256),

@@ -7,8 +7,8 @@
 #include <time.h>
 
 #include "deliver_facts.h"
+#include "delivery_record.h"
 #include "look.h"
-#include "record.h"
 #include "str.h"
 #include "table.h"
 

@@ -80,7 +80,7 @@ static int message_in(const struct secret *input)
         return r < 0 ? r : take_fd(&fd);
 }
 
-static int open_worker(struct ctl *c, struct decrypt *d, struct error *e)
+static int open_worker(struct ctl *c, struct decrypt_helper *d, struct error *e)
 {
         _cleanup_secret_ struct secret passphrase = {};
         const struct key_home h = key_home_general(c);
@@ -124,7 +124,7 @@ static int get_csv(struct ctl *c, struct secret *ret, struct error *e)
         }
         if (message < 0)
                 return error_set(e, CAUSE_INTERNAL, -message, "memory file: %s", strerror(-message));
-        struct decrypt d = {.helper = HELPER_NONE};
+        struct decrypt_helper d = {.helper = HELPER_NONE};
         r = open_worker(c, &d, e);
         if (r < 0 && e->cause == CAUSE_PASSPHRASE && !strchr(e->text, ';'))
                 return with_text(e, "", "; store the right one: czarctl import-key FILE");

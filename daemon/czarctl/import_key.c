@@ -239,7 +239,7 @@ static int stage(struct import *m, struct error *e)
 /* Does it open every key that is wanted? -EKEYREJECTED with CAUSE_PASSPHRASE: not. */
 static int open_with(struct import *m, const struct secret *passphrase, struct error *e)
 {
-        struct decrypt d = {.helper = HELPER_NONE};
+        struct decrypt_helper d = {.helper = HELPER_NONE};
         int r = decrypt_open(m->c, m->known ? m->home.dir : m->staged, passphrase, &d, e);
         if (r < 0)
                 return e->cause == CAUSE_PASSPHRASE ? error_prefix(e, "%s", m->wanted.v[0]) : r;

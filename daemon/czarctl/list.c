@@ -85,7 +85,7 @@ static void member_row(struct list *l, const struct ledger_member *m)
         _cleanup_free_ char *what = str_printf(
                 "%s%s%s", o->path, *o->path ? "/" : "", l->rejected && !*m->path ? m->name : m->path);
         const char *cause = m->cause != CAUSE_NONE ? cause_name(m->cause) : NULL;
-        const struct field *f = FIELDS(F_TEXT("name", m->name), F_TEXT("path", m->path),
+        const struct ctl_field *f = FIELDS(F_TEXT("name", m->name), F_TEXT("path", m->path),
                 F_NAME("course", m->course), F_NAME("table", m->table), F_BOOL("failed_at_source", m->failed),
                 F_TEXT("state", object_state_name(m->state), .colour = colour_of(m->state)),
                 F_BYTES("size", m->size), F_BYTES("plain_size", m->plain_size),

@@ -75,14 +75,14 @@ static void add_label(struct strbuf *b, const char *name, const char *value)
 
 /* labels: their texts, NULL none. micros: of the value, behind its point. */
 static void sample_part(
-        struct metrics *m, const char *family, const struct field *labels, int64_t value, int micros)
+        struct metrics *m, const char *family, const struct ctl_field *labels, int64_t value, int micros)
 {
         size_t k = 0;
         while (!streq(families[k].name, family))
                 k++;
         struct strbuf *b = &m->text[k];
         strbuf_add(b, family);
-        for (const struct field *l = labels; l && l->name; l++) {
+        for (const struct ctl_field *l = labels; l && l->name; l++) {
                 strbuf_add(b, l == labels ? "{" : ",");
                 add_label(b, l->name, l->text);
         }
@@ -92,7 +92,7 @@ static void sample_part(
         strbuf_add(b, "\n");
 }
 
-static void sample(struct metrics *m, const char *family, const struct field *labels, int64_t value)
+static void sample(struct metrics *m, const char *family, const struct ctl_field *labels, int64_t value)
 {
         sample_part(m, family, labels, value, -1);
 }
@@ -102,7 +102,7 @@ static int sample_count(const struct report_row *row, void *arg)
         const char *category = report_category(row);
         if (!category)
                 return 0;
-        const struct field *labels = FIELDS(F_TEXT("org", row->text[0]), F_TEXT("category", category),
+        const struct ctl_field *labels = FIELDS(F_TEXT("org", row->text[0]), F_TEXT("category", category),
                 F_TEXT("site", row->text[2]),
                 F_TEXT("state", object_state_name((enum object_state)row->number[3])));
         sample(arg, "czard_objects", labels, row->number[4]);
@@ -117,7 +117,7 @@ static int sample_last(const struct report_row *row, void *arg)
         int day;
         if (!category)
                 return 0;
-        const struct field *labels = FIELDS(
+        const struct ctl_field *labels = FIELDS(
                 F_TEXT("org", row->text[0]), F_TEXT("category", category), F_TEXT("site", row->text[2]));
         sample(arg, "czard_last_success_timestamp_seconds", labels, row->number[8]);
         if (date_parse(row->text[3], &day) == 0)
@@ -174,7 +174,7 @@ static void sample_keys(struct metrics *m, const struct facts *f)
 
 /* How long it took, as czard noted it. */
 static void sample_duration(
-        struct metrics *m, const char *family, const char *what, const struct field *labels)
+        struct metrics *m, const char *family, const char *what, const struct ctl_field *labels)
 {
         uint64_t usec;
         if (ledger_took(m->c->ledger, what, &usec, NULL) >= 0 && usec > 0)
@@ -214,7 +214,7 @@ static void sample_by_course(struct metrics *m)
 
 static void sample_delivery(void *arg, const struct deliver_fact *f)
 {
-        const struct field *labels = FIELDS(F_TEXT("delivery", f->delivery->name));
+        const struct ctl_field *labels = FIELDS(F_TEXT("delivery", f->delivery->name));
         sample(arg, "czard_delivery_stands_still", labels, f->why != NULL);
         sample(arg, "czard_delivery_match_nothing", labels, (int64_t)f->unmatched.n);
         sample(arg, "czard_delivery_outbox_messages", labels, (int64_t)f->out);

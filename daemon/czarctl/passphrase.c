@@ -141,7 +141,7 @@ static bool same_secret(const struct secret *a, const struct secret *b)
 static int check_stored(struct ctl *c, const struct key_home *h, const struct secret *stored,
         const struct secret *fresh, struct error *e)
 {
-        struct decrypt now = {.helper = HELPER_NONE}, then = {.helper = HELPER_NONE};
+        struct decrypt_helper now = {.helper = HELPER_NONE}, then = {.helper = HELPER_NONE};
         struct error ignored = {};
         if (access(h->dir, F_OK) < 0 || decrypt_open(c, h->dir, stored, &now, &ignored) < 0)
                 return 0; /* nothing there opens today */

@@ -161,7 +161,7 @@ static int list_all(struct plan *p, struct fetch *f)
         for (size_t i = 0; r == 0 && i < p->n_listings; i++)
                 r = fetch_list(f, p->listings[i].bucket, p->listings[i].prefix, p->listings[i].start_after,
                         &p->listings[i].id, p->e);
-        struct progress progress = {.what = "listing", .total = left};
+        struct progress_line progress = {.what = "listing", .total = left};
         while (r == 0 && left > 0) {
                 struct message m = {};
                 r = fetch_next(f, &m, p->e);

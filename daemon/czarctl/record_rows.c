@@ -38,7 +38,7 @@ void record_rows_read(struct record_rows *r, const char *line, size_t len)
 
 const char *record_text(const struct record_rows *r, const char *name)
 {
-        const struct field *f = r->fields;
+        const struct ctl_field *f = r->fields;
         while (!streq(f->name, name))
                 f++;
         return f->text;
@@ -53,13 +53,13 @@ void record_rows_set(struct record_rows *r, const char *name, const char *text)
 
 void record_rows_add(struct record_rows *r, const char *what, const char *why)
 {
-        struct field *time = &r->fields[0];
+        struct ctl_field *time = &r->fields[0];
         time->kind = FIELD_TIME;
         time->colour = DIM;
         time->number = 0;
         (void)time_parse_rfc3339(time->text, &time->number);
-        r->fields[r->n] = (struct field)F_CELL("what", what);
-        r->fields[r->n + 1] = (struct field)F_CELL("why", why);
+        r->fields[r->n] = (struct ctl_field)F_CELL("what", what);
+        r->fields[r->n + 1] = (struct ctl_field)F_CELL("why", why);
         rows_add(&r->rows, r->fields);
 }
 

@@ -12,7 +12,7 @@ struct record_rows {
         struct rows rows;
         size_t n;
         /* of the line at hand, with room for "what", "why" and an end; "time" is the first */
-        struct field fields[RECORD_FIELDS + 3];
+        struct ctl_field fields[RECORD_FIELDS + 3];
         char values[RECORD_FIELDS][RECORD_FIELD_SIZE];
 };
 

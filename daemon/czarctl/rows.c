@@ -7,7 +7,7 @@
 
 #include "str.h"
 
-static void json_field(struct json *j, const struct field *f)
+static void json_field(struct json *j, const struct ctl_field *f)
 {
         switch (f->kind) {
         case FIELD_TEXT:
@@ -37,13 +37,13 @@ static void json_field(struct json *j, const struct field *f)
         }
 }
 
-void json_fields(struct json *j, const struct field *f)
+void json_fields(struct json *j, const struct ctl_field *f)
 {
         for (; f->name; f++)
                 json_field(j, f);
 }
 
-void json_object(struct json *j, const char *name, const struct field *f)
+void json_object(struct json *j, const char *name, const struct ctl_field *f)
 {
         json_open(j, name, '{');
         json_fields(j, f);
@@ -59,7 +59,7 @@ void json_strings(struct json *j, const char *name, const struct strv *v)
 }
 
 /* last: of its row, where nothing is better than "-" */
-static void field_cell(struct table *t, const struct field *f, bool last)
+static void field_cell(struct table *t, const struct ctl_field *f, bool last)
 {
         char text[40];
         switch (f->kind) {
@@ -88,10 +88,10 @@ static void field_cell(struct table *t, const struct field *f, bool last)
         }
 }
 
-static void row_cells(const struct rows *r, const struct field *f)
+static void row_cells(const struct rows *r, const struct ctl_field *f)
 {
         for (size_t i = 0; i < r->n_columns; i++) {
-                const struct field *of = f;
+                const struct ctl_field *of = f;
                 while (of->name && !streq(of->name, r->columns[i]))
                         of++;
                 if (r->csv)
@@ -150,7 +150,7 @@ void rows_add_line(struct rows *r, const char *line, size_t len)
         r->json.comma = true;
 }
 
-void rows_begin_item(struct rows *r, const struct field *f)
+void rows_begin_item(struct rows *r, const struct ctl_field *f)
 {
         r->n++;
         if (!r->c->json) {
@@ -167,7 +167,7 @@ void rows_end_item(struct rows *r)
                 json_close(&r->json, '}');
 }
 
-void rows_add(struct rows *r, const struct field *f)
+void rows_add(struct rows *r, const struct ctl_field *f)
 {
         rows_begin_item(r, f);
         rows_end_item(r);

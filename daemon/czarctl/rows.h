@@ -16,7 +16,7 @@ enum field_kind {
         FIELD_BOOL,
         FIELD_CELL, /* text of the table alone */
 };
-struct field {
+struct ctl_field {
         const char *name;
         enum field_kind kind;
         enum colour colour; /* in the table */
@@ -35,11 +35,11 @@ struct field {
 #define F_TIME(name, v, ...) FIELD_(TIME, name, number, v, __VA_ARGS__)
 #define F_DAY(name, v, ...) FIELD_(DAY, name, number, v, __VA_ARGS__)
 #define F_BOOL(name, v, ...) FIELD_(BOOL, name, number, v, __VA_ARGS__)
-#define FIELDS(...) ((const struct field[]){__VA_ARGS__, {.name = NULL}})
+#define FIELDS(...) ((const struct ctl_field[]){__VA_ARGS__, {.name = NULL}})
 
 /* The members of a JSON object that is open; or an object with these and no others. */
-void json_fields(struct json *j, const struct field *f);
-void json_object(struct json *j, const char *name, const struct field *f);
+void json_fields(struct json *j, const struct ctl_field *f);
+void json_object(struct json *j, const char *name, const struct ctl_field *f);
 /* An array of strings. */
 void json_strings(struct json *j, const char *name, const struct strv *v);
 
@@ -56,13 +56,13 @@ struct rows {
  * order and separated by '|': NAME or NAME=HEAD, with '>' in front when aligned to the right. A name is its
  * own head in capitals. */
 void rows_open(struct rows *r, struct ctl *c, const char *list, const char *columns);
-void rows_add(struct rows *r, const struct field *f);
+void rows_add(struct rows *r, const struct ctl_field *f);
 /* CSV instead, with these columns; there each field is its text. */
 void rows_open_csv(struct rows *r, struct ctl *c, const char *const *names, size_t n);
 /* An item of the list in JSON, as it stands in a file. */
 void rows_add_line(struct rows *r, const char *line, size_t len);
 /* The same, but the caller ends the JSON object with rows_end_item(), after members of its own. */
-void rows_begin_item(struct rows *r, const struct field *f);
+void rows_begin_item(struct rows *r, const struct ctl_field *f);
 void rows_end_item(struct rows *r);
 /* Ends the list; the table is printed, or, when it has no rows, the line `none`, unless that is NULL. In JSON
  * more members may be added to the answer then. */

@@ -26,7 +26,7 @@ static void print_key(const struct facts *f)
                         ago(f->credentials_since, when));
 }
 
-static void print_head(const struct status *s)
+static void print_head(const struct status_facts *s)
 {
         const struct facts *f = &s->facts;
         char when[40], size[32];
@@ -68,7 +68,7 @@ static void print_bad(struct table *t, uint64_t objects, uint64_t members)
                 table_cell(t, objects ? RED : PLAIN, "%llu", (unsigned long long)objects);
 }
 
-static void print_table(const struct status *s)
+static void print_table(const struct status_facts *s)
 {
         char when[40], size[32];
         struct table *t = table_new(
@@ -93,7 +93,7 @@ static void print_table(const struct status *s)
                 puts("Nothing is known yet: no poll found any object.");
 }
 
-static void print_problems(const struct status *s)
+static void print_problems(const struct status_facts *s)
 {
         if (s->n_problems == 0)
                 return;
@@ -109,7 +109,7 @@ static void print_problems(const struct status *s)
         }
 }
 
-static void json_packages(struct json *j, const struct status *s)
+static void json_packages(struct json *j, const struct status_facts *s)
 {
         json_open(j, "packages", '[');
         for (size_t i = 0; i < s->n_lines; i++) {
@@ -147,7 +147,7 @@ static void json_daemon(struct json *j, const struct facts *f)
         json_close(j, '}');
 }
 
-static int print_json(const struct status *s)
+static int print_json(const struct status_facts *s)
 {
         _cleanup_json_ struct json j = {};
         const struct facts *f = &s->facts;
@@ -179,7 +179,7 @@ static int print_json(const struct status *s)
 
 int run_status(struct ctl *c)
 {
-        struct status *s;
+        struct status_facts *s;
         int status = status_read(c, &s);
         if (!s)
                 return status;

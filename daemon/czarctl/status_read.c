@@ -17,10 +17,10 @@
 
 #define OVERDUE_USEC (26 * USEC_PER_HOUR) /* without a daemon: --once from a timer, at least daily */
 
-static void add_problem(struct status *s, const char *what, uint64_t n, const char *fix, const char *format,
-        ...) _printf_(5, 6);
+static void add_problem(struct status_facts *s, const char *what, uint64_t n, const char *fix,
+        const char *format, ...) _printf_(5, 6);
 static void add_problem(
-        struct status *s, const char *what, uint64_t n, const char *fix, const char *format, ...)
+        struct status_facts *s, const char *what, uint64_t n, const char *fix, const char *format, ...)
 {
         if (s->n_problems == STATUS_PROBLEMS)
                 return;
@@ -34,7 +34,7 @@ static void add_problem(
         snprintf(p->fix, sizeof(p->fix), "%s", fix);
 }
 
-static struct status_line *line_of(struct status *s, const struct report_row *row)
+static struct status_line *line_of(struct status_facts *s, const struct report_row *row)
 {
         for (size_t i = 0; i < s->n_lines; i++)
                 if (streq(s->lines[i].org, row->text[0]) && s->lines[i].category == row->number[1] &&
@@ -84,7 +84,7 @@ static int on_last(const struct report_row *row, void *arg)
 
 static int on_trouble(const struct report_row *row, void *arg)
 {
-        struct status *s = arg;
+        struct status_facts *s = arg;
         enum object_state state = (enum object_state)row->number[0];
         enum cause cause = cause_from_name(row->text[1]);
         char next[40], room[KEY_COMMAND_SIZE];
@@ -118,7 +118,7 @@ static int on_kept_missing(const struct report_row *row, void *arg)
 /* Snapshots are in order of their dates: the first of a cause is the newest. */
 static int on_member_trouble(const struct report_row *row, void *arg)
 {
-        struct status *s = arg;
+        struct status_facts *s = arg;
         enum cause cause = cause_from_name(row->text[4]);
         enum category category = (enum category)row->number[1];
         struct status_line *l = line_of(s, row);
@@ -153,7 +153,7 @@ static int on_unreadable(const struct report_row *row, void *arg)
         return 0;
 }
 
-static int judge_members(struct status *s, struct error *e)
+static int judge_members(struct status_facts *s, struct error *e)
 {
         (void)e;
         for (size_t i = 0; i < s->n_member_troubles; i++) {
@@ -168,7 +168,8 @@ static int judge_members(struct status *s, struct error *e)
 }
 
 /* What was meant by a pattern is not there, and `latest` does not go where it matches nothing. */
-static int judge_filter(struct status *s, const char *org, const struct latest_state *l, struct error *e)
+static int judge_filter(
+        struct status_facts *s, const char *org, const struct latest_state *l, struct error *e)
 {
         _cleanup_(strv_done) struct strv missed = {};
         const char *date = *l->date && !l->pinned ? l->date : l->newest;
@@ -188,7 +189,7 @@ static int judge_filter(struct status *s, const char *org, const struct latest_s
 }
 
 /* A link that does not move any more is noticed by nobody who reads through it. */
-static int judge_latest(struct status *s, struct error *e)
+static int judge_latest(struct status_facts *s, struct error *e)
 {
         static const enum category categories[] = {CATEGORY_DATABASE, CATEGORY_EMAIL_OPT_IN};
         for (size_t i = 0; i < s->c->config->n_packages; i++)
@@ -231,7 +232,7 @@ static int on_not_split(void *arg, const struct ledger_split *row, const struct 
         return 0;
 }
 
-static int judge_splits(struct status *s, struct error *e)
+static int judge_splits(struct status_facts *s, struct error *e)
 {
         struct failed_days f = {};
         int r = not_split(s->c, on_not_split, &f, e);
@@ -256,7 +257,7 @@ static int on_day_again(const struct ledger_split *row, void *arg)
 }
 
 /* Days that were found missing or altered. */
-static int judge_days_again(struct status *s, struct error *e)
+static int judge_days_again(struct status_facts *s, struct error *e)
 {
         struct failed_days f = {.c = s->c};
         int r = ledger_splits(s->c->ledger, on_day_again, &f, e);
@@ -269,7 +270,7 @@ static int judge_days_again(struct status *s, struct error *e)
 
 static void on_delivery(void *arg, const struct deliver_fact *f)
 {
-        struct status *s = arg;
+        struct status_facts *s = arg;
         const char *name = f->delivery->name;
         if (f->why)
                 add_problem(s, "delivery", 1, f->fix, "delivery %s%s: %s", name,
@@ -280,7 +281,7 @@ static void on_delivery(void *arg, const struct deliver_fact *f)
                         f->unmatched.n > 1 ? " and others" : "");
 }
 
-static void judge_deliveries(struct status *s)
+static void judge_deliveries(struct status_facts *s)
 {
         struct error e = {};
         if (deliver_facts(s->c, on_delivery, s, &e) < 0)
@@ -288,7 +289,7 @@ static void judge_deliveries(struct status *s)
                         "deliveries cannot be looked at: %s", e.text);
 }
 
-static void judge_polls(struct status *s)
+static void judge_polls(struct status_facts *s)
 {
         const struct facts *f = &s->facts;
         int64_t now = (int64_t)time(NULL), newest = MAX(f->last_poll, f->last_poll_incomplete);
@@ -310,7 +311,7 @@ static void judge_polls(struct status *s)
                         ago(f->last_poll, when));
 }
 
-static void judge_key(struct status *s)
+static void judge_key(struct status_facts *s)
 {
         const struct facts *f = &s->facts;
         int64_t now = (int64_t)time(NULL);
@@ -333,7 +334,7 @@ static void judge_key(struct status *s)
 }
 
 /* A daemon that does not run any more, and one that should. */
-static void judge_daemon(struct status *s)
+static void judge_daemon(struct status_facts *s)
 {
         const struct facts *f = &s->facts;
         char when[40];
@@ -351,7 +352,7 @@ static void judge_daemon(struct status *s)
 }
 
 /* What was found waits for a run. Where something else is known to be wrong, that says why. */
-static void judge_due(struct status *s)
+static void judge_due(struct status_facts *s)
 {
         uint64_t n = 0, bytes = 0;
         char size[32];
@@ -365,7 +366,7 @@ static void judge_due(struct status *s)
                         (unsigned long long)n, n == 1 ? "" : "s", bytes_text((int64_t)bytes, size));
 }
 
-static int judge(struct status *s, struct error *e)
+static int judge(struct status_facts *s, struct error *e)
 {
         (void)e;
         judge_daemon(s);
@@ -393,7 +394,7 @@ static int judge(struct status *s, struct error *e)
 }
 
 /* Series of which nothing came that should have; of gaps in the past `gaps` tells. */
-static void judge_days(struct status *s)
+static void judge_days(struct status_facts *s)
 {
         for (size_t i = 0; i < s->days.habit.n; i++) {
                 const struct habit_series *h = &s->days.habit.series[i];
@@ -410,7 +411,7 @@ static void judge_days(struct status *s)
         }
 }
 
-static int look_at_days(struct status *s, struct error *e)
+static int look_at_days(struct status_facts *s, struct error *e)
 {
         int r = days_read(s->c, &s->days, e);
         if (r == 0)
@@ -423,7 +424,7 @@ static int look_at_days(struct status *s, struct error *e)
 static const struct {
         enum report report;
         report_fn *each;
-        int (*look)(struct status *s, struct error *e);
+        int (*look)(struct status_facts *s, struct error *e);
 } steps[] = {
         {REPORT_COUNTS, on_count, NULL},
         {REPORT_LAST, on_last, NULL},
@@ -439,7 +440,7 @@ static const struct {
         {.look = judge_days_again},
 };
 
-struct status *status_free(struct status *s)
+struct status_facts *status_free(struct status_facts *s)
 {
         if (s) {
                 days_done(&s->days);
@@ -449,9 +450,9 @@ struct status *status_free(struct status *s)
         return NULL;
 }
 
-int status_read(struct ctl *c, struct status **ret)
+int status_read(struct ctl *c, struct status_facts **ret)
 {
-        struct status *s = calloc(1, sizeof(*s));
+        struct status_facts *s = calloc(1, sizeof(*s));
         struct error e = {};
         *ret = NULL;
         if (!s || !(s->lines = calloc(STATUS_LINES, sizeof(*s->lines)))) {

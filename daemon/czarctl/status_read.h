@@ -32,7 +32,7 @@ struct member_trouble {
         uint64_t n;
 };
 
-struct status {
+struct status_facts {
         struct ctl *c;
         struct facts facts;
         struct status_line *lines;
@@ -50,5 +50,5 @@ uint64_t status_line_due_bytes(const struct status_line *l);
 
 /* *ret: once it was read, else NULL. CTL_WELL, CTL_FOUND: there are problems; or another exit status after a
  * text. */
-int status_read(struct ctl *c, struct status **ret);
-struct status *status_free(struct status *s);
+int status_read(struct ctl *c, struct status_facts **ret);
+struct status_facts *status_free(struct status_facts *s);

@@ -244,7 +244,7 @@ const char *bytes_text(int64_t bytes, char ret[32])
 #define RENEW_TERMINAL_USEC (USEC_PER_SEC / 4)
 #define RENEW_FILE_USEC (10 * USEC_PER_SEC)
 
-static void show_progress(struct progress *p, uint64_t now)
+static void show_progress(struct progress_line *p, uint64_t now)
 {
         char done[32], total[32], rate[32], left[64] = "";
         double seconds = (double)(now - p->began_usec) / USEC_PER_SEC;
@@ -270,7 +270,7 @@ static void show_progress(struct progress *p, uint64_t now)
         p->shown_usec = now;
 }
 
-void progress_to(struct progress *p, uint64_t done)
+void progress_to(struct progress_line *p, uint64_t done)
 {
         uint64_t now = now_usec(CLOCK_MONOTONIC);
         p->done = done;
@@ -284,7 +284,7 @@ void progress_to(struct progress *p, uint64_t done)
         show_progress(p, now);
 }
 
-void progress_end(struct progress *p)
+void progress_end(struct progress_line *p)
 {
         if (p->shown && isatty(STDERR_FILENO))
                 fputs("\r\033[K", stderr);

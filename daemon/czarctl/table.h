@@ -39,12 +39,12 @@ void csv_cell(const char *s, bool last);
 
 /* Something that may take long: after two seconds a line with rate and time left on stderr, renewed in place
  * on a terminal, every ten seconds elsewhere. Start with {} and what, total (0: unknown) and unit set. */
-struct progress {
+struct progress_line {
         const char *what; /* "hashing" */
         bool bytes;       /* total and done count bytes */
         uint64_t total, done;
         uint64_t began_usec, began_at, shown_usec; /* began_at: done, then */
         bool shown, quiet;
 };
-void progress_to(struct progress *p, uint64_t done);
-void progress_end(struct progress *p);
+void progress_to(struct progress_line *p, uint64_t done);
+void progress_end(struct progress_line *p);

@@ -46,7 +46,7 @@ struct verify {
         struct staging *staging;
         char *buffer;
         struct seen *seen;
-        struct progress progress;
+        struct progress_line progress;
         uint64_t files, bytes, n_problems;
         struct table *table;
         struct json json;
@@ -409,7 +409,7 @@ static int verify_staging(struct verify *v)
         if (status)
                 return status;
         v->e = &e;
-        v->progress = (struct progress){.what = "hashing", .bytes = true};
+        v->progress = (struct progress_line){.what = "hashing", .bytes = true};
         int r = staging_open_readonly(c->config->staging.path, &v->staging, &e);
         if (r >= 0)
                 r = ask_check_volume(c->ledger, v->staging, &e);

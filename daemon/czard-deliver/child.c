@@ -17,7 +17,7 @@ _Noreturn static void be_child(
                 _exit(STATUS_CANNOT);
         if (mask)
                 sigprocmask(SIG_SETMASK, mask, NULL);
-        int status = run(c, o, &next);
+        int status = deliver_run(c, o, &next);
         _exit(write(told_fd, &next, sizeof(next)) == sizeof(next) ? status : STATUS_CANNOT);
 }
 

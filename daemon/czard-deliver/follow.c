@@ -122,7 +122,7 @@ static int follow_config(const struct config *c, const struct options *o, int si
         return status;
 }
 
-int follow(const struct options *o)
+int deliver_follow(const struct options *o)
 {
         sigset_t set, old;
         sigemptyset(&set);

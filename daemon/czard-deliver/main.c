@@ -33,7 +33,7 @@ static int run_once(const struct options *o)
                 shown_print(
                         stderr, "czard-deliver: there is no [deliver %s] in %s\n", o->name, o->config_path);
         else
-                status = o->revoke ? run(c, o, &next) : child_run(c, o, NULL, &next);
+                status = o->revoke ? deliver_run(c, o, &next) : child_run(c, o, NULL, &next);
         config_free(c);
         return status;
 }
@@ -121,5 +121,5 @@ int main(int argc, char **argv)
         setenv("LC_ALL", "C", 1);
         unsetenv(JOURNAL_FOR_PEOPLE);
         journal_open();
-        return o.follow ? follow(&o) : run_until_done(&o);
+        return o.follow ? deliver_follow(&o) : run_until_done(&o);
 }

@@ -59,8 +59,8 @@ static int note(struct one *o, const struct audit_entry *entry, struct error *e)
         return r < 0 ? r : audit_sync(o->s->audit, e);
 }
 
-static int note_step(
-        struct one *o, const char *event, const struct record *r, const char *reason, struct error *e)
+static int note_step(struct one *o, const char *event, const struct delivery_record *r, const char *reason,
+        struct error *e)
 {
         struct audit_entry entry = entry_of(o, event);
         uint8_t sum[SHA256_SIZE];
@@ -104,7 +104,7 @@ static void say_stopped(struct one *o)
 
 /* --- what a crash left --- */
 
-static bool is_in_outbox(const struct one *o, const struct record *r)
+static bool is_in_outbox(const struct one *o, const struct delivery_record *r)
 {
         uint8_t sum[SHA256_SIZE];
         char hex[SHA256_HEX];
@@ -114,7 +114,8 @@ static bool is_in_outbox(const struct one *o, const struct record *r)
         return streq(hex, r->sha256);
 }
 
-static int leave(struct one *o, struct record *r, const char *event, const char *reason, struct error *e)
+static int leave(
+        struct one *o, struct delivery_record *r, const char *event, const char *reason, struct error *e)
 {
         int x = r->state == RECORD_OUT ? staging_remove(o->outbox, r->path, e) : 0;
         if (x == 0)
@@ -137,7 +138,7 @@ static int settle(struct one *o, struct error *e)
 {
         int x = 0;
         for (size_t i = 0; x == 0 && i < o->records.n; i++) {
-                struct record *r = &o->records.v[i];
+                struct delivery_record *r = &o->records.v[i];
                 if (r->state == RECORD_BEGUN && is_in_outbox(o, r)) {
                         x = note_step(o, "delivered", r, NULL, e);
                         r->state = RECORD_OUT;
@@ -281,7 +282,7 @@ static int deliver(struct one *o, const struct due_item *item, struct error *e)
                 r = staging_publish(o->outbox, fd, item->path, &attr, NULL, e);
         if (r < 0)
                 return r;
-        struct record done = {.path = item->path,
+        struct delivery_record done = {.path = item->path,
                 .course = o->look.staged.v[item->first].course,
                 .recipients = o->look.recipients,
                 .size = (int64_t)m.size};
@@ -356,7 +357,7 @@ static int look_at_outbox(struct one *o, struct error *e)
                 r = remove_stray(o, strays.v[i], e);
         if (r < 0 || is_over(o))
                 return r;
-        const struct record *altered = outbox_altered(o->outbox, &o->records);
+        const struct delivery_record *altered = outbox_altered(o->outbox, &o->records);
         if (strays.n)
                 error_set(&still, CAUSE_STAGING, EEXIST,
                         "%zu messages in the outbox %s are not in the record (for example %s): nothing takes "

@@ -124,7 +124,7 @@ static int add_strays(const struct staging *outbox, const struct records *r, con
                 bool is_dir;
                 if (!path)
                         return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-                const struct record *known = records_find(r, path);
+                const struct delivery_record *known = records_find(r, path);
                 if ((known && known->state == RECORD_OUT) || streq(path, "lost+found") ||
                         staging_stat(outbox, path, &size, &mtime, &is_dir) < 0)
                         continue;
@@ -146,7 +146,7 @@ size_t outbox_mark_gone(const struct staging *outbox, struct records *r, const c
         size_t n = 0;
         *ret_first = NULL;
         for (size_t i = 0; i < r->n; i++) {
-                struct record *d = &r->v[i];
+                struct delivery_record *d = &r->v[i];
                 uint64_t size;
                 int64_t mtime;
                 bool is_dir;
@@ -166,10 +166,10 @@ int outbox_hash(const struct staging *outbox, const char *path, uint8_t ret[SHA2
 }
 
 /* Written after it was delivered, or of another size: then its bytes are looked at. */
-const struct record *outbox_altered(const struct staging *outbox, const struct records *r)
+const struct delivery_record *outbox_altered(const struct staging *outbox, const struct records *r)
 {
         for (size_t i = 0; i < r->n; i++) {
-                const struct record *d = &r->v[i];
+                const struct delivery_record *d = &r->v[i];
                 uint8_t was[SHA256_SIZE], is[SHA256_SIZE];
                 uint64_t size;
                 int64_t mtime;
@@ -215,7 +215,7 @@ static void add_readme(struct strbuf *b, const struct config_delivery *d, const 
         }
 }
 
-static void add_line(struct strbuf *b, const struct record *r)
+static void add_line(struct strbuf *b, const struct delivery_record *r)
 {
         _cleanup_json_ struct json j = {};
         _cleanup_(strv_done) struct strv recipients = {};

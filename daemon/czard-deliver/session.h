@@ -13,7 +13,7 @@
 
 #include "audit.h"
 #include "config.h"
-#include "record.h"
+#include "delivery_record.h"
 #include "staging.h"
 
 #define RETRY_SEC 900 /* after a run that did not do all that was due */
@@ -23,7 +23,7 @@ enum {
         STATUS_STILL = 1,
         STATUS_USAGE = 2,
         STATUS_CANNOT = 3,
-        STATUS_GAVE_WAY = 4, /* to a revocation: another run has to do the rest. Of run() only */
+        STATUS_GAVE_WAY = 4, /* to a revocation: another run has to do the rest. Of deliver_run() only */
 };
 
 struct options {
@@ -37,7 +37,7 @@ struct options {
 
 /* One run. c finds the state folder; what counts is the configuration as it is once it is our turn.
  * *ret_next: when to run again though nothing changes, seconds. Returns the exit status. */
-int run(const struct config *c, const struct options *o, int64_t *ret_next);
+int deliver_run(const struct config *c, const struct options *o, int64_t *ret_next);
 
 /* The same in a child, for a run locks the process into what its configuration needs, and the next one has
  * another. mask: its signal mask, NULL: ours. Returns the exit status, or the number of the signal that ended
@@ -45,7 +45,7 @@ int run(const struct config *c, const struct options *o, int64_t *ret_next);
 int child_run(const struct config *c, const struct options *o, const sigset_t *mask, int64_t *ret_next);
 
 /* Runs whenever a feed says something, a date has come or SIGHUP is sent; until SIGTERM. */
-int follow(const struct options *o);
+int deliver_follow(const struct options *o);
 
 /* A delivery that is looked at. */
 struct target {
@@ -100,7 +100,7 @@ size_t outbox_mark_gone(const struct staging *outbox, struct records *r, const c
 /* The hash of a message there. 0 or -errno. */
 int outbox_hash(const struct staging *outbox, const char *path, uint8_t ret[SHA256_SIZE]);
 /* The first message that is not what the record says, NULL: none. */
-const struct record *outbox_altered(const struct staging *outbox, const struct records *r);
+const struct delivery_record *outbox_altered(const struct staging *outbox, const struct records *r);
 /* README and MANIFEST.jsonl, where they are not as they should be. */
 int outbox_describe(const struct session *s, const struct config_delivery *d, const struct records *r,
         struct staging *outbox, gid_t gid, struct error *e);

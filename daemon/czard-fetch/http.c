@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* libcurl multi on libuv.
  *
- *   struct http --> CURLM --> sockets, each a struct watch (uv_poll_t)
+ *   struct http --> CURLM --> sockets, each a struct socket_watch (uv_poll_t)
  *      |               `----> one deadline (struct alarm)
  *      `--> transfers --> CURL
  *
@@ -52,13 +52,13 @@ struct http {
         struct alarm *tick;     /* looks for stalled transfers, while there are any */
         struct alarm *refill;   /* of the rate, while transfers wait for it */
         struct alarm *late;     /* ends what broke outside of a socket action */
-        struct rate rate;
+        struct rate_limit rate;
         bool closing;
         TAILQ_HEAD(, transfer) transfers;
 };
 
 /* One socket of curl's. */
-struct watch {
+struct socket_watch {
         uv_poll_t poll;
         struct http *http;
         curl_socket_t fd;
@@ -173,7 +173,7 @@ static void act(struct http *h, curl_socket_t fd, int events)
 
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
-        struct watch *w = poll->data;
+        struct socket_watch *w = poll->data;
         int flags = status < 0 ? CURL_CSELECT_ERR : 0;
         if (events & UV_READABLE)
                 flags |= CURL_CSELECT_IN;
@@ -188,12 +188,12 @@ static void on_watch_closed(uv_handle_t *handle)
         free(handle->data);
 }
 
-static struct watch *watch_new(struct http *h, curl_socket_t fd)
+static struct socket_watch *socket_watch_new(struct http *h, curl_socket_t fd)
 {
-        struct watch *w = calloc(1, sizeof(*w));
+        struct socket_watch *w = calloc(1, sizeof(*w));
         if (!w)
                 return NULL;
-        *w = (struct watch){.http = h, .fd = fd};
+        *w = (struct socket_watch){.http = h, .fd = fd};
         if (uv_poll_init(h->loop, &w->poll, fd) < 0) {
                 free(w);
                 return NULL;
@@ -207,7 +207,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *s
 {
         (void)easy;
         struct http *h = user;
-        struct watch *w = socket_user;
+        struct socket_watch *w = socket_user;
         if (what == CURL_POLL_REMOVE) {
                 if (!w)
                         return 0;
@@ -220,7 +220,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *s
         if (h->closing)
                 return 0;
         if (!w)
-                w = watch_new(h, fd);
+                w = socket_watch_new(h, fd);
         if (!w)
                 return -1;
         int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);

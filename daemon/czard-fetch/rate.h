@@ -8,20 +8,20 @@
 
 #define RATE_MAX (UINT64_C(1) << 40) /* what no line reaches: no limit */
 
-struct rate {
+struct rate_limit {
         uint64_t bytes_per_second; /* 0: no limit */
         int64_t tokens;            /* may go below zero by one chunk */
         uint64_t last_msec;
 };
 
-static inline void rate_init(struct rate *r, uint64_t bytes_per_second, uint64_t now_msec)
+static inline void rate_init(struct rate_limit *r, uint64_t bytes_per_second, uint64_t now_msec)
 {
         if (bytes_per_second > RATE_MAX)
                 bytes_per_second = 0;
-        *r = (struct rate){.bytes_per_second = bytes_per_second, .last_msec = now_msec};
+        *r = (struct rate_limit){.bytes_per_second = bytes_per_second, .last_msec = now_msec};
 }
 
-static inline bool rate_has_room(struct rate *r, uint64_t now_msec)
+static inline bool rate_has_room(struct rate_limit *r, uint64_t now_msec)
 {
         if (r->bytes_per_second == 0)
                 return true;
@@ -40,7 +40,7 @@ static inline bool rate_has_room(struct rate *r, uint64_t now_msec)
         return r->tokens > 0;
 }
 
-static inline void rate_take(struct rate *r, size_t n)
+static inline void rate_take(struct rate_limit *r, size_t n)
 {
         if (r->bytes_per_second != 0)
                 r->tokens -= (int64_t)n;

@@ -39,7 +39,7 @@ struct app {
         struct package_context *contexts;
 
         struct startup on; /* what was checked and opened once */
-        struct parts parts;
+        struct czard_parts parts;
         char noted_pauses[NOTED_PAUSES_SIZE];
         size_t pools_ready;
         struct request_env requests;
@@ -94,9 +94,9 @@ static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *r
         journal_event(EVENT_READY, NULL, "ready: key usable, staging %s, %zu package%s",
                 a->config->staging.path, a->config->n_packages, a->config->n_packages == 1 ? "" : "s");
         if (a->options.once)
-                poll_now(a->parts.poll, true);
+                poller_now(a->parts.poll, true);
         else
-                poll_schedule(a->parts.poll);
+                poller_schedule(a->parts.poll);
 }
 
 /* Gives each package the workers with its key, starting those that are not there. */
@@ -172,10 +172,10 @@ static void on_look(uv_timer_t *timer)
 static void react_to_pauses(struct app *a)
 {
         unsigned ended = pauses_take_ended(a->parts.pauses);
-        if (ended && !poll_was_lost(a->parts.poll))
+        if (ended && !poller_was_lost(a->parts.poll))
                 queue_plan(a->parts.queue);
         if ((ended & BIT(PAUSE_STATE)) && !a->options.once && a->ready)
-                poll_now(a->parts.poll, true);
+                poller_now(a->parts.poll, true);
         if (pauses_now(a->parts.pauses) && !a->options.once && !uv_is_active((uv_handle_t *)&a->look))
                 uv_timer_start(&a->look, on_look, PAUSE_LOOK_MSEC, PAUSE_LOOK_MSEC);
 }
@@ -192,7 +192,7 @@ static void resync_all(struct app *a)
         splitting_retry(a->parts.splitting);
         try_keys_again(a);
         may_start(a);
-        poll_now(a->parts.poll, true);
+        poller_now(a->parts.poll, true);
 }
 
 /* Hands the configuration in force to all who go by it. */
@@ -202,7 +202,7 @@ static void configure(struct app *a)
         pauses_configure(a->parts.pauses, a->config);
         record_configure(a->parts.record, a->config);
         queue_configure(a->parts.queue, a->config, a->contexts);
-        poll_configure(a->parts.poll, a->config);
+        poller_configure(a->parts.poll, a->config);
         splitting_configure(a->parts.splitting, a->config, a->contexts);
         stall_configure(a->parts.stall, a->config);
         a->requests.config = a->config;
@@ -222,7 +222,7 @@ static void take_over(struct app *a, struct config *fresh, struct package_contex
         fetcher_renew(a->parts.fetcher);
         record_new_credentials(a->parts.record);
         queue_look_at_all(a->parts.queue);
-        poll_restart(a->parts.poll);
+        poller_restart(a->parts.poll);
         config_free(old);
         audit(a, "reload");
 }
@@ -293,7 +293,7 @@ static void react_to_record(struct app *a)
                 struct error e = {};
                 int r = ledger_get(a->on.ledger, id, &o, &e);
                 if (r >= 0)
-                        poll_object(a->parts.poll, &o);
+                        poller_object(a->parts.poll, &o);
                 else if (r != -ENOENT)
                         record_trouble(a->parts.record, &e);
         }
@@ -324,7 +324,7 @@ static void look_at_feed(struct app *a)
 static bool react_to_poll(struct app *a)
 {
         struct poll_ended ended;
-        if (!poll_take_ended(a->parts.poll, &ended))
+        if (!poller_take_ended(a->parts.poll, &ended))
                 return false;
         if (ended.poll)
                 may_start(a); /* a pause may be over */
@@ -369,7 +369,7 @@ static void start_jobs(struct app *a)
  * poll, else one a core. */
 static void start_splits(struct app *a)
 {
-        size_t most = poll_running(a->parts.poll) ? 1 : pools_workers(a->config);
+        size_t most = poller_running(a->parts.poll) ? 1 : pools_workers(a->config);
         if (a->ready && !a->stopping && !queue_held(a->parts.queue) && !queue_is_working(a->parts.queue) &&
                 pauses_now(a->parts.pauses) == 0 && splitting_has_next(a->parts.splitting, most) &&
                 may_start(a))
@@ -405,7 +405,7 @@ static void stop_now(struct app *a)
 {
         notify_stopping(a->parts.notify);
         journal_event(EVENT_STOPPING, NULL, "stopping");
-        poll_stop(a->parts.poll);
+        poller_stop(a->parts.poll);
         queue_cancel_all(a->parts.queue);
         record_flush(a->parts.record);
         signals_leave(a->parts.signals);
@@ -414,7 +414,7 @@ static void stop_now(struct app *a)
 
 static bool is_over(const struct app *a)
 {
-        return a->options.once && a->ready && !poll_running(a->parts.poll) && queue_idle(a->parts.queue) &&
+        return a->options.once && a->ready && !poller_running(a->parts.poll) && queue_idle(a->parts.queue) &&
                !missing_running(a->parts.missing) && splitting_idle(a->parts.splitting);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* czard(8). It schedules, keeps the ledger, owns the staging folder and tells the journal; it has no AWS
  * credentials and parses nothing that came from the network but checked messages. Follow an object from here:
- * app.c -> plan/poll.c -> plan/queue.c -> work/transfer.c or work/snapshot.c -> state/record.c. */
+ * app.c -> plan/poller.c -> plan/queue.c -> work/transfer.c or work/snapshot.c -> state/record.c. */
 #include <getopt.h>
 #include <malloc.h>
 #include <signal.h>

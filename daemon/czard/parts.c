@@ -10,7 +10,7 @@
 #define INDEX_PROCESSES 16 /* archives whose directory is read at a time, over all packages */
 
 /* What cannot be written of the feed now is written with the next event. */
-static int open_record(struct parts *p, const struct parts_spec *spec, struct error *e)
+static int open_record(struct czard_parts *p, const struct parts_spec *spec, struct error *e)
 {
         const struct startup *on = spec->on;
         struct error late = {};
@@ -31,7 +31,7 @@ static int open_record(struct parts *p, const struct parts_spec *spec, struct er
         return 0;
 }
 
-static int open_helpers(struct parts *p, const struct parts_spec *spec, struct error *e)
+static int open_helpers(struct czard_parts *p, const struct parts_spec *spec, struct error *e)
 {
         const struct startup *on = spec->on;
         const struct fetcher_spec fetcher = {
@@ -47,7 +47,7 @@ static int open_helpers(struct parts *p, const struct parts_spec *spec, struct e
         return r < 0 ? r : pool_new_index(spec->loop, INDEX_PROCESSES, &p->index);
 }
 
-static int open_plan(struct parts *p, const struct parts_spec *spec, struct error *e)
+static int open_plan(struct czard_parts *p, const struct parts_spec *spec, struct error *e)
 {
         const struct startup *on = spec->on;
         struct ledger *ledger = on->ledger;
@@ -83,7 +83,7 @@ static int open_plan(struct parts *p, const struct parts_spec *spec, struct erro
                 .queue = p->queue,
                 .once = spec->once};
         const struct stall_spec stall = {.loop = spec->loop, .queue = p->queue, .flow = jobs.flow};
-        r = poll_new(&poll, &p->poll);
+        r = poller_new(&poll, &p->poll);
         if (r >= 0)
                 r = splitting_new(&splitting, &p->splitting);
         if (r >= 0)
@@ -93,7 +93,7 @@ static int open_plan(struct parts *p, const struct parts_spec *spec, struct erro
         return r >= 0 && !p->missing ? -ENOMEM : r;
 }
 
-static int open_face(struct parts *p, const struct parts_spec *spec, struct error *e)
+static int open_face(struct czard_parts *p, const struct parts_spec *spec, struct error *e)
 {
         (void)e;
         p->watch = watch_new(spec->on->ledger);
@@ -106,9 +106,9 @@ static int open_face(struct parts *p, const struct parts_spec *spec, struct erro
         return r < 0 ? r : notify_new(&notify, &p->notify);
 }
 
-int parts_open(struct parts *p, const struct parts_spec *spec, struct error *e)
+int parts_open(struct czard_parts *p, const struct parts_spec *spec, struct error *e)
 {
-        int (*const steps[])(struct parts *, const struct parts_spec *, struct error *) = {
+        int (*const steps[])(struct czard_parts *, const struct parts_spec *, struct error *) = {
                 open_record, open_helpers, open_plan, open_face};
         int r = 0;
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(steps); i++)
@@ -116,7 +116,7 @@ int parts_open(struct parts *p, const struct parts_spec *spec, struct error *e)
         return r;
 }
 
-void parts_close(struct parts *p)
+void parts_close(struct czard_parts *p)
 {
         p->pools = pools_free(p->pools);
         p->index = pool_free(p->index);
@@ -129,14 +129,14 @@ void parts_close(struct parts *p)
         p->splitting = splitting_free(p->splitting);
 }
 
-void parts_leave(struct parts *p)
+void parts_leave(struct czard_parts *p)
 {
         p->signals = signals_free(p->signals);
-        p->poll = poll_free(p->poll);
+        p->poll = poller_free(p->poll);
         p->queue = queue_free(p->queue);
 }
 
-void parts_free(struct parts *p)
+void parts_free(struct czard_parts *p)
 {
         p->record = record_free(p->record);
         p->pauses = pauses_free(p->pauses);

@@ -7,7 +7,7 @@
 #include "fetcher.h"
 #include "missing.h"
 #include "notify.h"
-#include "poll.h"
+#include "poller.h"
 #include "pools.h"
 #include "queue.h"
 #include "signals.h"
@@ -16,10 +16,10 @@
 #include "startup.h"
 #include "watch.h"
 
-struct parts {
+struct czard_parts {
         struct feed *feed;
         struct pauses *pauses;
-        struct record *record;
+        struct recorder *record;
 
         struct fetcher *fetcher;
         struct pools *pools;
@@ -27,7 +27,7 @@ struct parts {
         struct slot *slots; /* of all flows */
         struct moved moved;
 
-        struct poll *poll;
+        struct poller *poll;
         struct queue *queue;
         struct missing *missing;
         struct splitting *splitting;
@@ -49,10 +49,10 @@ struct parts_spec {
         void *arg;
 };
 /* p is all zero, and is to be freed after an error too. 0 or -errno. */
-int parts_open(struct parts *p, const struct parts_spec *spec, struct error *e);
+int parts_open(struct czard_parts *p, const struct parts_spec *spec, struct error *e);
 /* Frees what may go before the loop has come to its end: no helper runs on, nobody is answered any more. */
-void parts_close(struct parts *p);
+void parts_close(struct czard_parts *p);
 /* Frees the rest that has handles in the loop; it is to be run once more. */
-void parts_leave(struct parts *p);
+void parts_leave(struct czard_parts *p);
 /* After that. */
-void parts_free(struct parts *p);
+void parts_free(struct czard_parts *p);

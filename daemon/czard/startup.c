@@ -354,7 +354,8 @@ void startup_done(struct startup *s)
 
 /* --- ledger against disk --- */
 
-static int reconcile_one(struct ledger *ledger, struct record *record, bool once, int64_t id, struct error *e)
+static int reconcile_one(
+        struct ledger *ledger, struct recorder *record, bool once, int64_t id, struct error *e)
 {
         struct ledger_object o;
         int r = ledger_get(ledger, id, &o, e);
@@ -391,7 +392,7 @@ static bool keep_partial(const char *path, const char *tag, void *arg)
 }
 
 int startup_reconcile(
-        struct ledger *ledger, struct staging *staging, struct record *record, bool once, struct error *e)
+        struct ledger *ledger, struct staging *staging, struct recorder *record, bool once, struct error *e)
 {
         struct ledger_filter f = {
                 .states = BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING) | BIT(OBJECT_RETRY)};

@@ -28,4 +28,4 @@ void startup_done(struct startup *s);
 int startup_groups(const struct config *c, struct package_context **ret, struct error *e);
 /* What a stop or crash left: working states back to NEW, hidden files swept. */
 int startup_reconcile(
-        struct ledger *ledger, struct staging *staging, struct record *record, bool once, struct error *e);
+        struct ledger *ledger, struct staging *staging, struct recorder *record, bool once, struct error *e);

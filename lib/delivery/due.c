@@ -52,7 +52,7 @@ struct fate {
 
 /* Is that day's file of the course there under another name? Where two courses of a day have one, both get a
  * hash. */
-static bool is_renamed(const struct due_query *q, const struct record *r, const char *path)
+static bool is_renamed(const struct due_query *q, const struct delivery_record *r, const char *path)
 {
         size_t n, folder = (size_t)(strrchr(path, '/') - path) + 1;
         const struct staged_file *f = staged_of(q->staged, r->id, &n);
@@ -62,7 +62,7 @@ static bool is_renamed(const struct due_query *q, const struct record *r, const 
         return false;
 }
 
-static struct fate fate_of(const struct due_query *q, const struct record *r)
+static struct fate fate_of(const struct due_query *q, const struct delivery_record *r)
 {
         struct fate f = {};
         for (size_t i = 0; i < r->n_inputs; i++) {
@@ -80,7 +80,7 @@ static struct fate fate_of(const struct due_query *q, const struct record *r)
         return f;
 }
 
-static int add_leave(struct due *d, struct record *r, const char *reason)
+static int add_leave(struct due *d, struct delivery_record *r, const char *reason)
 {
         if (ARRAY_ROOM(d->leave, d->n_leave) < 0)
                 return -ENOMEM;
@@ -88,7 +88,7 @@ static int add_leave(struct due *d, struct record *r, const char *reason)
         return 0;
 }
 
-static bool is_leaving(const struct due *d, const struct record *r)
+static bool is_leaving(const struct due *d, const struct delivery_record *r)
 {
         for (size_t i = 0; i < d->n_leave; i++)
                 if (d->leave[i].record == r && d->leave[i].reason)
@@ -108,7 +108,7 @@ static bool has_all(const char *recipients, const char *wanted)
         return true;
 }
 
-static int leave_one(const struct due_query *q, struct due *d, struct record *r)
+static int leave_one(const struct due_query *q, struct due *d, struct delivery_record *r)
 {
         const struct config_delivery *c = q->delivery;
         if (q->records->revoked || due_is_over(c, q->now))
@@ -131,7 +131,7 @@ static int leave_one(const struct due_query *q, struct due *d, struct record *r)
 }
 
 /* Of a message that was delivered: is it to be delivered again? */
-static bool is_due_again(const struct due_query *q, const struct due *d, const struct record *r,
+static bool is_due_again(const struct due_query *q, const struct due *d, const struct delivery_record *r,
         const char *inputs, bool newest)
 {
         if (r->state == RECORD_DESTROY || is_leaving(d, r) ||
@@ -145,7 +145,7 @@ static bool is_due_again(const struct due_query *q, const struct due *d, const s
         return fate_of(q, r).replaced;
 }
 
-static bool is_input(const struct record *r, const char *path)
+static bool is_input(const struct delivery_record *r, const char *path)
 {
         for (size_t i = 0; i < r->n_inputs; i++)
                 if (streq(r->inputs[i].path, path))
@@ -154,7 +154,7 @@ static bool is_input(const struct record *r, const char *path)
 }
 
 /* Of n files, the days that a message of mode once was made without. */
-static size_t count_late(const struct record *r, const struct staged_file *f, size_t n)
+static size_t count_late(const struct delivery_record *r, const struct staged_file *f, size_t n)
 {
         size_t late = 0;
         for (size_t i = 0; i < n && r->state != RECORD_DESTROY; i++)
@@ -175,7 +175,7 @@ static int add_item(const struct due_query *q, struct due *d, size_t first, size
         for (size_t i = 0; i < item.n; i++)
                 held |= f[i].held;
         int e = hash_inputs(f, item.n, item.inputs_sha256);
-        const struct record *r = records_newest(q->records, f->id);
+        const struct delivery_record *r = records_newest(q->records, f->id);
         if (e < 0 || held || (r && !is_due_again(q, d, r, item.inputs_sha256, newest)) || (!r && !newest)) {
                 d->n_late += e == 0 && r && q->delivery->mode == DELIVERY_ONCE ? count_late(r, f, item.n) : 0;
                 return e;

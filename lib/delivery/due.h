@@ -2,7 +2,7 @@
 /* What a delivery has to do now: a pure function of what is staged, what was delivered, and the time. */
 #pragma once
 
-#include "record.h"
+#include "delivery_record.h"
 #include "staged.h"
 
 /* What became of an input that is not staged any more as it was. */
@@ -17,12 +17,12 @@ struct due_item {
         size_t first, n; /* of staged.v: one message */
         char *path;      /* in the outbox, with the revision */
         char inputs_sha256[SHA256_HEX];
-        const struct record *supersedes; /* NULL: none */
+        const struct delivery_record *supersedes; /* NULL: none */
 };
 
 /* One that leaves the outbox, or would have to be destroyed. */
 struct due_leave {
-        struct record *record;
+        struct delivery_record *record;
         const char *reason; /* of please-destroy; NULL: its time is over */
 };
 

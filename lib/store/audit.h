@@ -30,7 +30,7 @@ struct audit_entry {
         uint64_t left_out;       /* members of an archive that a filter left out */
         const uint8_t *manifest; /* of the MANIFEST.jsonl of an archive, or of a day by course */
         const char *latest;      /* the date that `latest` named before an archive was published, "": none */
-        /* Of czard-deliver's own record (lib/delivery/record.h). */
+        /* Of czard-deliver's own record (lib/delivery/delivery_record.h). */
         const char *delivery, *purpose, *until, *recipients, *course, *inputs, *supersedes;
 };
 

@@ -425,7 +425,7 @@ static void try_row(const struct row *t)
         struct staged s = {.v = files, .n = t->now ? 1 + t->more : 0, .by_path = by_path};
         struct record_input input = {.path = in};
         _cleanup_free_ char *had = strdup(t->had ? t->had : "a");
-        struct record r = {.state = t->state,
+        struct delivery_record r = {.state = t->state,
                 .base = base,
                 .path = base,
                 .id = id,
@@ -435,7 +435,7 @@ static void try_row(const struct row *t)
                 .time = NOW - (int64_t)t->age_days * DAY,
                 .inputs = &input,
                 .n_inputs = 1};
-        struct record *ids[] = {&r};
+        struct delivery_record *ids[] = {&r};
         struct place {
                 const char *path;
                 size_t at;

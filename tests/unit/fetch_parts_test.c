@@ -138,7 +138,7 @@ static void a_few_bytes_at_a_time_end(void **state)
 /* Bytes that pass in 10 simulated seconds, in chunks, asked for every step milliseconds. */
 static uint64_t pass(uint64_t limit, size_t chunk, uint64_t step)
 {
-        struct rate r;
+        struct rate_limit r;
         uint64_t bytes = 0;
         rate_init(&r, limit, 5000);
         for (uint64_t now = 5000; now <= 15000; now += step)
@@ -160,7 +160,7 @@ static void the_rate(void **state)
         assert_int_equal(pass(0, 10, 1000), 11 * 1000 * 10);
         assert_int_equal(pass(UINT64_MAX, 10, 1000), 11 * 1000 * 10);
         /* an idle hour is not saved up */
-        struct rate r;
+        struct rate_limit r;
         rate_init(&r, 1000000, 0);
         uint64_t bytes = 0;
         while (rate_has_room(&r, 3600000)) {

@@ -26,7 +26,7 @@ struct fixture {
         struct fetcher *fetcher;
         struct pool *pool; /* of one process */
         struct pauses *pauses;
-        struct record *record;
+        struct recorder *record;
         struct moved moved;
         struct slot *slots;
         struct flow_env env;

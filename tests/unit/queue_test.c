@@ -17,7 +17,7 @@ struct place {
         struct package_context context;
         struct audit *audit;
         struct pauses *pauses;
-        struct record *record;
+        struct recorder *record;
         struct fetcher *fetcher;
         struct pool *pool;
         struct moved moved;

@@ -104,7 +104,7 @@ void notify_text(const struct notify *n, char *ret, size_t size)
 {
         _cleanup_strbuf_ struct strbuf text = {};
         struct queue_progress p;
-        int64_t next_poll = poll_next(n->on.poll);
+        int64_t next_poll = poller_next(n->on.poll);
         char done[32], due[32], span[64];
         queue_progress(n->on.queue, &p);
         if (pauses_now(n->on.pauses))

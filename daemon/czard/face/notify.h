@@ -2,7 +2,7 @@
 /* What the service manager hears: sd_notify(3). */
 #pragma once
 
-#include "poll.h"
+#include "poller.h"
 #include "stall.h"
 
 struct notify;
@@ -11,7 +11,7 @@ struct notify;
 struct notify_spec {
         uv_loop_t *loop;
         const struct queue *queue;
-        const struct poll *poll;
+        const struct poller *poll;
         const struct pauses *pauses;
         const struct stall
                 *stall; /* while it has hope the watchdog is fed, if there is one ($WATCHDOG_USEC) */

@@ -136,7 +136,7 @@ static void do_status(struct control_job *j)
         const struct request_env *v = j->env;
         struct queue_progress q;
         queue_progress(v->queue, &q);
-        tell_row(j, "next-poll", "", "", "", "", poll_running(v->poll) ? 0 : poll_next(v->poll));
+        tell_row(j, "next-poll", "", "", "", "", poller_running(v->poll) ? 0 : poller_next(v->poll));
         tell_row(j, "running", "", "", "", "", q.running);
         tell_row(j, "due", "", "", "", "", (int64_t)(q.due - MIN(q.done, q.due)));
         tell_row(j, "due-bytes", "", "", "", "", (int64_t)(q.due_bytes - MIN(q.done_bytes, q.due_bytes)));
@@ -220,7 +220,7 @@ static void wait_all(struct control_job *j)
         uint64_t n = 0, bytes;
         char text[160];
         queue_progress(v->queue, &q);
-        if (v->resync_all || poll_running(v->poll) || q.running > 0 ||
+        if (v->resync_all || poller_running(v->poll) || q.running > 0 ||
                 (q.done < q.due && pauses_now(v->pauses) == 0))
                 return;
         struct ledger_filter refused = {.states = BIT(OBJECT_REJECTED)};
@@ -230,7 +230,7 @@ static void wait_all(struct control_job *j)
         uint64_t unreadable = 0;
         (void)report_rejected(v->ledger, 0, &members, NULL);
         (void)report_unreadable(v->ledger, &unreadable, NULL);
-        bool complete = poll_was_complete(v->poll);
+        bool complete = poller_was_complete(v->poll);
         if (pauses_now(v->pauses))
                 snprintf(text, sizeof(text), "listed; fetching pauses");
         else if (!complete || n > 0)

@@ -6,7 +6,7 @@
 #include "control_msg.h"
 #include "keep.h"
 #include "pauses.h"
-#include "poll.h"
+#include "poller.h"
 #include "queue.h"
 #include "record.h"
 #include "splitting.h"
@@ -19,10 +19,10 @@ struct request_env {
         struct audit *audit;
         struct staging *staging;
         struct feed *feed;
-        struct record *record;
+        struct recorder *record;
         struct pauses *pauses;
         struct queue *queue;
-        struct poll *poll;
+        struct poller *poll;
         struct splitting *splitting;
         bool resync_all; /* set by a request; whoever does what SIGUSR1 does takes it back */
 };

@@ -18,7 +18,7 @@ struct missing_spec {
         uv_loop_t *loop;
         struct ledger *ledger;
         struct staging *staging;
-        struct record *record;
+        struct recorder *record;
         struct queue *queue;         /* asked which objects are in work */
         struct splitting *splitting; /* and which days */
         struct pauses *pauses;

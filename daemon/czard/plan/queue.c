@@ -40,7 +40,7 @@ struct queue {
         struct job_env env;
         const struct package_context *contexts;
         struct ids archives, files;
-        struct job *jobs;
+        struct object_job *jobs;
         unsigned files_running, archives_running, held;
         int64_t retry_at;          /* seconds, 0: none */
         bool look_at_all;          /* the next plan looks at IGNORED objects too */
@@ -109,7 +109,7 @@ static int add(struct ids *ids, int64_t id, uint64_t size)
 static void consider(struct plan *plan, int64_t id)
 {
         struct queue *q = plan->q;
-        struct record *record = q->env.record;
+        struct recorder *record = q->env.record;
         struct ledger_object o;
         struct error unsafe, e = {};
         const char *why;
@@ -248,7 +248,7 @@ static bool is_due(const struct queue *q, struct ledger_object *o)
         return b != BEYOND_YES && b != BEYOND_WAITS;
 }
 
-static unsigned *running(struct queue *q, const struct job *j)
+static unsigned *running(struct queue *q, const struct object_job *j)
 {
         return j->o.is_zip ? &q->archives_running : &q->files_running;
 }
@@ -269,7 +269,7 @@ static void start(struct queue *q, int64_t id)
         if ((o.state != OBJECT_NEW && o.state != OBJECT_RETRY) || !context || !context->pool ||
                 record_bucket_blocked(env->record, o.bucket) || !is_due(q, &o))
                 return;
-        struct job *j = o.is_zip ? snapshot_start(env, &o, context) : transfer_start(env, &o, context);
+        struct object_job *j = o.is_zip ? snapshot_start(env, &o, context) : transfer_start(env, &o, context);
         if (!j) {
                 fail_for_memory(q, &o);
                 return;
@@ -301,7 +301,7 @@ void queue_start(struct queue *q)
 /* Takes those that are over out of the list. */
 static void take_ended(struct queue *q)
 {
-        for (struct job **at = &q->jobs, *j; (j = *at);) {
+        for (struct object_job **at = &q->jobs, *j; (j = *at);) {
                 if (!j->over) {
                         at = &j->next;
                         continue;
@@ -322,7 +322,7 @@ static void take_ended(struct queue *q)
 
 void queue_step(struct queue *q)
 {
-        for (struct job *j = q->jobs; j; j = j->next)
+        for (struct object_job *j = q->jobs; j; j = j->next)
                 if (j->ops->step && !j->over)
                         j->ops->step(j);
         take_ended(q);
@@ -330,7 +330,7 @@ void queue_step(struct queue *q)
 
 static void cancel_jobs(struct queue *q, const struct pool *pool)
 {
-        for (struct job *j = q->jobs; j; j = j->next)
+        for (struct object_job *j = q->jobs; j; j = j->next)
                 if (!j->over && !j->leaving && (!pool || j->pool == pool)) {
                         j->leaving = true;
                         j->ops->cancel(j);
@@ -368,7 +368,7 @@ bool queue_held(const struct queue *q)
 
 bool queue_busy(const struct queue *q, int64_t object_id)
 {
-        for (const struct job *j = q->jobs; j; j = j->next)
+        for (const struct object_job *j = q->jobs; j; j = j->next)
                 if (j->o.id == object_id)
                         return true;
         return false;
@@ -438,7 +438,7 @@ static void add_waiting(const struct ids *ids, struct queue_progress *p)
 static uint64_t came(const struct queue *q)
 {
         uint64_t bytes = q->done_bytes;
-        for (const struct job *j = q->jobs; j; j = j->next)
+        for (const struct object_job *j = q->jobs; j; j = j->next)
                 bytes += MIN(j->came_bytes, j->due_bytes);
         return bytes;
 }
@@ -467,7 +467,7 @@ void queue_progress(const struct queue *q, struct queue_progress *ret)
         struct queue_progress p = {.done = q->done, .due = q->done, .due_bytes = q->done_bytes};
         add_waiting(&q->archives, &p);
         add_waiting(&q->files, &p);
-        for (const struct job *j = q->jobs; j; j = j->next) {
+        for (const struct object_job *j = q->jobs; j; j = j->next) {
                 p.due++;
                 p.due_bytes += j->due_bytes;
         }

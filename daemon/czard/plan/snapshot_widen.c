@@ -41,7 +41,7 @@ static int left_out_unknown(struct ledger *ledger, int64_t id, bool *ret, struct
 struct widen {
         const struct config *config;
         struct ledger *ledger;
-        struct record *record;
+        struct recorder *record;
         const struct queue *queue;
 };
 
@@ -61,8 +61,8 @@ static int widen(const struct widen *w, int64_t id, struct error *e)
         return r;
 }
 
-bool snapshot_widen(
-        const struct config *config, struct ledger *ledger, struct record *record, const struct queue *queue)
+bool snapshot_widen(const struct config *config, struct ledger *ledger, struct recorder *record,
+        const struct queue *queue)
 {
         const struct widen w = {.config = config, .ledger = ledger, .record = record, .queue = queue};
         char seen[65] = "";

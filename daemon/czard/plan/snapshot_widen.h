@@ -7,5 +7,5 @@
 /* Published archives that lack members which the configuration wants now go to NEW. Cheap when the
  * configuration is the one that was looked at last. False: an archive is in work, perhaps by the filter of
  * before; this is to be called again when it is done. */
-bool snapshot_widen(
-        const struct config *config, struct ledger *ledger, struct record *record, const struct queue *queue);
+bool snapshot_widen(const struct config *config, struct ledger *ledger, struct recorder *record,
+        const struct queue *queue);

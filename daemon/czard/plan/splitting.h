@@ -13,7 +13,7 @@ struct splitting_spec {
         uv_loop_t *loop;
         struct ledger *ledger;
         struct staging *staging;
-        struct record *record;
+        struct recorder *record;
         struct pauses *pauses;
         struct moved *moved;
         const struct queue *queue; /* asked which objects are in work */

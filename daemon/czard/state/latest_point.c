@@ -18,7 +18,7 @@ static void say_unmatched(const struct config *config, const char *org, const st
 }
 
 void latest_point(const struct config *config, struct ledger *ledger, struct staging *staging,
-        struct record *record, const char *org, enum category c)
+        struct recorder *record, const char *org, enum category c)
 {
         _cleanup_(strv_done) struct strv missed = {};
         struct error e = {};
@@ -32,7 +32,7 @@ void latest_point(const struct config *config, struct ledger *ledger, struct sta
 }
 
 void latest_point_all(
-        const struct config *config, struct ledger *ledger, struct staging *staging, struct record *record)
+        const struct config *config, struct ledger *ledger, struct staging *staging, struct recorder *record)
 {
         for (size_t i = 0; i < config->n_packages; i++) {
                 const char *org = config->packages[i].spec.org;

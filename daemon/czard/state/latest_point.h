@@ -8,7 +8,7 @@
 
 /* Of that organisation and category: a snapshot was published. */
 void latest_point(const struct config *config, struct ledger *ledger, struct staging *staging,
-        struct record *record, const char *org, enum category c);
+        struct recorder *record, const char *org, enum category c);
 /* Of all of them: a crash, or a disk that failed, may have come between a snapshot and the link to it. */
 void latest_point_all(
-        const struct config *config, struct ledger *ledger, struct staging *staging, struct record *record);
+        const struct config *config, struct ledger *ledger, struct staging *staging, struct recorder *record);

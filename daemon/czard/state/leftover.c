@@ -17,7 +17,7 @@ static void say(const char *path, const struct error *why)
                 path, why->text);
 }
 
-void leftover_note(struct record *r, struct ledger *ledger, const struct ledger_object *o, const char *path,
+void leftover_note(struct recorder *r, struct ledger *ledger, const struct ledger_object *o, const char *path,
         const char *keep_as, const struct error *why)
 {
         struct ledger_leftover l = {.object_id = o->id};
@@ -35,7 +35,7 @@ static int is_at(struct ledger_object *o, void *arg)
         return streq(o->path, (const char *)arg);
 }
 
-void leftover_clear(struct record *r, struct ledger *ledger, struct staging *staging)
+void leftover_clear(struct recorder *r, struct ledger *ledger, struct staging *staging)
 {
         const struct ledger_filter all = {};
         struct ledger_leftover l = {};

@@ -10,7 +10,7 @@
 #include "str.h"
 #include "timespan.h"
 
-void noted_run(struct record *r, struct ledger *ledger, const char *started, const char *stopped)
+void noted_run(struct recorder *r, struct ledger *ledger, const char *started, const char *stopped)
 {
         record_open(r);
         (void)ledger_meta_set(ledger, "daemon-started", started, NULL);
@@ -18,14 +18,14 @@ void noted_run(struct record *r, struct ledger *ledger, const char *started, con
         (void)record_flush(r);
 }
 
-void noted_stop(struct record *r, struct ledger *ledger)
+void noted_stop(struct recorder *r, struct ledger *ledger)
 {
         char when[21], started[32] = "";
         (void)ledger_meta_get(ledger, "daemon-started", started, sizeof(started), NULL);
         noted_run(r, ledger, started, time_format((int64_t)time(NULL), when));
 }
 
-void noted_feed(struct record *r, struct ledger *ledger, const char *why)
+void noted_feed(struct recorder *r, struct ledger *ledger, const char *why)
 {
         char known[TEXT_SIZE] = "";
         (void)ledger_meta_get(ledger, "feed-trouble", known, sizeof(known), NULL);
@@ -40,7 +40,7 @@ void noted_end(struct ledger *ledger, const char *why)
         (void)ledger_meta_set(ledger, "ended-early", why, NULL);
 }
 
-void noted_pauses(struct record *r, struct ledger *ledger, const struct pauses *pauses,
+void noted_pauses(struct recorder *r, struct ledger *ledger, const struct pauses *pauses,
         char noted[static NOTED_PAUSES_SIZE])
 {
         char text[NOTED_PAUSES_SIZE];
@@ -54,8 +54,8 @@ void noted_pauses(struct record *r, struct ledger *ledger, const struct pauses *
         (void)ledger_meta_set(ledger, "pauses", text, NULL);
 }
 
-void noted_keys(struct record *r, struct ledger *ledger, const struct proto_ready *ready, const char *homedir,
-        bool first)
+void noted_keys(struct recorder *r, struct ledger *ledger, const struct proto_ready *ready,
+        const char *homedir, bool first)
 {
         struct error e = {};
         record_open(r);

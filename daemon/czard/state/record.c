@@ -38,7 +38,7 @@ struct bucket_block {
         struct bucket_block *next;
 };
 
-struct record {
+struct recorder {
         struct ledger *ledger;
         struct audit *audit;
         struct pauses *pauses;
@@ -88,7 +88,7 @@ static void tell_flood(struct flood *f, enum journal_event event, enum cause cau
 }
 
 /* At the end of a turn: what has waited long enough; all of it at the end of everything. */
-static void tell_floods(struct record *r, bool all)
+static void tell_floods(struct recorder *r, bool all)
 {
         uint64_t now = now_usec(CLOCK_MONOTONIC);
         bool left = false;
@@ -102,7 +102,7 @@ static void tell_floods(struct record *r, bool all)
         r->flooded = left;
 }
 
-bool record_may_say(struct record *r, enum journal_event event, enum cause cause)
+bool record_may_say(struct recorder *r, enum journal_event event, enum cause cause)
 {
         struct flood *f = event == EVENT_REJECTED ? &r->rejected[cause] : &r->member_failed;
         uint64_t now = now_usec(CLOCK_MONOTONIC);
@@ -119,25 +119,25 @@ bool record_may_say(struct record *r, enum journal_event event, enum cause cause
         return false;
 }
 
-struct record *record_new(struct ledger *ledger, struct audit *audit, struct pauses *pauses, bool once)
+struct recorder *record_new(struct ledger *ledger, struct audit *audit, struct pauses *pauses, bool once)
 {
-        struct record *r = calloc(1, sizeof(*r));
+        struct recorder *r = calloc(1, sizeof(*r));
         if (r)
-                *r = (struct record){.ledger = ledger, .audit = audit, .pauses = pauses, .once = once};
+                *r = (struct recorder){.ledger = ledger, .audit = audit, .pauses = pauses, .once = once};
         return r;
 }
 
-void record_configure(struct record *r, const struct config *config)
+void record_configure(struct recorder *r, const struct config *config)
 {
         r->config = config;
 }
 
-void record_set_feed(struct record *r, struct feed *feed)
+void record_set_feed(struct recorder *r, struct feed *feed)
 {
         r->feed = feed;
 }
 
-struct record *record_free(struct record *r)
+struct recorder *record_free(struct recorder *r)
 {
         if (!r)
                 return NULL;
@@ -153,31 +153,31 @@ struct record *record_free(struct record *r)
         return NULL;
 }
 
-void record_incomplete(struct record *r)
+void record_incomplete(struct recorder *r)
 {
         r->incomplete = true;
 }
 
-bool record_is_incomplete(const struct record *r)
+bool record_is_incomplete(const struct recorder *r)
 {
         return r->incomplete;
 }
 
-int64_t record_take_retry(struct record *r)
+int64_t record_take_retry(struct recorder *r)
 {
         int64_t at = r->retry_at;
         r->retry_at = 0;
         return at;
 }
 
-bool record_take_renew(struct record *r)
+bool record_take_renew(struct recorder *r)
 {
         bool renew = r->renew_fetcher;
         r->renew_fetcher = false;
         return renew;
 }
 
-bool record_take_relist(struct record *r, int64_t *ret)
+bool record_take_relist(struct recorder *r, int64_t *ret)
 {
         if (r->n_relist == 0)
                 return false;
@@ -185,32 +185,32 @@ bool record_take_relist(struct record *r, int64_t *ret)
         return true;
 }
 
-bool record_tries_again(const struct record *r, const struct ledger_object *o)
+bool record_tries_again(const struct recorder *r, const struct ledger_object *o)
 {
         return !r->once || (o->attempts < ONCE_TRIES && o->next_try <= (int64_t)time(NULL) + ONCE_WAIT_SEC);
 }
 
-static void retry_at(struct record *r, int64_t when)
+static void retry_at(struct recorder *r, int64_t when)
 {
         if (r->retry_at == 0 || when < r->retry_at)
                 r->retry_at = when;
 }
 
 /* Without memory for it, the next full listing tells. */
-static void relist(struct record *r, int64_t id)
+static void relist(struct recorder *r, int64_t id)
 {
         if (ARRAY_ROOM(r->relist, r->n_relist) == 0)
                 r->relist[r->n_relist++] = id;
 }
 
 /* Rows left in a working state are put back to NEW when the pause ends. */
-void record_trouble(struct record *r, const struct error *e)
+void record_trouble(struct recorder *r, const struct error *e)
 {
         r->failed = true;
         pauses_enter(r->pauses, PAUSE_STATE, e->cause == CAUSE_NONE ? CAUSE_IO : e->cause, e->text);
 }
 
-static void open_turn(struct record *r, bool passing)
+static void open_turn(struct recorder *r, bool passing)
 {
         struct error e = {};
         if (r->turn == TURN_OPEN || (r->turn == TURN_PASSING && passing))
@@ -223,12 +223,12 @@ static void open_turn(struct record *r, bool passing)
                 r->turn = passing ? TURN_PASSING : TURN_OPEN;
 }
 
-void record_open(struct record *r)
+void record_open(struct recorder *r)
 {
         open_turn(r, false);
 }
 
-int record_flush(struct record *r)
+int record_flush(struct recorder *r)
 {
         struct error e = {};
         tell_floods(r, false);
@@ -248,7 +248,7 @@ int record_flush(struct record *r)
         return err;
 }
 
-static void save(struct record *r, const struct ledger_object *o)
+static void save(struct recorder *r, const struct ledger_object *o)
 {
         struct error e = {};
         record_open(r);
@@ -257,7 +257,7 @@ static void save(struct record *r, const struct ledger_object *o)
                 record_trouble(r, &e);
 }
 
-void record_enter(struct record *r, struct ledger_object *o, enum object_state next)
+void record_enter(struct recorder *r, struct ledger_object *o, enum object_state next)
 {
         struct error e = {};
         /* Working states are begun anew after a crash of any kind: the disk is not waited for. */
@@ -272,7 +272,7 @@ void record_enter(struct record *r, struct ledger_object *o, enum object_state n
                 record_trouble(r, &e);
 }
 
-unsigned record_losses(const struct record *r)
+unsigned record_losses(const struct recorder *r)
 {
         return r->losses;
 }
@@ -292,24 +292,24 @@ struct journal_fields object_fields(const struct ledger_object *o)
         };
 }
 
-static struct history history_of(const struct record *r)
+static struct history history_of(const struct recorder *r)
 {
         return (struct history){
                 .ledger = r->ledger, .audit = r->audit, .config = r->config, .feed = r->feed, .uid = -1};
 }
 
-void record_took(struct record *r, const char *what, uint64_t usec)
+void record_took(struct recorder *r, const char *what, uint64_t usec)
 {
         record_open(r);
         ledger_set_took(r->ledger, what, usec, NULL);
 }
 
-uint64_t record_staged(const struct record *r)
+uint64_t record_staged(const struct recorder *r)
 {
         return r->staged;
 }
 
-int record_published(struct record *r, struct ledger_object *o, bool replaced, uint64_t duration_usec)
+int record_published(struct recorder *r, struct ledger_object *o, bool replaced, uint64_t duration_usec)
 {
         const struct history h = history_of(r);
         struct error e = {};
@@ -346,7 +346,7 @@ int record_published(struct record *r, struct ledger_object *o, bool replaced, u
         return 0;
 }
 
-void record_members(struct record *r, const struct ledger_object *o)
+void record_members(struct recorder *r, const struct ledger_object *o)
 {
         const struct history h = history_of(r);
         struct error e = {};
@@ -355,14 +355,14 @@ void record_members(struct record *r, const struct ledger_object *o)
                 record_trouble(r, &e);
 }
 
-void record_no_members(struct record *r)
+void record_no_members(struct recorder *r)
 {
         if (r->has_members)
                 audit_take_back(r->audit, &r->members);
         r->has_members = false;
 }
 
-void record_member(struct record *r, const struct ledger_object *o, const struct ledger_member *m)
+void record_member(struct recorder *r, const struct ledger_object *o, const struct ledger_member *m)
 {
         const struct history h = history_of(r);
         struct error e = {};
@@ -378,7 +378,7 @@ void record_say_missing(const struct journal_fields *f, const char *why)
                 f->path, why);
 }
 
-void record_missing(struct record *r, struct ledger_object *o, const char *why)
+void record_missing(struct recorder *r, struct ledger_object *o, const char *why)
 {
         const struct history h = history_of(r);
         struct error e = {};
@@ -392,7 +392,7 @@ void record_missing(struct record *r, struct ledger_object *o, const char *why)
         record_say_missing(&f, why);
 }
 
-void record_kept_missing(struct record *r, const struct ledger_object *o, const char *why)
+void record_kept_missing(struct recorder *r, const struct ledger_object *o, const char *why)
 {
         const struct history h = history_of(r);
         struct error e = {};
@@ -416,7 +416,7 @@ void record_say_day_missing(const struct journal_fields *f, const char *why, enu
                                         : "it is made again from the staged file of that day");
 }
 
-void record_day_missing(struct record *r, const struct ledger_object *o, const char *path, const char *why,
+void record_day_missing(struct recorder *r, const struct ledger_object *o, const char *path, const char *why,
         enum event_rule rule)
 {
         const struct history h = history_of(r);
@@ -431,7 +431,7 @@ void record_day_missing(struct record *r, const struct ledger_object *o, const c
         record_say_day_missing(&f, why, rule);
 }
 
-int record_day(struct record *r, const struct ledger_object *o, const struct ledger_split *made)
+int record_day(struct recorder *r, const struct ledger_object *o, const struct ledger_split *made)
 {
         const struct history h = history_of(r);
         struct error e = {};
@@ -446,7 +446,7 @@ int record_day(struct record *r, const struct ledger_object *o, const struct led
 
 /* --- failures --- */
 
-static void say_retry(struct record *r, const struct ledger_object *o, uint64_t delay_usec)
+static void say_retry(struct recorder *r, const struct ledger_object *o, uint64_t delay_usec)
 {
         uint64_t now = now_usec(CLOCK_MONOTONIC);
         if (r->retry[o->cause].said_usec != 0 && now < r->retry[o->cause].said_usec + RETRY_QUIET_USEC) {
@@ -469,8 +469,8 @@ static void say_retry(struct record *r, const struct ledger_object *o, uint64_t 
         r->retry[o->cause].suppressed = 0;
 }
 
-void record_wait(
-        struct record *r, struct ledger_object *o, enum cause cause, const char *detail, uint64_t delay_usec)
+void record_wait(struct recorder *r, struct ledger_object *o, enum cause cause, const char *detail,
+        uint64_t delay_usec)
 {
         o->cause = cause;
         snprintf(o->detail, sizeof(o->detail), "%s", detail);
@@ -484,7 +484,8 @@ void record_wait(
         retry_at(r, o->next_try);
 }
 
-static void say_rejected(struct record *r, const struct ledger_object *o, const struct outcome_decision *out)
+static void say_rejected(
+        struct recorder *r, const struct ledger_object *o, const struct outcome_decision *out)
 {
         char span[64];
         if (!record_may_say(r, EVENT_REJECTED, o->cause))
@@ -497,7 +498,7 @@ static void say_rejected(struct record *r, const struct ledger_object *o, const 
                 out->at ? timespan_format(out->delay_usec, span, sizeof(span)) : "", cause_advice(o->cause));
 }
 
-static void audit_rejected(struct record *r, const struct ledger_object *o)
+static void audit_rejected(struct recorder *r, const struct ledger_object *o)
 {
         const struct history h = history_of(r);
         struct error e = {};
@@ -505,7 +506,7 @@ static void audit_rejected(struct record *r, const struct ledger_object *o)
                 record_trouble(r, &e);
 }
 
-static void do_also(struct record *r, const struct ledger_object *o, unsigned also)
+static void do_also(struct recorder *r, const struct ledger_object *o, unsigned also)
 {
         static const struct {
                 enum outcome_also bit;
@@ -521,7 +522,7 @@ static void do_also(struct record *r, const struct ledger_object *o, unsigned al
                         pauses_enter(r->pauses, pauses[i].pause, o->cause, o->detail);
 }
 
-void record_failed(struct record *r, struct ledger_object *o, enum cause cause, const char *detail,
+void record_failed(struct recorder *r, struct ledger_object *o, enum cause cause, const char *detail,
         uint64_t retry_after_usec)
 {
         const struct outcome_case c = {
@@ -555,7 +556,7 @@ void record_failed(struct record *r, struct ledger_object *o, enum cause cause, 
         do_also(r, o, out.also);
 }
 
-void record_gone(struct record *r, struct ledger_object *o)
+void record_gone(struct recorder *r, struct ledger_object *o)
 {
         o->next_try = 0;
         record_enter(r, o, OBJECT_GONE);
@@ -563,7 +564,7 @@ void record_gone(struct record *r, struct ledger_object *o)
                 "%s is not there any more; what is staged stays", o->key);
 }
 
-void record_lost(struct record *r, struct ledger_object *o)
+void record_lost(struct recorder *r, struct ledger_object *o)
 {
         int64_t now = (int64_t)time(NULL);
         o->cause = CAUSE_LOST;
@@ -573,7 +574,7 @@ void record_lost(struct record *r, struct ledger_object *o)
 
 /* --- buckets whose credentials were refused --- */
 
-static struct bucket_block *block_of(const struct record *r, const char *bucket)
+static struct bucket_block *block_of(const struct recorder *r, const char *bucket)
 {
         for (struct bucket_block *b = r->blocks; b; b = b->next)
                 if (streq(b->bucket, bucket))
@@ -582,7 +583,7 @@ static struct bucket_block *block_of(const struct record *r, const char *bucket)
 }
 
 void record_credentials_refused(
-        struct record *r, enum cause cause, const char *bucket, const char *key_id, const char *detail)
+        struct recorder *r, enum cause cause, const char *bucket, const char *key_id, const char *detail)
 {
         uint64_t now = now_usec(CLOCK_MONOTONIC);
         r->incomplete = true;
@@ -610,26 +611,26 @@ void record_credentials_refused(
                 *key_id ? " " : "", key_id, bucket, detail, cause_advice(cause));
 }
 
-bool record_bucket_blocked(const struct record *r, const char *bucket)
+bool record_bucket_blocked(const struct recorder *r, const char *bucket)
 {
         const struct bucket_block *b = block_of(r, bucket);
         return b && now_usec(CLOCK_MONOTONIC) < b->until_usec;
 }
 
-void record_unblock_buckets(struct record *r)
+void record_unblock_buckets(struct recorder *r)
 {
         for (struct bucket_block *b = r->blocks; b; b = b->next)
                 b->until_usec = 0;
 }
 
-void record_new_credentials(struct record *r)
+void record_new_credentials(struct recorder *r)
 {
         record_unblock_buckets(r);
         for (struct bucket_block *b = r->blocks; b; b = b->next)
                 b->said_usec = 0;
 }
 
-void record_skew(struct record *r, int64_t sec)
+void record_skew(struct recorder *r, int64_t sec)
 {
         uint64_t now = now_usec(CLOCK_MONOTONIC);
         if (r->skew_said_usec != 0 && now < r->skew_said_usec + SKEW_QUIET_USEC)
@@ -640,7 +641,7 @@ void record_skew(struct record *r, int64_t sec)
                 sec > 0 ? "behind" : "ahead of", cause_advice(CAUSE_SKEW));
 }
 
-void record_key_expired(struct record *r, const char *org, const char *fingerprint)
+void record_key_expired(struct recorder *r, const char *org, const char *fingerprint)
 {
         uint64_t now = now_usec(CLOCK_MONOTONIC);
         if (r->expired_said_usec != 0 && now < r->expired_said_usec + REPEAT_USEC)

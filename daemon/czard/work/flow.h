@@ -14,7 +14,7 @@
 /* What flows need; all borrowed. */
 struct flow_env {
         struct fetcher *fetcher;
-        struct record *record; /* told of credentials that were refused, and of a clock that is off */
+        struct recorder *record; /* told of credentials that were refused, and of a clock that is off */
         struct moved *moved;
         struct slot **slots; /* of all flows */
 };

@@ -14,7 +14,7 @@ struct job_env {
         const struct config *config; /* in force: a reload sets another one */
         struct ledger *ledger;
         struct staging *staging;
-        struct record *record;
+        struct recorder *record;
         struct pauses *pauses;
         struct pool *index; /* reads the directories of archives */
         struct flow_env flow;
@@ -36,32 +36,32 @@ static inline const struct package_context *package_context_find(
         return p ? &contexts[p - c->packages] : NULL;
 }
 
-struct job;
+struct object_job;
 
 struct job_ops {
         /* Goes on with what happened since; NULL: there is nothing that waits for it. */
-        void (*step)(struct job *j);
+        void (*step)(struct object_job *j);
         /* Drops what runs; the object goes back to NEW, and the job is over. While a thread still works for
          * it it is over later, when that has ended. */
-        void (*cancel)(struct job *j);
-        void (*free)(struct job *j);
+        void (*cancel)(struct object_job *j);
+        void (*free)(struct object_job *j);
 };
 
-struct job {
+struct object_job {
         const struct job_ops *ops;
         const struct job_env *env;
         struct ledger_object o;
-        struct pool *pool;     /* whose key opens it */
-        uint64_t started_usec; /* CLOCK_MONOTONIC */
-        uint64_t due_bytes;    /* what is to come: the object's size, of an archive what is wanted of it */
-        uint64_t came_bytes;   /* of them; more when something is fetched again */
-        bool over;             /* it has recorded how it ended */
-        bool leaving;          /* cancel() was called */
-        struct job *next;      /* the owner's */
+        struct pool *pool;       /* whose key opens it */
+        uint64_t started_usec;   /* CLOCK_MONOTONIC */
+        uint64_t due_bytes;      /* what is to come: the object's size, of an archive what is wanted of it */
+        uint64_t came_bytes;     /* of them; more when something is fetched again */
+        bool over;               /* it has recorded how it ended */
+        bool leaving;            /* cancel() was called */
+        struct object_job *next; /* the owner's */
 };
 
 /* Start working on o, of a package with that context. It may be over at once. NULL: out of memory. */
-struct job *transfer_start(
+struct object_job *transfer_start(
         const struct job_env *env, const struct ledger_object *o, const struct package_context *context);
-struct job *snapshot_start(
+struct object_job *snapshot_start(
         const struct job_env *env, const struct ledger_object *o, const struct package_context *context);

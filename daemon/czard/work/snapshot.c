@@ -299,7 +299,7 @@ static void drop(struct snapshot *s)
 }
 
 /* A thread has ended, or a run. */
-static void step(struct job *j)
+static void step(struct object_job *j)
 {
         struct snapshot *s = container_of(j, struct snapshot, job);
         if (!s->news)
@@ -332,7 +332,7 @@ static void step(struct job *j)
 
 /* --- life --- */
 
-static void cancel(struct job *j)
+static void cancel(struct object_job *j)
 {
         struct snapshot *s = container_of(j, struct snapshot, job);
         s->cancelled = true;
@@ -340,7 +340,7 @@ static void cancel(struct job *j)
                 drop(s); /* else the step after the thread ends it */
 }
 
-static void snapshot_job_free(struct job *j)
+static void snapshot_job_free(struct object_job *j)
 {
         struct snapshot *s = container_of(j, struct snapshot, job);
         s->members = members_free(s->members);
@@ -390,14 +390,14 @@ static void begin(struct snapshot *s)
                 read_directory(s);
 }
 
-struct job *snapshot_start(
+struct object_job *snapshot_start(
         const struct job_env *env, const struct ledger_object *o, const struct package_context *context)
 {
         const struct config *c = env->config;
         struct snapshot *s = calloc(1, sizeof(*s));
         if (!s)
                 return NULL;
-        s->job = (struct job){.ops = &snapshot_ops,
+        s->job = (struct object_job){.ops = &snapshot_ops,
                 .env = env,
                 .o = *o,
                 .pool = context->pool,

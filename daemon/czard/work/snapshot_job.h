@@ -26,10 +26,10 @@
 
 enum snapshot_state { SNAPSHOT_DIRECTORY, SNAPSHOT_PREPARING, SNAPSHOT_RUNS, SNAPSHOT_PUBLISHING };
 
-struct run;
+struct snapshot_run;
 
 struct snapshot {
-        struct job job;
+        struct object_job job;
         enum snapshot_state state;
         struct staging_attr attr;
         struct staging_top org;
@@ -58,7 +58,7 @@ struct snapshot {
         struct snapshot_change change;
 
         struct snapshot_dir *dir;
-        struct run *runs;
+        struct snapshot_run *runs;
         unsigned n_runs;
         int64_t run_id; /* of the last one that was begun */
         /* The first run that failed: no more are started, and the snapshot fails once the others have ended.

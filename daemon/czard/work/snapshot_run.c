@@ -38,7 +38,7 @@ struct taken {
 
 /* Members are counted in the order of their offsets: n in all, of which `sent` went to the worker, which
  * judged `judged`, whose rows were written up to `saved`. Number i has the place i % MEMBERS_A_WORKER. */
-struct run {
+struct snapshot_run {
         struct snapshot *s;
         struct flow flow;
         int64_t id;
@@ -57,11 +57,11 @@ struct run {
          * ends with this once what was sent is answered. */
         struct error stopped;
         struct taken v[MEMBERS_A_WORKER];
-        struct run *older;
+        struct snapshot_run *older;
 };
 _Static_assert(MEMBERS_A_WORKER == 2 * MEMBERS_A_BATCH, "a batch lies in one piece");
 
-static struct taken *taken_at(struct run *r, size_t i)
+static struct taken *taken_at(struct snapshot_run *r, size_t i)
 {
         return &r->v[i % MEMBERS_A_WORKER];
 }
@@ -74,7 +74,7 @@ static void taken_done(struct taken *t)
 }
 
 /* The rows of what was staged since. */
-static void save_staged(struct run *r)
+static void save_staged(struct snapshot_run *r)
 {
         for (; r->saved < r->judged; r->saved++) {
                 struct taken *t = taken_at(r, r->saved);
@@ -86,10 +86,10 @@ static void save_staged(struct run *r)
 }
 
 /* Drops it; what it staged is kept. */
-static void run_free(struct run *r)
+static void run_free(struct snapshot_run *r)
 {
         save_staged(r);
-        for (struct run **at = &r->s->runs; *at; at = &(*at)->older)
+        for (struct snapshot_run **at = &r->s->runs; *at; at = &(*at)->older)
                 if (*at == r) {
                         *at = r->older;
                         break;
@@ -116,7 +116,7 @@ static void batch_done(struct batch *b)
                 close_fd(b->writable[i]);
 }
 
-static int batch_add(struct batch *b, struct run *r, struct taken *t, struct error *e)
+static int batch_add(struct batch *b, struct snapshot_run *r, struct taken *t, struct error *e)
 {
         t->fd = staging_create_handed(r->s->job.env->staging, &b->writable[b->n], e);
         if (t->fd < 0)
@@ -128,7 +128,7 @@ static int batch_add(struct batch *b, struct run *r, struct taken *t, struct err
 }
 
 /* The next members of the run, into their places. 0 or -errno. */
-static int take_members(struct run *r, size_t n, struct error *e)
+static int take_members(struct snapshot_run *r, size_t n, struct error *e)
 {
         struct member v[MEMBERS_A_BATCH];
         int got = members_batch(r->s->members, r->id, r->next, v, n, e);
@@ -139,7 +139,7 @@ static int take_members(struct run *r, size_t n, struct error *e)
         return MIN(got, 0);
 }
 
-static int send_batch(struct run *r, struct error *e)
+static int send_batch(struct snapshot_run *r, struct error *e)
 {
         _cleanup_(batch_done) struct batch b = {
                 .m = {.type = PROTO_MEMBERS,
@@ -164,7 +164,7 @@ static int send_batch(struct run *r, struct error *e)
 
 /* Two batches are under way, so that the worker never waits for the next. Before one more is sent, the rows
  * of the one before are durable. */
-static void feed(struct run *r)
+static void feed(struct snapshot_run *r)
 {
         while (r->stopped.cause == CAUSE_NONE && r->sent < r->n &&
                 r->sent - r->judged <= MEMBERS_A_WORKER - MEMBERS_A_BATCH) {
@@ -180,7 +180,7 @@ static void feed(struct run *r)
 
 static int on_granted(void *arg, struct error *e)
 {
-        struct run *r = arg;
+        struct snapshot_run *r = arg;
         feed(r);
         if (r->sent > 0)
                 return 0;
@@ -212,7 +212,7 @@ static bool is_of_member(enum cause cause)
 }
 
 /* A bad verdict, or a good one of what cannot be staged: kept until the GET is known to be good. */
-static void note_bad(struct run *r, const struct taken *t, enum cause cause, const char *detail)
+static void note_bad(struct snapshot_run *r, const struct taken *t, enum cause cause, const char *detail)
 {
         struct error e = {};
         if (members_judged(r->s->members, t->m.number, cause, detail, &e) < 0)
@@ -223,7 +223,7 @@ static void note_bad(struct run *r, const struct taken *t, enum cause cause, con
 
 /* A good verdict. 0, also when it could not be staged, which is kept for the end; or -EPROTO and e: the
  * worker broke its word. */
-static int stage(struct run *r, struct taken *t, const struct proto_verdict *v, struct error *ret_e)
+static int stage(struct snapshot_run *r, struct taken *t, const struct proto_verdict *v, struct error *ret_e)
 {
         struct snapshot *s = r->s;
         struct member *m = &t->m;
@@ -260,7 +260,7 @@ static int stage(struct run *r, struct taken *t, const struct proto_verdict *v, 
 
 static void on_message(void *arg, struct message *msg)
 {
-        struct run *r = arg;
+        struct snapshot_run *r = arg;
         struct error e = {};
         const struct proto_verdict *v = &msg->verdict;
         struct taken *t = taken_at(r, r->judged);
@@ -304,7 +304,7 @@ static int reject(struct snapshot *s, struct member *m, struct error *e)
 
 /* The GET was good, so what the worker said of the member is true of the member. A range has no ETag to tell
  * a broken transfer from a broken file: it is read twice before that is believed. */
-static int judge(struct run *r, struct member *m, struct error *e)
+static int judge(struct snapshot_run *r, struct member *m, struct error *e)
 {
         struct snapshot *s = r->s;
         /* Which is wrong, the key or the member? That is known when all have been tried: in whatever order
@@ -329,7 +329,7 @@ static int judge(struct run *r, struct member *m, struct error *e)
 }
 
 /* 0 or -errno. */
-static int judge_all(struct run *r, struct error *e)
+static int judge_all(struct snapshot_run *r, struct error *e)
 {
         int err = 1;
         while (err > 0) {
@@ -342,14 +342,14 @@ static int judge_all(struct run *r, struct error *e)
 }
 
 /* What it still has is wanted again. */
-static void release(struct run *r)
+static void release(struct snapshot_run *r)
 {
         struct error e = {};
         if (members_release(r->s->members, r->id, &e) < 0)
                 snapshot_trouble(r->s, e.cause, e.text);
 }
 
-static int start_flow(struct run *r, struct error *e)
+static int start_flow(struct snapshot_run *r, struct error *e)
 {
         const struct ledger_object *o = &r->s->job.o;
         struct pool *pool = r->second ? pool_reference(r->s->job.pool) : r->s->job.pool;
@@ -364,7 +364,7 @@ static int start_flow(struct run *r, struct error *e)
 
 /* The same bytes once more, for the members that are left, by the worker with the agent: which of them these
  * are nobody sees who sees the requests. 1, 0: there are none, or -errno. */
-static int read_again(struct run *r, struct error *e)
+static int read_again(struct snapshot_run *r, struct error *e)
 {
         save_staged(r);
         if (judge_all(r, e) < 0)
@@ -389,7 +389,7 @@ static int forget_staged(const struct member *m, void *arg, struct error *e)
 
 /* How far it came is the word of a worker that failed; and which members it did not like is its word too,
  * when somebody cuts the connection then. */
-static void undo(struct run *r)
+static void undo(struct snapshot_run *r)
 {
         struct snapshot *s = r->s;
         struct error e = {};
@@ -410,7 +410,7 @@ void snapshot_forget_refused(struct snapshot *s)
 
 static void on_ended(void *arg, enum cause cause, const char *detail)
 {
-        struct run *r = arg;
+        struct snapshot_run *r = arg;
         struct snapshot *s = r->s;
         s->job.o.checks |= r->flow.checks;
         bool failed = r->fault.cause != CAUSE_NONE || r->judged < r->sent || (r->gap && cause != CAUSE_NONE);
@@ -439,7 +439,7 @@ static void on_ended(void *arg, enum cause cause, const char *detail)
 
 static void on_came(void *arg, uint64_t bytes)
 {
-        struct run *r = arg;
+        struct snapshot_run *r = arg;
         r->s->job.came_bytes += bytes;
 }
 
@@ -459,9 +459,9 @@ static struct members_limits limits_of(const struct snapshot *s)
                 .waste = WASTE_SHARE};
 }
 
-static struct run *run_new(struct snapshot *s)
+static struct snapshot_run *run_new(struct snapshot *s)
 {
-        struct run *r = calloc(1, sizeof(*r));
+        struct snapshot_run *r = calloc(1, sizeof(*r));
         if (!r)
                 return NULL;
         r->s = s;
@@ -478,7 +478,7 @@ static struct run *run_new(struct snapshot *s)
 static int start_run(struct snapshot *s, struct error *e)
 {
         const struct members_limits limits = limits_of(s);
-        struct run *r = run_new(s);
+        struct snapshot_run *r = run_new(s);
         if (!r)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         struct members_run run = {.id = r->id};

@@ -20,7 +20,7 @@
 #include "timespan.h"
 
 struct transfer {
-        struct job job;
+        struct object_job job;
         struct flow flow;
         struct staging_attr attr;
         struct staging_top top;
@@ -193,7 +193,7 @@ static void start_flow(struct transfer *t)
 
 /* --- life --- */
 
-static void cancel(struct job *j)
+static void cancel(struct object_job *j)
 {
         struct transfer *t = container_of(j, struct transfer, job);
         if (t->publishing)
@@ -202,7 +202,7 @@ static void cancel(struct job *j)
         fail(t, CAUSE_CANCELLED, "stopped");
 }
 
-static void transfer_free(struct job *j)
+static void transfer_free(struct object_job *j)
 {
         struct transfer *t = container_of(j, struct transfer, job);
         close_fd(t->out_fd);
@@ -211,7 +211,7 @@ static void transfer_free(struct job *j)
 
 static const struct job_ops transfer_ops = {.cancel = cancel, .free = transfer_free};
 
-struct job *transfer_start(
+struct object_job *transfer_start(
         const struct job_env *env, const struct ledger_object *from, const struct package_context *context)
 {
         const struct config_staging *c = &env->config->staging;

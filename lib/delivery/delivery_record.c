@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "record.h"
+#include "delivery_record.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -72,7 +72,7 @@ static int note_path(struct records *r)
         return 0;
 }
 
-struct record *records_find(const struct records *r, const char *path)
+struct delivery_record *records_find(const struct records *r, const char *path)
 {
         const struct place key = {.path = path}, *const * found;
         found = (const struct place *const *)tfind(&key, &r->by_path, by_path);
@@ -81,7 +81,8 @@ struct record *records_find(const struct records *r, const char *path)
 
 static int by_id(const void *a, const void *b)
 {
-        const struct record *x = *(struct record *const *)a, *y = *(struct record *const *)b;
+        const struct delivery_record *x = *(struct delivery_record *const *)a,
+                                     *y = *(struct delivery_record *const *)b;
         int c = strcmp(x->id, y->id);
         return c ? c : x < y ? -1 : x > y;
 }
@@ -108,8 +109,8 @@ static int add_record(struct records *r, const struct line *l, bool is_stray)
 {
         if (ARRAY_ROOM(r->v, r->n) < 0)
                 return -ENOMEM;
-        struct record *d = &r->v[r->n++];
-        *d = (struct record){.base = copy(l, is_stray ? "path" : "member"),
+        struct delivery_record *d = &r->v[r->n++];
+        *d = (struct delivery_record){.base = copy(l, is_stray ? "path" : "member"),
                 .path = copy(l, "path"),
                 .course = copy(l, "course"),
                 .recipients = copy(l, "recipients"),
@@ -129,7 +130,7 @@ static int on_delivering(struct records *r, const struct line *l)
 
 static int on_input(struct records *r, const struct line *l)
 {
-        struct record *d = r->n ? &r->v[r->n - 1] : NULL;
+        struct delivery_record *d = r->n ? &r->v[r->n - 1] : NULL;
         if (!d || d->state != RECORD_BEGUN)
                 return 0;
         if (ARRAY_ROOM(d->inputs, d->n_inputs) < 0)
@@ -145,7 +146,7 @@ static int on_step(struct records *r, const struct line *l, enum record_state st
 {
         char path[VALUE_MOST], time[32];
         field(l, "path", path, sizeof(path));
-        struct record *d = records_find(r, path);
+        struct delivery_record *d = records_find(r, path);
         if (!d && state == RECORD_DESTROY && add_record(r, l, true) < 0)
                 return -ENOMEM;
         d = d ? d : records_find(r, path);
@@ -257,7 +258,7 @@ void records_done(struct records *r)
         tdestroy(r->by_path, free);
         free(r->by_id);
         for (size_t i = 0; i < r->n; i++) {
-                struct record *d = &r->v[i];
+                struct delivery_record *d = &r->v[i];
                 for (size_t k = 0; k < d->n_inputs; k++)
                         free(d->inputs[k].path);
                 free(d->inputs);
@@ -280,13 +281,15 @@ void records_done(struct records *r)
 
 static int id_of(const void *id, const void *record)
 {
-        return strcmp(id, (*(struct record *const *)record)->id);
+        return strcmp(id, (*(struct delivery_record *const *)record)->id);
 }
 
-struct record *records_newest(const struct records *r, const char *id)
+struct delivery_record *records_newest(const struct records *r, const char *id)
 {
-        struct record **found = r->n ? bsearch(id, r->by_id, r->n, sizeof(struct record *), id_of) : NULL,
-                      **end = r->by_id + r->n;
+        struct delivery_record **found = r->n ? bsearch(id, r->by_id, r->n, sizeof(struct delivery_record *),
+                                                        id_of)
+                                              : NULL,
+                               **end = r->by_id + r->n;
         while (found && found + 1 < end && streq(found[1]->id, id))
                 found++;
         for (; found && found >= r->by_id && streq((*found)->id, id); found--)
@@ -297,7 +300,7 @@ struct record *records_newest(const struct records *r, const char *id)
 
 bool records_have(const struct records *r, const char *path)
 {
-        const struct record *d = records_find(r, path);
+        const struct delivery_record *d = records_find(r, path);
         return d && d->state != RECORD_BEGUN;
 }
 

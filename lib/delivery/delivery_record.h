@@ -34,7 +34,7 @@ enum record_state {
                            was in no record */
 };
 
-struct record {
+struct delivery_record {
         enum record_state state;
         char *base, *path; /* in the outbox, without and with the revision */
         char *id;          /* item.h */
@@ -50,26 +50,26 @@ struct record {
 
 struct records {
         const char *delivery; /* borrowed; whose records */
-        struct record *v;
+        struct delivery_record *v;
         size_t n, size;
-        void *by_path;         /* tsearch(3): the newest of each path */
-        struct record **by_id; /* sorted, of one id the older ones first */
-        char outbox_id[40];    /* "" none */
-        char *outbox;          /* its path, NULL: none */
-        char *purpose;         /* as it was said last, NULL: never */
-        int until;             /* the same; INT_MAX: never */
-        char *revoked;         /* the reason, NULL: it is not */
-        char *stopped;         /* why it stood still the last time, NULL or "": it did not */
-        struct strv said;      /* what delivery-ending said */
+        void *by_path;                  /* tsearch(3): the newest of each path */
+        struct delivery_record **by_id; /* sorted, of one id the older ones first */
+        char outbox_id[40];             /* "" none */
+        char *outbox;                   /* its path, NULL: none */
+        char *purpose;                  /* as it was said last, NULL: never */
+        int until;                      /* the same; INT_MAX: never */
+        char *revoked;                  /* the reason, NULL: it is not */
+        char *stopped;                  /* why it stood still the last time, NULL or "": it did not */
+        struct strv said;               /* what delivery-ending said */
 };
 
 /* Reads the record in the folder; one that is not there is empty. 0 or -errno. */
 int records_read(int state_fd, const char *delivery, struct records *ret, struct error *e);
 void records_done(struct records *r);
 /* The newest of that id that was delivered, or NULL. */
-struct record *records_newest(const struct records *r, const char *id);
+struct delivery_record *records_newest(const struct records *r, const char *id);
 /* The newest under that name, also one that a crash left there; or NULL. */
-struct record *records_find(const struct records *r, const char *path);
+struct delivery_record *records_find(const struct records *r, const char *path);
 /* Was something delivered under that name? */
 bool records_have(const struct records *r, const char *path);
 /* Dates of the snapshots that something was made of. 0 or -ENOMEM. */

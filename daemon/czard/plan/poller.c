@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Polling. A poll is a set of listings; each listing is one prefix and ends well, or fails for this poll.
  * Pages go to the ledger as they come; when the last listing has ended the queue looks at what is due. */
-#include "poll.h"
+#include "poller.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -32,13 +32,13 @@
 static const struct retry_policy list_retry = {500 * USEC_PER_MSEC, 20 * USEC_PER_SEC};
 
 struct listing {
-        struct poll *poll;
-        const struct config_package *package; /* in force: a new one drops the listing (poll_restart()) */
+        struct poller *poll;
+        const struct config_package *package; /* in force: a new one drops the listing (poller_restart()) */
         enum category category;
         char bucket[BUCKET_SIZE], prefix[KEY_SIZE], start_after[KEY_SIZE];
         char from[KEY_SIZE]; /* start_after of the first request */
         bool whole;          /* everything below prefix: what is not listed is gone */
-        bool one_object;     /* poll_object(): not part of a poll */
+        bool one_object;     /* poller_object(): not part of a poll */
         bool found;          /* of one object: it is there */
         bool over;           /* more than [limits] allow: the rest of it is not taken */
         bool keyless;        /* an entry had no key: nobody knows which object is there still */
@@ -50,7 +50,7 @@ struct listing {
         struct listing *next;
 };
 
-struct poll {
+struct poller {
         struct poll_spec on;
         const struct config *config;
         bool begun, has_ended;
@@ -69,7 +69,7 @@ struct poll {
         uv_poll_t timer;
 };
 
-static void finish_poll(struct poll *p);
+static void finish_poll(struct poller *p);
 
 /* --- one listing --- */
 
@@ -92,7 +92,7 @@ static void listing_free(struct listing *l)
 
 static void listing_ended(struct listing *l)
 {
-        struct poll *p = l->poll;
+        struct poller *p = l->poll;
         bool part = !l->one_object;
         listing_free(l);
         if (!part) {
@@ -105,7 +105,7 @@ static void listing_ended(struct listing *l)
 /* Without an ETag nobody knows what it is; but it is there. */
 static void take_as_there(const struct listing *l, const char *key)
 {
-        const struct poll *p = l->poll;
+        const struct poller *p = l->poll;
         struct error e = {};
         record_open(p->on.record);
         if (ledger_still_there(p->on.ledger, l->bucket, key, p->generation, &e) < 0)
@@ -115,7 +115,7 @@ static void take_as_there(const struct listing *l, const char *key)
 /* Its key: the prefix, where that is what is missing. */
 static void take_unreadable(struct listing *l, const struct ledger_object *o)
 {
-        const struct poll *p = l->poll;
+        const struct poller *p = l->poll;
         const char *key = o->key;
         struct error e = {};
         record_open(p->on.record);
@@ -150,7 +150,7 @@ static void take_keyless(struct listing *l)
 
 static void take_object(struct listing *l, const struct proto_object *from)
 {
-        struct poll *p = l->poll;
+        struct poller *p = l->poll;
         struct ledger_object o;
         enum listed what;
         struct error e = {};
@@ -288,7 +288,7 @@ static void judge_lost(const struct listing *l)
 static void on_done(void *arg, const struct proto_done *done)
 {
         struct listing *l = arg;
-        struct poll *p = l->poll;
+        struct poller *p = l->poll;
         l->request = 0;
         p->requests += done->requests;
         if (l->over || done->outcome.cause != CAUSE_NONE) {
@@ -333,7 +333,7 @@ static void send_list(struct listing *l)
                 uv_timer_start(&l->again, on_again, MEMORY_WAIT_MSEC, 0);
 }
 
-static struct listing *listing_new(struct poll *p, const struct config_package *package,
+static struct listing *listing_new(struct poller *p, const struct config_package *package,
         enum category category, const char *bucket, const char *prefix)
 {
         struct listing *l = calloc(1, sizeof(*l));
@@ -351,14 +351,14 @@ static struct listing *listing_new(struct poll *p, const struct config_package *
 /* --- what to list --- */
 
 struct package_listings {
-        struct poll *poll;
+        struct poller *poll;
         const struct config_package *package;
 };
 
 static int add_listing(const struct listing_spec *spec, void *arg)
 {
         const struct package_listings *of = arg;
-        struct poll *p = of->poll;
+        struct poller *p = of->poll;
         if (record_bucket_blocked(p->on.record, spec->bucket)) {
                 p->complete = false;
                 return 0;
@@ -373,7 +373,7 @@ static int add_listing(const struct listing_spec *spec, void *arg)
         return 0;
 }
 
-static void add_package(struct poll *p, const struct config_package *package)
+static void add_package(struct poller *p, const struct config_package *package)
 {
         struct package_listings of = {p, package};
         if (listings_each(p->on.ledger, package, p->full, (int64_t)time(NULL), add_listing, &of) < 0)
@@ -382,7 +382,7 @@ static void add_package(struct poll *p, const struct config_package *package)
 
 /* --- polls --- */
 
-static void finish_poll(struct poll *p)
+static void finish_poll(struct poller *p)
 {
         struct poll_spec *on = &p->on;
         uint64_t now = now_usec(CLOCK_BOOTTIME), took = now - p->started_usec;
@@ -422,11 +422,11 @@ static void finish_poll(struct poll *p)
         p->ended.plan |= !lost;
         if (p->again && !p->stopped) {
                 p->again = false;
-                poll_now(p, p->again_full);
+                poller_now(p, p->again_full);
         }
 }
 
-bool poll_take_ended(struct poll *p, struct poll_ended *ret)
+bool poller_take_ended(struct poller *p, struct poll_ended *ret)
 {
         if (!p->has_ended)
                 return false;
@@ -436,7 +436,7 @@ bool poll_take_ended(struct poll *p, struct poll_ended *ret)
         return true;
 }
 
-void poll_now(struct poll *p, bool full)
+void poller_now(struct poller *p, bool full)
 {
         if (p->stopped)
                 return;
@@ -464,7 +464,7 @@ void poll_now(struct poll *p, bool full)
                 finish_poll(p);
 }
 
-static void arm(struct poll *p, uint64_t after_usec)
+static void arm(struct poller *p, uint64_t after_usec)
 {
         p->next_usec = now_usec(CLOCK_BOOTTIME) + after_usec;
         struct itimerspec at = {.it_value = {.tv_sec = (time_t)(p->next_usec / USEC_PER_SEC),
@@ -474,7 +474,7 @@ static void arm(struct poll *p, uint64_t after_usec)
 
 static void on_timer(uv_poll_t *timer, int status, int events)
 {
-        struct poll *p = timer->data;
+        struct poller *p = timer->data;
         uint64_t expirations;
         (void)status;
         (void)events;
@@ -484,62 +484,62 @@ static void on_timer(uv_poll_t *timer, int status, int events)
         bool full = now >= p->last_full_usec + p->config->full_list_interval_usec;
         uint64_t spread = interval / 10;
         arm(p, interval - spread + (spread ? retry_random() % (2 * spread) : 0));
-        poll_now(p, full);
+        poller_now(p, full);
 }
 
-void poll_schedule(struct poll *p)
+void poller_schedule(struct poller *p)
 {
         p->begun = true;
         arm(p, 0);
         uv_poll_start(&p->timer, UV_READABLE, on_timer);
 }
 
-static void drop_listings(struct poll *p)
+static void drop_listings(struct poller *p)
 {
         while (p->listings)
                 listing_free(p->listings);
         p->running = 0;
 }
 
-void poll_restart(struct poll *p)
+void poller_restart(struct poller *p)
 {
         drop_listings(p);
         p->again = p->again_full = false;
         if (p->next_usec != 0)
-                poll_schedule(p); /* with the new interval */
+                poller_schedule(p); /* with the new interval */
         p->due_full = true;
         if (p->next_usec == 0 && p->begun)
-                poll_now(p, true);
+                poller_now(p, true);
 }
 
-void poll_stop(struct poll *p)
+void poller_stop(struct poller *p)
 {
         p->stopped = true;
         uv_poll_stop(&p->timer);
         drop_listings(p);
 }
 
-void poll_configure(struct poll *p, const struct config *config)
+void poller_configure(struct poller *p, const struct config *config)
 {
         p->config = config;
 }
 
-bool poll_running(const struct poll *p)
+bool poller_running(const struct poller *p)
 {
         return p->listings != NULL;
 }
 
-bool poll_was_lost(const struct poll *p)
+bool poller_was_lost(const struct poller *p)
 {
         return p->lost;
 }
 
-bool poll_was_complete(const struct poll *p)
+bool poller_was_complete(const struct poller *p)
 {
         return p->complete;
 }
 
-int64_t poll_next(const struct poll *p)
+int64_t poller_next(const struct poller *p)
 {
         uint64_t now = now_usec(CLOCK_BOOTTIME);
         if (p->next_usec == 0)
@@ -547,7 +547,7 @@ int64_t poll_next(const struct poll *p)
         return p->next_usec > now ? (int64_t)((p->next_usec - now) / USEC_PER_SEC) : 0;
 }
 
-void poll_object(struct poll *p, const struct ledger_object *o)
+void poller_object(struct poller *p, const struct ledger_object *o)
 {
         const struct config_package *package = config_find_package(p->config, o->org);
         for (struct listing *l = p->listings; l; l = l->next)
@@ -561,12 +561,12 @@ void poll_object(struct poll *p, const struct ledger_object *o)
         send_list(l);
 }
 
-int poll_new(const struct poll_spec *spec, struct poll **ret)
+int poller_new(const struct poll_spec *spec, struct poller **ret)
 {
-        struct poll *p = calloc(1, sizeof(*p));
+        struct poller *p = calloc(1, sizeof(*p));
         if (!p)
                 return -ENOMEM;
-        *p = (struct poll){.on = *spec, .due_full = true}; /* the first poll of a run is a full one */
+        *p = (struct poller){.on = *spec, .due_full = true}; /* the first poll of a run is a full one */
         char generation[32] = "";
         struct error e = {};
         int r = ledger_meta_get(spec->ledger, "generation", generation, sizeof(generation), &e);
@@ -589,16 +589,16 @@ int poll_new(const struct poll_spec *spec, struct poll **ret)
 
 static void on_timer_closed(uv_handle_t *h)
 {
-        struct poll *p = h->data;
+        struct poller *p = h->data;
         close_fd(p->timer_fd);
         free(p);
 }
 
-struct poll *poll_free(struct poll *p)
+struct poller *poller_free(struct poller *p)
 {
         if (!p)
                 return NULL;
-        poll_stop(p);
+        poller_stop(p);
         uv_close((uv_handle_t *)&p->timer, on_timer_closed);
         return NULL;
 }
