@@ -121,7 +121,7 @@ static void look_at_staged(const struct ctl *c, int state, struct deliver_fact *
 {
         struct error e = {};
         struct staging *staging = NULL;
-        struct look l = {};
+        struct delivery_look l = {};
         if (look_open(c->config->staging.path, &staging, &e) < 0) {
                 f->trouble = f->trouble ? f->trouble : strdup(e.text);
                 return;
@@ -131,7 +131,7 @@ static void look_at_staged(const struct ctl *c, int state, struct deliver_fact *
                 .staging = staging,
                 .records = f->records,
                 .now = (int64_t)time(NULL)};
-        int r = look(&q, &l, &e);
+        int r = delivery_look(&q, &l, &e);
         if (r == 0) {
                 f->unmatched = l.staged.unmatched;
                 l.staged.unmatched = (struct strv){};

@@ -17,7 +17,7 @@ struct plan {
         const struct config_delivery *d;
         struct staging *staging;
         struct records records;
-        struct look look;
+        struct delivery_look look;
         struct json *json;
         uint64_t bytes;
 };
@@ -142,7 +142,7 @@ static int look_at(struct plan *p, int state, struct error *e)
                 .staging = p->staging,
                 .records = &p->records,
                 .now = (int64_t)time(NULL)};
-        return r < 0 ? r : look(&q, &p->look, e);
+        return r < 0 ? r : delivery_look(&q, &p->look, e);
 }
 
 static int plan_one(struct plan *p, int state)

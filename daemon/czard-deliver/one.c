@@ -25,7 +25,7 @@ struct one {
         gid_t gid;
         struct records records;
         struct staging *outbox;
-        struct look look;
+        struct delivery_look look;
         struct seal *seal;
         char until[11];
         size_t items, destroyed;
@@ -514,7 +514,7 @@ static int work(struct one *o, struct error *e)
                 r = -EIO;
         }
         if (r == 0)
-                r = look(&q, &o->look, e);
+                r = delivery_look(&q, &o->look, e);
         if (r == 0)
                 r = carry_out_leaves(o, e);
         if (r == 0)

@@ -196,7 +196,7 @@ static int add_item(const struct due_query *q, struct due *d, size_t first, size
 
 int due_now(const struct due_query *q, struct due *ret)
 {
-        const struct staged *s = q->staged;
+        const struct delivery_staged *s = q->staged;
         bool over = q->records->revoked || due_is_over(q->delivery, q->now);
         int r = 0;
         *ret = (struct due){.next = over ? INT64_MAX : (int64_t)q->delivery->until * SEC_PER_DAY};

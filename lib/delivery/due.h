@@ -38,7 +38,7 @@ struct due {
 
 struct due_query {
         const struct config_delivery *delivery;
-        const struct staged *staged;
+        const struct delivery_staged *staged;
         const struct records *records;
         enum input_word (*word)(void *arg, const char *path);
         void *arg;

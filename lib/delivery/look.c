@@ -40,7 +40,7 @@ int look_open(const char *root, struct staging **ret, struct error *e)
 
 /* A folder that is replaced between two looks at it is read once more. */
 static int read_staged(
-        const struct look_query *q, const struct strv *dates, struct staged *ret, struct error *e)
+        const struct look_query *q, const struct strv *dates, struct delivery_staged *ret, struct error *e)
 {
         struct error first = {};
         if (staged_read(q->staging, q->delivery, dates, ret, &first) == 0)
@@ -50,7 +50,7 @@ static int read_staged(
         return staged_read(q->staging, q->delivery, dates, ret, e);
 }
 
-static int decide(const struct look_query *q, struct look *l, bool unsplit, struct error *e)
+static int decide(const struct look_query *q, struct delivery_look *l, bool unsplit, struct error *e)
 {
         struct words *w = NULL;
         int r = words_new(q->root, q->staging, q->delivery->org, &w, e);
@@ -72,11 +72,11 @@ static int decide(const struct look_query *q, struct look *l, bool unsplit, stru
         return r;
 }
 
-int look(const struct look_query *q, struct look *ret, struct error *e)
+int delivery_look(const struct look_query *q, struct delivery_look *ret, struct error *e)
 {
         _cleanup_(strv_done) struct strv dates = {};
         _cleanup_strbuf_ struct strbuf recipients = {};
-        *ret = (struct look){};
+        *ret = (struct delivery_look){};
         strbuf_add(&recipients, "");
         for (size_t i = 0; i < q->delivery->recipients.n; i++)
                 strbuf_printf(&recipients, "%s%s", i ? " " : "", q->delivery->recipients.v[i]);
@@ -94,10 +94,10 @@ int look(const struct look_query *q, struct look *ret, struct error *e)
         return r < 0 ? r : decide(q, ret, unsplit, e);
 }
 
-void look_done(struct look *l)
+void look_done(struct delivery_look *l)
 {
         due_done(&l->due);
         staged_done(&l->staged);
         free(l->recipients);
-        *l = (struct look){};
+        *l = (struct delivery_look){};
 }

@@ -19,9 +19,9 @@ struct look_query {
         int64_t now;
 };
 
-struct look {
+struct delivery_look {
         char *recipients; /* as records have them */
-        struct staged staged;
+        struct delivery_staged staged;
         struct due due;
 };
 
@@ -30,7 +30,7 @@ struct look {
 int look_open(const char *root, struct staging **ret, struct error *e);
 /* Nothing is written. When the delivery is over nothing is read of what is staged. 0 or -errno: nothing may
  * be decided. */
-int look(const struct look_query *q, struct look *ret, struct error *e);
-void look_done(struct look *l);
+int delivery_look(const struct look_query *q, struct delivery_look *ret, struct error *e);
+void look_done(struct delivery_look *l);
 /* Was it revoked, or is its last day over? */
 bool look_is_over(const struct look_query *q);

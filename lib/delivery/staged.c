@@ -26,7 +26,7 @@ struct reader {
         struct courses courses;
         bool *tables; /* matched, by entry of d->tables */
         void *seen;   /* forms that a newer snapshot had: tsearch(3) */
-        struct staged *out;
+        struct delivery_staged *out;
         struct error *e;
 };
 
@@ -72,7 +72,7 @@ static void free_file(struct staged_file *f)
 /* Takes the strings; a failure frees them. */
 static int add(struct reader *r, struct staged_file *f)
 {
-        struct staged *o = r->out;
+        struct delivery_staged *o = r->out;
         if (f->path && f->course && f->base && f->member && ARRAY_ROOM(o->v, o->n) == 0) {
                 o->v[o->n++] = *f;
                 return 0;
@@ -106,12 +106,12 @@ static bool sums_next(struct sums *s, char hex[SHA256_HEX], const char **ret_nam
 
 /* --- days --- */
 
-struct day {
+struct staged_day {
         char folder[512], site[64], date[11];
 };
 
-static int add_event(
-        struct reader *r, const struct day *d, const char *key, const char *file, const char *hex, bool held)
+static int add_event(struct reader *r, const struct staged_day *d, const char *key, const char *file,
+        const char *hex, bool held)
 {
         static const char ext[] = ".log.gz";
         char form[COURSE_FORM_MAX], name[COURSE_FORM_MAX];
@@ -136,7 +136,7 @@ static int add_event(
 }
 
 /* One line a course in both lists, in one order; the last line of the manifest is none. */
-static int read_day(struct reader *r, const struct day *d, bool know)
+static int read_day(struct reader *r, const struct staged_day *d, bool know)
 {
         _cleanup_free_ char *manifest = NULL, *text = NULL;
         size_t len, sums_len = 0;
@@ -174,7 +174,7 @@ static int read_year(struct reader *r, const char *site, const char *folder, boo
         _cleanup_(strv_done) struct strv dates = {};
         int e = list(r, folder, &dates), day;
         for (size_t i = 0; e == 0 && i < dates.n; i++) {
-                struct day d;
+                struct staged_day d;
                 if (!is_date(dates.v[i], &day) || (!know && (day < r->d->dates.from || day > r->d->dates.to)))
                         continue;
                 if (!name_fill(d.folder, sizeof(d.folder), "%s/%s", folder, dates.v[i]) ||
@@ -352,7 +352,7 @@ static bool share(const struct reader *r, const struct staged_file *a, const str
 /* Where the names of two courses are one, each gets the hash of its own. */
 static int part_courses(struct reader *r)
 {
-        struct staged *o = r->out;
+        struct delivery_staged *o = r->out;
         qsort(o->v, o->n, sizeof(*o->v), by_base);
         for (size_t i = 0, end; i < o->n; i = end) {
                 bool mixed = false;
@@ -376,7 +376,7 @@ static int part_courses(struct reader *r)
 /* By the messages that they are of. */
 static int sort_files(struct reader *r)
 {
-        struct staged *o = r->out;
+        struct delivery_staged *o = r->out;
         int e = o->n ? part_courses(r) : 0;
         for (size_t i = 0; e == 0 && i < o->n; i++) {
                 o->v[i].id = item_id(o->v[i].base, o->v[i].course);
@@ -408,11 +408,11 @@ static int by_path(const void *a, const void *b)
 }
 
 int staged_read(const struct staging *s, const struct config_delivery *d, const struct strv *dates_again,
-        struct staged *ret, struct error *e)
+        struct delivery_staged *ret, struct error *e)
 {
         struct reader r = {
                 .s = s, .d = d, .out = ret, .e = e, .tables = calloc(d->tables.n + 1, sizeof(bool))};
-        *ret = (struct staged){};
+        *ret = (struct delivery_staged){};
         int x = r.tables ? courses_init(&r.courses, d) : -ENOMEM;
         if (x == 0)
                 x = read_days(&r, true);
@@ -441,7 +441,7 @@ int staged_read(const struct staging *s, const struct config_delivery *d, const 
         return x;
 }
 
-void staged_done(struct staged *s)
+void staged_done(struct delivery_staged *s)
 {
         for (size_t i = 0; i < s->n; i++)
                 free_file(&s->v[i]);
@@ -452,7 +452,7 @@ void staged_done(struct staged *s)
         strv_done(&s->unmatched);
         strv_done(&s->held);
         strv_done(&s->held_keys);
-        *s = (struct staged){};
+        *s = (struct delivery_staged){};
 }
 
 static int path_of(const void *path, const void *file)
@@ -460,7 +460,7 @@ static int path_of(const void *path, const void *file)
         return strcmp(path, (*(struct staged_file *const *)file)->path);
 }
 
-const struct staged_file *staged_find(const struct staged *s, const char *path)
+const struct staged_file *staged_find(const struct delivery_staged *s, const char *path)
 {
         struct staged_file **found =
                 s->n ? bsearch(path, s->by_path, s->n, sizeof(struct staged_file *), path_of) : NULL;
@@ -472,7 +472,7 @@ static int id_of(const void *id, const void *file)
         return strcmp(id, ((const struct staged_file *)file)->id);
 }
 
-const struct staged_file *staged_of(const struct staged *s, const char *id, size_t *ret_n)
+const struct staged_file *staged_of(const struct delivery_staged *s, const char *id, size_t *ret_n)
 {
         const struct staged_file *f = s->n ? bsearch(id, s->v, s->n, sizeof(*s->v), id_of) : NULL, *end = f;
         while (f && f > s->v && streq(f[-1].id, id))

@@ -22,7 +22,7 @@ struct staged_file {
         char sha256[SHA256_HEX];
 };
 
-struct staged {
+struct delivery_staged {
         struct staged_file *v; /* sorted by id, of one id the newest first, then by member */
         size_t n;
         struct staged_file **by_path;
@@ -35,9 +35,9 @@ struct staged {
  * `latest` did not follow them; may be NULL. 0, or -errno: something there cannot be read, and nothing may be
  * decided. */
 int staged_read(const struct staging *s, const struct config_delivery *d, const struct strv *dates_again,
-        struct staged *ret, struct error *e);
-void staged_done(struct staged *s);
+        struct delivery_staged *ret, struct error *e);
+void staged_done(struct delivery_staged *s);
 /* The file of that path, or NULL. */
-const struct staged_file *staged_find(const struct staged *s, const char *path);
+const struct staged_file *staged_find(const struct delivery_staged *s, const char *path);
 /* The first of that id, or NULL; *ret_n of them. */
-const struct staged_file *staged_of(const struct staged *s, const char *id, size_t *ret_n);
+const struct staged_file *staged_of(const struct delivery_staged *s, const char *id, size_t *ret_n);

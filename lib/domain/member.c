@@ -8,7 +8,7 @@
 #include "name.h"
 #include "package.h"
 
-/* Weekly tables of a course. The list grows; an unknown one is told by its shape (see split_course). */
+/* Weekly tables of a course. The list grows; an unknown one is told by its shape (see cut_course). */
 static const char *const tables[] = {
         "auth_user",
         "auth_userprofile",
@@ -150,7 +150,7 @@ static void set_table(struct package_member *ret, bool ora, const char *s, size_
 }
 
 /* "{Org}-{course}-{run}-{table}" or "{Org}-email_opt_in". */
-static void split_course(struct package_member *ret, bool ora, const char *s, size_t n)
+static void cut_course(struct package_member *ret, bool ora, const char *s, size_t n)
 {
         const char *dash = memrchr(s, '-', n);
         const char *table = dash ? dash + 1 : s;
@@ -213,7 +213,7 @@ static void classify(struct package_member *ret)
         const char *analytics = find_analytics(base);
         if (analytics && analytics > base) {
                 n = split_env(base, (size_t)(analytics - base), ret);
-                split_course(ret, ora, base, n);
+                cut_course(ret, ora, base, n);
         } else {
                 set_table(ret, ora, base, without_extension(base));
         }

@@ -161,7 +161,7 @@ static int find_object(
         return r;
 }
 
-static void staged(struct ledger_object *o, const struct ledger_object *said, struct line *l)
+static void staged_object(struct ledger_object *o, const struct ledger_object *said, struct line *l)
 {
         snprintf(o->staged_etag, sizeof(o->staged_etag), "%s", o->etag);
         snprintf(o->path, sizeof(o->path), "%s", said->path);
@@ -261,7 +261,7 @@ static void apply(struct ledger_object *o, const struct ledger_object *said, enu
         switch (event) {
         case PUBLISHED:
         case ADOPTED:
-                staged(o, said, l);
+                staged_object(o, said, l);
                 break;
         case REJECTED:
                 failed(o, refusals, l);

@@ -344,7 +344,7 @@ static int refuse_when(struct members *m, const char *sql, uint64_t bound, const
         return r < 0 || !found ? r : error_set(e, CAUSE_BAD_ZIP, EBADMSG, "%s", text);
 }
 
-static int place(struct members *m, uint64_t end, struct error *e)
+static int place_run(struct members *m, uint64_t end, struct error *e)
 {
         int64_t unused = 0;
         int r = refuse_when(m, "SELECT EXISTS (SELECT 1 FROM member WHERE \"offset\" > ?1)", end,
@@ -371,7 +371,7 @@ int members_complete(struct members *m, uint64_t end, bool folds_case, struct er
         if (r == 0 && doubles)
                 r = sql_exec(&m->sql, drop_doubles, e);
         if (r == 0)
-                r = place(m, end, e);
+                r = place_run(m, end, e);
         if (r == 0)
                 r = refuse_collisions(m, folds_case, e);
         if (r == 0)

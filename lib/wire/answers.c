@@ -74,7 +74,7 @@ enum request_kind request_kind_of(const struct message *m)
         }
 }
 
-static const struct outcome *outcome_of(const struct message *m)
+static const struct outcome *outcome_in(const struct message *m)
 {
         switch (m->type) {
         case PROTO_DONE:
@@ -94,7 +94,7 @@ static const struct outcome *outcome_of(const struct message *m)
 
 int answer_check(enum request_kind kind, const struct message *answer, struct error *e)
 {
-        const struct outcome *outcome = outcome_of(answer);
+        const struct outcome *outcome = outcome_in(answer);
         uint32_t checks = answer->type == PROTO_DONE      ? answer->done.checks
                           : answer->type == PROTO_VERDICT ? answer->verdict.checks
                                                           : 0;
@@ -139,7 +139,7 @@ int owed_take(struct owed *o, const struct message *answer, struct error *e)
         if (answer->type == PROTO_VERDICT && answer->verdict.member != o->v[0].told)
                 return error_set(e, CAUSE_HELPER, EPROTO, "judged member %u, but it is the turn of %u",
                         answer->verdict.member, o->v[0].told);
-        if (outcome_of(answer) && ++o->v[0].told == o->v[0].n)
+        if (outcome_in(answer) && ++o->v[0].told == o->v[0].n)
                 memmove(o->v, o->v + 1, --o->n * sizeof(*o->v));
         return 0;
 }

@@ -44,7 +44,7 @@ int archive_stream_new(int fd, uint64_t position, struct archive_stream **ret)
         return 0;
 }
 
-static void member_done(struct archive_stream *s)
+static void entry_done(struct archive_stream *s)
 {
         if (s->inflating)
                 inflateEnd(&s->z);
@@ -57,7 +57,7 @@ struct archive_stream *archive_stream_free(struct archive_stream *s)
 {
         if (!s)
                 return NULL;
-        member_done(s);
+        entry_done(s);
         close_fd(s->fd);
         free(s);
         return NULL;
@@ -227,7 +227,7 @@ static int start_data(struct archive_stream *s, const struct archive_entry *entr
 
 int archive_member_begin(struct archive_stream *s, const struct archive_entry *entry, struct error *e)
 {
-        member_done(s);
+        entry_done(s);
         s->packed = s->left = 0;
         if (entry->place.offset < s->position)
                 return fail(s, CAUSE_INTERNAL, ESPIPE, "the member lies before what was read already", e);
@@ -343,7 +343,7 @@ int archive_member_end(struct archive_stream *s, struct error *e)
 void archive_member_skip(struct archive_stream *s, const struct archive_entry *entry)
 {
         uint64_t end = entry->place.offset + entry->place.extent;
-        member_done(s);
+        entry_done(s);
         s->packed = s->left = 0;
         if (end > s->position)
                 (void)take(s, NULL, end - s->position, NULL);

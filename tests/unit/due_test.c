@@ -422,7 +422,7 @@ static void try_row(const struct row *t)
                 files[i].id = id;
                 files[i].member = none;
         }
-        struct staged s = {.v = files, .n = t->now ? 1 + t->more : 0, .by_path = by_path};
+        struct delivery_staged s = {.v = files, .n = t->now ? 1 + t->more : 0, .by_path = by_path};
         struct record_input input = {.path = in};
         _cleanup_free_ char *had = strdup(t->had ? t->had : "a");
         struct delivery_record r = {.state = t->state,
