@@ -169,12 +169,12 @@ static int send_to_journal(const struct entry *e)
         return sd_journal_sendv(iov, (int)e->n);
 }
 
-struct line {
+struct journal_line {
         char s[ENTRY_SIZE + 4096];
         size_t n;
 };
 
-static void put(struct line *l, const char *s, size_t n)
+static void put(struct journal_line *l, const char *s, size_t n)
 {
         n = MIN(n, sizeof(l->s) - 1 - l->n); /* one byte is left for the line feed */
         memcpy(l->s + l->n, s, n);
@@ -182,7 +182,7 @@ static void put(struct line *l, const char *s, size_t n)
 }
 
 /* Quoted only where a reader that splits at blanks would go wrong. */
-static void put_value(struct line *l, const char *value)
+static void put_value(struct journal_line *l, const char *value)
 {
         if (*value && !strpbrk(value, " \"")) {
                 put(l, value, strlen(value));
@@ -215,7 +215,7 @@ static const char *level_name(int priority)
 /* Only what calls for attention has its level told; no fields. The progress stays below. */
 static void send_to_people(const struct entry *e, int priority)
 {
-        struct line l = {.n = 0};
+        struct journal_line l = {.n = 0};
         const char *level = priority <= LOG_ERR ? "error: " : priority == LOG_WARNING ? "warning: " : "";
         if (journal.at_terminal)
                 put(&l, CLEAR_LINE, strlen(CLEAR_LINE));
@@ -234,7 +234,7 @@ void journal_line(const char *text)
                 send_to_people(&e, LOG_NOTICE);
                 return;
         }
-        struct line l = {.n = 0};
+        struct journal_line l = {.n = 0};
         put(&l, e.fields[0].text + e.fields[0].name_len, e.fields[0].len - e.fields[0].name_len);
         put(&l, "\n", 1);
         (void)write_all(STDERR_FILENO, l.s, l.n);
@@ -254,7 +254,7 @@ void journal_progress(const char *text)
 
 static void send_to_stderr(const struct entry *e, int priority)
 {
-        struct line l = {.n = 0};
+        struct journal_line l = {.n = 0};
         const char *level = level_name(priority);
         if (journal.for_people) {
                 send_to_people(e, priority);

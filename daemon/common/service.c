@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "../journal.h"
@@ -16,16 +15,10 @@
 #include "fsx.h"
 #include "secret.h"
 #include "str.h"
+#include "timespan.h"
 
 #define CHANNEL_FD 3
 #define WAIT_MSEC 1000
-
-static uint64_t now_usec(void)
-{
-        struct timespec t;
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / 1000;
-}
 
 /* Standard input and output are nobody's business; everything we were not given is closed. */
 static int own_descriptors(void)
@@ -66,7 +59,7 @@ int service_serve(struct service *f, service_job_fn *job, void *arg, struct erro
                         return r;
                 f->job = m.id;
                 f->moved = 0;
-                f->progressed_usec = now_usec();
+                f->progressed_usec = now_usec(CLOCK_MONOTONIC);
                 r = job(arg, &m);
                 unsigned type = m.type;
                 message_done(&m);
@@ -85,7 +78,7 @@ int service_send(struct service *f, struct message *m)
 
 void service_moved(struct service *f, uint64_t bytes)
 {
-        uint64_t now = now_usec();
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
         f->moved += bytes;
         if (now - f->progressed_usec < USEC_PER_SEC)
                 return;

@@ -28,14 +28,14 @@
 #define OUTPUTS_MOST 8
 #define OUTPUT_BYTES_MOST (64 * GIB)
 
-struct output {
+struct owner_output {
         char path[PATH_MAX];
         enum output_kind kind;
         mode_t mode;
 };
 
 struct owner {
-        struct output outputs[OUTPUTS_MOST];
+        struct owner_output outputs[OUTPUTS_MOST];
         size_t n;
         const char *state_dir;
         uid_t uid; /* of state_dir, -1: not known */
@@ -43,7 +43,7 @@ struct owner {
         int keeper; /* socket, -1: none; we do it ourselves */
 };
 
-struct answer {
+struct owner_answer {
         int err; /* positive */
         char where[TEXT_SIZE], text[TEXT_SIZE];
 };
@@ -74,8 +74,8 @@ int owner_output(struct ctl *c, const char *path, enum output_kind kind, mode_t 
         struct owner *o = owner_of(c);
         if (!o || o->n == OUTPUTS_MOST || strlen(path) >= PATH_MAX)
                 return -ENOMEM;
-        struct output *out = &o->outputs[o->n];
-        *out = (struct output){.kind = kind, .mode = mode};
+        struct owner_output *out = &o->outputs[o->n];
+        *out = (struct owner_output){.kind = kind, .mode = mode};
         snprintf(out->path, sizeof(out->path), "%s", path);
         return (int)o->n++;
 }
@@ -181,7 +181,7 @@ static bool is_state_dir(const struct owner *o, int dir)
 }
 
 /* A hidden file beside it, then a rename or, when nothing may be replaced, a link. */
-static int write_file(const struct owner *o, const struct output *out, int fd)
+static int write_file(const struct owner *o, const struct owner_output *out, int fd)
 {
         char dir_copy[PATH_MAX], base_copy[PATH_MAX], hidden[NAME_MAX + 32];
         memcpy(dir_copy, out->path, sizeof(dir_copy));
@@ -216,7 +216,7 @@ static int write_file(const struct owner *o, const struct output *out, int fd)
 }
 
 static int put(
-        const struct owner *o, const struct output *out, int fd, char where[TEXT_SIZE], struct error *e)
+        const struct owner *o, const struct owner_output *out, int fd, char where[TEXT_SIZE], struct error *e)
 {
         if (out->kind == OUTPUT_CREDENTIAL)
                 return credstore_put(out->path, fd, where, e);
@@ -262,7 +262,7 @@ static void keep(const struct owner *o, int sock)
         size_t output;
         int fd;
         while (receive(sock, &output, &fd) == 0) {
-                struct answer a = {};
+                struct owner_answer a = {};
                 struct error e = {};
                 if (output >= o->n)
                         a.err = EINVAL;
@@ -314,7 +314,7 @@ int owner_put_fd(struct ctl *c, int output, int fd, char where[TEXT_SIZE], struc
         m->cmsg_type = SCM_RIGHTS;
         m->cmsg_len = CMSG_LEN(sizeof(int));
         memcpy(CMSG_DATA(m), &fd, sizeof(int));
-        struct answer a;
+        struct owner_answer a;
         if (sendmsg(o->keeper, &h, MSG_NOSIGNAL) < 0 || recv(o->keeper, &a, sizeof(a), 0) != sizeof(a))
                 return error_set(e, CAUSE_INTERNAL, EPIPE, "the keeper process has gone");
         snprintf(where, TEXT_SIZE, "%s", a.where);

@@ -7,14 +7,14 @@
 
 #include "beyond.h"
 
-struct due {
+struct kept_until {
         struct ctl *c;
         const struct ledger_object *v;
         size_t n;
 };
 
 /* One date in two spellings. */
-static bool is_beaten(const struct due *d, const struct ledger_object *o)
+static bool is_beaten(const struct kept_until *d, const struct ledger_object *o)
 {
         bool beaten = false;
         if (d->c->ledger)
@@ -27,7 +27,7 @@ static bool is_beaten(const struct due *d, const struct ledger_object *o)
 int plan_drop(
         struct ctl *c, struct ledger_object *due, size_t *n, struct plan_undecided *ret, struct error *e)
 {
-        struct due d = {c, due, *n};
+        struct kept_until d = {c, due, *n};
         _cleanup_free_ enum beyond *beyond = calloc(*n + 1, sizeof(*beyond));
         size_t kept = 0;
         int r = beyond ? 0 : error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");

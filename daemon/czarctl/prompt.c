@@ -122,7 +122,7 @@ static int hide(struct hidden *h)
 }
 
 /* After ctrl-Z and fg the question is asked again; any other signal is the end of us. */
-static int ask(struct hidden *h, const char *text, struct secret *ret)
+static int ask_person(struct hidden *h, const char *text, struct secret *ret)
 {
         int r = secret_alloc(LIMIT_PASSPHRASE, ret);
         while (r == 0) {
@@ -146,7 +146,7 @@ static int ask(struct hidden *h, const char *text, struct secret *ret)
 static int ask_once(struct hidden *h, const char *text, size_t least, bool twice, struct secret *ret)
 {
         _cleanup_secret_ struct secret first = {}, second = {};
-        int r = ask(h, text, &first);
+        int r = ask_person(h, text, &first);
         if (r < 0)
                 return r;
         if (first.len < least) {
@@ -155,7 +155,7 @@ static int ask_once(struct hidden *h, const char *text, size_t least, bool twice
                 say(h->fd, why);
                 return 1;
         }
-        r = twice ? ask(h, "The same again: ", &second) : 0;
+        r = twice ? ask_person(h, "The same again: ", &second) : 0;
         if (r < 0)
                 return r;
         if (twice && (first.len != second.len || memcmp(first.p, second.p, first.len) != 0)) {

@@ -17,14 +17,14 @@
 #define CHANGES_SHOWN 12
 #define NAMES_SHOWN 12
 
-struct snapshot {
+struct report_snapshot {
         char id[24], date[11], org[64];
         enum category category;
         int64_t rejected, plain, members, size;
 };
 
 struct walk {
-        struct snapshot *v;
+        struct report_snapshot *v;
         size_t n;
 };
 
@@ -33,8 +33,8 @@ static int take_snapshot(const struct report_row *row, void *arg)
         struct walk *w = arg;
         if (ARRAY_ROOM(w->v, w->n) < 0)
                 return -ENOMEM;
-        struct snapshot *s = &w->v[w->n++];
-        *s = (struct snapshot){.category = (enum category)row->number[4],
+        struct report_snapshot *s = &w->v[w->n++];
+        *s = (struct report_snapshot){.category = (enum category)row->number[4],
                 .rejected = row->number[5],
                 .plain = row->number[6],
                 .members = row->number[7],
@@ -63,7 +63,8 @@ static int note_lost(const struct report_row *row, void *arg)
         return 0;
 }
 
-static int add_change(struct report_data *r, const struct snapshot *now, const struct snapshot *before)
+static int add_change(
+        struct report_data *r, const struct report_snapshot *now, const struct report_snapshot *before)
 {
         static const char *const what[] = {"shrank by more than half", "vanished"};
         struct lost l = {};
@@ -87,12 +88,12 @@ static int add_change(struct report_data *r, const struct snapshot *now, const s
 
 /* --- the lists --- */
 
-static bool same_group(const struct snapshot *a, const struct snapshot *b)
+static bool same_group(const struct report_snapshot *a, const struct report_snapshot *b)
 {
         return a->category == b->category && streq(a->org, b->org);
 }
 
-static void add_snapshot(struct json *j, const char *name, const struct snapshot *s)
+static void add_snapshot(struct json *j, const char *name, const struct report_snapshot *s)
 {
         json_object(j, name,
                 FIELDS(F_TEXT("date", s->date), F_NUMBER("bytes", s->size),
@@ -100,7 +101,8 @@ static void add_snapshot(struct json *j, const char *name, const struct snapshot
                         F_NUMBER("rejected", s->rejected)));
 }
 
-static void add_rows(struct json *j, const char *title, const struct snapshot *v, size_t n, size_t older)
+static void add_rows(
+        struct json *j, const char *title, const struct report_snapshot *v, size_t n, size_t older)
 {
         json_open(j, NULL, '{');
         json_fields(j, FIELDS(F_TEXT("title", title), F_NUMBER("older", older)));
@@ -112,7 +114,7 @@ static void add_rows(struct json *j, const char *title, const struct snapshot *v
 }
 
 /* Of one organisation and category, the newest first. */
-static void add_snapshots(struct json *j, const struct snapshot *v, size_t n)
+static void add_snapshots(struct json *j, const struct report_snapshot *v, size_t n)
 {
         size_t drawn = MIN(n, (size_t)SNAPSHOTS_DRAWN);
         int64_t most = 1;

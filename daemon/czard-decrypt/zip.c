@@ -10,7 +10,7 @@
 #include "worker.h"
 
 /* A member's bytes on their way to OpenPGP, or out: a bomb may sit in the zip already. */
-struct member {
+struct zip_member {
         struct worker *w;
         struct expansion limit;
         uint64_t bytes;
@@ -18,7 +18,7 @@ struct member {
 
 static ssize_t member_read(void *arg, void *p, size_t n, struct error *e)
 {
-        struct member *member = arg;
+        struct zip_member *member = arg;
         ssize_t k = archive_member_read(member->w->stream, p, n, e);
         if (k <= 0)
                 return k;
@@ -27,7 +27,7 @@ static ssize_t member_read(void *arg, void *p, size_t n, struct error *e)
         return r < 0 ? r : k;
 }
 
-static int pass_through(struct member *member, struct output *out, struct error *e)
+static int pass_through(struct zip_member *member, struct output *out, struct error *e)
 {
         _cleanup_free_ char *buf = malloc(64 * KIB);
         if (!buf)
@@ -50,7 +50,7 @@ static bool name_too_long(const char *name, uint64_t max)
         return false;
 }
 
-static void run_member(struct member *member, const struct archive_entry *entry, struct output *out,
+static void run_member(struct zip_member *member, const struct archive_entry *entry, struct output *out,
         struct proto_verdict *v, struct pgp_verdict *pgp, struct error *e)
 {
         struct worker *w = member->w;
@@ -91,7 +91,7 @@ static void run_member(struct member *member, const struct archive_entry *entry,
 static int do_member(
         struct worker *w, uint32_t index, const struct archive_entry *entry, int *fd, struct pgp_verdict *pgp)
 {
-        struct member member = {.w = w};
+        struct zip_member member = {.w = w};
         struct proto_verdict v = {.member = index};
         struct error e = {};
         _cleanup_output_ struct output out = {};

@@ -9,8 +9,8 @@
 #include "session.h"
 
 /* In the child. It does not outlive who waits for it. */
-_Noreturn static void be_child(
-        const struct config *c, const struct options *o, const sigset_t *mask, pid_t parent, int told_fd)
+_Noreturn static void be_child(const struct config *c, const struct deliver_options *o, const sigset_t *mask,
+        pid_t parent, int told_fd)
 {
         int64_t next;
         if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
@@ -21,7 +21,8 @@ _Noreturn static void be_child(
         _exit(write(told_fd, &next, sizeof(next)) == sizeof(next) ? status : STATUS_CANNOT);
 }
 
-int child_run(const struct config *c, const struct options *o, const sigset_t *mask, int64_t *ret_next)
+int child_run(
+        const struct config *c, const struct deliver_options *o, const sigset_t *mask, int64_t *ret_next)
 {
         int pipes[2], status = 0;
         pid_t us = getpid();

@@ -82,7 +82,8 @@ static int wait_msec(int64_t until)
 }
 
 /* c names the feeds, until SIGHUP reads it anew. Returns a status, or -1: SIGHUP. */
-static int follow_config(const struct config *c, const struct options *o, int signals, const sigset_t *old)
+static int follow_config(
+        const struct config *c, const struct deliver_options *o, int signals, const sigset_t *old)
 {
         struct feeds feeds = {};
         struct error e = {};
@@ -122,7 +123,7 @@ static int follow_config(const struct config *c, const struct options *o, int si
         return status;
 }
 
-int deliver_follow(const struct options *o)
+int deliver_follow(const struct deliver_options *o)
 {
         sigset_t set, old;
         sigemptyset(&set);

@@ -21,7 +21,7 @@ static int usage(void)
         return STATUS_USAGE;
 }
 
-static int run_once(const struct options *o)
+static int run_once(const struct deliver_options *o)
 {
         struct config *c = NULL;
         struct error e = {};
@@ -39,7 +39,7 @@ static int run_once(const struct options *o)
 }
 
 /* A run that gave way is followed by another, which knows nothing of the first. */
-static int run_until_done(const struct options *o)
+static int run_until_done(const struct deliver_options *o)
 {
         int status;
         while ((status = run_once(o)) == STATUS_GAVE_WAY)
@@ -74,7 +74,7 @@ int main(int argc, char **argv)
                 {"version", no_argument, NULL, VERSION},
                 {},
         };
-        struct options o = {.config_path = CONFIG_DEFAULT_PATH, .uid = -1};
+        struct deliver_options o = {.config_path = CONFIG_DEFAULT_PATH, .uid = -1};
         const char *revoke = NULL;
         bool once = false;
         uint64_t uid;

@@ -141,7 +141,7 @@ static int run_all(struct session *s)
         return s->gave_way ? STATUS_GAVE_WAY : worst;
 }
 
-int deliver_run(const struct config *c, const struct options *o, int64_t *ret_next)
+int deliver_run(const struct config *c, const struct deliver_options *o, int64_t *ret_next)
 {
         struct session s = {.config = c,
                 .options = o,

@@ -26,7 +26,7 @@ enum {
         STATUS_GAVE_WAY = 4, /* to a revocation: another run has to do the rest. Of deliver_run() only */
 };
 
-struct options {
+struct deliver_options {
         const char *config_path;
         const char *name;   /* only this delivery, NULL: all; with revoke it may be the folder of an outbox */
         const char *revoke; /* the reason; NULL: deliver */
@@ -37,15 +37,16 @@ struct options {
 
 /* One run. c finds the state folder; what counts is the configuration as it is once it is our turn.
  * *ret_next: when to run again though nothing changes, seconds. Returns the exit status. */
-int deliver_run(const struct config *c, const struct options *o, int64_t *ret_next);
+int deliver_run(const struct config *c, const struct deliver_options *o, int64_t *ret_next);
 
 /* The same in a child, for a run locks the process into what its configuration needs, and the next one has
  * another. mask: its signal mask, NULL: ours. Returns the exit status, or the number of the signal that ended
  * it, negative. */
-int child_run(const struct config *c, const struct options *o, const sigset_t *mask, int64_t *ret_next);
+int child_run(
+        const struct config *c, const struct deliver_options *o, const sigset_t *mask, int64_t *ret_next);
 
 /* Runs whenever a feed says something, a date has come or SIGHUP is sent; until SIGTERM. */
-int deliver_follow(const struct options *o);
+int deliver_follow(const struct deliver_options *o);
 
 /* A delivery that is looked at. */
 struct target {
@@ -60,7 +61,7 @@ struct session {
         struct config *fresh;  /* read in this run; config borrows it */
         struct error unread;   /* why it could not be: then nothing is handed out, only taken back */
         struct error unstaged; /* why staging could not be opened: then only what is over is taken back */
-        const struct options *options;
+        const struct deliver_options *options;
         int state_fd, lock_fd;
         struct audit *audit;
         struct staging *staging; /* NULL: unstaged says why, or a revocation, which needs none */

@@ -33,12 +33,12 @@
 #define PROXY_CREDENTIAL "czard.proxy"
 #define PROXY_MAX 2048
 
-struct options {
+struct fetch_options {
         const char *config;
         int channel, listener; /* -1: not given */
 };
 
-struct fetch {
+struct fetch_program {
         uv_loop_t loop;
         uv_poll_t signals;
         int signal_fd; /* SIGTERM and SIGINT, which are blocked */
@@ -58,7 +58,7 @@ struct fetch {
 
 /* --- the end --- */
 
-static void stop(struct fetch *f, int status)
+static void stop(struct fetch_program *f, int status)
 {
         f->status = status;
         uv_stop(&f->loop);
@@ -84,7 +84,7 @@ static void on_desk_closed(void *arg, const struct error *e)
 
 /* --- the connection --- */
 
-static int serve(struct fetch *f, int fd)
+static int serve(struct fetch_program *f, int fd)
 {
         const struct desk_config config = {
                 .access = f->access,
@@ -102,7 +102,7 @@ static int serve(struct fetch *f, int fd)
  * a reload czard can connect again while its running transfers end here. */
 static void on_connection(uv_poll_t *poll, int status, int events)
 {
-        struct fetch *f = poll->data;
+        struct fetch_program *f = poll->data;
         (void)status;
         (void)events;
         int fd = accept4(f->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -119,7 +119,7 @@ static void on_connection(uv_poll_t *poll, int status, int events)
         }
 }
 
-static int wait_for_connection(struct fetch *f, int fd)
+static int wait_for_connection(struct fetch_program *f, int fd)
 {
         int r = fd_nonblock(fd, 1);
         if (r >= 0)
@@ -134,7 +134,7 @@ static int wait_for_connection(struct fetch *f, int fd)
 /* --- the start --- */
 
 /* The whole URL, with its password, so that it stands in no configuration file. */
-static int load_proxy(struct fetch *f, struct error *e)
+static int load_proxy(struct fetch_program *f, struct error *e)
 {
         _cleanup_close_ int dir = access_open_directory();
         if (dir < 0)
@@ -148,7 +148,7 @@ static int load_proxy(struct fetch *f, struct error *e)
         return 0;
 }
 
-static int load_config(struct fetch *f, const char *path, struct error *e)
+static int load_config(struct fetch_program *f, const char *path, struct error *e)
 {
         struct strv more = {};
         int r = config_load(path, &f->config, e, &more);
@@ -161,7 +161,7 @@ static int load_config(struct fetch *f, const char *path, struct error *e)
         return 0;
 }
 
-static int start(struct fetch *f, const struct options *o, struct error *e)
+static int start(struct fetch_program *f, const struct fetch_options *o, struct error *e)
 {
         int r = load_config(f, o->config, e);
         if (r == 0)
@@ -202,7 +202,7 @@ static void on_watchdog(uv_timer_t *timer)
         sd_notify(0, "WATCHDOG=1");
 }
 
-static void start_watchdog(struct fetch *f)
+static void start_watchdog(struct fetch_program *f)
 {
         uint64_t usec = 0;
         uv_timer_init(&f->loop, &f->watchdog);
@@ -230,9 +230,9 @@ static int block_signals(void)
         return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static int run(const struct options *o, int signal_fd)
+static int run(const struct fetch_options *o, int signal_fd)
 {
-        struct fetch f = {.listen_fd = -1, .signal_fd = signal_fd};
+        struct fetch_program f = {.listen_fd = -1, .signal_fd = signal_fd};
         struct error e = {};
         uv_loop_init(&f.loop);
         uv_poll_init(&f.loop, &f.signals, f.signal_fd);
@@ -288,7 +288,7 @@ static int parse_fd(const char *s, int *ret)
 }
 
 /* -1: go on; else the status to exit with. */
-static int parse_options(int argc, char **argv, struct options *o)
+static int parse_options(int argc, char **argv, struct fetch_options *o)
 {
         enum { OPT_CONFIG = 256, OPT_CHANNEL, OPT_SOCKET, OPT_VERSION, OPT_HELP };
         static const struct option known[] = {
@@ -329,7 +329,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 }
 
 /* Where the connection comes from: --channel, --socket-fd, or systemd. */
-static int find_socket(struct options *o)
+static int find_socket(struct fetch_options *o)
 {
         int n = sd_listen_fds(1);
         if (o->channel < 0 && o->listener < 0 && n == 1)
@@ -356,7 +356,7 @@ static int own_descriptors(int fd)
 
 int main(int argc, char **argv)
 {
-        struct options o = {.config = CONFIG_DEFAULT_PATH, .channel = -1, .listener = -1};
+        struct fetch_options o = {.config = CONFIG_DEFAULT_PATH, .channel = -1, .listener = -1};
         process_harden();
         int r = parse_options(argc, argv, &o);
         if (r < 0)

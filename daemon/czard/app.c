@@ -29,7 +29,7 @@
 #define PAUSE_LOOK_MSEC (60 * 1000)
 
 struct app {
-        struct options options;
+        struct czard_options options;
         uv_loop_t loop;
         uv_prepare_t turn; /* before the loop sleeps */
         uv_timer_t look;   /* while there is a pause: whether it may end */
@@ -602,7 +602,7 @@ static void app_done(struct app *a)
         a->config = config_free(a->config);
 }
 
-int app_run(const struct options *options)
+int app_run(const struct czard_options *options)
 {
         struct app a = {.options = *options, .on = {.state_fd = -1, .lock_fd = -1}};
         if (app_open(&a) >= 0)

@@ -21,11 +21,11 @@
 
 #include <stdbool.h>
 
-struct options {
+struct czard_options {
         const char *config_path, *fetch_socket;
         bool once;
 };
 
 /* Sets up, runs until there is nothing more to do (--once) or a signal came, and stops. Returns the exit
  * status. */
-int app_run(const struct options *options);
+int app_run(const struct czard_options *options);

@@ -67,7 +67,7 @@ int main(int argc, char **argv)
                 {"help", no_argument, NULL, HELP},
                 {},
         };
-        struct options options = {.config_path = CONFIG_DEFAULT_PATH};
+        struct czard_options options = {.config_path = CONFIG_DEFAULT_PATH};
         bool check = false, fields = false;
         for (int c; (c = getopt_long(argc, argv, "h", long_options, NULL)) >= 0;)
                 switch (c) {

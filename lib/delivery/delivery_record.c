@@ -15,26 +15,26 @@
 
 #define VALUE_MOST 8192
 
-struct line {
+struct record_line {
         const char *p;
         size_t len;
 };
 
 /* The value, "" when it is not there. */
-static bool field(const struct line *l, const char *name, char *ret, size_t size)
+static bool field(const struct record_line *l, const char *name, char *ret, size_t size)
 {
         ret[0] = 0;
         return audit_field(l->p, l->len, name, ret, size) == 0;
 }
 
-static char *copy(const struct line *l, const char *name)
+static char *copy(const struct record_line *l, const char *name)
 {
         char value[VALUE_MOST];
         field(l, name, value, sizeof(value));
         return strdup(value);
 }
 
-static int64_t number(const struct line *l, const char *name)
+static int64_t number(const struct record_line *l, const char *name)
 {
         char value[32];
         uint64_t v;
@@ -90,7 +90,7 @@ static int by_id(const void *a, const void *b)
 /* --- reading --- */
 
 /* What it is for, and how long, as far as the line says it. */
-static int on_terms(struct records *r, const struct line *l)
+static int on_terms(struct records *r, const struct record_line *l)
 {
         char until[16], purpose[VALUE_MOST];
         int day;
@@ -105,7 +105,7 @@ static int on_terms(struct records *r, const struct line *l)
 
 /* is_stray: it was found in the outbox, and what it is nobody knows; its id is its path, which no other has.
  */
-static int add_record(struct records *r, const struct line *l, bool is_stray)
+static int add_record(struct records *r, const struct record_line *l, bool is_stray)
 {
         if (ARRAY_ROOM(r->v, r->n) < 0)
                 return -ENOMEM;
@@ -123,12 +123,12 @@ static int add_record(struct records *r, const struct line *l, bool is_stray)
         return d->id && d->path && d->recipients && d->supersedes ? note_path(r) : -ENOMEM;
 }
 
-static int on_delivering(struct records *r, const struct line *l)
+static int on_delivering(struct records *r, const struct record_line *l)
 {
         return add_record(r, l, false);
 }
 
-static int on_input(struct records *r, const struct line *l)
+static int on_input(struct records *r, const struct record_line *l)
 {
         struct delivery_record *d = r->n ? &r->v[r->n - 1] : NULL;
         if (!d || d->state != RECORD_BEGUN)
@@ -142,7 +142,7 @@ static int on_input(struct records *r, const struct line *l)
 }
 
 /* Of the record of that path, the newest. */
-static int on_step(struct records *r, const struct line *l, enum record_state state)
+static int on_step(struct records *r, const struct record_line *l, enum record_state state)
 {
         char path[VALUE_MOST], time[32];
         field(l, "path", path, sizeof(path));
@@ -163,14 +163,14 @@ static int on_step(struct records *r, const struct line *l, enum record_state st
         return d->reason ? 0 : -ENOMEM;
 }
 
-static int keep_reason(char **to, const struct line *l)
+static int keep_reason(char **to, const struct record_line *l)
 {
         free(*to);
         *to = copy(l, "reason");
         return *to ? 0 : -ENOMEM;
 }
 
-static int on_outbox(struct records *r, const struct line *l)
+static int on_outbox(struct records *r, const struct record_line *l)
 {
         field(l, "staging_id", r->outbox_id, sizeof(r->outbox_id));
         free(r->outbox);
@@ -178,17 +178,17 @@ static int on_outbox(struct records *r, const struct line *l)
         return r->outbox ? 0 : -ENOMEM;
 }
 
-static int on_ending(struct records *r, const struct line *l)
+static int on_ending(struct records *r, const struct record_line *l)
 {
         char reason[VALUE_MOST];
         return field(l, "reason", reason, sizeof(reason)) ? strv_add(&r->said, reason) : 0;
 }
 
-static int on_event(struct records *r, const struct line *l)
+static int on_event(struct records *r, const struct record_line *l)
 {
         static const struct {
                 const char *event;
-                int (*on)(struct records *r, const struct line *l);
+                int (*on)(struct records *r, const struct record_line *l);
         } events[] = {{"delivering", on_delivering}, {"input", on_input}, {"outbox", on_outbox},
                 {"delivery-ending", on_ending}};
         char event[64];
@@ -210,7 +210,7 @@ static int on_event(struct records *r, const struct line *l)
 static int on_line(const char *p, size_t len, uint64_t n, void *arg)
 {
         struct records *r = arg;
-        const struct line l = {p, len};
+        const struct record_line l = {p, len};
         char delivery[VALUE_MOST];
         (void)n;
         if (!field(&l, "delivery", delivery, sizeof(delivery)) || !streq(delivery, r->delivery))
@@ -240,7 +240,7 @@ int records_read(int state_fd, const char *delivery, struct records *ret, struct
 static int on_name(const char *p, size_t len, uint64_t n, void *arg)
 {
         struct strv *names = arg;
-        const struct line l = {p, len};
+        const struct record_line l = {p, len};
         char delivery[VALUE_MOST];
         (void)n;
         return field(&l, "delivery", delivery, sizeof(delivery)) && !strv_has(names, delivery)

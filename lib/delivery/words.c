@@ -13,7 +13,7 @@
 #include "named.h"
 #include "str.h"
 
-struct said {
+struct words_said {
         char *path;
         enum input_word word;
 };
@@ -23,7 +23,7 @@ struct words {
         const struct staging *staging;
         const char *org;
         bool is_read;
-        void *said; /* struct said by their paths: named.h */
+        void *said; /* struct words_said by their paths: named.h */
         int err;
         struct error error;
 };
@@ -77,7 +77,7 @@ static int on_line(const char *line, size_t len, uint64_t seq, void *arg)
                 audit_field(line, len, "category", category, sizeof(category)) < 0 ||
                 (streq(category, "database") && parts(path) > 3))
                 return 0;
-        struct said *s =
+        struct words_said *s =
                 word == INPUT_THERE ? named_find(&w->said, path) : named_need(&w->said, path, sizeof(*s));
         if (s)
                 s->word = word;
@@ -98,7 +98,7 @@ static enum input_word said_of(struct words *w, const char *path)
 {
         if (!w->is_read)
                 read_feed(w);
-        const struct said *s = named_find(&w->said, path);
+        const struct words_said *s = named_find(&w->said, path);
         return s ? s->word : INPUT_THERE;
 }
 

@@ -41,7 +41,7 @@ struct reader {
 };
 
 /* The fields of one line, NUL-terminated in place. */
-struct line {
+struct credentials_line {
         char *field[FIELDS_MAX];
         unsigned column[FIELDS_MAX]; /* bytes, from 1 */
         size_t n;
@@ -101,7 +101,7 @@ static int read_field(struct reader *r, char **ret, bool *more)
         return 0;
 }
 
-static int read_line(struct reader *r, struct line *ret)
+static int read_line(struct reader *r, struct credentials_line *ret)
 {
         bool more = true;
         ret->n = 0;
@@ -117,7 +117,7 @@ static int read_line(struct reader *r, struct line *ret)
         return 0;
 }
 
-static bool is_empty_line(const struct line *l)
+static bool is_empty_line(const struct credentials_line *l)
 {
         for (size_t i = 0; i < l->n; i++)
                 if (l->field[i][strspn(l->field[i], " \t")])
@@ -126,7 +126,7 @@ static bool is_empty_line(const struct line *l)
 }
 
 /* The next line with something in it. 0, -ENODATA at the end, -EINVAL. */
-static int next_line(struct reader *r, struct line *ret)
+static int next_line(struct reader *r, struct credentials_line *ret)
 {
         while (*r->p) {
                 int err = read_line(r, ret);
@@ -197,7 +197,7 @@ static void find_separator(struct reader *r)
 /* index[COLUMN] = position in the line, or SIZE_MAX. */
 static int read_header(struct reader *r, size_t index[COLUMN_MAX], size_t *ret_columns)
 {
-        struct line l;
+        struct credentials_line l;
         for (int c = 0; c < COLUMN_MAX; c++)
                 index[c] = SIZE_MAX;
         int err = next_line(r, &l);
@@ -242,8 +242,8 @@ static bool is_key_id(const char *s)
 
 #define AWS_ID_LEN 20
 
-static int take_values(
-        const struct line *l, const size_t index[COLUMN_MAX], struct credentials *ret, struct error *e)
+static int take_values(const struct credentials_line *l, const size_t index[COLUMN_MAX],
+        struct credentials *ret, struct error *e)
 {
         struct credentials c = {};
         char *value[COLUMN_MAX], none[1] = "";
@@ -282,7 +282,7 @@ static int take_values(
 int credentials_parse(struct secret *csv, struct credentials *ret, struct error *e)
 {
         size_t index[COLUMN_MAX], columns = 0;
-        struct line l, second;
+        struct credentials_line l, second;
         size_t n = textfile_to_utf8(csv->p, csv->len);
         explicit_bzero(csv->p + n, csv->len - n);
         csv->len = n;

@@ -29,7 +29,7 @@ struct staged {
         "(?4, ?4 || '.gz', substr(?4, 1, length(?4) - length('.gz')))))"
 #define WHICH_VALUES(kind, o) VALUES(V(kind), V((o)->bucket), V((o)->key), V((o)->path))
 
-static int get_staged(struct feed_file *f, enum kind kind, const struct said *o, struct staged *ret)
+static int get_staged(struct feed_file *f, enum kind kind, const struct feed_said *o, struct staged *ret)
 {
         static const struct sql_column columns[] = {COLUMN(TEXT, struct staged, path),
                 COLUMN(SHA256, struct staged, sha256, .has = offsetof(struct staged, has_sha256)),
@@ -42,12 +42,12 @@ static int get_staged(struct feed_file *f, enum kind kind, const struct said *o,
         return MIN(r, 0);
 }
 
-static int drop_staged(struct feed_file *f, enum kind kind, const struct said *o)
+static int drop_staged(struct feed_file *f, enum kind kind, const struct feed_said *o)
 {
         return sql_run(&f->l->sql, "DELETE FROM feed_staged WHERE" WHICH, WHICH_VALUES(kind, o), f->e);
 }
 
-static int set_staged(struct feed_file *f, enum kind kind, const struct said *o)
+static int set_staged(struct feed_file *f, enum kind kind, const struct feed_said *o)
 {
         int r = drop_staged(f, kind, o);
         return r < 0 ? r
@@ -59,13 +59,13 @@ static int set_staged(struct feed_file *f, enum kind kind, const struct said *o)
                                f->e);
 }
 
-static int set_missing(struct feed_file *f, enum kind kind, const struct said *o)
+static int set_missing(struct feed_file *f, enum kind kind, const struct feed_said *o)
 {
         return sql_run(
                 &f->l->sql, "UPDATE feed_staged SET missing = 1 WHERE" WHICH, WHICH_VALUES(kind, o), f->e);
 }
 
-static bool is_same(const struct staged *before, const struct said *o)
+static bool is_same(const struct staged *before, const struct feed_said *o)
 {
         return before->has_sha256 && o->has_sha256 && streq(before->path, o->path) &&
                memcmp(before->sha256, o->sha256, SHA256_SIZE) == 0;
@@ -74,13 +74,13 @@ static bool is_same(const struct staged *before, const struct said *o)
 /* --- events --- */
 
 /* What the other spelling of its key had staged there is not there any more. */
-static int drop_others(struct feed_file *f, const struct said *o)
+static int drop_others(struct feed_file *f, const struct feed_said *o)
 {
         return sql_run(&f->l->sql, "DELETE FROM feed_staged WHERE path = ?1 AND kind = 0 AND key <> ?2",
                 VALUES(V(o->path), V(o->key)), f->e);
 }
 
-static int on_snapshot(struct feed_snapshot *f, struct said *o, uint64_t number)
+static int on_snapshot(struct feed_snapshot *f, struct feed_said *o, uint64_t number)
 {
         struct staged before;
         int r = get_staged(f->file, STAGED_OBJECT, o, &before);
@@ -95,7 +95,7 @@ static int on_snapshot(struct feed_snapshot *f, struct said *o, uint64_t number)
         return r < 0 ? r : set_staged(f->file, STAGED_OBJECT, o);
 }
 
-static int on_file(struct feed_file *f, struct said *o)
+static int on_file(struct feed_file *f, struct feed_said *o)
 {
         struct staged before;
         int r = get_staged(f, STAGED_OBJECT, o, &before);
@@ -118,7 +118,7 @@ static int on_file(struct feed_file *f, struct said *o)
         return r < 0 ? r : set_staged(f, STAGED_OBJECT, o);
 }
 
-static int on_adopted(struct feed_file *f, struct said *o)
+static int on_adopted(struct feed_file *f, struct feed_said *o)
 {
         struct staged before;
         int r = get_staged(f, STAGED_OBJECT, o, &before);
@@ -131,7 +131,7 @@ static int on_adopted(struct feed_file *f, struct said *o)
         return r < 0 ? r : set_staged(f, STAGED_OBJECT, o);
 }
 
-static int on_day(struct feed_file *f, const struct said *o)
+static int on_day(struct feed_file *f, const struct feed_said *o)
 {
         struct staged before;
         int r = get_staged(f, STAGED_DAY, o, &before);
@@ -148,7 +148,8 @@ static int on_day(struct feed_file *f, const struct said *o)
         return r < 0 ? r : set_staged(f, STAGED_DAY, o);
 }
 
-static int say_gone(struct feed_file *f, const char *op, const struct said *o, const struct staged *before)
+static int say_gone(
+        struct feed_file *f, const char *op, const struct feed_said *o, const struct staged *before)
 {
         struct change c = said_change(o, op);
         c.path = before->path;
@@ -157,7 +158,7 @@ static int say_gone(struct feed_file *f, const char *op, const struct said *o, c
         return feed_file_add(f, o->org, &c);
 }
 
-static int on_missing(struct feed_file *f, enum kind kind, const struct said *o)
+static int on_missing(struct feed_file *f, enum kind kind, const struct feed_said *o)
 {
         struct staged before;
         int r = get_staged(f, kind, o, &before);
@@ -167,7 +168,7 @@ static int on_missing(struct feed_file *f, enum kind kind, const struct said *o)
         return r < 0 ? r : set_missing(f, kind, o);
 }
 
-static int on_removed(struct feed_file *f, enum kind kind, const struct said *o)
+static int on_removed(struct feed_file *f, enum kind kind, const struct feed_said *o)
 {
         struct staged before;
         int r = get_staged(f, kind, o, &before);
@@ -178,20 +179,20 @@ static int on_removed(struct feed_file *f, enum kind kind, const struct said *o)
 }
 
 /* Forgotten or pruned, with what was made of it. */
-static int on_gone(struct feed_snapshot *f, const struct said *o)
+static int on_gone(struct feed_snapshot *f, const struct feed_said *o)
 {
         int r = on_removed(f->file, STAGED_OBJECT, o);
         if (r < 0 || o->is_archive)
                 return r < 0 ? r : feed_snapshot_drop(f, o);
-        struct said day = *o;
+        struct feed_said day = *o;
         snprintf(day.path, sizeof(day.path), "%s/events-by-course/%s/%.4s/%s", o->org, o->site, o->date,
                 o->date);
         return on_removed(f->file, STAGED_DAY, &day);
 }
 
-static int on_pin(struct feed_snapshot *f, const struct line *l)
+static int on_pin(struct feed_snapshot *f, const struct feed_line *l)
 {
-        struct said o = {};
+        struct feed_said o = {};
         line_field(l, "org", o.org, sizeof(o.org));
         line_field(l, "category", o.category, sizeof(o.category));
         line_field(l, "date", o.date, sizeof(o.date));
@@ -202,10 +203,10 @@ static int on_pin(struct feed_snapshot *f, const struct line *l)
 /* --- what the feed had told, and the record did not know --- */
 
 /* Of members nothing is kept in mind: which ones the snapshot has is told when it is staged once more. */
-static int note_told(struct feed_snapshot *f, const struct line *l)
+static int note_told(struct feed_snapshot *f, const struct feed_line *l)
 {
         char op[32], slashes = 0;
-        struct said o = {};
+        struct feed_said o = {};
         line_field(l, "op", op, sizeof(op));
         line_field(l, "path", o.path, sizeof(o.path));
         line_field(l, "category", o.category, sizeof(o.category));
@@ -235,7 +236,7 @@ static int note_told(struct feed_snapshot *f, const struct line *l)
         return set_staged(f->file, is_day ? STAGED_DAY : STAGED_OBJECT, &o);
 }
 
-static int on_told(struct feed_snapshot *f, const struct line *l)
+static int on_told(struct feed_snapshot *f, const struct feed_line *l)
 {
         char org[FEED_ORG_SIZE];
         _cleanup_free_ char *text = malloc(TOLD_SIZE);
@@ -244,14 +245,14 @@ static int on_told(struct feed_snapshot *f, const struct line *l)
         if (!line_field(l, "org", org, sizeof(org)) || !line_field(l, "reason", text, TOLD_SIZE) ||
                 staging_check_path(org, NULL) < 0 || strchr(org, '/'))
                 return 0;
-        const struct line told = {text, strlen(text)};
+        const struct feed_line told = {text, strlen(text)};
         int r = feed_file_add_told(f->file, org, text);
         return r < 0 ? r : note_told(f, &told);
 }
 
 /* --- one line --- */
 
-static int on_object(struct feed_snapshot *f, const char *event, struct said *o, uint64_t number)
+static int on_object(struct feed_snapshot *f, const char *event, struct feed_said *o, uint64_t number)
 {
         if (streq(event, "published") || streq(event, "replaced"))
                 return o->is_archive ? on_snapshot(f, o, number) : on_file(f->file, o);
@@ -270,9 +271,9 @@ static int on_object(struct feed_snapshot *f, const char *event, struct said *o,
 
 int feed_event_line(struct feed_snapshot *f, const char *p, size_t len, uint64_t number)
 {
-        const struct line l = {p, len};
+        const struct feed_line l = {p, len};
         char event[64];
-        struct said o = {};
+        struct feed_said o = {};
         int r = 0;
         line_field(&l, "event", event, sizeof(event));
         bool is_member = streq(event, "member"), is_rejected = streq(event, "member-rejected");

@@ -6,7 +6,7 @@
 #include "staging_internal.h"
 #include "str.h"
 
-bool line_field(const struct line *l, const char *name, char *ret, size_t size)
+bool line_field(const struct feed_line *l, const char *name, char *ret, size_t size)
 {
         if (audit_field(l->p, l->len, name, ret, size) == 0)
                 return true;
@@ -14,13 +14,13 @@ bool line_field(const struct line *l, const char *name, char *ret, size_t size)
         return false;
 }
 
-bool line_sha256(const struct line *l, uint8_t ret[SHA256_SIZE])
+bool line_sha256(const struct feed_line *l, uint8_t ret[SHA256_SIZE])
 {
         char text[SHA256_HEX];
         return line_field(l, "sha256", text, sizeof(text)) && hex_decode(text, ret, SHA256_SIZE) == 0;
 }
 
-int64_t line_size(const struct line *l)
+int64_t line_size(const struct feed_line *l)
 {
         char text[32];
         uint64_t v;
@@ -28,7 +28,7 @@ int64_t line_size(const struct line *l)
                                                                                                 : -1;
 }
 
-bool said_read(const struct line *l, struct said *s)
+bool said_read(const struct feed_line *l, struct feed_said *s)
 {
         if (!line_field(l, "bucket", s->bucket, sizeof(s->bucket)) ||
                 !line_field(l, "key", s->key, sizeof(s->key)) ||
@@ -53,7 +53,7 @@ bool said_read(const struct line *l, struct said *s)
         return s->c != CATEGORY_MAX && staging_check_path(s->org, NULL) == 0 && !strchr(s->org, '/');
 }
 
-struct change said_change(const struct said *s, const char *op)
+struct change said_change(const struct feed_said *s, const char *op)
 {
         return (struct change){.op = op,
                 .path = *s->path ? s->path : NULL,

@@ -7,19 +7,19 @@
 
 #define VALUE_SIZE 4200
 
-struct line {
+struct feed_line {
         const char *p;
         size_t len;
 };
 
 /* The value of a field; false and "" when it is not there. */
-bool line_field(const struct line *l, const char *name, char *ret, size_t size);
-bool line_sha256(const struct line *l, uint8_t ret[SHA256_SIZE]);
+bool line_field(const struct feed_line *l, const char *name, char *ret, size_t size);
+bool line_sha256(const struct feed_line *l, uint8_t ret[SHA256_SIZE]);
 /* -1: none. */
-int64_t line_size(const struct line *l);
+int64_t line_size(const struct feed_line *l);
 
 /* The object of a line. */
-struct said {
+struct feed_said {
         char bucket[BUCKET_SIZE], key[KEY_SIZE], org[64], site[64], date[11], etag[ETAG_SIZE],
                 path[STAGED_PATH_SIZE], category[32], time[32], reason[VALUE_SIZE];
         enum category c;
@@ -31,6 +31,6 @@ struct said {
 };
 
 /* False: it speaks of no object. */
-bool said_read(const struct line *l, struct said *s);
+bool said_read(const struct feed_line *l, struct feed_said *s);
 /* A line of the feed about it, with the words of s, which must live as long. */
-struct change said_change(const struct said *s, const char *op);
+struct change said_change(const struct feed_said *s, const char *op);

@@ -34,7 +34,7 @@ struct base {
 static const struct sql_column base_columns[] = {
         COLUMN(TEXT, struct base, date), COLUMN(TEXT, struct base, pin), COLUMN(TEXT, struct base, latest)};
 
-static int get_base(struct feed_snapshot *f, const struct said *o, struct base *ret)
+static int get_base(struct feed_snapshot *f, const struct feed_said *o, struct base *ret)
 {
         *ret = (struct base){};
         int r = sql_get(&f->file->l->sql,
@@ -43,7 +43,7 @@ static int get_base(struct feed_snapshot *f, const struct said *o, struct base *
         return MIN(r, 0);
 }
 
-static int set_base(struct feed_snapshot *f, const struct said *o, const struct base *base)
+static int set_base(struct feed_snapshot *f, const struct feed_said *o, const struct base *base)
 {
         return sql_put(&f->file->l->sql,
                 "INSERT OR REPLACE INTO feed_base (date, pin, latest, org, category) VALUES (?1, ?2, ?3, ?4, "
@@ -58,13 +58,13 @@ int feed_snapshot_forget(struct feed_snapshot *f)
         return sql_exec(&f->file->l->sql, "DELETE FROM feed_member WHERE kind = 1", f->file->e);
 }
 
-static int drop_base(struct feed_snapshot *f, const struct said *o)
+static int drop_base(struct feed_snapshot *f, const struct feed_said *o)
 {
         return run_org(f, "DELETE FROM feed_member WHERE kind = 0 AND org = ?1 AND category = ?2", o->org,
                 o->c, NULL);
 }
 
-int feed_snapshot_drop(struct feed_snapshot *f, const struct said *o)
+int feed_snapshot_drop(struct feed_snapshot *f, const struct feed_said *o)
 {
         struct base base;
         int r = get_base(f, o, &base);
@@ -89,7 +89,7 @@ static const char *below_folder(const char *path)
 }
 
 /* o NULL: of the archive whose members are being told; else of the base of that organisation. */
-static int add_member(struct feed_snapshot *f, const struct line *l, const struct said *o)
+static int add_member(struct feed_snapshot *f, const struct feed_line *l, const struct feed_said *o)
 {
         struct package_member parsed;
         char name[1100], path[1100], top[128];
@@ -111,7 +111,7 @@ static int add_member(struct feed_snapshot *f, const struct line *l, const struc
                 f->file->e);
 }
 
-int feed_snapshot_member(struct feed_snapshot *f, const struct line *l, uint64_t number, bool rejected)
+int feed_snapshot_member(struct feed_snapshot *f, const struct feed_line *l, uint64_t number, bool rejected)
 {
         f->first = f->first ? f->first : number;
         f->rejected |= rejected;
@@ -127,7 +127,7 @@ static const char differs_sql[] =
         "b.org = ?1 AND b.category = ?2 AND NOT EXISTS (SELECT 1 FROM feed_member n WHERE n.kind = 1 AND "
         "n.org = '' AND n.category = 0 AND n.path = b.path) ORDER BY 1";
 
-static int say_differences(struct feed_snapshot *f, const struct said *o)
+static int say_differences(struct feed_snapshot *f, const struct feed_said *o)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         struct sql *sql = &f->file->l->sql;
@@ -160,21 +160,21 @@ static int say_differences(struct feed_snapshot *f, const struct said *o)
 
 struct load {
         struct feed_snapshot *f;
-        const struct said *o;
+        const struct feed_said *o;
         uint64_t lines;
 };
 
 static int on_base_member(const char *p, size_t len, uint64_t number, void *arg)
 {
         struct load *load = arg;
-        const struct line l = {p, len};
+        const struct feed_line l = {p, len};
         (void)number;
         load->lines++;
         return add_member(load->f, &l, load->o);
 }
 
 /* The lines of the record from first to last. 1; 0: they are not there any more; or -errno. */
-static int load_base(struct feed_snapshot *f, const struct said *o, uint64_t first, uint64_t last)
+static int load_base(struct feed_snapshot *f, const struct feed_said *o, uint64_t first, uint64_t last)
 {
         struct load load = {.f = f, .o = o};
         uint64_t at = first - 1;
@@ -190,7 +190,7 @@ static int load_base(struct feed_snapshot *f, const struct said *o, uint64_t fir
 /* The snapshot of that date, or the one that was told last (date ""): 1 and its date and lines, 0 or -errno.
  */
 static int find_snapshot(
-        struct feed_snapshot *f, const struct said *o, const char *date, char ret[11], uint64_t lines[2])
+        struct feed_snapshot *f, const struct feed_said *o, const char *date, char ret[11], uint64_t lines[2])
 {
         struct told {
                 char date[11];
@@ -211,7 +211,7 @@ static int find_snapshot(
 }
 
 /* SET_BASE becomes the members of the snapshot that this one is compared with. */
-static int choose_base(struct feed_snapshot *f, const struct said *o, struct base *base)
+static int choose_base(struct feed_snapshot *f, const struct feed_said *o, struct base *base)
 {
         const char *named = o->has_latest ? o->latest : base->latest;
         char date[11];
@@ -227,7 +227,7 @@ static int choose_base(struct feed_snapshot *f, const struct said *o, struct bas
 }
 
 /* The newer one is what the next one is most likely compared with: also while older ones are fetched. */
-static int keep_newer(struct feed_snapshot *f, const struct said *o, struct base *base)
+static int keep_newer(struct feed_snapshot *f, const struct feed_said *o, struct base *base)
 {
         if (strcmp(o->date, base->date) < 0)
                 return 0;
@@ -240,14 +240,14 @@ static int keep_newer(struct feed_snapshot *f, const struct said *o, struct base
 
 /* Records of before `latest` stood there: it names the newest one without a rejected member, or the pinned
  * one. */
-static void note_latest(const struct feed_snapshot *f, const struct said *o, struct base *base)
+static void note_latest(const struct feed_snapshot *f, const struct feed_said *o, struct base *base)
 {
         if (*base->pin ? streq(base->pin, o->date) : !f->rejected && strcmp(o->date, base->latest) >= 0)
                 snprintf(base->latest, sizeof(base->latest), "%s", o->date);
 }
 
 /* Where its members are told, those of an archive without any in its own line, which tells none. */
-static int note_lines(struct feed_snapshot *f, const struct said *o, uint64_t number)
+static int note_lines(struct feed_snapshot *f, const struct feed_said *o, uint64_t number)
 {
         return sql_run(&f->file->l->sql,
                 "INSERT OR REPLACE INTO feed_snapshot (org, category, date, first, last) VALUES (?1, ?2, ?3, "
@@ -257,7 +257,7 @@ static int note_lines(struct feed_snapshot *f, const struct said *o, uint64_t nu
                 f->file->e);
 }
 
-int feed_snapshot_say(struct feed_snapshot *f, const struct said *o, uint64_t number)
+int feed_snapshot_say(struct feed_snapshot *f, const struct feed_said *o, uint64_t number)
 {
         struct base base;
         int r = get_base(f, o, &base);
@@ -280,7 +280,7 @@ int feed_snapshot_say(struct feed_snapshot *f, const struct said *o, uint64_t nu
         return r < 0 ? r : note_lines(f, o, number);
 }
 
-int feed_snapshot_pin(struct feed_snapshot *f, const struct said *o)
+int feed_snapshot_pin(struct feed_snapshot *f, const struct feed_said *o)
 {
         struct base base;
         int r = get_base(f, o, &base);

@@ -16,10 +16,10 @@ struct feed_snapshot {
 /* The members that were told so far are of no archive. */
 int feed_snapshot_forget(struct feed_snapshot *f);
 /* "member", or "member-rejected", of an archive that is to come. */
-int feed_snapshot_member(struct feed_snapshot *f, const struct line *l, uint64_t number, bool rejected);
+int feed_snapshot_member(struct feed_snapshot *f, const struct feed_line *l, uint64_t number, bool rejected);
 /* These were its members: the archive is staged. */
-int feed_snapshot_say(struct feed_snapshot *f, const struct said *o, uint64_t number);
+int feed_snapshot_say(struct feed_snapshot *f, const struct feed_said *o, uint64_t number);
 /* It is not staged any more, or nobody knows its members. */
-int feed_snapshot_drop(struct feed_snapshot *f, const struct said *o);
+int feed_snapshot_drop(struct feed_snapshot *f, const struct feed_said *o);
 /* `latest` was pinned to that date, "": it is not any more. */
-int feed_snapshot_pin(struct feed_snapshot *f, const struct said *o);
+int feed_snapshot_pin(struct feed_snapshot *f, const struct feed_said *o);

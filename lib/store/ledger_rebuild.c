@@ -45,14 +45,14 @@ struct rebuild {
 };
 
 /* One line while it is looked at. */
-struct line {
+struct rebuild_line {
         const char *p;
         size_t len;
         bool bad;
 };
 
 /* Copies the field; "" when it is not there. Too long or no JSON: the line is bad. */
-static bool field(struct line *l, const char *name, char *ret, size_t size)
+static bool field(struct rebuild_line *l, const char *name, char *ret, size_t size)
 {
         int r = audit_field(l->p, l->len, name, ret, size);
         if (r < 0) {
@@ -62,7 +62,7 @@ static bool field(struct line *l, const char *name, char *ret, size_t size)
         return r == 0;
 }
 
-static int64_t field_number(struct line *l, const char *name, int64_t absent)
+static int64_t field_number(struct rebuild_line *l, const char *name, int64_t absent)
 {
         char text[32];
         uint64_t v;
@@ -75,7 +75,7 @@ static int64_t field_number(struct line *l, const char *name, int64_t absent)
         return (int64_t)v;
 }
 
-static int64_t field_time(struct line *l, const char *name)
+static int64_t field_time(struct rebuild_line *l, const char *name)
 {
         char text[32];
         int64_t v = 0;
@@ -85,14 +85,14 @@ static int64_t field_time(struct line *l, const char *name)
 }
 
 /* When we wrote the line: no clock of ours was before 1970. */
-static int64_t field_written(struct line *l)
+static int64_t field_written(struct rebuild_line *l)
 {
         int64_t v = field_time(l, "time");
         l->bad |= v < 0;
         return MAX(v, 0);
 }
 
-static bool field_hash(struct line *l, const char *name, uint8_t ret[SHA256_SIZE])
+static bool field_hash(struct rebuild_line *l, const char *name, uint8_t ret[SHA256_SIZE])
 {
         char text[SHA256_HEX];
         memset(ret, 0, SHA256_SIZE);
@@ -128,7 +128,7 @@ static void derive(struct ledger_object *o)
 
 /* Which object the line is about: its row, made when it is new. 1: it is about none. */
 static int find_object(
-        struct rebuild *b, struct line *l, struct ledger_object *ret, struct ledger_object *said)
+        struct rebuild *b, struct rebuild_line *l, struct ledger_object *ret, struct ledger_object *said)
 {
         char category[32];
         memset(said, 0, sizeof(*said));
@@ -161,7 +161,7 @@ static int find_object(
         return r;
 }
 
-static void staged_object(struct ledger_object *o, const struct ledger_object *said, struct line *l)
+static void staged_object(struct ledger_object *o, const struct ledger_object *said, struct rebuild_line *l)
 {
         snprintf(o->staged_etag, sizeof(o->staged_etag), "%s", o->etag);
         snprintf(o->path, sizeof(o->path), "%s", said->path);
@@ -182,7 +182,7 @@ static void not_staged(struct ledger_object *o)
 }
 
 /* refusals: that the lines before tell of the same bytes */
-static void failed(struct ledger_object *o, unsigned refusals, struct line *l)
+static void failed(struct ledger_object *o, unsigned refusals, struct rebuild_line *l)
 {
         char cause[64];
         field(l, "cause", cause, sizeof(cause));
@@ -247,7 +247,8 @@ static enum event event_of(const char *name)
         return OTHER;
 }
 
-static void apply(struct ledger_object *o, const struct ledger_object *said, enum event event, struct line *l)
+static void apply(
+        struct ledger_object *o, const struct ledger_object *said, enum event event, struct rebuild_line *l)
 {
         unsigned refusals = streq(o->etag, said->etag) ? o->refusals : 0;
         snprintf(o->etag, sizeof(o->etag), "%s", said->etag);
@@ -289,7 +290,7 @@ static void apply(struct ledger_object *o, const struct ledger_object *said, enu
 }
 
 /* Which members a filter left out the record does not tell, only that there are some. */
-static int note_left_out(struct rebuild *b, struct line *l, const struct ledger_object *o)
+static int note_left_out(struct rebuild *b, struct rebuild_line *l, const struct ledger_object *o)
 {
         return o->is_zip ? ledger_set_left_out(b->l, o->id, field_number(l, "left_out", 0) > 0, b->e) : 0;
 }
@@ -306,7 +307,7 @@ static int take_place(struct rebuild *b, const struct ledger_object *o, uint64_t
         return r == -ENOENT ? 0 : r;
 }
 
-static int on_object(struct rebuild *b, struct line *l, enum event event, uint64_t number)
+static int on_object(struct rebuild *b, struct rebuild_line *l, enum event event, uint64_t number)
 {
         struct ledger_object o, said;
         int r = find_object(b, l, &o, &said);
@@ -334,7 +335,7 @@ static int on_object(struct rebuild *b, struct line *l, enum event event, uint64
 
 /* A day by course, of the file that is staged by then. How many lines it had the record does not tell, and
  * its MANIFEST.jsonl does. */
-static int on_day(struct rebuild *b, struct line *l, bool made)
+static int on_day(struct rebuild *b, struct rebuild_line *l, bool made)
 {
         struct ledger_object o, said;
         char rule[16];
@@ -356,7 +357,7 @@ static int on_day(struct rebuild *b, struct line *l, bool made)
 
 /* --- czard itself --- */
 
-static int on_fact(struct rebuild *b, struct line *l, const char *event)
+static int on_fact(struct rebuild *b, struct rebuild_line *l, const char *event)
 {
         char value[VALUE_SIZE], org[64], category[32];
         int r = 0;
@@ -386,7 +387,7 @@ static int on_fact(struct rebuild *b, struct line *l, const char *event)
 /* --- the two walks --- */
 
 /* head: of which object the members are that follow. Each of them said it itself once. */
-static void on_batch(struct rebuild *b, struct line *l, uint64_t number, bool head)
+static void on_batch(struct rebuild *b, struct rebuild_line *l, uint64_t number, bool head)
 {
         struct ledger_object said;
         if (!field(l, "bucket", said.bucket, sizeof(said.bucket)) && !head)
@@ -405,7 +406,7 @@ static void on_batch(struct rebuild *b, struct line *l, uint64_t number, bool he
 static int first_walk(const char *p, size_t len, uint64_t number, void *arg)
 {
         struct rebuild *b = arg;
-        struct line l = {.p = p, .len = len};
+        struct rebuild_line l = {.p = p, .len = len};
         char event[64];
         int r = 0;
         if (b->after && field_number(&l, "seq", 0) <= (int64_t)b->after)
@@ -437,7 +438,7 @@ static void top_of(const struct ledger_object *o, char *ret, size_t size)
                 snprintf(ret, size, "%s-%s", o->org, o->date);
 }
 
-static int add_member(struct rebuild *b, struct line *l)
+static int add_member(struct rebuild *b, struct rebuild_line *l)
 {
         const struct ledger_object *o = &b->o;
         struct ledger_member m = {.object_id = o->id, .attempts = 1};
@@ -478,7 +479,7 @@ static int add_member(struct rebuild *b, struct line *l)
 static int second_walk(const char *p, size_t len, uint64_t number, void *arg)
 {
         struct rebuild *b = arg;
-        struct line l = {.p = p, .len = len};
+        struct rebuild_line l = {.p = p, .len = len};
         while (b->at < b->n_spans && (b->spans[b->at].end <= number || b->spans[b->at].object_id == 0))
                 b->at++;
         if (b->at == b->n_spans)

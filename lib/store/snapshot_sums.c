@@ -82,7 +82,7 @@ static int tidy(struct table *t, int at_fd, const char *name, const char *path, 
 }
 
 /* One of the files, while it is written. */
-struct output {
+struct sums_output {
         const struct snapshot_dir *d;
         const struct list_file *file;
         int fd;
@@ -98,7 +98,7 @@ struct list_file {
         void (*add)(struct strbuf *b, const struct snapshot_sum *sum);
 };
 
-static void output_done(struct output *out)
+static void sums_output_done(struct sums_output *out)
 {
         close_fd(out->fd);
         strbuf_done(&out->b);
@@ -150,7 +150,7 @@ static const struct list_file sums_file = {.name = SNAPSHOT_SUMS, .checks = true
                               manifest_file = {.name = SNAPSHOT_MANIFEST, .add = add_manifest},
                               rejected_file = {.name = "REJECTED", .rejected = true, .add = add_rejected};
 
-static int flush(struct output *out, size_t least, struct error *e)
+static int flush(struct sums_output *out, size_t least, struct error *e)
 {
         if (out->b.err)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
@@ -162,7 +162,7 @@ static int flush(struct output *out, size_t least, struct error *e)
 }
 
 /* It stands there, once, and comes in its turn. */
-static int check_staged(struct output *out, const char *name, struct error *e)
+static int check_staged(struct sums_output *out, const char *name, struct error *e)
 {
         struct stat st;
         int r = staging_check_path(name, e);
@@ -184,7 +184,7 @@ static int check_staged(struct output *out, const char *name, struct error *e)
 
 static int add_line(void *arg, const struct snapshot_sum *sum, struct error *e)
 {
-        struct output *out = arg;
+        struct sums_output *out = arg;
         int r = out->file->checks ? check_staged(out, sum->name, e) : 0;
         if (r < 0)
                 return r;
@@ -196,7 +196,8 @@ static int add_line(void *arg, const struct snapshot_sum *sum, struct error *e)
 static int write_list(struct snapshot_dir *d, const struct snapshot_list *list, const struct list_file *file,
         struct error *e)
 {
-        _cleanup_(output_done) struct output out = {.d = d, .file = file, .fd = staging_create(d->s, e)};
+        _cleanup_(sums_output_done) struct sums_output out = {
+                .d = d, .file = file, .fd = staging_create(d->s, e)};
         if (out.fd < 0)
                 return out.fd;
         int r = list->each(list->arg, file->rejected, add_line, &out, e);

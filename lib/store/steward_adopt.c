@@ -60,7 +60,7 @@ static int on_member(struct ledger_member *m, void *arg)
         return m->state == OBJECT_PUBLISHED && m->has_sha256 ? look_at_member(arg, m->path, m->sha256) : 0;
 }
 
-enum finding { ABSENT, SAME, OTHER, UNKNOWN };
+enum adopt_finding { ABSENT, SAME, OTHER, UNKNOWN };
 
 /* Is the file `name` of the folder there, and has it that hash? want NULL: whatever hash it has. */
 static bool is_list_there(struct adopt *a, const char *name, const uint8_t *want)
@@ -85,7 +85,7 @@ static int has_lists(struct adopt *a, const struct ledger_object *o)
 }
 
 /* False: *ret says it all. */
-static bool begin_snapshot(struct adopt *a, const char *path, enum finding *ret)
+static bool begin_snapshot(struct adopt *a, const char *path, enum adopt_finding *ret)
 {
         uint64_t size;
         int64_t mtime;
@@ -99,7 +99,7 @@ static bool begin_snapshot(struct adopt *a, const char *path, enum finding *ret)
 }
 
 static int look_at_snapshot(
-        struct adopt *a, const struct ledger_object *o, const char *path, enum finding *ret)
+        struct adopt *a, const struct ledger_object *o, const char *path, enum adopt_finding *ret)
 {
         if (!begin_snapshot(a, path, ret))
                 return 0;
@@ -158,7 +158,7 @@ static int look_at_listed(struct adopt *a, uint8_t ret[SHA256_SIZE])
 /* The members that the ledger has may be those of a version that was refused. What was staged stands in
  * MANIFEST.jsonl, whose hash is the row's, and SHA256SUMS follows from it. A snapshot of an older czard,
  * which has none, goes by its members. */
-static int look_at_kept_snapshot(struct adopt *a, const struct ledger_object *o, enum finding *ret)
+static int look_at_kept_snapshot(struct adopt *a, const struct ledger_object *o, enum adopt_finding *ret)
 {
         uint8_t sums[SHA256_SIZE];
         if (!o->has_sha256)
@@ -172,7 +172,7 @@ static int look_at_kept_snapshot(struct adopt *a, const struct ledger_object *o,
         return 0;
 }
 
-static int look_at_file(struct adopt *a, struct ledger_object *o, const char *path, enum finding *ret)
+static int look_at_file(struct adopt *a, struct ledger_object *o, const char *path, enum adopt_finding *ret)
 {
         uint8_t sha256[SHA256_SIZE];
         int64_t size;
@@ -233,7 +233,7 @@ static int miss(struct adopt *a, struct ledger_object *o, const char *path, cons
 static int look_at_kept(struct adopt *a, struct ledger_object *o)
 {
         const struct history h = steward_history(a->s);
-        enum finding what = ABSENT;
+        enum adopt_finding what = ABSENT;
         int missing = feed_says_missing(a->s->ledger, o, a->e);
         int r = missing <= 0    ? missing
                 : o->is_zip     ? look_at_kept_snapshot(a, o, &what)
@@ -253,7 +253,7 @@ static int on_object(struct ledger_object *o, void *arg)
 {
         struct adopt *a = arg;
         char path[STAGED_PATH_SIZE];
-        enum finding what = ABSENT;
+        enum adopt_finding what = ABSENT;
         const struct config *c = a->s->config;
         /* What a resync makes due may be taken as it is. */
         bool is_due = o->state == OBJECT_NEW && streq(o->staged_etag, o->etag);

@@ -19,13 +19,13 @@
 /* No delay is longer than an hour: what waits for longer was written down by a clock that was wrong. */
 #define WAIT_MOST_SEC (2 * 3600)
 
-struct due {
+struct queued {
         int64_t id;
         uint64_t size;
 };
 
 struct ids {
-        struct due *v;
+        struct queued *v;
         size_t n, next;
 };
 
@@ -101,7 +101,7 @@ static int add(struct ids *ids, int64_t id, uint64_t size)
 {
         if (ARRAY_ROOM(ids->v, ids->n) < 0)
                 return -ENOMEM;
-        ids->v[ids->n++] = (struct due){id, size};
+        ids->v[ids->n++] = (struct queued){id, size};
         return 0;
 }
 

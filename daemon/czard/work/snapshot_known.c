@@ -56,14 +56,14 @@ static bool is_there(
 }
 
 /* The thread's look at what is known. */
-struct look {
+struct known_look {
         struct snapshot *s;
         char *partial;
         void *buffer;
         struct digest *digest;
 };
 
-static void look_done(struct look *l)
+static void known_look_done(struct known_look *l)
 {
         free(l->partial);
         free(l->buffer);
@@ -72,7 +72,7 @@ static void look_done(struct look *l)
 
 static int take_over(const struct member *m, void *arg, struct error *e)
 {
-        struct look *l = arg;
+        struct known_look *l = arg;
         struct member now = *m; /* the name stays m's */
         moved_on(l->s->job.env->flow.moved);
         if (l->s->cancelled || !is_there(l->s, &now, l->partial, l->digest, l->buffer))
@@ -85,7 +85,7 @@ void snapshot_look_at_known(struct snapshot *s)
 {
         struct error *e = &s->work_error;
         const char *path = s->job.o.path, *slash = strrchr(path, '/');
-        _cleanup_(look_done) struct look l = {.s = s,
+        _cleanup_(known_look_done) struct known_look l = {.s = s,
                 .partial = str_printf("%.*s.%s.partial", (int)(slash + 1 - path), path, slash + 1),
                 .buffer = malloc(READ_SIZE)};
         if (!l.partial || !l.buffer || digest_new(DIGEST_SHA256, &l.digest) < 0) {
