@@ -77,15 +77,11 @@ static bool is_alive(struct agent *a)
         return a->pid > 0;
 }
 
-int agent_reap(struct agent *a)
+void agent_reap(struct agent *a)
 {
-        int status, last = -1;
-        for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+        for (pid_t pid; (pid = waitpid(-1, NULL, WNOHANG)) > 0;)
                 if (pid == a->pid)
                         a->pid = 0;
-                else
-                        last = WIFEXITED(status) ? WEXITSTATUS(status) : 256;
-        return last;
 }
 
 static void end(struct agent *a)

@@ -20,9 +20,8 @@ int agent_start(struct agent *a, const char *home, const char *socket, struct er
 void agent_forget_folder(const char *socket);
 /* Ends it, when it runs, and starts a new one: it knows no passphrase yet. */
 int agent_restart(struct agent *a, const char *home, struct error *e);
-/* Collects all children that have ended (this process is their subreaper). Returns the status of the last one
- * that was not the agent: its exit status, 256 when it was a signal, -1 when there was none. */
-int agent_reap(struct agent *a);
+/* Collects all children that have ended (this process is their subreaper). */
+void agent_reap(struct agent *a);
 /* Ends it and removes its socket, with the folder that GnuPG made for it, if it did. */
 void agent_stop(struct agent *a);
 

@@ -34,7 +34,7 @@ static int do_job(void *arg, struct message *m)
         struct worker *w = arg;
         worker_tidy(w);
         int r = do_request(w, m);
-        (void)agent_reap(&w->agent); /* the next message may be far */
+        agent_reap(&w->agent); /* the next message may be far */
         return r;
 }
 

@@ -11,7 +11,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "fsx.h"
@@ -172,20 +171,6 @@ static int unlock_keys(struct worker *w, bool reprotect, struct strbuf *warning,
         return -first.err;
 }
 
-/* gpg has closed its end already, so it ends any moment now. Waited for after each message, so that no status
- * is taken for another one's. */
-static int gpg_status(void *arg)
-{
-        struct worker *w = arg;
-        for (unsigned i = 0; i < 5000; i++) {
-                int status = agent_reap(&w->agent);
-                if (status >= 0)
-                        return status < 256 ? status : -1;
-                nanosleep(&(const struct timespec){.tv_nsec = 200000}, NULL);
-        }
-        return -1;
-}
-
 int worker_revive(void *arg)
 {
         struct worker *w = arg;
@@ -224,7 +209,6 @@ static int set_up(struct worker *w, const struct message *m, struct strbuf *warn
                 .engine = (enum pgp_engine)s->engine,
                 .signatures = (enum signature_policy)s->signatures,
                 .revive = worker_revive,
-                .gpg_status = gpg_status,
                 .arg = w,
         };
         w->limit = (struct expansion){.max_plaintext = s->max_plaintext, .max_ratio = s->max_ratio};
@@ -314,7 +298,7 @@ int worker_setup(struct worker *w, const struct message *m)
 
 void worker_tidy(struct worker *w)
 {
-        (void)agent_reap(&w->agent);
+        agent_reap(&w->agent);
         if (w->ready && w->reference && w->agent.pid == 0)
                 (void)worker_revive(w); /* else the job tells */
 }

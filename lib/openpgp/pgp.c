@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which engine decrypts a message, and the reference engine: gpg through GPGME, one context for all messages.
+/* Which engine decrypts a message, and the reference engine: gpg, one process for each message.
  *
  *   job->read -> feed (frame, replay) -> gpg -> drain (limit) -> job->write
  *                                         |
@@ -10,7 +10,6 @@
  * reads much further. */
 #include "pgp.h"
 
-#include <gpgme.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +24,6 @@
 #include "pgp_stream.h"
 
 struct pgp {
-        gpgme_ctx_t ctx;
         char *home;
         struct pgp_options options;
         struct pgp_keyring keyring;
@@ -50,36 +48,12 @@ struct run {
         int err; /* -ENOMEM from a status line */
 };
 
-static int engine_open(struct pgp *p, const char *home, struct error *e)
-{
-        /* gpg is in PATH: gpgconf, which GPGME else runs three times, is not asked */
-        (void)gpgme_set_global_flag("disable-gpgconf", "1");
-        gpgme_check_version(NULL);
-        gpgme_error_t err = gpgme_new(&p->ctx);
-        if (!err)
-                err = gpgme_set_protocol(p->ctx, GPGME_PROTOCOL_OpenPGP);
-        if (!err)
-                err = pgp_set_home(p->ctx, home);
-        if (!err)
-                err = gpgme_set_ctx_flag(p->ctx, "full-status", "1");
-        if (!err)
-                err = gpgme_set_ctx_flag(p->ctx, "no-symkey-cache", "1");
-        if (!err) /* the agent holds the passphrase already; nothing else that asks for one shall get it */
-                err = gpgme_set_pinentry_mode(p->ctx, GPGME_PINENTRY_MODE_ERROR);
-        if (err)
-                return gpg_error_set(e, err, "gpg cannot be used");
-        gpgme_set_offline(p->ctx, 1);
-        return 0;
-}
-
 int pgp_open(const char *home, struct pgp_options *o, struct pgp **ret, struct error *e)
 {
         _cleanup_(cleanup_pgp) struct pgp *p = calloc(1, sizeof(*p));
         if (!p || !(p->replay = malloc(LIMIT_REPLAY)) || !(p->home = strdup(home)))
                 return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
-        int r = engine_open(p, home, e);
-        if (r == 0)
-                r = pgp_keyring_list(&p->keyring, p->ctx, e);
+        int r = pgp_keyring_list(&p->keyring, home, e);
         if (r < 0)
                 return r;
         p->options = *o;
@@ -92,8 +66,6 @@ struct pgp *pgp_close(struct pgp *p)
 {
         if (!p)
                 return NULL;
-        if (p->ctx)
-                gpgme_release(p->ctx);
         pgp_keyring_done(&p->keyring);
         free(p->home);
         strv_done(&p->options.signers);
@@ -154,102 +126,57 @@ static bool hopeless(const struct run *run)
         return (run->status.begun && !run->status.key[0]) || run->frame.state == FRAME_FOREIGN;
 }
 
-static ssize_t feed(void *arg, void *buf, size_t n)
+/* A source_fn and a sink_fn; what is wrong is in run->failed. */
+static ssize_t feed(void *arg, void *buf, size_t n, struct error *e)
 {
         struct run *run = arg;
-        if (hopeless(run))
-                return 0;
-        ssize_t k = run->failed.cause ? -1 : pull(run, buf, n);
-        if (k < 0)
-                errno = EIO;
-        return k;
+        (void)e;
+        return hopeless(run) ? 0 : run->failed.cause ? -EIO : pull(run, buf, n);
 }
 
-static ssize_t drain(void *arg, const void *buf, size_t n)
+static int drain(void *arg, const void *buf, size_t n, struct error *e)
 {
         struct run *run = arg;
+        (void)e;
         int r = run->failed.cause ? -EIO : 0;
         run->plain_size += n;
         if (r == 0)
                 r = expansion_check(&run->job->limit, run->frame.bytes, run->plain_size, &run->failed);
         if (r == 0)
                 r = run->job->write(run->job->write_arg, buf, n, &run->failed);
-        if (r < 0) {
-                errno = EIO;
-                return -1;
-        }
-        return (ssize_t)n;
+        return r < 0 ? -EIO : 0;
 }
 
-static gpgme_error_t on_status(void *arg, const char *keyword, const char *args)
+static void on_status(void *arg, const char *keyword, const char *args)
 {
         struct run *run = arg;
-        if (keyword && *keyword && pgp_status_line(&run->status, keyword, args ? args : "") < 0)
+        if (pgp_status_line(&run->status, keyword, args) < 0)
                 run->err = -ENOMEM;
-        return 0;
 }
 
-static void on_status_line(void *arg, const char *keyword, const char *args)
+/* With the session key that was opened here no agent is asked, and gpg does not tell the key; without one it
+ * asks the agent. */
+static int run_gpg(struct run *run, struct error *e)
 {
-        (void)on_status(arg, keyword, args);
-}
-
-/* Without a session key: the agent is asked for it. */
-static int run_gpg_alone(struct run *run, struct error *e)
-{
-        const struct gpg_call call = {
-                .home = run->p->home, .feed = feed, .drain = drain, .status = on_status_line, .arg = run};
-        return gpg_call(&call, &run->status.exit_status, e);
-}
-
-/* gpg decrypts with the session key that was opened here: no agent is asked. It does not tell the key then.
- */
-static int run_gpg_with_key(struct run *run, struct error *e)
-{
-        char text[4 + 2 * FAST_SESSION_KEY];
-        int n = snprintf(text, sizeof(text), "%u:", run->session.key[0]);
-        hex_encode(run->session.key + 1, run->session.len - 1, text + n);
+        char text[4 + 2 * FAST_SESSION_KEY] = "";
+        const struct pgp_subkey *subkey;
+        const struct pgp_key *key = run->session.len ? key_of_session(run, &subkey) : NULL;
+        if (run->session.len) {
+                int n = snprintf(text, sizeof(text), "%u:", run->session.key[0]);
+                hex_encode(run->session.key + 1, run->session.len - 1, text + n);
+        }
         const struct gpg_call call = {.home = run->p->home,
-                .session_key = text,
+                .session_key = *text ? text : NULL,
                 .feed = feed,
                 .drain = drain,
-                .status = on_status_line,
+                .status = on_status,
                 .arg = run};
-        const struct pgp_subkey *subkey;
-        const struct pgp_key *key = key_of_session(run, &subkey);
         if (key) {
                 snprintf(run->status.key, sizeof(run->status.key), "%s", subkey->fingerprint);
                 snprintf(run->status.primary, sizeof(run->status.primary), "%s", key->fingerprint);
         }
         int r = gpg_call(&call, &run->status.exit_status, e);
         OPENSSL_cleanse(text, sizeof(text));
-        return r;
-}
-
-static int run_gpg(struct run *run, struct error *e)
-{
-        gpgme_data_t in = NULL, out = NULL;
-        struct gpgme_data_cbs in_cbs = {.read = feed}, out_cbs = {.write = drain};
-        gpgme_error_t err = gpgme_data_new_from_cbs(&in, &in_cbs, run);
-        if (!err)
-                err = gpgme_data_new_from_cbs(&out, &out_cbs, run);
-        /* 64 KiB was the fastest by measurement; the default (512 bytes on the way in) three times slower */
-        if (!err)
-                err = gpgme_data_set_flag(in, "io-buffer-size", "65536");
-        if (!err)
-                err = gpgme_data_set_flag(out, "io-buffer-size", "65536");
-        int r = 0;
-        if (err) {
-                r = gpg_error_set(e, err, "gpg cannot be used");
-        } else {
-                gpgme_set_status_cb(run->p->ctx, on_status, run);
-                (void)gpgme_op_decrypt_verify(run->p->ctx, in, out);
-                gpgme_set_status_cb(run->p->ctx, NULL, NULL);
-                run->status.exit_status =
-                        run->p->options.gpg_status ? run->p->options.gpg_status(run->p->options.arg) : -1;
-        }
-        gpgme_data_release(in);
-        gpgme_data_release(out);
         return r;
 }
 
@@ -344,13 +271,6 @@ static void fill_verdict(
                         i ? " " : "", recipients[i]);
 }
 
-/* A sink_fn over drain(). */
-static int drain_all(void *arg, const void *p, size_t n, struct error *e)
-{
-        (void)e; /* it is in run->failed */
-        return drain(arg, p, n) < 0 ? -EIO : 0;
-}
-
 /* It is enough to know that the plaintext begins. */
 static int stop_at_content(void *arg, const void *p, size_t n, struct error *e)
 {
@@ -392,7 +312,7 @@ static bool try_stream(struct run *run, char (*recipients)[17], size_t n, struct
 {
         _cleanup_(cleanup_pgp_stream) struct pgp_stream *s = NULL;
         run->unproven = !head_is_plain(run);
-        if (run->p->met_odd || run->unproven || pgp_stream_new(&run->session, drain_all, run, &s) < 0)
+        if (run->p->met_odd || run->unproven || pgp_stream_new(&run->session, drain, run, &s) < 0)
                 return false;
         int r = stream(run, s);
         const char *fault = frame_fault(&run->frame);
@@ -465,32 +385,12 @@ static void rewind_message(struct run *run)
         run->again = 0;
 }
 
-/* For a message to a passphrase, be it to a key as well, gpg 2.4 tells that asking for the passphrase was
- * cancelled, and GPGME 1.24 ends it for that before the keys have had their turn. */
-static bool ended_over_passphrase(const struct run *run)
-{
-        return run->status.asked_passphrase && !run->status.begun && !run->lost;
-}
-
 static int agent_is_missing(const struct run *run, struct error *e)
 {
         error_set(e, CAUSE_REFERENCE, EAGAIN, "only gpg-agent can open it");
         if (run->failed.cause)
                 *e = run->failed;
         return -EAGAIN;
-}
-
-static int run_reference(struct run *run, struct error *e)
-{
-        if (run->session.len)
-                return run_gpg_with_key(run, e);
-        if (run->p->no_agent)
-                return agent_is_missing(run, e);
-        int r = run_gpg(run, e);
-        if (r < 0 || !ended_over_passphrase(run))
-                return r;
-        rewind_message(run);
-        return run_gpg_alone(run, e);
 }
 
 int pgp_decrypt(struct pgp *p, const struct pgp_job *job, struct pgp_verdict *ret)
@@ -500,7 +400,8 @@ int pgp_decrypt(struct pgp *p, const struct pgp_job *job, struct pgp_verdict *re
         bool done = try_fast(&run, ret);
         for (unsigned attempt = 0; !done; attempt++) {
                 struct error e = {};
-                if (run_reference(&run, &e) < 0) {
+                bool agent = !run.session.len;
+                if ((agent && p->no_agent ? agent_is_missing(&run, &e) : run_gpg(&run, &e)) < 0) {
                         ret->error = e;
                         break;
                 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Decryption of OpenPGP messages with the secret keys of one GnuPG home. What stands here knows no engine:
- * GPGME is the reference one (pgp.c), others may stand beside it. An engine streams plaintext out before its
+ * gpg is the reference one (pgp.c), others may stand beside it. An engine streams plaintext out before its
  * verdict: nothing of it may be used until the verdict is good.
  *
- * Synchronous and not thread-safe; GPGME can block for ever on a silent gpg, so use it in a process that can
+ * Synchronous and not thread-safe; a silent gpg can block for ever, so use it in a process that can
  * be killed. The environment must be C locale, with PATH to gpg. */
 #pragma once
 
@@ -20,9 +20,6 @@ struct pgp_options {
         /* Called before a message is tried again because of the agent: see to it that there is one. May be
          * NULL. */
         int (*revive)(void *arg);
-        /* How did the last gpg end? Its exit status, or -1: by a signal, or nobody knows. GPGME does not
-         * tell; a process that is a child subreaper can. May be NULL: then AEAD messages never are good. */
-        int (*gpg_status)(void *arg);
         void *arg;
 };
 

@@ -15,13 +15,6 @@
 #define EXPORT_MOST (256 * KIB)
 #define PATTERNS_MOST 16
 
-gpgme_error_t pgp_set_home(gpgme_ctx_t ctx, const char *home)
-{
-        const char *set = getenv("GNUPGHOME");
-        return set && streq(set, home) ? 0
-                                       : gpgme_ctx_set_engine_info(ctx, GPGME_PROTOCOL_OpenPGP, NULL, home);
-}
-
 struct sink {
         struct secret data;
         bool full;

@@ -4,13 +4,7 @@
 
 #include <stdbool.h>
 
-#include <gpgme.h>
-
 #include "pgp_secret.h"
-
-/* Sets the context's home, unless GNUPGHOME says the same already: GPGME runs gpg once more for each home
- * that it is told. */
-gpgme_error_t pgp_set_home(gpgme_ctx_t ctx, const char *home);
 
 /* Has gpg export the secret keys with these fingerprints (its agent is asked for each, through loopback
  * pinentry) and opens those whose key id is wanted. Of no other key the secret part is asked for, unless

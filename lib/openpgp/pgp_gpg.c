@@ -129,7 +129,7 @@ static void give_up(struct gpg *g)
 static void serve_in(struct gpg *g, const struct gpg_call *c)
 {
         if (g->n_written == g->n_waiting) {
-                ssize_t n = c->feed(c->arg, g->waiting, PIPE_BYTES);
+                ssize_t n = c->feed(c->arg, g->waiting, PIPE_BYTES, NULL);
                 g->n_written = 0;
                 g->n_waiting = n > 0 ? (size_t)n : 0;
                 if (n < 0)
@@ -149,7 +149,7 @@ static void serve_in(struct gpg *g, const struct gpg_call *c)
 static void serve_out(struct gpg *g, const struct gpg_call *c)
 {
         ssize_t n = read(g->out, g->plain, PIPE_BYTES);
-        if (n > 0 && c->drain(c->arg, g->plain, (size_t)n) < 0)
+        if (n > 0 && c->drain(c->arg, g->plain, (size_t)n, NULL) < 0)
                 give_up(g);
         else if (n == 0 || (n < 0 && errno != EINTR))
                 g->out = close_fd(g->out);

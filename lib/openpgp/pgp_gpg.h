@@ -1,20 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* gpg itself. For messages whose session key is known already and that are not for the fast engine within:
- * with GPGME between, its loop over descriptors takes more time than the cipher does. And for those that
- * GPGME gives up where gpg does not. */
+/* gpg itself, which decrypts one message. GPGME would be in between: its loop over descriptors takes more
+ * time than the cipher does, it does not tell how gpg ended, and it gives up where gpg does not (1.24, a
+ * message to a passphrase and to a key). */
 #pragma once
 
-#include <sys/types.h>
-
-#include "error.h"
+#include "sink.h"
 
 struct gpg_call {
         const char *home;
         const char *session_key; /* "ALGORITHM:HEX", a secret; NULL: gpg asks the agent */
-        /* Up to n bytes of the message into p: how many, 0 at the end, -1: give up. */
-        ssize_t (*feed)(void *arg, void *p, size_t n);
-        /* Takes n bytes of plaintext. -1: give up. */
-        ssize_t (*drain)(void *arg, const void *p, size_t n);
+        source_fn *feed;         /* the message; an error of either, of which nothing is said here: give up */
+        sink_fn *drain;          /* the plaintext */
         void (*status)(void *arg, const char *keyword, const char *args);
         void *arg;
 };

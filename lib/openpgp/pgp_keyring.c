@@ -17,6 +17,13 @@ int gpg_error_set(struct error *e, gpgme_error_t err, const char *what)
         return error_set(e, CAUSE_HELPER, EIO, "%s: %s", what, text);
 }
 
+gpgme_error_t pgp_set_home(gpgme_ctx_t ctx, const char *home)
+{
+        const char *set = getenv("GNUPGHOME");
+        return set && streq(set, home) ? 0
+                                       : gpgme_ctx_set_engine_info(ctx, GPGME_PROTOCOL_OpenPGP, NULL, home);
+}
+
 static bool can_decrypt(gpgme_subkey_t s)
 {
         return s->secret && !s->is_cardkey && s->can_encrypt && s->keygrip && s->fpr && s->keyid;
@@ -68,7 +75,7 @@ static int add_key(struct pgp_keyring *ring, gpgme_key_t from)
         return 0;
 }
 
-int pgp_keyring_list(struct pgp_keyring *ring, gpgme_ctx_t ctx, struct error *e)
+static int add_keys(struct pgp_keyring *ring, gpgme_ctx_t ctx, struct error *e)
 {
         gpgme_error_t err = gpgme_op_keylist_start(ctx, NULL, 1);
         int r = 0;
@@ -86,6 +93,23 @@ int pgp_keyring_list(struct pgp_keyring *ring, gpgme_ctx_t ctx, struct error *e)
         if (gpgme_err_code(err) != GPG_ERR_EOF)
                 return gpg_error_set(e, err, "gpg does not list the secret keys");
         return 0;
+}
+
+int pgp_keyring_list(struct pgp_keyring *ring, const char *home, struct error *e)
+{
+        gpgme_ctx_t ctx = NULL;
+        /* gpg is in PATH: gpgconf, which GPGME else runs three times, is not asked */
+        (void)gpgme_set_global_flag("disable-gpgconf", "1");
+        gpgme_check_version(NULL);
+        gpgme_error_t err = gpgme_new(&ctx);
+        if (!err)
+                err = pgp_set_home(ctx, home);
+        if (!err)
+                gpgme_set_offline(ctx, 1);
+        int r = err ? gpg_error_set(e, err, "gpg cannot be used") : add_keys(ring, ctx, e);
+        if (ctx)
+                gpgme_release(ctx);
+        return r;
 }
 
 void pgp_keyring_done(struct pgp_keyring *ring)

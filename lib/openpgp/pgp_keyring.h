@@ -15,8 +15,8 @@ struct pgp_keyring {
         struct strv key_ids; /* of all subkeys */
 };
 
-/* Fills *k with what the context's home has. 0, or -errno with a cause; pgp_keyring_done() in either case. */
-int pgp_keyring_list(struct pgp_keyring *k, gpgme_ctx_t ctx, struct error *e);
+/* Fills *k with what home has. 0, or -errno with a cause; pgp_keyring_done() in either case. */
+int pgp_keyring_list(struct pgp_keyring *k, const char *home, struct error *e);
 void pgp_keyring_done(struct pgp_keyring *k);
 
 /* What belongs to the key id; both NULL when there is none. */
@@ -26,5 +26,8 @@ const struct pgp_key *pgp_keyring_find(
 bool pgp_keyring_expired(const struct pgp_keyring *k, const char *fingerprint, int64_t now);
 void pgp_keyring_forget(struct pgp_keyring *k, const char *key_id);
 
+/* Sets the context's home, unless GNUPGHOME says the same already: GPGME runs gpg once more for each home
+ * that it is told. */
+gpgme_error_t pgp_set_home(gpgme_ctx_t ctx, const char *home);
 /* Always returns -err, as error_set(): what, and how GPGME calls err. */
 int gpg_error_set(struct error *e, gpgme_error_t err, const char *what);
