@@ -96,18 +96,17 @@ typedef int org_fn(struct feed *f, const char *org, uint64_t seq);
 
 static int each_org(struct feed *f, org_fn *each)
 {
+        struct known {
+                char org[FEED_ORG_SIZE];
+                uint64_t seq;
+        } known;
+        static const struct sql_column columns[] = {
+                COLUMN(TEXT, struct known, org), COLUMN(NUMBER, struct known, seq)};
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         struct sql *c = &f->file.l->sql;
         int r = sql_prepare(c, "SELECT org, seq FROM feed ORDER BY org", NULL, &s, f->file.e);
-        while (r == 0 && (r = sql_step(c, s, f->file.e)) == 1) {
-                char org[FEED_ORG_SIZE];
-                struct sql_row row = {.s = s};
-                sql_row_text(&row, org, sizeof(org));
-                uint64_t seq = (uint64_t)sql_row_i64(&row, 0, INT64_MAX);
-                r = sql_row_end(&row, c, f->file.e);
-                if (r == 0)
-                        r = each(f, org, seq);
-        }
+        while (r == 0 && (r = sql_next(c, s, columns, ELEMENTSOF(columns), &known, f->file.e)) == 1)
+                r = each(f, known.org, known.seq);
         return r;
 }
 

@@ -16,11 +16,13 @@
 #include "str.h"
 #include "timespan.h"
 
-/* ?1 org, ?2 category, ?3 PUBLISHED, ?4 GONE. Staged snapshots, the newest first, each with the two before.
- */
+#define STAGED                                                                                               \
+        "FROM object WHERE org = ?1 AND category = ?2 AND is_zip AND staged_etag <> '' AND state IN (?3, "   \
+        "?4) "
+#define STAGED_VALUES(org, c) VALUES(V(org), V(c), V(OBJECT_PUBLISHED), V(OBJECT_GONE))
+/* Staged snapshots, the newest first, each with the two before. */
 static const char staged_sql[] =
-        "SELECT date, id, lead(id, 1, 0) OVER w, lead(id, 2, 0) OVER w FROM object WHERE org = ?1 AND "
-        "category = ?2 AND is_zip AND staged_etag <> '' AND state IN (?3, ?4) WINDOW w AS (ORDER BY date "
+        "SELECT date, id, lead(id, 1, 0) OVER w, lead(id, 2, 0) OVER w " STAGED "WINDOW w AS (ORDER BY date "
         "DESC, key) ORDER BY date DESC, key";
 
 /* ?1 snapshot, ?2 the one before, ?3 the one before that, ?4 PUBLISHED, ?5 REJECTED, ?6 IGNORED. A row: it is
@@ -34,45 +36,28 @@ static const char spoilt_sql[] =
         "(SELECT 1 FROM member c WHERE c.object_id = ?3 AND c.state = ?4 AND c.course = b.course AND "
         "c.\"table\" = b.\"table\" AND c.sha256 = b.sha256) LIMIT 1";
 
-/* The staged snapshots of that organisation and category; the caller finalizes *ret. 0 or -errno. */
-static int prepare_staged(
-        struct ledger *l, const char *org, enum category c, sqlite3_stmt **ret, struct error *e)
-{
-        return sql_prepare(
-                &l->sql, staged_sql, VALUES(V(org), V(c), V(OBJECT_PUBLISHED), V(OBJECT_GONE)), ret, e);
-}
-
-/* The next one: 1, its date and the ids of it and of the two before (0: none). 0: that was all. Or -errno. */
-static int next_staged(struct ledger *l, sqlite3_stmt *s, char date[11], int64_t ids[3], struct error *e)
-{
-        int r = sql_step(&l->sql, s, e);
-        if (r <= 0)
-                return r;
-        struct sql_row row = {.s = s};
-        sql_row_text(&row, date, 11);
-        for (size_t i = 0; i < 3; i++)
-                ids[i] = sql_row_i64(&row, 0, INT64_MAX);
-        r = sql_row_end(&row, &l->sql, e);
-        return r < 0 ? r : 1;
-}
-
 /* ret "": there is none. */
 static int choose(struct ledger *l, const char *org, enum category c, char ret[11], struct error *e)
 {
+        struct staged {
+                char date[11];
+                int64_t id, before, earlier; /* 0: none */
+        } s;
+        static const struct sql_column columns[] = {COLUMN(TEXT, struct staged, date),
+                COLUMN(NUMBER, struct staged, id), COLUMN(NUMBER, struct staged, before),
+                COLUMN(NUMBER, struct staged, earlier)};
         _cleanup_finalize_ sqlite3_stmt *staged = NULL;
-        char date[11];
-        int64_t ids[3];
-        int r = prepare_staged(l, org, c, &staged, e);
+        int r = sql_prepare(&l->sql, staged_sql, STAGED_VALUES(org, c), &staged, e);
         if (r < 0)
                 return r;
         ret[0] = 0;
-        while ((r = next_staged(l, staged, date, ids, e)) > 0) {
+        while ((r = sql_next(&l->sql, staged, columns, ELEMENTSOF(columns), &s, e)) > 0) {
                 r = sql_run(&l->sql, spoilt_sql,
-                        VALUES(V(ids[0]), V(ids[1]), V(ids[2]), V(OBJECT_PUBLISHED), V(OBJECT_REJECTED),
+                        VALUES(V(s.id), V(s.before), V(s.earlier), V(OBJECT_PUBLISHED), V(OBJECT_REJECTED),
                                 V(OBJECT_IGNORED)),
                         e);
                 if (r == 0)
-                        snprintf(ret, 11, "%s", date);
+                        snprintf(ret, 11, "%s", s.date);
                 if (r <= 0)
                         return r;
         }
@@ -132,22 +117,20 @@ int latest_unmatched(struct ledger *l, const struct config *config, const char *
         _cleanup_free_ bool *courses = calloc(p->courses.n + 1, sizeof(bool)),
                             *tables = calloc(p->tables.n + 1, sizeof(bool));
         struct hits by_course = {&p->courses, courses}, by_table = {&p->tables, tables};
-        char course[COURSE_SIZE], table[TABLE_SIZE];
+        struct name {
+                char course[COURSE_SIZE], table[TABLE_SIZE];
+        } name;
+        static const struct sql_column columns[] = {
+                COLUMN(TEXT, struct name, course), COLUMN(TEXT, struct name, table)};
         if (!courses || !tables)
                 return error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");
         int r = sql_prepare(&l->sql, names_sql, VALUES(V(p->spec.org), V(c), V(date)), &s, e);
         if (r < 0)
                 return r;
         bool any = false;
-        while ((r = sql_step(&l->sql, s, e)) > 0) {
-                struct sql_row row = {.s = s};
-                sql_row_text(&row, course, sizeof(course));
-                sql_row_text(&row, table, sizeof(table));
-                r = sql_row_end(&row, &l->sql, e);
-                if (r < 0)
-                        return r;
-                match(&by_course, course);
-                match(&by_table, table);
+        while ((r = sql_next(&l->sql, s, columns, ELEMENTSOF(columns), &name, e)) > 0) {
+                match(&by_course, name.course);
+                match(&by_table, name.table);
                 any = true;
         }
         if (r == 0 && any)
@@ -186,34 +169,24 @@ int latest_move(struct ledger *l, struct staging *s, const struct config *config
                                                                           : 0;
 }
 
-/* The newest staged snapshot, and the oldest: behind which latest is that points nowhere. */
-static int ends(
-        struct ledger *l, const char *org, enum category c, char newest[11], char oldest[11], struct error *e)
-{
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int64_t ids[3];
-        int r = prepare_staged(l, org, c, &s, e);
-        if (r < 0)
-                return r;
-        newest[0] = oldest[0] = 0;
-        while ((r = next_staged(l, s, oldest, ids, e)) > 0)
-                if (!*newest)
-                        memcpy(newest, oldest, 11);
-        return r;
-}
-
 int latest_look(struct ledger *l, const char *org, enum category c, struct latest_state *ret, struct error *e)
 {
         struct latest_state s = {};
-        char oldest[11];
+        struct ends {
+                char newest[11], oldest[11]; /* behind the oldest is latest that points nowhere */
+        } ends;
+        static const struct sql_column columns[] = {
+                COLUMN(TEXT, struct ends, newest), COLUMN(TEXT, struct ends, oldest)};
         int newest, at;
         int r = latest_choose(l, org, c, s.date, &s.pinned, e);
         if (r == 0)
-                r = ends(l, org, c, s.newest, oldest, e);
+                r = sql_get(&l->sql, "SELECT coalesce(max(date), ''), coalesce(min(date), '') " STAGED,
+                        STAGED_VALUES(org, c), columns, ELEMENTSOF(columns), &ends, e);
         if (r < 0)
                 return r;
+        memcpy(s.newest, ends.newest, sizeof(s.newest));
         if (*s.newest && date_parse(s.newest, &newest) == 0 &&
-                date_parse(*s.date ? s.date : oldest, &at) == 0 && at < newest)
+                date_parse(*s.date ? s.date : ends.oldest, &at) == 0 && at < newest)
                 s.behind_days = newest - at;
         *ret = s;
         return 0;

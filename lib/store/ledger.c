@@ -69,16 +69,11 @@ void ledger_rollback(struct ledger *l)
 
 int ledger_meta_get(struct ledger *l, const char *name, char *ret, size_t size, struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = sql_keep(&l->sql, "SELECT value FROM meta WHERE name = ?1", VALUES(V(name)), &s, e);
-        if (r == 0)
-                r = sql_step(&l->sql, s, e);
+        const struct sql_column value = {COLUMN_TEXT, .size = size};
         ret[0] = 0;
-        if (r <= 0)
-                return r;
-        struct sql_row row = {.s = s};
-        sql_row_text(&row, ret, size);
-        return sql_row_end(&row, &l->sql, e);
+        int r = sql_get(
+                &l->sql, "SELECT value FROM meta WHERE name = ?1", VALUES(V(name)), &value, 1, ret, e);
+        return MIN(r, 0);
 }
 
 int ledger_meta_set(struct ledger *l, const char *name, const char *value, struct error *e)

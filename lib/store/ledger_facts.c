@@ -59,7 +59,8 @@ int ledger_set_courses(
 int ledger_courses(
         struct ledger *l, int64_t object_id, char ret_etag[ETAG_SIZE], struct strv *ret, struct error *e)
 {
-        static const struct sql_column etag[] = {{COLUMN_TEXT, .size = ETAG_SIZE}};
+        static const struct sql_column etag[] = {{COLUMN_TEXT, .size = ETAG_SIZE}},
+                                       name = {COLUMN_TEXT, .size = COURSE_SIZE};
         _cleanup_reset_ sqlite3_stmt *s = NULL;
         char course[COURSE_SIZE];
         ret_etag[0] = 0;
@@ -69,13 +70,8 @@ int ledger_courses(
                 return r;
         r = sql_keep(&l->sql, "SELECT course FROM archive_course WHERE object_id = ?1", VALUES(V(object_id)),
                 &s, e);
-        while (r == 0 && (r = sql_step(&l->sql, s, e)) == 1) {
-                struct sql_row row = {.s = s};
-                sql_row_text(&row, course, sizeof(course));
-                r = sql_row_end(&row, &l->sql, e);
-                if (r == 0 && strv_add(ret, course) < 0)
-                        r = error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        }
+        while (r == 0 && (r = sql_next(&l->sql, s, &name, 1, course, e)) == 1)
+                r = strv_add(ret, course) < 0 ? error_set(e, CAUSE_IO, ENOMEM, "out of memory") : 0;
         return r;
 }
 
@@ -224,11 +220,10 @@ int ledger_keys(struct ledger *l, struct ledger_key *ret, size_t n, size_t *ret_
         int r = sql_keep(&l->sql,
                 "SELECT fingerprint, created, expires, user_id, homedir FROM secret_key ORDER BY id LIMIT ?1",
                 VALUES(V(n)), &s, e);
-        while (r == 0 && (r = sql_step(&l->sql, s, e)) == 1) {
-                struct sql_row row = {.s = s};
-                sql_row_fields(&row, key_columns, ELEMENTSOF(key_columns), &ret[*ret_n]);
-                r = sql_row_end(&row, &l->sql, e);
-                *ret_n += r == 0;
+        while (r == 0 && *ret_n < n &&
+                (r = sql_next(&l->sql, s, key_columns, ELEMENTSOF(key_columns), &ret[*ret_n], e)) == 1) {
+                ++*ret_n;
+                r = 0;
         }
         return r;
 }

@@ -36,13 +36,14 @@ void ledger_uri(struct strbuf *b, const char *file, const char *query);
         "bucket, key, etag, size, last_modified, category, org, site, date, request, is_zip, state, path, "  \
         "plain_size, sha256, checks, fingerprint, staged_etag, cause, detail, attempts, next_try, "          \
         "first_seen, published_at, refusals"
-/* The row at s, id first. 0 or -EUCLEAN. */
-int ledger_object_read(struct ledger *l, sqlite3_stmt *s, struct ledger_object *ret, struct error *e);
 /* The same of a member, without an id. */
 #define LEDGER_MEMBER_COLUMNS                                                                                \
         "object_id, name, path, course, \"table\", failed, state, size, plain_size, sha256, checks, cause, " \
         "detail, attempts"
-int ledger_member_read(struct ledger *l, sqlite3_stmt *s, struct ledger_member *ret, struct error *e);
+
+/* Reads all rows of either: 0 or -EUCLEAN. */
+int ledger_objects_check(struct ledger *l, struct error *e);
+int ledger_members_check(struct ledger *l, struct error *e);
 
 /* The numbers that the rows of s have first, of those whose second column matches key_glob (NULL: all); the
  * caller frees *ret. */

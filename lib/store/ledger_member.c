@@ -42,12 +42,11 @@ int ledger_member_delete(struct ledger *l, const struct ledger_member *m, struct
                 VALUES(V(m->object_id), V(m->name)), e);
 }
 
-int ledger_member_read(struct ledger *l, sqlite3_stmt *s, struct ledger_member *ret, struct error *e)
+int ledger_members_check(struct ledger *l, struct error *e)
 {
-        struct sql_row row = {.s = s};
-        *ret = (struct ledger_member){};
-        sql_row_fields(&row, columns, ELEMENTSOF(columns), ret);
-        return sql_row_end(&row, &l->sql, e);
+        struct ledger_member m;
+        return sql_check(
+                &l->sql, "SELECT " LEDGER_MEMBER_COLUMNS " FROM member", columns, ELEMENTSOF(columns), &m, e);
 }
 
 int ledger_members(struct ledger *l, int64_t object_id, ledger_member_fn *each, void *arg, struct error *e)
@@ -59,18 +58,13 @@ int ledger_members_from(struct ledger *l, int64_t object_id, const char *path, l
         void *arg, struct error *e)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        struct ledger_member m;
+        struct ledger_member m = {};
         int r = sql_prepare(&l->sql,
                 "SELECT " LEDGER_MEMBER_COLUMNS
                 " FROM member WHERE object_id = ?1 AND path >= ?2 ORDER BY path, rowid",
                 VALUES(V(object_id), V(path)), &s, e);
-        while (r == 0 && (r = sql_step(&l->sql, s, e)) == 1) {
-                r = ledger_member_read(l, s, &m, e);
-                if (r == 0)
-                        r = each(&m, arg);
-                if (r != 0)
-                        break;
-        }
+        while (r == 0 && (r = sql_next(&l->sql, s, columns, ELEMENTSOF(columns), &m, e)) == 1)
+                r = each(&m, arg);
         return r;
 }
 

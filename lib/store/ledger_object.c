@@ -42,12 +42,11 @@ static const struct sql_column columns[] = {
 #define PARAMETERS                                                                                           \
         "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25)"
 
-int ledger_object_read(struct ledger *l, sqlite3_stmt *s, struct ledger_object *ret, struct error *e)
+int ledger_objects_check(struct ledger *l, struct error *e)
 {
-        struct sql_row row = {.s = s};
-        *ret = (struct ledger_object){};
-        sql_row_fields(&row, columns, ELEMENTSOF(columns), ret);
-        return sql_row_end(&row, &l->sql, e);
+        struct ledger_object o;
+        return sql_check(&l->sql, "SELECT id, " LEDGER_OBJECT_COLUMNS " FROM object", columns,
+                ELEMENTSOF(columns), &o, e);
 }
 
 /* A query for one object. 0 or -ENOENT. */

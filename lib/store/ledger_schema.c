@@ -407,33 +407,13 @@ static int check_pages(struct ledger *l, struct error *e)
                        : error_set(e, CAUSE_IO, EUCLEAN, "%s: %s", l->file, *text ? text : "damaged");
 }
 
-/* Sound pages may hold values that are none of ours. */
-static int check_objects(struct ledger *l, struct error *e)
-{
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        struct ledger_object o;
-        int r = sql_prepare(&l->sql, "SELECT id, " LEDGER_OBJECT_COLUMNS " FROM object", NULL, &s, e);
-        while (r == 0 && (r = sql_step(&l->sql, s, e)) == 1)
-                r = ledger_object_read(l, s, &o, e);
-        return r;
-}
-
-static int check_members(struct ledger *l, struct error *e)
-{
-        _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        struct ledger_member m;
-        int r = sql_prepare(&l->sql, "SELECT " LEDGER_MEMBER_COLUMNS " FROM member", NULL, &s, e);
-        while (r == 0 && (r = sql_step(&l->sql, s, e)) == 1)
-                r = ledger_member_read(l, s, &m, e);
-        return r;
-}
-
 int ledger_check(struct ledger *l, struct error *e)
 {
         int r = check_pages(l, e);
+        /* Sound pages may hold values that are none of ours. */
         if (r == 0)
-                r = check_objects(l, e);
-        return r == 0 ? check_members(l, e) : r;
+                r = ledger_objects_check(l, e);
+        return r == 0 ? ledger_members_check(l, e) : r;
 }
 
 static int move_file(int dir_fd, const char *stamp, const char *suffix, struct error *e)

@@ -125,12 +125,7 @@ int ledger_splits(struct ledger *l, ledger_split_fn *each, void *arg, struct err
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         struct ledger_split v = {};
         int r = sql_prepare(&l->sql, "SELECT " COLUMNS " FROM split ORDER BY path, object_id", NULL, &s, e);
-        while (r == 0 && (r = sql_step(&l->sql, s, e)) == 1) {
-                struct sql_row row = {.s = s};
-                sql_row_fields(&row, columns, ELEMENTSOF(columns), &v);
-                r = sql_row_end(&row, &l->sql, e);
-                if (r == 0)
-                        r = each(&v, arg);
-        }
+        while (r == 0 && (r = sql_next(&l->sql, s, columns, ELEMENTSOF(columns), &v, e)) == 1)
+                r = each(&v, arg);
         return r;
 }

@@ -289,13 +289,10 @@ void sql_row_fields(struct sql_row *r, const struct sql_column *columns, size_t 
                 row_field(r, &columns[i], record);
 }
 
-int sql_get(struct sql *c, const char *text, const struct sql_value *values, const struct sql_column *columns,
-        size_t n, void *record, struct error *e)
+int sql_next(struct sql *c, sqlite3_stmt *s, const struct sql_column *columns, size_t n, void *record,
+        struct error *e)
 {
-        _cleanup_reset_ sqlite3_stmt *s = NULL;
-        int r = sql_keep(c, text, values, &s, e);
-        if (r == 0)
-                r = sql_step(c, s, e);
+        int r = sql_step(c, s, e);
         if (r <= 0)
                 return r;
         struct sql_row row = {.s = s};
@@ -304,11 +301,29 @@ int sql_get(struct sql *c, const char *text, const struct sql_value *values, con
         return r < 0 ? r : 1;
 }
 
+int sql_get(struct sql *c, const char *text, const struct sql_value *values, const struct sql_column *columns,
+        size_t n, void *record, struct error *e)
+{
+        _cleanup_reset_ sqlite3_stmt *s = NULL;
+        int r = sql_keep(c, text, values, &s, e);
+        return r < 0 ? r : sql_next(c, s, columns, n, record, e);
+}
+
 int sql_get_i64(struct sql *c, const char *text, const struct sql_value *values, int64_t min, int64_t *ret,
         struct error *e)
 {
         const struct sql_column number = {COLUMN_NUMBER, .size = sizeof(*ret), .min = min};
         return sql_get(c, text, values, &number, 1, ret, e);
+}
+
+int sql_check(struct sql *c, const char *text, const struct sql_column *columns, size_t n, void *record,
+        struct error *e)
+{
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        int r = sql_prepare(c, text, NULL, &s, e);
+        while (r == 0 && (r = sql_next(c, s, columns, n, record, e)) == 1)
+                r = 0;
+        return r;
 }
 
 int sql_put(struct sql *c, const char *text, const struct sql_column *columns, size_t n, const void *record,

@@ -121,12 +121,18 @@ struct sql_column {
         {.kind = COLUMN_##kind_, .offset = offsetof(type, field), .size = sizeof(((type *)0)->field), __VA_ARGS__}
 /* clang-format on */
 void sql_row_fields(struct sql_row *r, const struct sql_column *columns, size_t n, void *record);
+/* One step of s, whose row is read into *record. 1. 0: done; s is reset. Or -errno: s may not be. */
+int sql_next(struct sql *c, sqlite3_stmt *s, const struct sql_column *columns, size_t n, void *record,
+        struct error *e);
 /* The first row of a query. 1, and *record is read. 0: there is none. Or -errno; then *record is undefined.
  */
 int sql_get(struct sql *c, const char *text, const struct sql_value *values, const struct sql_column *columns,
         size_t n, void *record, struct error *e);
 /* The same for a query of one number, which is at least min. */
 int sql_get_i64(struct sql *c, const char *text, const struct sql_value *values, int64_t min, int64_t *ret,
+        struct error *e);
+/* Reads all rows of a query, to see whether they can be. 0 or -errno. */
+int sql_check(struct sql *c, const char *text, const struct sql_column *columns, size_t n, void *record,
         struct error *e);
 /* Binds the fields of a record and then those values, and runs text. */
 int sql_put(struct sql *c, const char *text, const struct sql_column *columns, size_t n, const void *record,
