@@ -107,6 +107,14 @@ void json_null(struct json *j, const char *name)
         strbuf_add(&j->out, "null");
 }
 
+void json_sha256(struct json *j, const char *name, const uint8_t *p)
+{
+        char hex[SHA256_HEX];
+        if (p)
+                hex_encode(p, SHA256_SIZE, hex);
+        json_str(j, name, p ? hex : NULL);
+}
+
 void json_time(struct json *j, const char *name, int64_t sec)
 {
         char text[21];

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "digest.h"
 #include "str.h"
 
 struct json {
@@ -21,6 +22,7 @@ void json_u64(struct json *j, const char *name, uint64_t value);
 void json_i64(struct json *j, const char *name, int64_t value);
 void json_bool(struct json *j, const char *name, bool value);
 void json_null(struct json *j, const char *name);
+void json_sha256(struct json *j, const char *name, const uint8_t *p);  /* in hex; p NULL: null */
 void json_time(struct json *j, const char *name, int64_t sec);         /* RFC 3339 UTC */
 void json_time_or_null(struct json *j, const char *name, int64_t sec); /* 0: null */
 /* Appends n bytes of JSON that was written elsewhere, with what json_str() would escape escaped. */

@@ -15,7 +15,7 @@
 struct split {
         const struct split_options *options;
         struct split_totals *totals;
-        struct split_courses *courses;
+        struct split_courses *courses; /* NULL: lines are only counted */
         struct split_room room;
         struct tally *tally; /* NULL: nobody is left out as yet */
         size_t courses_max;
@@ -25,12 +25,6 @@ struct split {
 static int out_of_memory(struct error *e)
 {
         return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-}
-
-static int judge(struct split *s, const char *p, size_t n, struct course_key *ret, struct error *e)
-{
-        int r = p ? event_course(s->options->rule, p, n, &s->scratch, ret) : EVENT_UNPARSED;
-        return r < 0 ? out_of_memory(e) : r;
 }
 
 /* A course that has no file yet. 1: it gets one; 0: it is left out; -E2BIG: there are too many, and who is
@@ -63,10 +57,12 @@ static int on_line(void *arg, const char *p, size_t n, struct error *e)
 {
         struct split *s = arg;
         struct course_key key;
-        int r = judge(s, p, n, &key, e);
+        int r = p ? event_course(s->options->rule, p, n, &s->scratch, &key) : EVENT_UNPARSED;
+        uint64_t line = s->totals->lines_in++;
         if (r < 0)
-                return r;
-        s->totals->lines_in++;
+                return out_of_memory(e);
+        if (!s->courses)
+                return r == EVENT_COURSE && tally_line(s->tally, &key, line) < 0 ? out_of_memory(e) : 0;
         switch ((enum event_verdict)r) {
         case EVENT_COURSE:
                 return add_line(s, &key, p, n, e);
@@ -83,17 +79,6 @@ static int on_line(void *arg, const char *p, size_t n, struct error *e)
         return 0;
 }
 
-static int on_counted_line(void *arg, const char *p, size_t n, struct error *e)
-{
-        struct split *s = arg;
-        struct course_key key;
-        int r = judge(s, p, n, &key, e);
-        if (r < 0)
-                return r;
-        uint64_t line = s->totals->lines_in++;
-        return r == EVENT_COURSE && tally_line(s->tally, &key, line) < 0 ? out_of_memory(e) : 0;
-}
-
 static void on_read(void *arg, uint64_t bytes)
 {
         const struct split *s = arg;
@@ -101,11 +86,10 @@ static void on_read(void *arg, uint64_t bytes)
                 s->options->on_read(s->options->arg, bytes);
 }
 
-static int read_lines(
-        struct split *s, int fd, int (*on)(void *, const char *, size_t, struct error *), struct error *e)
+static int read_lines(struct split *s, int fd, struct error *e)
 {
         const struct split_options *o = s->options;
-        struct event_lines_sink sink = {.on_line = on, .on_read = on_read, .arg = s};
+        struct event_lines_sink sink = {.on_line = on_line, .on_read = on_read, .arg = s};
         *s->totals = (struct split_totals){};
         return event_lines_read(fd, o->gzip, &sink, s->totals->source_sha256, e);
 }
@@ -116,7 +100,7 @@ static int choose(struct split *s, int source_fd, struct error *e)
         size_t counted = s->options->counted_max ? s->options->counted_max : SPLIT_COUNTED_MAX;
         int r = tally_new(s->courses_max, counted, &s->tally) < 0 ? out_of_memory(e) : 0;
         while (r == 0 && tally_pass(s->tally))
-                r = read_lines(s, source_fd, on_counted_line, e);
+                r = read_lines(s, source_fd, e);
         return r;
 }
 
@@ -129,7 +113,7 @@ static int split_once(struct split *s, int source_fd, int dir_fd, struct error *
                 return r;
         if (split_courses_new(dir_fd, memory, &s->room, &s->courses) < 0)
                 return out_of_memory(e);
-        return read_lines(s, source_fd, on_line, e);
+        return read_lines(s, source_fd, e);
 }
 
 static int check_totals(const struct split_totals *t, struct error *e)

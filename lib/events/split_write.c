@@ -58,37 +58,37 @@ static void out_done(struct out *o)
         strbuf_done(&o->text);
 }
 
+static void add_json(struct out *o, const struct json *j)
+{
+        strbuf_printf(&o->text, "%s\n", j->out.err ? "" : j->out.s);
+        o->text.err = o->text.err ? o->text.err : j->out.err;
+}
+
 static void add_course(struct out *o, const struct split_course *c)
 {
         _cleanup_json_ struct json j = {};
-        char hex[SHA256_HEX];
-        hex_encode(c->sha256, SHA256_SIZE, hex);
         json_open(&j, NULL, '{');
         json_str(&j, "course", c->key.text);
         json_str(&j, "file", c->file);
         json_u64(&j, "lines", c->lines);
         json_u64(&j, "bytes", c->bytes);
-        json_str(&j, "sha256", hex);
+        json_sha256(&j, "sha256", c->sha256);
         json_close(&j, '}');
-        strbuf_printf(&o->text, "%s\n", j.out.err ? "" : j.out.s);
-        o->text.err = o->text.err ? o->text.err : j.out.err;
+        add_json(o, &j);
 }
 
 static void add_totals(struct out *o, const struct split_totals *t, enum event_rule rule)
 {
         _cleanup_json_ struct json j = {};
-        char hex[SHA256_HEX];
-        hex_encode(t->source_sha256, SHA256_SIZE, hex);
         json_open(&j, NULL, '{');
         json_u64(&j, "lines_in", t->lines_in);
         json_u64(&j, "no_course", t->no_course);
         json_u64(&j, "invalid", t->invalid);
         json_u64(&j, "unparsed", t->unparsed);
-        json_str(&j, "source_sha256", hex);
+        json_sha256(&j, "source_sha256", t->source_sha256);
         json_str(&j, "rule", event_rule_name(rule));
         json_close(&j, '}');
-        strbuf_printf(&o->text, "%s\n", j.out.err ? "" : j.out.s);
-        o->text.err = o->text.err ? o->text.err : j.out.err;
+        add_json(o, &j);
 }
 
 static int write_manifest(const struct split_folder *f, enum event_rule rule, const struct split_totals *t,

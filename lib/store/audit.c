@@ -331,7 +331,6 @@ static void add_str(struct json *j, const char *name, const char *value)
 static void write_line(
         struct json *j, const struct audit_entry *entry, int64_t now, uint64_t seq, const char *prev)
 {
-        char hex[SHA256_HEX];
         json_open(j, NULL, '{');
         json_time(j, "time", now);
         json_u64(j, "seq", seq);
@@ -340,10 +339,8 @@ static void write_line(
         add_str(j, "key", entry->key);
         add_str(j, "etag", entry->etag);
         add_str(j, "member", entry->member);
-        if (entry->sha256) {
-                hex_encode(entry->sha256, SHA256_SIZE, hex);
-                json_str(j, "sha256", hex);
-        }
+        if (entry->sha256)
+                json_sha256(j, "sha256", entry->sha256);
         if (entry->size >= 0)
                 json_i64(j, "size", entry->size);
         if (entry->mtime >= 0)
@@ -365,12 +362,9 @@ static void write_line(
                 json_u64(j, "checks", entry->checks);
         if (entry->left_out > 0)
                 json_u64(j, "left_out", entry->left_out);
-        if (entry->latest)
-                json_str(j, "latest", entry->latest);
-        if (entry->manifest) {
-                hex_encode(entry->manifest, SHA256_SIZE, hex);
-                json_str(j, "manifest", hex);
-        }
+        add_str(j, "latest", entry->latest);
+        if (entry->manifest)
+                json_sha256(j, "manifest", entry->manifest);
         if (entry->uid >= 0)
                 json_i64(j, "uid", entry->uid);
         add_str(j, "delivery", entry->delivery);

@@ -260,14 +260,6 @@ static int enter(struct feed_file *f, const char *org)
 
 /* --- a line --- */
 
-static void add_hex(struct json *j, const char *name, const uint8_t *sha256)
-{
-        char hex[SHA256_HEX];
-        if (sha256)
-                hex_encode(sha256, SHA256_SIZE, hex);
-        json_str(j, name, sha256 ? hex : NULL);
-}
-
 /* 1: it is to be written; 0: the file has it already. */
 static int next_number(struct feed_file *f, const char *org)
 {
@@ -304,8 +296,8 @@ int feed_file_add(struct feed_file *f, const char *org, const struct change *c)
         json_str(&j, "time", c->time);
         json_str(&j, "op", c->op);
         json_str(&j, "path", c->path);
-        add_hex(&j, "sha256", c->sha256);
-        add_hex(&j, "was", c->was);
+        json_sha256(&j, "sha256", c->sha256);
+        json_sha256(&j, "was", c->was);
         if (c->size >= 0)
                 json_i64(&j, "size", c->size);
         else

@@ -93,14 +93,6 @@ int history_begin(const struct history *h, const struct audit_entry *entry, stru
         return r;
 }
 
-int history_end(const struct history *h, int r, struct error *e)
-{
-        if (r == 0)
-                return ledger_commit(h->ledger, e);
-        ledger_rollback(h->ledger);
-        return r;
-}
-
 static const char *group_of(const struct history *h, const struct ledger_object *o)
 {
         const struct config_package *p = h->config ? config_find_package(h->config, o->org) : NULL;
@@ -185,7 +177,7 @@ int history_staged(const struct history *h, const char *event, struct ledger_obj
                 audit_take_back(h->audit, &before);
                 return r;
         }
-        return history_end(h, enter_published(h, o, adopted, e), e);
+        return ledger_end(h->ledger, enter_published(h, o, adopted, e), e);
 }
 
 int history_members(
@@ -216,15 +208,6 @@ int history_member(const struct history *h, const struct ledger_object *o, const
         return audit_append(h->audit, &a, e);
 }
 
-int history_missing(const struct history *h, struct ledger_object *o, const char *why, struct error *e)
-{
-        struct audit_entry a = history_entry(h, "missing", o);
-        a.path = o->path;
-        a.reason = why;
-        int r = history_begin(h, &a, e);
-        return r < 0 ? r : history_end(h, ledger_enter(h->ledger, o, OBJECT_MISSING, e), e);
-}
-
 /* Of what is staged, of which the row does not tell. */
 static struct audit_entry kept_entry(
         const struct history *h, const char *event, const struct ledger_object *o)
@@ -235,13 +218,16 @@ static struct audit_entry kept_entry(
         return a;
 }
 
-int history_kept_missing(
-        const struct history *h, const struct ledger_object *o, const char *why, struct error *e)
+int history_missing(const struct history *h, struct ledger_object *o, const char *why, struct error *e)
 {
-        struct audit_entry a = kept_entry(h, "missing", o);
+        bool kept = ledger_is_kept(o);
+        struct audit_entry a = kept ? kept_entry(h, "missing", o) : history_entry(h, "missing", o);
+        a.path = o->path;
         a.reason = why;
         int r = history_begin(h, &a, e);
-        return r < 0 ? r : history_end(h, 0, e);
+        if (r == 0)
+                r = ledger_end(h->ledger, kept ? 0 : ledger_enter(h->ledger, o, OBJECT_MISSING, e), e);
+        return r;
 }
 
 int history_kept_back(const struct history *h, const struct ledger_object *o, struct error *e)
@@ -249,7 +235,7 @@ int history_kept_back(const struct history *h, const struct ledger_object *o, st
         struct audit_entry a = kept_entry(h, "adopted", o);
         add_content(h, o, &a);
         int r = history_begin(h, &a, e);
-        return r < 0 ? r : history_end(h, 0, e);
+        return r < 0 ? r : ledger_end(h->ledger, 0, e);
 }
 
 /* The key stays, and nothing else. */
@@ -285,7 +271,7 @@ int history_removed(const struct history *h, struct ledger_object *o, enum objec
                 r = enter_forgotten(h, o, e);
         if (r == 0)
                 r = ledger_enter(h->ledger, o, next, e);
-        return history_end(h, r, e);
+        return ledger_end(h->ledger, r, e);
 }
 
 int history_rejected(const struct history *h, const struct ledger_object *o, struct error *e)
@@ -319,7 +305,7 @@ int history_day(const struct history *h, const struct ledger_object *o, const st
         a.group = p ? p->groups.by_course : NULL;
         a.reason = event_rule_name(made->rule);
         int r = history_begin(h, &a, e);
-        return r < 0 ? r : history_end(h, ledger_split_save(h->ledger, made, e), e);
+        return r < 0 ? r : ledger_end(h->ledger, ledger_split_save(h->ledger, made, e), e);
 }
 
 static int begin_day_lost(const struct history *h, const char *event, const struct ledger_object *o,
@@ -336,12 +322,12 @@ int history_day_missing(const struct history *h, const struct ledger_object *o, 
         const char *why, struct error *e)
 {
         int r = begin_day_lost(h, "day-missing", o, path, why, e);
-        return r < 0 ? r : history_end(h, ledger_split_again(h->ledger, o->id, e), e);
+        return r < 0 ? r : ledger_end(h->ledger, ledger_split_again(h->ledger, o->id, e), e);
 }
 
 int history_day_removed(
         const struct history *h, const struct ledger_object *o, const char *path, struct error *e)
 {
         int r = begin_day_lost(h, "day-removed", o, path, h->reason, e);
-        return r < 0 ? r : history_end(h, ledger_split_delete(h->ledger, o->id, e), e);
+        return r < 0 ? r : ledger_end(h->ledger, ledger_split_delete(h->ledger, o->id, e), e);
 }

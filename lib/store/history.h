@@ -32,10 +32,8 @@ int history_sync(struct ledger *l, struct audit *a, struct error *e);
 /* A line about the object; NULL: about none. What does not apply is not set. */
 struct audit_entry history_entry(const struct history *h, const char *event, const struct ledger_object *o);
 
-/* Begins a transaction with that line, durable. 0, or -errno, and then nothing is begun. */
+/* Begins a transaction with that line, durable, for ledger_end(). 0, or -errno, and then nothing is begun. */
 int history_begin(const struct history *h, const struct audit_entry *entry, struct error *e);
-/* Ends it: commits when r is 0, else undoes it and returns r. */
-int history_end(const struct history *h, int r, struct error *e);
 
 /* o (path, plain_size, sha256, checks, fingerprint filled) is staged: "published", "replaced" or "adopted".
  * Of a new archive the lines of its members stand before, from since on (NULL: none): without this line they
@@ -48,12 +46,10 @@ int history_members(
         const struct history *h, const struct ledger_object *o, struct audit_mark *ret, struct error *e);
 int history_member(const struct history *h, const struct ledger_object *o, const struct ledger_member *m,
         struct error *e);
-/* Of a staged object: it is not as it was staged. why: for the record. */
+/* Of a staged object: it is not as it was staged. why: for the record. The row of what is kept (see
+ * ledger_is_kept()) goes on as it is: of that it is told with its own ETag to the record and the feed, which
+ * remembers it (feed_says_missing()); and so that it is back as it was. */
 int history_missing(const struct history *h, struct ledger_object *o, const char *why, struct error *e);
-/* The same of what is kept (see ledger_is_kept()), and that it is back as it was: told with its own ETag to
- * the record and the feed, which remembers it (feed_says_missing()). The row goes on as it is. */
-int history_kept_missing(
-        const struct history *h, const struct ledger_object *o, const char *why, struct error *e);
 int history_kept_back(const struct history *h, const struct ledger_object *o, struct error *e);
 /* What was staged at path ("" not known) was removed: next is FORGOTTEN or PRUNED. */
 int history_removed(const struct history *h, struct ledger_object *o, enum object_state next,

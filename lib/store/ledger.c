@@ -67,6 +67,14 @@ void ledger_rollback(struct ledger *l)
         (void)set_passing(l, false, NULL);
 }
 
+int ledger_end(struct ledger *l, int r, struct error *e)
+{
+        if (r == 0)
+                return ledger_commit(l, e);
+        ledger_rollback(l);
+        return r;
+}
+
 int ledger_meta_get(struct ledger *l, const char *name, char *ret, size_t size, struct error *e)
 {
         const struct sql_column value = {COLUMN_TEXT, .size = size};

@@ -87,6 +87,8 @@ int ledger_begin(struct ledger *l, struct error *e);
  * only, and for all that is begun within it: it saves the wait for the disk. */
 int ledger_begin_passing(struct ledger *l, struct error *e);
 int ledger_commit(struct ledger *l, struct error *e);
+/* Ends it: commits when r is 0, else undoes all of it and returns r. */
+int ledger_end(struct ledger *l, int r, struct error *e);
 /* Undoes all since the outermost begin, whose commit then fails. After an error between the two: this, not
  * commit. */
 void ledger_rollback(struct ledger *l);
@@ -120,6 +122,20 @@ struct ledger_listing {
  * PRUNED, MISSING stay). *ret_n: how many. */
 int ledger_mark_gone(struct ledger *l, const struct ledger_listing *of, int64_t generation, uint64_t *ret_n,
         struct error *e);
+
+/* Entries of listings that could not be read: no ETag, size, date or key. What they are is not known, and
+ * nothing is fetched of them; that they are there is kept here, so that whoever asks is told until a listing
+ * is as it should be. */
+/* Of o its identity: bucket, key (the listing's prefix where the key is what is missing), org, category, site
+ * and date. Without a date it has that of today. */
+int ledger_unreadable_add(
+        struct ledger *l, const struct ledger_object *o, int64_t generation, struct error *e);
+/* The listing was read to its end, from start_after ("": its beginning) on: what it no longer had as
+ * unreadable in `generation` goes. */
+int ledger_unreadable_settle(struct ledger *l, const struct ledger_listing *of, const char *start_after,
+        int64_t generation, struct error *e);
+/* All listings were read, whole: also what is none of theirs any more goes. */
+int ledger_unreadable_settle_all(struct ledger *l, int64_t generation, struct error *e);
 
 /* REJECTED objects whose time for one more try (next_try) has come become NEW. now: seconds. */
 int ledger_reconsider(struct ledger *l, int64_t now, struct error *e);

@@ -50,10 +50,7 @@ int ledger_set_courses(
                 r = sql_run(&l->sql,
                         "INSERT OR IGNORE INTO archive_course (object_id, course) VALUES (?1, ?2)",
                         VALUES(V(object_id), V(courses->v[i])), e);
-        if (r == 0)
-                return ledger_commit(l, e);
-        ledger_rollback(l);
-        return r;
+        return ledger_end(l, r, e);
 }
 
 int ledger_courses(

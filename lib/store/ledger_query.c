@@ -145,31 +145,6 @@ int ledger_is_beaten(struct ledger *l, const struct ledger_object *o, bool *ret,
         return MIN(err, 0);
 }
 
-struct place {
-        const struct ledger_object *o;
-        const char *path;
-        struct ledger_object *ret;
-};
-
-static int on_place(struct ledger_object *other, void *arg)
-{
-        struct place *p = arg;
-        if (other->id == p->o->id || !*other->staged_etag || !streq(other->path, p->path))
-                return 0;
-        *p->ret = *other;
-        return 1;
-}
-
-int ledger_other_staged(struct ledger *l, const struct ledger_object *o, const char *path,
-        struct ledger_object *ret, struct error *e)
-{
-        struct place p = {.o = o, .path = path, .ret = ret};
-        struct ledger_filter f = {
-                .categories = BIT(CATEGORY_EMAIL_OPT_IN), .org = o->org, .since = o->date, .until = o->date};
-        int r = o->category == CATEGORY_EMAIL_OPT_IN ? ledger_each(l, &f, on_place, &p, e) : 0;
-        return r < 0 ? r : r == 1 ? 0 : -ENOENT;
-}
-
 int ledger_give_way(struct ledger *l, struct ledger_object *other, struct error *e)
 {
         other->path[0] = other->staged_etag[0] = 0;

@@ -315,7 +315,7 @@ static int on_object(struct rebuild *b, struct rebuild_line *l, enum event event
                 return MIN(r, 0);
         if ((event == MISSING || event == ADOPTED) && o.state == OBJECT_REJECTED && *said.etag &&
                 streq(said.etag, o.staged_etag))
-                return 0; /* of what is staged from before: see history_kept_missing() */
+                return 0; /* of what is staged from before: see history_missing() */
         apply(&o, &said, event, l);
         if (l->bad)
                 return 0;
@@ -528,16 +528,12 @@ int ledger_catch_up(struct ledger *l, int state_fd, uint64_t after, size_t max_n
                 return r;
         r = audit_each(state_fd, first_walk, &b, e);
         if (r == 0 && b.n_spans > 0)
-                r = audit_each(state_fd, second_walk, &b, e);
+                r = MIN(audit_each(state_fd, second_walk, &b, e), 0); /* 1: no span is left */
         const struct ledger_filter archives = {.categories = BIT(CATEGORY_DATABASE)};
         if (r == 0)
                 r = ledger_each(l, &archives, learn_courses, &b, e);
         free(b.spans);
-        if (r < 0) {
-                ledger_rollback(l);
-                return r;
-        }
-        r = ledger_commit(l, e);
+        r = ledger_end(l, r, e);
         if (r == 0)
                 *ret = b.count;
         return r;

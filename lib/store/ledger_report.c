@@ -24,6 +24,11 @@ _Static_assert(OBJECT_REJECTED == 5 && OBJECT_PUBLISHED == 3, "REPORT_MEMBERS_RE
 #define TOTALS LEDGER_SUM("total")
 #define ONCES LEDGER_SUM("once")
 
+/* The number stands in the text, or its index would not be used. */
+#define REJECTED                                                                                             \
+        "FROM member m JOIN object o ON o.id = m.object_id WHERE m.state = 5 AND o.staged_etag <> '' "       \
+        "AND o.state = 3 "
+
 static const char *const report_sql[REPORT_MAX] = {
         [REPORT_COUNTS] = "SELECT org, category, site, state, count(*), " SIZES ", " PLAIN " "
                           "FROM object GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
@@ -47,12 +52,9 @@ static const char *const report_sql[REPORT_MAX] = {
                        "WHERE o.state IN (s.retry, s.rejected, s.gone) AND o.staged_etag <> '' "
                        "AND EXISTS (SELECT 1 FROM feed_staged f WHERE f.path = o.path AND f.kind = 0 "
                        "AND f.missing)",
-        /* the number stands in the text, or its index would not be used */
-        [REPORT_MEMBERS_REJECTED] = "SELECT o.org, o.category, '', o.date, m.cause, count(*), o.id, o.path, "
-                                    "min(m.name), m.detail "
-                                    "FROM member m JOIN object o ON o.id = m.object_id WHERE m.state = 5 "
-                                    "AND o.staged_etag <> '' AND o.state = 3 GROUP BY o.id, m.cause ORDER BY "
-                                    "o.date DESC, o.id, 5",
+        [REPORT_MEMBERS_REJECTED] =
+                "SELECT o.org, o.category, '', o.date, m.cause, count(*), o.id, o.path, "
+                "min(m.name), m.detail " REJECTED "GROUP BY o.id, m.cause ORDER BY o.date DESC, o.id, 5",
         [REPORT_UNREADABLE] = "SELECT org, category, site, count(*), min(key), bucket, min(date), "
                               "max(date) FROM unreadable GROUP BY bucket, org, category, site "
                               "ORDER BY 1, 2, 3, 6",
@@ -132,38 +134,21 @@ int report_each(struct ledger *l, enum report which, const char *first, const ch
         return r;
 }
 
-struct rejected {
-        int64_t object_id;
-        uint64_t n;
-};
-
-static int on_rejected(const struct report_row *row, void *arg)
-{
-        struct rejected *r = arg;
-        if (r->object_id == 0 || r->object_id == row->number[6])
-                r->n += (uint64_t)row->number[5];
-        return 0;
-}
-
 int report_rejected(struct ledger *l, int64_t object_id, uint64_t *ret, struct error *e)
 {
-        struct rejected of = {.object_id = object_id};
-        int r = report_each(l, REPORT_MEMBERS_REJECTED, NULL, NULL, on_rejected, &of, e);
-        *ret = of.n;
-        return r;
-}
-
-static int on_unreadable(const struct report_row *row, void *arg)
-{
-        uint64_t *n = arg;
-        *n += (uint64_t)row->number[3];
-        return 0;
+        int64_t n = 0;
+        int r = sql_get_i64(
+                &l->sql, "SELECT count(*) " REJECTED "AND ?1 IN (0, o.id)", VALUES(V(object_id)), 0, &n, e);
+        *ret = (uint64_t)n;
+        return MIN(r, 0);
 }
 
 int report_unreadable(struct ledger *l, uint64_t *ret, struct error *e)
 {
-        *ret = 0;
-        return report_each(l, REPORT_UNREADABLE, NULL, NULL, on_unreadable, ret, e);
+        int64_t n = 0;
+        int r = sql_get_i64(&l->sql, "SELECT count(*) FROM unreadable", NULL, 0, &n, e);
+        *ret = (uint64_t)n;
+        return MIN(r, 0);
 }
 
 static int on_date(const struct report_row *row, void *arg)

@@ -151,7 +151,7 @@ static const struct ledger_step steps[LEDGER_VERSION] = {
          "WITHOUT ROWID;"
          "CREATE TABLE feed_base (org TEXT NOT NULL, category INTEGER NOT NULL, date TEXT NOT NULL, "
          "pin TEXT NOT NULL, latest TEXT NOT NULL, PRIMARY KEY (org, category)) STRICT, WITHOUT ROWID;"},
-        /* entries of listings that could not be read, in the listing `generation`: ledger_unreadable.h */
+        /* entries of listings that could not be read, in the listing `generation`: ledger.h */
         {"CREATE TABLE unreadable (bucket TEXT NOT NULL, key TEXT NOT NULL, org TEXT NOT NULL, "
          "category INTEGER NOT NULL, site TEXT NOT NULL, date TEXT NOT NULL, "
          "generation INTEGER NOT NULL, PRIMARY KEY (bucket, key)) "
@@ -238,12 +238,7 @@ int ledger_migrate(struct ledger *l, const struct ledger_step *table, int n, str
         r = ledger_begin(l, e);
         if (r < 0)
                 return r;
-        r = apply_steps(l, table, (int)version, n, e);
-        if (r < 0) {
-                ledger_rollback(l);
-                return r;
-        }
-        return ledger_commit(l, e);
+        return ledger_end(l, apply_steps(l, table, (int)version, n, e), e);
 }
 
 /* A path as the part of a file: URI. */

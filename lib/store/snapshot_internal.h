@@ -21,7 +21,7 @@ struct snapshot_dir {
 
 /* 0 or -errno. rows: line breaks. */
 int snapshot_read_content(int fd, uint8_t ret_sha256[SHA256_SIZE], uint64_t *ret_size, uint64_t *ret_rows);
-/* snapshot_foreign.c. What stands at the name now is kept, when it has a file that neither its SHA256SUMS
+/* snapshot_made.c. What stands at the name now is kept, when it has a file that neither its SHA256SUMS
  * nor v lists, which is what the new one has. 0 or -errno. */
 int snapshot_keep_added(struct snapshot_dir *d, const struct snapshot_made *v, size_t n, struct error *e);
 /* The same when its SHA256SUMS is another than that of the new one. */

@@ -125,16 +125,14 @@ static void add_known(struct json *j, const char *name, const char *value)
 
 static void add_manifest(struct strbuf *b, const struct snapshot_sum *sum)
 {
-        struct json j = {};
-        char hex[SHA256_HEX];
-        hex_encode(sum->sha256, SHA256_SIZE, hex);
+        _cleanup_json_ struct json j = {};
         json_open(&j, NULL, '{');
         json_str(&j, "path", sum->name);
         add_known(&j, "course", sum->course);
         add_known(&j, "table", sum->table);
         add_known(&j, "site", sum->site);
         json_u64(&j, "size", sum->size);
-        json_str(&j, "sha256", hex);
+        json_sha256(&j, "sha256", sum->sha256);
         if (str_ends(sum->name, ".sql"))
                 json_u64(&j, "rows", sum->rows);
         else
@@ -143,7 +141,6 @@ static void add_manifest(struct strbuf *b, const struct snapshot_sum *sum)
         strbuf_add_n(b, j.out.s, j.out.len);
         strbuf_add(b, "\n");
         b->err = b->err ? b->err : j.out.err;
-        json_done(&j);
 }
 
 static const struct list_file sums_file = {.name = SNAPSHOT_SUMS, .checks = true, .add = add_sum},

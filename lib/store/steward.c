@@ -176,10 +176,7 @@ int steward_resync(const struct steward *s, char *const *patterns, size_t n, uin
                 r = resync_one(s, ids[i], ret_n, e);
         if (r == 0)
                 r = history_sync(s->ledger, s->audit, e);
-        if (r == 0)
-                return ledger_commit(s->ledger, e);
-        ledger_rollback(s->ledger);
-        return r;
+        return ledger_end(s->ledger, r, e);
 }
 
 /* --- missing --- */
@@ -215,7 +212,7 @@ int steward_missing(
         if (r != 0)
                 return MIN(r, 0);
         const struct history h = steward_history(s);
-        r = kept ? history_kept_missing(&h, &o, why, e) : history_missing(&h, &o, why, e);
+        r = history_missing(&h, &o, why, e);
         if (r == 0)
                 steward_tell(s, "missing", &o, o.path, why, -1);
         return r;
@@ -278,7 +275,7 @@ int steward_latest(
         if (r == 0)
                 r = history_begin(&h, &a, e);
         if (r == 0)
-                r = history_end(&h, ledger_set_pin(s->ledger, org, c, date ? date : "", e), e);
+                r = ledger_end(s->ledger, ledger_set_pin(s->ledger, org, c, date ? date : "", e), e);
         return r < 0 ? r : steward_move_latest(s, org, c, e);
 }
 
@@ -307,5 +304,6 @@ int steward_pause(const struct steward *s, const char *text, struct error *e)
         struct audit_entry a = history_entry(&h, text ? "pause" : "unpause", NULL);
         a.reason = text ? text : s->reason;
         int r = history_begin(&h, &a, e);
-        return r < 0 ? r : history_end(&h, ledger_meta_set(s->ledger, PAUSE_FACT, text ? text : "", e), e);
+        return r < 0 ? r
+                     : ledger_end(s->ledger, ledger_meta_set(s->ledger, PAUSE_FACT, text ? text : "", e), e);
 }

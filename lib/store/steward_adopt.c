@@ -302,7 +302,7 @@ static int adopt_id(const struct steward *s, struct error *e)
         a.staging_id = id;
         if (r == 0)
                 r = history_begin(&h, &a, e);
-        return r < 0 ? r : history_end(&h, ledger_meta_set(s->ledger, "staging-id", id, e), e);
+        return r < 0 ? r : ledger_end(s->ledger, ledger_meta_set(s->ledger, "staging-id", id, e), e);
 }
 
 int steward_adopt(const struct steward *s, bool trust, struct steward_adopted *ret, struct error *e)

@@ -40,7 +40,7 @@ static int prune_replaced(const struct steward *s, const struct keep_item *item,
         int r = staging_remove(s->staging, item->path, e);
         if (r == 0)
                 r = history_begin(&h, &a, e);
-        return r < 0 ? r : history_end(&h, 0, e);
+        return r < 0 ? r : ledger_end(s->ledger, 0, e);
 }
 
 int steward_prune(const struct steward *s, const struct keep_item *item, bool apply, struct error *e)

@@ -122,16 +122,16 @@ static void look_at_day(struct missing *m, const struct ledger_object *o)
 
 /* What stands there from before the version that the row tells of; of a snapshot czarctl verify looks at the
  * members. */
-static void look_at_kept(struct missing *m, const struct ledger_object *o)
+static void look_at_kept(struct missing *m, struct ledger_object *o)
 {
         uint64_t size;
         int64_t mtime;
         bool is_dir;
         int r = staging_stat(m->on.staging, o->path, &size, &mtime, &is_dir);
         if (r == -ENOENT)
-                record_kept_missing(m->on.record, o, "missing");
+                record_missing(m->on.record, o, "missing");
         else if (r < 0 || is_dir != o->is_zip || (!o->is_zip && size != (uint64_t)o->plain_size))
-                record_kept_missing(m->on.record, o, "altered");
+                record_missing(m->on.record, o, "altered");
 }
 
 /* True: done with it. */

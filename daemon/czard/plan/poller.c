@@ -11,7 +11,7 @@
 
 #include "cleanup.h"
 #include "journal.h"
-#include "ledger_unreadable.h"
+#include "ledger.h"
 #include "limits.h"
 #include "listings.h"
 #include "retry.h"

@@ -382,25 +382,11 @@ void record_missing(struct recorder *r, struct ledger_object *o, const char *why
 {
         const struct history h = history_of(r);
         struct error e = {};
-        record_open(r);
-        if (history_missing(&h, o, why, &e) < 0) {
-                record_trouble(r, &e); /* the next look says it */
-                return;
-        }
-        struct journal_fields f = object_fields(o);
-        f.path = o->path;
-        record_say_missing(&f, why);
-}
-
-void record_kept_missing(struct recorder *r, const struct ledger_object *o, const char *why)
-{
-        const struct history h = history_of(r);
-        struct error e = {};
-        int told = feed_says_missing(r->ledger, o, &e);
+        int told = ledger_is_kept(o) ? feed_says_missing(r->ledger, o, &e) : 0;
         if (told > 0)
                 return;
         record_open(r);
-        if (told < 0 || history_kept_missing(&h, o, why, &e) < 0) {
+        if (told < 0 || history_missing(&h, o, why, &e) < 0) {
                 record_trouble(r, &e); /* the next look says it */
                 return;
         }

@@ -62,9 +62,8 @@ void record_wait(struct recorder *r, struct ledger_object *o, enum cause cause, 
 void record_gone(struct recorder *r, struct ledger_object *o);
 /* ... or it is listed still, and stays in RETRY. */
 void record_lost(struct recorder *r, struct ledger_object *o);
+/* Of what is kept of o (see ledger_is_kept()) it is said once. */
 void record_missing(struct recorder *r, struct ledger_object *o, const char *why);
-/* What is kept of o (see ledger_is_kept()); said once. */
-void record_kept_missing(struct recorder *r, const struct ledger_object *o, const char *why);
 /* The journal entry of it; fields and path filled. */
 void record_say_missing(const struct journal_fields *f, const char *why);
 /* The day by course of o at path is not as it was staged; by `rule`, that of its organisation now, it is
