@@ -505,3 +505,36 @@ int audit_field(const char *line, size_t len, const char *name, char *ret, size_
                         return s.p == s.end ? -ENOENT : -EBADMSG;
         }
 }
+
+bool audit_text(struct audit_line *l, const char *name, char *ret, size_t size)
+{
+        int r = audit_field(l->p, l->len, name, ret, size);
+        if (r < 0) {
+                ret[0] = 0;
+                l->bad |= r != -ENOENT;
+        }
+        return r == 0;
+}
+
+int64_t audit_number(struct audit_line *l, const char *name, int64_t absent)
+{
+        char text[32];
+        uint64_t v;
+        if (!audit_text(l, name, text, sizeof(text)))
+                return absent;
+        if (parse_u64(text, INT64_MAX, &v) == 0)
+                return (int64_t)v;
+        l->bad = true;
+        return absent;
+}
+
+bool audit_sha256(struct audit_line *l, const char *name, uint8_t ret[SHA256_SIZE])
+{
+        char text[SHA256_HEX];
+        memset(ret, 0, SHA256_SIZE);
+        if (!audit_text(l, name, text, sizeof(text)))
+                return false;
+        bool is_hash = hex_decode(text, ret, SHA256_SIZE) == 0;
+        l->bad |= !is_hash;
+        return is_hash;
+}

@@ -52,3 +52,16 @@ int audit_each_after(int dir_fd, uint64_t *seq, uint64_t until, off_t *offset, a
 /* The value of one member of a line, a string without its escapes or a number as it stands, into ret. 0,
  * -ENOENT (not in the line), -EBADMSG (no flat JSON object) or -ENOBUFS. */
 int audit_field(const char *line, size_t len, const char *name, char *ret, size_t size);
+
+/* A line that is taken apart field by field: what does not fit or cannot be read is told by `bad`, once. */
+struct audit_line {
+        const char *p;
+        size_t len;
+        bool bad;
+};
+/* False and "": the field is not there, or bad. */
+bool audit_text(struct audit_line *l, const char *name, char *ret, size_t size);
+/* Not negative; `absent` where there is none. */
+int64_t audit_number(struct audit_line *l, const char *name, int64_t absent);
+/* False and zeros: there is none. */
+bool audit_sha256(struct audit_line *l, const char *name, uint8_t ret[SHA256_SIZE]);

@@ -190,12 +190,12 @@ static int on_gone(struct feed_snapshot *f, const struct feed_said *o)
         return on_removed(f->file, STAGED_DAY, &day);
 }
 
-static int on_pin(struct feed_snapshot *f, const struct feed_line *l)
+static int on_pin(struct feed_snapshot *f, struct audit_line *l)
 {
         struct feed_said o = {};
-        line_field(l, "org", o.org, sizeof(o.org));
-        line_field(l, "category", o.category, sizeof(o.category));
-        line_field(l, "date", o.date, sizeof(o.date));
+        audit_text(l, "org", o.org, sizeof(o.org));
+        audit_text(l, "category", o.category, sizeof(o.category));
+        audit_text(l, "date", o.date, sizeof(o.date));
         o.c = category_from_name(o.category);
         return o.c == CATEGORY_MAX ? 0 : feed_snapshot_pin(f, &o);
 }
@@ -203,16 +203,16 @@ static int on_pin(struct feed_snapshot *f, const struct feed_line *l)
 /* --- what the feed had told, and the record did not know --- */
 
 /* Of members nothing is kept in mind: which ones the snapshot has is told when it is staged once more. */
-static int note_told(struct feed_snapshot *f, const struct feed_line *l)
+static int note_told(struct feed_snapshot *f, struct audit_line *l)
 {
         char op[32], slashes = 0;
         struct feed_said o = {};
-        line_field(l, "op", op, sizeof(op));
-        line_field(l, "path", o.path, sizeof(o.path));
-        line_field(l, "category", o.category, sizeof(o.category));
-        line_field(l, "date", o.date, sizeof(o.date));
+        audit_text(l, "op", op, sizeof(op));
+        audit_text(l, "path", o.path, sizeof(o.path));
+        audit_text(l, "category", o.category, sizeof(o.category));
+        audit_text(l, "date", o.date, sizeof(o.date));
         o.c = category_from_name(o.category);
-        o.has_sha256 = line_sha256(l, o.sha256);
+        o.has_sha256 = audit_sha256(l, "sha256", o.sha256);
         snprintf(o.org, sizeof(o.org), "%.*s", (int)strcspn(o.path, "/"), o.path);
         for (const char *p = o.path; *p; p++)
                 slashes += *p == '/' && slashes < 3;
@@ -236,16 +236,16 @@ static int note_told(struct feed_snapshot *f, const struct feed_line *l)
         return set_staged(f->file, is_day ? STAGED_DAY : STAGED_OBJECT, &o);
 }
 
-static int on_told(struct feed_snapshot *f, const struct feed_line *l)
+static int on_told(struct feed_snapshot *f, struct audit_line *l)
 {
         char org[FEED_ORG_SIZE];
         _cleanup_free_ char *text = malloc(TOLD_SIZE);
         if (!text)
                 return error_set(f->file->e, CAUSE_IO, ENOMEM, "out of memory");
-        if (!line_field(l, "org", org, sizeof(org)) || !line_field(l, "reason", text, TOLD_SIZE) ||
+        if (!audit_text(l, "org", org, sizeof(org)) || !audit_text(l, "reason", text, TOLD_SIZE) ||
                 staging_check_path(org, NULL) < 0 || strchr(org, '/'))
                 return 0;
-        const struct feed_line told = {text, strlen(text)};
+        struct audit_line told = {.p = text, .len = strlen(text)};
         int r = feed_file_add_told(f->file, org, text);
         return r < 0 ? r : note_told(f, &told);
 }
@@ -271,11 +271,11 @@ static int on_object(struct feed_snapshot *f, const char *event, struct feed_sai
 
 int feed_event_line(struct feed_snapshot *f, const char *p, size_t len, uint64_t number)
 {
-        const struct feed_line l = {p, len};
+        struct audit_line l = {.p = p, .len = len};
         char event[64];
         struct feed_said o = {};
         int r = 0;
-        line_field(&l, "event", event, sizeof(event));
+        audit_text(&l, "event", event, sizeof(event));
         bool is_member = streq(event, "member"), is_rejected = streq(event, "member-rejected");
         if (is_member || is_rejected)
                 return feed_snapshot_member(f, &l, number, is_rejected);

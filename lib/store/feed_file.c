@@ -53,11 +53,9 @@ static int read_end(struct feed_file *f, int fd, uint64_t *ret)
         if (!end)
                 return 0;
         *end = 0;
-        char *start = memrchr(tail, '\n', (size_t)(end - tail)), text[24];
-        start = start ? start + 1 : tail;
-        if (audit_field(start, (size_t)(end - start), "seq", text, sizeof(text)) < 0 ||
-                parse_u64(text, INT64_MAX, ret) < 0)
-                *ret = 0; /* none of ours: it is made again */
+        const char *before = memrchr(tail, '\n', (size_t)(end - tail)), *start = before ? before + 1 : tail;
+        struct audit_line line = {.p = start, .len = (size_t)(end - start)};
+        *ret = (uint64_t)audit_number(&line, "seq", 0); /* 0: none of ours, it is made again */
         return 0;
 }
 

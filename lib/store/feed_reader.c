@@ -78,11 +78,8 @@ struct feed_reader *feed_reader_free(struct feed_reader *r)
 
 static uint64_t seq_of(const char *line, size_t len)
 {
-        char text[24];
-        uint64_t seq = 0;
-        if (audit_field(line, len, "seq", text, sizeof(text)) < 0 || parse_u64(text, INT64_MAX, &seq) < 0)
-                return 0;
-        return seq;
+        struct audit_line l = {.p = line, .len = len};
+        return (uint64_t)audit_number(&l, "seq", 0);
 }
 
 static bool is_replaced(const struct feed_reader *r)

@@ -2,21 +2,11 @@
 /* Inside the feed: a line of the audit record, taken apart. */
 #pragma once
 
+#include "audit_read.h"
 #include "feed_file.h"
 #include "limits.h"
 
 #define VALUE_SIZE 4200
-
-struct feed_line {
-        const char *p;
-        size_t len;
-};
-
-/* The value of a field; false and "" when it is not there. */
-bool line_field(const struct feed_line *l, const char *name, char *ret, size_t size);
-bool line_sha256(const struct feed_line *l, uint8_t ret[SHA256_SIZE]);
-/* -1: none. */
-int64_t line_size(const struct feed_line *l);
 
 /* The object of a line. */
 struct feed_said {
@@ -31,6 +21,6 @@ struct feed_said {
 };
 
 /* False: it speaks of no object. */
-bool said_read(const struct feed_line *l, struct feed_said *s);
+bool said_read(struct audit_line *l, struct feed_said *s);
 /* A line of the feed about it, with the words of s, which must live as long. */
 struct change said_change(const struct feed_said *s, const char *op);

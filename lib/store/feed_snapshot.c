@@ -89,13 +89,13 @@ static const char *below_folder(const char *path)
 }
 
 /* o NULL: of the archive whose members are being told; else of the base of that organisation. */
-static int add_member(struct feed_snapshot *f, const struct feed_line *l, const struct feed_said *o)
+static int add_member(struct feed_snapshot *f, struct audit_line *l, const struct feed_said *o)
 {
         struct package_member parsed;
         char name[1100], path[1100], top[128];
         uint8_t sha256[SHA256_SIZE];
-        if (!line_field(l, "member", name, sizeof(name)) || !line_field(l, "path", path, sizeof(path)) ||
-                !line_sha256(l, sha256))
+        if (!audit_text(l, "member", name, sizeof(name)) || !audit_text(l, "path", path, sizeof(path)) ||
+                !audit_sha256(l, "sha256", sha256))
                 return 0;
         const char *below = below_folder(path);
         if (!below || strlen(below) >= 512)
@@ -107,11 +107,12 @@ static int add_member(struct feed_snapshot *f, const struct feed_line *l, const 
                 "INSERT OR REPLACE INTO feed_member (kind, org, category, path, sha256, size, course, "
                 "\"table\") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 VALUES(V(o ? SET_BASE : SET_NEW), V(o ? o->org : ""), V(o ? o->c : 0), V(below), V(sha256),
-                        V(line_size(l)), V(known ? parsed.course : ""), V(known ? parsed.table : "")),
+                        V(audit_number(l, "size", -1)), V(known ? parsed.course : ""),
+                        V(known ? parsed.table : "")),
                 f->file->e);
 }
 
-int feed_snapshot_member(struct feed_snapshot *f, const struct feed_line *l, uint64_t number, bool rejected)
+int feed_snapshot_member(struct feed_snapshot *f, struct audit_line *l, uint64_t number, bool rejected)
 {
         f->first = f->first ? f->first : number;
         f->rejected |= rejected;
@@ -167,7 +168,7 @@ struct load {
 static int on_base_member(const char *p, size_t len, uint64_t number, void *arg)
 {
         struct load *load = arg;
-        const struct feed_line l = {p, len};
+        struct audit_line l = {.p = p, .len = len};
         (void)number;
         load->lines++;
         return add_member(load->f, &l, load->o);

@@ -16,7 +16,7 @@ struct feed_snapshot {
 /* The members that were told so far are of no archive. */
 int feed_snapshot_forget(struct feed_snapshot *f);
 /* "member", or "member-rejected", of an archive that is to come. */
-int feed_snapshot_member(struct feed_snapshot *f, const struct feed_line *l, uint64_t number, bool rejected);
+int feed_snapshot_member(struct feed_snapshot *f, struct audit_line *l, uint64_t number, bool rejected);
 /* These were its members: the archive is staged. */
 int feed_snapshot_say(struct feed_snapshot *f, const struct feed_said *o, uint64_t number);
 /* It is not staged any more, or nobody knows its members. */

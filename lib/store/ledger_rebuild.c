@@ -44,64 +44,21 @@ struct rebuild {
         struct ledger_object o; /* of the span that is being filled */
 };
 
-/* One line while it is looked at. */
-struct rebuild_line {
-        const char *p;
-        size_t len;
-        bool bad;
-};
-
-/* Copies the field; "" when it is not there. Too long or no JSON: the line is bad. */
-static bool field(struct rebuild_line *l, const char *name, char *ret, size_t size)
-{
-        int r = audit_field(l->p, l->len, name, ret, size);
-        if (r < 0) {
-                ret[0] = 0;
-                l->bad |= r != -ENOENT;
-        }
-        return r == 0;
-}
-
-static int64_t field_number(struct rebuild_line *l, const char *name, int64_t absent)
-{
-        char text[32];
-        uint64_t v;
-        if (!field(l, name, text, sizeof(text)))
-                return absent;
-        if (parse_u64(text, INT64_MAX, &v) < 0) {
-                l->bad = true;
-                return absent;
-        }
-        return (int64_t)v;
-}
-
-static int64_t field_time(struct rebuild_line *l, const char *name)
+static int64_t field_time(struct audit_line *l, const char *name)
 {
         char text[32];
         int64_t v = 0;
-        if (field(l, name, text, sizeof(text)) && time_parse_rfc3339(text, &v) < 0)
+        if (audit_text(l, name, text, sizeof(text)) && time_parse_rfc3339(text, &v) < 0)
                 l->bad = true;
         return v;
 }
 
 /* When we wrote the line: no clock of ours was before 1970. */
-static int64_t field_written(struct rebuild_line *l)
+static int64_t field_written(struct audit_line *l)
 {
         int64_t v = field_time(l, "time");
         l->bad |= v < 0;
         return MAX(v, 0);
-}
-
-static bool field_hash(struct rebuild_line *l, const char *name, uint8_t ret[SHA256_SIZE])
-{
-        char text[SHA256_HEX];
-        memset(ret, 0, SHA256_SIZE);
-        if (!field(l, name, text, sizeof(text)))
-                return false;
-        if (strlen(text) == SHA256_HEX - 1 && hex_decode(text, ret, SHA256_SIZE) == 0)
-                return true;
-        l->bad = true;
-        return false;
 }
 
 static int set_fact(struct rebuild *b, const char *name, const char *value)
@@ -128,22 +85,22 @@ static void derive(struct ledger_object *o)
 
 /* Which object the line is about: its row, made when it is new. 1: it is about none. */
 static int find_object(
-        struct rebuild *b, struct rebuild_line *l, struct ledger_object *ret, struct ledger_object *said)
+        struct rebuild *b, struct audit_line *l, struct ledger_object *ret, struct ledger_object *said)
 {
         char category[32];
         memset(said, 0, sizeof(*said));
-        if (!field(l, "bucket", said->bucket, sizeof(said->bucket)) ||
-                !field(l, "key", said->key, sizeof(said->key)) || !*said->bucket || !*said->key)
+        if (!audit_text(l, "bucket", said->bucket, sizeof(said->bucket)) ||
+                !audit_text(l, "key", said->key, sizeof(said->key)) || !*said->bucket || !*said->key)
                 return 1;
-        field(l, "etag", said->etag, sizeof(said->etag));
-        field(l, "org", said->org, sizeof(said->org));
-        field(l, "site", said->site, sizeof(said->site));
-        field(l, "date", said->date, sizeof(said->date));
-        field(l, "path", said->path, sizeof(said->path));
-        field(l, "category", category, sizeof(category));
+        audit_text(l, "etag", said->etag, sizeof(said->etag));
+        audit_text(l, "org", said->org, sizeof(said->org));
+        audit_text(l, "site", said->site, sizeof(said->site));
+        audit_text(l, "date", said->date, sizeof(said->date));
+        audit_text(l, "path", said->path, sizeof(said->path));
+        audit_text(l, "category", category, sizeof(category));
         said->category = category_from_name(category);
         said->last_modified = field_time(l, "mtime");
-        said->size = (uint64_t)field_number(l, "object_size", 0);
+        said->size = (uint64_t)audit_number(l, "object_size", 0);
         if (l->bad || said->category == CATEGORY_MAX || !*said->org) {
                 l->bad = true;
                 return 1;
@@ -161,16 +118,16 @@ static int find_object(
         return r;
 }
 
-static void staged_object(struct ledger_object *o, const struct ledger_object *said, struct rebuild_line *l)
+static void staged_object(struct ledger_object *o, const struct ledger_object *said, struct audit_line *l)
 {
         snprintf(o->staged_etag, sizeof(o->staged_etag), "%s", o->etag);
         snprintf(o->path, sizeof(o->path), "%s", said->path);
         if (*said->request)
                 snprintf(o->request, sizeof(o->request), "%s", said->request);
-        field(l, "fingerprint", o->fingerprint, sizeof(o->fingerprint));
-        o->plain_size = field_number(l, "size", -1);
-        o->checks = (uint32_t)(field_number(l, "checks", 0) & UINT32_MAX);
-        o->has_sha256 = field_hash(l, o->is_zip ? "manifest" : "sha256", o->sha256);
+        audit_text(l, "fingerprint", o->fingerprint, sizeof(o->fingerprint));
+        o->plain_size = audit_number(l, "size", -1);
+        o->checks = (uint32_t)(audit_number(l, "checks", 0) & UINT32_MAX);
+        o->has_sha256 = audit_sha256(l, o->is_zip ? "manifest" : "sha256", o->sha256);
         o->published_at = field_written(l);
         l->bad |= !*said->path;
         o->state = OBJECT_PUBLISHED;
@@ -182,14 +139,14 @@ static void not_staged(struct ledger_object *o)
 }
 
 /* refusals: that the lines before tell of the same bytes */
-static void failed(struct ledger_object *o, unsigned refusals, struct rebuild_line *l)
+static void failed(struct ledger_object *o, unsigned refusals, struct audit_line *l)
 {
         char cause[64];
-        field(l, "cause", cause, sizeof(cause));
+        audit_text(l, "cause", cause, sizeof(cause));
         o->cause = cause_from_name(cause);
         if (o->cause == CAUSE_MAX)
                 o->cause = CAUSE_INTERNAL;
-        field(l, "reason", o->detail, sizeof(o->detail));
+        audit_text(l, "reason", o->detail, sizeof(o->detail));
         o->attempts = 1;
         o->state = OBJECT_REJECTED;
         if (cause_remedy(o->cause) != REMEDY_LIMITED)
@@ -248,7 +205,7 @@ static enum event event_of(const char *name)
 }
 
 static void apply(
-        struct ledger_object *o, const struct ledger_object *said, enum event event, struct rebuild_line *l)
+        struct ledger_object *o, const struct ledger_object *said, enum event event, struct audit_line *l)
 {
         unsigned refusals = streq(o->etag, said->etag) ? o->refusals : 0;
         snprintf(o->etag, sizeof(o->etag), "%s", said->etag);
@@ -290,9 +247,9 @@ static void apply(
 }
 
 /* Which members a filter left out the record does not tell, only that there are some. */
-static int note_left_out(struct rebuild *b, struct rebuild_line *l, const struct ledger_object *o)
+static int note_left_out(struct rebuild *b, struct audit_line *l, const struct ledger_object *o)
 {
-        return o->is_zip ? ledger_set_left_out(b->l, o->id, field_number(l, "left_out", 0) > 0, b->e) : 0;
+        return o->is_zip ? ledger_set_left_out(b->l, o->id, audit_number(l, "left_out", 0) > 0, b->e) : 0;
 }
 
 /* What another key had staged there was replaced by this one. */
@@ -307,7 +264,7 @@ static int take_place(struct rebuild *b, const struct ledger_object *o, uint64_t
         return r == -ENOENT ? 0 : r;
 }
 
-static int on_object(struct rebuild *b, struct rebuild_line *l, enum event event, uint64_t number)
+static int on_object(struct rebuild *b, struct audit_line *l, enum event event, uint64_t number)
 {
         struct ledger_object o, said;
         int r = find_object(b, l, &o, &said);
@@ -335,7 +292,7 @@ static int on_object(struct rebuild *b, struct rebuild_line *l, enum event event
 
 /* A day by course, of the file that is staged by then. How many lines it had the record does not tell, and
  * its MANIFEST.jsonl does. */
-static int on_day(struct rebuild *b, struct rebuild_line *l, bool made)
+static int on_day(struct rebuild *b, struct audit_line *l, bool made)
 {
         struct ledger_object o, said;
         char rule[16];
@@ -345,40 +302,41 @@ static int on_day(struct rebuild *b, struct rebuild_line *l, bool made)
         if (!made)
                 return ledger_split_delete(b->l, o.id, b->e);
         struct ledger_split day = {.object_id = o.id};
-        field(l, "reason", rule, sizeof(rule));
+        audit_text(l, "reason", rule, sizeof(rule));
         day.rule = event_rule_from_name(rule);
-        l->bad |= day.rule == EVENT_RULE_MAX || !field_hash(l, "sha256", day.sums_sha256) || !o.has_sha256;
-        day.has_manifest = field_hash(l, "manifest", day.manifest_sha256);
+        l->bad |= day.rule == EVENT_RULE_MAX || !audit_sha256(l, "sha256", day.sums_sha256) || !o.has_sha256;
+        day.has_manifest = audit_sha256(l, "manifest", day.manifest_sha256);
         snprintf(day.path, sizeof(day.path), "%s", said.path);
         memcpy(day.source_sha256, o.sha256, SHA256_SIZE);
-        day.files_size = (uint64_t)MAX(field_number(l, "size", 0), 0);
+        day.files_size = (uint64_t)MAX(audit_number(l, "size", 0), 0);
         return l->bad ? 0 : ledger_split_save(b->l, &day, b->e);
 }
 
 /* --- czard itself --- */
 
-static int on_fact(struct rebuild *b, struct rebuild_line *l, const char *event)
+static int on_fact(struct rebuild *b, struct audit_line *l, const char *event)
 {
         char value[VALUE_SIZE], org[64], category[32];
         int r = 0;
         /* The filters that were in force: another configuration looks at what they left out. */
-        if (field(l, "config_sha256", value, sizeof(value)) && strlen(value) < SHA256_HEX)
+        if (audit_text(l, "config_sha256", value, sizeof(value)) && strlen(value) < SHA256_HEX)
                 r = set_fact(b, LEDGER_FILTERED_BY, value);
         if (r < 0)
                 return r;
-        if (field(l, "staging_id", value, sizeof(value)) && strlen(value) < sizeof(b->count.staging_id)) {
+        if (audit_text(l, "staging_id", value, sizeof(value)) &&
+                strlen(value) < sizeof(b->count.staging_id)) {
                 snprintf(b->count.staging_id, sizeof(b->count.staging_id), "%s", value);
                 return set_fact(b, "staging-id", value);
         }
         if (streq(event, "pause") || streq(event, "unpause")) {
-                field(l, "reason", value, sizeof(value));
+                audit_text(l, "reason", value, sizeof(value));
                 return set_fact(b, "paused", streq(event, "pause") ? value : "");
         }
-        if (streq(event, "latest") && field(l, "org", org, sizeof(org)) &&
-                field(l, "category", category, sizeof(category))) {
+        if (streq(event, "latest") && audit_text(l, "org", org, sizeof(org)) &&
+                audit_text(l, "category", category, sizeof(category))) {
                 enum category c = category_from_name(category);
                 char date[11];
-                field(l, "date", date, sizeof(date));
+                audit_text(l, "date", date, sizeof(date));
                 return c == CATEGORY_MAX || l->bad ? 0 : ledger_set_pin(b->l, org, c, date, b->e);
         }
         return 0;
@@ -387,14 +345,14 @@ static int on_fact(struct rebuild *b, struct rebuild_line *l, const char *event)
 /* --- the two walks --- */
 
 /* head: of which object the members are that follow. Each of them said it itself once. */
-static void on_batch(struct rebuild *b, struct rebuild_line *l, uint64_t number, bool head)
+static void on_batch(struct rebuild *b, struct audit_line *l, uint64_t number, bool head)
 {
         struct ledger_object said;
-        if (!field(l, "bucket", said.bucket, sizeof(said.bucket)) && !head)
+        if (!audit_text(l, "bucket", said.bucket, sizeof(said.bucket)) && !head)
                 return;
         number += head;
-        field(l, "key", said.key, sizeof(said.key));
-        field(l, "etag", said.etag, sizeof(said.etag));
+        audit_text(l, "key", said.key, sizeof(said.key));
+        audit_text(l, "etag", said.etag, sizeof(said.etag));
         if (!head && is_batch_of(b, &said))
                 return;
         b->batch_first = number;
@@ -406,13 +364,13 @@ static void on_batch(struct rebuild *b, struct rebuild_line *l, uint64_t number,
 static int first_walk(const char *p, size_t len, uint64_t number, void *arg)
 {
         struct rebuild *b = arg;
-        struct rebuild_line l = {.p = p, .len = len};
+        struct audit_line l = {.p = p, .len = len};
         char event[64];
         int r = 0;
-        if (b->after && field_number(&l, "seq", 0) <= (int64_t)b->after)
+        if (b->after && audit_number(&l, "seq", 0) <= (int64_t)b->after)
                 return 0;
         b->count.lines++;
-        bool known = field(&l, "event", event, sizeof(event));
+        bool known = audit_text(&l, "event", event, sizeof(event));
         bool head = known && streq(event, "members");
         if (head || (known && (streq(event, "member") || streq(event, "member-rejected")))) {
                 on_batch(b, &l, number, head);
@@ -438,15 +396,15 @@ static void top_of(const struct ledger_object *o, char *ret, size_t size)
                 snprintf(ret, size, "%s-%s", o->org, o->date);
 }
 
-static int add_member(struct rebuild *b, struct rebuild_line *l)
+static int add_member(struct rebuild *b, struct audit_line *l)
 {
         const struct ledger_object *o = &b->o;
         struct ledger_member m = {.object_id = o->id, .attempts = 1};
         struct package_member parsed;
         char event[64], path[1100], top[128], cause[64];
-        field(l, "event", event, sizeof(event));
-        field(l, "member", m.name, sizeof(m.name));
-        field(l, "path", path, sizeof(path));
+        audit_text(l, "event", event, sizeof(event));
+        audit_text(l, "member", m.name, sizeof(m.name));
+        audit_text(l, "path", path, sizeof(path));
         top_of(o, top, sizeof(top));
         bool known = package_parse_member(*top ? top : NULL, m.name, b->max_name, &parsed, NULL) == 0;
         if (known) {
@@ -455,12 +413,12 @@ static int add_member(struct rebuild *b, struct rebuild_line *l)
                 memcpy(m.path, parsed.path, sizeof(m.path));
                 m.failed = parsed.failed;
         }
-        m.size = (uint64_t)field_number(l, "object_size", 0);
-        m.plain_size = field_number(l, "size", -1);
-        m.checks = (uint32_t)(field_number(l, "checks", 0) & UINT32_MAX);
-        m.has_sha256 = field_hash(l, "sha256", m.sha256);
+        m.size = (uint64_t)audit_number(l, "object_size", 0);
+        m.plain_size = audit_number(l, "size", -1);
+        m.checks = (uint32_t)(audit_number(l, "checks", 0) & UINT32_MAX);
+        m.has_sha256 = audit_sha256(l, "sha256", m.sha256);
         m.state = streq(event, "member") ? OBJECT_PUBLISHED : OBJECT_REJECTED;
-        if (field(l, "cause", cause, sizeof(cause)))
+        if (audit_text(l, "cause", cause, sizeof(cause)))
                 m.cause = cause_from_name(cause) == CAUSE_MAX ? CAUSE_INTERNAL : cause_from_name(cause);
         if (m.state == OBJECT_PUBLISHED) {
                 /* where it was put then counts, not what its name would give today */
@@ -479,7 +437,7 @@ static int add_member(struct rebuild *b, struct rebuild_line *l)
 static int second_walk(const char *p, size_t len, uint64_t number, void *arg)
 {
         struct rebuild *b = arg;
-        struct rebuild_line l = {.p = p, .len = len};
+        struct audit_line l = {.p = p, .len = len};
         while (b->at < b->n_spans && (b->spans[b->at].end <= number || b->spans[b->at].object_id == 0))
                 b->at++;
         if (b->at == b->n_spans)
