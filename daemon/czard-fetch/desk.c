@@ -208,9 +208,9 @@ static void take_cancel(struct desk *d, uint32_t id)
         struct error e;
         if (!row)
                 return; /* it was done just now */
-        row_free(row);
         error_set(&e, CAUSE_CANCELLED, ECANCELED, "cancelled");
         send_refused(d, id, &e);
+        row_free(row);
 }
 
 static void close_desk(struct desk *d, const struct error *e)

@@ -8,8 +8,9 @@
  *
  * PARTS asks how large the parts of a multipart upload are, to be able to check its ETag. BODY is a request
  * that runs; the pipe may hold it up. PAUSE waits before the next try, which goes on at pos with Range and
- * If-Match. FLUSH: all bytes came, the reader has not taken them yet. In FINISHED the pipe is closed; the
- * owner is told in the next turn of the loop.
+ * If-Match. FLUSH: all bytes came, the reader has not taken them yet. In FINISHED the owner is told, in the
+ * next turn of the loop, and closes the pipe: not before, or the reader's word of a body that ends too early
+ * may be heard before ours, which has the cause.
  *
  * What always holds: pos bytes were put into the pipe and into the digests, in order, all of one ETag. */
 #include "get.h"
@@ -85,7 +86,6 @@ static void finish(struct get *g)
 {
         enter(g, GET_FINISHED);
         g->call = s3_cancel(g->call);
-        g->out = outpipe_free(g->out);
         alarm_set(g->alarm, 0);
 }
 
@@ -246,6 +246,8 @@ static int on_body(void *arg, const void *p, size_t n, struct error *e)
 static void on_room(void *arg, int status)
 {
         struct get *g = arg;
+        if (g->state == GET_FINISHED)
+                return;
         if (status < 0)
                 fail_errno(g, status);
         else if (g->state == GET_FLUSH)

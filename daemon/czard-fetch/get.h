@@ -10,8 +10,9 @@
 
 struct get;
 
-/* Exactly once, from the loop, never before get_start() returns: the pipe is closed then. done's strings are
- * good until it returns. The owner frees the get, in there or later. */
+/* Exactly once, from the loop, never before get_start() returns. The pipe is open until get_free(): who reads
+ * it to its end finds that done was called. done's strings are good until it returns. The owner frees the
+ * get, in there or later. */
 typedef void get_done_fn(void *arg, const struct proto_done *done);
 
 /* spec is copied; takes pipe_fd. credentials are borrowed. 0, or -errno (pipe_fd is closed). */

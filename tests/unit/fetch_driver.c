@@ -394,6 +394,9 @@ void fetch_take(struct fetch *f, uint32_t id, int pipe, struct got *ret)
                 ret->n += (size_t)k;
         }
         close(pipe);
+        /* DONE was sent before: else the worker's word of a message that ends too early could come first. */
+        struct pollfd sent = {.fd = f->sock, .events = POLLIN};
+        assert_int_equal(poll(&sent, 1, 0), 1);
         fetch_receive(f, id, &ret->done);
         assert_int_equal(ret->done.type, PROTO_DONE);
 }
