@@ -13,16 +13,18 @@
 #include "latest.h"
 #include "ledger_rebuild.h"
 #include "ledger_split.h"
+#include "rows.h"
 #include "runs.h"
-#include "table.h"
 #include "timespan.h"
 
-/* What came back, as table or JSON. */
+/* A request, and what came back. */
 struct changes {
         struct ctl *c;
-        struct table *table;
-        struct json json;
-        uint64_t n, skipped;
+        struct rows rows;
+        struct strv request;
+        struct ask_spec spec;
+        int err; /* of the request */
+        uint64_t n;
         int64_t bytes;
         bool apply, trust;
         const char *org, *date;
@@ -33,69 +35,48 @@ struct changes {
 static void on_row(void *arg, const struct ask_row *row)
 {
         struct changes *ch = arg;
-        char size[32];
         bool skipped = streq(row->what, "skipped");
         ch->n += !skipped;
-        ch->skipped += skipped;
         ch->bytes += !skipped && row->bytes > 0 ? row->bytes : 0;
-        if (ch->c->json) {
-                json_open(&ch->json, NULL, '{');
-                json_str(&ch->json, "what", row->what);
-                json_str(&ch->json, "bucket", *row->bucket ? row->bucket : NULL);
-                json_str(&ch->json, "key", *row->key ? row->key : NULL);
-                json_str(&ch->json, "path", *row->path ? row->path : NULL);
-                json_str(&ch->json, "text", *row->text ? row->text : NULL);
-                if (row->bytes >= 0)
-                        json_i64(&ch->json, "bytes", row->bytes);
-                else
-                        json_null(&ch->json, "bytes");
-                json_close(&ch->json, '}');
-                return;
-        }
-        if (!ch->table)
-                ch->table = table_new("WHAT|>BYTES|OBJECT OR PATH|NOTE");
-        table_cell(ch->table, skipped ? YELLOW : PLAIN, "%s", row->what);
-        table_cell(ch->table, PLAIN, "%s", bytes_text(row->bytes, size));
-        table_cell(ch->table, PLAIN, "%s", *row->path ? row->path : row->key);
-        table_cell(ch->table, DIM, "%s", row->text);
+        rows_add(&ch->rows,
+                FIELDS(F_TEXT("what", row->what, .colour = skipped ? YELLOW : PLAIN),
+                        F_NAME("bucket", row->bucket), F_NAME("key", row->key), F_NAME("path", row->path),
+                        F_NAME("text", row->text, .colour = DIM), F_BYTES("bytes", row->bytes),
+                        F_CELL("object", *row->path ? row->path : row->key)));
 }
 
-static void begin(struct changes *ch, struct ctl *c, const char *rows)
+static void add_word(struct changes *ch, const char *word)
 {
-        *ch = (struct changes){.c = c};
-        if (!c->json)
-                return;
-        answer_open(&ch->json);
-        json_open(&ch->json, rows, '[');
+        ch->err = ch->err ? ch->err : strv_add(&ch->request, word);
 }
 
-/* Ends the answer; extra members of the JSON object may be added between. */
-static void end_rows(struct changes *ch)
+static void add_value(struct changes *ch, const char *name, const char *value)
 {
-        if (ch->c->json)
-                json_close(&ch->json, ']');
-        else if (ch->table)
-                table_print(ch->table);
-        ch->table = NULL;
+        _cleanup_free_ char *word = str_printf("%s=%s", name, value);
+        ch->err = word ? ch->err : -ENOMEM;
+        add_word(ch, word ? word : "");
 }
 
-static int request(struct strv *r, const char *command)
+static void add_arguments(struct changes *ch)
 {
-        return strv_add(r, command);
+        add_word(ch, "--");
+        for (int i = 0; i < ch->c->argc; i++)
+                add_word(ch, ch->c->argv[i]);
 }
 
-static int add_value(struct strv *r, const char *name, const char *value)
+/* The request is called as the command is. */
+static void begin(struct changes *ch, struct ctl *c, const char *list, const char *columns)
 {
-        _cleanup_free_ char *s = str_printf("%s=%s", name, value);
-        return s ? strv_add(r, s) : -ENOMEM;
+        *ch = (struct changes){.c = c, .spec = {.request = &ch->request, .row = on_row, .arg = ch}};
+        rows_open(&ch->rows, c, list, columns);
+        add_word(ch, c->command->name);
 }
 
-static int add_arguments(struct strv *r, const struct ctl *c)
+#define CHANGE_COLUMNS "what|>bytes|object=OBJECT OR PATH|text=NOTE"
+
+static int ask_for(struct changes *ch)
 {
-        int e = strv_add(r, "--");
-        for (int i = 0; e == 0 && i < c->argc; i++)
-                e = strv_add(r, c->argv[i]);
-        return e;
+        return ch->err ? ctl_fail_text("out of memory") : ask(ch->c, &ch->spec);
 }
 
 static int check_patterns(const struct ctl *c)
@@ -107,25 +88,15 @@ static int check_patterns(const struct ctl *c)
         return 0;
 }
 
-static int finish(struct changes *ch, int status, struct strv *r)
+static int finish(struct changes *ch, int status)
 {
-        strv_done(r);
         if (ch->c->json && status != CTL_CANNOT) {
-                int p = answer_print(&ch->json);
+                int p = answer_print(&ch->rows.json);
                 status = p ? p : status;
         }
-        json_done(&ch->json);
+        rows_drop(&ch->rows);
+        strv_done(&ch->request);
         return status;
-}
-
-/* --reason: one line, for the audit record. */
-static int check_reason(const struct ctl *c)
-{
-        const char *reason = ctl_flag(c, "reason");
-        for (; reason && *reason; reason++)
-                if ((unsigned char)*reason < 0x20 || *reason == 0x7f)
-                        return ctl_usage(c, "--reason: expected one line of text");
-        return 0;
 }
 
 /* --- resync --- */
@@ -140,30 +111,26 @@ static int resync_offline(void *arg, const struct steward *s, struct error *e)
 int run_resync(struct ctl *c)
 {
         struct changes ch;
-        struct strv r = {};
         bool wait = ctl_flag(c, "wait");
         if (check_patterns(c))
                 return CTL_USAGE;
-        if (request(&r, "resync") < 0 || (wait && add_value(&r, "wait", "1") < 0) || add_arguments(&r, c) < 0)
-                return ctl_fail_text("out of memory");
-        begin(&ch, c, "objects");
-        struct ask_spec spec = {.request = &r, .row = on_row, .arg = &ch};
-        spec.offline = c->argc > 0 && !wait ? resync_offline : NULL;
-        int status = ask(c, &spec);
-        end_rows(&ch);
-        if (c->json) {
-                json_str(&ch.json, "text", *spec.text ? spec.text : NULL);
-                json_bool(&ch.json, "complete", status == CTL_WELL);
-        } else if (status != CTL_CANNOT) {
-                if (*spec.text)
-                        shown_print(stdout, "%s%s\n", spec.text,
-                                status == CTL_FOUND
-                                        ? "; czarctl status says what is the matter and what to do"
-                                        : "");
-                else if (c->argc > 0 && !spec.asked)
-                        puts("czard does not run: it fetches them when it is started");
-        }
-        return finish(&ch, status, &r);
+        begin(&ch, c, "objects", CHANGE_COLUMNS);
+        if (wait)
+                add_value(&ch, "wait", "1");
+        add_arguments(&ch);
+        ch.spec.offline = c->argc > 0 && !wait ? resync_offline : NULL;
+        int status = ask_for(&ch);
+        const char *text = *ch.spec.text ? ch.spec.text : NULL;
+        rows_end(&ch.rows, NULL);
+        if (c->json)
+                json_fields(
+                        &ch.rows.json, FIELDS(F_TEXT("text", text), F_BOOL("complete", status == CTL_WELL)));
+        else if (status != CTL_CANNOT && text)
+                shown_print(stdout, "%s%s\n", text,
+                        status == CTL_FOUND ? "; czarctl status says what is the matter and what to do" : "");
+        else if (status != CTL_CANNOT && c->argc > 0 && !ch.spec.asked)
+                puts("czard does not run: it fetches them when it is started");
+        return finish(&ch, status);
 }
 
 /* --- forget --- */
@@ -196,30 +163,29 @@ static void print_record_head(const struct ctl *c, const char *reason)
 int run_forget(struct ctl *c)
 {
         struct changes ch;
-        struct strv r = {};
         const char *reason = ctl_flag(c, "reason");
         if (str_empty(reason))
                 return ctl_usage(c, "--reason TEXT is needed: it stays in the audit record");
-        if (check_reason(c) || check_patterns(c))
+        if (ctl_line_flag(c, "reason") || check_patterns(c))
                 return CTL_USAGE;
-        if (request(&r, "forget") < 0 || add_value(&r, "reason", reason) < 0 || add_arguments(&r, c) < 0)
-                return ctl_fail_text("out of memory");
-        begin(&ch, c, "objects");
-        struct ask_spec spec = {
-                .request = &r, .row = on_row, .offline = forget_offline, .need_staging = true, .arg = &ch};
-        int status = ask(c, &spec);
+        begin(&ch, c, "objects", CHANGE_COLUMNS);
+        add_value(&ch, "reason", reason);
+        add_arguments(&ch);
+        ch.spec.offline = forget_offline;
+        ch.spec.need_staging = true;
+        int status = ask_for(&ch);
         if (!c->json && ch.n > 0)
                 print_record_head(c, reason);
-        end_rows(&ch);
+        rows_end(&ch.rows, NULL);
         if (c->json)
-                json_str(&ch.json, "reason", reason);
+                json_str(&ch.rows.json, "reason", reason);
         else if (status == CTL_WELL && ch.n > 0)
                 puts("\nEvery staged copy of these is gone; they are not fetched again unless resync names "
                      "them.\n"
                      "The entries are in the audit record (czarctl audit). Backups and what researchers "
                      "copied\n"
                      "are not czard's to remove.");
-        return finish(&ch, status, &r);
+        return finish(&ch, status);
 }
 
 /* --- prune --- */
@@ -281,40 +247,23 @@ static int prune_show(struct ctl *c, struct changes *ch)
 int run_prune(struct ctl *c)
 {
         struct changes ch;
-        struct strv r = {};
         char size[32];
-        if (c->config_is_partial)
-                return ctl_fail_text(
-                        "the configuration has errors, and prune goes by it: %s", c->config_error);
-        begin(&ch, c, "items");
+        begin(&ch, c, "items", CHANGE_COLUMNS);
         ch.apply = ctl_flag(c, "apply");
-        int status = 0;
-        if (ch.apply) {
-                if (request(&r, "prune") < 0)
-                        return ctl_fail_text("out of memory");
-                struct ask_spec spec = {.request = &r,
-                        .row = on_row,
-                        .offline = prune_offline,
-                        .need_staging = true,
-                        .arg = &ch};
-                status = ask(c, &spec);
-        } else {
-                status = prune_show(c, &ch);
-        }
-        end_rows(&ch);
-        if (c->json) {
-                json_bool(&ch.json, "applied", ch.apply);
-                json_i64(&ch.json, "total_bytes", ch.bytes);
-        } else if (status != CTL_CANNOT) {
-                bytes_text(ch.bytes, size);
-                if (ch.n == 0)
-                        puts("nothing to prune");
-                else
-                        shown_print(stdout, "%llu %s, %s by name%s\n", (unsigned long long)ch.n,
-                                ch.apply ? "removed" : "would be removed", size,
-                                ch.apply ? "" : "; do it with: czarctl prune --apply");
-        }
-        return finish(&ch, status, &r);
+        ch.spec.offline = prune_offline;
+        ch.spec.need_staging = true;
+        int status = ch.apply ? ask_for(&ch) : prune_show(c, &ch);
+        rows_end(&ch.rows, NULL);
+        if (c->json)
+                json_fields(&ch.rows.json,
+                        FIELDS(F_BOOL("applied", ch.apply), F_NUMBER("total_bytes", ch.bytes)));
+        else if (status != CTL_CANNOT && ch.n == 0)
+                puts("nothing to prune");
+        else if (status != CTL_CANNOT)
+                shown_print(stdout, "%llu %s, %s by name%s\n", (unsigned long long)ch.n,
+                        ch.apply ? "removed" : "would be removed", bytes_text(ch.bytes, size),
+                        ch.apply ? "" : "; do it with: czarctl prune --apply");
+        return finish(&ch, status);
 }
 
 /* --- latest --- */
@@ -338,9 +287,9 @@ static int show_latest(struct ctl *c, struct changes *ch, const char *org)
         bool known = false; /* an organisation that has neither a section nor a snapshot is a mistake */
         for (size_t i = 0; i < c->config->n_packages; i++)
                 known |= streq(c->config->packages[i].spec.org, org);
-        struct table *t = c->json ? NULL : table_new("CATEGORY|LATEST|CHOSEN BY|SHOULD BE|NOTE");
         for (size_t i = 0; i < ELEMENTSOF(kinds); i++) {
                 _cleanup_(strv_done) struct strv missed = {};
+                _cleanup_free_ char *note = NULL;
                 char now[64], date[11] = "", dir[256];
                 bool pinned = false;
                 snprintf(dir, sizeof(dir), "%s/%s", org, category_name(kinds[i]));
@@ -350,32 +299,23 @@ static int show_latest(struct ctl *c, struct changes *ch, const char *org)
                                 latest_unmatched(c->ledger, c->config, org, kinds[i], date, &missed, &e) < 0))
                         break;
                 known |= *now || *date;
-                if (c->json) {
-                        json_open(&ch->json, NULL, '{');
-                        json_str(&ch->json, "category", category_name(kinds[i]));
-                        json_str(&ch->json, "latest", *now ? now : NULL);
-                        json_bool(&ch->json, "pinned", pinned);
-                        json_str(&ch->json, "choice", *date ? date : NULL);
-                        json_open(&ch->json, "unmatched", '[');
-                        for (size_t k = 0; k < missed.n; k++)
-                                json_str(&ch->json, NULL, missed.v[k]);
-                        json_close(&ch->json, ']');
-                        json_close(&ch->json, '}');
-                } else {
-                        table_cell(t, PLAIN, "%s", category_name(kinds[i]));
-                        table_cell(t, PLAIN, "%s", *now ? now : "-");
-                        table_cell(t, pinned ? YELLOW : PLAIN, "%s", pinned ? "an admin" : "czard");
-                        table_cell(t, streq(now, date) ? PLAIN : YELLOW, "%s", *date ? date : "-");
-                        table_cell(t, YELLOW, "%s%s", missed.n ? missed.v[0] : "",
-                                missed.n ? " matches nothing there: it does not move" : "");
-                }
+                if (missed.n)
+                        note = str_printf("%s matches nothing there: it does not move", missed.v[0]);
+                rows_begin_item(&ch->rows,
+                        FIELDS(F_TEXT("category", category_name(kinds[i])), F_NAME("latest", now),
+                                F_BOOL("pinned", pinned),
+                                F_NAME("choice", date, .colour = streq(now, date) ? PLAIN : YELLOW),
+                                F_CELL("chosen", pinned ? "an admin" : "czard",
+                                        .colour = pinned ? YELLOW : PLAIN),
+                                F_CELL("note", note, .colour = YELLOW)));
+                if (c->json)
+                        json_strings(&ch->rows.json, "unmatched", &missed);
+                rows_end_item(&ch->rows);
         }
         staging_free(staging);
-        if (t && known)
-                table_print(t);
-        else
-                table_free(t);
-        if (!e.cause && !known)
+        if (known)
+                rows_end(&ch->rows, NULL);
+        else if (!e.cause)
                 return ctl_fail_text("nothing is known of an organisation '%s'; see czarctl list", org);
         return e.cause ? ctl_fail(c, &e) : 0;
 }
@@ -383,38 +323,39 @@ static int show_latest(struct ctl *c, struct changes *ch, const char *org)
 int run_latest(struct ctl *c)
 {
         struct changes ch;
-        struct strv r = {};
         const char *org = c->argv[0], *what = c->argc > 1 ? c->argv[1] : NULL,
-                   *category = ctl_flag(c, "category");
+                   *name = ctl_flag(c, "category");
+        enum category category = name ? category_from_name(name) : CATEGORY_DATABASE;
         int day, status = 0;
-        begin(&ch, c, "latest");
-        ch.org = org;
-        ch.category = category ? category_from_name(category) : CATEGORY_DATABASE;
-        if (ch.category != CATEGORY_DATABASE && ch.category != CATEGORY_EMAIL_OPT_IN)
+        if (category != CATEGORY_DATABASE && category != CATEGORY_EMAIL_OPT_IN)
                 return ctl_usage(c, "--category: expected database or email-opt-in");
         if (what && !streq(what, "auto") && (strlen(what) != 10 || date_parse(what, &day) < 0))
                 return ctl_usage(c, "expected a date as YYYY-MM-DD, or auto, not '%.32s'", what);
-        if (what) {
-                ch.date = streq(what, "auto") ? NULL : what;
-                if (request(&r, "latest") < 0 || add_value(&r, "org", org) < 0 ||
-                        add_value(&r, "category", category_name(ch.category)) < 0 ||
-                        add_value(&r, "date", ch.date ? ch.date : "") < 0)
-                        return ctl_fail_text("out of memory");
-                struct ask_spec spec = {
-                        .request = &r, .offline = latest_offline, .need_staging = true, .arg = &ch};
-                status = ask(c, &spec);
-        }
+        begin(&ch, c, "latest", "category|latest|chosen=CHOSEN BY|choice=SHOULD BE|note");
+        ch.org = org;
+        ch.category = category;
+        ch.date = what && !streq(what, "auto") ? what : NULL;
+        add_value(&ch, "org", org);
+        add_value(&ch, "category", category_name(category));
+        add_value(&ch, "date", ch.date ? ch.date : "");
+        ch.spec.offline = latest_offline;
+        ch.spec.need_staging = true;
+        ch.spec.row = NULL;
+        if (what)
+                status = ask_for(&ch);
         struct error denied = {};
-        bool look = ctl_open_state(c, &denied) == 0 || denied.err != EACCES;
-        if (status == 0 && (look || !what))
+        bool look = !what || ctl_open_state(c, &denied) == 0 || denied.err != EACCES;
+        if (status == 0 && look) {
                 status = show_latest(c, &ch, org);
-        else if (status == 0 && !c->json) /* a member of czard-admin */
-                shown_print(stdout, "done: latest of %s, %s, %s\n", org, category_name(ch.category),
-                        ch.date ? ch.date : "is czard's choice again");
-        end_rows(&ch);
+        } else if (status == 0) { /* a member of czard-admin */
+                rows_end(&ch.rows, NULL);
+                if (!c->json)
+                        shown_print(stdout, "done: latest of %s, %s, %s\n", org, category_name(category),
+                                ch.date ? ch.date : "is czard's choice again");
+        }
         if (c->json)
-                json_str(&ch.json, "org", org);
-        return finish(&ch, status, &r);
+                json_str(&ch.rows.json, "org", org);
+        return finish(&ch, status);
 }
 
 /* --- pause --- */
@@ -428,26 +369,26 @@ static int pause_offline(void *arg, const struct steward *s, struct error *e)
 static int set_pause(struct ctl *c, const char *text)
 {
         struct changes ch;
-        struct strv r = {};
         const char *reason = ctl_flag(c, "reason");
-        if (check_reason(c))
+        if (ctl_line_flag(c, "reason"))
                 return CTL_USAGE;
-        begin(&ch, c, "objects");
+        begin(&ch, c, "objects", CHANGE_COLUMNS);
         ch.date = text;
-        if (request(&r, text ? "pause" : "unpause") < 0 || (text && add_value(&r, "text", text) < 0) ||
-                (reason && add_value(&r, "reason", reason) < 0))
-                return ctl_fail_text("out of memory");
-        struct ask_spec spec = {.request = &r, .offline = pause_offline, .arg = &ch};
-        int status = ask(c, &spec);
-        end_rows(&ch);
+        if (text)
+                add_value(&ch, "text", text);
+        if (reason)
+                add_value(&ch, "reason", reason);
+        ch.spec.offline = pause_offline;
+        int status = ask_for(&ch);
+        rows_end(&ch.rows, NULL);
         if (c->json)
-                json_bool(&ch.json, "paused", text);
+                json_bool(&ch.rows.json, "paused", text);
         else if (status == 0)
                 puts(text ? "paused: nothing is fetched, pruned or forgotten until czarctl unpause, also "
                             "after a restart; "
                             "polling goes on"
                           : "not paused");
-        return finish(&ch, status, &r);
+        return finish(&ch, status);
 }
 
 int run_pause(struct ctl *c)
@@ -482,35 +423,26 @@ static int adopt_offline(void *arg, const struct steward *s, struct error *e)
 int run_adopt(struct ctl *c)
 {
         struct changes ch;
-        struct strv r = {};
-        if (c->config_is_partial)
-                return ctl_fail_text("the configuration has errors: %s", c->config_error);
         if (ctl_daemon_pid(c) > 0)
                 return ctl_fail_text(
                         "adopt reads the whole staging disk, and czard must not write to it meanwhile: "
                         "systemctl stop czard first");
-        begin(&ch, c, "objects");
+        begin(&ch, c, "objects", CHANGE_COLUMNS);
         ch.trust = ctl_flag(c, "trust");
-        if (request(&r, "adopt") < 0)
-                return ctl_fail_text("out of memory");
-        struct ask_spec spec = {.request = &r,
-                .row = on_row,
-                .offline = adopt_offline,
-                .need_staging = true,
-                .any_volume = true,
-                .arg = &ch};
-        int status = ask(c, &spec);
-        end_rows(&ch);
-        if (c->json) {
-                json_u64(&ch.json, "adopted", ch.adopted.adopted);
-                json_u64(&ch.json, "missing", ch.adopted.missing);
-                json_u64(&ch.json, "unknown", ch.adopted.unknown);
-        } else if (status == 0) {
+        ch.spec.offline = adopt_offline;
+        ch.spec.need_staging = ch.spec.any_volume = true;
+        int status = ask_for(&ch);
+        const struct steward_adopted *a = &ch.adopted;
+        rows_end(&ch.rows, NULL);
+        if (c->json)
+                json_fields(&ch.rows.json,
+                        FIELDS(F_NUMBER("adopted", a->adopted), F_NUMBER("missing", a->missing),
+                                F_NUMBER("unknown", a->unknown)));
+        else if (status == 0)
                 shown_print(stdout,
                         "%llu adopted, %llu missing, %llu of which nothing is known; the staging disk is "
                         "accepted\n",
-                        (unsigned long long)ch.adopted.adopted, (unsigned long long)ch.adopted.missing,
-                        (unsigned long long)ch.adopted.unknown);
-        }
-        return finish(&ch, status, &r);
+                        (unsigned long long)a->adopted, (unsigned long long)a->missing,
+                        (unsigned long long)a->unknown);
+        return finish(&ch, status);
 }

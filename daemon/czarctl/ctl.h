@@ -94,6 +94,8 @@ const char *ctl_flag(const struct ctl *c, const char *name);
 int ctl_usage(const struct ctl *c, const char *format, ...) _printf_(2, 3);
 /* Dates of --since and --until: YYYY-MM-DD. NULL stays NULL. 0 or CTL_USAGE. */
 int ctl_date_flag(const struct ctl *c, const char *name, const char **ret);
+/* One line of text, for a record. 0 or CTL_USAGE. */
+int ctl_line_flag(const struct ctl *c, const char *name);
 
 /* --- context.c --- */
 /* Reads the configuration into c->config. 0, or an exit status after a text. */

@@ -159,9 +159,8 @@ static int check_words(const struct ctl *c, const char *what, const char *name)
                 return ctl_usage(c, "revoke needs the NAME of a delivery, or the folder of its outbox, and "
                                     "--reason TEXT, "
                                     "which stays in the record");
-        for (const char *p = reason; p && *p; p++)
-                if ((unsigned char)*p < 0x20 || *p == 0x7f)
-                        return ctl_usage(c, "--reason: expected one line of text");
+        if (ctl_line_flag(c, "reason"))
+                return CTL_USAGE;
         if ((reason && !revokes) || (ctl_flag(c, "again") && !streq(what, "run")) ||
                 (ctl_flag(c, "csv") && !streq(what, "log")))
                 return ctl_usage(c, "%s does not take that option", what);

@@ -56,3 +56,11 @@ int ctl_date_flag(const struct ctl *c, const char *name, const char **ret)
         *ret = v;
         return 0;
 }
+
+int ctl_line_flag(const struct ctl *c, const char *name)
+{
+        for (const char *p = ctl_flag(c, name); p && *p; p++)
+                if ((unsigned char)*p < 0x20 || *p == 0x7f)
+                        return ctl_usage(c, "--%s: expected one line of text", name);
+        return 0;
+}

@@ -182,11 +182,16 @@ void rows_end(struct rows *r, const char *none)
         r->table = NULL;
 }
 
-int rows_finish(struct rows *r, int result, const struct error *e)
+void rows_drop(struct rows *r)
 {
-        int status = result < 0 ? ctl_fail(r->c, e) : r->c->json ? answer_print(&r->json) : 0;
         table_free(r->table);
         json_done(&r->json);
         free(r->spec);
+}
+
+int rows_finish(struct rows *r, int result, const struct error *e)
+{
+        int status = result < 0 ? ctl_fail(r->c, e) : r->c->json ? answer_print(&r->json) : 0;
+        rows_drop(r);
         return status;
 }

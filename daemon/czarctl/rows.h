@@ -69,3 +69,5 @@ void rows_end_item(struct rows *r);
 void rows_end(struct rows *r, const char *none);
 /* Prints the JSON answer, unless result is negative, which is told by e. Frees. Returns an exit status. */
 int rows_finish(struct rows *r, int result, const struct error *e);
+/* Frees; prints nothing. */
+void rows_drop(struct rows *r);
