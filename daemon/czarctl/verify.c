@@ -20,11 +20,11 @@
 #include "fsx.h"
 #include "ledger_facts.h"
 #include "ledger_split.h"
+#include "rows.h"
 #include "runs.h"
 #include "staging.h"
 #include "str.h"
 #include "sums.h"
-#include "table.h"
 
 #define CHUNK (256 * 1024)
 #define SUMS_MOST (64 * MIB)  /* of a folder */
@@ -48,8 +48,7 @@ struct verify {
         struct seen *seen;
         struct progress_line progress;
         uint64_t files, bytes, n_problems;
-        struct table *table;
-        struct json json;
+        struct rows rows; /* of what is wrong */
         const char *folder;
         char *const *paths; /* only below these, relative; n_paths 0: all */
         size_t n_paths;
@@ -68,19 +67,8 @@ static void add_problem(struct verify *v, const char *path, const char *what, co
                 v->wrong = what;
         else if (streq(what, "added"))
                 v->wrong = "altered";
-        if (v->c->json) {
-                json_open(&v->json, NULL, '{');
-                json_str(&v->json, "path", path);
-                json_str(&v->json, "what", what);
-                json_str(&v->json, "text", text);
-                json_close(&v->json, '}');
-                return;
-        }
-        if (!v->table)
-                v->table = table_new("WHAT|PATH|");
-        table_cell(v->table, RED, "%s", what);
-        table_cell(v->table, PLAIN, "%s", path);
-        table_cell(v->table, PLAIN, "%s", text);
+        rows_add(&v->rows,
+                FIELDS(F_TEXT("path", path), F_TEXT("what", what, .colour = RED), F_TEXT("text", text)));
 }
 
 static bool is_below(const char *path, const char *folder)
@@ -162,11 +150,11 @@ static void check_file(
                 add_problem(v, path, "altered", "has another SHA-256");
 }
 
-/* What stands in a snapshot's folder beside the members. want: NULL: not known. */
-static int check_list(struct verify *v, const struct ledger_object *o, const char *name, const uint8_t *want)
+/* What stands in a folder beside the files. want NULL: the hash is not known, that it is there must do. */
+static int check_list(struct verify *v, const char *folder, const char *name, const uint8_t *want)
 {
         struct seen file;
-        _cleanup_free_ char *path = str_printf("%s/%s", o->path, name);
+        _cleanup_free_ char *path = str_printf("%s/%s", folder, name);
         if (!path)
                 return -ENOMEM;
         if (is_wanted(v, path) && read_staged(v, path, &file) == 0 && want &&
@@ -176,12 +164,10 @@ static int check_list(struct verify *v, const struct ledger_object *o, const cha
 }
 
 /* A snapshot of an older czard has no MANIFEST.jsonl, or nobody noted its hash. */
-static int check_lists(struct verify *v, const struct ledger_object *o)
+static int check_lists(struct verify *v, const struct ledger_object *o, const uint8_t *sums)
 {
-        uint8_t sums[SHA256_SIZE];
-        int known = sums_of_snapshot(v->c->ledger, o->id, sums, v->e);
-        int r = known < 0 ? known : check_list(v, o, SNAPSHOT_SUMS, known ? sums : NULL);
-        return r < 0 || !o->has_sha256 ? r : check_list(v, o, SNAPSHOT_MANIFEST, o->sha256);
+        int r = check_list(v, o->path, SNAPSHOT_SUMS, sums);
+        return r < 0 || !o->has_sha256 ? r : check_list(v, o->path, SNAPSHOT_MANIFEST, o->sha256);
 }
 
 static int on_member(struct ledger_member *m, void *arg)
@@ -217,11 +203,18 @@ static int note_wrong(struct verify *v, const char *part, const char *which, con
 
 /* --- SHA256SUMS --- */
 
-/* The names of a SHA256SUMS, in its order, which is that of bytes. */
+/* A SHA256SUMS: its text, and the names in it, in its order, which is that of bytes. */
 struct sum_names {
+        char *text;
         const char **v;
         size_t n;
 };
+
+static void sum_names_done(struct sum_names *s)
+{
+        free(s->text);
+        free(s->v);
+}
 
 /* One line of SHA256SUMS. */
 static int check_sum_line(struct verify *v, const char *folder, char *line, struct sum_names *names)
@@ -239,16 +232,16 @@ static int check_sum_line(struct verify *v, const char *folder, char *line, stru
         return 0;
 }
 
-/* The lines of a folder's SHA256SUMS. *ret: its text, which names point into. */
-static int check_sums(struct verify *v, const char *folder, char **ret, struct sum_names *names)
+/* The lines of a folder's SHA256SUMS. */
+static int check_sums(struct verify *v, const char *folder, struct sum_names *names)
 {
         _cleanup_free_ char *sums = str_printf("%s/" SNAPSHOT_SUMS, folder);
         if (!sums)
                 return -ENOMEM;
         _cleanup_close_ int fd = staging_open_file(v->staging, sums);
-        if (fd < 0 || read_file_fd(fd, SUMS_MOST, ret, NULL) < 0)
+        if (fd < 0 || read_file_fd(fd, SUMS_MOST, &names->text, NULL) < 0)
                 return 0; /* was told */
-        char *rest = *ret;
+        char *rest = names->text;
         int r = 0;
         for (char *line; r == 0 && (line = strsep(&rest, "\n"));)
                 r = check_sum_line(v, folder, line, names);
@@ -260,20 +253,17 @@ static int check_sums(struct verify *v, const char *folder, char **ret, struct s
 /* What the ledger knows of members may be of the version to come: the folder's own list tells. */
 static int check_kept_snapshot(struct verify *v, const struct ledger_object *o)
 {
-        _cleanup_free_ char *text = NULL;
-        struct sum_names names = {};
-        int r = check_list(v, o, SNAPSHOT_SUMS, NULL);
-        if (r == 0 && o->has_sha256)
-                r = check_list(v, o, SNAPSHOT_MANIFEST, o->sha256);
-        if (r == 0)
-                r = check_sums(v, o->path, &text, &names);
-        free(names.v);
-        return r;
+        _cleanup_(sum_names_done) struct sum_names names = {};
+        int r = check_lists(v, o, NULL);
+        return r < 0 ? r : check_sums(v, o->path, &names);
 }
 
 static int check_snapshot(struct verify *v, const struct ledger_object *o)
 {
-        int r = check_lists(v, o);
+        uint8_t sums[SHA256_SIZE];
+        int r = sums_of_snapshot(v->c->ledger, o->id, sums, v->e);
+        if (r >= 0)
+                r = check_lists(v, o, r ? sums : NULL);
         return r < 0 ? r : ledger_members(v->c->ledger, o->id, on_member, v, v->e);
 }
 
@@ -309,7 +299,7 @@ static int check_added(struct verify *v, const char *folder, const struct sum_na
         if (r == -ENOENT)
                 return 0; /* it went meanwhile */
         for (size_t i = 0; r == 0 && i < there.n; i++) {
-                if (streq(there.v[i], "SHA256SUMS") || streq(there.v[i], SNAPSHOT_MANIFEST) ||
+                if (streq(there.v[i], SNAPSHOT_SUMS) || streq(there.v[i], SNAPSHOT_MANIFEST) ||
                         (names->n && bsearch(there.v[i], names->v, names->n, sizeof(*names->v), by_name)))
                         continue;
                 _cleanup_free_ char *path = str_printf("%s/%s", folder, there.v[i]);
@@ -321,30 +311,23 @@ static int check_added(struct verify *v, const char *folder, const struct sum_na
         return r;
 }
 
-/* An older czard did not note the hash of its MANIFEST.jsonl: that it is there must do. */
-static void check_day_manifest(struct verify *v, const struct ledger_split *day)
-{
-        struct seen file;
-        _cleanup_free_ char *path = str_printf("%s/" SNAPSHOT_MANIFEST, day->path);
-        if (path && day->has_manifest)
-                check_file(v, path, day->manifest_sha256, -1);
-        else if (path && is_wanted(v, path))
-                (void)read_staged(v, path, &file);
-}
-
+/* An older czard did not note the hash of its MANIFEST.jsonl. */
 static int check_day(struct verify *v, const struct ledger_split *day)
 {
-        _cleanup_free_ char *sums = str_printf("%s/SHA256SUMS", day->path), *text = NULL;
-        if (!sums)
+        _cleanup_(sum_names_done) struct sum_names names = {};
+        _cleanup_free_ char *sums = str_printf("%s/" SNAPSHOT_SUMS, day->path),
+                            *manifest = str_printf("%s/" SNAPSHOT_MANIFEST, day->path);
+        if (!sums || !manifest)
                 return -ENOMEM;
         check_file(v, sums, day->sums_sha256, -1);
-        check_day_manifest(v, day);
-        struct sum_names names = {};
-        int r = check_sums(v, day->path, &text, &names);
-        if (r == 0 && text)
-                r = check_added(v, day->path, &names);
-        free(names.v);
-        return r;
+        int r = 0;
+        if (day->has_manifest)
+                check_file(v, manifest, day->manifest_sha256, -1);
+        else
+                r = check_list(v, day->path, SNAPSHOT_MANIFEST, NULL);
+        if (r == 0)
+                r = check_sums(v, day->path, &names);
+        return r < 0 || !names.text ? r : check_added(v, day->path, &names);
 }
 
 static int on_split(const struct ledger_split *row, void *arg)
@@ -525,38 +508,41 @@ static int verify_audit(struct verify *v, struct audit_lines *lines)
         return 0;
 }
 
+static void say_chain(const struct verify *v, const char *record, uint64_t entries)
+{
+        shown_print(stdout, "%s: %llu entries, %s\n", record, (unsigned long long)entries,
+                v->n_problems ? "see above" : "the chain holds");
+}
+
+static void say_result(const struct verify *v, bool audit, const struct audit_lines *lines)
+{
+        char size[32];
+        if (audit)
+                say_chain(v, "audit record", lines->czard);
+        if (audit && lines->has_deliver)
+                say_chain(v, "audit record of czard-deliver", lines->deliver);
+        if (!audit || v->files > 0)
+                shown_print(stdout, "%llu files, %s, %llu problem%s\n", (unsigned long long)v->files,
+                        bytes_text((int64_t)v->bytes, size), (unsigned long long)v->n_problems,
+                        v->n_problems == 1 ? "" : "s");
+}
+
 static int finish(struct verify *v, bool audit, const struct audit_lines *lines, int status)
 {
-        struct ctl *c = v->c;
-        char size[32];
-        if (c->json) {
-                json_close(&v->json, ']');
-                json_bool(&v->json, "ok", v->n_problems == 0);
-                json_u64(&v->json, "files", v->files);
-                json_u64(&v->json, "bytes", v->bytes);
+        struct json *j = &v->rows.json;
+        rows_end(&v->rows, NULL);
+        if (v->c->json) {
+                json_fields(j, FIELDS(F_BOOL("ok", v->n_problems == 0), F_NUMBER("files", v->files),
+                                       F_NUMBER("bytes", v->bytes)));
                 if (audit)
-                        json_u64(&v->json, "audit_entries", lines->czard);
+                        json_u64(j, "audit_entries", lines->czard);
                 if (audit && lines->has_deliver)
-                        json_u64(&v->json, "deliver_audit_entries", lines->deliver);
-                if (status == 0)
-                        status = answer_print(&v->json);
-        } else {
-                if (v->table)
-                        table_print(v->table);
-                if (status == 0 && audit)
-                        shown_print(stdout, "audit record: %llu entries, %s\n",
-                                (unsigned long long)lines->czard,
-                                v->n_problems ? "see above" : "the chain holds");
-                if (status == 0 && audit && lines->has_deliver)
-                        shown_print(stdout, "audit record of czard-deliver: %llu entries, %s\n",
-                                (unsigned long long)lines->deliver,
-                                v->n_problems ? "see above" : "the chain holds");
-                if (status == 0 && (!audit || v->files > 0))
-                        shown_print(stdout, "%llu files, %s, %llu problem%s\n", (unsigned long long)v->files,
-                                bytes_text((int64_t)v->bytes, size), (unsigned long long)v->n_problems,
-                                v->n_problems == 1 ? "" : "s");
+                        json_u64(j, "deliver_audit_entries", lines->deliver);
+                status = status ? status : answer_print(j);
+        } else if (status == 0) {
+                say_result(v, audit, lines);
         }
-        json_done(&v->json);
+        rows_drop(&v->rows);
         free(v->buffer);
         free(v->seen);
         free(v->found);
@@ -626,10 +612,7 @@ int run_verify(struct ctl *c)
         v.seen = calloc(SEEN_SLOTS, sizeof(*v.seen));
         if (!v.buffer || !v.seen)
                 return ctl_fail_text("out of memory");
-        if (c->json) {
-                answer_open(&v.json);
-                json_open(&v.json, "problems", '[');
-        }
+        rows_open(&v.rows, c, "problems", "what|path|text=");
         status = audit ? verify_audit(&v, &lines) : 0;
         if (status == 0 && (!audit || c->argc > 0))
                 status = verify_staging(&v);
