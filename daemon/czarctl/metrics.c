@@ -97,55 +97,50 @@ static void sample(struct metrics *m, const char *family, const struct ctl_field
         sample_part(m, family, labels, value, -1);
 }
 
-static int sample_count(const struct report_row *row, void *arg)
+/* The first are the organisation, the category and the site; one without a name is none. */
+#define LABELS_MOST 6
+
+static int sample_row(struct metrics *m, const struct report_row *row, const char *family, int64_t value,
+        const struct ctl_field *more)
 {
         const char *category = report_category(row);
-        if (!category)
-                return 0;
-        const struct ctl_field *labels = FIELDS(F_TEXT("org", row->text[0]), F_TEXT("category", category),
-                F_TEXT("site", row->text[2]),
-                F_TEXT("state", object_state_name((enum object_state)row->number[3])));
-        sample(arg, "czard_objects", labels, row->number[4]);
-        sample(arg, "czard_object_bytes", labels, row->number[5]);
-        sample(arg, "czard_plaintext_bytes", labels, row->number[6]);
+        struct ctl_field labels[LABELS_MOST] = {
+                F_TEXT("org", row->text[0]), F_TEXT("category", category), F_TEXT("site", row->text[2])};
+        for (size_t i = 0; more && more[i].name; i++)
+                labels[3 + i] = more[i];
+        if (category)
+                sample(m, family, labels, value);
         return 0;
+}
+
+static int sample_count(const struct report_row *row, void *arg)
+{
+        const struct ctl_field *state =
+                FIELDS(F_TEXT("state", object_state_name((enum object_state)row->number[3])));
+        sample_row(arg, row, "czard_objects", row->number[4], state);
+        sample_row(arg, row, "czard_object_bytes", row->number[5], state);
+        return sample_row(arg, row, "czard_plaintext_bytes", row->number[6], state);
 }
 
 static int sample_last(const struct report_row *row, void *arg)
 {
-        const char *category = report_category(row);
         int day;
-        if (!category)
-                return 0;
-        const struct ctl_field *labels = FIELDS(
-                F_TEXT("org", row->text[0]), F_TEXT("category", category), F_TEXT("site", row->text[2]));
-        sample(arg, "czard_last_success_timestamp_seconds", labels, row->number[8]);
+        sample_row(arg, row, "czard_last_success_timestamp_seconds", row->number[8], NULL);
         if (date_parse(row->text[3], &day) == 0)
-                sample(arg, "czard_newest_date_timestamp_seconds", labels, (int64_t)day * 86400);
+                sample_row(arg, row, "czard_newest_date_timestamp_seconds", (int64_t)day * 86400, NULL);
         return 0;
 }
 
 static int sample_members_rejected(const struct report_row *row, void *arg)
 {
-        const char *category = report_category(row);
-        if (category)
-                sample(arg, "czard_members_rejected",
-                        FIELDS(F_TEXT("org", row->text[0]), F_TEXT("category", category),
-                                F_TEXT("site", row->text[2]), F_TEXT("date", row->text[3]),
-                                F_TEXT("cause", row->text[4])),
-                        row->number[5]);
-        return 0;
+        return sample_row(arg, row, "czard_members_rejected", row->number[5],
+                FIELDS(F_TEXT("date", row->text[3]), F_TEXT("cause", row->text[4])));
 }
 
 static int sample_unreadable(const struct report_row *row, void *arg)
 {
-        const char *category = report_category(row);
-        if (category)
-                sample(arg, "czard_unreadable_entries",
-                        FIELDS(F_TEXT("org", row->text[0]), F_TEXT("category", category),
-                                F_TEXT("site", row->text[2]), F_TEXT("bucket", row->text[5])),
-                        row->number[3]);
-        return 0;
+        return sample_row(
+                arg, row, "czard_unreadable_entries", row->number[3], FIELDS(F_TEXT("bucket", row->text[5])));
 }
 
 static void sample_late(struct metrics *m, const struct days *days)
@@ -277,6 +272,12 @@ static int print_families(struct metrics *m, struct strbuf *ret)
         return ret->err;
 }
 
+static const struct {
+        enum report report;
+        report_fn *each;
+} reports[] = {{REPORT_COUNTS, sample_count}, {REPORT_LAST, sample_last},
+        {REPORT_MEMBERS_REJECTED, sample_members_rejected}, {REPORT_UNREADABLE, sample_unreadable}};
+
 int run_metrics(struct ctl *c)
 {
         struct metrics m = {.c = c};
@@ -289,14 +290,9 @@ int run_metrics(struct ctl *c)
         int status = facts_read(c, true, &f);
         if (status)
                 return status;
-        int r = report_each(c->ledger, REPORT_COUNTS, NULL, NULL, sample_count, &m, &e);
-        if (r == 0)
-                r = report_each(c->ledger, REPORT_LAST, NULL, NULL, sample_last, &m, &e);
-        if (r == 0)
-                r = report_each(
-                        c->ledger, REPORT_MEMBERS_REJECTED, NULL, NULL, sample_members_rejected, &m, &e);
-        if (r == 0)
-                r = report_each(c->ledger, REPORT_UNREADABLE, NULL, NULL, sample_unreadable, &m, &e);
+        int r = 0;
+        for (size_t i = 0; r == 0 && i < ELEMENTSOF(reports); i++)
+                r = report_each(c->ledger, reports[i].report, NULL, NULL, reports[i].each, &m, &e);
         if (r == 0)
                 r = days_read(c, &days, &e);
         sample_late(&m, &days);
