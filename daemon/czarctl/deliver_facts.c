@@ -44,18 +44,16 @@ static void count(struct deliver_fact *f)
         }
 }
 
-static const char *state_of(const struct config_delivery *d, const struct records *r)
-{
-        if (r->revoked)
-                return "revoked";
-        if (due_is_over(d, (int64_t)time(NULL)))
-                return "over";
-        return str_empty(r->stopped) ? "well" : "stands still";
-}
-
 static bool is_over(const struct config_delivery *d, const struct records *r)
 {
-        return r->revoked || due_is_over(d, (int64_t)time(NULL));
+        return due_is_over(d, r, (int64_t)time(NULL));
+}
+
+static const char *state_of(const struct config_delivery *d, const struct records *r)
+{
+        if (is_over(d, r))
+                return r->revoked ? "revoked" : "over";
+        return str_empty(r->stopped) ? "well" : "stands still";
 }
 
 /* Why it stands still, or is over; the caller frees. What is over and still lies there stands still, too. */

@@ -9,8 +9,8 @@
 #include "deliver_facts.h"
 #include "delivery_record.h"
 #include "look.h"
+#include "rows.h"
 #include "str.h"
-#include "table.h"
 
 struct plan {
         struct ctl *c;
@@ -25,59 +25,47 @@ struct plan {
 static uint64_t bytes_of(const struct plan *p, const struct due_item *item)
 {
         uint64_t sum = 0, size;
-        int64_t mtime;
-        bool is_dir;
         for (size_t i = 0; i < item->n; i++)
-                if (staging_stat(
-                            p->staging, p->look.staged.v[item->first + i].path, &size, &mtime, &is_dir) == 0)
+                if (staging_stat(p->staging, p->look.staged.v[item->first + i].path, &size, NULL, NULL) == 0)
                         sum += size;
         return sum;
-}
-
-static void add_names(struct json *j, const char *name, const struct strv *v)
-{
-        json_open(j, name, '[');
-        for (size_t i = 0; i < v->n; i++)
-                json_str(j, NULL, v->v[i]);
-        json_close(j, ']');
 }
 
 static void plan_json(struct plan *p, const struct strv *courses)
 {
         struct json *j = p->json;
+        const struct delivery_staged *staged = &p->look.staged;
+        const struct due *due = &p->look.due;
         json_open(j, NULL, '{');
         json_str(j, "name", p->d->name);
         json_open(j, "items", '[');
-        for (size_t i = 0; i < p->look.due.n_items; i++) {
-                const struct due_item *item = &p->look.due.items[i];
+        for (size_t i = 0; i < due->n_items; i++) {
+                const struct due_item *item = &due->items[i];
                 json_open(j, NULL, '{');
-                json_str(j, "path", item->path);
-                json_str(j, "course", p->look.staged.v[item->first].course);
-                json_str(j, "supersedes", item->supersedes ? item->supersedes->path : NULL);
-                json_u64(j, "bytes", bytes_of(p, item));
+                json_fields(
+                        j, FIELDS(F_TEXT("path", item->path), F_TEXT("course", staged->v[item->first].course),
+                                   F_TEXT("supersedes", item->supersedes ? item->supersedes->path : NULL),
+                                   F_NUMBER("bytes", bytes_of(p, item))));
                 json_open(j, "inputs", '[');
                 for (size_t k = 0; k < item->n; k++)
-                        json_str(j, NULL, p->look.staged.v[item->first + k].path);
+                        json_str(j, NULL, staged->v[item->first + k].path);
                 json_close(j, ']');
                 json_close(j, '}');
         }
         json_close(j, ']');
         json_open(j, "leaves", '[');
-        for (size_t i = 0; i < p->look.due.n_leave; i++) {
-                json_open(j, NULL, '{');
-                json_str(j, "path", p->look.due.leave[i].record->path);
-                json_str(j, "reason", p->look.due.leave[i].reason);
-                json_close(j, '}');
-        }
+        for (size_t i = 0; i < due->n_leave; i++)
+                json_object(j, NULL,
+                        FIELDS(F_TEXT("path", due->leave[i].record->path),
+                                F_TEXT("reason", due->leave[i].reason)));
         json_close(j, ']');
-        add_names(j, "courses", courses);
-        add_names(j, "days", &p->look.staged.days);
-        add_names(j, "snapshots", &p->look.staged.snapshots);
-        add_names(j, "match_nothing", &p->look.staged.unmatched);
-        add_names(j, "held_back", &p->look.staged.held);
-        json_u64(j, "total_bytes", p->bytes);
-        json_u64(j, "days_since", p->look.due.n_late);
-        json_u64(j, "waiting", p->look.due.n_waiting);
+        json_strings(j, "courses", courses);
+        json_strings(j, "days", &staged->days);
+        json_strings(j, "snapshots", &staged->snapshots);
+        json_strings(j, "match_nothing", &staged->unmatched);
+        json_strings(j, "held_back", &staged->held);
+        json_fields(j, FIELDS(F_NUMBER("total_bytes", p->bytes), F_NUMBER("days_since", due->n_late),
+                               F_NUMBER("waiting", due->n_waiting)));
         json_close(j, '}');
 }
 
@@ -103,7 +91,7 @@ static void plan_table(struct plan *p, const struct strv *courses)
                 bytes_text((int64_t)p->bytes, size), p->look.due.n_leave);
         if (p->records.revoked)
                 puts("  it was revoked: nothing is delivered any more");
-        else if (due_is_over(p->d, (int64_t)time(NULL)))
+        else if (due_is_over(p->d, &p->records, (int64_t)time(NULL)))
                 puts("  its last day (until) is over: nothing is delivered any more");
         if (p->look.due.n_waiting)
                 shown_print(stdout, "  " LOOK_WAITS "\n", p->d->name);

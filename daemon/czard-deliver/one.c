@@ -36,7 +36,7 @@ struct one {
 
 static bool is_over(const struct one *o)
 {
-        return o->records.revoked || due_is_over(o->d, o->s->now);
+        return due_is_over(o->d, &o->records, o->s->now);
 }
 
 /* --- the record --- */
@@ -270,10 +270,7 @@ static int deliver(struct one *o, const struct due_item *item, struct error *e)
         if (r < 0)
                 return r;
         r = lseek(fd, 0, SEEK_SET) < 0 ? -errno : digest_fd(DIGEST_SHA256, fd, m.sha256, &m.size);
-        uint64_t size;
-        int64_t mtime;
-        bool is_dir;
-        if (r == 0 && staging_stat(o->outbox, item->path, &size, &mtime, &is_dir) == 0)
+        if (r == 0 && staging_stat(o->outbox, item->path, NULL, NULL, NULL) == 0)
                 r = -EEXIST; /* nothing there is ever replaced */
         if (r < 0)
                 return error_set(e, cause_from_errno(-r), -r, "%s: %s", item->path, strerror(-r));
@@ -445,7 +442,8 @@ static void carry_out_items(struct one *o)
         if (r < 0)
                 stand_still(o, &e);
         /* A run that began before the last day was over does not go on after it. */
-        for (size_t i = 0; r == 0 && i < o->look.due.n_items && !due_is_over(o->d, (int64_t)time(NULL));
+        for (size_t i = 0;
+                r == 0 && i < o->look.due.n_items && !due_is_over(o->d, &o->records, (int64_t)time(NULL));
                 i++) {
                 e = (struct error){};
                 o->s->gave_way = turn_is_wanted(o->s);

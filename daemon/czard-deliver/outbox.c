@@ -119,14 +119,12 @@ static int add_strays(const struct staging *outbox, const struct records *r, con
         strv_unique(&names);
         for (size_t i = 0; x == 0 && i < names.n; i++) {
                 _cleanup_free_ char *path = str_printf("%s%s%s", folder, *folder ? "/" : "", names.v[i]);
-                uint64_t size;
-                int64_t mtime;
                 bool is_dir;
                 if (!path)
                         return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
                 const struct delivery_record *known = records_find(r, path);
                 if ((known && known->state == RECORD_OUT) || streq(path, "lost+found") ||
-                        staging_stat(outbox, path, &size, &mtime, &is_dir) < 0)
+                        staging_stat(outbox, path, NULL, NULL, &is_dir) < 0)
                         continue;
                 if (is_dir && depth < DEPTH_MOST)
                         x = add_strays(outbox, r, path, depth + 1, ret, e);
@@ -147,11 +145,8 @@ size_t outbox_mark_gone(const struct staging *outbox, struct records *r, const c
         *ret_first = NULL;
         for (size_t i = 0; i < r->n; i++) {
                 struct delivery_record *d = &r->v[i];
-                uint64_t size;
-                int64_t mtime;
-                bool is_dir;
-                d->is_gone = d->state == RECORD_OUT &&
-                             staging_stat(outbox, d->path, &size, &mtime, &is_dir) == -ENOENT;
+                d->is_gone =
+                        d->state == RECORD_OUT && staging_stat(outbox, d->path, NULL, NULL, NULL) == -ENOENT;
                 if (d->is_gone && n++ == 0)
                         *ret_first = d->path;
         }
@@ -173,8 +168,7 @@ const struct delivery_record *outbox_altered(const struct staging *outbox, const
                 uint8_t was[SHA256_SIZE], is[SHA256_SIZE];
                 uint64_t size;
                 int64_t mtime;
-                bool is_dir;
-                if (d->state != RECORD_OUT || staging_stat(outbox, d->path, &size, &mtime, &is_dir) < 0 ||
+                if (d->state != RECORD_OUT || staging_stat(outbox, d->path, &size, &mtime, NULL) < 0 ||
                         (size == (uint64_t)d->size && mtime <= d->time))
                         continue;
                 if (outbox_hash(outbox, d->path, is) < 0 || hex_decode(d->sha256, was, sizeof(was)) < 0 ||

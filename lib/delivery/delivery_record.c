@@ -4,13 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #include "array.h"
 #include "item.h"
+#include "named.h"
 #include "timespan.h"
 
 #define VALUE_MOST 8192
@@ -44,39 +44,23 @@ static int64_t number(const struct record_line *l, const char *name)
 /* --- finding them --- */
 
 struct place {
-        const char *path; /* the record's */
-        size_t at;
+        char *path; /* named.h */
+        size_t at;  /* of the newest record */
 };
-
-static int by_path(const void *a, const void *b)
-{
-        return strcmp(((const struct place *)a)->path, ((const struct place *)b)->path);
-}
 
 /* From now on that path is the last record. */
 static int note_path(struct records *r)
 {
-        const struct place key = {.path = r->v[r->n - 1].path};
-        struct place **found = key.path ? tsearch(&key, &r->by_path, by_path) : NULL;
-        if (!found)
-                return -ENOMEM;
-        if (*found == &key) {
-                struct place *p = malloc(sizeof(*p));
-                if (!p) {
-                        tdelete(&key, &r->by_path, by_path);
-                        return -ENOMEM;
-                }
-                *found = p;
-        }
-        **found = (struct place){.path = key.path, .at = r->n - 1};
-        return 0;
+        struct place *p = named_need(&r->by_path, r->v[r->n - 1].path, sizeof(*p));
+        if (p)
+                p->at = r->n - 1;
+        return p ? 0 : -ENOMEM;
 }
 
 struct delivery_record *records_find(const struct records *r, const char *path)
 {
-        const struct place key = {.path = path}, *const * found;
-        found = (const struct place *const *)tfind(&key, &r->by_path, by_path);
-        return found ? &r->v[(*found)->at] : NULL;
+        const struct place *p = named_find(&r->by_path, path);
+        return p ? &r->v[p->at] : NULL;
 }
 
 static int by_id(const void *a, const void *b)
@@ -255,7 +239,7 @@ int records_names(int state_fd, struct strv *ret, struct error *e)
 
 void records_done(struct records *r)
 {
-        tdestroy(r->by_path, free);
+        named_free(&r->by_path, NULL);
         free(r->by_id);
         for (size_t i = 0; i < r->n; i++) {
                 struct delivery_record *d = &r->v[i];

@@ -12,9 +12,9 @@
 #include "item.h"
 #include "timespan.h"
 
-bool due_is_over(const struct config_delivery *d, int64_t now)
+bool due_is_over(const struct config_delivery *d, const struct records *r, int64_t now)
 {
-        return now >= (int64_t)d->until * SEC_PER_DAY;
+        return r->revoked || now >= (int64_t)d->until * SEC_PER_DAY;
 }
 
 /* One that nothing had yet. */
@@ -111,7 +111,7 @@ static bool has_all(const char *recipients, const char *wanted)
 static int leave_one(const struct due_query *q, struct due *d, struct delivery_record *r)
 {
         const struct config_delivery *c = q->delivery;
-        if (q->records->revoked || due_is_over(c, q->now))
+        if (due_is_over(c, q->records, q->now))
                 return add_leave(d, r, q->records->revoked ? q->records->revoked : "the delivery is over");
         struct fate f = fate_of(q, r);
         if (f.removed || f.redacted)
@@ -197,7 +197,7 @@ static int add_item(const struct due_query *q, struct due *d, size_t first, size
 int due_now(const struct due_query *q, struct due *ret)
 {
         const struct delivery_staged *s = q->staged;
-        bool over = q->records->revoked || due_is_over(q->delivery, q->now);
+        bool over = due_is_over(q->delivery, q->records, q->now);
         int r = 0;
         *ret = (struct due){.next = over ? INT64_MAX : (int64_t)q->delivery->until * SEC_PER_DAY};
         for (size_t i = 0; r == 0 && i < q->records->n; i++) {

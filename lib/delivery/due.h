@@ -52,5 +52,5 @@ struct due_query {
 /* Sets paths and reasons only; nothing is read or written. 0 or -ENOMEM. */
 int due_now(const struct due_query *q, struct due *ret);
 void due_done(struct due *d);
-/* From that day on (UTC) nothing is delivered. */
-bool due_is_over(const struct config_delivery *d, int64_t now);
+/* Was it revoked, or is its last day over (UTC)? From then on nothing is delivered. */
+bool due_is_over(const struct config_delivery *d, const struct records *r, int64_t now);

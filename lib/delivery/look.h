@@ -32,5 +32,3 @@ int look_open(const char *root, struct staging **ret, struct error *e);
  * be decided. */
 int delivery_look(const struct look_query *q, struct delivery_look *ret, struct error *e);
 void look_done(struct delivery_look *l);
-/* Was it revoked, or is its last day over? */
-bool look_is_over(const struct look_query *q);

@@ -104,10 +104,7 @@ static enum input_word said_of(struct words *w, const char *path)
 
 static bool is_there(const struct words *w, const char *path)
 {
-        uint64_t size;
-        int64_t mtime;
-        bool is_dir;
-        return staging_stat(w->staging, path, &size, &mtime, &is_dir) == 0;
+        return staging_stat(w->staging, path, NULL, NULL, NULL) == 0;
 }
 
 /* The file of ORG/events-by-course/SITE/YYYY/DATE/FILE, from which the day was split, as it stands in the

@@ -519,9 +519,12 @@ int staging_stat(
                 return -errno;
         if (S_ISLNK(st.st_mode))
                 return -ELOOP;
-        *ret_size = (uint64_t)st.st_size;
-        *ret_mtime = st.st_mtime;
-        *ret_is_dir = S_ISDIR(st.st_mode);
+        if (ret_size)
+                *ret_size = (uint64_t)st.st_size;
+        if (ret_mtime)
+                *ret_mtime = st.st_mtime;
+        if (ret_is_dir)
+                *ret_is_dir = S_ISDIR(st.st_mode);
         return 0;
 }
 

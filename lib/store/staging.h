@@ -77,7 +77,7 @@ int staging_make_top(struct staging *s, const char *path, const struct staging_t
 int staging_publish(struct staging *s, int fd, const char *path, const struct staging_attr *attr,
         const char *keep_as, struct error *e);
 
-/* Stat below the root, no links followed. 0, -ENOENT or -errno. */
+/* Stat below the root, no links followed. What nobody asks for is NULL. 0, -ENOENT or -errno. */
 int staging_stat(
         const struct staging *s, const char *path, uint64_t *ret_size, int64_t *ret_mtime, bool *ret_is_dir);
 /* Opens a staged file for reading. A descriptor or -errno. */
