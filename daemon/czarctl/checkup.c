@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The list of findings: printed, or added to the JSON answer, one by one as they come. */
+#include "checkup.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "checkup.h"
+#include "rows.h"
 #include "str.h"
-#include "table.h"
 
 void check_add(struct checkup *k, const char *name, enum finding f, const char *fix, const char *format, ...)
 {
@@ -17,12 +18,9 @@ void check_add(struct checkup *k, const char *name, enum finding f, const char *
         k->n++;
         k->failed += f == BAD;
         if (k->c->json) {
-                json_open(&k->json, NULL, '{');
-                json_str(&k->json, "name", name);
-                json_bool(&k->json, "ok", f != BAD);
-                json_str(&k->json, "detail", detail);
-                json_str(&k->json, "fix", str_empty(fix) ? NULL : fix);
-                json_close(&k->json, '}');
+                json_object(&k->json, NULL,
+                        FIELDS(F_TEXT("name", name), F_BOOL("ok", f != BAD), F_TEXT("detail", detail),
+                                F_NAME("fix", fix)));
                 return;
         }
         static const enum colour colours[] = {[FINE] = GREEN, [NOTICE] = YELLOW, [BAD] = RED};

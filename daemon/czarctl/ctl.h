@@ -66,9 +66,9 @@ struct ctl {
         struct ledger *ledger;
         int state_fd; /* -1: not open */
         struct owner *owner;
-        struct fetch_unit *unit; /* started as root by prepare, NULL */
-        int control_fd;          /* to czard, made as root so that czard sees who asks, -1 */
-        int input_fd;            /* opened by prepare, -1 */
+        struct sync_helper *unit; /* a czard-fetch, started as root by prepare (fetch.h), NULL */
+        int control_fd;           /* to czard, made as root so that czard sees who asks, -1 */
+        int input_fd;             /* opened by prepare, -1 */
         /* Seen as root, before we become another: credential czard.s3 in the store. 0: not there, not seen */
         int64_t stored_s3_since;
         bool stored_s3_encrypted;

@@ -19,18 +19,6 @@
 #define START_SECONDS 20
 #define ANSWER_SECONDS 120
 
-struct fetch_unit {
-        struct sync_helper helper;
-};
-
-struct fetch_unit *fetch_unit_free(struct fetch_unit *u)
-{
-        if (u)
-                sync_helper_stop(&u->helper);
-        free(u);
-        return NULL;
-}
-
 /* Its standard input becomes the channel: that is the one descriptor systemd-run hands over. The locks and
  * limits are those of the unit as it is installed and as the admin changed it. */
 static void become_unit(const char *file, const char *config, int sock, int say, const struct strv *locks)
@@ -68,20 +56,19 @@ int fetch_prepare(struct ctl *c)
                 launch_find("czard-fetch", file, sizeof(file)) < 0 || !is_plain(file))
                 return 0;
         int pair[2];
-        struct fetch_unit *u = calloc(1, sizeof(*u));
+        struct sync_helper *u = calloc(1, sizeof(*u));
         if (!u || proto_pair(pair) < 0) {
                 free(u);
                 return ctl_fail_text("cannot start czard-fetch: %s", strerror(errno));
         }
-        u->helper = (struct sync_helper)HELPER_NONE;
-        int say = sync_helper_said(&u->helper);
+        int say = sync_helper_said(u);
         pid_t pid = fork();
         if (pid == 0)
                 become_unit(file, config, pair[1], say, &locks);
         said_handed(say);
         close_fd(pair[1]);
-        u->helper.pid = pid > 0 ? pid : 0;
-        u->helper.sock = pair[0];
+        u->pid = pid > 0 ? pid : 0;
+        u->sock = pair[0];
         c->unit = u;
         return 0;
 }
@@ -90,8 +77,8 @@ int fetch_open(struct ctl *c, const char *config_path, struct fetch *ret, struct
 {
         struct fetch f = {.helper = HELPER_NONE};
         if (c->unit && !config_path) {
-                f.helper = c->unit->helper;
-                c->unit->helper = (struct sync_helper)HELPER_NONE;
+                f.helper = *c->unit;
+                *c->unit = (struct sync_helper)HELPER_NONE;
         } else {
                 const char *args[] = {"--config", config_path ? config_path : c->config_path, NULL};
                 int r = sync_helper_start("czard-fetch", args, &f.helper, e);

@@ -6,14 +6,10 @@
 #include "limits.h"
 #include "sync_helper.h"
 
-/* Started by root with the stored credential, before root is given up: see fetch_prepare(). */
-struct fetch_unit;
-
 /* In prepare: when the credentials are where only root may read them, systemd starts a czard-fetch with them,
  * as a transient unit with a user of its own. Otherwise nothing is done, and fetch_open() starts it as a
  * child. */
 int fetch_prepare(struct ctl *c);
-struct fetch_unit *fetch_unit_free(struct fetch_unit *u);
 
 struct fetch {
         struct sync_helper helper;

@@ -3,6 +3,7 @@
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -69,7 +70,9 @@ int main(int argc, char **argv)
         scratch_done();
         c.ledger = ledger_free(c.ledger);
         c.config = config_free(c.config);
-        c.unit = fetch_unit_free(c.unit);
+        if (c.unit)
+                sync_helper_stop(c.unit);
+        free(c.unit);
         c.owner = owner_free(c.owner);
         close_fd(c.state_fd);
         close_fd(c.control_fd);

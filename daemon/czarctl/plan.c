@@ -10,11 +10,11 @@
 #include <time.h>
 
 #include "array.h"
+#include "beyond.h"
 #include "fetch.h"
 #include "limits.h"
 #include "listings.h"
 #include "objects.h"
-#include "plan_keep.h"
 #include "runs.h"
 #include "str.h"
 #include "wants.h"
@@ -176,6 +176,58 @@ static int list_all(struct plan *p, struct fetch *f)
         return r;
 }
 
+/* --- what is not fetched after all --- */
+
+/* Snapshots beyond keep_snapshots of which only their directory tells whether they hold the last copy of a
+ * course. */
+struct plan_undecided {
+        size_t n;
+        uint64_t bytes;
+};
+
+/* One date in two spellings. */
+static bool is_beaten(const struct plan *p, const struct ledger_object *o)
+{
+        bool beaten = false;
+        if (p->c->ledger)
+                ledger_is_beaten(p->c->ledger, o, &beaten, NULL);
+        for (size_t i = 0; i < p->n_due; i++)
+                beaten |= ledger_is_beaten_by(o, &p->due[i]);
+        return beaten;
+}
+
+/* Takes out of due what czard would not fetch after all, by the rules of its queue: snapshots beyond
+ * keep_snapshots, unless one is the last copy of a course, and of one date in two spellings the older. */
+static int drop(struct plan *p, struct plan_undecided *ret)
+{
+        struct ledger_object *due = p->due;
+        _cleanup_free_ enum beyond *beyond = calloc(p->n_due + 1, sizeof(*beyond));
+        size_t kept = 0;
+        int r = beyond ? 0 : error_set(p->e, CAUSE_INTERNAL, ENOMEM, "out of memory");
+        for (size_t i = 0; r >= 0 && i < p->n_due; i++)
+                if (is_beaten(p, &due[i]))
+                        beyond[i] = BEYOND_YES;
+                else
+                        r = beyond_look(p->c->ledger, p->c->config, &due[i], due, p->n_due, &beyond[i], p->e);
+        for (size_t i = 0; r >= 0 && i < p->n_due; i++)
+                switch (beyond[i]) {
+                case BEYOND_NO:
+                case BEYOND_LAST_COPY:
+                        due[kept++] = due[i];
+                        break;
+                case BEYOND_UNREAD:
+                case BEYOND_WAITS:
+                        ret->n++;
+                        ret->bytes += due[i].size;
+                        break;
+                case BEYOND_YES:
+                        break;
+                }
+        if (r >= 0)
+                p->n_due = kept;
+        return MIN(r, 0);
+}
+
 /* --- showing --- */
 
 static int show_plan(struct plan *p, bool listed, const struct plan_undecided *u)
@@ -241,7 +293,7 @@ int run_plan(struct ctl *c)
         }
         struct plan_undecided undecided = {};
         if (r == 0)
-                r = plan_drop(c, p.due, &p.n_due, &undecided, &e);
+                r = drop(&p, &undecided);
         int status = r < 0 ? ctl_fail(c, &e) : show_plan(&p, !offline, &undecided);
         free(p.listings);
         free(p.due);
