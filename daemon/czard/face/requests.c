@@ -25,19 +25,24 @@ static void tell(struct control_job *j, const struct strv *message)
                 j->gone = true;
 }
 
+static void tell_words(struct control_job *j, const char *const *words, size_t n)
+{
+        struct strv m = {};
+        int r = 0;
+        for (size_t i = 0; r == 0 && i < n; i++)
+                r = strv_add(&m, words[i]);
+        if (r == 0)
+                tell(j, &m);
+        strv_done(&m);
+}
+
 static void tell_row(struct control_job *j, const char *what, const char *bucket, const char *key,
         const char *path, const char *text, int64_t bytes)
 {
         char number[32];
         snprintf(number, sizeof(number), "%lld", (long long)bytes);
         const char *const words[] = {"row", what, bucket, key, path, text, number};
-        struct strv m = {};
-        int r = 0;
-        for (size_t i = 0; r == 0 && i < ELEMENTSOF(words); i++)
-                r = strv_add(&m, words[i]);
-        if (r == 0)
-                tell(j, &m);
-        strv_done(&m);
+        tell_words(j, words, ELEMENTSOF(words));
 }
 
 static void tell_progress(struct control_job *j)
@@ -48,13 +53,7 @@ static void tell_progress(struct control_job *j)
         snprintf(done, sizeof(done), "%llu", (unsigned long long)q.done_bytes);
         snprintf(total, sizeof(total), "%llu", (unsigned long long)q.due_bytes);
         const char *const words[] = {"progress", done, total, ""};
-        struct strv m = {};
-        int r = 0;
-        for (size_t i = 0; r == 0 && i < ELEMENTSOF(words); i++)
-                r = strv_add(&m, words[i]);
-        if (r == 0)
-                tell(j, &m);
-        strv_done(&m);
+        tell_words(j, words, ELEMENTSOF(words));
 }
 
 static void release(struct control_job *j)
@@ -70,11 +69,6 @@ static void end(struct control_job *j, int status, const char *text)
         j->over = true;
         j->status = status;
         snprintf(j->text, sizeof(j->text), "%s", text);
-}
-
-static void end_failed(struct control_job *j, const struct error *e)
-{
-        end(j, STATUS_CANNOT, e->text);
 }
 
 /* --- the steward --- */
@@ -131,10 +125,11 @@ static char *const *arguments(const struct control_job *j, size_t *n)
 
 /* --- status --- */
 
-static void do_status(struct control_job *j)
+static int do_status(struct control_job *j, struct error *e)
 {
         const struct request_env *v = j->env;
         struct queue_progress q;
+        (void)e;
         queue_progress(v->queue, &q);
         tell_row(j, "next-poll", "", "", "", "", poller_running(v->poll) ? 0 : poller_next(v->poll));
         tell_row(j, "running", "", "", "", "", q.running);
@@ -147,36 +142,32 @@ static void do_status(struct control_job *j)
         char why[PAUSES_TEXT_SIZE];
         pauses_text(v->pauses, why, sizeof(why));
         tell_row(j, "pause-reasons", "", "", "", why, 0);
-        end(j, STATUS_WELL, "");
+        return 0;
 }
 
 /* --- resync --- */
 
-static void begin_resync(struct control_job *j)
+static int begin_resync(struct control_job *j, struct error *e)
 {
         size_t n;
         uint64_t changed = 0;
-        struct error e = {};
         char *const *patterns = arguments(j, &n);
-        bool wait = control_value(&j->request, "wait");
+        j->waiting = control_value(&j->request, "wait");
         if (n == 0) {
                 j->env->resync_all = true;
         } else {
                 struct steward s = steward_of(j);
-                int r = steward_find(&s, patterns, n, &j->ids, &j->n, &e);
+                int r = steward_find(&s, patterns, n, &j->ids, &j->n, e);
                 if (r == 0)
-                        r = steward_resync(&s, patterns, n, &changed, &e);
-                if (r < 0) {
-                        end_failed(j, &e);
-                        return;
-                }
+                        r = steward_resync(&s, patterns, n, &changed, e);
+                if (r < 0)
+                        return r;
                 record_unblock_buckets(j->env->record);
                 queue_plan(j->env->queue);
         }
-        j->waiting = wait;
-        if (!wait)
-                end(j, STATUS_WELL,
-                        n == 0 ? "listing everything now; czarctl status shows what comes of it" : "");
+        if (n == 0 && !j->waiting)
+                end(j, STATUS_WELL, "listing everything now; czarctl status shows what comes of it");
+        return 0;
 }
 
 /* How many of the named objects are still to come, and how many did not get there. */
@@ -253,53 +244,59 @@ static void wait_all(struct control_job *j)
 
 /* --- pause --- */
 
-static void do_pause(struct control_job *j, bool on)
+static int do_pause(struct control_job *j, struct error *e)
 {
-        const struct request_env *v = j->env;
-        struct error e = {};
         const char *text = control_value(&j->request, "text");
-        if (on && str_empty(text))
+        if (str_empty(text))
                 text = NO_REASON;
         struct steward s = steward_of(j);
-        if (steward_pause(&s, on ? text : NULL, &e) < 0) {
-                end_failed(j, &e);
-                return;
-        }
-        if (on) {
-                /* What runs is dropped: from now on nothing changes. It goes on where it was. */
-                queue_cancel_all(v->queue);
-                pauses_enter(v->pauses, PAUSE_ADMIN, CAUSE_NONE, text);
-        } else {
-                pauses_leave(v->pauses, PAUSE_ADMIN);
-        }
-        end(j, STATUS_WELL, "");
+        int r = steward_pause(&s, text, e);
+        if (r < 0)
+                return r;
+        /* What runs is dropped: from now on nothing changes. It goes on where it was. */
+        queue_cancel_all(j->env->queue);
+        pauses_enter(j->env->pauses, PAUSE_ADMIN, CAUSE_NONE, text);
+        return 0;
+}
+
+static int do_unpause(struct control_job *j, struct error *e)
+{
+        struct steward s = steward_of(j);
+        int r = steward_pause(&s, NULL, e);
+        if (r >= 0)
+                pauses_leave(j->env->pauses, PAUSE_ADMIN);
+        return r;
 }
 
 /* --- forget, prune --- */
 
-static void begin_forget(struct control_job *j)
+/* Nothing is started until all of it is done. */
+static void hold(struct control_job *j)
 {
-        struct error e = {};
+        queue_hold(j->env->queue);
+        j->holding = true;
+}
+
+static int begin_forget(struct control_job *j, struct error *e)
+{
         size_t n;
         char *const *patterns = arguments(j, &n);
         struct steward s = steward_of(j);
         int r = str_empty(s.reason) || n == 0
-                        ? error_set(&e, CAUSE_CONFIG, EINVAL, "forget needs a reason and a key or pattern")
-                        : steward_refuse_paused(&s, "forget", &e);
+                        ? error_set(e, CAUSE_CONFIG, EINVAL, "forget needs a reason and a key or pattern")
+                        : steward_refuse_paused(&s, "forget", e);
         if (r == 0)
-                r = steward_find(&s, patterns, n, &j->ids, &j->n, &e);
-        if (r < 0) {
-                end_failed(j, &e);
-                return;
-        }
-        queue_hold(j->env->queue);
-        j->holding = true;
+                r = steward_find(&s, patterns, n, &j->ids, &j->n, e);
+        if (r < 0)
+                return r;
+        hold(j);
         for (size_t i = 0; i < j->n; i++)
                 if (queue_busy(j->env->queue, j->ids[i])) {
                         /* The others that are dropped with it go on where they were. */
                         queue_cancel_all(j->env->queue);
                         break;
                 }
+        return 0;
 }
 
 /* -EAGAIN: a file of it is just being published; it is forgotten once that has ended. */
@@ -311,20 +308,16 @@ static int forget_next(struct control_job *j, struct error *e)
         return steward_forget(&s, j->ids[j->next++], e);
 }
 
-static void begin_prune(struct control_job *j)
+static int begin_prune(struct control_job *j, struct error *e)
 {
-        struct error e = {};
         struct steward s = steward_of(j);
-        int r = steward_refuse_paused(&s, "prune", &e);
+        int r = steward_refuse_paused(&s, "prune", e);
         if (r == 0)
-                r = keep_plan(s.ledger, s.staging, s.config, (int64_t)time(NULL), &j->list, &e);
+                r = keep_plan(s.ledger, s.staging, s.config, (int64_t)time(NULL), &j->list, e);
         j->n = j->list.n;
-        if (r < 0) {
-                end_failed(j, &e);
-                return;
-        }
-        queue_hold(j->env->queue);
-        j->holding = true;
+        if (r >= 0)
+                hold(j);
+        return r;
 }
 
 static int prune_next(struct control_job *j, struct error *e)
@@ -341,141 +334,107 @@ static void step_items(struct control_job *j, int (*next)(struct control_job *, 
         while (r == 0 && j->next < j->n && now_usec(CLOCK_MONOTONIC) < until)
                 r = next(j, &e);
         if (r < 0 && r != -EAGAIN)
-                end_failed(j, &e);
+                end(j, STATUS_CANNOT, e.text);
         else if (j->next >= j->n)
                 end(j, STATUS_WELL, "");
         if (j->over)
                 queue_plan(j->env->queue);
 }
 
+static void step_forget(struct control_job *j)
+{
+        step_items(j, forget_next);
+}
+
+static void step_prune(struct control_job *j)
+{
+        step_items(j, prune_next);
+}
+
 /* --- latest --- */
 
-static void do_latest(struct control_job *j)
+static int do_latest(struct control_job *j, struct error *e)
 {
         const char *org = control_value(&j->request, "org"), *date = control_value(&j->request, "date"),
                    *category = control_value(&j->request, "category");
-        struct error e = {};
         int day;
         enum category c = category ? category_from_name(category) : CATEGORY_MAX;
         if (!org || c == CATEGORY_MAX || !config_find_package(j->env->config, org) ||
-                (!str_empty(date) && (strlen(date) != 10 || date_parse(date, &day) < 0))) {
-                end(j, STATUS_CANNOT, "no such organisation, category or date");
-                return;
-        }
+                (!str_empty(date) && (strlen(date) != 10 || date_parse(date, &day) < 0)))
+                return error_set(e, CAUSE_CONFIG, EINVAL, "no such organisation, category or date");
         struct steward s = steward_of(j);
-        if (steward_latest(&s, org, c, str_empty(date) ? NULL : date, &e) < 0)
-                end_failed(j, &e);
-        else
-                end(j, STATUS_WELL, "");
+        return steward_latest(&s, org, c, str_empty(date) ? NULL : date, e);
 }
 
 /* --- missing --- */
 
 /* Of each: WHY ETAG s3://BUCKET/KEY, or day-WHY SHA256-OF-SHA256SUMS s3://BUCKET/KEY. */
-static void do_missing(struct control_job *j)
+static int do_missing(struct control_job *j, struct error *e)
 {
-        struct error e = {};
         size_t n;
         char *const *v = arguments(j, &n);
         struct steward s = steward_of(j);
         int r = 0;
-        if (pauses_now(j->env->pauses) & BIT(PAUSE_STAGING)) {
-                end(j, STATUS_CANNOT, "the staging volume is not there");
-                return;
-        }
+        if (pauses_now(j->env->pauses) & BIT(PAUSE_STAGING))
+                return error_set(e, CAUSE_STAGING, EIO, "the staging volume is not there");
         for (size_t i = 0; r == 0 && i + 2 < n; i += 3) {
                 const char *day = str_after(v[i], "day-");
-                r = day ? steward_day_missing(&s, day, v[i + 1], v[i + 2], &e)
-                        : steward_missing(&s, v[i], v[i + 1], v[i + 2], &e);
+                r = day ? steward_day_missing(&s, day, v[i + 1], v[i + 2], e)
+                        : steward_missing(&s, v[i], v[i + 1], v[i + 2], e);
         }
         splitting_look(j->env->splitting);
-        if (r < 0)
-                end_failed(j, &e);
-        else
-                end(j, STATUS_WELL, "");
+        return r;
 }
 
 /* --- the job --- */
 
-static const char *const kind_names[CONTROL_KIND_MAX] = {
-        [CONTROL_STATUS] = "status",
-        [CONTROL_RESYNC] = "resync",
-        [CONTROL_PAUSE] = "pause",
-        [CONTROL_UNPAUSE] = "unpause",
-        [CONTROL_FORGET] = "forget",
-        [CONTROL_PRUNE] = "prune",
-        [CONTROL_LATEST] = "latest",
-        [CONTROL_MISSING] = "missing",
+static void step_resync(struct control_job *j)
+{
+        tell_progress(j);
+        if (j->n > 0)
+                wait_named(j);
+        else
+                wait_all(j);
+        if (!j->over && j->gone)
+                end(j, STATUS_WELL, "");
+}
+
+/* What begins, and what goes on until it ends; without the latter, or with nobody who waits, it has ended. */
+static const struct control_kind {
+        const char *name;
+        int (*begin)(struct control_job *j, struct error *e);
+        void (*step)(struct control_job *j);
+} kinds[] = {
+        {"status", do_status, NULL},
+        {"resync", begin_resync, step_resync},
+        {"pause", do_pause, NULL},
+        {"unpause", do_unpause, NULL},
+        {"forget", begin_forget, step_forget},
+        {"prune", begin_prune, step_prune},
+        {"latest", do_latest, NULL},
+        {"missing", do_missing, NULL},
 };
 
 int control_job_begin(struct control_job *j, struct error *e)
 {
-        j->kind = CONTROL_KIND_MAX;
-        for (enum control_kind k = 0; k < CONTROL_KIND_MAX; k++)
-                if (streq(j->request.v[0], kind_names[k]))
-                        j->kind = k;
-        if (j->kind == CONTROL_KIND_MAX)
+        for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
+                if (streq(j->request.v[0], kinds[i].name))
+                        j->kind = &kinds[i];
+        if (!j->kind)
                 return error_set(
                         e, CAUSE_HELPER, EINVAL, "czard does not know the request '%.32s'", j->request.v[0]);
-        if (j->kind != CONTROL_STATUS)
-                journal_event(EVENT_NOTE, NULL, "uid %u asks for %s", (unsigned)j->uid, kind_names[j->kind]);
-        switch (j->kind) {
-        case CONTROL_STATUS:
-                do_status(j);
-                break;
-        case CONTROL_RESYNC:
-                begin_resync(j);
-                break;
-        case CONTROL_PAUSE:
-        case CONTROL_UNPAUSE:
-                do_pause(j, j->kind == CONTROL_PAUSE);
-                break;
-        case CONTROL_FORGET:
-                begin_forget(j);
-                break;
-        case CONTROL_PRUNE:
-                begin_prune(j);
-                break;
-        case CONTROL_LATEST:
-                do_latest(j);
-                break;
-        case CONTROL_MISSING:
-                do_missing(j);
-                break;
-        case CONTROL_KIND_MAX:
-                break;
-        }
-        return 0;
+        if (j->kind->begin != do_status)
+                journal_event(EVENT_NOTE, NULL, "uid %u asks for %s", (unsigned)j->uid, j->kind->name);
+        int r = j->kind->begin(j, e);
+        if (r >= 0 && !j->over && !j->holding && !j->waiting)
+                end(j, STATUS_WELL, "");
+        return MIN(r, 0);
 }
 
 void control_job_step(struct control_job *j)
 {
-        if (j->over)
-                return;
-        switch (j->kind) {
-        case CONTROL_RESYNC:
-                tell_progress(j);
-                if (j->n > 0)
-                        wait_named(j);
-                else
-                        wait_all(j);
-                break;
-        case CONTROL_FORGET:
-                step_items(j, forget_next);
-                break;
-        case CONTROL_PRUNE:
-                step_items(j, prune_next);
-                break;
-        case CONTROL_STATUS:
-        case CONTROL_PAUSE:
-        case CONTROL_UNPAUSE:
-        case CONTROL_LATEST:
-        case CONTROL_MISSING:
-        case CONTROL_KIND_MAX:
-                break;
-        }
-        if (!j->over && j->gone && j->waiting)
-                end(j, STATUS_WELL, "");
+        if (!j->over)
+                j->kind->step(j);
 }
 
 void control_job_done(struct control_job *j)

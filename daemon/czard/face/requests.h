@@ -27,24 +27,12 @@ struct request_env {
         bool resync_all; /* set by a request; whoever does what SIGUSR1 does takes it back */
 };
 
-enum control_kind {
-        CONTROL_STATUS,
-        CONTROL_RESYNC,
-        CONTROL_PAUSE,
-        CONTROL_UNPAUSE,
-        CONTROL_FORGET,
-        CONTROL_PRUNE,
-        CONTROL_LATEST,
-        CONTROL_MISSING,
-        CONTROL_KIND_MAX
-};
-
 /* Sends one message to the peer; false: it has gone. */
 typedef bool control_tell_fn(void *arg, const struct strv *message);
 
 struct control_job {
         struct request_env *env;
-        enum control_kind kind;
+        const struct control_kind *kind; /* NULL: not begun */
         struct strv request;
         uid_t uid;
         control_tell_fn *tell;
@@ -61,7 +49,7 @@ struct control_job {
         char text[TEXT_SIZE];
 };
 
-/* Takes the request. 0, or -EINVAL with a text. */
+/* Takes the request. 0, or -errno with a text: that is all of it. */
 int control_job_begin(struct control_job *j, struct error *e);
 /* Some milliseconds of it. Sets over, status and text at the end. */
 void control_job_step(struct control_job *j);

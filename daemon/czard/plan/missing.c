@@ -24,16 +24,22 @@ struct missing {
         uv_timer_t turn;
 };
 
-static const char *file_wrong(
-        const struct staging *s, const char *path, int64_t plain_size, int64_t last_modified)
+#define ANY INT64_MIN /* size or time do not matter */
+
+/* What is wrong with what stands at path; NULL: nothing. */
+static const char *wrong_at(
+        const struct missing *m, const char *path, bool folder, int64_t plain_size, int64_t last_modified)
 {
         uint64_t size;
         int64_t mtime;
         bool is_dir;
-        int r = staging_stat(s, path, &size, &mtime, &is_dir);
+        int r = staging_stat(m->on.staging, path, &size, &mtime, &is_dir);
         if (r == -ENOENT)
                 return "missing";
-        return r < 0 || is_dir || size != (uint64_t)plain_size || mtime != last_modified ? "altered" : NULL;
+        return r < 0 || is_dir != folder || (plain_size != ANY && size != (uint64_t)plain_size) ||
+                               (last_modified != ANY && mtime != last_modified)
+                       ? "altered"
+                       : NULL;
 }
 
 struct look {
@@ -57,28 +63,18 @@ static int on_member(struct ledger_member *m, void *arg)
         (*l->left)--;
         _cleanup_free_ char *path = str_printf("%s/%s", l->o->path, m->path);
         /* A member that shares its storage has the time of the snapshot that had it first. */
-        uint64_t size;
-        int64_t mtime;
-        bool is_dir;
-        int r = path ? staging_stat(l->m->on.staging, path, &size, &mtime, &is_dir) : 0;
-        if (r == -ENOENT)
+        l->wrong = path ? wrong_at(l->m, path, false, m->plain_size, ANY) : NULL;
+        if (l->wrong && streq(l->wrong, "missing"))
                 l->wrong = "missing a member";
-        else if (path && (r < 0 || is_dir || size != (uint64_t)m->plain_size))
-                l->wrong = "altered";
         return l->wrong ? 1 : 0;
 }
 
 /* True: it has been looked at as a whole; else the next turn goes on. */
 static bool snapshot_wrong(struct missing *m, const struct ledger_object *o, unsigned *left, const char **ret)
 {
-        uint64_t size;
-        int64_t mtime;
-        bool is_dir;
-        int r = staging_stat(m->on.staging, o->path, &size, &mtime, &is_dir);
-        if (r < 0 || !is_dir) {
-                *ret = r == -ENOENT ? "missing" : "altered";
+        *ret = wrong_at(m, o->path, true, ANY, ANY);
+        if (*ret)
                 return true;
-        }
         struct look l = {.m = m, .o = o, .left = left};
         ledger_members_from(m->on.ledger, o->id, m->member, on_member, &l, NULL);
         *ret = l.wrong;
@@ -124,14 +120,9 @@ static void look_at_day(struct missing *m, const struct ledger_object *o)
  * members. */
 static void look_at_kept(struct missing *m, struct ledger_object *o)
 {
-        uint64_t size;
-        int64_t mtime;
-        bool is_dir;
-        int r = staging_stat(m->on.staging, o->path, &size, &mtime, &is_dir);
-        if (r == -ENOENT)
-                record_missing(m->on.record, o, "missing");
-        else if (r < 0 || is_dir != o->is_zip || (!o->is_zip && size != (uint64_t)o->plain_size))
-                record_missing(m->on.record, o, "altered");
+        const char *wrong = wrong_at(m, o->path, o->is_zip, o->is_zip ? ANY : o->plain_size, ANY);
+        if (wrong)
+                record_missing(m->on.record, o, wrong);
 }
 
 /* True: done with it. */
@@ -151,7 +142,7 @@ static bool look_at(struct missing *m, int64_t id, unsigned *left)
         if (!ledger_should_be_staged(&o))
                 return true;
         if (!o.is_zip)
-                wrong = file_wrong(on->staging, o.path, o.plain_size, o.last_modified);
+                wrong = wrong_at(m, o.path, false, o.plain_size, o.last_modified);
         else if (!snapshot_wrong(m, &o, left, &wrong))
                 return false;
         if (wrong)

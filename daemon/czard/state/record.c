@@ -39,11 +39,8 @@ struct bucket_block {
 };
 
 struct recorder {
-        struct ledger *ledger;
-        struct audit *audit;
+        struct history on; /* ledger, audit, feed (NULL: not yet), and the configuration in force */
         struct pauses *pauses;
-        struct feed *feed; /* NULL: not yet */
-        const struct config *config;
         bool once, incomplete;
         enum { TURN_CLOSED, TURN_PASSING, TURN_OPEN } turn;
         uint64_t staged; /* objects, since the start */
@@ -68,6 +65,16 @@ struct recorder {
         int64_t *relist; /* ids */
         size_t n_relist;
 };
+
+/* Was it said within that time? Else it is said now. */
+static bool is_quiet(uint64_t *said_usec, uint64_t quiet_usec)
+{
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        if (*said_usec != 0 && now < *said_usec + quiet_usec)
+                return true;
+        *said_usec = now;
+        return false;
+}
 
 /* --- floods --- */
 
@@ -123,18 +130,19 @@ struct recorder *record_new(struct ledger *ledger, struct audit *audit, struct p
 {
         struct recorder *r = calloc(1, sizeof(*r));
         if (r)
-                *r = (struct recorder){.ledger = ledger, .audit = audit, .pauses = pauses, .once = once};
+                *r = (struct recorder){
+                        .on = {.ledger = ledger, .audit = audit, .uid = -1}, .pauses = pauses, .once = once};
         return r;
 }
 
 void record_configure(struct recorder *r, const struct config *config)
 {
-        r->config = config;
+        r->on.config = config;
 }
 
 void record_set_feed(struct recorder *r, struct feed *feed)
 {
-        r->feed = feed;
+        r->on.feed = feed;
 }
 
 struct recorder *record_free(struct recorder *r)
@@ -217,7 +225,7 @@ static void open_turn(struct recorder *r, bool passing)
                 return;
         if (r->turn == TURN_PASSING)
                 (void)record_flush(r); /* trouble is told there */
-        if ((passing ? ledger_begin_passing(r->ledger, &e) : ledger_begin(r->ledger, &e)) < 0)
+        if ((passing ? ledger_begin_passing(r->on.ledger, &e) : ledger_begin(r->on.ledger, &e)) < 0)
                 record_trouble(r, &e);
         else
                 r->turn = passing ? TURN_PASSING : TURN_OPEN;
@@ -234,14 +242,14 @@ int record_flush(struct recorder *r)
         tell_floods(r, false);
         int err = r->failed ? -EIO : 0;
         if (r->turn != TURN_CLOSED && !r->failed) {
-                err = history_sync(r->ledger, r->audit, &e);
+                err = history_sync(r->on.ledger, r->on.audit, &e);
                 if (err == 0)
-                        err = ledger_commit(r->ledger, &e);
+                        err = ledger_commit(r->on.ledger, &e);
                 if (err < 0)
                         record_trouble(r, &e);
         }
         if (r->turn != TURN_CLOSED && err < 0)
-                ledger_rollback(r->ledger); /* never newer than the audit, and never left open */
+                ledger_rollback(r->on.ledger); /* never newer than the audit, and never left open */
         r->losses += err < 0;
         r->turn = TURN_CLOSED;
         r->failed = false;
@@ -252,7 +260,7 @@ static void save(struct recorder *r, const struct ledger_object *o)
 {
         struct error e = {};
         record_open(r);
-        int err = ledger_save(r->ledger, o, &e);
+        int err = ledger_save(r->on.ledger, o, &e);
         if (err < 0 && err != -ENOENT)
                 record_trouble(r, &e);
 }
@@ -262,7 +270,7 @@ void record_enter(struct recorder *r, struct ledger_object *o, enum object_state
         struct error e = {};
         /* Working states are begun anew after a crash of any kind: the disk is not waited for. */
         open_turn(r, next == OBJECT_FETCHING || next == OBJECT_DECRYPTING);
-        int err = ledger_enter(r->ledger, o, next, &e);
+        int err = ledger_enter(r->on.ledger, o, next, &e);
         if (err == 0)
                 return;
         /* -ENOENT: its row went with a turn that was undone; it is listed again. What is under way goes on
@@ -292,16 +300,10 @@ struct journal_fields object_fields(const struct ledger_object *o)
         };
 }
 
-static struct history history_of(const struct recorder *r)
-{
-        return (struct history){
-                .ledger = r->ledger, .audit = r->audit, .config = r->config, .feed = r->feed, .uid = -1};
-}
-
 void record_took(struct recorder *r, const char *what, uint64_t usec)
 {
         record_open(r);
-        ledger_set_took(r->ledger, what, usec, NULL);
+        ledger_set_took(r->on.ledger, what, usec, NULL);
 }
 
 uint64_t record_staged(const struct recorder *r)
@@ -311,7 +313,6 @@ uint64_t record_staged(const struct recorder *r)
 
 int record_published(struct recorder *r, struct ledger_object *o, bool replaced, uint64_t duration_usec)
 {
-        const struct history h = history_of(r);
         struct error e = {};
         r->key_failures = 0;
         record_open(r);
@@ -321,7 +322,7 @@ int record_published(struct recorder *r, struct ledger_object *o, bool replaced,
                 return -EIO;
         }
         int err = history_staged(
-                &h, replaced ? "replaced" : "published", o, r->has_members ? &r->members : NULL, &e);
+                &r->on, replaced ? "replaced" : "published", o, r->has_members ? &r->members : NULL, &e);
         r->has_members = false;
         if (err < 0) {
                 record_trouble(r, &e);
@@ -348,25 +349,23 @@ int record_published(struct recorder *r, struct ledger_object *o, bool replaced,
 
 void record_members(struct recorder *r, const struct ledger_object *o)
 {
-        const struct history h = history_of(r);
         struct error e = {};
         r->has_members = true;
-        if (history_members(&h, o, &r->members, &e) < 0)
+        if (history_members(&r->on, o, &r->members, &e) < 0)
                 record_trouble(r, &e);
 }
 
 void record_no_members(struct recorder *r)
 {
         if (r->has_members)
-                audit_take_back(r->audit, &r->members);
+                audit_take_back(r->on.audit, &r->members);
         r->has_members = false;
 }
 
 void record_member(struct recorder *r, const struct ledger_object *o, const struct ledger_member *m)
 {
-        const struct history h = history_of(r);
         struct error e = {};
-        if (history_member(&h, o, m, &e) < 0)
+        if (history_member(&r->on, o, m, &e) < 0)
                 record_trouble(r, &e);
 }
 
@@ -378,21 +377,30 @@ void record_say_missing(const struct journal_fields *f, const char *why)
                 f->path, why);
 }
 
+/* The fields of an object that is missing at path, of which `told` says whether that could be recorded. What
+ * could not be the next look says. */
+static bool is_told(struct recorder *r, int told, const struct error *e, const struct ledger_object *o,
+        const char *path, struct journal_fields *ret)
+{
+        *ret = object_fields(o);
+        ret->path = path;
+        if (told < 0)
+                record_trouble(r, e);
+        return told >= 0;
+}
+
 void record_missing(struct recorder *r, struct ledger_object *o, const char *why)
 {
-        const struct history h = history_of(r);
         struct error e = {};
-        int told = ledger_is_kept(o) ? feed_says_missing(r->ledger, o, &e) : 0;
+        struct journal_fields f;
+        int told = ledger_is_kept(o) ? feed_says_missing(r->on.ledger, o, &e) : 0;
         if (told > 0)
                 return;
         record_open(r);
-        if (told < 0 || history_missing(&h, o, why, &e) < 0) {
-                record_trouble(r, &e); /* the next look says it */
-                return;
-        }
-        struct journal_fields f = object_fields(o);
-        f.path = o->path;
-        record_say_missing(&f, why);
+        if (told == 0)
+                told = history_missing(&r->on, o, why, &e);
+        if (is_told(r, told, &e, o, o->path, &f))
+                record_say_missing(&f, why);
 }
 
 void record_say_day_missing(const struct journal_fields *f, const char *why, enum event_rule rule)
@@ -405,26 +413,20 @@ void record_say_day_missing(const struct journal_fields *f, const char *why, enu
 void record_day_missing(struct recorder *r, const struct ledger_object *o, const char *path, const char *why,
         enum event_rule rule)
 {
-        const struct history h = history_of(r);
         struct error e = {};
+        struct journal_fields f;
         record_open(r);
-        if (history_day_missing(&h, o, path, why, &e) < 0) {
-                record_trouble(r, &e); /* the next look says it */
-                return;
-        }
-        struct journal_fields f = object_fields(o);
-        f.path = path;
-        record_say_day_missing(&f, why, rule);
+        if (is_told(r, history_day_missing(&r->on, o, path, why, &e), &e, o, path, &f))
+                record_say_day_missing(&f, why, rule);
 }
 
 int record_day(struct recorder *r, const struct ledger_object *o, const struct ledger_split *made)
 {
-        const struct history h = history_of(r);
         struct error e = {};
         record_open(r);
         if (r->failed)
                 return -EIO; /* it is split again */
-        int err = history_day(&h, o, made, &e);
+        int err = history_day(&r->on, o, made, &e);
         if (err < 0)
                 record_trouble(r, &e);
         return err;
@@ -434,8 +436,7 @@ int record_day(struct recorder *r, const struct ledger_object *o, const struct l
 
 static void say_retry(struct recorder *r, const struct ledger_object *o, uint64_t delay_usec)
 {
-        uint64_t now = now_usec(CLOCK_MONOTONIC);
-        if (r->retry[o->cause].said_usec != 0 && now < r->retry[o->cause].said_usec + RETRY_QUIET_USEC) {
+        if (is_quiet(&r->retry[o->cause].said_usec, RETRY_QUIET_USEC)) {
                 r->retry[o->cause].suppressed++;
                 return;
         }
@@ -447,11 +448,10 @@ static void say_retry(struct recorder *r, const struct ledger_object *o, uint64_
         f.attempt = o->attempts;
         f.suppressed = &suppressed;
         char room[KEY_COMMAND_SIZE];
-        const char *advice = key_advice_of(r->config, o->org, o->cause, room);
+        const char *advice = key_advice_of(r->on.config, o->org, o->cause, room);
         journal_event(EVENT_RETRY, &f, "%s: %s; %s%s%s%s", o->key, o->detail,
                 again ? "tried again in " : "not tried again in this run",
                 again ? timespan_format(delay_usec, span, sizeof(span)) : "", *advice ? "; " : "", advice);
-        r->retry[o->cause].said_usec = now;
         r->retry[o->cause].suppressed = 0;
 }
 
@@ -486,9 +486,8 @@ static void say_rejected(
 
 static void audit_rejected(struct recorder *r, const struct ledger_object *o)
 {
-        const struct history h = history_of(r);
         struct error e = {};
-        if (history_rejected(&h, o, &e) < 0)
+        if (history_rejected(&r->on, o, &e) < 0)
                 record_trouble(r, &e);
 }
 
@@ -586,9 +585,8 @@ void record_credentials_refused(
         if ((outcome_of(&(struct outcome_case){.cause = cause}).also & OUTCOME_RENEW) && now >= b->until_usec)
                 r->renew_fetcher = true;
         b->until_usec = now + BLOCK_USEC;
-        if (b->said_usec != 0 && now < b->said_usec + REPEAT_USEC)
+        if (is_quiet(&b->said_usec, REPEAT_USEC))
                 return;
-        b->said_usec = now;
         journal_event(EVENT_CREDENTIALS_REFUSED,
                 &(struct journal_fields){
                         .bucket = bucket, .access_key_id = *key_id ? key_id : NULL, .cause = cause},
@@ -618,10 +616,8 @@ void record_new_credentials(struct recorder *r)
 
 void record_skew(struct recorder *r, int64_t sec)
 {
-        uint64_t now = now_usec(CLOCK_MONOTONIC);
-        if (r->skew_said_usec != 0 && now < r->skew_said_usec + SKEW_QUIET_USEC)
+        if (is_quiet(&r->skew_said_usec, SKEW_QUIET_USEC))
                 return;
-        r->skew_said_usec = now;
         journal_event(EVENT_CLOCK_SKEW, &(struct journal_fields){.cause = CAUSE_SKEW},
                 "this machine's clock is %lld s %s the clock of S3; %s", (long long)(sec < 0 ? -sec : sec),
                 sec > 0 ? "behind" : "ahead of", cause_advice(CAUSE_SKEW));
@@ -629,15 +625,13 @@ void record_skew(struct recorder *r, int64_t sec)
 
 void record_key_expired(struct recorder *r, const char *org, const char *fingerprint)
 {
-        uint64_t now = now_usec(CLOCK_MONOTONIC);
-        if (r->expired_said_usec != 0 && now < r->expired_said_usec + REPEAT_USEC)
+        if (is_quiet(&r->expired_said_usec, REPEAT_USEC))
                 return;
-        r->expired_said_usec = now;
-        const struct config_package *p = config_find_package(r->config, org);
+        const struct config_package *p = config_find_package(r->on.config, org);
         char command[KEY_COMMAND_SIZE];
         journal_event(EVENT_KEY_EXPIRING, &(struct journal_fields){.fingerprint = fingerprint},
                 "the key %s has expired; it still decrypts, but edX will not encrypt to it: extend it "
                 "(%s) and send the new public key to edX",
                 fingerprint,
-                key_command(r->config, p ? p->homedir : NULL, "key extend", fingerprint, command));
+                key_command(r->on.config, p ? p->homedir : NULL, "key extend", fingerprint, command));
 }
