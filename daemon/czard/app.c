@@ -201,11 +201,9 @@ static void configure(struct app *a)
         journal_level(a->config->log_level);
         pauses_configure(a->parts.pauses, a->config);
         record_configure(a->parts.record, a->config);
-        queue_configure(a->parts.queue, a->config, a->contexts);
-        poller_configure(a->parts.poll, a->config);
-        splitting_configure(a->parts.splitting, a->config, a->contexts);
-        stall_configure(a->parts.stall, a->config);
-        a->requests.config = a->config;
+        a->parts.jobs.config = a->config;
+        a->parts.jobs.contexts = a->contexts;
+        splitting_look(a->parts.splitting);
 }
 
 /* Swaps it in in one step. Running transfers go on: they took what they need of the old one when they
@@ -484,13 +482,9 @@ static int open_control(struct app *a, struct error *e)
         (void)ledger_meta_get(ledger, "pauses", a->noted_pauses, sizeof(a->noted_pauses), NULL);
         if (steward_paused(ledger, text, sizeof(text), e) >= 0 && *text)
                 pauses_enter(a->parts.pauses, PAUSE_ADMIN, CAUSE_NONE, text);
-        a->requests = (struct request_env){.config = a->config,
-                .feed = a->parts.feed,
-                .ledger = ledger,
+        a->requests = (struct request_env){.on = &a->parts.jobs,
                 .audit = a->on.audit,
-                .staging = a->on.staging,
-                .record = a->parts.record,
-                .pauses = a->parts.pauses,
+                .feed = a->parts.feed,
                 .queue = a->parts.queue,
                 .poll = a->parts.poll,
                 .splitting = a->parts.splitting};

@@ -49,47 +49,24 @@ static int open_helpers(struct czard_parts *p, const struct parts_spec *spec, st
 
 static int open_plan(struct czard_parts *p, const struct parts_spec *spec, struct error *e)
 {
-        const struct startup *on = spec->on;
-        struct ledger *ledger = on->ledger;
-        const struct job_env jobs = {.loop = spec->loop,
-                .ledger = ledger,
-                .staging = on->staging,
+        const struct job_env *jobs = &p->jobs;
+        (void)e;
+        p->jobs = (struct job_env){.loop = spec->loop,
+                .once = spec->once,
+                .ledger = spec->on->ledger,
+                .staging = spec->on->staging,
                 .record = p->record,
                 .pauses = p->pauses,
                 .index = p->index,
                 .flow = {.fetcher = p->fetcher, .record = p->record, .moved = &p->moved, .slots = &p->slots}};
-        (void)e;
-        int r = queue_new(&jobs, &p->queue);
-        if (r < 0)
-                return r;
-        const struct poll_spec poll = {.loop = spec->loop,
-                .ledger = ledger,
-                .record = p->record,
-                .pauses = p->pauses,
-                .fetcher = p->fetcher,
-                .queue = p->queue};
-        struct missing_spec missing = {.loop = spec->loop,
-                .ledger = ledger,
-                .staging = on->staging,
-                .record = p->record,
-                .queue = p->queue,
-                .pauses = p->pauses};
-        const struct splitting_spec splitting = {.loop = spec->loop,
-                .ledger = ledger,
-                .staging = on->staging,
-                .record = p->record,
-                .pauses = p->pauses,
-                .moved = &p->moved,
-                .queue = p->queue,
-                .once = spec->once};
-        const struct stall_spec stall = {.loop = spec->loop, .queue = p->queue, .flow = jobs.flow};
-        r = poller_new(&poll, &p->poll);
+        int r = queue_new(jobs, &p->queue);
         if (r >= 0)
-                r = splitting_new(&splitting, &p->splitting);
+                r = poller_new(jobs, p->queue, &p->poll);
         if (r >= 0)
-                r = stall_new(&stall, &p->stall);
-        missing.splitting = p->splitting;
-        p->missing = missing_new(&missing);
+                r = splitting_new(jobs, p->queue, &p->splitting);
+        if (r >= 0)
+                r = stall_new(jobs, p->queue, &p->stall);
+        p->missing = missing_new(jobs, p->queue, p->splitting);
         return r >= 0 && !p->missing ? -ENOMEM : r;
 }
 

@@ -27,6 +27,7 @@ struct czard_parts {
         struct slot *slots; /* of all flows */
         struct moved moved;
 
+        struct job_env jobs; /* its configuration is set by app.c */
         struct poller *poll;
         struct queue *queue;
         struct missing *missing;

@@ -22,6 +22,7 @@ struct place {
         struct pool *pool;
         struct moved moved;
         struct slot *slots;
+        struct job_env env;
         struct queue *queue;
 };
 
@@ -43,14 +44,15 @@ static int open_place(void **state)
         p->record = record_new(p->ledger->l, p->audit, p->pauses, false);
         record_configure(p->record, p->config);
         p->context.pool = p->pool;
-        const struct job_env env = {.loop = &p->loop,
+        p->env = (struct job_env){.loop = &p->loop,
+                .config = p->config,
+                .contexts = &p->context,
                 .ledger = p->ledger->l,
                 .record = p->record,
                 .pauses = p->pauses,
                 .index = p->pool,
                 .flow = {.fetcher = p->fetcher, .record = p->record, .moved = &p->moved, .slots = &p->slots}};
-        assert_int_equal(queue_new(&env, &p->queue), 0);
-        queue_configure(p->queue, p->config, &p->context);
+        assert_int_equal(queue_new(&p->env, &p->queue), 0);
         *state = p;
         return 0;
 }

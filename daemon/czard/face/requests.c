@@ -90,7 +90,7 @@ static void on_note(void *arg, const struct steward_note *n)
         if (streq(n->what, "missing"))
                 record_say_missing(&f, n->text);
         if (streq(n->what, "day-missing"))
-                record_say_day_missing(&f, n->text, config_event_rule(j->env->config, o->org));
+                record_say_day_missing(&f, n->text, config_event_rule(j->env->on->config, o->org));
         if (!forgotten && !pruned)
                 return;
         journal_event(forgotten ? EVENT_FORGOTTEN : EVENT_PRUNED, &f, "%s %s, asked for by uid %u",
@@ -103,11 +103,11 @@ static void on_note(void *arg, const struct steward_note *n)
 
 static struct steward steward_of(struct control_job *j)
 {
-        record_flush(j->env->record);
-        return (struct steward){.ledger = j->env->ledger,
+        record_flush(j->env->on->record);
+        return (struct steward){.ledger = j->env->on->ledger,
                 .audit = j->env->audit,
-                .staging = j->env->staging,
-                .config = j->env->config,
+                .staging = j->env->on->staging,
+                .config = j->env->on->config,
                 .feed = j->env->feed,
                 .uid = j->uid,
                 .reason = control_value(&j->request, "reason"),
@@ -137,10 +137,10 @@ static int do_status(struct control_job *j, struct error *e)
         tell_row(j, "due-bytes", "", "", "", "", (int64_t)(q.due_bytes - MIN(q.done_bytes, q.due_bytes)));
         tell_row(j, "rate", "", "", "", "", (int64_t)q.rate);
         for (enum pause p = 0; p < PAUSE_MAX; p++)
-                if (pauses_now(v->pauses) & BIT(p))
+                if (pauses_now(v->on->pauses) & BIT(p))
                         tell_row(j, "pause", "", "", "", pause_name(p), 0);
         char why[PAUSES_TEXT_SIZE];
-        pauses_text(v->pauses, why, sizeof(why));
+        pauses_text(v->on->pauses, why, sizeof(why));
         tell_row(j, "pause-reasons", "", "", "", why, 0);
         return 0;
 }
@@ -162,7 +162,7 @@ static int begin_resync(struct control_job *j, struct error *e)
                         r = steward_resync(&s, patterns, n, &changed, e);
                 if (r < 0)
                         return r;
-                record_unblock_buckets(j->env->record);
+                record_unblock_buckets(j->env->on->record);
                 queue_plan(j->env->queue);
         }
         if (n == 0 && !j->waiting)
@@ -176,7 +176,7 @@ static void count_named(const struct control_job *j, size_t *open, size_t *faile
         *open = *failed = 0;
         for (size_t i = 0; i < j->n; i++) {
                 struct ledger_object o;
-                if (ledger_get(j->env->ledger, j->ids[i], &o, NULL) < 0) {
+                if (ledger_get(j->env->on->ledger, j->ids[i], &o, NULL) < 0) {
                         ++*failed;
                         continue;
                 }
@@ -184,7 +184,7 @@ static void count_named(const struct control_job *j, size_t *open, size_t *faile
                         o.state == OBJECT_NEW || o.state == OBJECT_FETCHING || o.state == OBJECT_DECRYPTING;
                 *open += working;
                 uint64_t members = 0;
-                (void)report_rejected(j->env->ledger, o.id, &members, NULL);
+                (void)report_rejected(j->env->on->ledger, o.id, &members, NULL);
                 *failed += !working && (o.state != OBJECT_PUBLISHED || members > 0);
         }
 }
@@ -194,7 +194,7 @@ static void wait_named(struct control_job *j)
         size_t open, failed;
         char text[128];
         count_named(j, &open, &failed);
-        if (open > 0 && pauses_now(j->env->pauses) == 0)
+        if (open > 0 && pauses_now(j->env->on->pauses) == 0)
                 return;
         if (open > 0)
                 snprintf(text, sizeof(text), "fetching pauses; %zu of %zu are still to come", open, j->n);
@@ -212,17 +212,17 @@ static void wait_all(struct control_job *j)
         char text[160];
         queue_progress(v->queue, &q);
         if (v->resync_all || poller_running(v->poll) || q.running > 0 ||
-                (q.done < q.due && pauses_now(v->pauses) == 0))
+                (q.done < q.due && pauses_now(v->on->pauses) == 0))
                 return;
         struct ledger_filter refused = {.states = BIT(OBJECT_REJECTED)};
         uint64_t objects = 0, members = 0;
-        ledger_count(v->ledger, &retries, &n, &bytes, NULL);
-        ledger_count(v->ledger, &refused, &objects, &bytes, NULL);
+        ledger_count(v->on->ledger, &retries, &n, &bytes, NULL);
+        ledger_count(v->on->ledger, &refused, &objects, &bytes, NULL);
         uint64_t unreadable = 0;
-        (void)report_rejected(v->ledger, 0, &members, NULL);
-        (void)report_unreadable(v->ledger, &unreadable, NULL);
+        (void)report_rejected(v->on->ledger, 0, &members, NULL);
+        (void)report_unreadable(v->on->ledger, &unreadable, NULL);
         bool complete = poller_was_complete(v->poll);
-        if (pauses_now(v->pauses))
+        if (pauses_now(v->on->pauses))
                 snprintf(text, sizeof(text), "listed; fetching pauses");
         else if (!complete || n > 0)
                 snprintf(text, sizeof(text), "%s; %llu to be tried again",
@@ -237,7 +237,7 @@ static void wait_all(struct control_job *j)
                         (unsigned long long)unreadable, unreadable == 1 ? "y" : "ies");
         else
                 snprintf(text, sizeof(text), "everything that is there is staged");
-        bool well = pauses_now(v->pauses) == 0 && complete && n == 0 && objects == 0 && members == 0 &&
+        bool well = pauses_now(v->on->pauses) == 0 && complete && n == 0 && objects == 0 && members == 0 &&
                     unreadable == 0;
         end(j, well ? STATUS_WELL : STATUS_INCOMPLETE, text);
 }
@@ -255,7 +255,7 @@ static int do_pause(struct control_job *j, struct error *e)
                 return r;
         /* What runs is dropped: from now on nothing changes. It goes on where it was. */
         queue_cancel_all(j->env->queue);
-        pauses_enter(j->env->pauses, PAUSE_ADMIN, CAUSE_NONE, text);
+        pauses_enter(j->env->on->pauses, PAUSE_ADMIN, CAUSE_NONE, text);
         return 0;
 }
 
@@ -264,7 +264,7 @@ static int do_unpause(struct control_job *j, struct error *e)
         struct steward s = steward_of(j);
         int r = steward_pause(&s, NULL, e);
         if (r >= 0)
-                pauses_leave(j->env->pauses, PAUSE_ADMIN);
+                pauses_leave(j->env->on->pauses, PAUSE_ADMIN);
         return r;
 }
 
@@ -359,7 +359,7 @@ static int do_latest(struct control_job *j, struct error *e)
                    *category = control_value(&j->request, "category");
         int day;
         enum category c = category ? category_from_name(category) : CATEGORY_MAX;
-        if (!org || c == CATEGORY_MAX || !config_find_package(j->env->config, org) ||
+        if (!org || c == CATEGORY_MAX || !config_find_package(j->env->on->config, org) ||
                 (!str_empty(date) && (strlen(date) != 10 || date_parse(date, &day) < 0)))
                 return error_set(e, CAUSE_CONFIG, EINVAL, "no such organisation, category or date");
         struct steward s = steward_of(j);
@@ -375,7 +375,7 @@ static int do_missing(struct control_job *j, struct error *e)
         char *const *v = arguments(j, &n);
         struct steward s = steward_of(j);
         int r = 0;
-        if (pauses_now(j->env->pauses) & BIT(PAUSE_STAGING))
+        if (pauses_now(j->env->on->pauses) & BIT(PAUSE_STAGING))
                 return error_set(e, CAUSE_STAGING, EIO, "the staging volume is not there");
         for (size_t i = 0; r == 0 && i + 2 < n; i += 3) {
                 const char *day = str_after(v[i], "day-");

@@ -14,13 +14,9 @@
 
 /* What requests look at and act upon; all borrowed. */
 struct request_env {
-        const struct config *config; /* the one in force */
-        struct ledger *ledger;
+        const struct job_env *on;
         struct audit *audit;
-        struct staging *staging;
         struct feed *feed;
-        struct recorder *record;
-        struct pauses *pauses;
         struct queue *queue;
         struct poller *poll;
         struct splitting *splitting;

@@ -15,7 +15,9 @@
 #define LOOKS_A_TURN 200 /* at files: a snapshot has thousands */
 
 struct missing {
-        struct missing_spec on;
+        const struct job_env *on;
+        const struct queue *queue;         /* asked which objects are in work */
+        const struct splitting *splitting; /* and which days */
         bool ended;
         int64_t *ids;
         size_t n, next;
@@ -33,7 +35,7 @@ static const char *wrong_at(
         uint64_t size;
         int64_t mtime;
         bool is_dir;
-        int r = staging_stat(m->on.staging, path, &size, &mtime, &is_dir);
+        int r = staging_stat(m->on->staging, path, &size, &mtime, &is_dir);
         if (r == -ENOENT)
                 return "missing";
         return r < 0 || is_dir != folder || (plain_size != ANY && size != (uint64_t)plain_size) ||
@@ -76,7 +78,7 @@ static bool snapshot_wrong(struct missing *m, const struct ledger_object *o, uns
         if (*ret)
                 return true;
         struct look l = {.m = m, .o = o, .left = left};
-        ledger_members_from(m->on.ledger, o->id, m->member, on_member, &l, NULL);
+        ledger_members_from(m->on->ledger, o->id, m->member, on_member, &l, NULL);
         *ret = l.wrong;
         return !l.more;
 }
@@ -107,13 +109,13 @@ static void look_at_day(struct missing *m, const struct ledger_object *o)
         uint64_t size;
         int64_t mtime;
         bool is_dir;
-        if (ledger_split_get(m->on.ledger, o->id, &day, NULL) < 0 || !*day.path ||
-                ledger_split_is_again(&day) || splitting_busy(m->on.splitting, o->id))
+        if (ledger_split_get(m->on->ledger, o->id, &day, NULL) < 0 || !*day.path ||
+                ledger_split_is_again(&day) || splitting_busy(m->splitting, o->id))
                 return;
-        int r = staging_stat(m->on.staging, day.path, &size, &mtime, &is_dir);
+        int r = staging_stat(m->on->staging, day.path, &size, &mtime, &is_dir);
         if (r == -ENOENT || r == -ELOOP || (r == 0 && !is_dir))
-                record_day_missing(m->on.record, o, day.path, r == -ENOENT ? "missing" : "altered",
-                        splitting_rule(m->on.splitting, o->org));
+                record_day_missing(m->on->record, o, day.path, r == -ENOENT ? "missing" : "altered",
+                        config_event_rule(m->on->config, o->org));
 }
 
 /* What stands there from before the version that the row tells of; of a snapshot czarctl verify looks at the
@@ -122,17 +124,17 @@ static void look_at_kept(struct missing *m, struct ledger_object *o)
 {
         const char *wrong = wrong_at(m, o->path, o->is_zip, o->is_zip ? ANY : o->plain_size, ANY);
         if (wrong)
-                record_missing(m->on.record, o, wrong);
+                record_missing(m->on->record, o, wrong);
 }
 
 /* True: done with it. */
 static bool look_at(struct missing *m, int64_t id, unsigned *left)
 {
-        const struct missing_spec *on = &m->on;
+        const struct job_env *on = m->on;
         struct ledger_object o;
         const char *wrong = NULL;
         if (ledger_get(on->ledger, id, &o, NULL) < 0 || !(STATES & BIT(o.state)) ||
-                queue_busy(on->queue, id) || is_claimed(on->ledger, &o))
+                queue_busy(m->queue, id) || is_claimed(on->ledger, &o))
                 return true;
         (*left)--;
         if (o.category == CATEGORY_EVENTS)
@@ -159,7 +161,7 @@ static void on_turn(uv_timer_t *timer)
                         m->next++;
                         *m->member = 0;
                 }
-        if (m->next < m->n && !(pauses_now(m->on.pauses) & BIT(PAUSE_STAGING))) {
+        if (m->next < m->n && !(pauses_now(m->on->pauses) & BIT(PAUSE_STAGING))) {
                 uv_timer_start(&m->turn, on_turn, 0, 0);
                 return;
         }
@@ -171,8 +173,8 @@ static void on_turn(uv_timer_t *timer)
 void missing_look(struct missing *m)
 {
         struct ledger_filter f = {.states = STATES};
-        if (m->ids || (pauses_now(m->on.pauses) & BIT(PAUSE_STAGING)) ||
-                ledger_ids(m->on.ledger, &f, &m->ids, &m->n, NULL) < 0)
+        if (m->ids || (pauses_now(m->on->pauses) & BIT(PAUSE_STAGING)) ||
+                ledger_ids(m->on->ledger, &f, &m->ids, &m->n, NULL) < 0)
                 return;
         m->next = 0;
         *m->member = 0;
@@ -191,13 +193,14 @@ bool missing_take_ended(struct missing *m)
         return ended;
 }
 
-struct missing *missing_new(const struct missing_spec *spec)
+struct missing *missing_new(
+        const struct job_env *env, const struct queue *queue, const struct splitting *splitting)
 {
         struct missing *m = calloc(1, sizeof(*m));
         if (!m)
                 return NULL;
-        m->on = *spec;
-        uv_timer_init(spec->loop, &m->turn);
+        *m = (struct missing){.on = env, .queue = queue, .splitting = splitting};
+        uv_timer_init(env->loop, &m->turn);
         m->turn.data = m;
         return m;
 }

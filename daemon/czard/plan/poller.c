@@ -51,8 +51,8 @@ struct listing {
 };
 
 struct poller {
-        struct poll_spec on;
-        const struct config *config;
+        const struct job_env *on;
+        const struct queue *queue; /* asked which objects are in work */
         bool begun, has_ended;
         struct poll_ended ended;
         struct listing *listings; /* of the poll that runs, and of single objects */
@@ -86,7 +86,7 @@ static void listing_free(struct listing *l)
                         break;
                 }
         if (l->request)
-                fetcher_forget(l->poll->on.fetcher, l->request);
+                fetcher_forget(l->poll->on->flow.fetcher, l->request);
         uv_close((uv_handle_t *)&l->again, on_again_closed);
 }
 
@@ -107,9 +107,9 @@ static void take_as_there(const struct listing *l, const char *key)
 {
         const struct poller *p = l->poll;
         struct error e = {};
-        record_open(p->on.record);
-        if (ledger_still_there(p->on.ledger, l->bucket, key, p->generation, &e) < 0)
-                record_trouble(p->on.record, &e);
+        record_open(p->on->record);
+        if (ledger_still_there(p->on->ledger, l->bucket, key, p->generation, &e) < 0)
+                record_trouble(p->on->record, &e);
 }
 
 /* Its key: the prefix, where that is what is missing. */
@@ -118,11 +118,11 @@ static void take_unreadable(struct listing *l, const struct ledger_object *o)
         const struct poller *p = l->poll;
         const char *key = o->key;
         struct error e = {};
-        record_open(p->on.record);
+        record_open(p->on->record);
         if (l->unreadable < UNREADABLE_MOST && !l->one_object &&
-                ledger_unreadable_add(p->on.ledger, o, p->generation, &e) < 0)
-                record_trouble(p->on.record, &e);
-        record_incomplete(p->on.record);
+                ledger_unreadable_add(p->on->ledger, o, p->generation, &e) < 0)
+                record_trouble(p->on->record, &e);
+        record_incomplete(p->on->record);
         if (l->unreadable++ == 0)
                 journal_event(EVENT_NOTE,
                         &(struct journal_fields){.priority = LOG_WARNING,
@@ -164,16 +164,16 @@ static void take_object(struct listing *l, const struct proto_object *from)
         p->listed++;
         if (!*from->etag) {
                 take_as_there(l, o.key);
-                if (wants_object(p->config, &o, (int64_t)time(NULL), NULL, NULL))
+                if (wants_object(p->on->config, &o, (int64_t)time(NULL), NULL, NULL))
                         take_unreadable(l, &o);
                 return;
         }
-        record_open(p->on.record);
+        record_open(p->on->record);
         snprintf(o.etag, sizeof(o.etag), "%s", from->etag);
         o.size = from->size;
         o.last_modified = from->last_modified;
-        if (ledger_listed(p->on.ledger, &o, p->generation, &what, &e) < 0) {
-                record_trouble(p->on.record, &e);
+        if (ledger_listed(p->on->ledger, &o, p->generation, &what, &e) < 0) {
+                record_trouble(p->on->record, &e);
                 return;
         }
         if (what != LISTED_SAME) {
@@ -186,7 +186,7 @@ static void take_object(struct listing *l, const struct proto_object *from)
 /* A server, or a czard-fetch in other hands, that lists without an end fills neither disk nor ledger. */
 static bool is_over(struct listing *l, uint64_t n)
 {
-        const struct config_limits *limits = &l->poll->config->limits;
+        const struct config_limits *limits = &l->poll->on->config->limits;
         l->listed += n;
         l->over |= l->listed > limits->max_listed || l->poll->growth > limits->max_growth;
         return l->over;
@@ -195,7 +195,7 @@ static bool is_over(struct listing *l, uint64_t n)
 /* What listing_failed() says of it, into ret. */
 static void tell_over(const struct listing *l, char *ret, size_t size)
 {
-        const struct config_limits *limits = &l->poll->config->limits;
+        const struct config_limits *limits = &l->poll->on->config->limits;
         char most[32];
         if (l->listed > limits->max_listed)
                 snprintf(ret, size, "more objects than [limits] max_listed, which is %llu",
@@ -213,7 +213,7 @@ static void on_listed(void *arg, const struct proto_listed *page)
         if (l->over)
                 return;
         if (is_over(l, page->n)) {
-                fetcher_cancel(l->poll->on.fetcher, l->request);
+                fetcher_cancel(l->poll->on->flow.fetcher, l->request);
                 return;
         }
         for (size_t i = 0; i < page->n; i++) {
@@ -236,7 +236,7 @@ static void on_again(uv_timer_t *timer)
 
 static void listing_failed(struct listing *l, const struct proto_done *done)
 {
-        struct poll_spec *on = &l->poll->on;
+        const struct job_env *on = l->poll->on;
         enum cause cause = done->outcome.cause;
         if (cause == CAUSE_SKEW && done->skew_sec != 0)
                 record_skew(on->record, done->skew_sec);
@@ -271,13 +271,13 @@ static void listing_failed(struct listing *l, const struct proto_done *done)
 /* A GET of it was answered with 404. What waits still, after it was listed, is not another version. */
 static void judge_lost(const struct listing *l)
 {
-        struct poll_spec *on = &l->poll->on;
+        const struct job_env *on = l->poll->on;
         struct ledger_object o;
         struct error e = {};
         int r = ledger_find(on->ledger, l->bucket, l->prefix, &o, &e);
         if (r < 0 && r != -ENOENT)
                 record_trouble(on->record, &e);
-        if (r < 0 || o.state != OBJECT_RETRY || o.cause != CAUSE_GONE || queue_busy(on->queue, o.id))
+        if (r < 0 || o.state != OBJECT_RETRY || o.cause != CAUSE_GONE || queue_busy(l->poll->queue, o.id))
                 return;
         if (l->found)
                 record_lost(on->record, &o);
@@ -308,15 +308,15 @@ static void on_done(void *arg, const struct proto_done *done)
                 .org = l->package->spec.org,
                 .category = l->category};
         struct error e = {};
-        if (!l->one_object && record_losses(p->on.record) == p->losses) {
-                record_open(p->on.record);
-                if (ledger_unreadable_settle(p->on.ledger, &of, l->from, p->generation, &e) < 0)
-                        record_trouble(p->on.record, &e);
+        if (!l->one_object && record_losses(p->on->record) == p->losses) {
+                record_open(p->on->record);
+                if (ledger_unreadable_settle(p->on->ledger, &of, l->from, p->generation, &e) < 0)
+                        record_trouble(p->on->record, &e);
         }
-        if (l->whole && !l->keyless && record_losses(p->on.record) == p->losses) {
+        if (l->whole && !l->keyless && record_losses(p->on->record) == p->losses) {
                 uint64_t gone = 0;
-                if (ledger_mark_gone(p->on.ledger, &of, p->generation, &gone, &e) < 0)
-                        record_trouble(p->on.record, &e);
+                if (ledger_mark_gone(p->on->ledger, &of, p->generation, &gone, &e) < 0)
+                        record_trouble(p->on->record, &e);
                 else if (gone > 0)
                         journal_event(EVENT_NOTE, &(struct journal_fields){.bucket = l->bucket},
                                 "%llu objects below s3://%s/%s are not there any more; what is staged stays",
@@ -328,7 +328,7 @@ static void on_done(void *arg, const struct proto_done *done)
 static void send_list(struct listing *l)
 {
         struct proto_list list = {.bucket = l->bucket, .prefix = l->prefix, .start_after = l->start_after};
-        l->request = fetcher_list(l->poll->on.fetcher, &list, on_listed, on_done, l);
+        l->request = fetcher_list(l->poll->on->flow.fetcher, &list, on_listed, on_done, l);
         if (l->request == 0)
                 uv_timer_start(&l->again, on_again, MEMORY_WAIT_MSEC, 0);
 }
@@ -342,7 +342,7 @@ static struct listing *listing_new(struct poller *p, const struct config_package
         *l = (struct listing){.poll = p, .package = package, .category = category, .next = p->listings};
         snprintf(l->bucket, sizeof(l->bucket), "%s", bucket);
         snprintf(l->prefix, sizeof(l->prefix), "%s", prefix);
-        uv_timer_init(p->on.loop, &l->again);
+        uv_timer_init(p->on->loop, &l->again);
         l->again.data = l;
         p->listings = l;
         return l;
@@ -359,7 +359,7 @@ static int add_listing(const struct listing_spec *spec, void *arg)
 {
         const struct package_listings *of = arg;
         struct poller *p = of->poll;
-        if (record_bucket_blocked(p->on.record, spec->bucket)) {
+        if (record_bucket_blocked(p->on->record, spec->bucket)) {
                 p->complete = false;
                 return 0;
         }
@@ -376,7 +376,7 @@ static int add_listing(const struct listing_spec *spec, void *arg)
 static void add_package(struct poller *p, const struct config_package *package)
 {
         struct package_listings of = {p, package};
-        if (listings_each(p->on.ledger, package, p->full, (int64_t)time(NULL), add_listing, &of) < 0)
+        if (listings_each(p->on->ledger, package, p->full, (int64_t)time(NULL), add_listing, &of) < 0)
                 p->complete = false;
 }
 
@@ -384,7 +384,7 @@ static void add_package(struct poller *p, const struct config_package *package)
 
 static void finish_poll(struct poller *p)
 {
-        struct poll_spec *on = &p->on;
+        const struct job_env *on = p->on;
         uint64_t now = now_usec(CLOCK_BOOTTIME), took = now - p->started_usec;
         struct error e = {};
         /* Nothing is started from rows that may yet be undone. */
@@ -446,8 +446,8 @@ void poller_now(struct poller *p, bool full)
                 p->again_full |= full;
                 return;
         }
-        pauses_look_at_staging(p->on.pauses);
-        p->losses = record_losses(p->on.record);
+        pauses_look_at_staging(p->on->pauses);
+        p->losses = record_losses(p->on->record);
         p->again_full = false;
         p->full = full || p->due_full;
         p->complete = true;
@@ -455,8 +455,8 @@ void poller_now(struct poller *p, bool full)
         p->started_usec = now_usec(CLOCK_BOOTTIME);
         p->requests = p->listed = p->fresh = p->fresh_bytes = p->growth = 0;
         p->running = 1; /* held until all are started */
-        for (size_t i = 0; i < p->config->n_packages; i++)
-                add_package(p, &p->config->packages[i]);
+        for (size_t i = 0; i < p->on->config->n_packages; i++)
+                add_package(p, &p->on->config->packages[i]);
         for (struct listing *l = p->listings; l; l = l->next)
                 if (!l->one_object && !l->request)
                         send_list(l);
@@ -480,8 +480,8 @@ static void on_timer(uv_poll_t *timer, int status, int events)
         (void)events;
         if (read(p->timer_fd, &expirations, sizeof(expirations)) < 0)
                 return; /* armed anew since */
-        uint64_t now = now_usec(CLOCK_BOOTTIME), interval = p->config->poll_interval_usec;
-        bool full = now >= p->last_full_usec + p->config->full_list_interval_usec;
+        uint64_t now = now_usec(CLOCK_BOOTTIME), interval = p->on->config->poll_interval_usec;
+        bool full = now >= p->last_full_usec + p->on->config->full_list_interval_usec;
         uint64_t spread = interval / 10;
         arm(p, interval - spread + (spread ? retry_random() % (2 * spread) : 0));
         poller_now(p, full);
@@ -519,11 +519,6 @@ void poller_stop(struct poller *p)
         drop_listings(p);
 }
 
-void poller_configure(struct poller *p, const struct config *config)
-{
-        p->config = config;
-}
-
 bool poller_running(const struct poller *p)
 {
         return p->listings != NULL;
@@ -549,7 +544,7 @@ int64_t poller_next(const struct poller *p)
 
 void poller_object(struct poller *p, const struct ledger_object *o)
 {
-        const struct config_package *package = config_find_package(p->config, o->org);
+        const struct config_package *package = config_find_package(p->on->config, o->org);
         for (struct listing *l = p->listings; l; l = l->next)
                 if (l->one_object && streq(l->bucket, o->bucket) && streq(l->prefix, o->key))
                         return;
@@ -561,22 +556,23 @@ void poller_object(struct poller *p, const struct ledger_object *o)
         send_list(l);
 }
 
-int poller_new(const struct poll_spec *spec, struct poller **ret)
+int poller_new(const struct job_env *env, const struct queue *queue, struct poller **ret)
 {
         struct poller *p = calloc(1, sizeof(*p));
         if (!p)
                 return -ENOMEM;
-        *p = (struct poller){.on = *spec, .due_full = true}; /* the first poll of a run is a full one */
+        *p = (struct poller){
+                .on = env, .queue = queue, .due_full = true}; /* the first poll of a run is a full one */
         char generation[32] = "";
         struct error e = {};
-        int r = ledger_meta_get(spec->ledger, "generation", generation, sizeof(generation), &e);
+        int r = ledger_meta_get(env->ledger, "generation", generation, sizeof(generation), &e);
         if (r < 0) {
                 free(p);
                 return r;
         }
         p->generation = atoll(generation);
         p->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
-        r = p->timer_fd < 0 ? -errno : uv_poll_init(spec->loop, &p->timer, p->timer_fd);
+        r = p->timer_fd < 0 ? -errno : uv_poll_init(env->loop, &p->timer, p->timer_fd);
         if (r < 0) {
                 close_fd(p->timer_fd);
                 free(p);

@@ -13,18 +13,8 @@
 
 struct poller;
 
-/* All borrowed for ever. */
-struct poll_spec {
-        uv_loop_t *loop;
-        struct ledger *ledger;
-        struct recorder *record;
-        struct pauses *pauses;
-        struct fetcher *fetcher;
-        struct queue *queue; /* asked which objects are in work */
-};
-int poller_new(const struct poll_spec *spec, struct poller **ret);
-/* The configuration in force; borrowed until the next call, and followed by poller_restart(). */
-void poller_configure(struct poller *p, const struct config *config);
+/* Both borrowed for ever. A new configuration is followed by poller_restart(). */
+int poller_new(const struct job_env *env, const struct queue *queue, struct poller **ret);
 struct poller *poller_free(struct poller *p);
 
 /* Polls now; when a poll runs already, again right after it. full: list everything and compare. */

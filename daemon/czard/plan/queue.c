@@ -37,8 +37,7 @@ struct mark {
 #define MARK_USEC (10 * USEC_PER_SEC)
 
 struct queue {
-        struct job_env env;
-        const struct package_context *contexts;
+        const struct job_env *env;
         struct ids archives, files;
         struct object_job *jobs;
         unsigned files_running, archives_running, held;
@@ -57,14 +56,14 @@ struct queue {
 static void cannot_tell(const struct queue *q, int r, const struct error *e)
 {
         if (r != -ENOENT)
-                record_trouble(q->env.record, e);
+                record_trouble(q->env->record, e);
 }
 
 /* It waits for its next try as after any other failure. */
 static void fail_for_memory(const struct queue *q, struct ledger_object *o)
 {
-        record_enter(q->env.record, o, OBJECT_FETCHING);
-        record_failed(q->env.record, o, CAUSE_HELPER, "out of memory", 0);
+        record_enter(q->env->record, o, OBJECT_FETCHING);
+        record_failed(q->env->record, o, CAUSE_HELPER, "out of memory", 0);
 }
 
 static const char why_beyond[] = "older than keep_snapshots";
@@ -77,11 +76,11 @@ static int is_wanted(const struct queue *q, const struct ledger_object *o, int64
         enum beyond b;
         bool beaten;
         *ret_why = NULL;
-        if (!wants_object(q->env.config, o, now, ret_why, ret_unsafe))
+        if (!wants_object(q->env->config, o, now, ret_why, ret_unsafe))
                 return 0;
-        int r = beyond_look(q->env.ledger, q->env.config, o, NULL, 0, &b, e);
+        int r = beyond_look(q->env->ledger, q->env->config, o, NULL, 0, &b, e);
         if (r == 0)
-                r = ledger_is_beaten(q->env.ledger, o, &beaten, e);
+                r = ledger_is_beaten(q->env->ledger, o, &beaten, e);
         if (r < 0)
                 return r;
         *ret_why = b == BEYOND_YES ? why_beyond : beaten ? LEDGER_OTHER_SPELLING : NULL;
@@ -109,13 +108,13 @@ static int add(struct ids *ids, int64_t id, uint64_t size)
 static void consider(struct plan *plan, int64_t id)
 {
         struct queue *q = plan->q;
-        struct recorder *record = q->env.record;
+        struct recorder *record = q->env->record;
         struct ledger_object o;
         struct error unsafe, e = {};
         const char *why;
         if (queue_busy(q, id))
                 return;
-        int r = ledger_get(q->env.ledger, id, &o, &e);
+        int r = ledger_get(q->env->ledger, id, &o, &e);
         if (r == 0)
                 r = is_wanted(q, &o, plan->now, &why, &unsafe, &e);
         if (r < 0) {
@@ -158,7 +157,7 @@ static int consider_all(struct plan *plan, unsigned categories, struct error *e)
                 .newest_first = true};
         _cleanup_free_ int64_t *ids = NULL;
         size_t n = 0;
-        int r = ledger_ids(plan->q->env.ledger, &f, &ids, &n, e);
+        int r = ledger_ids(plan->q->env->ledger, &f, &ids, &n, e);
         for (size_t i = 0; r >= 0 && i < n; i++)
                 consider(plan, ids[i]);
         return r;
@@ -190,9 +189,9 @@ int queue_make_plan(struct queue *q, bool look_again, struct error *e)
                 q->done = q->done_bytes = 0;
                 q->marks[0] = q->marks[1] = (struct mark){};
         }
-        record_open(q->env.record);
-        if (ledger_reconsider(q->env.ledger, plan.now, &trouble) < 0)
-                record_trouble(q->env.record, &trouble);
+        record_open(q->env->record);
+        if (ledger_reconsider(q->env->ledger, plan.now, &trouble) < 0)
+                record_trouble(q->env->record, &trouble);
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(order); i++)
                 r = consider_all(&plan, BIT(order[i]), e);
         q->look_at_all = look_again;
@@ -238,12 +237,12 @@ static bool is_due(const struct queue *q, struct ledger_object *o)
 {
         enum beyond b;
         struct error e = {};
-        int r = beyond_look(q->env.ledger, q->env.config, o, NULL, 0, &b, &e);
+        int r = beyond_look(q->env->ledger, q->env->config, o, NULL, 0, &b, &e);
         if (r < 0)
                 cannot_tell(q, r, &e);
         if (b == BEYOND_YES) {
                 snprintf(o->detail, sizeof(o->detail), "%s", why_beyond);
-                record_enter(q->env.record, o, OBJECT_IGNORED);
+                record_enter(q->env->record, o, OBJECT_IGNORED);
         }
         return b != BEYOND_YES && b != BEYOND_WAITS;
 }
@@ -255,7 +254,7 @@ static unsigned *running(struct queue *q, const struct object_job *j)
 
 static void start(struct queue *q, int64_t id)
 {
-        const struct job_env *env = &q->env;
+        const struct job_env *env = q->env;
         struct ledger_object o;
         struct error e = {};
         if (queue_busy(q, id))
@@ -265,7 +264,7 @@ static void start(struct queue *q, int64_t id)
                 cannot_tell(q, r, &e);
                 return;
         }
-        const struct package_context *context = package_context_find(env->config, q->contexts, o.org);
+        const struct package_context *context = package_context_find(env, o.org);
         if ((o.state != OBJECT_NEW && o.state != OBJECT_RETRY) || !context || !context->pool ||
                 record_bucket_blocked(env->record, o.bucket) || !is_due(q, &o))
                 return;
@@ -290,8 +289,8 @@ bool queue_take_start(struct queue *q)
 
 void queue_start(struct queue *q)
 {
-        const struct pauses *pauses = q->env.pauses;
-        unsigned files = (unsigned)q->env.config->s3.max_transfers;
+        const struct pauses *pauses = q->env->pauses;
+        unsigned files = (unsigned)q->env->config->s3.max_transfers;
         while (q->archives.next < q->archives.n && q->archives_running < 1 && pauses_now(pauses) == 0)
                 start(q, q->archives.v[q->archives.next++].id);
         while (q->files.next < q->files.n && q->files_running < files && pauses_now(pauses) == 0)
@@ -315,7 +314,7 @@ static void take_ended(struct queue *q)
                 q->start = true;
                 if (j->o.is_zip && q->look_at_all)
                         q->plan = true; /* a filter was widened while the archive was in work */
-                moved_on(q->env.flow.moved);
+                moved_on(q->env->flow.moved);
                 j->ops->free(j);
         }
 }
@@ -388,7 +387,7 @@ bool queue_idle(const struct queue *q)
 {
         if (q->jobs)
                 return false;
-        return pauses_now(q->env.pauses) != 0 || (!queue_is_working(q) && q->retry_at == 0);
+        return pauses_now(q->env->pauses) != 0 || (!queue_is_working(q) && q->retry_at == 0);
 }
 
 void queue_retry_now(struct queue *q)
@@ -397,19 +396,19 @@ void queue_retry_now(struct queue *q)
         _cleanup_free_ int64_t *ids = NULL;
         size_t n = 0;
         struct error e = {};
-        record_open(q->env.record);
-        int r = ledger_ids(q->env.ledger, &f, &ids, &n, &e);
+        record_open(q->env->record);
+        int r = ledger_ids(q->env->ledger, &f, &ids, &n, &e);
         for (size_t i = 0; r >= 0 && i < n; i++) {
                 struct ledger_object o;
                 if (queue_busy(q, ids[i]))
                         continue;
-                r = ledger_get(q->env.ledger, ids[i], &o, &e);
+                r = ledger_get(q->env->ledger, ids[i], &o, &e);
                 o.next_try = 0;
                 if (r >= 0)
-                        r = ledger_save(q->env.ledger, &o, &e);
+                        r = ledger_save(q->env->ledger, &o, &e);
         }
         if (r < 0)
-                record_trouble(q->env.record, &e);
+                record_trouble(q->env->record, &e);
 }
 
 int queue_recover(struct queue *q)
@@ -418,11 +417,11 @@ int queue_recover(struct queue *q)
         _cleanup_free_ int64_t *ids = NULL;
         size_t n = 0;
         struct error e = {};
-        int r = ledger_ids(q->env.ledger, &f, &ids, &n, &e);
+        int r = ledger_ids(q->env->ledger, &f, &ids, &n, &e);
         for (size_t i = 0; r >= 0 && i < n; i++) {
                 struct ledger_object o;
-                if (!queue_busy(q, ids[i]) && ledger_get(q->env.ledger, ids[i], &o, &e) >= 0)
-                        r = ledger_enter(q->env.ledger, &o, OBJECT_NEW, &e);
+                if (!queue_busy(q, ids[i]) && ledger_get(q->env->ledger, ids[i], &o, &e) >= 0)
+                        r = ledger_enter(q->env->ledger, &o, OBJECT_NEW, &e);
         }
         return r;
 }
@@ -477,18 +476,12 @@ void queue_progress(const struct queue *q, struct queue_progress *ret)
         *ret = p;
 }
 
-void queue_configure(struct queue *q, const struct config *config, const struct package_context *contexts)
-{
-        q->env.config = config;
-        q->contexts = contexts;
-}
-
 int queue_new(const struct job_env *env, struct queue **ret)
 {
         struct queue *q = calloc(1, sizeof(*q));
         if (!q)
                 return -ENOMEM;
-        *q = (struct queue){.env = *env, .look_at_all = true};
+        *q = (struct queue){.env = env, .look_at_all = true};
         uv_timer_init(env->loop, &q->retry);
         q->retry.data = q;
         *ret = q;

@@ -6,10 +6,8 @@
 
 struct queue;
 
-/* env: what jobs are done with; copied, without its config. 0 or -ENOMEM. */
+/* env: what jobs are done with; borrowed for ever. 0 or -ENOMEM. */
 int queue_new(const struct job_env *env, struct queue **ret);
-/* The configuration in force, and what belongs to its packages; borrowed until the next call. */
-void queue_configure(struct queue *q, const struct config *config, const struct package_context *contexts);
 struct queue *queue_free(struct queue *q);
 
 /* Something may be due: asks for a plan in this turn of the loop. */

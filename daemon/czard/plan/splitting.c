@@ -20,9 +20,8 @@
 static const struct retry_policy retry_split = {.base_usec = (60 * USEC_PER_SEC), .cap_usec = USEC_PER_HOUR};
 
 struct splitting {
-        struct splitting_spec on;
-        const struct config *config;
-        const struct package_context *contexts;
+        const struct job_env *on;
+        const struct queue *queue; /* asked which objects are in work */
         struct splits *splits;
         int64_t *due; /* ids */
         size_t n, next;
@@ -36,9 +35,9 @@ struct splitting {
 void splitting_retry(struct splitting *s)
 {
         struct error e = {};
-        record_open(s->on.record);
-        if (ledger_splits_retry(s->on.ledger, &e) < 0)
-                record_trouble(s->on.record, &e);
+        record_open(s->on->record);
+        if (ledger_splits_retry(s->on->ledger, &e) < 0)
+                record_trouble(s->on->record, &e);
         s->look = true;
 }
 
@@ -68,7 +67,7 @@ static int add_due(struct splitting *s, const int64_t *ids, size_t n)
 
 static void ask_ledger(struct splitting *s)
 {
-        const struct splitting_spec *on = &s->on;
+        const struct job_env *on = s->on;
         int64_t now = (int64_t)time(NULL), next = 0;
         if (on->once && !s->asked) /* a run of its own tries all that is to be tried again */
                 splitting_retry(s);
@@ -76,8 +75,8 @@ static void ask_ledger(struct splitting *s)
         s->look = s->crowded = false;
         s->n = s->next = 0;
         record_open(on->record);
-        for (size_t i = 0; i < s->config->n_packages; i++) {
-                const struct config_package *p = &s->config->packages[i];
+        for (size_t i = 0; i < s->on->config->n_packages; i++) {
+                const struct config_package *p = &s->on->config->packages[i];
                 _cleanup_free_ int64_t *ids = NULL;
                 size_t n = 0;
                 struct error e = {};
@@ -98,7 +97,7 @@ static void ask_ledger(struct splitting *s)
 static bool is_due_still(const struct splitting *s, const struct ledger_object *o, enum event_rule rule)
 {
         struct ledger_split row;
-        if (ledger_split_get(s->on.ledger, o->id, &row, NULL) < 0)
+        if (ledger_split_get(s->on->ledger, o->id, &row, NULL) < 0)
                 return true;
         bool failed = row.cause != CAUSE_NONE && row.tried_rule == rule &&
                       memcmp(row.tried_sha256, o->sha256, SHA256_SIZE) == 0;
@@ -115,19 +114,19 @@ static bool has_file(const struct ledger_object *o)
 
 static void start_one(struct splitting *s, int64_t id)
 {
-        struct split_job job = {.most = s->crowded ? 1 : pools_workers(s->config)};
-        if (splits_busy(s->splits, id) || queue_busy(s->on.queue, id) ||
-                ledger_get(s->on.ledger, id, &job.o, NULL) < 0 || !has_file(&job.o))
+        struct split_job job = {.most = s->crowded ? 1 : pools_workers(s->on->config)};
+        if (splits_busy(s->splits, id) || queue_busy(s->queue, id) ||
+                ledger_get(s->on->ledger, id, &job.o, NULL) < 0 || !has_file(&job.o))
                 return;
-        const struct config_package *p = config_find_package(s->config, job.o.org);
+        const struct config_package *p = config_find_package(s->on->config, job.o.org);
         if (!p || p->events_by_course == EVENT_RULE_NONE || !is_due_still(s, &job.o, p->events_by_course))
                 return;
-        const struct package_context *context = &s->contexts[p - s->config->packages];
+        const struct package_context *context = &s->on->contexts[p - s->on->config->packages];
         job.rule = p->events_by_course;
         job.gid = context->by_course_gid;
         job.top = context->top;
-        job.min_free = s->config->staging.min_free;
-        (void)ledger_splits_courses(s->on.ledger, job.o.org, job.o.site, &job.courses, NULL);
+        job.min_free = s->on->config->staging.min_free;
+        (void)ledger_splits_courses(s->on->ledger, job.o.org, job.o.site, &job.courses, NULL);
         (void)splits_start(s->splits, &job);
 }
 
@@ -194,15 +193,15 @@ static void say_done(const struct split_outcome *o)
 static void save(struct splitting *s, const struct ledger_split *row)
 {
         struct error e = {};
-        record_open(s->on.record);
-        if (ledger_split_save(s->on.ledger, row, &e) < 0)
-                record_trouble(s->on.record, &e);
+        record_open(s->on->record);
+        if (ledger_split_save(s->on->ledger, row, &e) < 0)
+                record_trouble(s->on->record, &e);
 }
 
 static void note_done(struct splitting *s, const struct split_outcome *o)
 {
         s->look |= s->next >= s->n; /* the file or the rule may have become another one meanwhile */
-        if (record_day(s->on.record, &o->job.o, &o->made) >= 0)
+        if (record_day(s->on->record, &o->job.o, &o->made) >= 0)
                 say_done(o);
 }
 
@@ -221,7 +220,7 @@ static void note_failed(struct splitting *s, const struct split_outcome *o)
         struct ledger_split row;
         struct journal_fields f = fields_of(o);
         f.cause = o->cause;
-        if (ledger_split_get(s->on.ledger, o->job.o.id, &row, NULL) < 0)
+        if (ledger_split_get(s->on->ledger, o->job.o.id, &row, NULL) < 0)
                 row = (struct ledger_split){.object_id = o->job.o.id, .rule = o->job.rule};
         enum remedy remedy = cause_remedy(o->cause);
         bool again = remedy == REMEDY_RETRY || remedy == REMEDY_PAUSE || remedy == REMEDY_FATAL;
@@ -233,11 +232,11 @@ static void note_failed(struct splitting *s, const struct split_outcome *o)
         uint64_t delay = retry_delay_usec(&retry_split, row.attempts, 0, retry_random()) + USEC_PER_SEC;
         row.next_try = again ? (int64_t)(time(NULL) + (time_t)(delay / USEC_PER_SEC)) : 0;
         save(s, &row);
-        record_incomplete(s->on.record);
+        record_incomplete(s->on->record);
         f.attempt = row.attempts;
         journal_event(EVENT_DAY_FAILED, &f, "%s was not split by course: %s; %s", o->job.o.path, o->detail,
                 again ? "tried again later" : "tried again when its file or events_by_course is another one");
-        if (!s->on.once) /* then in the next run */
+        if (!s->on->once) /* then in the next run */
                 s->look |= s->next >= s->n;
 }
 
@@ -249,16 +248,16 @@ static void note_refused(struct splitting *s, const struct split_outcome *o)
                         &(struct journal_fields){.cause = o->cause, .priority = LOG_ERR},
                         "events are not split by course: %s", o->detail);
         s->refused = true;
-        record_incomplete(s->on.record);
+        record_incomplete(s->on->record);
 }
 
 void splitting_step(struct splitting *s)
 {
         struct split_outcome o;
         while (splits_take(s->splits, &o)) {
-                moved_on(s->on.moved);
+                moved_on(s->on->flow.moved);
                 if (o.cause == CAUSE_SPACE)
-                        pauses_room_again(s->on.pauses); /* its folder is gone */
+                        pauses_room_again(s->on->pauses); /* its folder is gone */
                 if (o.cause == CAUSE_NONE)
                         note_done(s, &o);
                 else if (o.cause == CAUSE_CONFIG)
@@ -266,23 +265,18 @@ void splitting_step(struct splitting *s)
                 else if (!put_back(s, &o))
                         note_failed(s, &o);
         }
-        if (s->staged != record_staged(s->on.record))
+        if (s->staged != record_staged(s->on->record))
                 s->look = true;
-        s->staged = record_staged(s->on.record);
+        s->staged = record_staged(s->on->record);
 }
 
 bool splitting_idle(const struct splitting *s)
 {
         if (splits_running(s->splits) > 0)
                 return false;
-        if (pauses_now(s->on.pauses) != 0 || s->refused)
+        if (pauses_now(s->on->pauses) != 0 || s->refused)
                 return true;
-        return !s->look && s->staged == record_staged(s->on.record) && s->next >= s->n;
-}
-
-enum event_rule splitting_rule(const struct splitting *s, const char *org)
-{
-        return config_event_rule(s->config, org);
+        return !s->look && s->staged == record_staged(s->on->record) && s->next >= s->n;
 }
 
 bool splitting_busy(const struct splitting *s, int64_t object_id)
@@ -290,26 +284,18 @@ bool splitting_busy(const struct splitting *s, int64_t object_id)
         return splits_busy(s->splits, object_id);
 }
 
-void splitting_configure(
-        struct splitting *s, const struct config *config, const struct package_context *contexts)
-{
-        s->config = config;
-        s->contexts = contexts;
-        s->look = true;
-}
-
-int splitting_new(const struct splitting_spec *spec, struct splitting **ret)
+int splitting_new(const struct job_env *env, const struct queue *queue, struct splitting **ret)
 {
         struct splitting *s = calloc(1, sizeof(*s));
         if (!s)
                 return -ENOMEM;
-        *s = (struct splitting){.on = *spec};
-        int r = splits_new(spec->loop, spec->staging, &s->splits);
+        *s = (struct splitting){.on = env, .queue = queue, .look = true};
+        int r = splits_new(env->loop, env->staging, &s->splits);
         if (r < 0) {
                 free(s);
                 return r;
         }
-        uv_timer_init(spec->loop, &s->retry);
+        uv_timer_init(env->loop, &s->retry);
         s->retry.data = s;
         *ret = s;
         return 0;

@@ -8,21 +8,8 @@
 
 struct splitting;
 
-/* All borrowed for ever. */
-struct splitting_spec {
-        uv_loop_t *loop;
-        struct ledger *ledger;
-        struct staging *staging;
-        struct recorder *record;
-        struct pauses *pauses;
-        struct moved *moved;
-        const struct queue *queue; /* asked which objects are in work */
-        bool once;
-};
-int splitting_new(const struct splitting_spec *spec, struct splitting **ret);
-/* The configuration in force, and what belongs to its packages; borrowed until the next call. */
-void splitting_configure(
-        struct splitting *s, const struct config *config, const struct package_context *contexts);
+/* Both borrowed for ever. A new configuration is followed by splitting_look(). */
+int splitting_new(const struct job_env *env, const struct queue *queue, struct splitting **ret);
 struct splitting *splitting_free(struct splitting *s);
 /* Days that failed and are to be tried again later are tried now. */
 void splitting_retry(struct splitting *s);
@@ -36,7 +23,5 @@ bool splitting_has_next(struct splitting *s, size_t most);
 void splitting_start(struct splitting *s, size_t most);
 /* Nothing runs, and nothing more can be done now. */
 bool splitting_idle(const struct splitting *s);
-/* By which rule the days of that organisation are split now. */
-enum event_rule splitting_rule(const struct splitting *s, const char *org);
 /* Is that day being split? */
 bool splitting_busy(const struct splitting *s, int64_t object_id);

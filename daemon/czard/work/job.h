@@ -8,10 +8,12 @@
 #include "pauses.h"
 #include "staging.h"
 
-/* What jobs are done with; all borrowed, and valid as long as there are jobs. */
+/* What jobs are done with, and those who plan them; all borrowed, and valid as long as there are any. */
 struct job_env {
         uv_loop_t *loop;
-        const struct config *config; /* in force: a reload sets another one */
+        bool once;                              /* czard --once */
+        const struct config *config;            /* in force: a reload sets another one */
+        const struct package_context *contexts; /* of its packages */
         struct ledger *ledger;
         struct staging *staging;
         struct recorder *record;
@@ -29,11 +31,10 @@ struct package_context {
 };
 
 /* Of that organisation's package; NULL: it has none. */
-static inline const struct package_context *package_context_find(
-        const struct config *c, const struct package_context *contexts, const char *org)
+static inline const struct package_context *package_context_find(const struct job_env *env, const char *org)
 {
-        const struct config_package *p = config_find_package(c, org);
-        return p ? &contexts[p - c->packages] : NULL;
+        const struct config_package *p = config_find_package(env->config, org);
+        return p ? &env->contexts[p - env->config->packages] : NULL;
 }
 
 struct object_job;
