@@ -6,7 +6,8 @@
 
 #include <limits.h>
 
-#include "error.h"
+#include "proto.h"
+#include "secret.h"
 
 #define LAUNCH_CHANNEL_FD 3
 #define LAUNCH_ARGUMENTS_MAX 16
@@ -24,3 +25,7 @@ int launch_find(const char *name, char *ret, size_t size);
  * text. */
 int launch_prepare(struct launch *ret, const char *name, const char *const *args, struct error *e);
 void launch_done(struct launch *l);
+
+/* The first message to a czard-decrypt: setup, whose strings are borrowed, and the passphrase (p NULL: none)
+ * as a file in memory. The caller calls message_done(). 0 or -errno. */
+int setup_message(const struct proto_setup *setup, const struct secret *passphrase, struct message *ret);

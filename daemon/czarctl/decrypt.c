@@ -10,10 +10,10 @@
 #include <sys/stat.h>
 
 #include "fsx.h"
+#include "launch.h"
 #include "limits.h"
 #include "prompt.h"
 #include "scratch.h"
-#include "setup_message.h"
 #include "str.h"
 
 #define START_SECONDS 60

@@ -171,7 +171,8 @@ static int unlock_keys(struct worker *w, bool reprotect, struct strbuf *warning,
         return -first.err;
 }
 
-int worker_revive(void *arg)
+/* A fresh agent that knows the passphrase. */
+static int revive(void *arg)
 {
         struct worker *w = arg;
         struct error e = {};
@@ -208,7 +209,7 @@ static int set_up(struct worker *w, const struct message *m, struct strbuf *warn
         struct pgp_options options = {
                 .engine = (enum pgp_engine)s->engine,
                 .signatures = (enum signature_policy)s->signatures,
-                .revive = worker_revive,
+                .revive = revive,
                 .arg = w,
         };
         w->limit = (struct expansion){.max_plaintext = s->max_plaintext, .max_ratio = s->max_ratio};
@@ -300,5 +301,5 @@ void worker_tidy(struct worker *w)
 {
         agent_reap(&w->agent);
         if (w->ready && w->reference && w->agent.pid == 0)
-                (void)worker_revive(w); /* else the job tells */
+                (void)revive(w); /* else the job tells */
 }

@@ -47,13 +47,6 @@ int home_prepare(const char *home, const char *source, bool import, bool verify,
 /* tmpfs, or is it written to a disk? */
 bool home_is_in_memory(const char *home);
 
-/* keyboxd.c: when the home `from` keeps its public keys with keyboxd, they go into the key ring of `to`. 1
- * done, 0 it does not, -errno. */
-int home_from_keyboxd(int from, int to, struct error *e);
-
-/* setup.c: a fresh agent that knows the passphrase. arg is the struct worker. 0 or -errno. */
-int worker_revive(void *arg);
-
 /* Each answers the request m and returns 0, or -errno when the channel is broken or m made no sense. */
 int worker_setup(struct worker *w, const struct message *m);
 int worker_file(struct worker *w, struct message *m);

@@ -24,14 +24,16 @@
 #include "desk.h"
 #include "fsx.h"
 #include "http.h"
-#include "lockdown.h"
 #include "s3.h"
+#include "s3_host.h"
+#include "sandbox.h"
 #include "secret.h"
 
 #define EXIT_USAGE 2
 #define EXIT_CANNOT 3
 #define PROXY_CREDENTIAL "czard.proxy"
 #define PROXY_MAX 2048
+#define PORT_DNS 53
 
 struct fetch_options {
         const char *config;
@@ -159,6 +161,51 @@ static int load_config(struct fetch_program *f, const char *path, struct error *
         }
         journal_level(f->config->log_level);
         return 0;
+}
+
+static const char *const readable[] = {
+        "/etc/ssl",
+        "/usr/share/ca-certificates",
+        "/usr/local/share/ca-certificates",
+        "/etc/resolv.conf",
+        "/run/systemd/resolve",
+        "/run/resolvconf",
+        "/etc/hosts",
+        "/etc/nsswitch.conf",
+        "/etc/host.conf",
+        "/etc/gai.conf",
+        "/etc/services",
+        "/etc/localtime",
+        "/usr/share/zoneinfo",
+        "/etc/ld.so.cache", /* for the resolver's modules */
+        "/usr/lib",
+        "/lib",
+        "/lib64",
+        "/dev/urandom",
+};
+
+/* What can be reached from here on: no file but CA certificates, resolver and time zone data, no TCP but to
+ * the endpoint or proxy and to name servers. A rule on a file holds for the file, not for its name: when
+ * /etc/resolv.conf is replaced the name cannot be resolved any more; czard renews czard-fetch after a name
+ * that did not resolve, which mends that. proxy: the one in force, NULL: none. missing: what the kernel
+ * cannot restrict. */
+static int lock_down(
+        const struct config *config, const char *proxy, char *missing, size_t size, struct error *e)
+{
+        static const int families[] = {AF_UNIX, AF_INET, AF_INET6, -1};
+        struct sandbox_path paths[ELEMENTSOF(readable) + 1];
+        const uint16_t ports[] = {PORT_DNS, s3_host_port(&config->s3, proxy)};
+        size_t n = 0;
+        for (size_t i = 0; i < ELEMENTSOF(readable); i++)
+                paths[n++] = (struct sandbox_path){readable[i], SANDBOX_READ};
+        if (config->s3.ca_file)
+                paths[n++] = (struct sandbox_path){config->s3.ca_file, SANDBOX_READ};
+        const struct sandbox s = {.paths = paths,
+                .n_paths = n,
+                .tcp_ports = ports,
+                .n_tcp_ports = ELEMENTSOF(ports),
+                .families = families};
+        return sandbox_enter(&s, missing, size, e);
 }
 
 static int start(struct fetch_program *f, const struct fetch_options *o, struct error *e)

@@ -22,8 +22,8 @@
 #include "helper.h"
 #include "homes.h"
 #include "journal.h"
+#include "launch.h"
 #include "limits.h"
-#include "setup_message.h"
 #include "str.h"
 
 /* A working worker reports progress every second, also while it waits for input. */

@@ -2,7 +2,7 @@
 /* Room for an archive, guessed from the one before: how much larger its members were decrypted, and what
  * share of it was new (the rest shared storage with an earlier snapshot). The first one is taken at
  * FIRST_EXPANSION. */
-#include "room.h"
+#include "snapshot_job.h"
 
 #include <stdio.h>
 #include <unistd.h>

@@ -9,7 +9,7 @@
 
 #include "beyond.h"
 #include "cleanup.h"
-#include "room.h"
+#include "snapshot_job.h"
 #include "str.h"
 #include "timespan.h"
 
@@ -345,7 +345,7 @@ static void snapshot_job_free(struct object_job *j)
         struct snapshot *s = container_of(j, struct snapshot, job);
         s->members = members_free(s->members);
         s->dir = snapshot_free(s->dir);
-        snapshot_change_done(&s->change);
+        strbuf_done(&s->change.text);
         free(s);
 }
 

@@ -4,6 +4,7 @@
  *   snapshot.c          life: directory -> prepare -> runs -> publish
  *   snapshot_members.c  from the archive's directory to members: wanted, ignored, rejected
  *   snapshot_run.c      a run of wanted neighbours: one GET, one worker, batches of members
+ *   room.c              will it fit?
  *   snapshot_known.c    members that earlier attempts staged are taken over
  *   snapshot_publish.c  the folder, its record, what changed, `latest`
  *
@@ -16,7 +17,6 @@
 #include "limits.h"
 #include "members.h"
 #include "place.h"
-#include "snapshot_change.h"
 
 /* Members that a worker may hold at once, and how many are sent in one message: two batches keep it busy. */
 #define MEMBERS_A_WORKER PROTO_RUN_MAX
@@ -27,6 +27,13 @@
 enum snapshot_state { SNAPSHOT_DIRECTORY, SNAPSHOT_PREPARING, SNAPSHOT_RUNS, SNAPSHOT_PUBLISHING };
 
 struct snapshot_run;
+
+/* Against the snapshot before: courses and tables that appeared, vanished, shrank by more than half, or are
+ * empty. */
+struct snapshot_change {
+        struct strbuf text; /* "": nothing */
+        bool loss;          /* something vanished or shrank */
+};
 
 struct snapshot {
         struct object_job job;
@@ -91,6 +98,15 @@ void snapshot_save_member(struct snapshot *s, const struct member *m);
 /* This attempt fails once what is under way has ended. The first cause counts. (Where it is the disk of
  * state_dir that is full, the ledger finds that out by itself, and pauses.) */
 void snapshot_trouble(struct snapshot *s, enum cause cause, const char *detail);
+
+/* room.c */
+/* Compares what the wanted members will take with what is free above min_free. false: it does not fit; said
+ * once, and the object waits (the caller drops the job). */
+bool room_for(struct snapshot *s);
+/* It did not fit before and still does not: it goes on waiting, and nothing is fetched for it. */
+bool room_still_short(const struct job_env *env, struct ledger_object *o);
+/* An archive was published: what it took is what the next one is judged by. */
+void room_learn(const struct snapshot *s);
 
 /* snapshot_known.c */
 /* The partial folder, as it was left or new. 0 or -errno. */
