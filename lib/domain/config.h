@@ -146,8 +146,6 @@ bool config_wants_table(const struct config_package *p, const char *table);
 /* Does the delivery hand out this table of a course? Tables with names of people, and events, only where they
  * are listed by their names. */
 bool config_delivers_table(const struct config_delivery *d, const char *table);
-/* Is it one of those? */
-bool config_table_names_people(const char *table);
 /* The delivery of that name, or NULL. */
 const struct config_delivery *config_find_delivery(const struct config *c, const char *name);
 /* "study, other", or "none". */

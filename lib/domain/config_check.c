@@ -570,7 +570,7 @@ void config_name_deliveries(const struct config *c, struct strbuf *ret)
         strbuf_add(ret, c->n_deliveries ? "" : "none");
 }
 
-bool config_table_names_people(const char *table)
+static bool names_people(const char *table)
 {
         return str_after(table, "auth_") || str_after(table, "certificates_") || str_after(table, "ora/") ||
                streq(table, "forum") || streq(table, "email_opt_in");
@@ -585,5 +585,5 @@ bool config_delivers_table(const struct config_delivery *d, const char *table)
                         return false;
                 hit = hit || (*p != '!' && fnmatch(p, table, 0) == 0);
         }
-        return by_name || (hit && !streq(table, "events") && !config_table_names_people(table));
+        return by_name || (hit && !streq(table, "events") && !names_people(table));
 }

@@ -7,20 +7,7 @@
 #include <sys/socket.h>
 
 #include "cleanup.h"
-#include "macro.h"
-
-/* lib/base/name.c has the same rule for names; this file stands below it. */
-static bool is_clean(const char *s)
-{
-        while (*s) {
-                size_t n = utf8_valid_len(s);
-                unsigned char c = (unsigned char)*s, next = (unsigned char)s[1];
-                if (n == 0 || c < 0x20 || c == 0x7f || (c == 0xc2 && next < 0xa0))
-                        return false;
-                s += n;
-        }
-        return true;
-}
+#include "name.h"
 
 int control_encode(const struct strv *strings, char **ret, size_t *ret_n)
 {
@@ -48,7 +35,7 @@ int control_decode(const char *p, size_t n, struct strv *ret, struct error *e)
                         "control message of another version: programs of different czard versions");
         _cleanup_(strv_done) struct strv strings = {};
         for (const char *s = p + sizeof(CONTROL_VERSION); s < p + n; s += strlen(s) + 1) {
-                if (strings.n >= CONTROL_STRINGS_MAX || !is_clean(s))
+                if (strings.n >= CONTROL_STRINGS_MAX || !name_is_printable(s))
                         return error_set(e, CAUSE_HELPER, EPROTO, "malformed control message");
                 if (strv_add(&strings, s) < 0)
                         return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");

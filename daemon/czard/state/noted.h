@@ -16,9 +16,9 @@ void noted_end(struct ledger *ledger, const char *why);
 #define NOTED_PAUSES_SIZE TEXT_SIZE
 void noted_pauses(struct recorder *r, struct ledger *ledger, const struct pauses *pauses,
         char noted[static NOTED_PAUSES_SIZE]);
-/* The keys a pool has found in that home; of the first pool: and no others. */
 /* Why the feed cannot be brought up to date; "": it is. */
 void noted_feed(struct recorder *r, struct ledger *ledger, const char *why);
+/* The keys a pool has found in that home; of the first pool: and no others. */
 void noted_keys(struct recorder *r, struct ledger *ledger, const struct proto_ready *ready,
         const char *homedir, bool first);
 /* One audit line about czard itself: "start", "stop", "reload", with the hash of the configuration. */
