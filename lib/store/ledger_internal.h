@@ -3,6 +3,7 @@
  * ledger_*.c, members*.c, feed*.c, latest.c and the tests include this. */
 #pragma once
 
+#include "limits.h"
 #include "sql.h"
 
 struct ledger_member;
@@ -51,7 +52,7 @@ int ledger_collect(struct ledger *l, sqlite3_stmt *s, const char *key_glob, int6
         struct error *e);
 
 /* The least string greater than every key that begins with prefix, by bytes. */
-#define LEDGER_PREFIX_END (1025 + 4)
+#define LEDGER_PREFIX_END (KEY_SIZE + 4)
 void ledger_prefix_end(const char *prefix, char ret[LEDGER_PREFIX_END]);
 
 /* Sizes come from outside, and their sum may be more than a number holds: sum() would be an error then. */

@@ -10,7 +10,7 @@
 #include "number.h"
 #include "str.h"
 
-int sql_errno(sqlite3 *db)
+static int errno_of(sqlite3 *db)
 {
         int system = sqlite3_system_errno(db);
         switch (sqlite3_errcode(db)) {
@@ -44,7 +44,7 @@ int sql_errno(sqlite3 *db)
 
 int sql_fail(struct sql *c, const char *what, struct error *e)
 {
-        int err = sql_errno(c->db);
+        int err = errno_of(c->db);
         enum cause cause = err == EINVAL ? CAUSE_INTERNAL : cause_from_errno(err);
         if (cause == CAUSE_STAGING || c->is_temporary)
                 cause = CAUSE_IO; /* it is not the staging volume that should be looked at */

@@ -55,9 +55,7 @@ static inline struct sql_value sql_sha256(const uint8_t *sha256)
 #define VALUES(...) ((const struct sql_value[]){__VA_ARGS__, {SQL_END, {}}})
 /* clang-format on */
 
-/* What the last failed call of SQLite means, positive. */
-int sql_errno(sqlite3 *db);
-/* The same: -errno, with "name: what: why". */
+/* What the last failed call of SQLite means: -errno, with "name: what: why". */
 int sql_fail(struct sql *c, const char *what, struct error *e);
 /* Text of ours that gives no rows. */
 int sql_exec(struct sql *c, const char *text, struct error *e);

@@ -25,8 +25,6 @@ struct staging {
 #define STAGING_HIDDEN ".czard-tmp-"
 #define STAGING_HIDDEN_SIZE 32
 int staging_hidden_name(char ret[STAGING_HIDDEN_SIZE]);
-/* Is entry what is left of a folder of that name that could not be removed as a whole? */
-bool staging_is_remains_of(const char *entry, const char *name);
 /* Is it such a name, or one that fsx.h makes (".NAME.czard-tmp-*")? */
 bool staging_is_hidden(const char *name);
 

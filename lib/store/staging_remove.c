@@ -33,7 +33,8 @@ int staging_remove_at(int dir_fd, const char *name, struct error *e)
         return r < 0 ? staging_fail(-r, "removing", name, e) : 0;
 }
 
-bool staging_is_remains_of(const char *entry, const char *name)
+/* Is entry what is left of a folder of that name that could not be removed as a whole? */
+static bool is_remains_of(const char *entry, const char *name)
 {
         const char *rest = entry[0] == '.' ? entry + 1 : "";
         size_t n = strnlen(name, 200);
@@ -62,7 +63,7 @@ int staging_remove_remains(struct staging *s, const char *path, struct error *e)
         if (r < 0)
                 return staging_fail(-r, "reading the folder of", path, e);
         for (size_t i = 0; r == 0 && i < names.n; i++)
-                if (staging_is_remains_of(names.v[i], staging_base_name(path)))
+                if (is_remains_of(names.v[i], staging_base_name(path)))
                         r = staging_remove_at(dir, names.v[i], e);
         return r == 0 && fsync(dir) < 0 ? staging_fail(errno, "making durable", path, e) : r;
 }
