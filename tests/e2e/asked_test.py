@@ -107,6 +107,27 @@ class AskedTest(unittest.TestCase):
             asked.append((before, self.attempts()))
         self.assertEqual(asked[0], asked[1])
 
+    def test_some_wait_for_the_key_and_a_later_run_fails(self):
+        """Members that our key does not open wait until another was opened, and are of no run any more; theirs has then
+        nothing staged. Whichever they are, and whatever is said of the others of that run, the same is asked for."""
+        asked = []
+        for waiting in ((1, 5, 9), (2, 3, 50, 70)):
+            for others in (None, "BAD_MDC"):
+                self.fresh()
+                rest = [(n, others) for n in self.run_of(0) if n not in waiting] if others else []
+                self.say(*((n, "NO_KEY") for n in waiting), *rest, (len(self.entries) - 1, "HELPER", "once"))
+                self.once(1)
+                self.assert_staged()
+                asked.append(self.attempts())
+        self.assertEqual(len(asked[0]), 2)
+        for other in asked[1:]:
+            self.assertEqual(other, asked[0])
+
+    def run_of(self, number):
+        """The members of the first run of so many: the archive is asked for in four at first."""
+        each = len(self.entries) // 4
+        return range(number * each, (number + 1) * each)
+
 
 if __name__ == "__main__":
     main()

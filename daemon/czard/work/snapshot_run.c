@@ -322,6 +322,8 @@ static int judge(struct snapshot_run *r, struct member *m, struct error *e)
         }
         if (!of_key)
                 return reject(s, m, e);
+        /* Its run has staged nothing, so it is not missed when those are given up of which a member was
+         * refused. */
         if (s->n_held++ == 0)
                 snprintf(s->held_detail, sizeof(s->held_detail), "%s", m->detail);
         s->held_cause = m->cause;
