@@ -28,9 +28,10 @@
 
 int prepare_import_credentials(struct ctl *c)
 {
-        c->input_fd = open(c->argv[0], O_RDONLY | O_CLOEXEC);
+        struct error e = {};
+        c->input_fd = owner_open_input(c->argv[0], &e);
         if (c->input_fd < 0)
-                return ctl_fail_text("%s: %s", c->argv[0], strerror(errno));
+                return ctl_fail(c, &e);
         int status = passphrase_prepare(c, false);
         if (status)
                 return status;

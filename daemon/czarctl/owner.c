@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <libgen.h>
+#include <linux/magic.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include "credstore.h"
@@ -101,6 +103,8 @@ static int copy_fd(int from, int to)
         }
 }
 
+enum { LINKS_MOST = 40 };
+
 /* May somebody else than root put another thing where this one is? */
 static bool is_roots(int dir)
 {
@@ -127,7 +131,6 @@ static int follow_link(int dir, const char *name, char rest[PATH_MAX])
 
 int owner_open_folder(const char *path)
 {
-        enum { LINKS_MOST = 40 };
         char rest[PATH_MAX], *p = rest;
         unsigned links = 0;
         if (snprintf(rest, sizeof(rest), "%s", path) >= PATH_MAX)
@@ -161,6 +164,77 @@ int owner_open_folder(const char *path)
         }
         int ret = dir < 0 ? -1 : openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         return ret < 0 ? -errno : ret;
+}
+
+/* A regular file that has no name elsewhere, or what root itself put where nobody else could: a pipe, as
+ * well. */
+static bool may_be_read(int dir, const struct stat *st)
+{
+        return (is_roots(dir) && st->st_uid == 0) || (S_ISREG(st->st_mode) && st->st_nlink == 1);
+}
+
+/* Its links stand for what a process has open, whatever their text says. */
+static bool is_proc(int dir)
+{
+        struct statfs fs;
+        return fstatfs(dir, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+}
+
+/* One step: what path names, or -EAGAIN and in path where the link that it names leads. */
+static int open_or_follow(char path[PATH_MAX])
+{
+        char folder[PATH_MAX], rest[PATH_MAX] = "", again[2 * PATH_MAX], proc[64];
+        struct stat st;
+        memcpy(folder, path, sizeof(folder));
+        const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+        folder[slash ? slash + 1 - path : 0] = 0;
+        _cleanup_close_ int dir = owner_open_folder(*folder ? folder : ".");
+        if (dir < 0)
+                return dir;
+        _cleanup_close_ int at = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (at < 0 || fstat(at, &st) < 0)
+                return -errno;
+        if (!S_ISLNK(st.st_mode)) {
+                if (!may_be_read(dir, &st))
+                        return -EPERM;
+                snprintf(proc, sizeof(proc), "/proc/self/fd/%d", at);
+                int fd = open(proc, O_RDONLY | O_NOCTTY | O_CLOEXEC);
+                return fd < 0 ? -errno : fd;
+        }
+        int r = follow_link(dir, name, rest);
+        if (r < 0)
+                return r;
+        if (is_proc(dir)) {
+                int fd = openat(dir, name, O_RDONLY | O_NOCTTY | O_CLOEXEC);
+                if (fd >= 0 || errno != EISDIR)
+                        return fd < 0 ? -errno : fd;
+        }
+        rest[strlen(rest) - 1] = 0; /* the slash in front of nothing */
+        if (snprintf(again, sizeof(again), "%s%s", *rest == '/' ? "" : folder, rest) >= PATH_MAX)
+                return -ENAMETOOLONG;
+        memcpy(path, again, strlen(again) + 1);
+        return -EAGAIN;
+}
+
+int owner_open_input(const char *path, struct error *e)
+{
+        char at[PATH_MAX];
+        int fd = snprintf(at, sizeof(at), "%s", path) >= PATH_MAX ? -ENAMETOOLONG : -EAGAIN;
+        if (fd == -EAGAIN && geteuid() != 0) {
+                fd = open(path, O_RDONLY | O_NOCTTY | O_CLOEXEC);
+                fd = fd < 0 ? -errno : fd;
+        }
+        for (unsigned links = 0; fd == -EAGAIN; links++)
+                fd = links < LINKS_MOST ? open_or_follow(at) : -ELOOP;
+        if (fd == -ELOOP)
+                return owner_refuse_link(path, "read", e);
+        if (fd == -EPERM)
+                return error_set(e, CAUSE_INTERNAL, EPERM,
+                        "cannot read %.400s: it is no file of one name, and not root's in a folder of root; "
+                        "copy it to "
+                        "where only root can write",
+                        path);
+        return fd < 0 ? error_set(e, CAUSE_INTERNAL, -fd, "%.400s: %s", path, strerror(-fd)) : fd;
 }
 
 int owner_refuse_link(const char *path, const char *what, struct error *e)

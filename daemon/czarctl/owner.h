@@ -21,6 +21,10 @@ int owner_become(struct ctl *c, struct error *e);
 /* The folder, for root: links are followed where only root can have put them. In a folder of the user of
  * czard one could lead what root does to anywhere: -ELOOP. A descriptor or -errno. */
 int owner_open_folder(const char *path);
+/* What the admin said is to be read, for root in the same way: who owns a folder may put there a link to a
+ * file that only root can read, and look when it is handed to gpg, or a pipe without an end. A descriptor, or
+ * -errno (e is filled). */
+int owner_open_input(const char *path, struct error *e);
 /* That error, for what was to be done with path. Returns -ELOOP. */
 int owner_refuse_link(const char *path, const char *what, struct error *e);
 /* The user and group, whose groups were set before, with no way back: root's terminal is out of reach for

@@ -93,8 +93,9 @@ int passphrase_prepare(struct ctl *c, bool may_store)
                 c->passphrase_fd = fd;
         if (!file)
                 return 0;
-        c->passphrase_file_fd = open(file, O_RDONLY | O_CLOEXEC);
-        return c->passphrase_file_fd < 0 ? ctl_fail_text("%s: %s", file, strerror(errno)) : 0;
+        struct error e = {};
+        c->passphrase_file_fd = owner_open_input(file, &e);
+        return c->passphrase_file_fd < 0 ? ctl_fail(c, &e) : 0;
 }
 
 static int read_fd(int fd, const char *what, struct secret *ret, struct error *e)
