@@ -26,7 +26,7 @@ struct audit_show {
 
 static void note_members(struct audit_show *s, const char *line, size_t len)
 {
-        char event[64] = "";
+        char event[EVENT_SIZE] = "";
         (void)audit_field(line, len, "event", event, sizeof(event));
         bool head = streq(event, "members");
         if (streq(event, "member") || streq(event, "member-rejected"))

@@ -150,7 +150,7 @@ static int forget_offline(void *arg, const struct steward *s, struct error *e)
 
 static void print_record_head(const struct ctl *c, const char *reason)
 {
-        char when[40], host[256] = "";
+        char when[WHEN_SIZE], host[HOST_SIZE] = "";
         const struct passwd *pw = getpwuid(c->caller);
         gethostname(host, sizeof(host) - 1);
         shown_print(stdout, "Record of removal\n\n");
@@ -247,7 +247,7 @@ static int prune_show(struct ctl *c, struct changes *ch)
 int run_prune(struct ctl *c)
 {
         struct changes ch;
-        char size[32];
+        char size[BYTES_SIZE];
         begin(&ch, c, "items", CHANGE_COLUMNS);
         ch.apply = ctl_flag(c, "apply");
         ch.spec.offline = prune_offline;
@@ -290,7 +290,7 @@ static int show_latest(struct ctl *c, struct changes *ch, const char *org)
         for (size_t i = 0; i < ELEMENTSOF(kinds); i++) {
                 _cleanup_(strv_done) struct strv missed = {};
                 _cleanup_free_ char *note = NULL;
-                char now[64], date[11] = "", dir[256];
+                char now[64], date[DATE_SIZE] = "", dir[256];
                 bool pinned = false;
                 snprintf(dir, sizeof(dir), "%s/%s", org, category_name(kinds[i]));
                 staging_read_latest(staging, dir, now, sizeof(now));

@@ -59,7 +59,7 @@ static void check_state_room(struct checkup *k, int state_fd)
 {
         const char *path = k->c->config->state_dir;
         struct statvfs v;
-        char have[32], want[32];
+        char have[BYTES_SIZE], want[BYTES_SIZE];
         if (fstatvfs(state_fd, &v) < 0)
                 return;
         uint64_t bytes = (uint64_t)v.f_bavail * v.f_frsize, least = k->c->config->state_min_free;
@@ -139,7 +139,7 @@ static void check_space(struct checkup *k, const struct staging *s)
 {
         struct error e = {};
         uint64_t bytes = 0;
-        char have[32], want[32];
+        char have[BYTES_SIZE], want[BYTES_SIZE];
         if (staging_free_bytes(s, &bytes, &e) < 0) {
                 check_add(k, "space", BAD, cause_advice(e.cause), "%s", e.text);
                 return;

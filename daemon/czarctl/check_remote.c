@@ -41,7 +41,7 @@ static void check_expiry(struct checkup *k, const char *home, const struct keyri
                 return;
         }
         int64_t left = key->expires - (int64_t)time(NULL);
-        char when[40];
+        char when[WHEN_SIZE];
         _cleanup_free_ char *fix = str_printf("%s, then send the new public key (%s) to edX",
                 key_command(config, home, "key extend", key->fingerprint, a),
                 key_command(config, home, "key export", key->fingerprint, b));

@@ -48,7 +48,7 @@ void days_hint(const struct days *d, const struct habit_gap *g, const struct fac
         int64_t from = (int64_t)g->from * 86400;
         *ret = 0;
         for (size_t i = 0; i < f->n_keys && !*ret; i++) {
-                char when[21];
+                char when[TIME_SIZE];
                 if (f->keys[i].expires == 0 || from < f->keys[i].expires - 86400)
                         continue;
                 time_format(f->keys[i].expires, when);

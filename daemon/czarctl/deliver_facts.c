@@ -77,7 +77,7 @@ static char *reason_of(const struct deliver_fact *f)
 static void look_at_runs(int state, struct deliver_fact *f, size_t due)
 {
         struct stat st;
-        char when[21] = "";
+        char when[TIME_SIZE] = "";
         bool ran = state >= 0 && fstatat(state, "lock", &st, AT_SYMLINK_NOFOLLOW) == 0;
         if (ran && *f->records->outbox_id && st.st_mtime + RUN_OVERDUE_SEC > time(NULL))
                 return;

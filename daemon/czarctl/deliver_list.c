@@ -57,7 +57,7 @@ static void on_delivery(void *arg, const struct deliver_fact *f)
         struct listing *l = arg;
         const struct config_delivery *d = f->delivery;
         const char *reason = *f->reason ? f->reason : f->trouble;
-        char until[11] = "";
+        char until[DATE_SIZE] = "";
         if (l->only && !streq(l->only, d->name))
                 return;
         if (!f->is_gone || f->records->until != INT_MAX)

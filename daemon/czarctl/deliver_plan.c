@@ -80,7 +80,7 @@ static void say_names(const char *what, const struct strv *v)
 
 static void plan_table(struct plan *p, const struct strv *courses)
 {
-        char size[32];
+        char size[BYTES_SIZE];
         struct table *t = table_new("PATH|>FILES|>BYTES|NOTE");
         fputs(colour_on(BOLD), stdout);
         shown_print(stdout, "%s", p->d->name);

@@ -20,7 +20,7 @@
 /* For people: names are shown, never executed. */
 static void show_line(const char *line, size_t len)
 {
-        char seq[24] = "", time[32] = "", op[32] = "", path[4200] = "", when[40];
+        char seq[24] = "", time[32] = "", op[32] = "", path[4200] = "", when[WHEN_SIZE];
         int64_t sec = 0;
         (void)audit_field(line, len, "seq", seq, sizeof(seq));
         (void)audit_field(line, len, "op", op, sizeof(op));

@@ -42,7 +42,7 @@ static int add_unreadable(const struct report_row *row, void *arg)
 static void add_gap(struct rows *r, const struct days *days, const struct habit_gap *g, const struct facts *f)
 {
         const struct habit_series *s = &days->habit.series[g->series];
-        char from[11], to[11], until[32], hint[160];
+        char from[DATE_SIZE], to[DATE_SIZE], until[32], hint[160];
         days_hint(days, g, f, hint, sizeof(hint));
         date_format(g->from, from);
         date_format(g->to, to);

@@ -77,7 +77,7 @@ static int read_key_file(struct import *m, struct error *e)
 static int take_status(struct import *m, const char *out)
 {
         unsigned flags;
-        char fpr[65];
+        char fpr[FINGERPRINT_SIZE];
         int r = 0;
         for (const char *at = out; r == 0 && (at = strstr(at, "[GNUPG:] IMPORT_OK ")); at++) {
                 if (sscanf(at, "[GNUPG:] IMPORT_OK %u %64[0-9A-F]", &flags, fpr) != 2)
@@ -332,7 +332,7 @@ static int verify(struct import *m, struct error *e)
 
 static int say_imported(struct import *m)
 {
-        char when[40], a[KEY_COMMAND_SIZE], b[KEY_COMMAND_SIZE];
+        char when[WHEN_SIZE], a[KEY_COMMAND_SIZE], b[KEY_COMMAND_SIZE];
         bool expired = m->expires && m->expires < (int64_t)time(NULL);
         if (m->c->json) {
                 _cleanup_json_ struct json j = {};

@@ -96,7 +96,7 @@ static int get_text(struct ctl *c, const char *flag, const char *question, bool 
 }
 
 /* "[GNUPG:] KEY_CREATED B FINGERPRINT" */
-static bool take_fingerprint(const char *out, char ret[65])
+static bool take_fingerprint(const char *out, char ret[FINGERPRINT_SIZE])
 {
         const char *at = strstr(out, "[GNUPG:] KEY_CREATED ");
         return at && sscanf(at, "[GNUPG:] KEY_CREATED %*s %64[0-9A-F]", ret) == 1;
@@ -104,7 +104,7 @@ static bool take_fingerprint(const char *out, char ret[65])
 
 /* Preferences without AEAD: what edX runs makes and understands MDC. */
 static int generate(struct ctl *c, const char *home, const char *name, const char *mail, const char *expire,
-        const struct secret *passphrase, char fingerprint[65])
+        const struct secret *passphrase, char fingerprint[FINGERPRINT_SIZE])
 {
         char parameters[1024], out[16384] = "";
         snprintf(parameters, sizeof(parameters),
@@ -133,7 +133,7 @@ static int write_public(struct ctl *c, const char *home, const char *fingerprint
         struct error e = {};
         _cleanup_free_ char *armor = NULL, *text = NULL;
         size_t len = 0;
-        char where[TEXT_SIZE], when[40], extend[KEY_COMMAND_SIZE], export[KEY_COMMAND_SIZE];
+        char where[TEXT_SIZE], when[WHEN_SIZE], extend[KEY_COMMAND_SIZE], export[KEY_COMMAND_SIZE];
         if (keyring_read(home, &ring, &e) < 0)
                 return ctl_fail(c, &e);
         const struct keyring_key *k = keyring_find(&ring, fingerprint);
@@ -205,7 +205,7 @@ static int choose_passphrase(struct ctl *c, struct secret *ret)
 int run_keygen(struct ctl *c)
 {
         _cleanup_secret_ struct secret passphrase = {};
-        char name[256], mail[256], fingerprint[65] = "";
+        char name[256], mail[256], fingerprint[FINGERPRINT_SIZE] = "";
         const char *expire = ctl_flag(c, "expire") ? ctl_flag(c, "expire") : DEFAULT_EXPIRE;
         struct error e = {};
         struct key_home h;

@@ -154,7 +154,7 @@ static enum secret_part part_in_file(const char *path)
  * and gpg asks it. */
 static int check_lock(const char *path, bool served, struct error *e)
 {
-        char text[512], host[256] = "", word[SHELL_WORD_SIZE];
+        char text[512], host[HOST_SIZE] = "", word[SHELL_WORD_SIZE];
         long pid = 0;
         struct utsname here = {};
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

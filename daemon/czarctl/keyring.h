@@ -18,13 +18,13 @@ enum secret_part {
 
 /* What is told of a key. */
 struct fact_key {
-        char fingerprint[65], user_id[256];
+        char fingerprint[FINGERPRINT_SIZE], user_id[256];
         char homedir[LIMIT_PATH + 1]; /* that has it; "" not known */
         int64_t created, expires;     /* seconds; expires 0: never */
 };
 
 struct keyring_subkey {
-        char fingerprint[65];
+        char fingerprint[FINGERPRINT_SIZE];
         int64_t created, expires; /* seconds; 0: never */
         bool encrypts, revoked;
         enum secret_part secret;

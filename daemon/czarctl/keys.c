@@ -46,7 +46,7 @@ static int key_list(struct ctl *c, const char *home, const struct keyring *ring)
 {
         struct rows rows;
         struct key_none no;
-        char left[40];
+        char left[WHEN_SIZE];
         key_none(c, home, &no);
         _cleanup_free_ char *none = str_printf("%c%s: %s", *no.detail - 'a' + 'A', no.detail + 1, no.fix);
         rows_open(&rows, c, "keys", "fingerprint|user_id=USER ID|created|expires|left=");
@@ -166,7 +166,7 @@ static int say_extended(struct ctl *c, const char *home, const char *fingerprint
 {
         _cleanup_keyring_ struct keyring now = {};
         struct error e = {};
-        char text[40], export[KEY_COMMAND_SIZE];
+        char text[WHEN_SIZE], export[KEY_COMMAND_SIZE];
         if (keyring_read(home, &now, &e) < 0)
                 return ctl_fail(c, &e);
         if (c->json)

@@ -138,7 +138,7 @@ static void add_text(struct strbuf *b, const char *s)
 static void add_formed(struct strbuf *b, const char *value, const char *form, size_t n)
 {
         const char *many = memchr(form, '|', n);
-        char text[64], when[40];
+        char text[64], when[WHEN_SIZE];
         int64_t number = atoll(value), sec = 0;
         if (many) {
                 bool one = number == 1;

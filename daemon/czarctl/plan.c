@@ -234,7 +234,7 @@ static int show_plan(struct plan *p, bool listed, const struct plan_undecided *u
 {
         struct ctl *c = p->c;
         uint64_t total = 0;
-        char size[32];
+        char size[BYTES_SIZE];
         for (size_t i = 0; i < p->n_due; i++)
                 total += p->due[i].size;
         struct rows rows;

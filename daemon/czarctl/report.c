@@ -69,7 +69,7 @@ static void add_late(struct report_data *r)
         for (size_t i = 0; i < r->days.habit.n; i++) {
                 const struct habit_series *h = &r->days.habit.series[i];
                 const struct habit_gap *g = days_late(&r->days, i);
-                char from[11];
+                char from[DATE_SIZE];
                 if (!g || !days_is_wanted(r->c, h))
                         continue;
                 json_object(&r->j, NULL,
@@ -85,7 +85,7 @@ static void add_late(struct report_data *r)
 static void add_delivery(void *arg, const struct deliver_fact *f)
 {
         struct report_data *r = arg;
-        char until[11] = "";
+        char until[DATE_SIZE] = "";
         if (f->delivery->until != INT_MAX)
                 date_format(f->delivery->until, until);
         json_object(&r->j, NULL,

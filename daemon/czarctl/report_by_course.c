@@ -74,7 +74,7 @@ void report_storage(struct json *j, const char *org, const char *what, int64_t b
 
 struct taken {
         struct json *j;
-        char org[64]; /* rows come by path, so those of an organisation come together */
+        char org[ORG_SIZE]; /* rows come by path, so those of an organisation come together */
         uint64_t bytes;
 };
 

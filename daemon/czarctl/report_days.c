@@ -60,7 +60,7 @@ static int note_date(const struct report_row *row, void *arg)
 static int note_replaced(const char *line, size_t len, uint64_t number, void *arg)
 {
         struct calendar *c = arg;
-        char org[64], site[64], date[16];
+        char org[ORG_SIZE], site[SITE_SIZE], date[16];
         (void)number;
         if (!strstr(line, "\"event\":\"replaced\"") || audit_field(line, len, "org", org, sizeof(org)) < 0 ||
                 audit_field(line, len, "site", site, sizeof(site)) < 0 ||
@@ -88,7 +88,7 @@ static int read_calendar(struct calendar *c)
 
 static bool is_among(const struct strv *days, const struct habit_series *s, int day)
 {
-        char date[11], key[160];
+        char date[DATE_SIZE], key[160];
         snprintf(key, sizeof(key), "%s %s %s", s->org, s->site, date_format(day, date));
         return strv_sorted_has(days, key);
 }
@@ -126,7 +126,7 @@ static void mark_days(const struct calendar *c, size_t series, int first, int n,
 
 static int year_of(int day)
 {
-        char date[11];
+        char date[DATE_SIZE];
         return atoi(date_format(day, date));
 }
 
@@ -196,7 +196,7 @@ static void add_gaps(struct report_data *r, size_t series)
         json_open(&r->j, "gaps", '[');
         for (size_t g = r->days.gaps.n; g-- > 0;) {
                 const struct habit_gap *gap = &r->days.gaps.v[g];
-                char from[11], to[11];
+                char from[DATE_SIZE], to[DATE_SIZE];
                 if (gap->series != series || n++ >= GAPS_SHOWN)
                         continue;
                 bool span = gap->from != gap->to;

@@ -18,7 +18,7 @@
 #define NAMES_SHOWN 12
 
 struct report_snapshot {
-        char id[24], date[11], org[64];
+        char id[24], date[DATE_SIZE], org[ORG_SIZE];
         enum category category;
         int64_t rejected, plain, members, size;
 };

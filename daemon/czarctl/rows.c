@@ -61,7 +61,7 @@ void json_strings(struct json *j, const char *name, const struct strv *v)
 /* last: of its row, where nothing is better than "-" */
 static void field_cell(struct table *t, const struct ctl_field *f, bool last)
 {
-        char text[40];
+        char text[WHEN_SIZE];
         switch (f->kind) {
         case FIELD_TEXT:
         case FIELD_CELL:

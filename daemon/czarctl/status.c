@@ -11,7 +11,7 @@
 
 static void print_key(const struct facts *f)
 {
-        char when[40];
+        char when[WHEN_SIZE];
         for (size_t i = 0; i < f->n_keys; i++) {
                 const struct fact_key *k = &f->keys[i];
                 size_t n = strlen(k->fingerprint);
@@ -29,7 +29,7 @@ static void print_key(const struct facts *f)
 static void print_head(const struct status_facts *s)
 {
         const struct facts *f = &s->facts;
-        char when[40], size[32];
+        char when[WHEN_SIZE], size[BYTES_SIZE];
         bool well = s->n_problems == 0;
         fputs(colour_on(well ? GREEN : RED), stdout);
         if (well)
@@ -70,7 +70,7 @@ static void print_bad(struct table *t, uint64_t objects, uint64_t members)
 
 static void print_table(const struct status_facts *s)
 {
-        char when[40], size[32];
+        char when[WHEN_SIZE], size[BYTES_SIZE];
         struct table *t = table_new(
                 "ORG|CATEGORY|SITE|NEWEST|STAGED AT|>STAGED|>DUE|>TO FETCH|>RETRY|>REJECTED|>MISSING");
         for (size_t i = 0; i < s->n_lines; i++) {

@@ -87,7 +87,7 @@ static int on_trouble(const struct report_row *row, void *arg)
         struct status_facts *s = arg;
         enum object_state state = (enum object_state)row->number[0];
         enum cause cause = cause_from_name(row->text[1]);
-        char next[40], room[KEY_COMMAND_SIZE];
+        char next[WHEN_SIZE], room[KEY_COMMAND_SIZE];
         const char *advice = key_advice_of(s->c->config, row->text[6], cause, room);
         if (state == OBJECT_MISSING)
                 add_problem(s, "missing", (uint64_t)row->number[2],
@@ -294,7 +294,7 @@ static void judge_polls(struct status_facts *s)
         const struct facts *f = &s->facts;
         int64_t now = (int64_t)time(NULL), newest = MAX(f->last_poll, f->last_poll_incomplete);
         uint64_t patience = 2 * s->c->config->poll_interval_usec + 10 * USEC_PER_MINUTE;
-        char when[40];
+        char when[WHEN_SIZE];
         if (f->daemon == 0)
                 patience = MAX(patience, OVERDUE_USEC);
         const char *fix = f->daemon == 0 ? "systemctl start czard" : "journalctl -u czard";
@@ -315,7 +315,7 @@ static void judge_key(struct status_facts *s)
 {
         const struct facts *f = &s->facts;
         int64_t now = (int64_t)time(NULL);
-        char when[40], extend[KEY_COMMAND_SIZE], export[KEY_COMMAND_SIZE];
+        char when[WHEN_SIZE], extend[KEY_COMMAND_SIZE], export[KEY_COMMAND_SIZE];
         _cleanup_strbuf_ struct strbuf fix = {};
         if (f->n_keys == 0)
                 add_problem(
@@ -337,7 +337,7 @@ static void judge_key(struct status_facts *s)
 static void judge_daemon(struct status_facts *s)
 {
         const struct facts *f = &s->facts;
-        char when[40];
+        char when[WHEN_SIZE];
         if (f->daemon != 0)
                 return;
         if (f->stopped_at)
@@ -355,7 +355,7 @@ static void judge_daemon(struct status_facts *s)
 static void judge_due(struct status_facts *s)
 {
         uint64_t n = 0, bytes = 0;
-        char size[32];
+        char size[BYTES_SIZE];
         for (size_t i = 0; i < s->n_lines; i++) {
                 n += status_line_due(&s->lines[i]);
                 bytes += status_line_due_bytes(&s->lines[i]);
@@ -399,7 +399,7 @@ static void judge_days(struct status_facts *s)
         for (size_t i = 0; i < s->days.habit.n; i++) {
                 const struct habit_series *h = &s->days.habit.series[i];
                 const struct habit_gap *g = days_late(&s->days, i);
-                char hint[160], from[11];
+                char hint[160], from[DATE_SIZE];
                 if (!g || !days_is_wanted(s->c, h))
                         continue;
                 days_hint(&s->days, g, &s->facts, hint, sizeof(hint));

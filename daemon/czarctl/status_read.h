@@ -6,12 +6,13 @@
 #include "facts.h"
 #include "key_command.h"
 #include "limits.h"
+#include "timespan.h"
 
 #define STATUS_LINES 512
 #define STATUS_PROBLEMS 64
 
 struct status_line {
-        char org[64], site[64], date[11], newest[11], path[STAGED_PATH_SIZE];
+        char org[ORG_SIZE], site[SITE_SIZE], date[DATE_SIZE], newest[DATE_SIZE], path[STAGED_PATH_SIZE];
         enum category category;
         int64_t staged_at;
         uint64_t n[OBJECT_STATE_MAX], bytes[OBJECT_STATE_MAX];
@@ -26,7 +27,7 @@ struct status_problem {
 };
 
 struct member_trouble {
-        char org[64], example[600];
+        char org[ORG_SIZE], example[600];
         enum category category;
         enum cause cause;
         uint64_t n;

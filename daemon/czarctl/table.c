@@ -202,7 +202,7 @@ bool table_print(struct table *t)
 
 /* --- times and sizes --- */
 
-const char *local_time(int64_t sec, char ret[40])
+const char *local_time(int64_t sec, char ret[WHEN_SIZE])
 {
         time_t when = (time_t)sec;
         struct tm tm;
@@ -217,7 +217,7 @@ const char *local_time(int64_t sec, char ret[40])
         return ret;
 }
 
-const char *ago(int64_t sec, char ret[40])
+const char *ago(int64_t sec, char ret[WHEN_SIZE])
 {
         int64_t d = (int64_t)time(NULL) - sec, n = d < 0 ? -d : d;
         const char *unit = n < 120 ? "s" : n < 7200 ? "min" : n < 172800 ? "h" : "d";
@@ -229,7 +229,7 @@ const char *ago(int64_t sec, char ret[40])
         return ret;
 }
 
-const char *bytes_text(int64_t bytes, char ret[32])
+const char *bytes_text(int64_t bytes, char ret[BYTES_SIZE])
 {
         if (bytes < 0)
                 strcpy(ret, "-");
@@ -246,7 +246,7 @@ const char *bytes_text(int64_t bytes, char ret[32])
 
 static void show_progress(struct progress_line *p, uint64_t now)
 {
-        char done[32], total[32], rate[32], left[64] = "";
+        char done[BYTES_SIZE], total[BYTES_SIZE], rate[BYTES_SIZE], left[64] = "";
         double seconds = (double)(now - p->began_usec) / USEC_PER_SEC;
         uint64_t a_second = seconds > 0 ? (uint64_t)((double)(p->done - p->began_at) / seconds) : 0;
         if (p->bytes) {

@@ -8,6 +8,10 @@
 #include <stdio.h>
 
 #include "macro.h"
+#include "timespan.h"
+
+/* With the NUL: of local_time() and ago(). */
+#define WHEN_SIZE 40
 
 enum colour { PLAIN, GREEN, YELLOW, RED, BOLD, DIM };
 /* Text in that colour when standard output is a terminal; the two end in this order around it. */
@@ -28,11 +32,11 @@ struct table *table_free(struct table *t);
 bool table_print(struct table *t);
 
 /* "2024-07-07 09:02:03 +02:00", "-" for 0. Returns ret. */
-const char *local_time(int64_t sec, char ret[40]);
+const char *local_time(int64_t sec, char ret[WHEN_SIZE]);
 /* "3 h ago", "in 2 d". Returns ret. */
-const char *ago(int64_t sec, char ret[40]);
+const char *ago(int64_t sec, char ret[WHEN_SIZE]);
 /* "12.3 MiB", "-" when negative. Returns ret. */
-const char *bytes_text(int64_t bytes, char ret[32]);
+const char *bytes_text(int64_t bytes, char ret[BYTES_SIZE]);
 
 /* One cell of CSV; last: it ends the line. */
 void csv_cell(const char *s, bool last);

@@ -516,7 +516,7 @@ static void say_chain(const struct verify *v, const char *record, uint64_t entri
 
 static void say_result(const struct verify *v, bool audit, const struct audit_lines *lines)
 {
-        char size[32];
+        char size[BYTES_SIZE];
         if (audit)
                 say_chain(v, "audit record", lines->czard);
         if (audit && lines->has_deliver)

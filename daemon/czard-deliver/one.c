@@ -27,7 +27,7 @@ struct one {
         struct staging *outbox;
         struct delivery_look look;
         struct seal *seal;
-        char until[11];
+        char until[DATE_SIZE];
         size_t items, destroyed;
         uint64_t bytes;
         bool stands_still;
@@ -156,7 +156,7 @@ static int add_metadata(const struct one *o, const struct due_item *item, struct
 {
         const struct staged_file *f = &o->look.staged.v[item->first];
         _cleanup_json_ struct json j = {};
-        char until[11];
+        char until[DATE_SIZE];
         json_open(&j, NULL, '{');
         json_str(&j, "org", o->d->org);
         json_str(&j, "course", f->course);
@@ -300,7 +300,7 @@ static void say_ending(struct one *o, const char *what, int64_t end)
         static const int days[] = {1, 7, 30};
         int64_t left = (end - o->s->now + SEC_PER_DAY - 1) / SEC_PER_DAY;
         for (size_t i = 0; end > o->s->now && i < ELEMENTSOF(days); i++) {
-                char said[512], date[11];
+                char said[512], date[DATE_SIZE];
                 if (left > days[i])
                         continue;
                 date_format((int)(end / SEC_PER_DAY), date);
@@ -467,7 +467,7 @@ static void tell(const struct one *o)
                 .recipients = o->look.recipients,
                 .org = o->d->org,
                 .size = &o->bytes};
-        char size[32];
+        char size[BYTES_SIZE];
         if (o->items)
                 journal_event(EVENT_DELIVERED, &f, "delivery %s: %zu messages, %s, for %zu recipients",
                         o->d->name, o->items, size_format(o->bytes, size, sizeof(size)), o->d->recipients.n);

@@ -182,7 +182,7 @@ const struct delivery_record *outbox_altered(const struct staging *outbox, const
 
 static void add_readme(struct strbuf *b, const struct config_delivery *d, const struct records *r)
 {
-        char until[11];
+        char until[DATE_SIZE];
         bool destroy = false;
         strbuf_printf(b, "Delivery %s\n\n", d->name);
         if (*d->purpose)

@@ -9,6 +9,7 @@
 
 #include "error.h"
 #include "httpval.h"
+#include "limits.h"
 
 /* Headers are as received, NULL where there was none. */
 struct answer_input {
@@ -26,7 +27,7 @@ struct answer {
         uint64_t retry_after_usec;        /* 0: not told */
         int64_t skew_sec;                 /* server minus ours; 0: not told or small */
         bool bad_signature;               /* SignatureDoesNotMatch */
-        char host[256];                   /* with it: the Host that S3 got, "" when it does not say */
+        char host[HOST_SIZE];             /* with it: the Host that S3 got, "" when it does not say */
         char region[HTTPVAL_REGION_SIZE]; /* the bucket is in that region: sign for it; "" else */
 };
 

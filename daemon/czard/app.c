@@ -142,7 +142,7 @@ static void look_at_state(struct app *a)
         if (a->stopping || record_flush(a->parts.record) < 0 || audit_probe(a->on.audit, &e) < 0 ||
                 audit_sync(a->on.audit, &e) < 0 || ledger_begin(a->on.ledger, &e) < 0)
                 return;
-        char when[21];
+        char when[TIME_SIZE];
         int r = ledger_meta_set(a->on.ledger, "probe", time_format((int64_t)time(NULL), when), &e);
         if (r >= 0)
                 r = queue_recover(a->parts.queue);
@@ -552,7 +552,7 @@ static int app_open(struct app *a)
                 return r;
         }
         audit(a, "start");
-        char when[21];
+        char when[TIME_SIZE];
         if (!a->options.once)
                 noted_run(a->parts.record, a->on.ledger, time_format((int64_t)time(NULL), when), "");
         return 0;

@@ -82,7 +82,7 @@ int open_beneath(int dir_fd, const char *path, int flags, mode_t mode)
 /* fchmod(2) takes no O_PATH; through /proc it can be done. */
 int chmod_fd(int fd, mode_t mode)
 {
-        char self[32];
+        char self[FD_PATH_SIZE];
         snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
         return chmod(self, mode) < 0 ? -errno : 0;
 }
@@ -90,7 +90,7 @@ int chmod_fd(int fd, mode_t mode)
 /* linkat by descriptor alone would need a capability; through /proc it does not. */
 int link_fd(int fd, int dir_fd, const char *name)
 {
-        char self[32];
+        char self[FD_PATH_SIZE];
         snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
         return linkat(AT_FDCWD, self, dir_fd, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
 }

@@ -60,6 +60,13 @@
 #define STAGED_MEMBER_SIZE (2 * STAGED_PATH_SIZE) /* a member's, below the root */
 #define COURSE_SIZE 256                           /* a course as members' names have it: one path component */
 #define ACCESS_KEY_ID_SIZE 129
+#define ORG_SIZE 64
+#define SITE_SIZE 64
+#define CATEGORY_SIZE 32    /* the word of a category */
+#define EVENT_SIZE 64       /* of an audit line */
+#define FINGERPRINT_SIZE 65 /* hex; GnuPG 2.4 knows keys of version 5, of 32 bytes */
+#define HOST_SIZE 256
+#define FD_PATH_SIZE 32 /* "/proc/self/fd/N" */
 #define TABLE_SIZE 128
 #define REQUEST_SIZE 128 /* of RDX */
 #define DETAIL_SIZE 512  /* of a cause, for people: this one is cut */

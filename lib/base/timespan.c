@@ -279,15 +279,15 @@ int date_parse(const char *s, int *ret_days_since_epoch)
         return date_make(y, m, digits(s + 8, 2), ret_days_since_epoch);
 }
 
-const char *date_format(int days, char ret[11])
+const char *date_format(int days, char ret[DATE_SIZE])
 {
-        char time[21];
+        char time[TIME_SIZE];
         time_format(days * SEC_PER_DAY, time);
         snprintf(ret, 11, "%.10s", time);
         return ret;
 }
 
-const char *time_format(int64_t sec, char ret[21])
+const char *time_format(int64_t sec, char ret[TIME_SIZE])
 {
         struct tm tm = {};
         time_t t = MIN(MAX(sec, DAYS_MIN * SEC_PER_DAY), DAYS_MAX * SEC_PER_DAY + SEC_PER_DAY - 1);

@@ -9,6 +9,12 @@
 #include <stdint.h>
 #include <time.h>
 
+/* Sizes of texts, with the NUL. */
+#define DATE_SIZE sizeof("2024-06-30")
+#define TIME_SIZE sizeof("2024-06-30T09:02:03Z")
+#define SPAN_SIZE 64  /* of timespan_format() */
+#define BYTES_SIZE 32 /* of size_format() */
+
 /* "15min", "1h 30min", "infinity"; a bare number is seconds. 0, -EINVAL or -ERANGE. */
 int timespan_parse(const char *s, uint64_t *ret_usec);
 /* "10G", "1.5M", "512"; suffixes B K M G T P E with optional B or iB. 0, -EINVAL or -ERANGE. */
@@ -22,10 +28,10 @@ const char *size_format(uint64_t bytes, char *ret, size_t size);
 /* A real calendar date YYYY-MM-DD, exactly 10 characters read. 0 or -EINVAL. */
 int date_parse(const char *s, int *ret_days_since_epoch);
 /* YYYY-MM-DD into ret (11 bytes). */
-const char *date_format(int days, char ret[11]);
+const char *date_format(int days, char ret[DATE_SIZE]);
 
 /* RFC 3339 with Z, whole seconds, into ret (21 bytes). */
-const char *time_format(int64_t sec, char ret[21]);
+const char *time_format(int64_t sec, char ret[TIME_SIZE]);
 /* "2024-07-07T01:02:03.000Z" or without fraction, with Z or an offset, as S3 lists it and as audit.jsonl has
  * it. 0 or -EINVAL. */
 int time_parse_rfc3339(const char *s, int64_t *ret_sec);

@@ -175,7 +175,7 @@ static int on_event(struct records *r, const struct record_line *l)
                 int (*on)(struct records *r, const struct record_line *l);
         } events[] = {{"delivering", on_delivering}, {"input", on_input}, {"outbox", on_outbox},
                 {"delivery-ending", on_ending}};
-        char event[64];
+        char event[EVENT_SIZE];
         field(l, "event", event, sizeof(event));
         for (size_t i = 0; i < ELEMENTSOF(events); i++)
                 if (streq(event, events[i].event))
@@ -293,7 +293,7 @@ int records_dates(const struct records *r, struct strv *ret)
 {
         for (size_t i = 0; i < r->n; i++)
                 for (size_t k = 0; k < r->v[i].n_inputs; k++) {
-                        char category[32], date[11];
+                        char category[CATEGORY_SIZE], date[DATE_SIZE];
                         if (sscanf(r->v[i].inputs[k].path, "%*[^/]/%31[^/]/%10[0-9-]/", category, date) ==
                                         2 &&
                                 !streq(category, "events-by-course") && !strv_has(ret, date) &&

@@ -107,7 +107,7 @@ static bool sums_next(struct sums *s, char hex[SHA256_HEX], const char **ret_nam
 /* --- days --- */
 
 struct staged_day {
-        char folder[512], site[64], date[11];
+        char folder[512], site[SITE_SIZE], date[DATE_SIZE];
 };
 
 static int add_event(struct reader *r, const struct staged_day *d, const char *key, const char *file,

@@ -68,7 +68,7 @@ static enum input_word word_of(const char *op)
 static int on_line(const char *line, size_t len, uint64_t seq, void *arg)
 {
         struct words *w = arg;
-        char path[4200], op[32], category[32];
+        char path[4200], op[32], category[CATEGORY_SIZE];
         (void)seq;
         if (audit_field(line, len, "op", op, sizeof(op)) < 0)
                 return 0;
@@ -112,7 +112,7 @@ static bool is_there(const struct words *w, const char *path)
 static enum input_word said_of_source(struct words *w, const char *path)
 {
         static const char *const endings[] = {"log.gz", "log"};
-        char site[64], year[8], date[16], source[512];
+        char site[SITE_SIZE], year[8], date[16], source[512];
         enum input_word word = INPUT_THERE;
         const char *rest = path + strlen(w->org);
         if (sscanf(rest, "/events-by-course/%63[^/]/%7[^/]/%15[^/]/", site, year, date) != 3)

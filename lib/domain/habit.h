@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "error.h"
+#include "limits.h"
 #include "package.h"
 
 /* One dated object. Days are days since the epoch. */
@@ -16,7 +17,7 @@ struct habit_day {
 };
 
 struct habit_series {
-        char org[64], site[64];
+        char org[ORG_SIZE], site[SITE_SIZE];
         enum category category;
         struct habit_day *days; /* ascending; equal days are fine */
         size_t n;

@@ -10,6 +10,7 @@
 #include "error.h"
 #include "limits.h"
 #include "str.h"
+#include "timespan.h"
 
 enum category { CATEGORY_EVENTS, CATEGORY_DATABASE, CATEGORY_EMAIL_OPT_IN, CATEGORY_RDX, CATEGORY_MAX };
 
@@ -58,8 +59,8 @@ int package_location_check(const struct package_spec *spec, enum category c, str
 /* What one key is. */
 struct package_item {
         enum category category;
-        char site[64];              /* events only, else "" */
-        char date[11];              /* YYYY-MM-DD verbatim; "" for rdx */
+        char site[SITE_SIZE];       /* events only, else "" */
+        char date[DATE_SIZE];       /* YYYY-MM-DD verbatim; "" for rdx */
         char request[REQUEST_SIZE]; /* rdx only */
         bool legacy;                /* {date}-{org}-tracking.tar: IGNORED */
         bool is_zip;                /* an archive with members */

@@ -6,15 +6,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "limits.h"
+
 /* An encryption subkey (or primary key) whose secret part is here. */
 struct pgp_subkey {
-        char fingerprint[65], key_id[17], keygrip[41];
+        char fingerprint[FINGERPRINT_SIZE], key_id[17], keygrip[41];
         int64_t created, expires; /* seconds; 0: never */
         bool revoked;
 };
 
 struct pgp_key {
-        char fingerprint[65];
+        char fingerprint[FINGERPRINT_SIZE];
         char *user_id;
         int64_t created;
         int64_t expires; /* when nobody can encrypt to it any more; 0: never */

@@ -23,7 +23,7 @@ enum signature_kind {
 
 struct pgp_signature {
         enum signature_kind kind;
-        char fingerprint[65], primary[65]; /* of a valid one */
+        char fingerprint[FINGERPRINT_SIZE], primary[FINGERPRINT_SIZE]; /* of a valid one */
 };
 
 struct pgp_status {
@@ -35,8 +35,8 @@ struct pgp_status {
         bool informed, mdc, aead;  /* DECRYPTION_INFO came, and what it said */
         unsigned pkdecrypt_error;  /* libgpg-error code, 0: none */
         int exit_status;           /* of gpg; -1: a signal, or not known */
-        char key[65], primary[65]; /* DECRYPTION_KEY */
-        struct strv recipients;    /* key ids, at most LIMIT_RECIPIENTS */
+        char key[FINGERPRINT_SIZE], primary[FINGERPRINT_SIZE]; /* DECRYPTION_KEY */
+        struct strv recipients;                                /* key ids, at most LIMIT_RECIPIENTS */
         size_t n_recipients;
         struct pgp_signature signatures[LIMIT_SIGNATURES];
         size_t n_signatures;
@@ -48,10 +48,11 @@ void pgp_status_done(struct pgp_status *s);
 #define _cleanup_pgp_status_ _cleanup_(pgp_status_done)
 
 struct pgp_verdict {
-        struct error error;        /* cause NONE: the plaintext is good */
-        bool again;                /* the agent, not the message, is to blame: worth another try */
-        uint32_t checks, warnings; /* enum check, enum pgp_warning */
-        char fingerprint[65];      /* primary key of the one that decrypted an unaltered message, else "" */
+        struct error error;                 /* cause NONE: the plaintext is good */
+        bool again;                         /* the agent, not the message, is to blame: worth another try */
+        uint32_t checks, warnings;          /* enum check, enum pgp_warning */
+        char fingerprint[FINGERPRINT_SIZE]; /* primary key of the one that decrypted an unaltered message,
+                                               else "" */
         char recipients[LIMIT_RECIPIENTS * 17 + 1]; /* key ids, space-separated */
         uint64_t cipher_size, plain_size;
 };

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "limits.h"
 
 struct s3xml_object {
         char *key, *etag; /* the key decoded; the ETag with its quotes, NULL: it, the size or the date cannot
@@ -38,7 +39,7 @@ void s3xml_page_done(struct s3xml_page *p);
  * without str_visible(). */
 struct s3xml_error {
         char code[64], message[256], region[64], server_time[40];
-        char host[256]; /* of the request as the server got it: with SignatureDoesNotMatch */
+        char host[HOST_SIZE]; /* of the request as the server got it: with SignatureDoesNotMatch */
 };
 /* 0, or -EBADMSG when it is not an error document of S3. */
 int s3xml_error(const void *p, size_t n, struct s3xml_error *ret);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "str.h"
+#include "timespan.h"
 
 #define SIGV4_PAIRS_MAX 32
 #define SIGV4_DATE_SIZE 17 /* "20150830T123600Z" and NUL */

@@ -9,6 +9,7 @@
 #include "audit_read.h"
 #include "cleanup.h"
 #include "fsx.h"
+#include "limits.h"
 #include "lines.h"
 #include "str.h"
 
@@ -287,7 +288,7 @@ static int verify_line(const char *line, size_t len, uint64_t number, void *arg)
         if (r < 0)
                 return error_set(v->e, CAUSE_IO, EBADMSG,
                         AUDIT_FILE " line %" PRIu64 ": altered, it is no line of czard's", number);
-        char event[64];
+        char event[EVENT_SIZE];
         bool named = audit_field(line, len, "event", event, sizeof(event)) == 0;
         if (number == 1 && seal.seq > 1 && named && streq(event, "continued")) {
                 v->skipped = seal.seq - 1;

@@ -97,7 +97,7 @@ typedef int org_fn(struct feed *f, const char *org, uint64_t seq);
 static int each_org(struct feed *f, org_fn *each)
 {
         struct known {
-                char org[FEED_ORG_SIZE];
+                char org[ORG_SIZE];
                 uint64_t seq;
         } known;
         static const struct sql_column columns[] = {
@@ -232,7 +232,7 @@ static int tell_org(struct telling *t, const char *org)
 
 static bool has_feed(struct feed *f, const char *name)
 {
-        return strlen(name) < FEED_ORG_SIZE && staging_check_path(name, NULL) == 0 &&
+        return strlen(name) < ORG_SIZE && staging_check_path(name, NULL) == 0 &&
                feed_file_is_of(&f->file, name);
 }
 
@@ -378,7 +378,7 @@ int feed_says_missing(struct ledger *l, const struct ledger_object *o, struct er
         return r < 0 ? r : missing > 0;
 }
 
-void feed_latest(const struct feed *f, const char *org, enum category c, char ret[11])
+void feed_latest(const struct feed *f, const char *org, enum category c, char ret[DATE_SIZE])
 {
         _cleanup_free_ char *dir = str_printf("%s/%s", org, category_name(c));
         int day;

@@ -10,6 +10,7 @@
 #include "audit.h"
 #include "ledger.h"
 #include "staging.h"
+#include "timespan.h"
 
 struct feed;
 
@@ -45,5 +46,5 @@ typedef void feed_verify_fn(void *arg, const char *path, const char *what, const
 int feed_verify(struct staging *s, int state_fd, feed_verify_fn *each, void *arg, struct error *e);
 /* The date that `latest` names, "": none. The next snapshot is compared with that one; its line in the audit
  * record says so. */
-void feed_latest(const struct feed *f, const char *org, enum category c, char ret[11]);
+void feed_latest(const struct feed *f, const char *org, enum category c, char ret[DATE_SIZE]);
 struct feed *feed_free(struct feed *f);

@@ -238,7 +238,7 @@ static int note_told(struct feed_snapshot *f, struct audit_line *l)
 
 static int on_told(struct feed_snapshot *f, struct audit_line *l)
 {
-        char org[FEED_ORG_SIZE];
+        char org[ORG_SIZE];
         _cleanup_free_ char *text = malloc(TOLD_SIZE);
         if (!text)
                 return error_set(f->file->e, CAUSE_IO, ENOMEM, "out of memory");
@@ -272,7 +272,7 @@ static int on_object(struct feed_snapshot *f, const char *event, struct feed_sai
 int feed_event_line(struct feed_snapshot *f, const char *p, size_t len, uint64_t number)
 {
         struct audit_line l = {.p = p, .len = len};
-        char event[64];
+        char event[EVENT_SIZE];
         struct feed_said o = {};
         int r = 0;
         audit_text(&l, "event", event, sizeof(event));

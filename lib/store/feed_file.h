@@ -6,10 +6,9 @@
 
 #include "ledger.h"
 #include "ledger_internal.h"
+#include "limits.h"
 #include "staging.h"
 #include "str.h"
-
-#define FEED_ORG_SIZE 64
 
 /* One line of the feed; NULL and -1: null. */
 struct change {
@@ -33,7 +32,7 @@ struct feed_file {
         void *arg;
         bool lost; /* it is not there, or ends before what the tables say */
         /* the organisation whose file is open; "" none */
-        char org[FEED_ORG_SIZE];
+        char org[ORG_SIZE];
         int fd;
         uint64_t seq;      /* of its last line, as the tables have it */
         uint64_t file_seq; /* of its last line, as the file has it */

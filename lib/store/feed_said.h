@@ -5,18 +5,20 @@
 #include "audit_read.h"
 #include "feed_file.h"
 #include "limits.h"
+#include "timespan.h"
 
 #define VALUE_SIZE 4200
 
 /* The object of a line. */
 struct feed_said {
-        char bucket[BUCKET_SIZE], key[KEY_SIZE], org[64], site[64], date[11], etag[ETAG_SIZE],
-                path[STAGED_PATH_SIZE], category[32], time[32], reason[VALUE_SIZE];
+        char bucket[BUCKET_SIZE], key[KEY_SIZE], org[ORG_SIZE], site[SITE_SIZE], date[DATE_SIZE],
+                etag[ETAG_SIZE], path[STAGED_PATH_SIZE], category[CATEGORY_SIZE], time[32],
+                reason[VALUE_SIZE];
         enum category c;
         bool is_archive;
         uint8_t sha256[SHA256_SIZE];
         bool has_sha256, has_latest, has_manifest;
-        char latest[11]; /* what `latest` named before */
+        char latest[DATE_SIZE]; /* what `latest` named before */
         int64_t size;
 };
 

@@ -28,7 +28,7 @@ static int run_org(
 /* The one whose members SET_BASE has; the one that is pinned; and what `latest` names where the record does
  * not say so; "" none. */
 struct base {
-        char date[11], pin[11], latest[11];
+        char date[DATE_SIZE], pin[DATE_SIZE], latest[DATE_SIZE];
 };
 
 static const struct sql_column base_columns[] = {
@@ -190,11 +190,11 @@ static int load_base(struct feed_snapshot *f, const struct feed_said *o, uint64_
 
 /* The snapshot of that date, or the one that was told last (date ""): 1 and its date and lines, 0 or -errno.
  */
-static int find_snapshot(
-        struct feed_snapshot *f, const struct feed_said *o, const char *date, char ret[11], uint64_t lines[2])
+static int find_snapshot(struct feed_snapshot *f, const struct feed_said *o, const char *date,
+        char ret[DATE_SIZE], uint64_t lines[2])
 {
         struct told {
-                char date[11];
+                char date[DATE_SIZE];
                 uint64_t first, last;
         } told;
         static const struct sql_column columns[] = {COLUMN(TEXT, struct told, date),
@@ -215,7 +215,7 @@ static int find_snapshot(
 static int choose_base(struct feed_snapshot *f, const struct feed_said *o, struct base *base)
 {
         const char *named = o->has_latest ? o->latest : base->latest;
-        char date[11];
+        char date[DATE_SIZE];
         uint64_t lines[2];
         int r = *named ? find_snapshot(f, o, named, date, lines) : 0;
         if (r == 0)

@@ -17,7 +17,7 @@
 #define AGAIN "czard makes it again at its next poll, or when it is started, with the same numbers"
 
 struct compared {
-        char org[FEED_ORG_SIZE];
+        char org[ORG_SIZE];
         FILE *file; /* NULL: it is not there */
         char *line;
         size_t size;
@@ -89,7 +89,7 @@ static void wait_for(struct compared *o)
 
 static void judge(struct compared *o, feed_verify_fn *each, void *arg)
 {
-        char path[FEED_ORG_SIZE + sizeof("/" FEED_FILE)], text[256];
+        char path[ORG_SIZE + sizeof("/" FEED_FILE)], text[256];
         unsigned long long n = o->n, given = o->given;
         snprintf(path, sizeof(path), "%s/" FEED_FILE, o->org);
         if (!o->file) {

@@ -165,7 +165,7 @@ int history_staged(const struct history *h, const char *event, struct ledger_obj
         struct audit_entry a = history_entry(h, event, o);
         a.path = o->path;
         add_content(h, o, &a);
-        char latest[11];
+        char latest[DATE_SIZE];
         if (o->is_zip && !adopted && h->feed) {
                 feed_latest(h->feed, o->org, o->category, latest);
                 a.latest = latest;

@@ -191,7 +191,7 @@ static int walk(struct plan *p, int at_fd, const char *dir, unsigned depth)
 static int on_split(const struct ledger_split *row, void *arg)
 {
         struct plan *p = arg;
-        char org[64];
+        char org[ORG_SIZE];
         struct ledger_object o;
         snprintf(org, sizeof(org), "%.*s", (int)strcspn(row->path, "/"), row->path);
         const struct config_package *package = config_find_package(p->config, org);

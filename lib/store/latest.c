@@ -37,10 +37,10 @@ static const char spoilt_sql[] =
         "c.\"table\" = b.\"table\" AND c.sha256 = b.sha256) LIMIT 1";
 
 /* ret "": there is none. */
-static int choose(struct ledger *l, const char *org, enum category c, char ret[11], struct error *e)
+static int choose(struct ledger *l, const char *org, enum category c, char ret[DATE_SIZE], struct error *e)
 {
         struct staged {
-                char date[11];
+                char date[DATE_SIZE];
                 int64_t id, before, earlier; /* 0: none */
         } s;
         static const struct sql_column columns[] = {COLUMN(TEXT, struct staged, date),
@@ -64,10 +64,10 @@ static int choose(struct ledger *l, const char *org, enum category c, char ret[1
         return r;
 }
 
-int latest_choose(
-        struct ledger *l, const char *org, enum category c, char ret[11], bool *ret_pinned, struct error *e)
+int latest_choose(struct ledger *l, const char *org, enum category c, char ret[DATE_SIZE], bool *ret_pinned,
+        struct error *e)
 {
-        char pin[11] = "", date[11] = "";
+        char pin[DATE_SIZE] = "", date[DATE_SIZE] = "";
         int r = ledger_pin(l, org, c, pin, e);
         if (r == 0 && !*pin)
                 r = choose(l, org, c, date, e);
@@ -143,7 +143,7 @@ int latest_unmatched(struct ledger *l, const struct config *config, const char *
 int latest_move(struct ledger *l, struct staging *s, const struct config *config, const char *org,
         enum category c, struct strv *ret, struct error *e)
 {
-        char date[11], now[NAME_MAX + 1];
+        char date[DATE_SIZE], now[NAME_MAX + 1];
         bool pinned;
         int r = latest_choose(l, org, c, date, &pinned, e);
         if (r == 0 && *date && !pinned)
@@ -173,7 +173,8 @@ int latest_look(struct ledger *l, const char *org, enum category c, struct lates
 {
         struct latest_state s = {};
         struct ends {
-                char newest[11], oldest[11]; /* behind the oldest is latest that points nowhere */
+                char newest[DATE_SIZE],
+                        oldest[DATE_SIZE]; /* behind the oldest is latest that points nowhere */
         } ends;
         static const struct sql_column columns[] = {
                 COLUMN(TEXT, struct ends, newest), COLUMN(TEXT, struct ends, oldest)};

@@ -5,12 +5,13 @@
 #include "config.h"
 #include "ledger.h"
 #include "staging.h"
+#include "timespan.h"
 
 /* Two weekly snapshots that latest did not follow. */
 #define LATEST_FROZEN_DAYS 14
 
 struct latest_state {
-        char date[11], newest[11]; /* where it points, the newest staged snapshot; "" none */
+        char date[DATE_SIZE], newest[DATE_SIZE]; /* where it points, the newest staged snapshot; "" none */
         bool pinned;
         int behind_days; /* the newest is newer by that; 0 when it points there */
 };
@@ -21,8 +22,8 @@ int latest_look(
 /* The pinned date, else the greatest date whose staged snapshot has no rejected member and lost no course
  * that was still alive (a course whose tables did not change any more may leave); "" when there is none. 0 or
  * -errno. */
-int latest_choose(
-        struct ledger *l, const char *org, enum category c, char ret[11], bool *ret_pinned, struct error *e);
+int latest_choose(struct ledger *l, const char *org, enum category c, char ret[DATE_SIZE], bool *ret_pinned,
+        struct error *e);
 /* The patterns of the filter that choose something (not "!...") and match nothing in that staged snapshot,
  * neither what is staged of it nor what was left out; added to ret as "courses PATTERN" or "tables PATTERN".
  * Of an organisation without a section, and of other categories, there are none. 0 or -errno. */

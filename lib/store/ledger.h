@@ -13,6 +13,7 @@
 #include "limits.h"
 #include "object_state.h"
 #include "package.h"
+#include "timespan.h"
 
 struct ledger;
 
@@ -22,7 +23,7 @@ struct ledger_object {
         uint64_t size;
         int64_t last_modified; /* seconds */
         enum category category;
-        char org[64], site[64], date[11], request[REQUEST_SIZE];
+        char org[ORG_SIZE], site[SITE_SIZE], date[DATE_SIZE], request[REQUEST_SIZE];
         bool is_zip;
         enum object_state state;
         char path[STAGED_PATH_SIZE]; /* file or snapshot folder, relative to the staging root; "" before it is
@@ -31,7 +32,7 @@ struct ledger_object {
         bool has_sha256;
         uint8_t sha256[SHA256_SIZE]; /* of an archive: of its MANIFEST.jsonl */
         uint32_t checks;
-        char fingerprint[65];        /* of the decrypting key */
+        char fingerprint[FINGERPRINT_SIZE]; /* of the decrypting key */
         char staged_etag[ETAG_SIZE]; /* ETag of what is staged at path, "" when nothing is: differs from etag
                                       * while a replaced object is not yet published again */
         enum cause cause;

@@ -135,7 +135,7 @@ int ledger_set_growth(
                 VALUES(V(org), V(c), V(g->expansion), V(g->new_share)), e);
 }
 
-int ledger_pin(struct ledger *l, const char *org, enum category c, char ret[11], struct error *e)
+int ledger_pin(struct ledger *l, const char *org, enum category c, char ret[DATE_SIZE], struct error *e)
 {
         static const struct sql_column pin[] = {{COLUMN_TEXT, .size = 11}};
         ret[0] = 0;

@@ -6,6 +6,7 @@
 #include "audit.h"
 #include "ledger.h"
 #include "limits.h"
+#include "timespan.h"
 
 /* The last line of the audit record that was durable when this was committed. seq 0: not known. */
 int ledger_audit_tail(struct ledger *l, struct audit_tail *ret, struct error *e);
@@ -44,7 +45,7 @@ int ledger_set_growth(
         struct ledger *l, const char *org, enum category c, const struct ledger_growth *g, struct error *e);
 
 /* The date that an admin pinned `latest` to, "" none. */
-int ledger_pin(struct ledger *l, const char *org, enum category c, char ret[11], struct error *e);
+int ledger_pin(struct ledger *l, const char *org, enum category c, char ret[DATE_SIZE], struct error *e);
 int ledger_set_pin(struct ledger *l, const char *org, enum category c, const char *date, struct error *e);
 
 /* For metrics: how long the last poll ("poll"), or the last object of a category (by its name), took. 0: not
@@ -66,7 +67,7 @@ int ledger_leftover_next(struct ledger *l, const char *after, struct ledger_left
 
 /* The secret keys that the workers found. */
 struct ledger_key {
-        char fingerprint[65], user_id[1024 + 1];
+        char fingerprint[FINGERPRINT_SIZE], user_id[1024 + 1];
         char homedir[LIMIT_PATH + 1]; /* the GnuPG home that has it, "" not known */
         int64_t created, expires;     /* seconds; expires 0: never */
 };

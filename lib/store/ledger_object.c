@@ -308,7 +308,7 @@ int ledger_last_key(struct ledger *l, const struct ledger_listing *of, char ret[
 int ledger_unreadable_add(
         struct ledger *l, const struct ledger_object *o, int64_t generation, struct error *e)
 {
-        char today[11];
+        char today[DATE_SIZE];
         date_format((int)(now_usec(CLOCK_REALTIME) / USEC_PER_DAY), today);
         return sql_run(&l->sql,
                 "INSERT INTO unreadable (bucket, key, org, category, site, date, generation) "

@@ -87,7 +87,7 @@ static void derive(struct ledger_object *o)
 static int find_object(
         struct rebuild *b, struct audit_line *l, struct ledger_object *ret, struct ledger_object *said)
 {
-        char category[32];
+        char category[CATEGORY_SIZE];
         memset(said, 0, sizeof(*said));
         if (!audit_text(l, "bucket", said->bucket, sizeof(said->bucket)) ||
                 !audit_text(l, "key", said->key, sizeof(said->key)) || !*said->bucket || !*said->key)
@@ -316,7 +316,7 @@ static int on_day(struct rebuild *b, struct audit_line *l, bool made)
 
 static int on_fact(struct rebuild *b, struct audit_line *l, const char *event)
 {
-        char value[VALUE_SIZE], org[64], category[32];
+        char value[VALUE_SIZE], org[ORG_SIZE], category[CATEGORY_SIZE];
         int r = 0;
         /* The filters that were in force: another configuration looks at what they left out. */
         if (audit_text(l, "config_sha256", value, sizeof(value)) && strlen(value) < SHA256_HEX)
@@ -335,7 +335,7 @@ static int on_fact(struct rebuild *b, struct audit_line *l, const char *event)
         if (streq(event, "latest") && audit_text(l, "org", org, sizeof(org)) &&
                 audit_text(l, "category", category, sizeof(category))) {
                 enum category c = category_from_name(category);
-                char date[11];
+                char date[DATE_SIZE];
                 audit_text(l, "date", date, sizeof(date));
                 return c == CATEGORY_MAX || l->bad ? 0 : ledger_set_pin(b->l, org, c, date, b->e);
         }
@@ -365,7 +365,7 @@ static int first_walk(const char *p, size_t len, uint64_t number, void *arg)
 {
         struct rebuild *b = arg;
         struct audit_line l = {.p = p, .len = len};
-        char event[64];
+        char event[EVENT_SIZE];
         int r = 0;
         if (b->after && audit_number(&l, "seq", 0) <= (int64_t)b->after)
                 return 0;
@@ -401,7 +401,7 @@ static int add_member(struct rebuild *b, struct audit_line *l)
         const struct ledger_object *o = &b->o;
         struct ledger_member m = {.object_id = o->id, .attempts = 1};
         struct package_member parsed;
-        char event[64], path[1100], top[128], cause[64];
+        char event[EVENT_SIZE], path[1100], top[128], cause[64];
         audit_text(l, "event", event, sizeof(event));
         audit_text(l, "member", m.name, sizeof(m.name));
         audit_text(l, "path", path, sizeof(path));

@@ -428,7 +428,7 @@ int ledger_set_aside(const char *state_dir, struct error *e)
         if (dir < 0)
                 return error_set(e, cause_from_errno(errno), errno, "%s: %s", state_dir, strerror(errno));
         uint64_t now = now_usec(CLOCK_REALTIME);
-        char stamp[21], unique[48];
+        char stamp[TIME_SIZE], unique[48];
         snprintf(unique, sizeof(unique), "%s.%06" PRIu64, time_format((int64_t)(now / USEC_PER_SEC), stamp),
                 now % USEC_PER_SEC);
         /* The file itself last: after a crash in between it is still the damaged one, and is moved again. */

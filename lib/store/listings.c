@@ -19,7 +19,7 @@ static void look_back(char *name, int64_t now)
         for (size_t i = n; i-- > 0;) {
                 int days;
                 if (i + 10 <= n && date_parse(name + i, &days) >= 0) {
-                        char date[11];
+                        char date[DATE_SIZE];
                         date_format(MIN(days, (int)(now / SEC_PER_DAY)) - LOOK_BACK_DAYS, date);
                         memcpy(name + i, date, 10);
                         name[i + 10] = 0;

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "fsx.h"
+#include "limits.h"
 #include "staging_internal.h"
 #include "str.h"
 
@@ -337,7 +338,7 @@ int staging_create_handed(struct staging *s, int *ret_writable, struct error *e)
         _cleanup_close_ int writable = staging_create(s, e);
         if (writable < 0)
                 return writable;
-        char self[32];
+        char self[FD_PATH_SIZE];
         snprintf(self, sizeof(self), "/proc/self/fd/%d", writable);
         int fd = open(self, O_RDONLY | O_CLOEXEC);
         if (fd < 0)

@@ -89,7 +89,7 @@ void notify_reloading(struct notify *n)
 /* ", 3.2 MiB/s, 5min left" once there is something to tell by. */
 static void add_rate(const struct queue_progress *p, struct strbuf *text)
 {
-        char size[32], span[64];
+        char size[BYTES_SIZE], span[SPAN_SIZE];
         if (p->running == 0 || p->rate == 0)
                 return;
         strbuf_printf(text, ", %s/s", size_format(p->rate, size, sizeof(size)));
@@ -105,7 +105,7 @@ void notify_text(const struct notify *n, char *ret, size_t size)
         _cleanup_strbuf_ struct strbuf text = {};
         struct queue_progress p;
         int64_t next_poll = poller_next(n->on.poll);
-        char done[32], due[32], span[64];
+        char done[BYTES_SIZE], due[32], span[SPAN_SIZE];
         queue_progress(n->on.queue, &p);
         if (pauses_now(n->on.pauses))
                 strbuf_add(&text, "paused; ");

@@ -48,7 +48,7 @@ static void tell_row(struct control_job *j, const char *what, const char *bucket
 static void tell_progress(struct control_job *j)
 {
         struct queue_progress q;
-        char done[32], total[32];
+        char done[BYTES_SIZE], total[BYTES_SIZE];
         queue_progress(j->env->queue, &q);
         snprintf(done, sizeof(done), "%llu", (unsigned long long)q.done_bytes);
         snprintf(total, sizeof(total), "%llu", (unsigned long long)q.due_bytes);

@@ -24,7 +24,7 @@
 #define NEVER_SAID INT64_MAX
 
 struct watched_key {
-        char fingerprint[65], homedir[LIMIT_PATH + 1];
+        char fingerprint[FINGERPRINT_SIZE], homedir[LIMIT_PATH + 1];
         int64_t expires;
         int64_t said; /* the last of warn_days that was told */
 };
@@ -50,7 +50,7 @@ static void look_at_key(const struct config *config, struct watched_key *k)
         if (left >= 0 && due >= k->said)
                 return;
         k->said = due;
-        char when[21], command[KEY_COMMAND_SIZE];
+        char when[TIME_SIZE], command[KEY_COMMAND_SIZE];
         journal_event(EVENT_KEY_EXPIRING, &(struct journal_fields){.fingerprint = k->fingerprint},
                 "the key %s %s %s; extend it (%s) and send the new public key to edX, or files stop coming",
                 k->fingerprint, left < 0 ? "has expired on" : "expires on", time_format(k->expires, when),
@@ -70,7 +70,7 @@ static bool key_had_expired(const struct watch *w, int day)
 static void say_late(struct watch *w, const struct habit_series *s, const struct habit_gap *gap, int today)
 {
         int last = s->days[s->n - 1].day;
-        char date[11], from[11];
+        char date[DATE_SIZE], from[DATE_SIZE];
         date_format(last, date);
         date_format(gap->from, from);
         const char *hint =

@@ -403,7 +403,7 @@ static void finish_poll(struct poller *p)
         record_open(on->record);
         if (p->full && p->complete && ledger_unreadable_settle_all(on->ledger, p->generation, &e) < 0)
                 record_trouble(on->record, &e);
-        char generation[32], when[21];
+        char generation[32], when[TIME_SIZE];
         snprintf(generation, sizeof(generation), "%lld", (long long)p->generation);
         if (ledger_meta_set(on->ledger, "generation", generation, &e) < 0 ||
                 ledger_meta_set(on->ledger, p->complete ? "last-poll" : "last-poll-incomplete",

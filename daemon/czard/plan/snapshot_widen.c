@@ -65,7 +65,7 @@ bool snapshot_widen(const struct config *config, struct ledger *ledger, struct r
         const struct queue *queue)
 {
         const struct widen w = {.config = config, .ledger = ledger, .record = record, .queue = queue};
-        char seen[65] = "";
+        char seen[FINGERPRINT_SIZE] = "";
         struct ledger_filter f = {.states = BIT(OBJECT_PUBLISHED), .categories = BIT(CATEGORY_DATABASE)};
         _cleanup_free_ int64_t *ids = NULL;
         size_t n = 0;

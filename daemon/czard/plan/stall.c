@@ -50,7 +50,7 @@ bool stall_is_hopeless(const struct stall *s)
 static void say(const struct stall *s, uint64_t now)
 {
         unsigned gets = 0, waiting = 0, busy = 0;
-        char span[64];
+        char span[SPAN_SIZE];
         for (const struct slot *slot = *s->on->flow.slots; slot; slot = slot->next) {
                 gets += slot->get == GET_RUNS;
                 waiting += slot->get == GET_WAITS;

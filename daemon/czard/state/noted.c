@@ -20,7 +20,7 @@ void noted_run(struct recorder *r, struct ledger *ledger, const char *started, c
 
 void noted_stop(struct recorder *r, struct ledger *ledger)
 {
-        char when[21], started[32] = "";
+        char when[TIME_SIZE], started[32] = "";
         (void)ledger_meta_get(ledger, "daemon-started", started, sizeof(started), NULL);
         noted_run(r, ledger, started, time_format((int64_t)time(NULL), when));
 }

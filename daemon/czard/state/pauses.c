@@ -133,7 +133,7 @@ static void look_at_space(struct pauses *s)
                         pauses_leave(s, PAUSE_SPACE);
                 return;
         }
-        char have[32], want[32];
+        char have[BYTES_SIZE], want[BYTES_SIZE];
         error_set(&e, CAUSE_SPACE, ENOSPC, "%s free on %s, min_free is %s",
                 size_format(bytes, have, sizeof(have)), s->config->staging.path,
                 size_format(s->config->staging.min_free, want, sizeof(want)));
@@ -176,7 +176,7 @@ static void look_at_state_space(struct pauses *s)
                 return;
         }
         struct error e = {};
-        char have[32], want[32];
+        char have[BYTES_SIZE], want[BYTES_SIZE];
         if (no_inodes)
                 error_set(&e, CAUSE_SPACE, ENOSPC, "no inodes are left on the file system of %s",
                         s->config->state_dir);

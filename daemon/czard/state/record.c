@@ -440,7 +440,7 @@ static void say_retry(struct recorder *r, const struct ledger_object *o, uint64_
                 r->retry[o->cause].suppressed++;
                 return;
         }
-        char span[64];
+        char span[SPAN_SIZE];
         bool again = record_tries_again(r, o);
         uint64_t suppressed = r->retry[o->cause].suppressed;
         struct journal_fields f = object_fields(o);
@@ -473,7 +473,7 @@ void record_wait(struct recorder *r, struct ledger_object *o, enum cause cause, 
 static void say_rejected(
         struct recorder *r, const struct ledger_object *o, const struct outcome_decision *out)
 {
-        char span[64];
+        char span[SPAN_SIZE];
         if (!record_may_say(r, EVENT_REJECTED, o->cause))
                 return;
         struct journal_fields f = object_fields(o);
