@@ -241,6 +241,8 @@ int proto_recv(int sock, struct message *ret, struct error *e);
 int proto_decode(const void *p, size_t n, struct message *ret, struct error *e);
 /* The encoding in *ret (caller frees). 0, -ENOMEM, -EMSGSIZE. */
 int proto_encode(const struct message *m, void **ret, size_t *ret_n);
+/* May a message like m come with n descriptors? */
+bool proto_takes_fds(const struct message *m, size_t n);
 /* How many bytes element i would add to a repeated field, to fill messages up to PROTO_MESSAGE_MAX. */
 size_t proto_object_size(const struct proto_object *o);
 size_t proto_entry_size(const struct archive_entry *e);

@@ -12,6 +12,7 @@
 #include "array.h"
 #include "beyond.h"
 #include "cleanup.h"
+#include "floods.h"
 #include "history.h"
 #include "key_command.h"
 #include "ledger_facts.h"
@@ -26,10 +27,6 @@
 #define BLOCK_USEC (1 * USEC_PER_HOUR)
 #define REPEAT_USEC (1 * USEC_PER_DAY) /* credentials-refused is said again */
 #define RETRY_QUIET_USEC (1 * USEC_PER_MINUTE)
-/* Of one cause so many entries in that time; the number of the others at most so often. */
-#define FLOOD_ENTRIES 100
-#define FLOOD_USEC (1 * USEC_PER_HOUR)
-#define FLOOD_TELL_USEC (1 * USEC_PER_MINUTE)
 #define SKEW_QUIET_USEC (1 * USEC_PER_HOUR)
 
 struct bucket_block {
@@ -54,11 +51,7 @@ struct recorder {
         struct {
                 uint64_t said_usec, suppressed;
         } retry[CAUSE_MAX]; /* `retry` entries are rate-limited by cause */
-        struct flood {
-                uint64_t since_usec, told_usec, untold;
-                unsigned said; /* since since_usec */
-        } rejected[CAUSE_MAX], member_failed;
-        bool flooded; /* one of these has something untold */
+        struct floods floods;
         /* What somebody above is to do, until it is taken. */
         int64_t retry_at; /* seconds, 0: nothing */
         bool renew_fetcher;
@@ -76,54 +69,9 @@ static bool is_quiet(uint64_t *said_usec, uint64_t quiet_usec)
         return false;
 }
 
-/* --- floods --- */
-
-static void tell_flood(struct flood *f, enum journal_event event, enum cause cause)
-{
-        uint64_t untold = f->untold;
-        f->untold = 0;
-        f->told_usec = now_usec(CLOCK_MONOTONIC);
-        if (untold == 0)
-                return;
-        const struct journal_fields fields = {.cause = cause, .suppressed = &untold};
-        if (event == EVENT_REJECTED)
-                journal_event(event, &fields, "and %llu more rejected: %s; czarctl list --state REJECTED; %s",
-                        (unsigned long long)untold, cause_name(cause), cause_advice(cause));
-        else
-                journal_event(event, &fields, "and %llu more tables that edX could not export",
-                        (unsigned long long)untold);
-}
-
-/* At the end of a turn: what has waited long enough; all of it at the end of everything. */
-static void tell_floods(struct recorder *r, bool all)
-{
-        uint64_t now = now_usec(CLOCK_MONOTONIC);
-        bool left = false;
-        for (unsigned i = 0; r->flooded && i <= CAUSE_MAX; i++) {
-                struct flood *f = i < CAUSE_MAX ? &r->rejected[i] : &r->member_failed;
-                if (all || now >= f->told_usec + FLOOD_TELL_USEC)
-                        tell_flood(f, i < CAUSE_MAX ? EVENT_REJECTED : EVENT_MEMBER_FAILED,
-                                i < CAUSE_MAX ? (enum cause)i : CAUSE_NONE);
-                left |= f->untold > 0;
-        }
-        r->flooded = left;
-}
-
 bool record_may_say(struct recorder *r, enum journal_event event, enum cause cause)
 {
-        struct flood *f = event == EVENT_REJECTED ? &r->rejected[cause] : &r->member_failed;
-        uint64_t now = now_usec(CLOCK_MONOTONIC);
-        if (f->since_usec == 0 || now >= f->since_usec + FLOOD_USEC) {
-                tell_flood(f, event, cause);
-                *f = (struct flood){.since_usec = now, .told_usec = now};
-        }
-        if (f->said < FLOOD_ENTRIES) {
-                f->said++;
-                return true;
-        }
-        f->untold++;
-        r->flooded = true;
-        return false;
+        return floods_may_say(&r->floods, event, cause);
 }
 
 struct recorder *record_new(struct ledger *ledger, struct audit *audit, struct pauses *pauses, bool once)
@@ -150,7 +98,7 @@ struct recorder *record_free(struct recorder *r)
         if (!r)
                 return NULL;
         record_flush(r);
-        tell_floods(r, true);
+        floods_tell(&r->floods, true);
         while (r->blocks) {
                 struct bucket_block *b = r->blocks;
                 r->blocks = b->next;
@@ -239,7 +187,7 @@ void record_open(struct recorder *r)
 int record_flush(struct recorder *r)
 {
         struct error e = {};
-        tell_floods(r, false);
+        floods_tell(&r->floods, false);
         int err = r->failed ? -EIO : 0;
         if (r->turn != TURN_CLOSED && !r->failed) {
                 err = history_sync(r->on.ledger, r->on.audit, &e);
