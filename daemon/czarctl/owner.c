@@ -230,9 +230,8 @@ int owner_open_input(const char *path, struct error *e)
                 return owner_refuse_link(path, "read", e);
         if (fd == -EPERM)
                 return error_set(e, CAUSE_INTERNAL, EPERM,
-                        "cannot read %.400s: it is no file of one name, and not root's in a folder of root; "
-                        "copy it to "
-                        "where only root can write",
+                        "cannot read %.400s: it is no file of one name, and not root's in a folder of "
+                        "root; copy it to where only root can write",
                         path);
         return fd < 0 ? error_set(e, CAUSE_INTERNAL, -fd, "%.400s: %s", path, strerror(-fd)) : fd;
 }
