@@ -102,7 +102,7 @@ static int copy_file(const struct copy *c, const char *name, mode_t forbidden, s
                 openat(c->to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         r = out < 0 ? -errno : copy_bytes(in, out, max);
         if (r < 0)
-                return error_set(e, cause_from_errno(-r), -r, "copying %s: %s", name, strerror(-r));
+                return error_errno(e, -r, "copying %s", name);
         return 1;
 }
 
@@ -119,7 +119,7 @@ static int copy_key_files(const struct copy *c, struct error *e)
         }
         int r = check_owner_mode(dirfd(d), "private-keys-v1.d", 0007, e);
         if (r == 0 && mkdirat(c->to, "private-keys-v1.d", 0700) < 0)
-                r = error_set(e, cause_from_errno(errno), errno, "private-keys-v1.d: %s", strerror(errno));
+                r = error_errno(e, errno, "private-keys-v1.d");
         if (r < 0)
                 return r;
         _cleanup_close_ int out =
@@ -203,7 +203,7 @@ static int copy_keyboxd(int from, int to, struct error *e)
         _cleanup_close_ int out =
                 openat(to, "pubring.gpg", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (out < 0)
-                return error_set(e, cause_from_errno(errno), errno, "pubring.gpg: %s", strerror(errno));
+                return error_errno(e, errno, "pubring.gpg");
         sqlite3 *db = NULL;
         snprintf(uri, sizeof(uri), "file:/proc/self/fd/%d/" DATABASE "?mode=ro", from);
         int rc = sqlite3_open_v2(uri, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL);
@@ -236,7 +236,7 @@ static int write_file(int dir, const char *name, const char *text, struct error 
         _cleanup_close_ int fd =
                 openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         int r = fd < 0 ? -errno : write_all(fd, text, strlen(text));
-        return r < 0 ? error_set(e, cause_from_errno(-r), -r, "%s: %s", name, strerror(-r)) : 0;
+        return r < 0 ? error_errno(e, -r, "%s", name) : 0;
 }
 
 static int write_agent_conf(int dir, bool in_memory, struct error *e)

@@ -28,7 +28,7 @@ void output_done(struct output *o)
 
 static int failed(int err, struct error *e)
 {
-        return error_set(e, cause_from_errno(err), err, "writing the plaintext: %s", strerror(err));
+        return error_errno(e, err, "writing the plaintext");
 }
 
 static int sync_range(struct output *o, uint64_t from, uint64_t to, unsigned how, struct error *e)

@@ -273,7 +273,7 @@ static int deliver(struct one *o, const struct due_item *item, struct error *e)
         if (r == 0 && staging_stat(o->outbox, item->path, NULL, NULL, NULL) == 0)
                 r = -EEXIST; /* nothing there is ever replaced */
         if (r < 0)
-                return error_set(e, cause_from_errno(-r), -r, "%s: %s", item->path, strerror(-r));
+                return error_errno(e, -r, "%s", item->path);
         r = note_begin(o, &m, e);
         if (r == 0)
                 r = staging_publish(o->outbox, fd, item->path, &attr, NULL, e);

@@ -260,8 +260,7 @@ static int put(struct staging *outbox, const char *name, const struct strbuf *b,
         if (fd < 0)
                 return fd;
         int r = write_all(fd, b->s, b->len);
-        return r < 0 ? error_set(e, cause_from_errno(-r), -r, "%s: %s", name, strerror(-r))
-                     : staging_publish(outbox, fd, name, &attr, NULL, e);
+        return r < 0 ? error_errno(e, -r, "%s", name) : staging_publish(outbox, fd, name, &attr, NULL, e);
 }
 
 int outbox_describe(const struct session *s, const struct config_delivery *d, const struct records *r,

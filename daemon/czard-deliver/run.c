@@ -15,21 +15,16 @@
 #include "seal.h"
 #include "session.h"
 
-static int fail(const char *what, struct error *e)
-{
-        return error_set(e, cause_from_errno(errno), errno, "%s: %s", what, strerror(errno));
-}
-
 static int open_state(struct session *s, struct error *e)
 {
         _cleanup_free_ char *path = str_printf("%s-deliver", s->config->state_dir);
         if (!path)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         if (mkdir(path, 0750) < 0 && errno != EEXIST)
-                return fail(path, e);
+                return error_errno(e, errno, "%s", path);
         s->state_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (s->state_fd < 0)
-                return fail(path, e);
+                return error_errno(e, errno, "%s", path);
         int r = check_owner_mode(s->state_fd, path, 007, e);
         if (r == 0)
                 r = turn_take(s, path, e);
@@ -40,7 +35,7 @@ static int open_state(struct session *s, struct error *e)
         if (!s->run_dir)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         if (mkdir(s->run_dir, 0700) < 0 && errno != EEXIST)
-                return fail(s->run_dir, e);
+                return error_errno(e, errno, "%s", s->run_dir);
         seal_sweep(s->run_dir);
         return 0;
 }

@@ -40,7 +40,7 @@ int turn_take(struct session *s, const char *path, struct error *e)
 {
         s->lock_fd = openat(s->state_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0640);
         int r = s->lock_fd < 0 ? -errno : wait_for(s);
-        return r < 0 ? error_set(e, cause_from_errno(-r), -r, "%s/lock: %s", path, strerror(-r)) : 0;
+        return r < 0 ? error_errno(e, -r, "%s/lock", path) : 0;
 }
 
 bool turn_is_wanted(const struct session *s)

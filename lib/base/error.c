@@ -29,6 +29,16 @@ int error_set(struct error *e, enum cause cause, int err, const char *format, ..
         return -err;
 }
 
+int error_errno(struct error *e, int err, const char *format, ...)
+{
+        char what[TEXT_SIZE];
+        va_list ap;
+        va_start(ap, format);
+        vsnprintf(what, sizeof(what), format, ap);
+        va_end(ap);
+        return error_set(e, cause_from_errno(err), err, "%s: %s", what, strerror(err));
+}
+
 int error_prefix(struct error *e, const char *format, ...)
 {
         if (!e)

@@ -109,6 +109,9 @@ struct error {
 /* Fills e (may be NULL) and returns -err, so that a caller can `return error_set(...)`. err > 0. */
 int error_set(struct error *e, enum cause cause, int err, const char *format, ...) _printf_(4, 5);
 
+/* The same for a call that failed with err: its text stands behind ": ", its cause is cause_from_errno(). */
+int error_errno(struct error *e, int err, const char *format, ...) _printf_(3, 4);
+
 /* Puts "format: " in front of the text that is there. Returns -e->err (or -EIO). */
 int error_prefix(struct error *e, const char *format, ...) _printf_(2, 3);
 

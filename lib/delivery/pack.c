@@ -242,8 +242,7 @@ static ssize_t read_plain(struct pack *p, void *to, size_t n)
                 if (p->fd >= 0 && p->left > 0) {
                         ssize_t got = read(p->fd, to, (size_t)MIN((uint64_t)n, p->left));
                         if (got < 0)
-                                return error_set(p->e, cause_from_errno(errno), errno, "%s: %s",
-                                        p->entries[p->at].path, strerror(errno));
+                                return error_errno(p->e, errno, "%s", p->entries[p->at].path);
                         if (got == 0)
                                 return other_file(p, "it became shorter while it was read");
                         digest_update(p->digest, to, (size_t)got);

@@ -52,11 +52,11 @@ static int make_home(const char *top, const char *name, gpgme_ctx_t *ret, char *
         if (!home || !conf)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         if (mkdir(home, 0700) < 0)
-                return error_set(e, cause_from_errno(errno), errno, "%s: %s", home, strerror(errno));
+                return error_errno(e, errno, "%s", home);
         _cleanup_close_ int fd = open(conf, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         int r = fd < 0 ? -errno : write_all(fd, gpg_conf, strlen(gpg_conf));
         if (r < 0)
-                return error_set(e, cause_from_errno(-r), -r, "%s: %s", conf, strerror(-r));
+                return error_errno(e, -r, "%s", conf);
         gpgme_ctx_t ctx;
         gpgme_error_t err = gpgme_new(&ctx);
         if (err)
@@ -203,7 +203,7 @@ int seal_new(const char *run_dir, const char *keys_dir, const struct strv *recip
                 int err = errno;
                 free(s->home);
                 s->home = NULL;
-                return error_set(e, cause_from_errno(err), err, "%s: %s", run_dir, strerror(err));
+                return error_errno(e, err, "%s", run_dir);
         }
         int r = make_home(s->home, "all", &all, NULL, e);
         if (r == 0)

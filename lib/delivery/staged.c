@@ -42,7 +42,7 @@ static int read_list(struct reader *r, const char *folder, const char *name, cha
                 return no_memory(r->e);
         _cleanup_close_ int fd = staging_open_file(r->s, path);
         int e = fd < 0 ? fd : read_file_fd(fd, LIST_MOST, ret, ret_len);
-        return e < 0 ? error_set(r->e, cause_from_errno(-e), -e, "%s: %s", path, strerror(-e)) : 0;
+        return e < 0 ? error_errno(r->e, -e, "%s", path) : 0;
 }
 
 static int list(struct reader *r, const char *path, struct strv *ret)
@@ -308,7 +308,7 @@ static int read_snapshots(struct reader *r, enum category category, const struct
         char latest[16] = "";
         int e = top ? list(r, top, &dates) : -ENOMEM, day;
         if (e == 0 && (e = staging_read_latest(r->s, top, latest, sizeof(latest))) < 0)
-                error_set(r->e, cause_from_errno(-e), -e, "%s/latest: %s", top, strerror(-e));
+                error_errno(r->e, -e, "%s/latest", top);
         for (size_t i = dates.n; e == 0 && i-- > 0;) {
                 _cleanup_free_ char *folder = str_printf("%s/%s", top, dates.v[i]);
                 const struct week w = {.category = category,

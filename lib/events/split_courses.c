@@ -165,11 +165,6 @@ static size_t compress(struct split_courses *c, size_t n)
         return isal_deflate_stateless(&c->z) == COMP_OK ? c->z.total_out : 0;
 }
 
-static int fail(const char *what, int err, struct error *e)
-{
-        return error_set(e, cause_from_errno(err), err, "%s: %s", what, strerror(err));
-}
-
 static void number_name(const struct split_course *course, char ret[16])
 {
         snprintf(ret, 16, "~%u", (unsigned)course->number);
@@ -185,7 +180,7 @@ static int append(struct split_courses *c, struct split_course *course, size_t n
         _cleanup_close_ int fd = openat(c->dir_fd, name, flags, 0600);
         int r = fd < 0 ? -errno : write_all(fd, c->out, n);
         if (r < 0)
-                return fail("writing a course's events", -r, e);
+                return error_errno(e, -r, "writing a course's events");
         digest_update(course->file_digest, c->out, n);
         course->size += n;
         return 0;
@@ -276,7 +271,7 @@ int split_courses_remove(struct split_courses *c, struct error *e)
                 char name[16];
                 number_name(&c->v[i], name);
                 if (unlinkat(c->dir_fd, name, 0) < 0 && errno != ENOENT)
-                        return fail("removing a course's events", errno, e);
+                        return error_errno(e, errno, "removing a course's events");
         }
         return 0;
 }
@@ -317,7 +312,7 @@ static int finish(struct split_courses *c, struct split_course *course, struct e
         digest_final(course->digest, course->sha256);
         digest_final(course->file_digest, course->file_sha256);
         if (renameat(c->dir_fd, name, c->dir_fd, course->file) < 0)
-                return fail("naming a course's events", errno, e);
+                return error_errno(e, errno, "naming a course's events");
         return 0;
 }
 
@@ -334,7 +329,7 @@ int split_courses_end(struct split_courses *c, struct split_course **ret, size_t
         if (c->n)
                 qsort(c->v, c->n, sizeof(*c->v), by_name);
         if (tell_apart(c->v, c->n) < 0)
-                return fail("naming a course's events", ENOMEM, e);
+                return error_errno(e, ENOMEM, "naming a course's events");
         if (c->n)
                 qsort(c->v, c->n, sizeof(*c->v), by_name);
         for (size_t i = 0; r == 0 && i < c->n; i++)

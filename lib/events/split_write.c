@@ -23,7 +23,7 @@ struct out {
 
 static int out_fail(struct out *o, int err)
 {
-        return error_set(o->e, cause_from_errno(err), err, "writing what the day has: %s", strerror(err));
+        return error_errno(o->e, err, "writing what the day has");
 }
 
 static int out_open(struct out *o, const struct split_folder *f, const char *name, struct error *e)

@@ -40,7 +40,7 @@ DEFINE_CLEANUP(struct audit, audit, audit_free)
 
 static int fail(int err, const char *what, struct error *e)
 {
-        return error_set(e, cause_from_errno(err), err, AUDIT_FILE ": %s: %s", what, strerror(err));
+        return error_errno(e, err, AUDIT_FILE ": %s", what);
 }
 
 /* Opens the file, or makes it durably. */

@@ -78,7 +78,7 @@ static int open_lines(int dir_fd, const char *name, FILE **ret, struct error *e)
                 openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         struct stat st;
         if (fd < 0 || fstat(fd, &st) < 0)
-                return error_set(e, cause_from_errno(errno), errno, "%s: %s", name, strerror(errno));
+                return error_errno(e, errno, "%s", name);
         if (!S_ISREG(st.st_mode))
                 return error_set(e, CAUSE_UNSAFE_MODE, EINVAL, "%s is no file", name);
         FILE *f = fdopen(fd, "r");
@@ -136,7 +136,7 @@ static int find_parts(int dir_fd, char *buf, struct parts *ret, struct error *e)
         _cleanup_(strv_done) struct strv names = {};
         int r = list_dir_at(dir_fd, ".", &names);
         if (r < 0)
-                return error_set(e, cause_from_errno(-r), -r, "looking for " AUDIT_FILE ": %s", strerror(-r));
+                return error_errno(e, -r, "looking for " AUDIT_FILE);
         ret->v = calloc(names.n + 1, sizeof(*ret->v));
         if (!ret->v)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");

@@ -243,8 +243,7 @@ static int tell_unknown(struct feed *f, bool *ret)
         _cleanup_(strv_done) struct strv names = {};
         int r = list_dir_at(f->file.s->root_fd, ".", &names);
         if (r < 0)
-                return error_set(
-                        f->file.e, cause_from_errno(-r), -r, "%s: %s", f->file.s->path, strerror(-r));
+                return error_errno(f->file.e, -r, "%s", f->file.s->path);
         for (size_t i = 0; r == 0 && i < names.n; i++)
                 r = has_feed(f, names.v[i]) ? tell_org(&t, names.v[i]) : 0;
         *ret = t.any;

@@ -28,7 +28,7 @@
 
 static int fail(int err, const char *org, const char *what, struct error *e)
 {
-        return error_set(e, cause_from_errno(err), err, "%s/" FEED_FILE ": %s: %s", org, what, strerror(err));
+        return error_errno(e, err, "%s/" FEED_FILE ": %s", org, what);
 }
 
 /* The number of the last whole line; what stands behind it is cut off. */

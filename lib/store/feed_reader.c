@@ -33,11 +33,6 @@ struct feed_reader {
         char *buffer;
 };
 
-static int fail(const char *path, int err, struct error *e)
-{
-        return error_set(e, cause_from_errno(err), err, "%s: %s", path, strerror(err));
-}
-
 int feed_reader_new(
         const char *staging, const char *org, uint64_t since, struct feed_reader **ret, struct error *e)
 {
@@ -94,12 +89,12 @@ static int reopen(struct feed_reader *r, struct error *e)
 {
         _cleanup_close_ int fd = open(r->file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         if (fd < 0)
-                return fail(r->file, errno, e);
+                return error_errno(e, errno, "%s", r->file);
         close_fd(r->fd);
         r->fd = take_fd(&fd);
         r->at = 0;
         int err = lines_seek(r->fd, r->buffer, READ_SIZE, seq_of, r->last, &r->offset);
-        return err < 0 ? fail(r->file, -err, e) : 0;
+        return err < 0 ? error_errno(e, -err, "%s", r->file) : 0;
 }
 
 #define WHO_MENDS "whoever keeps czard is told by czarctl verify what to do"
@@ -184,7 +179,7 @@ static int tell_rest(struct feed_reader *r, feed_reader_fn *each, void *arg, str
         for (;;) {
                 ssize_t n = pread(r->fd, r->buffer, READ_SIZE, r->offset);
                 if (n < 0)
-                        return fail(r->file, errno, e);
+                        return error_errno(e, errno, "%s", r->file);
                 size_t done;
                 int told = tell(r, (size_t)n, each, arg, &done, e);
                 r->offset += (off_t)done;
@@ -227,7 +222,7 @@ static int add_watch(struct feed_reader *r, const char *path, uint32_t mask, str
         static const uint32_t gone = IN_DELETE_SELF | IN_MOVE_SELF;
         int watch = inotify_add_watch(r->inotify, path, mask | gone);
         if (watch < 0)
-                return fail(path, errno, e);
+                return error_errno(e, errno, "%s", path);
         if (r->watch >= 0 && r->watch != watch)
                 (void)inotify_rm_watch(r->inotify, r->watch);
         r->watch = watch;

@@ -218,8 +218,7 @@ int keep_plan(struct ledger *l, const struct staging *s, const struct config *co
         if (r == 0 && s && c->keep_replaced_usec != CONFIG_ALL) {
                 r = walk(&p, staging_root_fd(s), "", 0);
                 if (r < 0)
-                        error_set(e, cause_from_errno(-r), -r, "looking for replaced versions: %s",
-                                strerror(-r));
+                        error_errno(e, -r, "looking for replaced versions");
         }
         if (r == 0)
                 r = ledger_splits(l, on_split, &p, e);

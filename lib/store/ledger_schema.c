@@ -287,7 +287,7 @@ static int ledger_new(const char *state_dir, struct ledger **ret, struct error *
 {
         _cleanup_free_ char *dir = realpath(state_dir, NULL);
         if (!dir)
-                return error_set(e, cause_from_errno(errno), errno, "%s: %s", state_dir, strerror(errno));
+                return error_errno(e, errno, "%s", state_dir);
         _cleanup_(cleanup_ledger) struct ledger *l = calloc(1, sizeof(*l));
         if (l)
                 l->sql.name = l->file = str_printf("%s/" FILE_NAME, dir);
@@ -302,11 +302,9 @@ static int make_file(const char *file, struct error *e)
 {
         _cleanup_close_ int fd = open(file, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
         if (fd < 0)
-                return errno == EEXIST ? 0
-                                       : error_set(e, cause_from_errno(errno), errno, "%s: %s", file,
-                                                 strerror(errno));
+                return errno == EEXIST ? 0 : error_errno(e, errno, "%s", file);
         if (fchmod(fd, FILE_MODE) < 0)
-                return error_set(e, cause_from_errno(errno), errno, "%s: %s", file, strerror(errno));
+                return error_errno(e, errno, "%s", file);
         return 0;
 }
 
@@ -378,7 +376,7 @@ int ledger_open_readonly(const char *state_dir, struct ledger **ret, struct erro
         if (r < 0)
                 return r;
         if (access(l->file, F_OK) < 0)
-                return error_set(e, cause_from_errno(errno), errno, "%s: %s", l->file, strerror(errno));
+                return error_errno(e, errno, "%s", l->file);
         bool immutable = !has_wal(l);
         r = open_db(l, SQLITE_OPEN_READONLY, immutable ? "?immutable=1" : "", e);
         if (r < 0)
@@ -417,8 +415,7 @@ static int move_file(int dir_fd, const char *stamp, const char *suffix, struct e
         snprintf(from, sizeof(from), FILE_NAME "%s", suffix);
         snprintf(to, sizeof(to), FILE_NAME ".damaged-%s%s", stamp, suffix);
         if (renameat2(dir_fd, from, dir_fd, to, RENAME_NOREPLACE) < 0 && errno != ENOENT)
-                return error_set(
-                        e, cause_from_errno(errno), errno, "%s to %s: %s", from, to, strerror(errno));
+                return error_errno(e, errno, "%s to %s", from, to);
         return 0;
 }
 
@@ -426,7 +423,7 @@ int ledger_set_aside(const char *state_dir, struct error *e)
 {
         _cleanup_close_ int dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (dir < 0)
-                return error_set(e, cause_from_errno(errno), errno, "%s: %s", state_dir, strerror(errno));
+                return error_errno(e, errno, "%s", state_dir);
         uint64_t now = now_usec(CLOCK_REALTIME);
         char stamp[TIME_SIZE], unique[48];
         snprintf(unique, sizeof(unique), "%s.%06" PRIu64, time_format((int64_t)(now / USEC_PER_SEC), stamp),
@@ -439,7 +436,7 @@ int ledger_set_aside(const char *state_dir, struct error *e)
                         return r;
         }
         if (fsync(dir) < 0)
-                return error_set(e, cause_from_errno(errno), errno, "%s: %s", state_dir, strerror(errno));
+                return error_errno(e, errno, "%s", state_dir);
         return 0;
 }
 
@@ -475,7 +472,7 @@ static int install_copy(const char *hidden, const char *file, struct error *e)
         _cleanup_close_ int fd = open(hidden, O_RDONLY | O_CLOEXEC);
         _cleanup_close_ int dir_fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (!dir || fd < 0 || dir_fd < 0 || fsync(fd) < 0 || rename(hidden, file) < 0 || fsync(dir_fd) < 0)
-                return error_set(e, cause_from_errno(errno), errno, "%s: %s", file, strerror(errno));
+                return error_errno(e, errno, "%s", file);
         return 0;
 }
 
@@ -485,7 +482,7 @@ int ledger_backup(struct ledger *l, const char *file, struct error *e)
         if (!hidden)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         if (unlink(hidden) < 0 && errno != ENOENT)
-                return error_set(e, cause_from_errno(errno), errno, "%s: %s", hidden, strerror(errno));
+                return error_errno(e, errno, "%s", hidden);
         int r = make_file(hidden, e);
         if (r == 0)
                 r = copy_pages(l, hidden, e);

@@ -26,7 +26,7 @@ DEFINE_CLEANUP(struct staging, staging, staging_free)
 
 int staging_fail(int err, const char *what, const char *path, struct error *e)
 {
-        return error_set(e, cause_from_errno(err), err, "%s: %s: %s", path, what, strerror(err));
+        return error_errno(e, err, "%s: %s", path, what);
 }
 
 static int new_staging(const char *path, bool is_ours, struct staging **ret, struct error *e)

@@ -20,6 +20,16 @@ static void set_returns_negative_errno_and_fills(void **state)
         assert_int_equal(error_set(NULL, CAUSE_SIZE, EIO, "ignored"), -EIO);
 }
 
+static void a_call_that_failed(void **state)
+{
+        (void)state;
+        struct error e = {};
+        assert_int_equal(error_errno(&e, ENOSPC, "%s/%s", "a", "b"), -ENOSPC);
+        assert_int_equal(e.cause, CAUSE_SPACE);
+        assert_string_equal(e.text, "a/b: No space left on device");
+        assert_int_equal(error_errno(NULL, EIO, "ignored"), -EIO);
+}
+
 static void prefix_keeps_the_text(void **state)
 {
         (void)state;
@@ -61,6 +71,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(set_returns_negative_errno_and_fills),
+                cmocka_unit_test(a_call_that_failed),
                 cmocka_unit_test(prefix_keeps_the_text),
                 cmocka_unit_test(names_go_both_ways_and_are_unique),
                 cmocka_unit_test(a_long_text_is_cut),
