@@ -19,7 +19,7 @@
 
 #define LINE_MOST 65536 /* longer than any line of the feed */
 #define READ_SIZE (4 * LINE_MOST)
-#define TIME_SIZE 32
+#define FEED_TIME_SIZE 32
 
 struct feed_reader {
         char *staging, *folder, *file;
@@ -27,9 +27,9 @@ struct feed_reader {
         off_t offset;  /* of what was not told yet */
         uint64_t at;   /* number of the line before that in the file that is open; 0: none, or not known */
         uint64_t last; /* number of the last line that was told, or need not be */
-        char time[TIME_SIZE]; /* of that line, "": not known */
-        int inotify;          /* -1: nobody waits */
-        int watch;            /* of inotify, -1: none */
+        char time[FEED_TIME_SIZE]; /* of that line, "": not known */
+        int inotify;               /* -1: nobody waits */
+        int watch;                 /* of inotify, -1: none */
         char *buffer;
 };
 
@@ -137,7 +137,7 @@ static bool is_whole(const char *line, size_t len)
 /* A line that is known already, before the first that is not. One that is damaged is told to nobody. */
 static int pass_over(struct feed_reader *r, const char *line, size_t len, uint64_t seq, struct error *e)
 {
-        char time[TIME_SIZE];
+        char time[FEED_TIME_SIZE];
         if (audit_field(line, len, "time", time, sizeof(time)) < 0)
                 time[0] = 0;
         if (seq == r->last && *r->time && !streq(time, r->time))

@@ -72,7 +72,7 @@ static int check_date(const struct sv_request *q, const struct sv_auth *a, time_
                 return refuse(e, 403, "AccessDenied",
                         text_dup("AWS authentication requires a valid Date or x-amz-date header"), NULL);
         if (t > now + MAX_SKEW_SECONDS || t < now - MAX_SKEW_SECONDS) {
-                char iso[DATE_SIZE];
+                char iso[HTTP_DATE_SIZE];
                 date_iso(now, iso);
                 strcpy(strchr(iso, '.'), "Z");
                 return refuse(e, 403, "RequestTimeTooSkewed",

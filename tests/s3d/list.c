@@ -71,7 +71,7 @@ static int put_object(struct listing *l, const char *key)
 {
         _cleanup_(object_done) struct object o = {};
         struct request *q = l->request;
-        char date[DATE_SIZE];
+        char date[HTTP_DATE_SIZE];
         int r = store_open(&q->server->store, q->bucket, key, &o);
         if (r < 0)
                 return r == -ENOENT ? 0 : r; /* removed since the folder was read */

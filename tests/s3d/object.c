@@ -140,7 +140,7 @@ static void checksum_headers(struct request *q, const struct object *o, const st
 
 static void object_headers(struct request *q, const struct object *o, const struct selection *s)
 {
-        char date[DATE_SIZE];
+        char date[HTTP_DATE_SIZE];
         const char *etag = q->behaviour && q->behaviour->etag ? q->behaviour->etag : o->etag;
         reply_header(q, "Last-Modified", "%s", date_http(o->last_modified, date));
         reply_header(q, "ETag", *etag == '"' ? "%s" : "\"%s\"", etag);

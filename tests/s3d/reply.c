@@ -51,7 +51,7 @@ void reply_header(struct request *q, const char *name, const char *format, ...)
 static void add_common_headers(struct request *q)
 {
         static uint64_t counter;
-        char date[DATE_SIZE];
+        char date[HTTP_DATE_SIZE];
         uint64_t id = __atomic_add_fetch(&counter, 1, __ATOMIC_RELAXED);
         reply_header(q, "Date", "%s", date_http(request_now(q), date));
         reply_header(q, "Server", "s3d");

@@ -196,29 +196,29 @@ int from_base64(const char *s, uint8_t **ret, size_t *ret_n)
         return 0;
 }
 
-static const char *date_format(time_t t, const char *format, char ret[DATE_SIZE])
+static const char *date_format(time_t t, const char *format, char ret[HTTP_DATE_SIZE])
 {
         struct tm tm;
         gmtime_r(&t, &tm);
         /* No setlocale() anywhere in the program, so names of days and months are English. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-        strftime(ret, DATE_SIZE, format, &tm);
+        strftime(ret, HTTP_DATE_SIZE, format, &tm);
 #pragma GCC diagnostic pop
         return ret;
 }
 
-const char *date_http(time_t t, char ret[DATE_SIZE])
+const char *date_http(time_t t, char ret[HTTP_DATE_SIZE])
 {
         return date_format(t, "%a, %d %b %Y %H:%M:%S GMT", ret);
 }
 
-const char *date_compact(time_t t, char ret[DATE_SIZE])
+const char *date_compact(time_t t, char ret[HTTP_DATE_SIZE])
 {
         return date_format(t, "%Y%m%dT%H%M%SZ", ret);
 }
 
-const char *date_iso(time_t t, char ret[DATE_SIZE])
+const char *date_iso(time_t t, char ret[HTTP_DATE_SIZE])
 {
         return date_format(t, "%Y-%m-%dT%H:%M:%S.000Z", ret);
 }

@@ -50,10 +50,10 @@ char *to_base64(const uint8_t *p, size_t n);
 int from_base64(const char *s, uint8_t **ret, size_t *ret_n);
 
 /* "Fri, 24 May 2013 00:00:00 GMT", "20130524T000000Z", "2013-05-24T00:00:00.000Z" */
-#define DATE_SIZE 40
-const char *date_http(time_t t, char ret[DATE_SIZE]);
-const char *date_compact(time_t t, char ret[DATE_SIZE]);
-const char *date_iso(time_t t, char ret[DATE_SIZE]);
+#define HTTP_DATE_SIZE 40
+const char *date_http(time_t t, char ret[HTTP_DATE_SIZE]);
+const char *date_compact(time_t t, char ret[HTTP_DATE_SIZE]);
+const char *date_iso(time_t t, char ret[HTTP_DATE_SIZE]);
 /* 0 or -EINVAL. */
 int parse_compact(const char *s, time_t *ret);
 int parse_iso(const char *s, time_t *ret);
