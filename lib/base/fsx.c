@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "limits.h"
 #include "macro.h"
 #include "str.h"
 

@@ -10,6 +10,7 @@
 
 #include "array.h"
 #include "item.h"
+#include "limits.h"
 #include "named.h"
 #include "timespan.h"
 
