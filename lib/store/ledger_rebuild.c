@@ -491,7 +491,7 @@ int ledger_catch_up(struct ledger *l, int state_fd, uint64_t after, size_t max_n
         if (r == 0)
                 r = ledger_each(l, &archives, learn_courses, &b, e);
         free(b.spans);
-        r = ledger_end(l, r, e);
+        r = ledger_end(l, MIN(r, 0), e);
         if (r == 0)
                 *ret = b.count;
         return r;
