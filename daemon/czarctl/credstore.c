@@ -4,6 +4,7 @@
  * with a drop-in. */
 #include "credstore.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "cleanup.h"
 #include "fsx.h"
 #include "limits.h"
 #include "run.h"
@@ -63,6 +65,20 @@ static int remove_drop_in(const char *name)
         return remove_at(dir, DROP_IN);
 }
 
+/* Replaces it, and removes what a command that was killed left beside it: another copy of a secret. */
+static int put_file(int dir, const char *name, const char *p, size_t n)
+{
+        _cleanup_free_ char *hidden = str_printf(".%s.czard-tmp-", name);
+        int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+        if (!d)
+                close_fd(fd);
+        for (struct dirent *f; hidden && d && dir_next(d, &f) > 0;)
+                if (str_after(f->d_name, hidden))
+                        (void)unlinkat(dir, f->d_name, 0);
+        return replace_file_at(dir, name, p, n, 0400);
+}
+
 /* Only where systemd itself runs: elsewhere the key of systemd-creds may be another machine's tomorrow. */
 static int put_encrypted(const char *name, const char *secret, size_t len, char where[TEXT_SIZE])
 {
@@ -77,7 +93,7 @@ static int put_encrypted(const char *name, const char *secret, size_t len, char 
         if (r != 0 || n == 0)
                 return -EOPNOTSUPP;
         _cleanup_close_ int dir = make_dir(CREDSTORE_ENCRYPTED, 0700);
-        r = dir < 0 ? dir : replace_file_at(dir, name, out, n, 0400);
+        r = dir < 0 ? dir : put_file(dir, name, out, n);
         if (r == 0)
                 r = write_drop_in(name);
         if (r == 0)
@@ -97,7 +113,7 @@ int credstore_put(const char *name, int fd, char where[TEXT_SIZE], struct error 
                 r = put_encrypted(name, secret, len, where);
         if (r == -EOPNOTSUPP) {
                 _cleanup_close_ int dir = make_dir(CREDSTORE, 0700);
-                r = dir < 0 ? dir : replace_file_at(dir, name, secret, len, 0400);
+                r = dir < 0 ? dir : put_file(dir, name, secret, len);
                 if (r == 0)
                         r = remove_at(CREDSTORE_ENCRYPTED, name);
                 if (r == 0)

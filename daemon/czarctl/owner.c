@@ -4,6 +4,7 @@
  * number of an output that was announced before the rights were given up, and a descriptor. */
 #include "owner.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -21,6 +22,7 @@
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
+#include "cleanup.h"
 #include "credstore.h"
 #include "fsx.h"
 #include "sandbox.h"
@@ -253,6 +255,21 @@ static bool is_state_dir(const struct owner *o, int dir)
                a.st_ino == b.st_ino;
 }
 
+/* Half or whole copies of it, that a process which was killed left. */
+static void remove_hidden(int dir, const char *prefix)
+{
+        int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+        if (!d)
+                close_fd(fd);
+        for (struct dirent *f; d && dir_next(d, &f) > 0;) {
+                const char *rest = str_after(f->d_name, prefix);
+                long pid = rest && strspn(rest, "0123456789") == strlen(rest) ? atol(rest) : 0;
+                if (pid > 0 && kill((pid_t)pid, 0) < 0 && errno == ESRCH)
+                        (void)unlinkat(dir, f->d_name, 0);
+        }
+}
+
 /* A hidden file beside it, then a rename or, when nothing may be replaced, a link. */
 static int write_file(const struct owner *o, const struct owner_output *out, int fd)
 {
@@ -267,7 +284,9 @@ static int write_file(const struct owner *o, const struct owner_output *out, int
                 return geteuid() == 0 ? dir : -errno;
         if (out->kind == OUTPUT_REPLACE && is_state_dir(o, dir))
                 return -EPERM;
-        snprintf(hidden, sizeof(hidden), ".%.200s.czarctl-%ld", name, (long)getpid());
+        int n = snprintf(hidden, sizeof(hidden), ".%.200s.czarctl-", name);
+        remove_hidden(dir, hidden);
+        snprintf(hidden + n, sizeof(hidden) - (size_t)n, "%ld", (long)getpid());
         _cleanup_close_ int file =
                 openat(dir, hidden, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (file < 0)

@@ -102,9 +102,9 @@ void scratch_remove(const char *path)
 }
 
 /* All of that process; pid 0: of those that live no more. */
-static bool sweep(pid_t pid)
+static bool sweep(const char *place, pid_t pid)
 {
-        _cleanup_closedir_ DIR *d = opendir(base);
+        _cleanup_closedir_ DIR *d = opendir(place);
         bool left = false;
         struct dirent *f;
         int r = 0;
@@ -118,6 +118,19 @@ static bool sweep(pid_t pid)
         return r == 0 && !left;
 }
 
+/* Also where we would have put them on another day: the place depends on what is mounted, and on czard's
+ * running. */
+static void sweep_places(const struct ctl *c)
+{
+        char run[64];
+        _cleanup_free_ char *on_disk = str_printf("%s/run", c->config->state_dir);
+        run_folder(c, run, sizeof(run));
+        const char *places[] = {base, run, on_disk};
+        for (size_t i = 0; i < ELEMENTSOF(places); i++)
+                if (places[i])
+                        (void)sweep(places[i], 0);
+}
+
 static void remover_main(pid_t parent, int pipe_end)
 {
         char c;
@@ -129,7 +142,7 @@ static void remover_main(pid_t parent, int pipe_end)
         close_from(1);
         while (read(0, &c, 1) < 0 && errno == EINTR)
                 ;
-        for (unsigned i = 0; i < REMOVE_TRIES && !sweep(parent); i++)
+        for (unsigned i = 0; i < REMOVE_TRIES && !sweep(base, parent); i++)
                 nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
         _exit(0);
 }
@@ -191,7 +204,7 @@ int scratch_make(const struct ctl *c, const char *what, char ret[SCRATCH_SIZE], 
 {
         int r = *base ? 0 : choose_base(c, e);
         if (r == 0 && remover == 0) {
-                (void)sweep(0);
+                sweep_places(c);
                 r = start_remover(e);
         }
         if (r < 0)

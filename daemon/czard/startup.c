@@ -275,6 +275,22 @@ static int check_all_credentials(const struct config *c, struct error *e)
 
 /* --- runtime folder, passphrase --- */
 
+/* What a czard or czarctl that was killed left: also where it ran with another runtime folder than we. The
+ * lock of state_dir is ours, so no czard lives in there. */
+static void sweep_run_dirs(const char *base, const char *state_dir, const char *name)
+{
+        _cleanup_free_ char *on_disk = str_printf("%s/run", state_dir);
+        char commands[64];
+        snprintf(commands, sizeof(commands), "/run/czarctl-%u", (unsigned)geteuid());
+        const char *places[] = {base, on_disk, commands}; /* in the last one no czard has homes */
+        for (size_t i = 0; on_disk && i < ELEMENTSOF(places); i++) {
+                _cleanup_free_ char *old = str_printf("%s/%s", places[i], name);
+                if (old && places[i] != commands)
+                        homes_remove(old);
+                homes_sweep_czarctl(places[i]);
+        }
+}
+
 static int make_private_dir(const char *path, mode_t forbidden, struct error *e)
 {
         if (mkdir(path, 0700) < 0 && errno != EEXIST)
@@ -304,10 +320,10 @@ static int make_run_dir(const char *state_dir, struct startup *s, struct error *
         struct stat st;
         if (fstat(s->state_fd, &st) < 0)
                 return error_set(e, CAUSE_IO, errno, "%s: %s", state_dir, strerror(errno));
-        snprintf(
-                s->run_dir, sizeof(s->run_dir), "%s/%llx", base, (unsigned long long)(st.st_ino ^ st.st_dev));
-        homes_remove(s->run_dir);
-        homes_sweep_czarctl(base);
+        char name[32];
+        snprintf(name, sizeof(name), "%llx", (unsigned long long)(st.st_ino ^ st.st_dev));
+        snprintf(s->run_dir, sizeof(s->run_dir), "%s/%s", base, name);
+        sweep_run_dirs(base, state_dir, name);
         return make_private_dir(s->run_dir, FORBIDDEN_SECRET, e);
 }
 

@@ -15,10 +15,11 @@ import unittest
 from pathlib import Path
 
 from czardtest.daemon import Daemon
-from czardtest.run import World, program
+from czardtest.run import World, copy_programs, is_sanitized, program
 
 USUAL_COUNT = 1_000_000  # gpg-agent takes what costs a tenth of a second; in memory czard takes the least
 PASSPHRASE = "correct horse"
+DEAD = 2**22 + 7  # above the largest process number
 
 
 def wait_for(what, seconds=60):
@@ -99,7 +100,7 @@ class CommandTest(Base):
         w.config["s3"]["endpoint"] = "http://127.0.0.1:9"
         for how in ("czarctl", "czard"):
             with self.subTest(how):
-                old = w.run_folder / f"ctl-{2 ** 22 + 7}-home0"
+                old = w.run_folder / f"ctl-{DEAD}-home0"
                 shutil.copytree(w.package / "gnupg", old)
                 mine = w.run_folder / f"ctl-{os.getpid()}-home0"
                 mine.mkdir(exist_ok=True)
@@ -109,6 +110,90 @@ class CommandTest(Base):
                     w.once()
                 self.assertFalse(old.exists())
                 self.assertTrue(mine.exists(), "its owner lives")
+
+
+NOBODY_ELSE = 64397  # his folder in /run is of these tests alone
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root, who becomes the owner of state_dir")
+class KilledTest(Base):
+    """What kill -9 left is found where it is, and not only where the next command would put it."""
+
+    def setUp(self):
+        super().setUp()
+        w = self.world
+        w.folder.chmod(0o755)
+        w.build = copy_programs(w.folder / "build")
+        w.config["s3"] |= {"endpoint": "http://127.0.0.1:9", "credentials": w.folder / "own" / "stored"}
+        (w.folder / "own").mkdir()
+        subprocess.run(["chown", "-R", f"{NOBODY_ELSE}:{NOBODY_ELSE}", w.state, w.staging, w.run_folder, w.package, w.folder / "own",
+                        w.folder / "passphrase"], check=True)
+
+    def places(self):
+        """Where folders with a key may lie, but for the runtime folder of today."""
+        in_run = Path(f"/run/czarctl-{NOBODY_ELSE}")
+        self.addCleanup(shutil.rmtree, in_run, ignore_errors=True)
+        return self.world.state / "run", in_run
+
+    def plant(self, folder, name):
+        old = folder / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        shutil.copytree(self.world.package / "gnupg", old, dirs_exist_ok=True)
+        subprocess.run(["chown", "-R", f"{NOBODY_ELSE}:{NOBODY_ELSE}", folder], check=True)
+        return old
+
+    def as_owner(self):
+        return ("setpriv", f"--reuid={NOBODY_ELSE}", f"--regid={NOBODY_ELSE}", "--clear-groups")
+
+    def test_swept_wherever_it_is(self):
+        for how in ("czarctl", "czard"):
+            for folder in self.places():
+                with self.subTest(how, folder=folder.name):
+                    old = self.plant(folder, f"ctl-{DEAD}-home0")
+                    mine = self.plant(folder, f"ctl-{os.getpid()}-home0")
+                    if how == "czarctl":
+                        self.start("check").wait(timeout=60)
+                    else:
+                        self.world.once(wrapper=self.as_owner())
+                    self.assertFalse(old.exists())
+                    self.assertTrue(mine.exists(), "its owner lives")
+
+    def test_homes_of_a_czard_with_another_runtime_folder(self):
+        st = self.world.state.stat()
+        old = self.plant(self.world.state / "run", f"{st.st_ino ^ st.st_dev:x}")
+        self.world.once(wrapper=self.as_owner())
+        self.assertFalse(old.exists())
+
+    def store(self, *below):
+        w = self.world
+        return subprocess.run([str(a) for a in (*below, program("czarctl", w.build), "--config", w.ini(), "import-credentials",
+                                                "--force", w.package / "new.csv")], env=w.environment(), check=False,
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+
+    @unittest.skipUnless(shutil.which("strace"), "strace is not installed")
+    @unittest.skipIf(is_sanitized(), "the sanitizers trace themselves")
+    def test_credentials_are_the_old_or_the_new(self):
+        """Killed at each call that stores them; the next import leaves no second copy."""
+        w = self.world
+        stored = w.folder / "own" / "stored"
+        before = (w.package / "credentials.csv").read_bytes()
+        after = before.replace(b"AKIA", b"AKIB", 1)
+        self.assertNotEqual(before, after)
+        (w.package / "new.csv").write_bytes(after)
+        (w.package / "new.csv").chmod(0o600)
+        os.chown(w.package, 0, 0)
+        os.chown(w.package / "new.csv", 0, 0)
+        left = 0
+        for call in ("fchown", "fchmod", "fsync", "renameat"):
+            with self.subTest(call):
+                stored.write_bytes(before)
+                self.store("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={call}:signal=KILL:when=1")
+                self.assertIn(stored.read_bytes(), (before, after))
+                left += len(list(stored.parent.glob(".*")))
+                self.store()
+                self.assertEqual(stored.read_bytes(), after)
+                self.assertEqual([p.name for p in stored.parent.iterdir()], ["stored"])
+        self.assertGreater(left, 0, "nothing was killed between")
 
 
 class ProtectionTest(Base):
