@@ -113,7 +113,7 @@ static void look(struct feed_reader *r, struct seen *s, bool stop)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-        if (root[sizeof(root) - 2] == 'X')
+        if (!*folder)
                 start();
         if (size < 2)
                 return 0;
