@@ -85,7 +85,9 @@ class Liar:
             return False
         self.asked = kind(data)
         if self.asked == MEMBERS:
-            self.names[struct.unpack_from("<I", data, 4)[0]] = re.findall(r"[ -~]+?\.gpg(?=\0)", data.decode("latin-1"))
+            # Two batches of a job are under way at a time.
+            self.names.setdefault(struct.unpack_from("<I", data, 4)[0], []).append(
+                re.findall(r"[ -~]+?\.gpg(?=\0)", data.decode("latin-1")))
         if self.lie["do"] == "keep" and kind(data) == self.lie["type"] and self.is_time():
             self.kept = os.dup(fds[-1])
         send(self.real, data, fds)
@@ -116,8 +118,11 @@ class Liar:
         return True
 
     def in_words(self, data):
-        names = self.names.get(struct.unpack_from("<I", data, 4)[0], []) if kind(data) == VERDICT else []
-        name = names[struct.unpack_from("<I", data, behind_outcome(data))[0]] if names else ""
+        batches = self.names.get(struct.unpack_from("<I", data, 4)[0], []) if kind(data) == VERDICT else []
+        index = struct.unpack_from("<I", data, behind_outcome(data))[0] if batches else 0
+        name = batches[0][index] if batches else ""
+        if batches and index == len(batches[0]) - 1:
+            batches.pop(0)
         for pattern, cause, *once in self.words if name and not (HERE / "truth").exists() else ():
             if re.search(pattern, name):
                 if once:
