@@ -117,7 +117,7 @@ void json_sha256(struct json *j, const char *name, const uint8_t *p)
 
 void json_time(struct json *j, const char *name, int64_t sec)
 {
-        char text[21];
+        char text[TIME_SIZE];
         json_str(j, name, time_format(sec, text));
 }
 

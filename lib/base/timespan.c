@@ -283,7 +283,7 @@ const char *date_format(int days, char ret[DATE_SIZE])
 {
         char time[TIME_SIZE];
         time_format(days * SEC_PER_DAY, time);
-        snprintf(ret, 11, "%.10s", time);
+        snprintf(ret, DATE_SIZE, "%.10s", time);
         return ret;
 }
 

@@ -27,10 +27,10 @@ const char *size_format(uint64_t bytes, char *ret, size_t size);
 
 /* A real calendar date YYYY-MM-DD, exactly 10 characters read. 0 or -EINVAL. */
 int date_parse(const char *s, int *ret_days_since_epoch);
-/* YYYY-MM-DD into ret (11 bytes). */
+/* YYYY-MM-DD into ret. */
 const char *date_format(int days, char ret[DATE_SIZE]);
 
-/* RFC 3339 with Z, whole seconds, into ret (21 bytes). */
+/* RFC 3339 with Z, whole seconds, into ret. */
 const char *time_format(int64_t sec, char ret[TIME_SIZE]);
 /* "2024-07-07T01:02:03.000Z" or without fraction, with Z or an offset, as S3 lists it and as audit.jsonl has
  * it. 0 or -EINVAL. */

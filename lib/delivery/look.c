@@ -47,7 +47,7 @@ static int read_staged(
 
 /* --- days that czard has staged, and not yet split by course --- */
 
-#define DATE_LEN (sizeof("YYYY-MM-DD") - 1)
+#define DATE_LEN (DATE_SIZE - 1)
 
 static int list_readable(const struct staging *s, const char *path, struct strv *ret, struct error *e)
 {

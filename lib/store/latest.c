@@ -57,7 +57,7 @@ static int choose(struct ledger *l, const char *org, enum category c, char ret[D
                                 V(OBJECT_IGNORED)),
                         e);
                 if (r == 0)
-                        snprintf(ret, 11, "%s", s.date);
+                        snprintf(ret, DATE_SIZE, "%s", s.date);
                 if (r <= 0)
                         return r;
         }
@@ -160,13 +160,9 @@ int latest_move(struct ledger *l, struct staging *s, const struct config *config
                 return staging_latest(s, dir, date, e);
         /* None is to be chosen: a link to what is still there stays. */
         _cleanup_free_ char *target = str_printf("%s/%s", dir, now);
-        uint64_t size;
-        int64_t mtime;
-        bool is_dir;
         if (!target)
                 return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        return staging_stat(s, target, &size, &mtime, &is_dir) == -ENOENT ? staging_latest(s, dir, NULL, e)
-                                                                          : 0;
+        return staging_stat(s, target, NULL, NULL, NULL) == -ENOENT ? staging_latest(s, dir, NULL, e) : 0;
 }
 
 int latest_look(struct ledger *l, const char *org, enum category c, struct latest_state *ret, struct error *e)

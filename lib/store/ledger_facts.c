@@ -137,7 +137,7 @@ int ledger_set_growth(
 
 int ledger_pin(struct ledger *l, const char *org, enum category c, char ret[DATE_SIZE], struct error *e)
 {
-        static const struct sql_column pin[] = {{COLUMN_TEXT, .size = 11}};
+        static const struct sql_column pin[] = {{COLUMN_TEXT, .size = DATE_SIZE}};
         ret[0] = 0;
         return known(GET(l, "SELECT pin FROM series WHERE org = ?1 AND category = ?2", VALUES(V(org), V(c)),
                 pin, ret, e));

@@ -485,10 +485,10 @@ int ledger_catch_up(struct ledger *l, int state_fd, uint64_t after, size_t max_n
         if (r < 0)
                 return r;
         r = audit_each(state_fd, first_walk, &b, e);
-        if (r == 0 && b.n_spans > 0)
-                r = MIN(audit_each(state_fd, second_walk, &b, e), 0); /* 1: no span is left */
+        if (r >= 0 && b.n_spans > 0)
+                r = audit_each(state_fd, second_walk, &b, e); /* 1: no span is left */
         const struct ledger_filter archives = {.categories = BIT(CATEGORY_DATABASE)};
-        if (r == 0)
+        if (r >= 0)
                 r = ledger_each(l, &archives, learn_courses, &b, e);
         free(b.spans);
         r = ledger_end(l, MIN(r, 0), e);

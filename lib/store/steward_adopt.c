@@ -87,10 +87,8 @@ static int has_lists(struct adopt *a, const struct ledger_object *o)
 /* False: *ret says it all. */
 static bool begin_snapshot(struct adopt *a, const char *path, enum adopt_finding *ret)
 {
-        uint64_t size;
-        int64_t mtime;
         bool is_dir;
-        int r = staging_stat(a->s->staging, path, &size, &mtime, &is_dir);
+        int r = staging_stat(a->s->staging, path, NULL, NULL, &is_dir);
         *ret = r == -ENOENT ? ABSENT : OTHER;
         a->folder = path;
         a->members = a->found = a->bad = 0;

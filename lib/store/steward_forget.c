@@ -17,9 +17,7 @@
 static int remove_path(const struct steward *s, const struct ledger_object *o, const char *path,
         const char *why, int64_t bytes, struct error *e)
 {
-        uint64_t size;
-        int64_t mtime;
-        bool is_dir, there = staging_stat(s->staging, path, &size, &mtime, &is_dir) != -ENOENT;
+        bool there = staging_stat(s->staging, path, NULL, NULL, NULL) != -ENOENT;
         int r = there ? staging_remove(s->staging, path, e) : 0;
         if (r == 0)
                 r = staging_remove_remains(s->staging, path, e);

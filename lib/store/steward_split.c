@@ -15,13 +15,10 @@ int steward_remove_by_course(const struct steward *s, const struct ledger_object
 {
         char path[STAGED_PATH_SIZE];
         struct ledger_split row;
-        uint64_t size;
-        int64_t mtime;
-        bool is_dir;
         if (place_by_course(o, path) < 0)
                 return 0;
         int64_t bytes = ledger_split_get(s->ledger, o->id, &row, NULL) == 0 ? (int64_t)row.files_size : -1;
-        bool there = staging_stat(s->staging, path, &size, &mtime, &is_dir) == 0;
+        bool there = staging_stat(s->staging, path, NULL, NULL, NULL) == 0;
         int r = there ? staging_remove(s->staging, path, e) : 0;
         if (r == 0)
                 r = staging_remove_remains(s->staging, path, e);
@@ -52,11 +49,8 @@ struct absent {
 static int on_split(const struct ledger_split *row, void *arg)
 {
         struct absent *a = arg;
-        uint64_t size;
-        int64_t mtime;
-        bool is_dir;
         if (!*row->path || ledger_split_is_again(row) ||
-                staging_stat(a->s->staging, row->path, &size, &mtime, &is_dir) == 0)
+                staging_stat(a->s->staging, row->path, NULL, NULL, NULL) == 0)
                 return 0;
         if (ARRAY_ROOM(a->ids, a->n) < 0)
                 return -ENOMEM;

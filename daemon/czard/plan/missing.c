@@ -106,13 +106,11 @@ static bool is_claimed(struct ledger *ledger, struct ledger_object *o)
 static void look_at_day(struct missing *m, const struct ledger_object *o)
 {
         struct ledger_split day;
-        uint64_t size;
-        int64_t mtime;
         bool is_dir;
         if (ledger_split_get(m->on->ledger, o->id, &day, NULL) < 0 || !*day.path ||
                 ledger_split_is_again(&day) || splitting_busy(m->splitting, o->id))
                 return;
-        int r = staging_stat(m->on->staging, day.path, &size, &mtime, &is_dir);
+        int r = staging_stat(m->on->staging, day.path, NULL, NULL, &is_dir);
         if (r == -ENOENT || r == -ELOOP || (r == 0 && !is_dir))
                 record_day_missing(m->on->record, o, day.path, r == -ENOENT ? "missing" : "altered",
                         config_event_rule(m->on->config, o->org));
