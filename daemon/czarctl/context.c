@@ -85,9 +85,8 @@ static int load_text(const struct strbuf *text, struct config **ret, struct erro
         _cleanup_close_ int fd = memfd_create("czard.ini", MFD_CLOEXEC);
         if (fd < 0 || text->err || write_all(fd, text->s, text->len) < 0)
                 return -ENOMEM;
-        char path[64];
-        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-        return config_load(path, ret, e, NULL);
+        char path[FD_PATH_SIZE];
+        return config_load(fd_path(fd, path), ret, e, NULL);
 }
 
 static bool try_line(const struct strbuf *text, const char *section, const char *key, const char *value)

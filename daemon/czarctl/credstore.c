@@ -4,7 +4,6 @@
  * with a drop-in. */
 #include "credstore.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -68,14 +67,7 @@ static int remove_drop_in(const char *name)
 /* Replaces it, and removes what a command that was killed left beside it: another copy of a secret. */
 static int put_file(int dir, const char *name, const char *p, size_t n)
 {
-        _cleanup_free_ char *hidden = str_printf(".%s.czard-tmp-", name);
-        int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        _cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
-        if (!d)
-                close_fd(fd);
-        for (struct dirent *f; hidden && d && dir_next(d, &f) > 0;)
-                if (str_after(f->d_name, hidden))
-                        (void)unlinkat(dir, f->d_name, 0);
+        remove_replacements_at(dir, name);
         return replace_file_at(dir, name, p, n, 0400);
 }
 

@@ -185,7 +185,7 @@ static bool is_proc(int dir)
 /* One step: what path names, or -EAGAIN and in path where the link that it names leads. */
 static int open_or_follow(char path[PATH_MAX])
 {
-        char folder[PATH_MAX], rest[PATH_MAX] = "", again[2 * PATH_MAX], proc[64];
+        char folder[PATH_MAX], rest[PATH_MAX] = "", again[2 * PATH_MAX], self[FD_PATH_SIZE];
         struct stat st;
         memcpy(folder, path, sizeof(folder));
         const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
@@ -199,8 +199,7 @@ static int open_or_follow(char path[PATH_MAX])
         if (!S_ISLNK(st.st_mode)) {
                 if (!may_be_read(dir, &st))
                         return -EPERM;
-                snprintf(proc, sizeof(proc), "/proc/self/fd/%d", at);
-                int fd = open(proc, O_RDONLY | O_NOCTTY | O_CLOEXEC);
+                int fd = open(fd_path(at, self), O_RDONLY | O_NOCTTY | O_CLOEXEC);
                 return fd < 0 ? -errno : fd;
         }
         int r = follow_link(dir, name, rest);
@@ -263,9 +262,8 @@ static void remove_hidden(int dir, const char *prefix)
         if (!d)
                 close_fd(fd);
         for (struct dirent *f; d && dir_next(d, &f) > 0;) {
-                const char *rest = str_after(f->d_name, prefix);
-                long pid = rest && strspn(rest, "0123456789") == strlen(rest) ? atol(rest) : 0;
-                if (pid > 0 && kill((pid_t)pid, 0) < 0 && errno == ESRCH)
+                const char *rest = after_dead_pid(f->d_name, prefix);
+                if (rest && !*rest)
                         (void)unlinkat(dir, f->d_name, 0);
         }
 }

@@ -110,10 +110,8 @@ static bool sweep(const char *place, pid_t pid)
         int r = 0;
         while (d && (r = dir_next(d, &f)) > 0) {
                 const char *rest = str_after(f->d_name, PREFIX);
-                long owner = rest ? atol(rest) : 0;
-                if (owner <= 0 || (pid ? owner != pid : kill((pid_t)owner, 0) == 0 || errno != ESRCH))
-                        continue;
-                left |= remove_tree_at(dirfd(d), f->d_name) < 0;
+                if (pid ? rest && atol(rest) == pid : after_dead_pid(f->d_name, PREFIX) != NULL)
+                        left |= remove_tree_at(dirfd(d), f->d_name) < 0;
         }
         return r == 0 && !left;
 }

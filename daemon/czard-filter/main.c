@@ -16,6 +16,7 @@
 
 #include "../journal.h"
 #include "cleanup.h"
+#include "fsx.h"
 #include "sandbox.h"
 #include "service.h"
 #include "split.h"
@@ -66,9 +67,8 @@ static void on_read(void *arg, uint64_t bytes)
 static int lock_down(int dir_fd, struct error *e)
 {
         static const int families[] = {-1};
-        char path[64];
-        snprintf(path, sizeof(path), "/proc/self/fd/%d", dir_fd);
-        const struct sandbox_path paths[] = {{path, SANDBOX_WRITE}};
+        char path[FD_PATH_SIZE];
+        const struct sandbox_path paths[] = {{fd_path(dir_fd, path), SANDBOX_WRITE}};
         const struct sandbox s = {.paths = paths, .n_paths = ELEMENTSOF(paths), .families = families};
         if (sandbox_landlock_abi() <= 0)
                 return error_set(e, CAUSE_CONFIG, ENOSYS,

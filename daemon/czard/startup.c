@@ -282,10 +282,10 @@ static void sweep_run_dirs(const char *base, const char *state_dir, const char *
         _cleanup_free_ char *on_disk = str_printf("%s/run", state_dir);
         char commands[64];
         snprintf(commands, sizeof(commands), "/run/czarctl-%u", (unsigned)geteuid());
-        const char *places[] = {base, on_disk, commands}; /* in the last one no czard has homes */
+        const char *places[] = {base, on_disk, commands};
         for (size_t i = 0; on_disk && i < ELEMENTSOF(places); i++) {
                 _cleanup_free_ char *old = str_printf("%s/%s", places[i], name);
-                if (old && places[i] != commands)
+                if (old)
                         homes_remove(old);
                 homes_sweep_czarctl(places[i]);
         }

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,20 +81,24 @@ int open_beneath(int dir_fd, const char *path, int flags, mode_t mode)
         }
 }
 
+const char *fd_path(int fd, char ret[FD_PATH_SIZE])
+{
+        snprintf(ret, FD_PATH_SIZE, "/proc/self/fd/%d", fd);
+        return ret;
+}
+
 /* fchmod(2) takes no O_PATH; through /proc it can be done. */
 int chmod_fd(int fd, mode_t mode)
 {
         char self[FD_PATH_SIZE];
-        snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-        return chmod(self, mode) < 0 ? -errno : 0;
+        return chmod(fd_path(fd, self), mode) < 0 ? -errno : 0;
 }
 
 /* linkat by descriptor alone would need a capability; through /proc it does not. */
 int link_fd(int fd, int dir_fd, const char *name)
 {
         char self[FD_PATH_SIZE];
-        snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-        return linkat(AT_FDCWD, self, dir_fd, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+        return linkat(AT_FDCWD, fd_path(fd, self), dir_fd, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
 }
 
 int write_all(int fd, const void *p, size_t n)
@@ -173,10 +178,35 @@ int read_file_at(int dir_fd, const char *path, size_t max, char **ret, size_t *r
         return read_file_fd(fd, max, ret, ret_len);
 }
 
+#define HIDDEN ".%.200s.czard-tmp-"
 /* ".NAME.czard-tmp-TAG": what a sweep of the staging folder takes for a left-over. */
 static void hidden_name(char ret[NAME_MAX + 1], const char *name, uint64_t tag)
 {
-        snprintf(ret, NAME_MAX + 1, ".%.200s.czard-tmp-%016" PRIx64, name, tag);
+        snprintf(ret, NAME_MAX + 1, HIDDEN "%016" PRIx64, name, tag);
+}
+
+void remove_replacements_at(int dir_fd, const char *name)
+{
+        char prefix[NAME_MAX + 1];
+        struct dirent *entry;
+        int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+        if (!d) {
+                close_fd(fd);
+                return;
+        }
+        snprintf(prefix, sizeof(prefix), HIDDEN, name);
+        while (dir_next(d, &entry) > 0)
+                if (str_after(entry->d_name, prefix))
+                        (void)unlinkat(dir_fd, entry->d_name, 0);
+}
+
+const char *after_dead_pid(const char *name, const char *prefix)
+{
+        const char *rest = str_after(name, prefix);
+        size_t n = rest ? strspn(rest, "0123456789") : 0;
+        long pid = n > 0 ? atol(rest) : 0;
+        return pid > 0 && kill((pid_t)pid, 0) < 0 && errno == ESRCH ? rest + n : NULL;
 }
 
 /* Opens the folder that name is in, and moves *name to its last part. */

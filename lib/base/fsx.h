@@ -13,6 +13,10 @@
 /* openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS. A descriptor or -errno. */
 int open_beneath(int dir_fd, const char *path, int flags, mode_t mode);
 
+/* "/proc/self/fd/N", by which what fd is open on is opened once more. Returns ret. */
+#define FD_PATH_SIZE 32
+const char *fd_path(int fd, char ret[FD_PATH_SIZE]);
+
 /* chmod(2) of what fd is open on, if only with O_PATH. 0 or -errno. */
 int chmod_fd(int fd, mode_t mode);
 
@@ -32,6 +36,11 @@ int read_file_at(int dir_fd, const char *path, size_t max, char **ret, size_t *r
 /* A new file of that content by O_TMPFILE or a hidden name, fsync, rename over, fsync of the folder. 0 or
  * -errno. */
 int replace_file_at(int dir_fd, const char *name, const void *p, size_t n, mode_t mode);
+/* Removes from the folder what replace_file_at() of that name left when it was killed. */
+void remove_replacements_at(int dir_fd, const char *name);
+
+/* What follows prefix and the number of a process in name, when that process lives no more; else NULL. */
+const char *after_dead_pid(const char *name, const char *prefix);
 
 /* The next entry of a folder, "." and ".." left out. 1 and *ret set, 0 at the end, or -errno: then there may
  * be more. */

@@ -66,7 +66,6 @@
 #define EVENT_SIZE 64       /* of an audit line */
 #define FINGERPRINT_SIZE 65 /* hex; GnuPG 2.4 knows keys of version 5, of 32 bytes */
 #define HOST_SIZE 256
-#define FD_PATH_SIZE 32 /* "/proc/self/fd/N" */
 #define TABLE_SIZE 128
 #define REQUEST_SIZE 128 /* of RDX */
 #define DETAIL_SIZE 512  /* of a cause, for people: this one is cut */

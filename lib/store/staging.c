@@ -339,8 +339,7 @@ int staging_create_handed(struct staging *s, int *ret_writable, struct error *e)
         if (writable < 0)
                 return writable;
         char self[FD_PATH_SIZE];
-        snprintf(self, sizeof(self), "/proc/self/fd/%d", writable);
-        int fd = open(self, O_RDONLY | O_CLOEXEC);
+        int fd = open(fd_path(writable, self), O_RDONLY | O_CLOEXEC);
         if (fd < 0)
                 return staging_fail(errno, "opening a file anew for reading", s->path, e);
         *ret_writable = take_fd(&writable);

@@ -635,6 +635,38 @@ static void what_cannot_be_removed_is_told(void **state)
         expect_names(p, "tree/a", 1);
 }
 
+static void what_was_left_is_found_by_its_process(void **state)
+{
+        (void)state;
+        char name[64];
+        pid_t pid = fork();
+        if (pid == 0)
+                _exit(0);
+        snprintf(name, sizeof(name), "ctl-%ld-s3", (long)pid);
+        assert_null(after_dead_pid(name, "ctl-")); /* it has ended, and is not gone */
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        assert_string_equal(after_dead_pid(name, "ctl-"), "-s3");
+        assert_null(after_dead_pid(name, "other-"));
+        snprintf(name, sizeof(name), "ctl-%ld", (long)getpid());
+        assert_null(after_dead_pid(name, "ctl-"));
+        assert_null(after_dead_pid("ctl-", "ctl-"));
+        assert_null(after_dead_pid("ctl-0", "ctl-"));
+        assert_null(after_dead_pid("ctl-x", "ctl-"));
+}
+
+static void replacements_that_were_left_go(void **state)
+{
+        static const char *const names[] = {
+                ".f.czard-tmp-0123456789abcdef", ".g.czard-tmp-0123456789abcdef", "f"};
+        struct place *p = *state;
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                close(openat(p->fd, names[i], O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+        remove_replacements_at(p->fd, "f");
+        assert_int_equal(faccessat(p->fd, names[0], F_OK, 0), -1);
+        assert_int_equal(faccessat(p->fd, names[1], F_OK, 0), 0);
+        assert_int_equal(faccessat(p->fd, names[2], F_OK, 0), 0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -660,6 +692,8 @@ int main(void)
                 cmocka_unit_test(flags_go_on_and_off),
                 cmocka_unit_test(descriptors_are_closed_from_a_number_upwards),
                 cmocka_unit_test(descriptors_of_a_child),
+                cmocka_unit_test(what_was_left_is_found_by_its_process),
+                TEST(replacements_that_were_left_go),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,9 +56,7 @@ void homes_sweep_czarctl(const char *runtime_dir)
 {
         _cleanup_closedir_ DIR *d = opendir(runtime_dir);
         for (struct dirent *f; d && dir_next(d, &f) > 0;) {
-                const char *rest = str_after(f->d_name, "ctl-");
-                long pid = rest ? atol(rest) : 0;
-                if (pid <= 0 || kill((pid_t)pid, 0) == 0 || errno != ESRCH)
+                if (!after_dead_pid(f->d_name, "ctl-"))
                         continue;
                 _cleanup_free_ char *path = str_printf("%s/%s", runtime_dir, f->d_name);
                 if (path)
