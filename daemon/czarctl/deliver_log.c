@@ -9,7 +9,7 @@
 #include "audit.h"
 #include "deliver_facts.h"
 #include "limits.h"
-#include "named.h"
+#include "name.h"
 #include "package.h"
 #include "record_rows.h"
 #include "str.h"
@@ -28,7 +28,7 @@ struct made {
 struct deliver_log {
         const char *name; /* NULL: all */
         struct record_rows *record;
-        void *made;      /* struct made by their paths, the newest of each: named.h */
+        void *made;      /* struct made by their paths, the newest of each: a tree of name.h */
         struct made *at; /* the one whose inputs come */
 };
 

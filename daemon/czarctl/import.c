@@ -20,7 +20,6 @@
 #include "scratch.h"
 #include "str.h"
 #include "table.h"
-#include "textfile.h"
 
 #define IS_A_MAIL "; this is a whole mail: save its attachment (credentials.csv.gpg) and import that"
 

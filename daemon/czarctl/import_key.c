@@ -28,7 +28,6 @@
 #include "scratch.h"
 #include "str.h"
 #include "table.h"
-#include "textfile.h"
 
 #define PROMPT "Passphrase of the key: "
 /* IMPORT_OK of gpg's doc/DETAILS */

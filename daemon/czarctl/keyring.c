@@ -15,10 +15,10 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
-#include "array.h"
+#include "terms.h"
 #include "fsx.h"
 #include "key_command.h"
-#include "key_term.h"
+#include "macro.h"
 #include "str.h"
 
 #define OUTPUT_MOST (1024 * 1024)
@@ -244,7 +244,7 @@ static void key_done(struct keyring_key *k)
         *k = (struct keyring_key){};
 }
 
-/* The same rule for all of czard: key_term.h. */
+/* The same rule for all of czard: terms.h. */
 static int64_t end_of(const struct keyring_key *k)
 {
         struct key_term t = {};

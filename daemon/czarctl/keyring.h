@@ -30,7 +30,7 @@ struct keyring_subkey {
         enum secret_part secret;
 };
 struct keyring_key {
-        struct fact_key fact;           /* expires: by the rule of key_term.h */
+        struct fact_key fact;           /* expires: by the rule of terms.h */
         int64_t primary_expires;        /* the primary key's own */
         struct keyring_subkey *subkeys; /* the primary key is the first */
         size_t n_subkeys;

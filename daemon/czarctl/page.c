@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "array.h"
+#include "macro.h"
 #include "name.h"
 #include "table.h"
 #include "timespan.h"

@@ -9,11 +9,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "array.h"
 #include "beyond.h"
 #include "fetch.h"
 #include "limits.h"
 #include "listings.h"
+#include "macro.h"
 #include "objects.h"
 #include "runs.h"
 #include "str.h"

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "array.h"
+#include "macro.h"
 #include "report_data.h"
 #include "rows.h"
 #include "str.h"

@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "array.h"
+#include "macro.h"
 #include "name.h"
 #include "str.h"
 #include "timespan.h"

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "array.h"
 #include "ask.h"
 #include "audit.h"
 #include "control_msg.h"
@@ -20,6 +19,7 @@
 #include "fsx.h"
 #include "ledger_facts.h"
 #include "ledger_split.h"
+#include "macro.h"
 #include "rows.h"
 #include "runs.h"
 #include "staging.h"

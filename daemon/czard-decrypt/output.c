@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "checks.h"
+#include "terms.h"
 #include "fsx.h"
 #include "str.h"
 #include "worker.h"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checks.h"
+#include "terms.h"
 #include "fsx.h"
 #include "str.h"
 #include "worker.h"

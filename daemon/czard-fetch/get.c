@@ -22,7 +22,7 @@
 #include <stdlib.h>
 
 #include "alarm.h"
-#include "checks.h"
+#include "terms.h"
 #include "heal.h"
 #include "httpval.h"
 #include "limits.h"

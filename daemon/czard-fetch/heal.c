@@ -3,7 +3,7 @@
 #include "heal.h"
 
 #include "macro.h"
-#include "retry.h"
+#include "timespan.h"
 
 #define TRIES_WITHOUT_PROGRESS 5
 #define TRIES_BEFORE_THE_FIRST_BYTE 1

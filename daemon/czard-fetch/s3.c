@@ -15,9 +15,9 @@
 #include <time.h>
 
 #include "answer.h"
-#include "array.h"
 #include "httpval.h"
 #include "limits.h"
+#include "macro.h"
 #include "s3_host.h"
 #include "str.h"
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checks.h"
+#include "terms.h"
 #include "digest.h"
 #include "httpval.h"
 #include "limits.h"

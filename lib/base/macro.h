@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Small things every file uses. */
+/* Small things every file uses; arrays that grow; numbers at an address. */
 #pragma once
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define ELEMENTSOF(a) (sizeof(a) / sizeof((a)[0]))
 #define BIT(n) (1U << (n))
@@ -38,3 +41,56 @@
 #define USEC_PER_DAY (24 * USEC_PER_HOUR)
 #define SEC_PER_DAY INT64_C(86400)
 #define USEC_INFINITY UINT64_MAX
+
+/* Arrays that grow: their room follows from the number of their elements. */
+
+/* Makes room for one more in *v, which has n elements and got its room here only: 8, 16, 32 … 0 or -ENOMEM,
+ * and then *v is as it was. */
+static inline int array_room(void *v, size_t n, size_t element)
+{
+        void *now;
+        memcpy(&now, v, sizeof(now));
+        if (n > 0 && (n < 8 || (n & (n - 1))))
+                return 0;
+        now = reallocarray(now, n ? 2 * n : 8, element);
+        if (!now)
+                return -ENOMEM;
+        memcpy(v, &now, sizeof(now));
+        return 0;
+}
+#define ARRAY_ROOM(v, n) array_room(&(v), n, sizeof(*(v)))
+
+/* Pointers to the n elements of v, in the order of compare (of such pointers). The caller frees. NULL: no
+ * memory. */
+static inline void *array_index(
+        const void *v, size_t n, size_t element, int (*compare)(const void *a, const void *b))
+{
+        const char **index = calloc(n + 1, sizeof(*index));
+        for (size_t i = 0; index && i < n; i++)
+                index[i] = (const char *)v + i * element;
+        if (index)
+                qsort(index, n, sizeof(*index), compare);
+        return index;
+}
+
+/* Numbers of 1, 2, 4 or 8 bytes at an address: the fields that tables tell of. */
+
+static inline uint64_t number_load(const void *p, size_t size)
+{
+        return size == 1   ? *(const uint8_t *)p
+               : size == 2 ? *(const uint16_t *)p
+               : size == 4 ? *(const uint32_t *)p
+                           : *(const uint64_t *)p;
+}
+
+static inline void number_store(void *p, size_t size, uint64_t v)
+{
+        if (size == 1)
+                *(uint8_t *)p = (uint8_t)v;
+        else if (size == 2)
+                *(uint16_t *)p = (uint16_t)v;
+        else if (size == 4)
+                *(uint32_t *)p = (uint32_t)v;
+        else
+                *(uint64_t *)p = v;
+}

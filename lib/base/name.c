@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Allow-lists for names from outside. Pure functions over bytes; who refuses a name, and why, is the caller's
  * to say: package.c for keys, member.c for members of archives, config_table.c for values. */
+
 #include "name.h"
 
+#include <search.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 bool name_is_digit(char c)
@@ -134,4 +137,52 @@ bool name_fill(char *ret, size_t size, const char *format, ...)
         int n = vsnprintf(ret, size, format, ap);
         va_end(ap);
         return n >= 0 && (size_t)n < size;
+}
+
+struct named {
+        char *name;
+};
+
+static int by_name(const void *a, const void *b)
+{
+        return strcmp(((const struct named *)a)->name, ((const struct named *)b)->name);
+}
+
+void *named_find(void *const *tree, const char *name)
+{
+        union {
+                const char *in;
+                char *out;
+        } borrowed = {.in = name};
+        const struct named key = {.name = borrowed.out};
+        void *const *found = tfind(&key, tree, by_name);
+        return found ? *found : NULL;
+}
+
+void *named_need(void **tree, const char *name, size_t size)
+{
+        struct named *n = named_find(tree, name);
+        if (n)
+                return n;
+        n = calloc(1, size);
+        if (n)
+                n->name = strdup(name);
+        if (n && n->name && tsearch(n, tree, by_name))
+                return n;
+        if (n)
+                free(n->name);
+        free(n);
+        return NULL;
+}
+
+void named_free(void **tree, void (*done)(void *thing))
+{
+        while (*tree) {
+                struct named *n = *(struct named **)*tree; /* a node begins with its key: POSIX, tsearch() */
+                tdelete(n, tree, by_name);
+                if (done)
+                        done(n);
+                free(n->name);
+                free(n);
+        }
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a name from outside may consist of, and how it is copied into a bounded field. */
+/* What a name from outside may consist of, how it is copied into a bounded field, and a tree of things by
+ * their names. */
 #pragma once
 
 #include <stdbool.h>
@@ -44,3 +45,13 @@ void name_copy(char *ret, size_t size, const char *s, size_t n);
 
 /* printf into ret; false when it does not fit. */
 bool name_fill(char *ret, size_t size, const char *format, ...) _printf_(3, 4);
+
+/* Things that are found by their names, and made when they are asked for first: a tree of tsearch(3). The
+ * first member of a thing is `char *name`, which is owned. A tree starts as NULL. */
+
+/* The thing, or NULL. */
+void *named_find(void *const *tree, const char *name);
+/* The same; one that is not there yet is made, of size bytes, zero but for its name. NULL: no memory. */
+void *named_need(void **tree, const char *name, size_t size);
+/* Frees all. done (may be NULL) frees what a thing owns besides its name. */
+void named_free(void **tree, void (*done)(void *thing));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Strings: prefixes, growing buffers, lists. */
+/* Strings: prefixes, growing buffers, lists, text as people's programs save it. */
 #pragma once
 
 #include <stdbool.h>
@@ -89,3 +89,14 @@ const char *shell_word(const char *path, char *ret, size_t size);
 
 /* Bytes of the valid UTF-8 character at s (1 to 4), or 0: the end of the string or not one (RFC 3629). */
 size_t utf8_valid_len(const char *s);
+
+/* Text files as people's programs save them. */
+
+/* Turns what is at p into UTF-8 without a byte-order mark, in place: UTF-16 of either order (with its mark,
+ * or plain ASCII in it without one) is read; a character that needs more room than it had becomes '?'.
+ * Returns the new length, not more than n. */
+size_t textfile_to_utf8(char *p, size_t n);
+
+/* Takes away what a mail program put in front of each line, from the one with begin on ("> ", blanks), in
+ * place. Returns the new length. */
+size_t textfile_unquote(char *p, size_t n, const char *begin);

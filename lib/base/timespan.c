@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Spans, sizes, dates and times, to and from text. Strict: what is not understood to its last character is an
  * error, and nothing here depends on locale or time zone. */
+
 #include "timespan.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
+#include <time.h>
 
 #include "macro.h"
 #include "str.h"
@@ -384,4 +387,29 @@ uint64_t now_usec(clockid_t clock)
         if (clock_gettime(clock, &t) < 0)
                 return 0;
         return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* When to try again. Pure but for retry_random(), so that the schedule can be tested without a clock. */
+
+#define RETRY_AFTER_CAP USEC_PER_HOUR
+
+uint64_t retry_delay_usec(
+        const struct retry_policy *p, unsigned attempt, uint64_t retry_after_usec, uint64_t random)
+{
+        uint64_t top = MIN(p->base_usec, p->cap_usec);
+        for (unsigned i = 1; i < attempt && top > 0 && top < p->cap_usec; i++)
+                top = top > p->cap_usec / 2 ? p->cap_usec : top * 2;
+        /* The high half of the product is uniform in [0, top], without the bias of a remainder. */
+        uint64_t delay = (uint64_t)(((unsigned __int128)random * ((unsigned __int128)top + 1)) >> 64);
+        return MAX(delay, MIN(retry_after_usec, RETRY_AFTER_CAP));
+}
+
+uint64_t retry_random(void)
+{
+        uint64_t r;
+        if (getrandom(&r, sizeof(r), GRND_NONBLOCK) == sizeof(r))
+                return r;
+        /* Only early in boot. Jitter need not be unpredictable, only different from the neighbour's. */
+        r = now_usec(CLOCK_MONOTONIC) ^ (uint64_t)(uintptr_t)&r;
+        return r * UINT64_C(0x9e3779b97f4a7c15);
 }

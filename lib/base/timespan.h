@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Time spans and sizes as systemd writes them (systemd.time(7), "15min", "1d 2h"; sizes "10G", K = 1024),
  * dates and times. All spans in microseconds, all points in time in seconds or microseconds since the epoch,
- * UTC. */
+ * UTC. And when to try again. */
 #pragma once
 
 #include <stdbool.h>
@@ -39,3 +39,18 @@ int time_parse_rfc3339(const char *s, int64_t *ret_sec);
 int time_parse_http(const char *s, int64_t *ret_sec);
 
 uint64_t now_usec(clockid_t clock);
+
+/* When to try again: exponential back-off with full jitter, Retry-After honoured, capped. Pure functions.
+ * Source: AWS Architecture Blog, "Exponential Backoff and Jitter". */
+
+struct retry_policy {
+        uint64_t base_usec, cap_usec;
+};
+
+/* The delay before the try after `attempt` failed ones (1 = the first failed): uniform in [0, min(cap, base
+ * 2^(attempt-1))], but never below retry_after_usec (0: none given), itself capped at 1 h. random: any 64
+ * random bits. */
+uint64_t retry_delay_usec(
+        const struct retry_policy *p, unsigned attempt, uint64_t retry_after_usec, uint64_t random);
+
+uint64_t retry_random(void);

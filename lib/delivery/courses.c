@@ -7,10 +7,9 @@
 #include <stdlib.h>
 
 #include "name.h"
-#include "named.h"
 
 struct known {
-        char *form;       /* named.h */
+        char *form;       /* a tree of name.h */
         struct strv keys; /* of that form; the first are the ones that are listed in full */
         size_t n_listed;
         bool told; /* something of it is held */

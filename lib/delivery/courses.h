@@ -15,7 +15,7 @@
 
 struct courses {
         const struct config_delivery *delivery; /* borrowed */
-        void *known;                            /* struct known by their forms: named.h */
+        void *known;                            /* struct known by their forms: a tree of name.h */
         bool *matched;                          /* by entry of delivery->courses */
         int err;
 };

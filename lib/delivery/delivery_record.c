@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "array.h"
 #include "item.h"
 #include "limits.h"
-#include "named.h"
+#include "macro.h"
+#include "name.h"
 #include "timespan.h"
 
 #define VALUE_MOST 8192
@@ -45,7 +45,7 @@ static int64_t number(const struct record_line *l, const char *name)
 /* --- finding them --- */
 
 struct place {
-        char *path; /* named.h */
+        char *path; /* a tree of name.h */
         size_t at;  /* of the newest record */
 };
 

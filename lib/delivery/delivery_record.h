@@ -52,7 +52,7 @@ struct records {
         const char *delivery; /* borrowed; whose records */
         struct delivery_record *v;
         size_t n, size;
-        void *by_path;                  /* named.h: the newest of each path */
+        void *by_path;                  /* a tree of name.h: the newest of each path */
         struct delivery_record **by_id; /* sorted, of one id the older ones first */
         char outbox_id[40];             /* "" none */
         char *outbox;                   /* its path, NULL: none */

@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "array.h"
 #include "item.h"
+#include "macro.h"
 #include "timespan.h"
 
 bool due_is_over(const struct config_delivery *d, const struct records *r, int64_t now)

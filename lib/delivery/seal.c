@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "terms.h"
 #include "fsx.h"
-#include "key_term.h"
 #include "limits.h"
 
 #define HOME_PREFIX "gnupg."

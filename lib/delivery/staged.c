@@ -10,11 +10,11 @@
 #include <search.h>
 #include <stdlib.h>
 
-#include "array.h"
 #include "audit.h"
 #include "fsx.h"
 #include "item.h"
 #include "limits.h"
+#include "macro.h"
 #include "name.h"
 #include "timespan.h"
 

@@ -10,7 +10,7 @@
 
 #include "audit.h"
 #include "feed_reader.h"
-#include "named.h"
+#include "name.h"
 #include "str.h"
 
 struct words_said {
@@ -23,7 +23,7 @@ struct words {
         const struct staging *staging;
         const char *org;
         bool is_read;
-        void *said; /* struct words_said by their paths: named.h */
+        void *said; /* struct words_said by their paths: a tree of name.h */
         int err;
         struct error error;
 };

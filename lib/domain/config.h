@@ -7,9 +7,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "checks.h"
+#include "terms.h"
 #include "error.h"
-#include "event_rule.h"
 #include "package.h"
 #include "str.h"
 

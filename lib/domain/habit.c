@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "array.h"
 #include "macro.h"
 #include "str.h"
 

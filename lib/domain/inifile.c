@@ -9,8 +9,8 @@
 #include <errno.h>
 #include <ini.h>
 
-#include "array.h"
 #include "limits.h"
+#include "macro.h"
 #include "name.h"
 #include "str.h"
 

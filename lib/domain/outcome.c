@@ -2,7 +2,7 @@
 /* The remedy of a cause (lib/base/error.h) decides. */
 #include "outcome.h"
 
-#include "retry.h"
+#include "timespan.h"
 
 static const struct retry_policy retry_daemon = {30 * USEC_PER_SEC, 1 * USEC_PER_HOUR};
 static const struct retry_policy retry_once = {1 * USEC_PER_SEC, 1 * USEC_PER_MINUTE};

@@ -6,8 +6,8 @@
 
 #include <stddef.h>
 
+#include "terms.h"
 #include "course_key.h"
-#include "event_rule.h"
 #include "event_scan.h"
 #include "str.h"
 

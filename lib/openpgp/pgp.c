@@ -16,7 +16,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "checks.h"
+#include "terms.h"
 #include "pgp_export.h"
 #include "pgp_fast.h"
 #include "pgp_gpg.h"

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "array.h"
-#include "key_term.h"
+#include "terms.h"
 #include "limits.h"
+#include "macro.h"
 #include "str.h"
 
 int gpg_error_set(struct error *e, gpgme_error_t err, const char *what)

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "checks.h"
+#include "terms.h"
 
 static void copy_word(char *ret, size_t size, const char *args, unsigned index)
 {

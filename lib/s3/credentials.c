@@ -12,7 +12,6 @@
 #include "fsx.h"
 #include "limits.h"
 #include "str.h"
-#include "textfile.h"
 
 enum column { COLUMN_ID, COLUMN_SECRET, COLUMN_TOKEN, COLUMN_MAX };
 

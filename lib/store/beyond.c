@@ -4,10 +4,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "array.h"
 #include "ledger_facts.h"
 #include "ledger_report.h"
 #include "limits.h"
+#include "macro.h"
 #include "str.h"
 
 /* --- which courses an archive has --- */

@@ -7,10 +7,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "array.h"
 #include "feed.h"
 #include "feed_file.h"
 #include "feed_reader.h"
+#include "macro.h"
 
 #define BEHIND_MSEC 100 /* between two looks at a file that is behind */
 #define BEHIND_LOOKS 20

@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "array.h"
 #include "fsx.h"
 #include "ledger_report.h"
 #include "ledger_split.h"
+#include "macro.h"
 #include "place.h"
 #include "str.h"
 #include "timespan.h"

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "checks.h"
+#include "terms.h"
 #include "digest.h"
 #include "error.h"
 #include "limits.h"

@@ -3,9 +3,9 @@
  * change what it is shown. */
 #include <fnmatch.h>
 
-#include "array.h"
 #include "ledger.h"
 #include "ledger_internal.h"
+#include "macro.h"
 #include "str.h"
 
 static void add_in(struct strbuf *b, const char *column, unsigned bits)

@@ -9,7 +9,6 @@
 
 #include <stdlib.h>
 
-#include "array.h"
 #include "audit.h"
 #include "beyond.h"
 #include "ledger.h"
@@ -17,6 +16,7 @@
 #include "ledger_internal.h"
 #include "ledger_split.h"
 #include "limits.h"
+#include "macro.h"
 #include "outcome.h"
 #include "staging.h"
 #include "str.h"

@@ -4,7 +4,7 @@
  * or by another rule. */
 #pragma once
 
-#include "event_rule.h"
+#include "terms.h"
 #include "ledger.h"
 #include "limits.h"
 

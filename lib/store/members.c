@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-#include "checks.h"
+#include "terms.h"
 #include "ledger.h"
 #include "ledger_internal.h"
 #include "members_internal.h"

@@ -12,7 +12,7 @@
  * One thread at a time. After an error nothing more can be asked. */
 #pragma once
 
-#include "archive_entry.h"
+#include "terms.h"
 #include "ledger.h"
 #include "limits.h"
 #include "str.h"

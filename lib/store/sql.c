@@ -6,8 +6,8 @@
 #include <assert.h>
 #include <string.h>
 
-#include "event_rule.h"
-#include "number.h"
+#include "terms.h"
+#include "macro.h"
 #include "str.h"
 
 static int errno_of(sqlite3 *db)

@@ -3,9 +3,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "array.h"
 #include "ledger_split.h"
 #include "limits.h"
+#include "macro.h"
 #include "place.h"
 #include "steward.h"
 #include "steward_internal.h"

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "checks.h"
+#include "terms.h"
 
 #define C(id) (UINT64_C(1) << CAUSE_##id)
 #define CAUSES_OF_HELPERS (C(NONE) | C(HELPER) | C(INTERNAL))

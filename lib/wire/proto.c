@@ -14,7 +14,7 @@
 
 #include "cleanup.h"
 #include "limits.h"
-#include "number.h"
+#include "macro.h"
 
 #define HEADER_SIZE 8
 

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "archive_entry.h"
+#include "terms.h"
 #include "cleanup.h"
 #include "sink.h"
 

@@ -2,7 +2,7 @@
 /* The records of a zip's directory and end, for archive.c and archive_member.c. */
 #pragma once
 
-#include "archive_entry.h"
+#include "terms.h"
 #include "error.h"
 
 #define ARCHIVE_MEMORY ((size_t)(128 * KIB)) /* of an end, read as a whole */

@@ -9,7 +9,7 @@
 
 #include "../unit/scripted_helper.h"
 #include "answers.h"
-#include "checks.h"
+#include "terms.h"
 #include "cleanup.h"
 #include "fetcher.h"
 #include "journal.h"

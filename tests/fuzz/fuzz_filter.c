@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "../unit/scripted_helper.h"
-#include "checks.h"
+#include "terms.h"
 #include "cleanup.h"
 #include "fsx.h"
 #include "journal.h"

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checks.h"
+#include "terms.h"
 #include "pgp_status.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

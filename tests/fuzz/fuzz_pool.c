@@ -12,7 +12,7 @@
 
 #include "../unit/scripted_helper.h"
 #include "answers.h"
-#include "checks.h"
+#include "terms.h"
 #include "cleanup.h"
 #include "journal.h"
 #include "limits.h"

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "answers.h"
-#include "checks.h"
+#include "terms.h"
 
 static const struct message get = {.type = PROTO_GET, .get = {.whole = 1}};
 static const struct message range = {.type = PROTO_GET};

@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "checks.h"
+#include "terms.h"
 #include "fetch_driver.h"
 
 #define BIG (3 * MIB + 12345)

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checks.h"
+#include "terms.h"
 #include "macro.h"
 #include "verify.h"
 

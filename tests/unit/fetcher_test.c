@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "checks.h"
+#include "terms.h"
 #include "cleanup.h"
 #include "scripted_helper.h"
 

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checks.h"
+#include "terms.h"
 #include "scripted_helper.h"
 
 #define HELLO ((struct message){.type = PROTO_HELLO, .hello = {.version = PROTO_VERSION}})

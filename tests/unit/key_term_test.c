@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "key_term.h"
+#include "terms.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

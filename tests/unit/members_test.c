@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#include "checks.h"
+#include "terms.h"
 #include "members.h"
 
 #define TOP "org-2024-07-07"

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "checks.h"
+#include "terms.h"
 #include "pgp_status.h"
 
 #define OURS "223E3F41B7EF6362"

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "macro.h"
-#include "retry.h"
+#include "timespan.h"
 
 static const struct retry_policy policy = {.base_usec = USEC_PER_SEC, .cap_usec = 300 * USEC_PER_SEC};
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "textfile.h"
+#include "str.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "checks.h"
+#include "terms.h"
 #include "str.h"
 #include "worker_driver.h"
 

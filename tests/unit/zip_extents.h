@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "archive_entry.h"
+#include "terms.h"
 
 static inline int zip_by_offset(const void *a, const void *b)
 {

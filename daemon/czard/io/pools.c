@@ -7,8 +7,8 @@
 #include <sched.h>
 #include <stdlib.h>
 
-#include "array.h"
 #include "fsx.h"
+#include "macro.h"
 #include "str.h"
 
 #define WORKERS_MOST 16

@@ -14,7 +14,6 @@
 #include "ledger.h"
 #include "limits.h"
 #include "listings.h"
-#include "retry.h"
 #include "str.h"
 #include "timespan.h"
 #include "wants.h"

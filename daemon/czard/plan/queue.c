@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "array.h"
 #include "beyond.h"
 #include "cleanup.h"
+#include "macro.h"
 #include "str.h"
 #include "timespan.h"
 #include "wants.h"

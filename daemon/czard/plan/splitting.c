@@ -13,9 +13,9 @@
 #include "cleanup.h"
 #include "ledger_split.h"
 #include "pools.h"
-#include "retry.h"
 #include "split.h"
 #include "str.h"
+#include "timespan.h"
 
 static const struct retry_policy retry_split = {.base_usec = (60 * USEC_PER_SEC), .cap_usec = USEC_PER_HOUR};
 

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "array.h"
 #include "beyond.h"
 #include "cleanup.h"
 #include "floods.h"
@@ -17,8 +16,8 @@
 #include "key_command.h"
 #include "ledger_facts.h"
 #include "limits.h"
+#include "macro.h"
 #include "outcome.h"
-#include "retry.h"
 #include "str.h"
 #include "timespan.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "checks.h"
+#include "terms.h"
 
 #include "str.h"
 
@@ -43,4 +43,19 @@ const char *checks_format(uint32_t checks, char *ret, size_t size)
                 strbuf_add(&b, ")");
         snprintf(ret, size, "%s", b.s ? b.s : "");
         return ret;
+}
+
+static const char *const rule_names[EVENT_RULE_MAX] = {"none", "edx", "edx+url"};
+
+const char *event_rule_name(enum event_rule rule)
+{
+        return rule_names[rule];
+}
+
+enum event_rule event_rule_from_name(const char *name)
+{
+        for (unsigned i = 0; i < EVENT_RULE_MAX; i++)
+                if (streq(name, rule_names[i]))
+                        return (enum event_rule)i;
+        return EVENT_RULE_MAX;
 }
