@@ -257,7 +257,10 @@ void check_remote(struct checkup *k)
                 return;
         }
         if (fetch_open(k->c, NULL, &f, &e) < 0) {
-                check_add(k, "credentials", BAD, cause_advice(e.cause), "%s", e.text);
+                check_add(k, "credentials", BAD,
+                        e.cause == CAUSE_HELPER ? "mend that, then again: czarctl check"
+                                                : cause_advice(e.cause),
+                        "%s", e.text);
                 return;
         }
         check_prefixes(k, &f);

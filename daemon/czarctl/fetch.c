@@ -76,7 +76,8 @@ int fetch_prepare(struct ctl *c)
 int fetch_open(struct ctl *c, const char *config_path, struct fetch *ret, struct error *e)
 {
         struct fetch f = {.helper = HELPER_NONE};
-        if (c->unit && !config_path) {
+        bool is_unit = c->unit && !config_path;
+        if (is_unit) {
                 f.helper = *c->unit;
                 *c->unit = (struct sync_helper)HELPER_NONE;
         } else {
@@ -87,6 +88,9 @@ int fetch_open(struct ctl *c, const char *config_path, struct fetch *ret, struct
         }
         struct message m = {};
         int r = sync_helper_receive(&f.helper, START_SECONDS, &m, e);
+        if (r == -EPIPE && is_unit)
+                error_set(e, CAUSE_HELPER, EPIPE,
+                        "systemd-run did not start it (see above); it needs D-Bus: systemctl start dbus");
         if (r == 0 && m.type != PROTO_HELLO)
                 r = error_set(e, CAUSE_HELPER, EPROTO, "czard-fetch did not say hello");
         else if (r == 0 && m.hello.version != PROTO_VERSION)

@@ -173,8 +173,9 @@ static int check_new(const struct ctl *c, const char *home, struct error *e)
                 return error_set(e, CAUSE_INTERNAL, EEXIST,
                         "%s has secret keys already whose public keys gpg does not find there, and a key is "
                         "never replaced; czarctl import-key with a copy of the key brings its public part "
-                        "back, or set another homedir",
-                        home);
+                        "back, or set another homedir. Nobody needs what an interrupted keygen left: mv %s "
+                        "%s.interrupted",
+                        home, home, home);
         return error_set(e, CAUSE_INTERNAL, EEXIST,
                 "%s has a key already (%s %s), and a key is never replaced; its expiry can be extended: %s",
                 home, ring.keys[0].fact.fingerprint, ring.keys[0].fact.user_id,

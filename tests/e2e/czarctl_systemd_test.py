@@ -101,6 +101,8 @@ class Start(Case):
             units = [c for c in said if c["name"] == "units"]
             self.assertEqual([c["ok"] for c in units], [good], units)
             self.assertTrue(units[0]["detail"].startswith(word) and "D-Bus" in units[0]["detail"], units)
+            lists = [c for c in said if c["name"] == "credentials"]
+            self.assertIn("D-Bus: systemctl start dbus", lists[0]["detail"], "systemd-run starts what asks S3")
         m.ok("systemctl", "stop", "czard")
         m.ok("systemctl", "start", "dbus.socket")
 
