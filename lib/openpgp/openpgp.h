@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* OpenPGP packets (RFC 4880, 4.2), whole in memory or passing by: what the fast engine needs of them, and no
- * more. */
+/* OpenPGP without keys (RFC 4880): packets, whole in memory or passing by; the frame of a message, which is
+ * looked at without opening it; and the packets inside, once it is open. No more of it than is needed here.
+ */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "cleanup.h"
+#include "sink.h"
 
 enum packet_tag {
         PACKET_PKESK = 1,
@@ -86,3 +90,76 @@ struct packet_reader {
 size_t packet_reader_body(struct packet_reader *f, const uint8_t **p, size_t *n, const uint8_t **ret);
 /* May it end here? */
 bool packet_reader_is_whole(const struct packet_reader *f);
+
+/* --- the outermost packets of a stream, watched as they pass by: is it one encrypted message, whole, with
+ * nothing before and nothing after? Nothing is decrypted or kept. --- */
+
+enum frame_state {
+        FRAME_START,      /* nothing yet */
+        FRAME_PACKETS,    /* within a packet that may be there, or before one */
+        FRAME_INDEFINITE, /* a packet up to the end of the stream */
+        FRAME_DONE,       /* the encrypted data is complete */
+        FRAME_ARMOR,      /* in the lines of an armored message */
+        FRAME_ARMOR_DONE, /* after its last line */
+        FRAME_FOREIGN,    /* it does not begin like a message */
+        FRAME_TRAILING,   /* something follows the message */
+};
+
+enum armor_part {
+        ARMOR_BEGIN,   /* the rest of the line that begins it */
+        ARMOR_HEADERS, /* up to an empty line */
+        ARMOR_FIRST,   /* the first line of data */
+        ARMOR_DATA,
+};
+
+struct frame {
+        enum frame_state state;
+        struct packet_reader packet; /* the one at hand */
+        unsigned tag;                /* of that one, also when it has gone by */
+        char line[80];               /* armor: the start of the line at hand */
+        size_t line_len;
+        uint64_t bytes;
+        bool begun; /* a byte of this packet's body was seen */
+        bool newer; /* a packet of RFC 9580: a session key of version 6, data of version 2 */
+        enum armor_part armor_part;
+};
+
+void frame_feed(struct frame *f, const void *p, size_t n);
+
+/* At the end of the stream: NULL when it was one whole message, else what is wrong with it. */
+const char *frame_fault(const struct frame *f);
+
+/* It is encrypted in the way of RFC 9580, which GnuPG does not read. */
+static inline bool frame_is_newer(const struct frame *f)
+{
+        return f->newer;
+}
+
+/* The encrypted data is an AEAD packet. */
+static inline bool frame_is_aead(const struct frame *f)
+{
+        return f->tag == PACKET_AEAD;
+}
+
+static inline bool frame_is_armor(const struct frame *f)
+{
+        return f->state == FRAME_ARMOR || f->state == FRAME_ARMOR_DONE;
+}
+
+/* --- what was encrypted, behind the random prefix and without the MDC (RFC 4880, 5.6 and 5.9): at most one
+ * compressed packet, and in it one binary literal. It passes by in pieces; the literal's content goes out as
+ * it comes. Whatever else is found makes it odd, and the rest is swallowed. --- */
+
+struct pgp_inside;
+
+/* Content goes to write. 0 or -ENOMEM. */
+int pgp_inside_new(sink_fn *write, void *arg, struct pgp_inside **ret);
+struct pgp_inside *pgp_inside_free(struct pgp_inside *s);
+DEFINE_CLEANUP(struct pgp_inside, pgp_inside, pgp_inside_free)
+
+/* The next n bytes. 0, or what write returned: then it is over. */
+int pgp_inside_feed(struct pgp_inside *s, const void *p, size_t n, struct error *e);
+/* Has something been seen that is not for us? */
+bool pgp_inside_is_odd(const struct pgp_inside *s);
+/* After the last byte: what was written is the content, and nothing else was there. */
+bool pgp_inside_is_plain(const struct pgp_inside *s);

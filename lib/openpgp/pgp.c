@@ -16,12 +16,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "terms.h"
-#include "pgp_export.h"
 #include "pgp_fast.h"
 #include "pgp_gpg.h"
-#include "pgp_keyring.h"
-#include "pgp_stream.h"
+#include "terms.h"
 
 struct pgp {
         char *home;

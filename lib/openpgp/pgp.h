@@ -8,7 +8,7 @@
 #pragma once
 
 #include "cleanup.h"
-#include "pgp_key.h"
+#include "pgp_gpg.h"
 #include "pgp_status.h"
 #include "secret.h"
 #include "sink.h"

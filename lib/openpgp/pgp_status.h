@@ -7,11 +7,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "terms.h"
 #include "error.h"
 #include "limits.h"
-#include "pgp_frame.h"
+#include "openpgp.h"
 #include "str.h"
+#include "terms.h"
 
 enum signature_kind {
         SIGNATURE_GOOD,

@@ -10,7 +10,6 @@
 #include <zlib.h>
 
 #include "openpgp.h"
-#include "pgp_inside.h"
 
 #define MOST (128 * KIB)
 

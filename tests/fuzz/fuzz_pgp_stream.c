@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "macro.h"
-#include "pgp_stream.h"
+#include "pgp_fast.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

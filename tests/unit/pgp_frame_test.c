@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "macro.h"
-#include "pgp_frame.h"
+#include "openpgp.h"
 
 /* The same bytes in pieces of every size must give the same answer. */
 static const char *fault(const void *p, size_t n)

@@ -10,9 +10,8 @@
 #include <unistd.h>
 
 #include "fsx.h"
-#include "pgp_export.h"
 #include "pgp_fast.h"
-#include "pgp_stream.h"
+#include "pgp_gpg.h"
 #include "str.h"
 
 /* With sanitizers: each fork for gpg copies the page tables of all freed memory that is kept in quarantine.
