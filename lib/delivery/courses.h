@@ -9,7 +9,7 @@
 #include <stdbool.h>
 
 #include "config.h"
-#include "course_key.h"
+#include "event.h"
 
 #define COURSE_FORM_MAX 256
 

@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "event.h"
 
+#include <errno.h>
+#include <stdint.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "gzcheck.h"
+#include "macro.h"
 
 struct text {
         const char *p;
@@ -151,4 +158,271 @@ int event_course(
         if (!begin || !event_scan(begin, n - (size_t)(begin - p), &f))
                 return EVENT_UNPARSED;
         return event_decide(rule, &f, scratch, ret);
+}
+
+/* --- keys ---
+ *
+ * A key is split at its separators and each part is looked at once, from left to right: the grammar has no
+ * choice that would have to be taken back. */
+enum part_class {
+        PART_ID = BIT(0),    /* [\w\-~.:] */
+        PART_BLOCK = BIT(1), /* [\w\-~.:%] */
+        PART_OLD = BIT(2),   /* [\w.%-], of the form A/B/C */
+        PART_DIGIT = BIT(3), /* [0-9] */
+        PART_NAME = BIT(4),  /* [\w.\-], of a file's name */
+};
+
+#define WORD (PART_ID | PART_BLOCK | PART_OLD | PART_NAME)
+static const uint8_t classes[256] = {
+        ['0' ... '9'] = WORD | PART_DIGIT,
+        ['A' ... 'Z'] = WORD,
+        ['a' ... 'z'] = WORD,
+        ['_'] = WORD,
+        ['.'] = WORD,
+        ['-'] = WORD,
+        ['~'] = PART_ID | PART_BLOCK,
+        [':'] = PART_ID | PART_BLOCK,
+        ['%'] = PART_BLOCK | PART_OLD,
+};
+
+struct reader {
+        const char *p, *end;
+};
+
+/* Takes as many bytes of the class as there are. */
+static size_t take(struct reader *r, unsigned class)
+{
+        const char *begin = r->p;
+        while (r->p < r->end && classes[(uint8_t)*r->p] & class)
+                r->p++;
+        return (size_t)(r->p - begin);
+}
+
+static bool take_text(struct reader *r, const char *text)
+{
+        size_t n = strlen(text);
+        if ((size_t)(r->end - r->p) < n || memcmp(r->p, text, n) != 0)
+                return false;
+        r->p += n;
+        return true;
+}
+
+/* As many parts as there are to be, with "+" between them. */
+static bool take_parts(struct reader *r, unsigned n)
+{
+        for (unsigned i = 0; i < n; i++)
+                if ((i > 0 && !take_text(r, "+")) || take(r, PART_ID) == 0)
+                        return false;
+        return true;
+}
+
+static bool take_ccx(struct reader *r)
+{
+        return take_text(r, "+ccx@") && take(r, PART_DIGIT) > 0;
+}
+
+static enum course_key_result make(
+        const char *namespace, const char *p, const char *end, struct course_key *ret)
+{
+        size_t n = (size_t)(end - p), at = strlen(namespace);
+        if (n > COURSE_NAME_MAX || *p == '.' || *p == '-')
+                return COURSE_KEY_BAD_NAME;
+        memcpy(ret->text, namespace, at);
+        memcpy(ret->text + at, p, n);
+        ret->len = at + n;
+        ret->text[ret->len] = 0;
+        ret->name_at = at;
+        return COURSE_KEY_OK;
+}
+
+/* How a key begins, what the course's key begins with, and how many parts it has. */
+static const struct form {
+        const char *usage, *course;
+        unsigned parts;
+        bool ccx;
+        bool needs_type;
+        unsigned block_class;
+} forms[] = {
+        {"block-v1:", "course-v1:", 3, false, false, PART_BLOCK},
+        {"ccx-block-v1:", "ccx-v1:", 3, true, false, PART_ID},
+        {"lib-block-v1:", "library-v1:", 2, false, true, PART_ID},
+};
+
+static enum course_key_result parse_old(const char *p, const char *end, struct course_key *ret)
+{
+        struct reader r = {p, end};
+        if (take(&r, PART_OLD) == 0 || !take_text(&r, "/") || take(&r, PART_OLD) == 0 || !take_text(&r, "/"))
+                return COURSE_KEY_NONE;
+        take(&r, PART_OLD);
+        return r.p == end ? make("", p, end, ret) : COURSE_KEY_NONE;
+}
+
+enum course_key_result course_key_parse(const char *p, size_t n, struct course_key *ret)
+{
+        const char *end = p + n;
+        for (size_t i = 0; i < ELEMENTSOF(forms); i++) {
+                struct reader r = {p, end};
+                if (!take_text(&r, forms[i].course))
+                        continue;
+                const char *begin = r.p;
+                if (!take_parts(&r, forms[i].parts) || (forms[i].ccx && !take_ccx(&r)) || r.p != end)
+                        return COURSE_KEY_NONE;
+                return make(forms[i].course, begin, end, ret);
+        }
+        return parse_old(p, end, ret);
+}
+
+enum course_key_result course_key_of_usage(const char *p, size_t n, struct course_key *ret)
+{
+        for (size_t i = 0; i < ELEMENTSOF(forms); i++) {
+                struct reader r = {p, p + n};
+                if (!take_text(&r, forms[i].usage))
+                        continue;
+                const char *begin = r.p;
+                if (!take_parts(&r, forms[i].parts) || (forms[i].ccx && !take_ccx(&r)))
+                        return COURSE_KEY_NONE;
+                const char *course_end = r.p;
+                bool has_type = take_text(&r, "+type@");
+                if (has_type ? take(&r, PART_ID) == 0 : forms[i].needs_type)
+                        return COURSE_KEY_NONE;
+                if (!take_text(&r, "+block@") || take(&r, forms[i].block_class) == 0 || r.p != r.end)
+                        return COURSE_KEY_NONE;
+                return make(forms[i].course, begin, course_end, ret);
+        }
+        return COURSE_KEY_NONE;
+}
+
+void course_key_name(const struct course_key *key, char ret[COURSE_NAME_MAX + 1])
+{
+        size_t n = 0;
+        for (const char *p = key->text + key->name_at; *p; p++)
+                ret[n++] = classes[(uint8_t)*p] & PART_NAME ? *p : '_';
+        ret[n] = 0;
+}
+
+/* --- lines ---
+ *
+ * Bytes are collected in a window until it ends with a whole line or grows over what a line may have. The
+ * window is as large as the longest line needs, within that bound. */
+
+#define READ_SIZE (256 * KIB)
+
+struct lines {
+        const struct event_lines_sink *sink;
+        char *p;        /* the window: the beginning of a line, n bytes of it */
+        size_t n, size; /* size: without the slack behind it */
+        bool too_long;  /* the line at hand: what is left of it is passed over */
+};
+
+static int out_of_memory(struct error *e)
+{
+        return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+}
+
+static int grow(struct lines *l, size_t least, struct error *e)
+{
+        if (l->size >= least)
+                return 0;
+        size_t size = MAX(l->size * 2, least);
+        char *p = realloc(l->p, size + EVENT_SCAN_SLACK);
+        if (!p)
+                return out_of_memory(e);
+        memset(p + l->size, 0, size + EVENT_SCAN_SLACK - l->size);
+        l->p = p;
+        l->size = size;
+        return 0;
+}
+
+/* The n bytes at p are a line; p[n] may be written to. */
+static int tell(struct lines *l, char *p, size_t n, struct error *e)
+{
+        if (l->too_long || n > EVENT_LINE_MAX) {
+                l->too_long = false;
+                return l->sink->on_line(l->sink->arg, NULL, 0, e);
+        }
+        while (n && event_is_space(p[n - 1]))
+                n--;
+        p[n] = '\n';
+        while (event_is_space(*p) && n) {
+                p++;
+                n--;
+        }
+        return l->sink->on_line(l->sink->arg, p, n, e);
+}
+
+/* sink_fn: more bytes of the text. */
+static int on_text(void *arg, const void *bytes, size_t n, struct error *e)
+{
+        struct lines *l = arg;
+        int r = grow(l, l->n + n, e);
+        if (r < 0)
+                return r;
+        memcpy(l->p + l->n, bytes, n);
+        char *begin = l->p, *end = l->p + l->n + n, *newline = memchr(l->p + l->n, '\n', n);
+        for (; newline; newline = memchr(begin, '\n', (size_t)(end - begin))) {
+                r = tell(l, begin, (size_t)(newline - begin), e);
+                if (r < 0)
+                        return r;
+                begin = newline + 1;
+        }
+        l->n = (size_t)(end - begin);
+        if (l->too_long || l->n > EVENT_LINE_MAX) {
+                l->too_long = true;
+                l->n = 0;
+        }
+        memmove(l->p, begin, l->n);
+        return 0;
+}
+
+/* What stands behind the last '\n'. */
+static int end_lines(struct lines *l, struct error *e)
+{
+        if (l->n == 0 && !l->too_long)
+                return 0;
+        int r = grow(l, l->n + 1, e);
+        return r < 0 ? r : tell(l, l->p, l->n, e);
+}
+
+static int read_all(int fd, struct gzcheck *gzip, struct digest *digest, struct lines *l, struct error *e)
+{
+        _cleanup_free_ char *buf = malloc(READ_SIZE);
+        if (!buf)
+                return out_of_memory(e);
+        for (off_t at = 0;;) {
+                ssize_t n = pread(fd, buf, READ_SIZE, at);
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return error_set(e, CAUSE_IO, errno, "reading the events: %s", strerror(errno));
+                if (n == 0)
+                        return gzip ? gzcheck_end(gzip, e) : 0;
+                at += n;
+                if (digest)
+                        digest_update(digest, buf, (size_t)n);
+                int r = gzip ? gzcheck_write(gzip, buf, (size_t)n, e) : on_text(l, buf, (size_t)n, e);
+                if (r < 0)
+                        return r;
+                if (l->sink->on_read)
+                        l->sink->on_read(l->sink->arg, (uint64_t)n);
+        }
+}
+
+int event_lines_read(int fd, bool gzip, const struct event_lines_sink *sink, uint8_t ret_sha256[SHA256_SIZE],
+        struct error *e)
+{
+        struct lines l = {.sink = sink};
+        const struct expansion unlimited = {}; /* it was limited when it was decrypted */
+        _cleanup_(cleanup_gzcheck) struct gzcheck *unpack = NULL;
+        struct digest *digest = NULL;
+        int r = gzip ? gzcheck_new(true, &unlimited, on_text, &l, &unpack) : 0;
+        if (r == 0 && ret_sha256)
+                r = digest_new(DIGEST_SHA256, &digest);
+        r = r < 0 ? out_of_memory(e) : read_all(fd, unpack, digest, &l, e);
+        if (r == 0)
+                r = end_lines(&l, e);
+        if (r == 0 && ret_sha256)
+                digest_final(digest, ret_sha256);
+        digest_free(digest);
+        free(l.p);
+        return r;
 }

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "course_key.h"
+#include "event.h"
 #include "str.h"
 
 static enum course_key_result parse(const char *text, bool usage, struct course_key *ret)

@@ -12,7 +12,7 @@
 #include <zlib.h>
 
 #include "cleanup.h"
-#include "event_lines.h"
+#include "event.h"
 #include "event_scan.h"
 #include "fsx.h"
 #include "str.h"

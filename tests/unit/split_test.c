@@ -19,7 +19,7 @@
 #include "fsx.h"
 #include "limits.h"
 #include "split.h"
-#include "split_tally.h"
+#include "split_courses.h"
 
 struct fixture {
         char path[32];

@@ -39,7 +39,7 @@
 #define NEWS_BYTES MIB
 #endif
 #define WATCH_MSEC 1000
-#define READS_MOST 64 /* it reads a day again and again when that has very many courses (split_tally.c) */
+#define READS_MOST 64 /* it reads a day again and again when that has very many courses (split_courses.h) */
 
 struct day {
         struct day *next;
