@@ -54,3 +54,12 @@ int sandbox_terminal(struct error *e);
  * NULL). A build with sanitizers enters nothing and says so there, for they do not work inside. 0 or -errno.
  */
 int sandbox_enter(const struct sandbox *s, char *ret_missing, size_t size, struct error *e);
+
+/* --- the parts of sandbox_enter(), for it and for the tests --- */
+
+/* A root of its own: of the file system there is then what these paths name (those that exist), the rest of
+ * it is gone; and there is no network. The first is a folder that exists. For a process with one thread. 1;
+ * 0: this kernel does not let us, and nothing was changed; or -errno: half way. */
+int sandbox_root(const struct sandbox_path *paths, size_t n, struct error *e);
+/* The seccomp filter. Needs no_new_privs. s NULL: what sandbox_terminal() refuses, alone. 0 or -errno. */
+int sandbox_calls(const struct sandbox *s, struct error *e);

@@ -5,7 +5,7 @@
  *
  * A filter sees 64 bits of an argument where the kernel takes an int and drops the upper half, so ints are
  * compared under a mask: 0x100000106 is IPPROTO_MPTCP too. */
-#include "sandbox_calls.h"
+#include "sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -298,8 +298,7 @@ static int add_rules(scmp_filter_ctx ctx, const struct sandbox *s)
         return add_terminal(r, ctx);
 }
 
-/* Of s: NULL, the terminal alone. */
-static int load(const struct sandbox *s, struct error *e)
+int sandbox_calls(const struct sandbox *s, struct error *e)
 {
         scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
         if (!ctx)
@@ -311,12 +310,7 @@ static int load(const struct sandbox *s, struct error *e)
         return r < 0 ? error_set(e, CAUSE_INTERNAL, -r, "seccomp: %s", strerror(-r)) : 0;
 }
 
-int sandbox_calls(const struct sandbox *s, struct error *e)
-{
-        return load(s, e);
-}
-
 int sandbox_terminal(struct error *e)
 {
-        return load(NULL, e);
+        return sandbox_calls(NULL, e);
 }

@@ -28,8 +28,6 @@
 #include <unistd.h>
 
 #include "sandbox.h"
-#include "sandbox_calls.h"
-#include "sandbox_root.h"
 
 static char dir[] = "/tmp/sandbox-test-XXXXXX";
 static char inside[64], outside[64];
