@@ -4,9 +4,10 @@
  */
 #pragma once
 
-#include "terms.h"
 #include "cleanup.h"
+#include "error.h"
 #include "sink.h"
+#include "terms.h"
 
 struct archive_limits {
         uint64_t max_members; /* 0: without limit */
@@ -21,7 +22,7 @@ typedef int archive_entry_fn(void *arg, const struct archive_entry *entry, struc
  * time. */
 struct archive_tail {
         uint64_t start, size;
-        size_t memory; /* 0: ARCHIVE_MEMORY of archive_walk.h; tests have less */
+        size_t memory; /* 0: ARCHIVE_MEMORY; tests have less */
         source_fn *read;
         void *read_arg;
         archive_entry_fn *take;
@@ -68,3 +69,40 @@ int archive_member_end(struct archive_stream *s, struct error *e);
 void archive_member_skip(struct archive_stream *s, const struct archive_entry *entry);
 /* Packed bytes of the member that were read so far. */
 uint64_t archive_member_packed(const struct archive_stream *s);
+
+/* --- records, for archive_member.c and the tests --- */
+
+#define ARCHIVE_MEMORY ((size_t)(128 * KIB)) /* of an end, read as a whole */
+
+enum {
+        ZIP_LOCAL_HEADER = 30,
+        ZIP_RECORD = 46,
+        ZIP_RECORD_MAX = ZIP_RECORD + 3 * UINT16_MAX, /* name, extra field, comment */
+        ZIP_COMMENT_MAX = UINT16_MAX,
+        ZIP_END = 22,
+        ZIP_LOCATOR = 20,
+        ZIP_TAIL = ZIP_LOCATOR + 1 + ZIP_END + ZIP_COMMENT_MAX, /* where readers look for an end record */
+        ZIP_FLAG_ENCRYPTED = 1 << 0,
+        ZIP_FLAG_DESCRIPTOR = 1 << 3,
+        ZIP_FLAG_STRONG = 1 << 6,
+        ZIP_FLAG_MASKED = 1 << 13,
+        ZIP_METHOD_STORED = 0,
+        ZIP_METHOD_DEFLATE = 8,
+};
+
+static inline uint16_t get16(const uint8_t *p)
+{
+        return (uint16_t)(p[0] | p[1] << 8);
+}
+static inline uint32_t get32(const uint8_t *p)
+{
+        return get16(p) | (uint32_t)get16(p + 2) << 16;
+}
+static inline uint64_t get64(const uint8_t *p)
+{
+        return get32(p) | (uint64_t)get32(p + 4) << 32;
+}
+
+/* The sizes (and, in the directory, the offset) that a header has no room for and keeps in its zip64 extra
+ * field. Which: those that are 0xffffffff. offset may be NULL. 0 or -EBADMSG. */
+int zip64_apply(const uint8_t *extra, size_t n, uint64_t *size, uint64_t *packed, uint64_t *offset);

@@ -9,7 +9,6 @@
 #include <zlib.h>
 
 #include "archive.h"
-#include "archive_walk.h"
 
 enum { SIG_LOCAL_HEADER = 0x04034b50 };
 

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "archive_walk.h"
+#include "archive.h"
 #include "fsx.h"
 #include "zip_list.h"
 #include "zip_maker.h"

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "archive_walk.h"
+#include "archive.h"
 #include "zip_list.h"
 #include "zip_maker.h"
 

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "archive_walk.h"
+#include "archive.h"
 #include "zip_maker.h"
 #include "zip_second.h"
 

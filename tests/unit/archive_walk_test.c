@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "archive_walk.h"
+#include "archive.h"
 
 #define BIG ((uint64_t)UINT32_MAX)
 #define FIELD(n) "\x01\x00" n "\x00"

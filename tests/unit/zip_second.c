@@ -7,7 +7,7 @@
 #include <string.h>
 #include <zip.h>
 
-#include "archive_walk.h"
+#include "archive.h"
 
 /* libzip turns a NUL into a blank, we into \001. */
 static bool same_name(const char *theirs, const char *ours)
