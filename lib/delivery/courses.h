@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which courses a delivery hands out. An event has its course's full key; a table has the form of it in which
- * its parts are joined by '-'. Where two keys that are known have one form, neither leaves until its full key
- * is listed: it is held. The one that is listed then leaves, the others do not. Whose tables are they? All
- * keys of that form have to be listed, or those that are not have the same parts, written in another way
- * (A/B/C, course-v1:A+B+C), or the tables are listed by exactly that form. */
+/* Which courses a delivery hands out, and the names of what it makes of them. An event has its course's full
+ * key; a table has the form of it in which its parts are joined by '-'. Where two keys that are known have
+ * one form, neither leaves until its full key is listed: it is held. The one that is listed then leaves, the
+ * others do not. Whose tables are they? All keys of that form have to be listed, or those that are not have
+ * the same parts, written in another way (A/B/C, course-v1:A+B+C), or the tables are listed by exactly that
+ * form. */
 #pragma once
 
 #include <stdbool.h>
@@ -42,3 +43,19 @@ void courses_tell_held(const struct courses *c, const char *form);
 /* The forms of which that was said; ret_keys, each with its keys: "A-B-C (A/B/C, course-v1:A+B+C)". 0 or
  * -ENOMEM. */
 int courses_list_held(const struct courses *c, struct strv *ret, struct strv *ret_keys);
+
+/* --- what one message is, and how it is called in the outbox: its name has that of its course, which may
+ * become known later, or need a hash one day; what it is has not --- */
+
+#define DELIVER_EVENTS_EXT ".log.gz.gpg"
+#define DELIVER_STATE_EXT ".tar.gpg"
+#define DELIVER_ARCHIVE_EXT ".tar.gz.gpg"
+
+/* "A/state/2024-07-07.tar.gpg", 2 -> "A/state/2024-07-07-r2.tar.gpg". The caller frees. */
+char *item_name(const char *base, unsigned revision);
+/* base: its name without the revision. course: full key, or the form that tables have. Two messages with one
+ * id are versions of the same. The caller frees; NULL: no memory. */
+char *item_id(const char *base, const char *course);
+/* The base of a course whose name others have too: "A.tar.gpg" -> "A~0123456789abcdef.tar.gpg", with the hash
+ * of `of`. The caller frees; NULL: no memory. */
+char *item_parted(const char *base, const char *of);

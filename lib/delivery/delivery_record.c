@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "item.h"
+#include "courses.h"
 #include "limits.h"
 #include "macro.h"
 #include "name.h"

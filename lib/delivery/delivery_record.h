@@ -37,7 +37,7 @@ enum record_state {
 struct delivery_record {
         enum record_state state;
         char *base, *path; /* in the outbox, without and with the revision */
-        char *id;          /* item.h */
+        char *id;          /* item_id() */
         char *course, *recipients, *supersedes;
         char *reason;            /* of please-destroy */
         char sha256[SHA256_HEX]; /* of the ciphertext */

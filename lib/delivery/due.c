@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "item.h"
+#include "courses.h"
 #include "macro.h"
 #include "timespan.h"
 

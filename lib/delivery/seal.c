@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "terms.h"
 #include "fsx.h"
 #include "limits.h"
+#include "terms.h"
 
 #define HOME_PREFIX "gnupg."
 #define HEAD_SIZE (128 * KIB) /* of a message: its session keys */

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 
 #include "audit.h"
+#include "courses.h"
 #include "fsx.h"
-#include "item.h"
 #include "limits.h"
 #include "macro.h"
 #include "name.h"

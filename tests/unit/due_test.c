@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "courses.h"
 #include "due.h"
-#include "item.h"
 
 #define BASE "A/events/edx/2024-01-01.log.gz.gpg"
 #define AGAIN "A/events/edx/2024-01-01-r2.log.gz.gpg"
