@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ledger_split.h"
 #include "limits.h"
+#include "macro.h"
 #include "place.h"
 #include "steward.h"
 #include "steward_internal.h"
@@ -289,6 +291,59 @@ static int on_object(struct ledger_object *o, void *arg)
         return 0;
 }
 
+/* --- events by course --- */
+
+/* Days whose folder is not there. */
+struct absent {
+        const struct steward *s;
+        int64_t *ids;
+        size_t n;
+};
+
+static int on_split(const struct ledger_split *row, void *arg)
+{
+        struct absent *a = arg;
+        if (!*row->path || ledger_split_is_again(row) ||
+                staging_stat(a->s->staging, row->path, NULL, NULL, NULL) == 0)
+                return 0;
+        if (ARRAY_ROOM(a->ids, a->n) < 0)
+                return -ENOMEM;
+        a->ids[a->n++] = row->object_id;
+        return 0;
+}
+
+static int miss_day(const struct steward *s, int64_t id, struct error *e)
+{
+        const struct history h = steward_history(s);
+        struct ledger_object o;
+        struct ledger_split day;
+        int r = ledger_get(s->ledger, id, &o, e);
+        if (r == 0)
+                r = ledger_split_get(s->ledger, id, &day, e);
+        if (r == 0)
+                r = history_day_missing(&h, &o, day.path, "not there", e);
+        if (r == 0)
+                steward_tell(s, "missing", &o, day.path,
+                        config_event_rule(s->config, o.org) == EVENT_RULE_NONE
+                                ? "by course; it is not made again, as events_by_course is none"
+                                : "by course; it is due again",
+                        -1);
+        return r;
+}
+
+/* Another volume was accepted: days whose folder is not there are due again. */
+static int adopt_by_course(const struct steward *s, struct error *e)
+{
+        struct absent a = {.s = s};
+        int r = ledger_splits(s->ledger, on_split, &a, e);
+        for (size_t i = 0; r == 0 && i < a.n; i++)
+                r = miss_day(s, a.ids[i], e);
+        free(a.ids);
+        return r;
+}
+
+/* --- all of it --- */
+
 static int adopt_id(const struct steward *s, struct error *e)
 {
         char id[STAGING_ID_SIZE];
@@ -312,7 +367,7 @@ int steward_adopt(const struct steward *s, bool trust, struct steward_adopted *r
         if (r == 0)
                 r = ledger_each(s->ledger, &f, on_object, &a, e);
         if (r == 0)
-                r = steward_adopt_by_course(s, e);
+                r = adopt_by_course(s, e);
         if (r == 0)
                 *ret = a.count;
         return r;

@@ -1,30 +1,51 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* forget: every copy goes from the disk, then the audit record tells it, then the ledger. Learner data is
- * deleted on somebody's demand here, so whatever keeps a copy from being found or removed is an error, and
- * the object is not FORGOTTEN before all of them are gone. */
+/* forget and prune: what an admin demands, or retention lets go, is removed from the disk, then the audit
+ * record tells it, then the ledger. Where learner data is deleted on somebody's demand, whatever keeps a copy
+ * from being found or removed is an error, and the object is not FORGOTTEN before all of them are gone. */
+
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "latest.h"
 #include "ledger_facts.h"
+#include "ledger_split.h"
 #include "limits.h"
+#include "macro.h"
 #include "place.h"
 #include "steward.h"
 #include "steward_internal.h"
 #include "str.h"
 
 /* Removes path and notes it, when it is there. */
-static int remove_path(const struct steward *s, const struct ledger_object *o, const char *path,
-        const char *why, int64_t bytes, struct error *e)
+static int remove_path(const struct steward *s, const char *what, const struct ledger_object *o,
+        const char *path, const char *why, int64_t bytes, struct error *e)
 {
         bool there = staging_stat(s->staging, path, NULL, NULL, NULL) != -ENOENT;
         int r = there ? staging_remove(s->staging, path, e) : 0;
         if (r == 0)
                 r = staging_remove_remains(s->staging, path, e);
         if (r == 0 && there)
-                steward_tell(s, "forgotten", o, path, why, bytes);
+                steward_tell(s, what, o, path, why, bytes);
         return r;
 }
+
+/* Events by course go with the file that they were made from: the folder, a half-built one, the row. */
+static int remove_by_course(const struct steward *s, const struct ledger_object *o, const char *what,
+        const char *why, struct error *e)
+{
+        char path[STAGED_PATH_SIZE];
+        struct ledger_split row;
+        if (place_by_course(o, path) < 0)
+                return 0;
+        int64_t bytes = ledger_split_get(s->ledger, o->id, &row, NULL) == 0 ? (int64_t)row.files_size : -1;
+        int r = remove_path(s, what, o, path, why, bytes, e);
+        if (r == 0)
+                r = snapshot_discard(s->staging, path, e);
+        return r == 0 ? ledger_split_delete(s->ledger, o->id, e) : r;
+}
+
+/* --- forget --- */
 
 static int remove_replaced(
         const struct steward *s, const struct ledger_object *o, const char *path, struct error *e)
@@ -41,7 +62,7 @@ static int remove_replaced(
                 if (!place_is_replaced_of(o, path, names.v[i]))
                         continue;
                 _cleanup_free_ char *one = str_printf("%s/%s", dir, names.v[i]);
-                r = one ? remove_path(s, o, one, "replaced version", -1, e)
+                r = one ? remove_path(s, "forgotten", o, one, "replaced version", -1, e)
                         : error_set(e, CAUSE_IO, ENOMEM, "out of memory");
         }
         return r;
@@ -103,14 +124,14 @@ static int remove_folder(
                 r = r == -ENOENT ? 0 : r;
         }
         if (r == 0 && !is_others)
-                r = remove_path(s, o, path, "", o->plain_size, e);
+                r = remove_path(s, "forgotten", o, path, "", o->plain_size, e);
         if (r < 0 || (rival.found && !claim.is_published))
                 return r;
         if (!rival.found)
                 return snapshot_discard(s->staging, path, e);
         /* A crash came after the other's rename: what is called partial is the old folder. */
         _cleanup_free_ char *partial = snapshot_partial_path(path);
-        return partial ? remove_path(s, o, partial, "replaced version", -1, e)
+        return partial ? remove_path(s, "forgotten", o, partial, "replaced version", -1, e)
                        : error_set(e, CAUSE_IO, ENOMEM, "out of memory");
 }
 
@@ -144,12 +165,12 @@ static int remove_copies(const struct steward *s, const struct ledger_object *o,
                         "put that section back, then forget it again",
                         o->key);
         if (r == 0)
-                r = steward_remove_by_course(s, o, "forgotten", "by course", e);
+                r = remove_by_course(s, o, "forgotten", "by course", e);
         if (r == 0 && place_by_course(o, path) == 0)
                 r = remove_replaced(s, o, path, e);
         for (size_t i = 0; r == 0 && i < places.n; i++) {
                 r = o->is_zip ? remove_folder(s, o, places.v[i], e)
-                              : remove_path(s, o, places.v[i], "", o->plain_size, e);
+                              : remove_path(s, "forgotten", o, places.v[i], "", o->plain_size, e);
                 if (r == 0)
                         r = remove_replaced(s, o, places.v[i], e);
         }
@@ -166,7 +187,7 @@ static int remove_leftovers(const struct steward *s, const struct ledger_object 
                 memcpy(after, l.path, sizeof(after));
                 if (l.object_id != o->id)
                         continue;
-                r = remove_path(s, o, l.path, "left at another path", -1, e);
+                r = remove_path(s, "forgotten", o, l.path, "left at another path", -1, e);
                 if (r == 0)
                         r = remove_replaced(s, o, l.path, e);
                 if (r < 0)
@@ -203,4 +224,76 @@ int steward_forget(const struct steward *s, int64_t id, struct error *e)
                 return r;
         steward_tell(s, "forgotten", &o, "", "", -1);
         return o.is_zip ? steward_move_latest(s, o.org, o.category, e) : 0;
+}
+
+/* --- prune --- */
+
+static const char *why_of(enum keep_kind kind)
+{
+        switch (kind) {
+        case KEEP_EVENTS:
+                return "keep_days";
+        case KEEP_SNAPSHOT:
+                return "keep_snapshots";
+        case KEEP_REPLACED:
+                return "keep_replaced";
+        case KEEP_BY_COURSE:
+                return "events_by_course is none";
+        }
+        return "";
+}
+
+static int prune_object(
+        const struct steward *s, struct ledger_object *o, const struct keep_item *item, struct error *e)
+{
+        const struct history h = steward_history(s);
+        int r = remove_by_course(s, o, "pruned", why_of(item->kind), e);
+        if (r == 0)
+                r = staging_remove(s->staging, item->path, e);
+        if (r == 0)
+                r = history_removed(&h, o, OBJECT_PRUNED, item->path, e);
+        return r < 0 || !o->is_zip ? r : steward_move_latest(s, o->org, o->category, e);
+}
+
+static int prune_by_course(
+        const struct steward *s, const struct ledger_object *o, const struct keep_item *item, struct error *e)
+{
+        const struct history h = steward_history(s);
+        int r = staging_remove(s->staging, item->path, e);
+        return r < 0 ? r : history_day_removed(&h, o, item->path, e);
+}
+
+/* A replaced version, which is not in the ledger. */
+static int prune_replaced(const struct steward *s, const struct keep_item *item, struct error *e)
+{
+        const struct history h = steward_history(s);
+        struct audit_entry a = history_entry(&h, "pruned", NULL);
+        a.path = item->path;
+        int r = staging_remove(s->staging, item->path, e);
+        if (r == 0)
+                r = history_begin(&h, &a, e);
+        return r < 0 ? r : ledger_end(s->ledger, 0, e);
+}
+
+int steward_prune(const struct steward *s, const struct keep_item *item, bool apply, struct error *e)
+{
+        struct ledger_object o;
+        int r = 0;
+        if (item->object_id == 0) {
+                r = apply ? prune_replaced(s, item, e) : 0;
+        } else {
+                bool by_course = item->kind == KEEP_BY_COURSE;
+                r = ledger_get(s->ledger, item->object_id, &o, e);
+                if (r == 0 && (steward_is_busy(s, &o) ||
+                                      (!by_course && !object_may_enter(o.state, OBJECT_PRUNED)))) {
+                        steward_tell(s, "skipped", &o, item->path, "is being fetched", item->bytes);
+                        return 0;
+                }
+                if (r == 0 && apply)
+                        r = by_course ? prune_by_course(s, &o, item, e) : prune_object(s, &o, item, e);
+        }
+        if (r == 0)
+                steward_tell(s, "pruned", item->object_id ? &o : NULL, item->path, why_of(item->kind),
+                        item->bytes);
+        return r;
 }
