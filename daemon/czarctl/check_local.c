@@ -15,7 +15,7 @@
 #include "run.h"
 #include "sandbox.h"
 #include "staging.h"
-#include "staging_device.h"
+#include "staging_internal.h"
 #include "str.h"
 #include "table.h"
 

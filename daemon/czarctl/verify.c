@@ -24,7 +24,6 @@
 #include "runs.h"
 #include "staging.h"
 #include "str.h"
-#include "sums.h"
 
 #define CHUNK (256 * 1024)
 #define SUMS_MOST (64 * MIB)  /* of a folder */
@@ -261,7 +260,7 @@ static int check_kept_snapshot(struct verify *v, const struct ledger_object *o)
 static int check_snapshot(struct verify *v, const struct ledger_object *o)
 {
         uint8_t sums[SHA256_SIZE];
-        int r = sums_of_snapshot(v->c->ledger, o->id, sums, v->e);
+        int r = snapshot_sums(v->c->ledger, o->id, sums, v->e);
         if (r >= 0)
                 r = check_lists(v, o, r ? sums : NULL);
         return r < 0 ? r : ledger_members(v->c->ledger, o->id, on_member, v, v->e);

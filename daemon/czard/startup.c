@@ -16,7 +16,7 @@
 #include "limits.h"
 #include "members.h"
 #include "rebuild.h"
-#include "staging_device.h"
+#include "staging.h"
 #include "str.h"
 
 #define FORBIDDEN_SHARED 007

@@ -7,12 +7,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "terms.h"
 #include "digest.h"
 #include "error.h"
 #include "limits.h"
 #include "object_state.h"
 #include "package.h"
+#include "terms.h"
 #include "timespan.h"
 
 struct ledger;

@@ -4,9 +4,9 @@
  * or by another rule. */
 #pragma once
 
-#include "terms.h"
 #include "ledger.h"
 #include "limits.h"
+#include "terms.h"
 
 struct ledger_split {
         int64_t object_id;

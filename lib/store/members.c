@@ -5,12 +5,12 @@
 
 #include <stdlib.h>
 
-#include "terms.h"
 #include "ledger.h"
 #include "ledger_internal.h"
 #include "members_internal.h"
 #include "package.h"
 #include "str.h"
+#include "terms.h"
 
 #define CACHE_KIB 4096 /* of memory for each database; what is more goes to the disk */
 #define TRY_BYTES (CACHE_KIB * KIB + MIB)

@@ -12,10 +12,10 @@
  * One thread at a time. After an error nothing more can be asked. */
 #pragma once
 
-#include "terms.h"
 #include "ledger.h"
 #include "limits.h"
 #include "str.h"
+#include "terms.h"
 
 struct members;
 

@@ -139,29 +139,6 @@ static int recover(const struct staging *s, int parent_fd, const char *name, con
         return r;
 }
 
-int snapshot_sweep(struct staging *s, int parent_fd, const char *parent, const char *name,
-        staging_keep_partial_fn *keep, void *arg, struct error *e)
-{
-        char partial[NAME_MAX + 1], file[NAME_MAX + 1];
-        names_of(name, partial, file);
-        _cleanup_(record_done) struct record rec = {};
-        bool published = false;
-        int r = read_record(parent_fd, file, &rec, e);
-        if (r == 0)
-                r = recover(s, parent_fd, name, rec.tag ? rec.tag : "", (gid_t)-1, &published, e);
-        if (r < 0)
-                return r;
-        _cleanup_free_ char *path = str_printf("%s%s%s", parent, *parent ? "/" : "", name);
-        if (!path)
-                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
-        if (rec.tag && keep(path, rec.tag, arg))
-                return 0;
-        r = staging_remove_at(parent_fd, partial, e);
-        if (r == 0)
-                r = staging_remove_at(parent_fd, file, e);
-        return r;
-}
-
 static int new_dir(struct staging *s, const char *path, const char *tag, const struct staging_attr *attr,
         struct snapshot_dir **ret, struct error *e)
 {
@@ -477,64 +454,123 @@ int snapshot_show(struct snapshot_dir *d, const char *keep_as, struct error *e)
         return r < 0 ? r : appear(d, *d->kept_as ? d->kept_as : keep_as, e);
 }
 
-static int check_dir_and_date(const char *dir, const char *date, struct error *e)
+/* --- start-up: what a crash left is ended or removed. Only names that czard itself makes are touched, and
+ * only in folders that are root's or ours --- */
+
+/* The snapshot folder of that name below parent_fd: ends what a crash left of its publication, and removes
+ * its partial folder and record unless keep says otherwise. parent is for keep ("" for the root). */
+static int sweep_snapshot(struct staging *s, int parent_fd, const char *parent, const char *name,
+        staging_keep_partial_fn *keep, void *arg, struct error *e)
 {
-        int r = staging_check_path(dir, e);
-        if (r == 0 && date)
-                r = staging_check_path(date, e);
-        if (r == 0 && date && strchr(date, '/'))
-                r = error_set(e, CAUSE_INTERNAL, EINVAL, "%s: no name for latest", date);
+        char partial[NAME_MAX + 1], file[NAME_MAX + 1];
+        names_of(name, partial, file);
+        _cleanup_(record_done) struct record rec = {};
+        bool published = false;
+        int r = read_record(parent_fd, file, &rec, e);
+        if (r == 0)
+                r = recover(s, parent_fd, name, rec.tag ? rec.tag : "", (gid_t)-1, &published, e);
+        if (r < 0)
+                return r;
+        _cleanup_free_ char *path = str_printf("%s%s%s", parent, *parent ? "/" : "", name);
+        if (!path)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        if (rec.tag && keep(path, rec.tag, arg))
+                return 0;
+        r = staging_remove_at(parent_fd, partial, e);
+        if (r == 0)
+                r = staging_remove_at(parent_fd, file, e);
         return r;
 }
 
-int staging_latest(struct staging *s, const char *dir, const char *date, struct error *e)
+struct sweep {
+        struct staging *s;
+        staging_keep_partial_fn *keep;
+        void *arg;
+        struct error *e;
+        int err; /* the first */
+};
+
+static void sweep_failed(struct sweep *w, int r)
 {
-        int r = check_dir_and_date(dir, date, e);
-        if (r < 0)
-                return r;
-        _cleanup_close_ int fd = staging_open_dir(s, s->root_fd, dir, false, (gid_t)-1, e);
-        if (fd < 0)
-                return fd == -ENOENT ? staging_fail(ENOENT, "opening", dir, e) : fd;
-        struct stat st;
-        bool there = fstatat(fd, "latest", &st, AT_SYMLINK_NOFOLLOW) == 0;
-        if (there && !S_ISLNK(st.st_mode))
-                return error_set(e, CAUSE_UNSAFE_MODE, EEXIST,
-                        "staging: %s/latest is no link: it is not replaced", dir);
-        char now[NAME_MAX + 1], hidden[STAGING_HIDDEN_SIZE];
-        if (!date) {
-                if (there && unlinkat(fd, "latest", 0) < 0)
-                        return staging_fail(errno, "removing latest of", dir, e);
-        } else if (!streq(date, staging_read_latest(s, dir, now, sizeof(now)) == 0 ? now : "")) {
-                r = staging_hidden_name(hidden);
-                if (r == 0 && symlinkat(date, fd, hidden) < 0)
-                        r = -errno;
-                if (r == 0 && renameat(fd, hidden, fd, "latest") < 0) {
-                        r = -errno;
-                        (void)unlinkat(fd, hidden, 0);
-                }
-                if (r < 0)
-                        return staging_fail(-r, "linking latest of", dir, e);
+        if (r < 0 && w->err == 0) {
+                w->err = r;
+                w->e = NULL; /* its text stays */
         }
-        return fsync(fd) < 0 ? staging_fail(errno, "making durable", dir, e) : 0;
 }
 
-int staging_read_latest(const struct staging *s, const char *dir, char *ret, size_t size)
+static char *join(const char *parent, const char *name)
 {
-        int r = staging_check_path(dir, NULL);
-        if (r < 0)
+        return str_printf("%s%s%s", parent, *parent ? "/" : "", name);
+}
+
+static void sweep_dir(struct sweep *w, int at_fd, const char *name, const char *path, int depth);
+
+/* The names of a folder, read before anything in it changes. */
+static int read_names(int dir_fd, struct strv *ret)
+{
+        int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+        if (!d) {
+                int r = -errno;
+                close_fd(fd);
                 return r;
-        char to[NAME_MAX + 2];
-        ret[0] = 0;
-        /* not staging_open_dir(): readers are not the folder's owner */
-        _cleanup_close_ int fd = open_beneath(s->root_fd, dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-        if (fd < 0)
-                return fd == -ENOENT ? 0 : fd;
-        ssize_t n = readlinkat(fd, "latest", to, sizeof(to) - 1);
-        if (n < 0)
-                return errno == ENOENT || errno == EINVAL ? 0 : -errno;
-        to[n] = 0;
-        if (staging_check_path(to, NULL) < 0 || strchr(to, '/') || (size_t)n >= size)
-                return 0; /* not one that we made */
-        memcpy(ret, to, (size_t)n + 1);
-        return 0;
+        }
+        struct dirent *entry;
+        int r;
+        while ((r = dir_next(d, &entry)) > 0) {
+                const char *n = entry->d_name;
+                bool special = n[0] == '.';
+                bool folder = entry->d_type == DT_DIR || entry->d_type == DT_UNKNOWN;
+                if (streq(n, "lost+found") || (!special && !folder))
+                        continue;
+                r = strv_add(ret, n);
+                if (r < 0)
+                        return r;
+        }
+        return r;
+}
+
+static void sweep_entry(struct sweep *w, int dir_fd, const char *path, const char *name, int depth)
+{
+        char date[NAME_MAX + 1];
+        if (staging_is_hidden(name))
+                sweep_failed(w, staging_remove_at(dir_fd, name, w->e));
+        else if (snapshot_name_of(name, date, sizeof(date)))
+                sweep_failed(w, sweep_snapshot(w->s, dir_fd, path, date, w->keep, w->arg, w->e));
+        else {
+                _cleanup_free_ char *below = join(path, name);
+                if (!below)
+                        sweep_failed(w, error_set(w->e, CAUSE_IO, ENOMEM, "out of memory"));
+                else
+                        sweep_dir(w, dir_fd, name, below, depth);
+        }
+}
+
+static void sweep_dir(struct sweep *w, int at_fd, const char *name, const char *path, int depth)
+{
+        if (depth == 0)
+                return;
+        _cleanup_close_ int fd = open_beneath(at_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+        if (fd == -ENOTDIR || fd == -ELOOP || fd == -ENOENT)
+                return; /* no folder: not ours to judge */
+        if (fd < 0) {
+                sweep_failed(w, staging_fail(-fd, "sweeping", path, w->e));
+                return;
+        }
+        if (staging_check_dir(fd, path, NULL) < 0 ||
+                faccessat(fd, "SHA256SUMS", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+                return;
+        _cleanup_(strv_done) struct strv names = {};
+        int r = read_names(fd, &names);
+        if (r < 0)
+                sweep_failed(w, staging_fail(-r, "sweeping", path, w->e));
+        for (size_t i = 0; i < names.n; i++)
+                sweep_entry(w, fd, path, names.v[i], depth - 1);
+}
+
+int staging_sweep(struct staging *s, staging_keep_partial_fn *keep, void *arg, struct error *e)
+{
+        struct sweep w = {.s = s, .keep = keep, .arg = arg, .e = e};
+        sweep_dir(&w, s->root_fd, ".", "", STAGING_DEPTH);
+        return w.err;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside a snapshot's folder: snapshot_dir.c, and what is built on it: snapshot_sums.c (of an archive),
- * snapshot_made.c. */
+/* Inside a snapshot's folder: snapshot_dir.c builds it and gives it its name, snapshot_publish.c sees to what
+ * is in it. */
 #pragma once
 
 #include "staging.h"
@@ -21,18 +21,8 @@ struct snapshot_dir {
 
 /* 0 or -errno. rows: line breaks. */
 int snapshot_read_content(int fd, uint8_t ret_sha256[SHA256_SIZE], uint64_t *ret_size, uint64_t *ret_rows);
-/* snapshot_made.c. What stands at the name now is kept, when it has a file that neither its SHA256SUMS
- * nor v lists, which is what the new one has. 0 or -errno. */
-int snapshot_keep_added(struct snapshot_dir *d, const struct snapshot_made *v, size_t n, struct error *e);
-/* The same when its SHA256SUMS is another than that of the new one. */
-int snapshot_keep_unknown(struct snapshot_dir *d, struct error *e);
 /* The folder as it is gets group, mode and time, is made durable, and has its name. keep_as: unless kept_as
  * is set. */
 int snapshot_show(struct snapshot_dir *d, const char *keep_as, struct error *e);
-
-/* The snapshot folder of that name below parent_fd: ends what a crash left of its publication, and removes
- * its partial folder and record unless keep says otherwise. parent is for keep ("" for the root). */
-int snapshot_sweep(struct staging *s, int parent_fd, const char *parent, const char *name,
-        staging_keep_partial_fn *keep, void *arg, struct error *e);
 /* "2024-07-07" of ".2024-07-07.partial" and ".2024-07-07.partial.tag"; false when it is neither. */
 bool snapshot_name_of(const char *entry, char *ret, size_t size);

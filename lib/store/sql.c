@@ -6,9 +6,9 @@
 #include <assert.h>
 #include <string.h>
 
-#include "terms.h"
 #include "macro.h"
 #include "str.h"
+#include "terms.h"
 
 static int errno_of(sqlite3 *db)
 {

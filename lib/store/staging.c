@@ -3,8 +3,9 @@
  *
  * Always: every path is checked part by part and every folder on the way is root's or ours; a file gets its
  * name only when it is complete, has its group and mode and is on the disk; a name that is replaced points to
- * the old file or to the new one, never to none. staging_sweep.c clears up after a crash, snapshot_dir.c
- * publishes folders, staging_device.c looks at the disk below. */
+ * the old file or to the new one, never to none. staging_folder.c opens, makes and removes folders,
+ * staging_volume.c knows the disk below, snapshot_dir.c builds folders that appear whole and clears up after
+ * a crash. */
 #include "staging.h"
 
 #include <fcntl.h>
@@ -19,15 +20,7 @@
 #include "staging_internal.h"
 #include "str.h"
 
-#define TIDY_ROUNDS_MOST 100
-#define HOLD_MSEC 20 /* one of ours that looks whether the folder is empty takes less */
-
 DEFINE_CLEANUP(struct staging, staging, staging_free)
-
-int staging_fail(int err, const char *what, const char *path, struct error *e)
-{
-        return error_errno(e, err, "%s: %s", path, what);
-}
 
 static int new_staging(const char *path, bool is_ours, struct staging **ret, struct error *e)
 {
@@ -121,100 +114,6 @@ int staging_root_fd(const struct staging *s)
         return s->root_fd;
 }
 
-int staging_hidden_name(char ret[STAGING_HIDDEN_SIZE])
-{
-        uint8_t random[8];
-        char hex[2 * sizeof(random) + 1];
-        if (getrandom(random, sizeof(random), 0) != sizeof(random))
-                return -EIO;
-        hex_encode(random, sizeof(random), hex);
-        snprintf(ret, STAGING_HIDDEN_SIZE, STAGING_HIDDEN "%s", hex);
-        return 0;
-}
-
-bool staging_is_hidden(const char *name)
-{
-        return name[0] == '.' && strstr(name, STAGING_HIDDEN);
-}
-
-const char *staging_base_name(const char *path)
-{
-        const char *slash = strrchr(path, '/');
-        return slash ? slash + 1 : path;
-}
-
-int staging_check_path(const char *path, struct error *e)
-{
-        char shown[256];
-        const char *part = path;
-        for (const char *p = path;; p++) {
-                if ((unsigned char)*p >= 0x20 && *p != 0x7f && *p != '/')
-                        continue;
-                size_t n = (size_t)(p - part);
-                bool dots = (n == 1 || n == 2) && strspn(part, ".") >= n;
-                if ((*p && *p != '/') || n == 0 || n > NAME_MAX || dots)
-                        return error_set(e, CAUSE_UNSAFE_NAME, EINVAL, "refused: the path %s",
-                                str_visible(path, shown, sizeof(shown)));
-                if (!*p)
-                        return 0;
-                part = p + 1;
-        }
-}
-
-static bool is_ours(const struct stat *st)
-{
-        return st->st_uid == 0 || st->st_uid == geteuid();
-}
-
-int staging_check_dir(int fd, const char *path, struct error *e)
-{
-        struct stat st;
-        if (fstat(fd, &st) < 0)
-                return staging_fail(errno, "looking", path, e);
-        if (!S_ISDIR(st.st_mode))
-                return error_set(e, CAUSE_UNSAFE_MODE, ENOTDIR, "staging: %s is no folder", path);
-        if (!is_ours(&st))
-                return error_set(e, CAUSE_UNSAFE_MODE, EPERM,
-                        "staging: the folder %s belongs to uid %u, neither root nor czard: it is not used",
-                        path, st.st_uid);
-        return 0;
-}
-
-/* Makes a folder under a hidden name that nobody can foresee and renames it once it is complete: one that a
- * crash left half-made would later pass for one whose mode an admin chose. */
-int staging_make_part(
-        const struct staging *s, int at_fd, const char *part, gid_t gid, const struct staging_top *top)
-{
-        char hidden[STAGING_HIDDEN_SIZE];
-        struct stat st;
-        int r = staging_hidden_name(hidden);
-        if (r < 0)
-                return r;
-        if (mkdirat(at_fd, hidden, 0700) < 0)
-                return -errno;
-        _cleanup_close_ int fd = open_beneath(at_fd, hidden, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-        if (fd < 0)
-                r = fd;
-        else if (fstat(fd, &st) < 0 || st.st_uid != geteuid())
-                r = -EPERM; /* somebody put another one there */
-        else if ((gid != (gid_t)-1 && fchown(fd, (uid_t)-1, gid) < 0) || fchmod(fd, s->dir_mode) < 0)
-                r = -errno;
-        if (r == 0 && top)
-                r = staging_let_through(fd, s->dir_mode, top);
-        if (r == 0 && fsync(fd) < 0)
-                r = -errno;
-        if (r == 0 && renameat2(at_fd, hidden, at_fd, part, RENAME_NOREPLACE) < 0)
-                r = -errno;
-        /* ZFS before 2.2 knows no flags; without them only an empty folder could be replaced */
-        if (r == -EINVAL)
-                r = renameat(at_fd, hidden, at_fd, part) < 0 ? -errno : 0;
-        if (r < 0) {
-                (void)unlinkat(at_fd, hidden, AT_REMOVEDIR);
-                return r;
-        }
-        return fsync(at_fd) < 0 ? -errno : take_fd(&fd);
-}
-
 /* The folder of an organisation: below it each category has a group of its own, so it must let all of them
  * through and be readable by none but its own: the group bits of a mode cannot say that, an access list can.
  * Only what is made here gets one; what is there keeps group and list, for an admin may have set them. */
@@ -228,103 +127,11 @@ int staging_make_top(struct staging *s, const char *path, const struct staging_t
         struct stat st;
         if (fstatat(s->root_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
                 return 0;
-        _cleanup_close_ int fd = staging_make_part(s, s->root_fd, name, top->gid, top);
+        _cleanup_close_ int fd =
+                staging_make_part(s, s->root_fd, name, top->gid, top->through, top->n_through);
         if (fd >= 0 || fd == -EEXIST) /* another thread has just made it */
                 return 0;
         return staging_fail(-fd, "making the folder", name, e);
-}
-
-/* One part of a path. */
-static int open_part(const struct staging *s, int at_fd, const char *part, bool make, gid_t gid,
-        const char *path, struct error *e)
-{
-        _cleanup_close_ int fd = open_beneath(at_fd, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-        if (fd == -ENOENT && make)
-                fd = staging_make_part(s, at_fd, part, gid, NULL);
-        if (fd == -EEXIST) /* another thread has just made it */
-                fd = open_beneath(at_fd, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-        if (fd == -ENOENT && !make)
-                return fd;
-        if (fd == -ELOOP || fd == -ENOTDIR)
-                return error_set(e, CAUSE_UNSAFE_MODE, -fd, "staging: %s of %s is no folder", part, path);
-        if (fd < 0)
-                return staging_fail(-fd, "opening the folder", path, e);
-        int r = staging_check_dir(fd, path, e);
-        return r < 0 ? r : take_fd(&fd);
-}
-
-/* The first n bytes of path. */
-static int open_parts(
-        const struct staging *s, int at_fd, const char *path, size_t n, bool make, gid_t gid, struct error *e)
-{
-        _cleanup_close_ int fd = fcntl(at_fd, F_DUPFD_CLOEXEC, 0);
-        if (fd < 0)
-                return staging_fail(errno, "opening", path, e);
-        for (const char *p = path, *end = path + n; p < end;) {
-                char part[NAME_MAX + 1];
-                size_t k = MIN(strcspn(p, "/"), (size_t)(end - p));
-                if (k > NAME_MAX)
-                        return staging_fail(ENAMETOOLONG, "opening", path, e);
-                memcpy(part, p, k);
-                part[k] = 0;
-                int next = open_part(s, fd, part, make, gid, path, e);
-                if (next < 0)
-                        return next;
-                close_fd(fd);
-                fd = next;
-                p += k + 1;
-        }
-        return take_fd(&fd);
-}
-
-/* Whoever may read the folder can lock it, too, for as long as he likes: he is not waited for. While he does,
- * nobody removes it. */
-static int hold(int fd)
-{
-        for (int i = 0; flock(fd, LOCK_SH | LOCK_NB) < 0; i++) {
-                if (errno != EWOULDBLOCK)
-                        return -1;
-                if (i == HOLD_MSEC)
-                        return 0;
-                (void)usleep(1000);
-        }
-        return 0;
-}
-
-/* What is made is to get an entry. Until its descriptor is closed it is not removed for being empty, see
- * remove_empty_above(); when that was quicker it is made again. */
-static int make_parts(
-        const struct staging *s, int at_fd, const char *path, size_t n, gid_t gid, struct error *e)
-{
-        int r = -ENOENT;
-        if (n == 0)
-                return open_parts(s, at_fd, path, 0, true, gid, e);
-        for (int i = 0; i < TIDY_ROUNDS_MOST && r == -ENOENT; i++) {
-                struct stat st;
-                if (e && i > 0)
-                        *e = (struct error){}; /* of the round before */
-                _cleanup_close_ int fd = r = open_parts(s, at_fd, path, n, true, gid, e);
-                if (fd >= 0 && (hold(fd) < 0 || fstat(fd, &st) < 0))
-                        r = staging_fail(errno, "holding the folder of", path, e);
-                else if (fd >= 0)
-                        r = st.st_nlink > 0 ? take_fd(&fd) : -ENOENT;
-        }
-        return r == -ENOENT ? staging_fail(ENOENT, "making the folder of", path, e) : r;
-}
-
-int staging_open_dir(
-        const struct staging *s, int at_fd, const char *path, bool make, gid_t gid, struct error *e)
-{
-        return make ? make_parts(s, at_fd, path, strlen(path), gid, e)
-                    : open_parts(s, at_fd, path, strlen(path), false, gid, e);
-}
-
-int staging_open_parent(
-        const struct staging *s, int at_fd, const char *path, bool make, gid_t gid, struct error *e)
-{
-        const char *slash = strrchr(path, '/');
-        size_t n = slash ? (size_t)(slash - path) : 0;
-        return make ? make_parts(s, at_fd, path, n, gid, e) : open_parts(s, at_fd, path, n, false, gid, e);
 }
 
 int staging_create(struct staging *s, struct error *e)
@@ -410,7 +217,7 @@ static int check_taken(int fd, int dir_fd, const char *name, struct error *e)
         if (!S_ISREG(there.st_mode))
                 return error_set(e, CAUSE_UNSAFE_MODE, EEXIST,
                         "staging: something that is no file stands at %s: it is not replaced", name);
-        if (!is_ours(&there))
+        if (!staging_is_ours(&there))
                 return error_set(e, CAUSE_UNSAFE_MODE, EPERM,
                         "staging: the file %s belongs to uid %u, neither root nor czard: it is not replaced",
                         name, there.st_uid);
@@ -544,4 +351,159 @@ int staging_open_file(const struct staging *s, const char *path)
         if (!S_ISREG(st.st_mode))
                 return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
         return take_fd(&fd);
+}
+
+/* --- what goes --- */
+
+/* Is entry what is left of a folder of that name that could not be removed as a whole? */
+static bool is_remains_of(const char *entry, const char *name)
+{
+        const char *rest = entry[0] == '.' ? entry + 1 : "";
+        size_t n = strnlen(name, 200);
+        return strncmp(rest, name, n) == 0 && str_after(rest + n, STAGING_HIDDEN);
+}
+
+int staging_list(const struct staging *s, const char *path, struct strv *ret, struct error *e)
+{
+        int r = staging_check_path(path, e);
+        if (r < 0)
+                return r;
+        r = list_dir_at(s->root_fd, path, ret);
+        return r == 0 || r == -ENOENT ? r : staging_fail(-r, "reading", path, e);
+}
+
+int staging_remove_remains(struct staging *s, const char *path, struct error *e)
+{
+        int r = staging_check_path(path, e);
+        if (r < 0)
+                return r;
+        _cleanup_close_ int dir = staging_open_parent(s, s->root_fd, path, false, (gid_t)-1, e);
+        _cleanup_(strv_done) struct strv names = {};
+        if (dir < 0)
+                return dir == -ENOENT ? 0 : dir;
+        r = list_dir_at(dir, ".", &names);
+        if (r < 0)
+                return staging_fail(-r, "reading the folder of", path, e);
+        for (size_t i = 0; r == 0 && i < names.n; i++)
+                if (is_remains_of(names.v[i], staging_base_name(path)))
+                        r = staging_remove_at(dir, names.v[i], e);
+        return r == 0 && fsync(dir) < 0 ? staging_fail(errno, "making durable", path, e) : r;
+}
+
+/* Removes the folder that path is in when it is empty, and so on upwards; but none that somebody is about to
+ * publish into. */
+static void remove_empty_above(struct staging *s, const char *path)
+{
+        _cleanup_free_ char *above = strdup(path);
+        for (char *slash; above && (slash = strrchr(above, '/'));) {
+                *slash = 0;
+                _cleanup_close_ int dir = staging_open_parent(s, s->root_fd, above, false, (gid_t)-1, NULL),
+                                    own = staging_open_dir(s, s->root_fd, above, false, (gid_t)-1, NULL);
+                if (dir < 0 || own < 0 || flock(own, LOCK_EX | LOCK_NB) < 0 ||
+                        unlinkat(dir, staging_base_name(above), AT_REMOVEDIR) < 0)
+                        return;
+                (void)fsync(dir);
+        }
+}
+
+int staging_retire(struct staging *s, const char *path, const char *keep_as, struct error *e)
+{
+        if (str_empty(keep_as))
+                return staging_remove(s, path, e);
+        int r = staging_check_path(path, e);
+        if (r == 0)
+                r = staging_check_path(keep_as, e);
+        if (r < 0)
+                return r;
+        _cleanup_close_ int dir = staging_open_parent(s, s->root_fd, path, false, (gid_t)-1, e);
+        if (dir < 0)
+                return dir == -ENOENT ? 0 : dir;
+        const char *name = staging_base_name(path);
+        if (faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? 0 : staging_fail(errno, "looking", path, e);
+        r = staging_move_aside(s, dir, name, keep_as, (gid_t)-1, e);
+        return r == 0 && fsync(dir) < 0 ? staging_fail(errno, "making durable", path, e) : r;
+}
+
+int staging_remove(struct staging *s, const char *path, struct error *e)
+{
+        int r = staging_check_path(path, e);
+        if (r < 0)
+                return r;
+        _cleanup_close_ int dir = staging_open_parent(s, s->root_fd, path, false, (gid_t)-1, e);
+        if (dir == -ENOENT)
+                return 0;
+        if (dir < 0)
+                return dir;
+        r = staging_remove_at(dir, staging_base_name(path), e);
+        if (r < 0)
+                return r;
+        if (fsync(dir) < 0)
+                return staging_fail(errno, "making durable", path, e);
+        remove_empty_above(s, path);
+        return 0;
+}
+
+/* --- latest --- */
+
+static int check_dir_and_date(const char *dir, const char *date, struct error *e)
+{
+        int r = staging_check_path(dir, e);
+        if (r == 0 && date)
+                r = staging_check_path(date, e);
+        if (r == 0 && date && strchr(date, '/'))
+                r = error_set(e, CAUSE_INTERNAL, EINVAL, "%s: no name for latest", date);
+        return r;
+}
+
+int staging_latest(struct staging *s, const char *dir, const char *date, struct error *e)
+{
+        int r = check_dir_and_date(dir, date, e);
+        if (r < 0)
+                return r;
+        _cleanup_close_ int fd = staging_open_dir(s, s->root_fd, dir, false, (gid_t)-1, e);
+        if (fd < 0)
+                return fd == -ENOENT ? staging_fail(ENOENT, "opening", dir, e) : fd;
+        struct stat st;
+        bool there = fstatat(fd, "latest", &st, AT_SYMLINK_NOFOLLOW) == 0;
+        if (there && !S_ISLNK(st.st_mode))
+                return error_set(e, CAUSE_UNSAFE_MODE, EEXIST,
+                        "staging: %s/latest is no link: it is not replaced", dir);
+        char now[NAME_MAX + 1], hidden[STAGING_HIDDEN_SIZE];
+        if (!date) {
+                if (there && unlinkat(fd, "latest", 0) < 0)
+                        return staging_fail(errno, "removing latest of", dir, e);
+        } else if (!streq(date, staging_read_latest(s, dir, now, sizeof(now)) == 0 ? now : "")) {
+                r = staging_hidden_name(hidden);
+                if (r == 0 && symlinkat(date, fd, hidden) < 0)
+                        r = -errno;
+                if (r == 0 && renameat(fd, hidden, fd, "latest") < 0) {
+                        r = -errno;
+                        (void)unlinkat(fd, hidden, 0);
+                }
+                if (r < 0)
+                        return staging_fail(-r, "linking latest of", dir, e);
+        }
+        return fsync(fd) < 0 ? staging_fail(errno, "making durable", dir, e) : 0;
+}
+
+int staging_read_latest(const struct staging *s, const char *dir, char *ret, size_t size)
+{
+        int r = staging_check_path(dir, NULL);
+        if (r < 0)
+                return r;
+        char to[NAME_MAX + 2];
+        ret[0] = 0;
+        /* not staging_open_dir(): readers are not the folder's owner */
+        _cleanup_close_ int fd = open_beneath(s->root_fd, dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+        if (fd < 0)
+                return fd == -ENOENT ? 0 : fd;
+        ssize_t n = readlinkat(fd, "latest", to, sizeof(to) - 1);
+        if (n < 0)
+                return errno == ENOENT || errno == EINVAL ? 0 : -errno;
+        to[n] = 0;
+        if (staging_check_path(to, NULL) < 0 || strchr(to, '/') || (size_t)n >= size)
+                return 0; /* not one that we made */
+        memcpy(ret, to, (size_t)n + 1);
+        return 0;
 }

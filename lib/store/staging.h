@@ -10,9 +10,9 @@
 
 #include "digest.h"
 #include "error.h"
-#include "staging_acl.h"
 #include "str.h"
 
+struct ledger;
 struct staging;
 
 /* Opens the root: a folder on a file system with O_TMPFILE, owner root or us, mode & 007 == 0. -errno with
@@ -48,6 +48,12 @@ int staging_free_bytes(const struct staging *s, uint64_t *ret, struct error *e);
 /* Files that can still be made; UINT64_MAX: the file system does not count them (btrfs). */
 int staging_free_inodes(const struct staging *s, uint64_t *ret, struct error *e);
 
+enum encrypted { ENCRYPTED_YES, ENCRYPTED_NO, ENCRYPTED_UNKNOWN };
+/* Is the device below a dm-crypt one (through LVM and partitions, by /sys)? detail names what was found. */
+enum encrypted staging_encrypted(const struct staging *s, char *detail, size_t size);
+/* The same of one device, sysfs opened by the caller. */
+enum encrypted staging_device_encrypted(int sys_fd, dev_t dev, char *detail, size_t size);
+
 /* An unnamed file, open for reading and writing, mode 0600. A descriptor or -errno. */
 int staging_create(struct staging *s, struct error *e);
 /* One that somebody else is to write: returns a descriptor that cannot write, for staging_check_written() and
@@ -67,6 +73,14 @@ struct staging_attr {
         int64_t mtime; /* seconds; -1: leave */
 };
 
+/* The folder of an organisation, first part of each path: of one group, and let through by others, those of
+ * the categories. */
+#define STAGING_THROUGH_MAX 8
+struct staging_top {
+        gid_t gid; /* (gid_t)-1: none */
+        gid_t through[STAGING_THROUGH_MAX];
+        size_t n_through;
+};
 /* Makes the first folder of path unless it is there, which is left as it is. */
 int staging_make_top(struct staging *s, const char *path, const struct staging_top *top, struct error *e);
 
@@ -94,7 +108,8 @@ int staging_remove_remains(struct staging *s, const char *path, struct error *e)
 /* The names in a folder below the root ("" none). 0, -ENOENT, or -errno with e. */
 int staging_list(const struct staging *s, const char *path, struct strv *ret, struct error *e);
 
-/* --- snapshot_dir.c: a folder that appears whole --- */
+/* --- snapshot_dir.c, snapshot_publish.c: a folder that appears whole --- */
+
 struct snapshot_dir;
 
 /* The folder path (".../database/2024-07-07") as it is being built: ".../database/.2024-07-07.partial". Opens
@@ -149,6 +164,11 @@ struct snapshot_list {
  * crash in between is noticed by snapshot_begin(). */
 int snapshot_publish(
         struct snapshot_dir *d, const struct snapshot_list *list, const char *keep_as, struct error *e);
+/* A line of SHA256SUMS, as sha256sum -c reads it. */
+void snapshot_add_sum(struct strbuf *b, const char *name, const uint8_t sha256[SHA256_SIZE]);
+/* The hash that SHA256SUMS has when it lists the staged members of the object. 1; 0: the hash of a member is
+ * not known; or -errno. */
+int snapshot_sums(struct ledger *l, int64_t object_id, uint8_t ret[SHA256_SIZE], struct error *e);
 /* ".../.2024-07-07.partial", where path is built. The caller frees; NULL: no memory. */
 char *snapshot_partial_path(const char *path);
 /* Whose folder is built, or was published, at path, as the record beside it says: its tag ("" none), and
@@ -162,7 +182,9 @@ struct snapshot_claim {
 int snapshot_claim(const struct staging *s, const char *path, struct snapshot_claim *ret, struct error *e);
 /* Removes what is being built for path, and the record of it. */
 int snapshot_discard(struct staging *s, const char *path, struct error *e);
-/* --- snapshot_made.c: a folder that another process has filled --- */
+
+/* A folder that another process has filled: */
+
 /* As snapshot_begin(), but the folder is empty: what an earlier attempt left there is removed. Unlike
  * snapshot_discard() this and snapshot_abandon() leave the folders above alone, so that several folders below
  * one that is new may be begun at once. */

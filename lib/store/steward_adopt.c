@@ -12,7 +12,6 @@
 #include "steward.h"
 #include "steward_internal.h"
 #include "str.h"
-#include "sums.h"
 
 struct adopt {
         const struct steward *s;
@@ -79,7 +78,7 @@ static bool is_list_there(struct adopt *a, const char *name, const uint8_t *want
 static int has_lists(struct adopt *a, const struct ledger_object *o)
 {
         uint8_t sums[SHA256_SIZE];
-        int known = sums_of_snapshot(a->s->ledger, o->id, sums, a->e);
+        int known = snapshot_sums(a->s->ledger, o->id, sums, a->e);
         if (known < 0)
                 return known;
         return is_list_there(a, SNAPSHOT_SUMS, known ? sums : NULL) &&
@@ -123,7 +122,7 @@ static int on_manifest_line(struct adopt *a, const char *line, size_t len, struc
                 a->bad++;
                 return 0;
         }
-        sums_add(&sum, name, sha256);
+        snapshot_add_sum(&sum, name, sha256);
         if (sum.err)
                 return -ENOMEM;
         digest_update(sums, sum.s, sum.len);

@@ -2,7 +2,6 @@
 /* forget and prune: what an admin demands, or retention lets go, is removed from the disk, then the audit
  * record tells it, then the ledger. Where learner data is deleted on somebody's demand, whatever keeps a copy
  * from being found or removed is an error, and the object is not FORGOTTEN before all of them are gone. */
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

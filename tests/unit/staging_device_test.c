@@ -7,7 +7,7 @@
 #include <cmocka.h>
 #include <sys/sysmacros.h>
 
-#include "staging_device.h"
+#include "staging.h"
 #include "staging_fixture.h"
 
 /* A sysfs of our own: name under dev/block, files, links in slaves/. */
