@@ -347,9 +347,9 @@ int run_latest(struct ctl *c)
         bool look = !what || ctl_open_state(c, &denied) == 0 || denied.err != EACCES;
         if (status == 0 && look) {
                 status = show_latest(c, &ch, org);
-        } else if (status == 0) { /* a member of czard-admin */
+        } else { /* a member of czard-admin, or refused */
                 rows_end(&ch.rows, NULL);
-                if (!c->json)
+                if (status == 0 && !c->json)
                         shown_print(stdout, "done: latest of %s, %s, %s\n", org, category_name(category),
                                 ch.date ? ch.date : "is czard's choice again");
         }

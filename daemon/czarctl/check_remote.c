@@ -258,8 +258,8 @@ void check_remote(struct checkup *k)
         }
         if (fetch_open(k->c, NULL, &f, &e) < 0) {
                 check_add(k, "credentials", BAD,
-                        e.cause == CAUSE_HELPER ? "mend that, then again: czarctl check"
-                                                : cause_advice(e.cause),
+                        e.err == EPIPE ? "mend what is said above, then again: czarctl check"
+                                       : cause_advice(e.cause),
                         "%s", e.text);
                 return;
         }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -64,9 +65,12 @@ static int remove_drop_in(const char *name)
         return remove_at(dir, DROP_IN);
 }
 
-/* Replaces it, and removes what a command that was killed left beside it: another copy of a secret. */
+/* Replaces it, and removes what a command that was killed left beside it: another copy of a secret. What a
+ * command that lives has there is not taken away: they wait for each other. */
 static int put_file(int dir, const char *name, const char *p, size_t n)
 {
+        if (flock(dir, LOCK_EX) < 0)
+                return -errno;
         remove_replacements_at(dir, name);
         return replace_file_at(dir, name, p, n, 0400);
 }

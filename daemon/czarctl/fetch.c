@@ -90,7 +90,7 @@ int fetch_open(struct ctl *c, const char *config_path, struct fetch *ret, struct
         int r = sync_helper_receive(&f.helper, START_SECONDS, &m, e);
         if (r == -EPIPE && is_unit)
                 error_set(e, CAUSE_HELPER, EPIPE,
-                        "systemd-run did not start it (see above); it needs D-Bus: systemctl start dbus");
+                        "it ended early; see above (systemd-run, which starts it, needs D-Bus)");
         if (r == 0 && m.type != PROTO_HELLO)
                 r = error_set(e, CAUSE_HELPER, EPROTO, "czard-fetch did not say hello");
         else if (r == 0 && m.hello.version != PROTO_VERSION)

@@ -171,11 +171,13 @@ static int check_new(const struct ctl *c, const char *home, struct error *e)
                 return r;
         if (ring.n == 0)
                 return error_set(e, CAUSE_INTERNAL, EEXIST,
-                        "%s has secret keys already whose public keys gpg does not find there, and a key is "
-                        "never replaced; czarctl import-key with a copy of the key brings its public part "
-                        "back, or set another homedir. Nobody needs what an interrupted keygen left: mv %s "
-                        "%s.interrupted",
-                        home, home, home);
+                        "%s/private-keys-v1.d has secret keys already whose public keys gpg does not find, "
+                        "and "
+                        "a key is never replaced: czarctl import-key with a copy of the key brings its "
+                        "public "
+                        "part back; or set another homedir; or move that folder away, when a keygen was "
+                        "interrupted",
+                        home);
         return error_set(e, CAUSE_INTERNAL, EEXIST,
                 "%s has a key already (%s %s), and a key is never replaced; its expiry can be extended: %s",
                 home, ring.keys[0].fact.fingerprint, ring.keys[0].fact.user_id,

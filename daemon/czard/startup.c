@@ -276,7 +276,8 @@ static int check_all_credentials(const struct config *c, struct error *e)
 /* --- runtime folder, passphrase --- */
 
 /* What a czard or czarctl that was killed left: also where it ran with another runtime folder than we. The
- * lock of state_dir is ours, so no czard lives in there. */
+ * lock of state_dir is ours, so no czard lives in there. In its unit czard does not see /run/czarctl-UID:
+ * the next command that makes a folder there sweeps it. */
 static void sweep_run_dirs(const char *base, const char *state_dir, const char *name)
 {
         _cleanup_free_ char *on_disk = str_printf("%s/run", state_dir);

@@ -46,10 +46,11 @@ int history_members(
         const struct history *h, const struct ledger_object *o, struct audit_mark *ret, struct error *e);
 int history_member(const struct history *h, const struct ledger_object *o, const struct ledger_member *m,
         struct error *e);
-/* Of a staged object: it is not as it was staged. why: for the record. The row of what is kept (see
- * ledger_is_kept()) goes on as it is: of that it is told with its own ETag to the record and the feed, which
- * remembers it (feed_says_missing()); and so that it is back as it was. */
+/* A staged object is not as it was staged; why: for the record. When it is the kept version of an object (see
+ * ledger_is_kept()), the row goes on as it is: record and feed say it with the kept version's ETag, and the
+ * feed remembers it (feed_says_missing()). */
 int history_missing(const struct history *h, struct ledger_object *o, const char *why, struct error *e);
+/* Of such a kept version: it is as it was staged again. */
 int history_kept_back(const struct history *h, const struct ledger_object *o, struct error *e);
 /* What was staged at path ("" not known) was removed: next is FORGOTTEN or PRUNED. */
 int history_removed(const struct history *h, struct ledger_object *o, enum object_state next,
