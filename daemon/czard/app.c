@@ -10,19 +10,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "ending.h"
 #include "feed.h"
 #include "flow.h"
 #include "journal.h"
 #include "key_command.h"
-#include "latest_point.h"
-#include "leftover.h"
+#include "missing.h"
 #include "noted.h"
 #include "parts.h"
-#include "rebuild.h"
-#include "reload.h"
 #include "slots.h"
-#include "snapshot_widen.h"
+#include "startup.h"
 #include "steward.h"
 #include "timespan.h"
 
@@ -137,7 +133,7 @@ static void look_at_state(struct app *a)
         struct error e = {};
         if (!(pauses_now(a->parts.pauses) & BIT(PAUSE_STATE)))
                 return;
-        if (!a->stopping && rebuild_is_needed(a->config, a->on.ledger, &e) < 0)
+        if (!a->stopping && startup_ledger_damaged(a->config, a->on.ledger, &e) < 0)
                 fail(a, &e);
         if (a->stopping || record_flush(a->parts.record) < 0 || audit_probe(a->on.audit, &e) < 0 ||
                 audit_sync(a->on.audit, &e) < 0 || ledger_begin(a->on.ledger, &e) < 0)
@@ -232,7 +228,7 @@ static void reload(struct app *a)
         const char *restart;
         struct error e = {};
         notify_reloading(a->parts.notify);
-        if (reload_read(a->options.config_path, a->config, &fresh, &contexts, &restart, &e) < 0) {
+        if (startup_reload(a->options.config_path, a->config, &fresh, &contexts, &restart, &e) < 0) {
                 journal_event(EVENT_RELOAD_REFUSED, &(struct journal_fields){.cause = e.cause},
                         "reload refused, the old configuration stays in force: %s", e.text);
         } else {
@@ -354,8 +350,7 @@ static void start_jobs(struct app *a)
 {
         struct error e = {};
         if (queue_wants_plan(a->parts.queue)) {
-                bool again = queue_looks_at_all(a->parts.queue) &&
-                             !snapshot_widen(a->config, a->on.ledger, a->parts.record, a->parts.queue);
+                bool again = queue_looks_at_all(a->parts.queue) && !missing_widen(a->parts.missing);
                 if (queue_make_plan(a->parts.queue, again, &e) < 0)
                         fail(a, &e);
         }
@@ -552,9 +547,8 @@ static int app_open(struct app *a)
                 return r;
         }
         audit(a, "start");
-        char when[TIME_SIZE];
         if (!a->options.once)
-                noted_run(a->parts.record, a->on.ledger, time_format((int64_t)time(NULL), when), "");
+                noted_start(a->parts.record, a->on.ledger);
         return 0;
 }
 
@@ -569,12 +563,7 @@ static void run(struct app *a)
         record_flush(a->parts.record);
         bool once = a->options.once, early = once && a->asked_to_stop;
         bool incomplete = pauses_ever(a->parts.pauses) || record_is_incomplete(a->parts.record) || early;
-        ending_judge(&a->ending, a->on.ledger, once, incomplete);
-        if (!once)
-                noted_stop(a->parts.record, a->on.ledger);
-        else if (a->ending.status == STATUS_WELL)
-                /* whoever goes over to --once does not want to hear of the daemon */
-                noted_run(a->parts.record, a->on.ledger, "", "");
+        ending_judge(&a->ending, a->parts.record, a->on.ledger, once, incomplete);
         ending_note(&a->ending, a->on.ledger, early);
         audit(a, "stop");
         journal_event(EVENT_STOPPED, NULL, "stopped");

@@ -2,9 +2,8 @@
 /* czard itself: the one file that knows all parts. None of them knows it, or another of its folder that is
  * above; what happened in them they hand up when they are asked, once a turn of the loop.
  *
- *   main ── app ─┬─ parts        makes all of these, and frees them; ending: the exit status
- *                ├─ startup      checks everything once: lock, folders, groups, identity, ledger, audit
- *                ├─ reload       SIGHUP: the new configuration
+ *   main ── app ─┬─ parts        makes all of these, and frees them
+ *                ├─ startup      checks lock, folders, groups, identity, ledger, audit once; SIGHUP
  *                ├─ poll         LISTs every prefix, tells the ledger      ── fetcher ── czard-fetch
  *                ├─ queue        which object next ─┬─ transfer  one file  ── pool ──── czard-decrypt
  *                │                                  └─ snapshot  one archive of members, whose directory
@@ -12,7 +11,7 @@
  *                ├─ slots        which GET of these (flow) runs; stall: what stands still is freed
  *                ├─ splitting    which days are split by course ── split ── czard-filter
  *                ├─ record       what happened: journal, and ledger + audit by lib/store/history
- *                ├─ missing, watch  the ledger against the disk; keys that expire, files that are late
+ *                ├─ missing, watch  what is published against disk and filters; keys that expire, late files
  *                ├─ pauses       why nothing is started at the moment
  *                ├─ control      czarctl's requests ── requests ── lib/store/steward
  *                └─ signals, notify

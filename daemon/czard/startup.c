@@ -5,22 +5,27 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "fsx.h"
 #include "history.h"
 #include "homes.h"
+#include "journal.h"
+#include "ledger_rebuild.h"
 #include "limits.h"
 #include "members.h"
-#include "rebuild.h"
-#include "staging.h"
 #include "str.h"
+#include "timespan.h"
 
 #define FORBIDDEN_SHARED 007
 #define FORBIDDEN_SECRET 077
+/* The record of ten years takes some minutes, and a start that is given up would begin anew the next time. */
+#define REBUILD_MOST_USEC USEC_PER_HOUR
 
 /* --- state folder --- */
 
@@ -63,6 +68,90 @@ static int take_lock(const char *path, int state_fd, int *ret_fd, struct error *
         return 0;
 }
 
+/* --- ledger --- */
+
+/* The ledger is an index: lost or damaged it is made anew from audit.jsonl, and nothing that is staged is
+ * fetched again. A ledger that does not know its staging volume has never been used: it is a new one, also
+ * when a crash came between its making and its rebuilding. */
+
+static void note(int priority, enum cause cause, const char *text)
+{
+        journal_event(EVENT_NOTE, &(struct journal_fields){.priority = priority, .cause = cause}, "%s", text);
+}
+
+/* 0, -EUCLEAN when it is damaged, -errno. */
+static int open_checked(const char *state_dir, struct ledger **ret, struct error *e)
+{
+        int r = ledger_open(state_dir, ret, e);
+        if (r < 0)
+                return r;
+        r = ledger_check(*ret, e);
+        if (r < 0)
+                *ret = ledger_free(*ret);
+        return r;
+}
+
+static int set_aside(const char *state_dir, const struct error *why, struct error *e)
+{
+        char text[700];
+        snprintf(text, sizeof(text),
+                "the ledger is damaged (%s): it is moved away and rebuilt from audit.jsonl", why->text);
+        note(LOG_WARNING, CAUSE_IO, text);
+        return ledger_set_aside(state_dir, e);
+}
+
+static int rebuild(struct ledger *ledger, int state_fd, uint64_t max_name, struct error *e)
+{
+        struct ledger_rebuilt done;
+        struct error broken = {};
+        char text[700];
+        uint64_t lines;
+        sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%llu", (unsigned long long)REBUILD_MOST_USEC);
+        if (audit_verify(state_fd, NULL, NULL, &lines, &broken) == -EBADMSG) {
+                snprintf(text, sizeof(text), "%s; the ledger is rebuilt from it all the same", broken.text);
+                note(LOG_ERR, broken.cause, text);
+        }
+        int r = ledger_rebuild(ledger, state_fd, max_name, &done, e);
+        if (r < 0)
+                return error_prefix(e, "rebuilding the ledger");
+        snprintf(text, sizeof(text),
+                "there was no ledger: rebuilt from %llu lines of audit.jsonl (%llu of them unreadable): %llu "
+                "objects, %llu members",
+                (unsigned long long)done.lines, (unsigned long long)done.unreadable,
+                (unsigned long long)done.objects, (unsigned long long)done.members);
+        note(LOG_WARNING, CAUSE_NONE, text);
+        return 0;
+}
+
+static int open_ledger(const struct config *config, int state_fd, const struct audit *audit,
+        struct ledger **ret, struct error *e)
+{
+        struct error damage = {};
+        int r = open_checked(config->state_dir, ret, &damage);
+        if (r == -EUCLEAN) {
+                r = set_aside(config->state_dir, &damage, e);
+                if (r == 0)
+                        r = open_checked(config->state_dir, ret, e);
+        } else if (r < 0 && e) {
+                *e = damage;
+        }
+        if (r == 0)
+                r = ledger_is_lost(*ret, audit, e);
+        return r == 1 ? rebuild(*ret, state_fd, config->limits.max_name, e) : r;
+}
+
+int startup_ledger_damaged(const struct config *config, struct ledger *ledger, struct error *e)
+{
+        if (ledger_check(ledger, e) != -EUCLEAN)
+                return 0;
+        /* The connection keeps the file it has open; nothing is written to it any more that counts. */
+        if (ledger_set_aside(config->state_dir, e) < 0)
+                return -EUCLEAN;
+        error_set(e, CAUSE_IO, EUCLEAN,
+                "the ledger is damaged and was moved away: it is rebuilt at the next start");
+        return -EUCLEAN;
+}
+
 /* SQLite's temporary files have a name for a moment only; what a crash left of them in this moment goes. One
  * that is not found goes at a later start. */
 static void sweep_spill_files(int state_fd)
@@ -86,7 +175,7 @@ static int startup_state(const struct config *c, struct startup *s, struct error
         if (r < 0)
                 return r;
         journal_audit_head(audit_durable_head(s->audit));
-        r = rebuild_open_ledger(c, s->state_fd, s->audit, &s->ledger, e);
+        r = open_ledger(c, s->state_fd, s->audit, &s->ledger, e);
         if (r < 0)
                 return r;
         sweep_spill_files(s->state_fd);
@@ -423,4 +512,66 @@ int startup_reconcile(
                 r = reconcile_one(ledger, record, once, ids[i], e);
         record_flush(record);
         return r;
+}
+
+/* --- reload --- */
+
+static void swap(char **a, char **b)
+{
+        char *t = *a;
+        *a = *b;
+        *b = t;
+}
+
+/* A package that uses the general GnuPG home stays with the one that is in force. */
+static int keep_homedir(const struct config *old, struct config *fresh)
+{
+        for (size_t i = 0; i < fresh->n_packages; i++) {
+                struct config_package *p = &fresh->packages[i];
+                if (!streq(p->homedir, fresh->openpgp.homedir))
+                        continue;
+                char *s = strdup(old->openpgp.homedir);
+                if (!s)
+                        return -ENOMEM;
+                free(p->homedir);
+                p->homedir = s;
+        }
+        return 0;
+}
+
+/* What needs a restart keeps its old value in the new configuration. */
+static int carry_over(struct config *old, struct config *fresh)
+{
+        int r = keep_homedir(old, fresh);
+        if (r < 0)
+                return r;
+        swap(&old->state_dir, &fresh->state_dir);
+        swap(&old->socket, &fresh->socket);
+        swap(&old->openpgp.homedir, &fresh->openpgp.homedir);
+        swap(&old->openpgp.passphrase_file, &fresh->openpgp.passphrase_file);
+        swap(&old->staging.path, &fresh->staging.path);
+        fresh->staging.file_mode = old->staging.file_mode;
+        fresh->staging.dir_mode = old->staging.dir_mode;
+        fresh->staging.encrypted_device = old->staging.encrypted_device;
+        return 0;
+}
+
+int startup_reload(const char *path, struct config *old, struct config **ret,
+        struct package_context **ret_contexts, const char **ret_restart, struct error *e)
+{
+        _cleanup_(cleanup_config) struct config *fresh = NULL;
+        _cleanup_free_ struct package_context *contexts = NULL;
+        int r = config_load(path, &fresh, e, NULL);
+        if (r >= 0)
+                r = startup_groups(fresh, &contexts, e);
+        if (r < 0)
+                return r;
+        const char *restart = config_needs_restart(old, fresh);
+        r = carry_over(old, fresh);
+        if (r < 0)
+                return error_set(e, CAUSE_INTERNAL, -r, "out of memory");
+        *ret_restart = restart;
+        *ret_contexts = take_ptr(&contexts);
+        *ret = take_ptr(&fresh);
+        return 0;
 }

@@ -29,3 +29,12 @@ int startup_groups(const struct config *c, struct package_context **ret, struct 
 /* What a stop or crash left: working states back to NEW, hidden files swept. */
 int startup_reconcile(
         struct ledger *ledger, struct staging *staging, struct recorder *record, bool once, struct error *e);
+/* While czard runs: is the ledger damaged? Then it is moved away, and czard has to stop, so that the next
+ * start rebuilds it: -EUCLEAN and the text. */
+int startup_ledger_damaged(const struct config *config, struct ledger *ledger, struct error *e);
+/* SIGHUP: the new configuration, read and checked as a whole before anything changes. *ret is ready to be put
+ * in force, with *ret_contexts; what needs a restart (*ret_restart: a key of it, static storage; NULL:
+ * nothing) was taken over from old, which is not to be used for more than ending what began with it. -errno:
+ * old is as it was. */
+int startup_reload(const char *path, struct config *old, struct config **ret,
+        struct package_context **ret_contexts, const char **ret_restart, struct error *e);

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ledger against the disk. A file that an admin removed or changed is never fetched again by itself: it
- * is MISSING, said once, until resync, forget or adopt. */
 #include "missing.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "cleanup.h"
+#include "ledger_facts.h"
+#include "ledger_rebuild.h"
 #include "ledger_split.h"
+#include "record.h"
 #include "str.h"
+#include "wants.h"
 
 /* What is NEW comes before it would be missed, or is looked at in the state that it comes to. */
 #define STATES (BIT(OBJECT_PUBLISHED) | BIT(OBJECT_GONE) | BIT(OBJECT_RETRY) | BIT(OBJECT_REJECTED))
@@ -25,6 +28,8 @@ struct missing {
                 ((struct ledger_member *)0)->path)]; /* of ids[next]: where to go on; "" its start */
         uv_timer_t turn;
 };
+
+/* --- files that are gone --- */
 
 #define ANY INT64_MIN /* size or time do not matter */
 
@@ -190,6 +195,77 @@ bool missing_take_ended(struct missing *m)
         m->ended = false;
         return ended;
 }
+
+/* --- members that are wanted now --- */
+
+/* A filter was widened: a published archive with members that were left out and are wanted now becomes due
+ * again. It is made anew beside the published folder, which gives it by hard link what it has, so only the
+ * new members are fetched; then the two are exchanged. The members of all snapshots are looked at once after
+ * each change of the configuration, not at each start; but as long as an archive is in work, which may have
+ * been begun before the change, that look does not count as the last. */
+
+struct left_out {
+        const struct config_package *package;
+        bool wanted;
+};
+
+static int on_left_out(struct ledger_member *m, void *arg)
+{
+        struct left_out *l = arg;
+        l->wanted = m->state == OBJECT_IGNORED && *m->path && config_wants_course(l->package, m->course) &&
+                    config_wants_table(l->package, m->table);
+        return l->wanted;
+}
+
+/* A ledger that was rebuilt does not know them: the archive's directory must be looked at. Said once. */
+static int left_out_unknown(struct ledger *ledger, int64_t id, bool *ret, struct error *e)
+{
+        int r = ledger_left_out(ledger, id, ret, e);
+        return *ret ? ledger_set_left_out(ledger, id, false, e) : r;
+}
+
+static int widen(const struct missing *m, int64_t id, struct error *e)
+{
+        const struct job_env *on = m->on;
+        struct ledger_object o;
+        int r = ledger_get(on->ledger, id, &o, e);
+        struct left_out l = {.package = r < 0 ? NULL : config_find_package(on->config, o.org)};
+        if (r < 0 || !l.package || !o.is_zip || !streq(o.staged_etag, o.etag) || queue_busy(m->queue, id) ||
+                !wants_object(on->config, &o, (int64_t)time(NULL), NULL, NULL))
+                return r;
+        r = left_out_unknown(on->ledger, id, &l.wanted, e);
+        if (r >= 0 && !l.wanted)
+                r = ledger_members(on->ledger, id, on_left_out, &l, e);
+        if (r >= 0 && l.wanted)
+                record_enter(on->record, &o, OBJECT_NEW);
+        return r;
+}
+
+bool missing_widen(const struct missing *m)
+{
+        const struct job_env *on = m->on;
+        char seen[FINGERPRINT_SIZE] = "";
+        struct ledger_filter f = {.states = BIT(OBJECT_PUBLISHED), .categories = BIT(CATEGORY_DATABASE)};
+        _cleanup_free_ int64_t *ids = NULL;
+        size_t n = 0;
+        struct error e = {};
+        record_open(on->record);
+        int r = ledger_meta_get(on->ledger, LEDGER_FILTERED_BY, seen, sizeof(seen), &e);
+        if (r >= 0 && streq(seen, on->config->sha256))
+                return true;
+        if (r >= 0)
+                r = ledger_ids(on->ledger, &f, &ids, &n, &e);
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = widen(m, ids[i], &e);
+        bool in_work = queue_has_archive(m->queue);
+        if (r >= 0 && !in_work)
+                r = ledger_meta_set(on->ledger, LEDGER_FILTERED_BY, on->config->sha256, &e);
+        if (r < 0)
+                record_trouble(on->record, &e);
+        return !in_work;
+}
+
+/* --- life --- */
 
 struct missing *missing_new(
         const struct job_env *env, const struct queue *queue, const struct splitting *splitting)

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Is what the ledger calls published still there, as it was published? */
+/* What is published, against the disk and against the filters. A file that an admin removed or changed is
+ * never fetched again by itself: it is MISSING, said once, until resync, forget or adopt. Members that are
+ * wanted now are fetched. */
 #pragma once
 
+#include "queue.h"
 #include "splitting.h"
 
 struct missing;
@@ -17,3 +20,7 @@ void missing_look(struct missing *m);
 bool missing_running(const struct missing *m);
 /* A look came to its end since it was last asked. */
 bool missing_take_ended(struct missing *m);
+/* After a change of the configuration: published archives that lack members which it wants go to NEW. Cheap
+ * when it is the one that was looked at last. False: an archive is in work, perhaps by the filter of before;
+ * this is to be called again when it is done. */
+bool missing_widen(const struct missing *m);

@@ -2,10 +2,8 @@
 /* One archive of members, inside czard: what the snapshot_*.c files share.
  *
  *   snapshot.c          life: directory -> prepare -> runs -> publish
- *   snapshot_members.c  from the archive's directory to members: wanted, ignored, rejected
+ *   snapshot_members.c  which members are wanted, which are there already, and do the others fit?
  *   snapshot_run.c      a run of wanted neighbours: one GET, one worker, batches of members
- *   room.c              will it fit?
- *   snapshot_known.c    members that earlier attempts staged are taken over
  *   snapshot_publish.c  the folder, its record, what changed, `latest`
  *
  * The members themselves are rows of a temporary database (lib/store/members.h). */
@@ -84,7 +82,7 @@ struct snapshot {
         char old_path[STAGED_PATH_SIZE];
 };
 
-/* snapshot_members.c */
+/* snapshot_members.c, in this order */
 /* Adds a page of the archive's directory, in any order. 0 or -errno: czard-index broke its word (more than
  * max_members), or our state cannot be written. */
 int snapshot_take_entries(struct snapshot *s, const struct proto_entries *page, struct error *e);
@@ -98,8 +96,10 @@ void snapshot_save_member(struct snapshot *s, const struct member *m);
 /* This attempt fails once what is under way has ended. The first cause counts. (Where it is the disk of
  * state_dir that is full, the ledger finds that out by itself, and pauses.) */
 void snapshot_trouble(struct snapshot *s, enum cause cause, const char *detail);
-
-/* room.c */
+/* The partial folder, as it was left or new. 0 or -errno. */
+int snapshot_open_folder(struct snapshot *s, struct error *e);
+/* In a thread: looks at what earlier attempts staged, and how much is wanted then; s->work_error. */
+void snapshot_look_at_known(struct snapshot *s);
 /* Compares what the wanted members will take with what is free above min_free. false: it does not fit; said
  * once, and the object waits (the caller drops the job). */
 bool room_for(struct snapshot *s);
@@ -107,12 +107,6 @@ bool room_for(struct snapshot *s);
 bool room_still_short(const struct job_env *env, struct ledger_object *o);
 /* An archive was published: what it took is what the next one is judged by. */
 void room_learn(const struct snapshot *s);
-
-/* snapshot_known.c */
-/* The partial folder, as it was left or new. 0 or -errno. */
-int snapshot_open_folder(struct snapshot *s, struct error *e);
-/* In a thread: looks at what earlier attempts staged, and how much is wanted then; s->work_error. */
-void snapshot_look_at_known(struct snapshot *s);
 
 /* snapshot_run.c */
 /* No run is left: what was held back is tried again where others could be decrypted; else it is the key that

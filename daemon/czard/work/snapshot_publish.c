@@ -5,8 +5,7 @@
 #include <stdlib.h>
 
 #include "cleanup.h"
-#include "latest_point.h"
-#include "leftover.h"
+#include "noted.h"
 #include "snapshot_job.h"
 #include "str.h"
 #include "timespan.h"

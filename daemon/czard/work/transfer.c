@@ -14,7 +14,7 @@
 
 #include "cleanup.h"
 #include "job.h"
-#include "leftover.h"
+#include "noted.h"
 #include "place.h"
 #include "str.h"
 #include "timespan.h"
