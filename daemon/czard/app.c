@@ -11,13 +11,11 @@
 #include <unistd.h>
 
 #include "feed.h"
-#include "flow.h"
 #include "journal.h"
 #include "key_command.h"
 #include "missing.h"
 #include "noted.h"
 #include "parts.h"
-#include "slots.h"
 #include "startup.h"
 #include "steward.h"
 #include "timespan.h"
@@ -411,15 +409,6 @@ static bool is_over(const struct app *a)
                !missing_running(a->parts.missing) && splitting_idle(a->parts.splitting);
 }
 
-/* Sends the GETs that there are slots for. */
-static void start_gets(struct app *a)
-{
-        for (struct slot *s = a->parts.slots; s; s = s->next)
-                s->workers = pool_size(s->pool); /* a reload may have changed it */
-        for (struct slot *s; (s = slots_next(a->parts.slots, (unsigned)a->config->s3.max_transfers));)
-                flow_start_get(container_of(s, struct flow, slot));
-}
-
 static void on_again(uv_timer_t *timer)
 {
         (void)timer;
@@ -439,9 +428,8 @@ static void turn(struct app *a)
                 stop_now(a);
                 return;
         }
-        start_gets(a);
+        slots_start(a->parts.slots, (unsigned)a->config->s3.max_transfers);
         queue_mark(a->parts.queue);
-        stall_watch(a->parts.stall);
         notify_status(a->parts.notify, news);
         if (news || a->parts.moved.news)
                 uv_timer_start(&a->again, on_again, 0, 0);

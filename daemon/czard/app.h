@@ -8,7 +8,7 @@
  *                ├─ queue        which object next ─┬─ transfer  one file  ── pool ──── czard-decrypt
  *                │                                  └─ snapshot  one archive of members, whose directory
  *                │                                               is read by   ── pool ── czard-index
- *                ├─ slots        which GET of these (flow) runs; stall: what stands still is freed
+ *                │               (flow says which GET of these runs), and frees what stands still
  *                ├─ splitting    which days are split by course ── split ── czard-filter
  *                ├─ record       what happened: journal, and ledger + audit by lib/store/history
  *                ├─ missing, watch  what is published against disk and filters; keys that expire, late files

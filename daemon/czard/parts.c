@@ -64,8 +64,6 @@ static int open_plan(struct czard_parts *p, const struct parts_spec *spec, struc
                 r = poller_new(jobs, p->queue, &p->poll);
         if (r >= 0)
                 r = splitting_new(jobs, p->queue, &p->splitting);
-        if (r >= 0)
-                r = stall_new(jobs, p->queue, &p->stall);
         p->missing = missing_new(jobs, p->queue, p->splitting);
         return r >= 0 && !p->missing ? -ENOMEM : r;
 }
@@ -74,11 +72,8 @@ static int open_face(struct czard_parts *p, const struct parts_spec *spec, struc
 {
         (void)e;
         p->watch = watch_new(spec->on->ledger);
-        const struct notify_spec notify = {.loop = spec->loop,
-                .queue = p->queue,
-                .poll = p->poll,
-                .pauses = p->pauses,
-                .stall = p->stall};
+        const struct notify_spec notify = {
+                .loop = spec->loop, .queue = p->queue, .poll = p->poll, .pauses = p->pauses};
         int r = p->watch ? signals_new(spec->loop, &p->signals) : -ENOMEM;
         return r < 0 ? r : notify_new(&notify, &p->notify);
 }
@@ -100,7 +95,6 @@ void parts_close(struct czard_parts *p)
         p->fetcher = fetcher_free(p->fetcher);
         p->control = control_free(p->control);
         p->notify = notify_free(p->notify);
-        p->stall = stall_free(p->stall);
         p->watch = watch_free(p->watch);
         p->missing = missing_free(p->missing);
         p->splitting = splitting_free(p->splitting);

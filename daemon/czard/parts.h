@@ -12,7 +12,6 @@
 #include "queue.h"
 #include "signals.h"
 #include "splitting.h"
-#include "stall.h"
 #include "startup.h"
 #include "watch.h"
 
@@ -32,7 +31,6 @@ struct czard_parts {
         struct queue *queue;
         struct missing *missing;
         struct splitting *splitting;
-        struct stall *stall;
 
         struct control *control; /* made by app.c, once requests may come */
         struct signals *signals;

@@ -12,14 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "terms.h"
 #include "scripted_helper.h"
+#include "terms.h"
 
 #define HELLO ((struct message){.type = PROTO_HELLO, .hello = {.version = PROTO_VERSION}})
 #define DONE(...) ((struct message){.type = PROTO_DONE, .done = {__VA_ARGS__}})
 #define READ(...) ((struct message){.type = PROTO_DIRECTORY_DONE, .directory_done = {__VA_ARGS__}})
 #define PROGRESS(n) ((struct message){.type = PROTO_PROGRESS, .progress = {.bytes = (n)}})
 #define LARGE (64U << 20) /* does not fit into a pipe */
+#define MAX_TRANSFERS 4
 
 struct fixture {
         uv_loop_t loop;
@@ -127,7 +128,8 @@ static struct scripted *index_of(struct reader *r)
 /* A slot is given to it: the czard-fetch that has its GET. */
 static struct scripted *get(struct fixture *f, struct reader *r)
 {
-        flow_start_get(&r->flow);
+        slots_start(&r->flow.slot, MAX_TRANSFERS); /* those before it wait */
+        assert_int_equal(r->flow.slot.get, GET_RUNS);
         struct scripted *s = &scripted[n_scripted - 1];
         script_receive(s, PROTO_GET);
         script_send(&f->loop, s, HELLO, 0);

@@ -2,7 +2,7 @@
 /* The rule for slots: as a table, and in a model of czard (files, archives with runs, pools of workers) whose
  * events come in seeded random orders. Every order must come to its end and never run more than max_transfers
  * GETs. CZARD_SLOTS_ORDERS=N takes N orders for each pair of workers and max_transfers. */
-#include "slots.h"
+#include "flow.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -108,7 +108,7 @@ static void the_next_one(void **state)
 
 /* --- the model --- */
 
-struct flow {
+struct model_flow {
         struct slot slot; /* first: a slot is its flow */
         unsigned pool, tries;
         bool in_work;
@@ -124,7 +124,7 @@ struct world {
         /* One archive at a time: its directory, then its runs. */
         unsigned archives_left[POOLS_MOST], archive_pool, runs_left, runs_in_work;
         bool in_directory, in_archive;
-        struct flow flows[FLOWS_MOST];
+        struct model_flow flows[FLOWS_MOST];
         struct slot *slots;
         unsigned running, most_running, failures_left;
         struct slot *(*next)(struct slot *first, unsigned max_transfers);
@@ -140,10 +140,10 @@ static uint64_t random_of(struct world *w, uint64_t below)
 
 static void add_flow(struct world *w, unsigned pool, bool archive, bool fits)
 {
-        struct flow *f = w->flows;
+        struct model_flow *f = w->flows;
         while (f->in_work)
                 f++;
-        *f = (struct flow){.pool = pool,
+        *f = (struct model_flow){.pool = pool,
                 .in_work = true,
                 .slot = {.pool = (const void *)&w->pool_id[pool],
                         .workers = w->workers[pool],
@@ -156,11 +156,11 @@ static void add_flow(struct world *w, unsigned pool, bool archive, bool fits)
 }
 
 /* The claim that the pool serves next. */
-static struct flow *first_claim(const struct world *w, unsigned pool)
+static struct model_flow *first_claim(const struct world *w, unsigned pool)
 {
-        struct flow *file = NULL;
+        struct model_flow *file = NULL;
         for (struct slot *s = w->slots; s; s = s->next) {
-                struct flow *f = (struct flow *)s;
+                struct model_flow *f = (struct model_flow *)s;
                 if (f->pool != pool || s->reader != READER_WAITS)
                         continue;
                 if (s->archive)
@@ -178,7 +178,7 @@ static void add_run(struct world *w)
 }
 
 /* How a flow that has ended goes on: it is over, or tried again. */
-static void end_flow(struct world *w, struct flow *f, bool again)
+static void end_flow(struct world *w, struct model_flow *f, bool again)
 {
         struct slot **at = &w->slots;
         while (*at != &f->slot)
@@ -202,13 +202,13 @@ static void end_flow(struct world *w, struct flow *f, bool again)
                 w->in_archive = false;
 }
 
-static void end_get(struct world *w, struct flow *f)
+static void end_get(struct world *w, struct model_flow *f)
 {
         f->slot.get = GET_ENDED;
         w->running--;
 }
 
-static void lose_reader(struct world *w, struct flow *f)
+static void lose_reader(struct world *w, struct model_flow *f)
 {
         if (f->slot.reader == READER_GRANTED)
                 w->busy[f->pool]--;
@@ -218,7 +218,7 @@ static void lose_reader(struct world *w, struct flow *f)
 }
 
 /* What may happen to this flow happens. false: nothing can. */
-static bool happens(struct world *w, struct flow *f)
+static bool happens(struct world *w, struct model_flow *f)
 {
         struct slot *s = &f->slot;
         bool fails = w->failures_left > 0 && random_of(w, 16) == 0;
@@ -246,16 +246,7 @@ static bool happens(struct world *w, struct flow *f)
         return true;
 }
 
-enum event {
-        EVENT_FLOW,
-        EVENT_GRANT,
-        EVENT_GET,
-        EVENT_FILE,
-        EVENT_ARCHIVE,
-        EVENT_RUN,
-        EVENT_WORKER,
-        EVENT_MAX
-};
+enum event { NEXT_FLOW, NEXT_GRANT, NEXT_GET, NEXT_FILE, NEXT_ARCHIVE, NEXT_RUN, NEXT_WORKER, NEXT_MAX };
 
 static bool any_flow(struct world *w)
 {
@@ -270,7 +261,7 @@ static bool any_flow(struct world *w)
                 from = from->next;
         struct slot *s = from;
         do {
-                if (happens(w, (struct flow *)s))
+                if (happens(w, (struct model_flow *)s))
                         return true;
                 s = s->next ? s->next : w->slots;
         } while (s != from);
@@ -279,7 +270,7 @@ static bool any_flow(struct world *w)
 
 static bool grant(struct world *w, unsigned pool)
 {
-        struct flow *f = first_claim(w, pool);
+        struct model_flow *f = first_claim(w, pool);
         if (!f || w->busy[pool] + w->dead[pool] >= w->workers[pool])
                 return false;
         f->slot.reader = READER_GRANTED;
@@ -335,19 +326,19 @@ static bool start_run(struct world *w)
 static bool try_event(struct world *w, enum event e, unsigned pool)
 {
         switch (e) {
-        case EVENT_FLOW:
+        case NEXT_FLOW:
                 return any_flow(w);
-        case EVENT_GRANT:
+        case NEXT_GRANT:
                 return grant(w, pool);
-        case EVENT_GET:
+        case NEXT_GET:
                 return start_get(w);
-        case EVENT_FILE:
+        case NEXT_FILE:
                 return start_file(w, pool);
-        case EVENT_ARCHIVE:
+        case NEXT_ARCHIVE:
                 return start_archive(w, pool);
-        case EVENT_RUN:
+        case NEXT_RUN:
                 return start_run(w);
-        case EVENT_WORKER: /* another is started */
+        case NEXT_WORKER: /* another is started */
                 return w->dead[pool] > 0 && w->dead[pool]--;
         default:
                 return false;
@@ -357,7 +348,7 @@ static bool try_event(struct world *w, enum event e, unsigned pool)
 /* Anything that can happen: tried from a random one on. false: nothing can. */
 static bool step(struct world *w)
 {
-        unsigned n = EVENT_MAX * w->n_pools, from = (unsigned)random_of(w, n);
+        unsigned n = NEXT_MAX * w->n_pools, from = (unsigned)random_of(w, n);
         for (unsigned i = 0; i < n; i++) {
                 unsigned k = (from + i) % n;
                 if (try_event(w, k / w->n_pools, k % w->n_pools))
@@ -451,7 +442,10 @@ static void no_order_stands_still(void **state)
 /* What czard did before: every GET at once, in order of arrival, and two files a worker and one more. */
 static struct slot *first_come(struct slot *first, unsigned max_transfers)
 {
-        if (slots_running(first) >= max_transfers)
+        unsigned running = 0;
+        for (const struct slot *s = first; s; s = s->next)
+                running += s->get == GET_RUNS;
+        if (running >= max_transfers)
                 return NULL;
         while (first && first->get != GET_WAITS)
                 first = first->next;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sd_notify. The watchdog is fed by a timer of the loop, so a loop that does not turn is noticed, and only
- * while work moves or there is none. What stands still is freed by plan/stall.c long before that. */
+ * while work moves or there is none. What stands still is freed by plan/queue.c long before that. */
 #include "notify.h"
 
 #include <stdlib.h>
@@ -24,7 +24,7 @@ struct notify {
 static void on_watchdog(uv_timer_t *timer)
 {
         struct notify *n = timer->data;
-        if (!stall_is_hopeless(n->on.stall))
+        if (!queue_is_hopeless(n->on.queue))
                 sd_notify(0, "WATCHDOG=1");
 }
 

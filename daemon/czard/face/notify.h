@@ -3,18 +3,16 @@
 #pragma once
 
 #include "poller.h"
-#include "stall.h"
 
 struct notify;
 
 /* What STATUS= tells of; all borrowed for ever. */
 struct notify_spec {
         uv_loop_t *loop;
-        const struct queue *queue;
+        const struct queue
+                *queue; /* while it has hope the watchdog is fed, if there is one ($WATCHDOG_USEC) */
         const struct poller *poll;
         const struct pauses *pauses;
-        const struct stall
-                *stall; /* while it has hope the watchdog is fed, if there is one ($WATCHDOG_USEC) */
 };
 /* 0 or -ENOMEM. */
 int notify_new(const struct notify_spec *spec, struct notify **ret);

@@ -16,6 +16,13 @@
 #include "timespan.h"
 #include "wants.h"
 
+/* Nothing moves though there is work: looked for now and then, while jobs run. */
+#define STALL_LOOK_MSEC 5000
+/* czard-fetch gives a request up after six times stall_timeout, and what it waits in between. */
+#define STALL_TIMEOUTS 10
+#define STALL_LEAST_USEC (30 * USEC_PER_SEC)
+#define HOPELESS 2 /* times the limit */
+
 /* No delay is longer than an hour: what waits for longer was written down by a clock that was wrong. */
 #define WAIT_MOST_SEC (2 * 3600)
 
@@ -41,12 +48,14 @@ struct queue {
         struct ids archives, files;
         struct object_job *jobs;
         unsigned files_running, archives_running, held;
-        int64_t retry_at;          /* seconds, 0: none */
-        bool look_at_all;          /* the next plan looks at IGNORED objects too */
-        bool plan, start;          /* wanted in this turn */
-        uint64_t done, done_bytes; /* since the queue was last empty */
-        struct mark marks[2];      /* the older one first */
-        uv_timer_t retry;
+        int64_t retry_at;           /* seconds, 0: none */
+        bool look_at_all;           /* the next plan looks at IGNORED objects too */
+        bool plan, start;           /* wanted in this turn */
+        uint64_t done, done_bytes;  /* since the queue was last empty */
+        struct mark marks[2];       /* the older one first */
+        uint64_t stalled_said_usec; /* CLOCK_MONOTONIC */
+        uv_timer_t retry, stall;
+        unsigned open_handles;
 };
 
 /* --- what is wanted --- */
@@ -346,6 +355,7 @@ void queue_cancel_all(struct queue *q)
 {
         cancel_jobs(q, NULL);
         uv_timer_stop(&q->retry);
+        uv_timer_stop(&q->stall);
         q->retry_at = 0;
 }
 
@@ -426,6 +436,13 @@ int queue_recover(struct queue *q)
         return r;
 }
 
+/* --- progress --- */
+
+static unsigned n_running(const struct queue *q)
+{
+        return q->files_running + q->archives_running;
+}
+
 static void add_waiting(const struct ids *ids, struct queue_progress *p)
 {
         for (size_t i = ids->next; i < ids->n; i++) {
@@ -440,16 +457,6 @@ static uint64_t came(const struct queue *q)
         for (const struct object_job *j = q->jobs; j; j = j->next)
                 bytes += MIN(j->came_bytes, j->due_bytes);
         return bytes;
-}
-
-void queue_mark(struct queue *q)
-{
-        uint64_t now = now_usec(CLOCK_MONOTONIC);
-        struct mark *last = &q->marks[1];
-        if (q->jobs && (last->usec == 0 || now - last->usec > MARK_USEC)) {
-                q->marks[0] = last->usec == 0 ? (struct mark){now, came(q)} : *last;
-                *last = (struct mark){now, came(q)};
-        }
 }
 
 static uint64_t rate(const struct queue *q, uint64_t bytes)
@@ -472,9 +479,83 @@ void queue_progress(const struct queue *q, struct queue_progress *ret)
         }
         p.done_bytes = came(q);
         p.rate = rate(q, p.done_bytes);
-        p.running = q->files_running + q->archives_running;
+        p.running = n_running(q);
         *ret = p;
 }
+
+/* Is it to be said now? said_usec: when it was the last time (0: never). */
+static bool is_stalled(uint64_t now_usec, uint64_t moved_usec, uint64_t said_usec, uint64_t limit_usec)
+{
+        uint64_t since = MAX(moved_usec, said_usec);
+        return now_usec > since && now_usec - since > limit_usec;
+}
+
+/* How long nothing may move: longer than czard-fetch tries one request. */
+static uint64_t stall_limit(const struct queue *q)
+{
+        uint64_t timeout = q->env->config->s3.stall_timeout_usec;
+        return timeout < UINT64_MAX / STALL_TIMEOUTS ? MAX(STALL_TIMEOUTS * timeout, STALL_LEAST_USEC)
+                                                     : UINT64_MAX;
+}
+
+bool queue_is_hopeless(const struct queue *q)
+{
+        return n_running(q) > 0 &&
+               is_stalled(now_usec(CLOCK_MONOTONIC), q->env->flow.moved->usec, 0, HOPELESS * stall_limit(q));
+}
+
+static void say_stalled(const struct queue *q, uint64_t now)
+{
+        unsigned gets = 0, waiting = 0, busy = 0;
+        char span[SPAN_SIZE];
+        for (const struct slot *slot = *q->env->flow.slots; slot; slot = slot->next) {
+                gets += slot->get == GET_RUNS;
+                waiting += slot->get == GET_WAITS;
+                busy += slot->reader == READER_GRANTED;
+        }
+        journal_event(EVENT_STALLED, NULL,
+                "nothing has moved for %s, with %u object%s under way (%u GET%s running, %u waiting, %u "
+                "helper%s at work); helpers are replaced and what they did is tried again",
+                timespan_format(now - q->env->flow.moved->usec, span, sizeof(span)), n_running(q),
+                n_running(q) == 1 ? "" : "s", gets, gets == 1 ? "" : "s", waiting, busy,
+                busy == 1 ? "" : "s");
+}
+
+/* Workers first: they end in a later turn. When czard-fetch is given up, flows end at once. */
+static void free_stalled(struct queue *q)
+{
+        for (struct slot *slot = *q->env->flow.slots; slot; slot = slot->next)
+                if (slot->reader == READER_GRANTED)
+                        flow_break(container_of(slot, struct flow, slot), "did not get on");
+        fetcher_break(q->env->flow.fetcher, "did not get on");
+}
+
+static void on_look(uv_timer_t *timer)
+{
+        struct queue *q = timer->data;
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        if (n_running(q) == 0) {
+                uv_timer_stop(timer);
+        } else if (is_stalled(now, q->env->flow.moved->usec, q->stalled_said_usec, stall_limit(q))) {
+                q->stalled_said_usec = now;
+                say_stalled(q, now);
+                free_stalled(q);
+        }
+}
+
+void queue_mark(struct queue *q)
+{
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        struct mark *last = &q->marks[1];
+        if (q->jobs && (last->usec == 0 || now - last->usec > MARK_USEC)) {
+                q->marks[0] = last->usec == 0 ? (struct mark){now, came(q)} : *last;
+                *last = (struct mark){now, came(q)};
+        }
+        if (!uv_is_active((uv_handle_t *)&q->stall) && n_running(q) > 0)
+                uv_timer_start(&q->stall, on_look, STALL_LOOK_MSEC, STALL_LOOK_MSEC);
+}
+
+/* --- life --- */
 
 int queue_new(const struct job_env *env, struct queue **ret)
 {
@@ -483,14 +564,18 @@ int queue_new(const struct job_env *env, struct queue **ret)
                 return -ENOMEM;
         *q = (struct queue){.env = env, .look_at_all = true};
         uv_timer_init(env->loop, &q->retry);
-        q->retry.data = q;
+        uv_timer_init(env->loop, &q->stall);
+        q->retry.data = q->stall.data = q;
+        q->open_handles = 2;
         *ret = q;
         return 0;
 }
 
 static void on_closed(uv_handle_t *h)
 {
-        free(h->data);
+        struct queue *q = h->data;
+        if (--q->open_handles == 0)
+                free(q);
 }
 
 struct queue *queue_free(struct queue *q)
@@ -502,5 +587,6 @@ struct queue *queue_free(struct queue *q)
         free(q->files.v);
         q->archives.v = q->files.v = NULL;
         uv_close((uv_handle_t *)&q->retry, on_closed);
+        uv_close((uv_handle_t *)&q->stall, on_closed);
         return NULL;
 }

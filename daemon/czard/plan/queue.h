@@ -57,6 +57,11 @@ struct queue_progress {
         uint64_t rate;                  /* bytes a second, lately */
         unsigned running;
 };
-/* A turn of the loop: what the rate is told from. */
-void queue_mark(struct queue *q);
 void queue_progress(const struct queue *q, struct queue_progress *ret);
+/* A turn of the loop: what the rate is told from; and from now on, until nothing is under way, it is noticed
+ * when nothing moves though there is work. Progress is bytes moved, a verdict, a job that began or ended;
+ * that a helper is alive is none. What stands still is said (EVENT_STALLED) and freed: workers and
+ * czard-fetch are replaced and their jobs tried again. */
+void queue_mark(struct queue *q);
+/* Has it stood still for so long that only a restart is left? Then the watchdog is not to be fed. */
+bool queue_is_hopeless(const struct queue *q);

@@ -2,17 +2,20 @@
 /* A GET, a pipe, a worker. The GET may start while the worker is still claimed, and fills the pipe then; or
  * the worker waits at the empty pipe for the GET. DONE and verdict come in either order. A broken body makes
  * a broken message, and a reader that gives up makes a broken GET: conclude() tells which came first. */
+
 #include "flow.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "macro.h"
 
 #define PIPE_SIZE (1024 * 1024)
 
-/* --- slots --- */
+/* --- its place in the list of slots --- */
 
 static void enter_slots(struct flow *f)
 {
@@ -167,17 +170,6 @@ int flow_start(struct flow *f, const struct flow_env *env, struct pool *pool, co
         return 0;
 }
 
-void flow_start_get(struct flow *f)
-{
-        f->slot.get = GET_RUNS;
-        f->get = fetcher_get(f->env->fetcher, &f->request, f->write_fd, on_progress, on_done, f);
-        f->write_fd = close_fd(f->write_fd);
-        if (f->get == 0)
-                on_done(f, &(struct proto_done){.outcome = {.cause = CAUSE_HELPER, .detail = "out of memory"},
-                                   .access_key_id = "",
-                                   .new_etag = ""});
-}
-
 void flow_judge(struct flow *f, enum cause cause, const char *detail)
 {
         struct worker *w = f->worker;
@@ -205,4 +197,99 @@ void flow_cancel(struct flow *f)
         if (f->get)
                 fetcher_forget(f->env->fetcher, f->get);
         f->get = 0;
+}
+
+/* --- slots --- */
+
+static void start_get(struct flow *f)
+{
+        f->slot.get = GET_RUNS;
+        f->get = fetcher_get(f->env->fetcher, &f->request, f->write_fd, on_progress, on_done, f);
+        f->write_fd = close_fd(f->write_fd);
+        if (f->get == 0)
+                on_done(f, &(struct proto_done){.outcome = {.cause = CAUSE_HELPER, .detail = "out of memory"},
+                                   .access_key_id = "",
+                                   .new_etag = ""});
+}
+
+/* The list is short (max_transfers files and the runs of an archive), so everything is counted anew for each
+ * decision, and no count can go wrong. */
+static unsigned n_running(const struct slot *first)
+{
+        unsigned n = 0;
+        for (const struct slot *s = first; s; s = s->next)
+                n += s->get == GET_RUNS;
+        return n;
+}
+
+/* GETs that cannot end before a worker is granted. */
+static unsigned n_ahead(const struct slot *first)
+{
+        unsigned n = 0;
+        for (const struct slot *s = first; s; s = s->next)
+                n += s->get == GET_RUNS && s->reader == READER_WAITS && !s->fits;
+        return n;
+}
+
+static bool needs_worker(const struct slot *s, const struct pool *pool)
+{
+        return s->archive && s->reader != READER_GONE && s->pool == pool;
+}
+
+/* Slots that archives may soon need. */
+static unsigned n_reserved(const struct slot *first)
+{
+        unsigned reserved = 0;
+        for (const struct slot *s = first; s; s = s->next) {
+                unsigned before = 0, n = 0;
+                if (!needs_worker(s, s->pool))
+                        continue;
+                for (const struct slot *other = first; other != s; other = other->next)
+                        before += needs_worker(other, s->pool);
+                for (const struct slot *other = s; other; other = other->next)
+                        n += needs_worker(other, s->pool);
+                if (before == 0) /* each pool once */
+                        reserved += MIN(n, s->workers);
+        }
+        return reserved;
+}
+
+/* The first that may start is the next. */
+enum turn { TURN_GRANTED, TURN_ARCHIVE_AHEAD, TURN_FILE_AHEAD, TURN_LATER };
+
+static enum turn turn_of(const struct slot *s, bool may_go_ahead)
+{
+        if (s->get != GET_WAITS || (s->reader != READER_GRANTED && !s->fits && !may_go_ahead))
+                return TURN_LATER;
+        return s->reader == READER_GRANTED ? TURN_GRANTED : s->archive ? TURN_ARCHIVE_AHEAD : TURN_FILE_AHEAD;
+}
+
+struct slot *slots_next(struct slot *first, unsigned max_transfers)
+{
+        unsigned running = n_running(first), ahead = n_ahead(first);
+        bool full = running >= max_transfers;
+        /* Only a reload that lowered max_transfers leaves all slots to those ahead: one that was granted goes
+         * beside them, or the workers would wait for slots, and these for workers. */
+        if (full && running > ahead)
+                return NULL;
+        unsigned kept = MAX(n_reserved(first), 1U);
+        bool may_go_ahead = ahead + kept < max_transfers;
+        struct slot *best = NULL;
+        enum turn best_turn = TURN_LATER;
+        for (struct slot *s = first; s; s = s->next) {
+                enum turn t = turn_of(s, may_go_ahead);
+                if (t < best_turn && (!full || t == TURN_GRANTED)) {
+                        best = s;
+                        best_turn = t;
+                }
+        }
+        return best;
+}
+
+void slots_start(struct slot *first, unsigned max_transfers)
+{
+        for (struct slot *s = first; s; s = s->next)
+                s->workers = pool_size(s->pool); /* a reload may have changed it */
+        for (struct slot *s; (s = slots_next(first, max_transfers));)
+                start_get(container_of(s, struct flow, slot));
 }
