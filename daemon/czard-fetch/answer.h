@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What an HTTP answer of S3 that is not 2xx means, as a cause of lib/base/error.h: one pure function.
- * Source: AWS, S3 API reference, "Error responses" and "REST error responses". */
+/* What an HTTP answer of S3 that is not 2xx means, as a cause of lib/base/error.h, and whether a request that
+ * failed is tried again here: pure functions (but for the jitter of a delay). Source: AWS, S3 API reference,
+ * "Error responses" and "REST error responses". */
 #pragma once
 
 #include <stdbool.h>
@@ -35,3 +36,18 @@ void answer_read(const struct answer_input *in, struct answer *ret);
 
 /* Server clock minus ours when it is off by a minute or more, else 0. */
 int64_t answer_skew(const char *date, int64_t now_sec);
+
+/* --- is it tried again here, and when? czard backs off over minutes and hours; here only what
+ * keeps a transfer alive that already runs: a dropped connection, a busy server --- */
+
+/* Does such a failure often pass by itself within seconds? */
+bool heal_passes(enum cause cause);
+
+struct heal {
+        unsigned failed; /* tries in a row without progress */
+        unsigned all;    /* tries, with progress or without */
+};
+
+/* cause: why it failed. came: how much of it came, ever. now: in this try. 0 and the delay; -1: give up. */
+int heal_next(struct heal *h, enum cause cause, uint64_t came, uint64_t now, uint64_t retry_after_usec,
+        uint64_t *ret_delay_usec);

@@ -2,23 +2,20 @@
 /* The table of requests. One row lives from its LIST or GET message to its DONE. A GET starts at once: czard
  * sends no more of them than may run. LISTs wait in order of arrival until one may run.
  *
- *   channel -> on_message -> take_list -> row (waits) -> start_due -> list.c
- *                         -> take_get --> row ----------------------> get.c
- *   channel <- DONE, LISTED <---------------------------------------- on_done, on_page
+ *   channel -> on_message -> take_request -> row (a LIST waits) -> start_due -> list.c
+ *                                         -> row (a GET) --------------------> get.c
+ *   channel <- DONE, LISTED <--------------------------------------------------- on_done, on_page
  *
  * What the configuration does not allow never becomes a row: it is answered at once. */
-#include "desk.h"
+#include "fetch.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 
-#include "alarm.h"
-#include "get.h"
-#include "list.h"
+#include "loop.h"
 #include "macro.h"
-#include "peer.h"
 
 #define LISTS_AT_ONCE 4
 /* A czard that asks for more at once is not the one we know. */
@@ -152,24 +149,6 @@ static struct row *row_new(struct desk *d, uint32_t id)
         return row;
 }
 
-static void take_list(struct desk *d, struct message *m)
-{
-        const struct credentials *credentials;
-        struct error e = {};
-        if (access_list(d->config.access, m->list.bucket, m->list.prefix, &credentials, &e) < 0) {
-                send_refused(d, m->id, &e);
-                return;
-        }
-        struct row *row = row_new(d, m->id);
-        if (row && list_new(d->loop, d->config.s3, credentials, &m->list, on_page, on_done, row,
-                           &row->list) == 0)
-                return;
-        if (row)
-                row_free(row);
-        error_set(&e, CAUSE_INTERNAL, ENOMEM, "czard-fetch: out of memory");
-        send_refused(d, m->id, &e);
-}
-
 /* Does the range make sense? */
 static int check_range(const struct proto_get *g, struct error *e)
 {
@@ -179,26 +158,34 @@ static int check_range(const struct proto_get *g, struct error *e)
                               : error_set(e, CAUSE_INTERNAL, EINVAL, "czard-fetch: asked for no such range");
 }
 
-static void take_get(struct desk *d, struct message *m)
+static void take_request(struct desk *d, struct message *m)
 {
         const struct credentials *credentials;
+        const bool is_get = m->type == PROTO_GET;
         struct error e = {};
-        int r = check_range(&m->get, &e);
+        int r = is_get ? check_range(&m->get, &e) : 0;
         if (r == 0)
-                r = access_get(d->config.access, m->get.bucket, m->get.key, &credentials, &e);
+                r = is_get ? access_get(d->config.access, m->get.bucket, m->get.key, &credentials, &e)
+                           : access_list(d->config.access, m->list.bucket, m->list.prefix, &credentials, &e);
         if (r < 0) {
                 send_refused(d, m->id, &e);
                 return;
         }
         struct row *row = row_new(d, m->id);
-        if (row && get_new(d->loop, d->config.s3, credentials, &m->get, take_fd(&m->fds[0]), on_done, row,
-                           &row->get) == 0) {
-                get_start(row->get);
+        if (row && is_get)
+                r = get_new(d->loop, d->config.s3, credentials, &m->get, take_fd(&m->fds[0]), on_done, row,
+                        &row->get);
+        else if (row)
+                r = list_new(d->loop, d->config.s3, credentials, &m->list, on_page, on_done, row, &row->list);
+        if (row && r == 0) {
+                if (is_get)
+                        get_start(row->get);
                 return;
         }
         if (row)
                 row_free(row);
-        error_set(&e, CAUSE_INTERNAL, ENOMEM, "czard-fetch: no memory or descriptors left");
+        error_set(&e, CAUSE_INTERNAL, ENOMEM, "czard-fetch: %s",
+                is_get ? "no memory or descriptors left" : "out of memory");
         send_refused(d, m->id, &e);
 }
 
@@ -247,14 +234,12 @@ static void on_message(void *arg, struct message *m)
                 close_desk(d, &e);
                 return;
         }
-        if (m->type == PROTO_LIST)
-                take_list(d, m);
-        else if (m->type == PROTO_GET)
-                take_get(d, m);
-        else
+        if (m->type == PROTO_CANCEL) {
                 take_cancel(d, m->id);
-        if (m->type != PROTO_CANCEL)
+        } else {
+                take_request(d, m);
                 alarm_set(d->beat, BEAT_USEC);
+        }
         start_due(d);
 }
 

@@ -13,7 +13,7 @@
  * may be heard before ours, which has the cause.
  *
  * What always holds: pos bytes were put into the pipe and into the digests, in order, all of one ETag. */
-#include "get.h"
+#include "fetch.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -21,13 +21,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "alarm.h"
-#include "terms.h"
-#include "heal.h"
+#include "answer.h"
 #include "httpval.h"
 #include "limits.h"
-#include "outpipe.h"
+#include "loop.h"
 #include "str.h"
+#include "terms.h"
 #include "verify.h"
 
 enum get_state { GET_NEW, GET_PARTS, GET_BODY, GET_PAUSE, GET_FLUSH, GET_FINISHED, GET_STATE_MAX };
@@ -63,14 +62,11 @@ struct get {
         char part_text[16];
         struct sigv4_pair part_query[1];
 
-        const char *doubt; /* why the answer that runs may be somebody else's than S3's, or NULL */
-        struct error error;
-        uint32_t checks; /* ONE_ETAG until an answer came without one */
-        unsigned status, requests;
-        uint64_t retry_after_usec;
-        int64_t skew_sec;
+        const char *doubt;    /* why the answer that runs may be somebody else's than S3's, or NULL */
+        struct s3_result sum; /* of all calls; its error is how it ends */
+        uint32_t checks;      /* ONE_ETAG until an answer came without one */
         char new_etag[LIMIT_ETAG + 1];
-        get_done_fn *done;
+        fetch_done_fn *done;
         void *arg;
 };
 
@@ -92,10 +88,10 @@ static void finish(struct get *g)
 /* What only looks like a bad object is none: a captive portal, a proxy that packs what it passes on. */
 static void fail(struct get *g, const struct error *e)
 {
-        g->error = *e;
+        g->sum.error = *e;
         if (g->doubt && cause_remedy(e->cause) == REMEDY_LIMITED) {
-                g->error.cause = CAUSE_PROTOCOL;
-                error_prefix(&g->error, "an answer with %s", g->doubt);
+                g->sum.error.cause = CAUSE_PROTOCOL;
+                error_prefix(&g->sum.error, "an answer with %s", g->doubt);
         }
         finish(g);
 }
@@ -112,17 +108,10 @@ static void fail_errno(struct get *g, int err)
 
 static void tell(struct get *g)
 {
-        const struct proto_done done = {
-                .outcome = {.cause = g->error.cause, .detail = g->error.text},
-                .http_status = g->status,
-                .requests = g->requests,
-                .bytes = g->pos,
-                .retry_after_usec = g->retry_after_usec,
-                .skew_sec = g->skew_sec,
-                .checks = g->error.cause == CAUSE_NONE ? g->checks : 0,
-                .access_key_id = g->credentials->access_key_id,
-                .new_etag = g->new_etag,
-        };
+        struct proto_done done = fetch_done(&g->sum, g->credentials);
+        done.bytes = g->pos;
+        done.checks = done.outcome.cause == CAUSE_NONE ? g->checks : 0;
+        done.new_etag = g->new_etag;
         g->done(g->arg, &done);
 }
 
@@ -286,15 +275,6 @@ static void start_body(struct get *g)
                 fail_errno(g, r);
 }
 
-static void note(struct get *g, const struct s3_result *r)
-{
-        g->requests += r->requests;
-        g->status = r->status;
-        g->retry_after_usec = r->retry_after_usec;
-        if (r->skew_sec != 0)
-                g->skew_sec = r->skew_sec;
-}
-
 /* Also when the connection ended badly behind the last byte. */
 static bool all_came(const struct get *g, enum cause cause)
 {
@@ -307,7 +287,7 @@ static void body_done(void *arg, const struct s3_result *r)
         struct error e = r->error;
         uint64_t delay;
         g->call = NULL;
-        note(g, r);
+        s3_result_add(&g->sum, r);
         if (all_came(g, e.cause)) {
                 enter(g, GET_FLUSH);
                 if (!outpipe_full(g->out))
@@ -373,7 +353,7 @@ static void parts_done(void *arg, const struct s3_result *r)
 {
         struct get *g = arg;
         g->call = NULL;
-        note(g, r);
+        s3_result_add(&g->sum, r);
         if (next_part(g)) {
                 ask_part(g, g->parts);
                 return;
@@ -443,7 +423,7 @@ void get_start(struct get *g)
 }
 
 int get_new(uv_loop_t *loop, struct s3 *s3, const struct credentials *credentials,
-        const struct proto_get *spec, int pipe_fd, get_done_fn *done, void *arg, struct get **ret)
+        const struct proto_get *spec, int pipe_fd, fetch_done_fn *done, void *arg, struct get **ret)
 {
         struct get *g = calloc(1, sizeof(*g));
         if (!g) {

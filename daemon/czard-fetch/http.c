@@ -18,10 +18,9 @@
 #include <strings.h>
 #include <sys/queue.h>
 
-#include "alarm.h"
 #include "limits.h"
+#include "loop.h"
 #include "macro.h"
-#include "rate.h"
 #include "str.h"
 
 #define STALL_TICK_USEC (1 * USEC_PER_SEC)

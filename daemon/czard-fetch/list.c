@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A LIST from top to bottom: start_page -> s3_start -> on_body -> page_done -> the owner -> start_page ...
  * A page is handed on only when it came whole and was checked; a page that failed is asked for again where
- * heal.c says so. Keys are always asked for URL-encoded: without that, one odd key makes the XML invalid. */
-#include "list.h"
+ * heal_next() says so. Keys are always asked for URL-encoded: without that, one odd key makes the XML
+ * invalid. */
+#include "fetch.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
-#include "alarm.h"
-#include "heal.h"
+#include "answer.h"
 #include "limits.h"
+#include "loop.h"
 #include "str.h"
 
 #define STR(x) #x
@@ -43,12 +44,9 @@ struct list {
         unsigned pages;
         char *landmark; /* the token of a page that is a power of two: a loop comes by it again */
 
-        struct error error;
-        unsigned status, requests;
-        uint64_t retry_after_usec;
-        int64_t skew_sec;
+        struct s3_result sum; /* of all calls; its error is how it ends */
         list_page_fn *page;
-        list_done_fn *done;
+        fetch_done_fn *done;
         void *arg;
 };
 
@@ -62,7 +60,7 @@ static void finish(struct list *l, const struct error *e)
 {
         enter(l, LIST_FINISHED);
         if (e)
-                l->error = *e;
+                l->sum.error = *e;
         alarm_set(l->alarm, 0);
 }
 
@@ -75,15 +73,7 @@ static void fail_errno(struct list *l, int err)
 
 static void tell(struct list *l)
 {
-        const struct proto_done done = {
-                .outcome = {.cause = l->error.cause, .detail = l->error.text},
-                .http_status = l->status,
-                .requests = l->requests,
-                .retry_after_usec = l->retry_after_usec,
-                .skew_sec = l->skew_sec,
-                .access_key_id = l->credentials->access_key_id,
-                .new_etag = "",
-        };
+        const struct proto_done done = fetch_done(&l->sum, l->credentials);
         l->done(l->arg, &done);
 }
 
@@ -191,11 +181,7 @@ static void page_done(void *arg, const struct s3_result *r)
         struct list *l = arg;
         uint64_t delay;
         l->call = NULL;
-        l->requests += r->requests;
-        l->status = r->status;
-        l->retry_after_usec = r->retry_after_usec;
-        if (r->skew_sec != 0)
-                l->skew_sec = r->skew_sec;
+        s3_result_add(&l->sum, r);
         if (r->error.cause == CAUSE_NONE) {
                 l->heal = (struct heal){};
                 take_page(l);
@@ -266,7 +252,7 @@ void list_continue(struct list *l)
 }
 
 int list_new(uv_loop_t *loop, struct s3 *s3, const struct credentials *credentials,
-        const struct proto_list *spec, list_page_fn *page, list_done_fn *done, void *arg, struct list **ret)
+        const struct proto_list *spec, list_page_fn *page, fetch_done_fn *done, void *arg, struct list **ret)
 {
         struct list *l = calloc(1, sizeof(*l));
         if (!l)

@@ -21,11 +21,10 @@
 #include "../journal.h"
 #include "access.h"
 #include "config.h"
-#include "desk.h"
+#include "fetch.h"
 #include "fsx.h"
 #include "http.h"
 #include "s3.h"
-#include "s3_host.h"
 #include "sandbox.h"
 #include "secret.h"
 

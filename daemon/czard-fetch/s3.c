@@ -14,11 +14,11 @@
 #include <strings.h>
 #include <time.h>
 
+#include "access.h"
 #include "answer.h"
 #include "httpval.h"
 #include "limits.h"
 #include "macro.h"
-#include "s3_host.h"
 #include "str.h"
 
 struct bucket_region {
@@ -154,6 +154,15 @@ static struct s3_call *call_free(struct s3_call *c)
         strbuf_done(&c->error_body);
         free(c);
         return NULL;
+}
+
+void s3_result_add(struct s3_result *sum, const struct s3_result *r)
+{
+        sum->requests += r->requests;
+        sum->status = r->status;
+        sum->retry_after_usec = r->retry_after_usec;
+        if (r->skew_sec != 0)
+                sum->skew_sec = r->skew_sec;
 }
 
 static void finish(struct s3_call *c, struct s3_result *r)

@@ -25,6 +25,9 @@ struct s3_result {
         int64_t skew_sec;
 };
 
+/* r is one call of several: counts it in, but for its error. */
+void s3_result_add(struct s3_result *sum, const struct s3_result *r);
+
 /* As struct http_ops, but on_head and on_body only see 2xx answers, and say why they end the call. */
 struct s3_ops {
         int (*on_head)(void *arg, const struct transfer *t, struct error *e);

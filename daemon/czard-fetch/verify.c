@@ -9,12 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "terms.h"
 #include "digest.h"
 #include "httpval.h"
 #include "limits.h"
 #include "macro.h"
 #include "str.h"
+#include "terms.h"
 
 #define GUESSES_MAX 3
 

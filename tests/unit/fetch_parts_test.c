@@ -9,9 +9,9 @@
 #include <cmocka.h>
 #include <string.h>
 
-#include "heal.h"
-#include "rate.h"
-#include "s3_host.h"
+#include "access.h"
+#include "answer.h"
+#include "http.h"
 
 static void places(void **state)
 {

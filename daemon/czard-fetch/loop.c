@@ -1,18 +1,71 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Owns the socket and the queue of encoded messages that did not fit into it. Messages to czard carry no
- * descriptors, so an encoded one is all there is to keep. Whoever produces much (list.c) waits for
- * on_drained, which bounds the queue. */
-#include "peer.h"
+#include "loop.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
 
-#include "alarm.h"
 #include "cleanup.h"
 #include "fsx.h"
+#include "macro.h"
+
+static void free_closed(uv_handle_t *h)
+{
+        free(h->data);
+}
+
+/* --- timers --- */
+
+struct alarm {
+        uv_timer_t timer;
+        alarm_fn *fire;
+        void *arg;
+};
+
+static void on_timer(uv_timer_t *timer)
+{
+        struct alarm *a = timer->data;
+        a->fire(a->arg);
+}
+
+int alarm_new(uv_loop_t *loop, alarm_fn *fire, void *arg, struct alarm **ret)
+{
+        struct alarm *a = calloc(1, sizeof(*a));
+        if (!a)
+                return -ENOMEM;
+        *a = (struct alarm){.fire = fire, .arg = arg};
+        uv_timer_init(loop, &a->timer);
+        a->timer.data = a;
+        *ret = a;
+        return 0;
+}
+
+void alarm_set(struct alarm *a, uint64_t usec)
+{
+        uv_timer_start(&a->timer, on_timer, (usec + USEC_PER_MSEC - 1) / USEC_PER_MSEC, 0);
+}
+
+void alarm_stop(struct alarm *a)
+{
+        uv_timer_stop(&a->timer);
+}
+
+struct alarm *alarm_free(struct alarm *a)
+{
+        if (a)
+                uv_close((uv_handle_t *)&a->timer, free_closed);
+        return NULL;
+}
+
+/* --- the connection ---
+ *
+ * Owns the socket and the queue of encoded messages that did not fit into it. Messages to czard carry no
+ * descriptors, so an encoded one is all there is to keep. Whoever produces much (list.c) waits for
+ * on_drained, which bounds the queue. */
 
 #define MESSAGES_A_TURN 64
 
@@ -180,11 +233,6 @@ int peer_new(uv_loop_t *loop, int fd, const struct peer_ops *ops, void *arg, str
         return 0;
 }
 
-static void on_handle_closed(uv_handle_t *h)
-{
-        free(h->data);
-}
-
 struct peer *peer_free(struct peer *c)
 {
         if (!c)
@@ -196,6 +244,115 @@ struct peer *peer_free(struct peer *c)
         c->alarm = alarm_free(c->alarm);
         uv_poll_stop(&c->poll);
         c->fd = close_fd(c->fd);
-        uv_close((uv_handle_t *)&c->poll, on_handle_closed);
+        uv_close((uv_handle_t *)&c->poll, free_closed);
+        return NULL;
+}
+
+/* --- the pipe of a body ---
+ *
+ * Owns the write end of the pipe and the bytes that did not fit. The loop is asked for writability only
+ * while there are such bytes, so that an idle pipe costs nothing. */
+
+#define PIPE_BYTES (1 * MIB)
+
+struct outpipe {
+        uv_poll_t poll;
+        int fd;
+        char *rest;
+        size_t rest_len, rest_done, rest_size;
+        outpipe_room_fn *on_room;
+        void *arg;
+};
+
+/* Bytes written, 0 when the pipe is full, -errno. */
+static ssize_t write_some(struct outpipe *o, const char *p, size_t n)
+{
+        size_t done = 0;
+        while (done < n) {
+                ssize_t k = write(o->fd, p + done, n - done);
+                if (k < 0 && errno == EINTR)
+                        continue;
+                if (k < 0 && errno == EAGAIN)
+                        break;
+                if (k < 0)
+                        return -errno;
+                done += (size_t)k;
+        }
+        return (ssize_t)done;
+}
+
+static void on_writable(uv_poll_t *poll, int status, int events)
+{
+        struct outpipe *o = poll->data;
+        (void)status;
+        (void)events; /* whatever happened to the pipe, write() says it */
+        ssize_t n = write_some(o, o->rest + o->rest_done, o->rest_len - o->rest_done);
+        if (n >= 0) {
+                o->rest_done += (size_t)n;
+                if (o->rest_done < o->rest_len)
+                        return;
+        }
+        o->rest_len = o->rest_done = 0;
+        uv_poll_stop(&o->poll);
+        o->on_room(o->arg, n < 0 ? (int)n : 0);
+}
+
+int outpipe_new(uv_loop_t *loop, int fd, outpipe_room_fn *on_room, void *arg, struct outpipe **ret)
+{
+        struct outpipe *o = calloc(1, sizeof(*o));
+        int r = o ? fd_nonblock(fd, 1) : -ENOMEM;
+        if (r >= 0) {
+                *o = (struct outpipe){.fd = fd, .on_room = on_room, .arg = arg};
+                /* Only pipes grow, and only as far as the user's quota goes: best effort. */
+                (void)fcntl(fd, F_SETPIPE_SZ, (int)PIPE_BYTES);
+                r = uv_poll_init(loop, &o->poll, fd);
+        }
+        if (r < 0) {
+                close_fd(fd);
+                free(o);
+                return r;
+        }
+        o->poll.data = o;
+        *ret = o;
+        return 0;
+}
+
+static int keep(struct outpipe *o, const char *p, size_t n)
+{
+        if (n > o->rest_size) {
+                char *bigger = realloc(o->rest, n);
+                if (!bigger)
+                        return -ENOMEM;
+                o->rest = bigger;
+                o->rest_size = n;
+        }
+        memcpy(o->rest, p, n);
+        o->rest_len = n;
+        o->rest_done = 0;
+        return uv_poll_start(&o->poll, UV_WRITABLE, on_writable);
+}
+
+int outpipe_put(struct outpipe *o, const void *p, size_t n)
+{
+        assert(!outpipe_full(o));
+        ssize_t done = write_some(o, p, n);
+        if (done < 0)
+                return (int)done;
+        return (size_t)done < n ? keep(o, (const char *)p + done, n - (size_t)done) : 0;
+}
+
+bool outpipe_full(const struct outpipe *o)
+{
+        return o->rest_len > 0;
+}
+
+struct outpipe *outpipe_free(struct outpipe *o)
+{
+        if (!o)
+                return NULL;
+        uv_poll_stop(&o->poll);
+        o->fd = close_fd(o->fd);
+        free(o->rest);
+        uv_close((uv_handle_t *)&o->poll, free_closed);
         return NULL;
 }
