@@ -44,7 +44,7 @@ int service_start(struct service *f, const char *name, int argc, char **argv)
         journal_open();
         signal(SIGPIPE, SIG_IGN);
         umask(0077);
-        *f = (struct service){.channel = CHANNEL_FD};
+        *f = (struct service){.name = name, .channel = CHANNEL_FD};
         return -1;
 }
 
@@ -68,6 +68,13 @@ int service_serve(struct service *f, service_job_fn *job, void *arg, struct erro
                 if (r < 0)
                         return error_set(e, CAUSE_HELPER, -r, "message of type %u: %s", type, strerror(-r));
         }
+}
+
+int service_end(const struct service *f, int r, const struct error *e)
+{
+        if (r < 0)
+                journal_event(EVENT_FAILED, NULL, "%s cannot go on: %s", f->name, e->text);
+        return r < 0 ? SERVICE_CANNOT : SERVICE_WELL;
 }
 
 int service_send(struct service *f, struct message *m)

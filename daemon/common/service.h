@@ -10,6 +10,7 @@
 #include "proto.h"
 
 struct service {
+        const char *name;
         int channel;
         uint32_t job;             /* id of the request at hand */
         uint64_t moved;           /* bytes of it that were read */
@@ -26,6 +27,9 @@ int service_start(struct service *f, const char *name, int argc, char **argv);
 typedef int service_job_fn(void *arg, struct message *m);
 /* Until the channel is closed (0), or a job fails (-errno, with a cause). */
 int service_serve(struct service *f, service_job_fn *job, void *arg, struct error *e);
+
+/* The end of main(), after r: says why it cannot go on, if it cannot. Returns the exit status. */
+int service_end(const struct service *f, int r, const struct error *e);
 
 /* Sends m with the id of the request. 0 or -errno. */
 int service_send(struct service *f, struct message *m);

@@ -4,12 +4,11 @@
  * czard kills this process with its deadline. It owns no paths but its GNUPGHOME; ciphertext comes through a
  * pipe, plaintext goes to an unnamed file, both handed in with the job.
  *
- * The flow goes on in setup.c, job.c and zip.c. */
+ * The flow goes on in setup.c and job.c. */
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-#include "../journal.h"
 #include "pgp_secret.h"
 #include "worker.h"
 
@@ -69,7 +68,5 @@ int main(int argc, char **argv)
         (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); /* for agent_reap(): GPGME disowns its gpg */
         r = service_serve(&w.service, do_job, &w, &e);
         worker_done(&w);
-        if (r < 0)
-                journal_event(EVENT_FAILED, NULL, "czard-decrypt cannot go on: %s", e.text);
-        return r < 0 ? SERVICE_CANNOT : SERVICE_WELL;
+        return service_end(&w.service, r, &e);
 }

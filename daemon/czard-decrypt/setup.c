@@ -290,7 +290,7 @@ int worker_setup(struct worker *w, const struct message *m)
         answer.ready.reference = w->reference;
         answer.ready.outcome = (struct outcome){.cause = e.cause, .detail = e.text};
         answer.ready.warning = warning.s;
-        r = worker_send(w, &answer);
+        r = service_send(&w->service, &answer);
         for (size_t i = 0; i < answer.ready.n_keys; i++)
                 free((char *)(uintptr_t)answer.ready.keys[i].key_ids);
         free(answer.ready.keys);

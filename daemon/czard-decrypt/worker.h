@@ -3,18 +3,44 @@
  *
  *   main.c    one message in (daemon/common/service.h), one job, its answers out
  *   setup.c   SETUP: home.c (files) -> agent.c (gpg-agent) -> pgp_open() -> keys unlocked
- *   job.c     FILE
- *   zip.c     MEMBERS
- *   output.c  the plaintext and the verdict on it
+ *   job.c     FILE and MEMBERS: the plaintext and the verdict on it
  */
 #pragma once
 
-#include "agent.h"
+#include <stdbool.h>
+#include <sys/types.h>
+#include <sys/un.h>
+
 #include "archive.h"
 #include "digest.h"
 #include "pgp.h"
 #include "secret.h"
 #include "service.h"
+
+/* --- agent.c: our own gpg-agent, a child on a socket that we bound, so that no agent outlives us and gpg
+ * never starts another one. It holds the passphrase; nothing else is ever given it. --- */
+
+struct agent {
+        char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+        pid_t pid; /* 0: none, or agent_reap() has seen its end */
+};
+
+/* Binds socket and starts an agent for home (configured already) on it. 0, or -errno with a cause. */
+int agent_start(struct agent *a, const char *home, const char *socket, struct error *e);
+/* Removes the folder of a socket path when it is one of those that GnuPG makes, and empty. */
+void agent_forget_folder(const char *socket);
+/* Ends it, when it runs, and starts a new one: it knows no passphrase yet. */
+int agent_restart(struct agent *a, const char *home, struct error *e);
+/* Collects all children that have ended (this process is their subreaper). */
+void agent_reap(struct agent *a);
+/* Ends it and removes its socket, with the folder that GnuPG made for it, if it did. */
+void agent_stop(struct agent *a);
+
+/* Proves that the passphrase opens the key (hex keygrip) and leaves it with the agent for as long as it runs.
+ * reprotect: also store the key anew under the same passphrase with the cheap S2K count of this home.
+ * passphrase may be empty. 0; CAUSE_PASSPHRASE; CAUSE_NO_KEY; CAUSE_HELPER. */
+int agent_unlock(struct agent *a, const char *keygrip, const struct secret *passphrase, bool reprotect,
+        struct error *e);
 
 struct worker {
         struct service service;
@@ -28,14 +54,6 @@ struct worker {
         uint64_t max_name;             /* bytes of one component of a member's name; 0: without limit */
         struct archive_stream *stream; /* of the last MEMBERS */
 };
-
-/* Sends m with the id of the request. 0 or -errno. */
-static inline int worker_send(struct worker *w, struct message *m)
-{
-        return service_send(&w->service, m);
-}
-/* service_read() for those who have the struct worker as a void pointer. */
-ssize_t worker_read(void *arg, int fd, void *p, size_t n);
 
 /* Before each message: no child of the last one is left, and a reference worker has an agent. */
 void worker_tidy(struct worker *w);
@@ -51,29 +69,3 @@ bool home_is_in_memory(const char *home);
 int worker_setup(struct worker *w, const struct message *m);
 int worker_file(struct worker *w, struct message *m);
 int worker_members(struct worker *w, struct message *m);
-
-/* A plaintext file that is being written. */
-struct output {
-        int fd; /* borrowed */
-        struct digest *sha256;
-        uint64_t size;
-        bool has_rows; /* line breaks are counted */
-        uint64_t rows;
-        uint64_t started; /* so much of it the disk was told to write */
-        uint64_t dropped; /* so much of it is on the disk, and not in the page cache any more */
-};
-int output_open(struct output *o, int fd, struct error *e);
-void output_done(struct output *o);
-#define _cleanup_output_ _cleanup_(output_done)
-/* A sink_fn over a struct output. */
-int output_write(void *arg, const void *p, size_t n, struct error *e);
-/* Puts size and digest into v, or throws away what was written when v tells an error. */
-void output_finish(struct output *o, struct proto_verdict *v);
-
-/* Does the rest of the input matter after such an end? Of a bad message it is read, so that the sender can
- * tell whether the bytes were those that S3 has. */
-bool cause_is_of_content(enum cause c);
-/* v as an answer, with what is wrong in e. */
-int send_verdict(struct worker *w, struct proto_verdict *v, const struct error *e);
-/* Takes over what the engine found. */
-void verdict_from_pgp(struct proto_verdict *v, const struct pgp_verdict *from);

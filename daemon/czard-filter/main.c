@@ -14,7 +14,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-#include "../journal.h"
 #include "cleanup.h"
 #include "fsx.h"
 #include "sandbox.h"
@@ -148,7 +147,5 @@ int main(int argc, char **argv)
                 error_set(&e, CAUSE_HELPER, -r, "%s", strerror(-r));
         else
                 r = service_serve(&f->service, do_job, f, &e);
-        if (r < 0)
-                journal_event(EVENT_FAILED, NULL, "czard-filter cannot go on: %s", e.text);
-        return r < 0 ? SERVICE_CANNOT : SERVICE_WELL;
+        return service_end(&f->service, r, &e);
 }

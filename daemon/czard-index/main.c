@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../journal.h"
 #include "archive.h"
 #include "sandbox.h"
 #include "service.h"
@@ -142,7 +141,5 @@ int main(int argc, char **argv)
         r = lock_down(&e);
         if (r == 0)
                 r = service_serve(&f, do_job, &f, &e);
-        if (r < 0)
-                journal_event(EVENT_FAILED, NULL, "czard-index cannot go on: %s", e.text);
-        return r < 0 ? SERVICE_CANNOT : SERVICE_WELL;
+        return service_end(&f, r, &e);
 }
