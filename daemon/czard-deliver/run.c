@@ -146,7 +146,7 @@ int deliver_run(const struct config *c, const struct deliver_options *o, int64_t
                 .next = INT64_MAX};
         struct error e = {};
         int r = start(&s, &e);
-        bool unknown = r == -ENOENT && e.cause == CAUSE_CONFIG; /* what is to be revoked: target.c */
+        bool unknown = r == -ENOENT && e.cause == CAUSE_CONFIG; /* what is to be revoked */
         int status = r == 0 ? run_all(&s) : unknown ? STATUS_USAGE : STATUS_CANNOT;
         if (status < STATUS_CANNOT && !s.options->revoke && !s.options->name)
                 (void)futimens(s.lock_fd, NULL); /* czarctl: the last run that came through */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* czard-deliver(8): hands out what the deliveries of the configuration list, as ciphertext.
  *
- *   main ── follow (waits for the feeds and the clock)
- *      └──── child ── run (turn, target, locks of the process, each delivery) ── one (what is due, done)
- *                                                                                └─ outbox
+ *   main ── a child for each run, when the feeds or the clock say so
+ *              └── run (its turn, what is asked for, locks of the process)
+ *                   └── one (what is due, done), for each delivery
+ *                        └── outbox
  */
 #pragma once
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -39,15 +39,6 @@ struct deliver_options {
  * *ret_next: when to run again though nothing changes, seconds. Returns the exit status. */
 int deliver_run(const struct config *c, const struct deliver_options *o, int64_t *ret_next);
 
-/* The same in a child, for a run locks the process into what its configuration needs, and the next one has
- * another. mask: its signal mask, NULL: ours. Returns the exit status, or the number of the signal that ended
- * it, negative. */
-int child_run(
-        const struct config *c, const struct deliver_options *o, const sigset_t *mask, int64_t *ret_next);
-
-/* Runs whenever a feed says something, a date has come or SIGHUP is sent; until SIGTERM. */
-int deliver_follow(const struct deliver_options *o);
-
 /* A delivery that is looked at. */
 struct target {
         struct config_delivery delivery; /* borrows from the configuration, and from what follows */
@@ -72,14 +63,14 @@ struct session {
         bool gave_way; /* the run ended early, for a revocation */
 };
 
-/* --- turn.c: one run at a time; a revocation does not wait until another one is through --- */
-/* Opens the lock and waits for our turn, which ends with the process, or when the lock is closed. 0 or
- * -errno. */
+/* --- session.c: its turn, and what is asked for --- */
+
+/* Opens the lock and waits for our turn, which ends with the process, or when the lock is closed: one run at
+ * a time, but a revocation does not wait until another one is through. 0 or -errno. */
 int turn_take(struct session *s, const char *path, struct error *e);
 /* Does a revocation wait? Asked between two messages, and while one is made. */
 bool turn_is_wanted(const struct session *s);
 
-/* --- target.c --- */
 /* The deliveries that are asked for. What is revoked is found in the record too: its section may be gone, or
  * name another folder by now, or the record may be lost, and only the folder be known. */
 int targets_find(struct session *s, struct error *e);
