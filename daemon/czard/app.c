@@ -181,7 +181,7 @@ static void resync_all(struct app *a)
 {
         if (!a->ready)
                 return; /* the first poll of all is to come */
-        record_unblock_buckets(a->parts.record);
+        pauses_unblock_buckets(a->parts.pauses);
         queue_retry_now(a->parts.queue);
         splitting_retry(a->parts.splitting);
         try_keys_again(a);
@@ -212,7 +212,7 @@ static void take_over(struct app *a, struct config *fresh, struct package_contex
         pools_reconfigure(a->parts.pools, fresh);
         try_keys_again(a);
         fetcher_renew(a->parts.fetcher);
-        record_new_credentials(a->parts.record);
+        pauses_new_credentials(a->parts.pauses);
         queue_look_at_all(a->parts.queue);
         poller_restart(a->parts.poll);
         config_free(old);
@@ -279,7 +279,7 @@ static void react_to_record(struct app *a)
 {
         struct ledger_object o;
         int64_t id, at = record_take_retry(a->parts.record);
-        if (record_take_renew(a->parts.record))
+        if (pauses_take_renew(a->parts.pauses))
                 fetcher_renew(a->parts.fetcher);
         while (record_take_relist(a->parts.record, &id)) {
                 struct error e = {};

@@ -302,11 +302,11 @@ static void refused_credentials_block_the_bucket(void **state)
         struct reader r = {};
         start(f, &r, LARGE);
         struct scripted *fetch = get(f, &r);
-        assert_false(record_bucket_blocked(f->record, "b"));
+        assert_false(pauses_bucket_blocked(f->pauses, "b"));
         script_send(&f->loop, fetch,
                 DONE(.outcome = {.cause = CAUSE_NO_CREDENTIALS, .detail = "none"}, .access_key_id = ""),
                 fetch->last.id);
-        assert_true(record_bucket_blocked(f->record, "b"));
+        assert_true(pauses_bucket_blocked(f->pauses, "b"));
         flow_cancel(&r.flow);
 }
 

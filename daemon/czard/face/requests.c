@@ -162,7 +162,7 @@ static int begin_resync(struct control_job *j, struct error *e)
                         r = steward_resync(&s, patterns, n, &changed, e);
                 if (r < 0)
                         return r;
-                record_unblock_buckets(j->env->on->record);
+                pauses_unblock_buckets(j->env->on->pauses);
                 queue_plan(j->env->queue);
         }
         if (n == 0 && !j->waiting)

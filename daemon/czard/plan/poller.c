@@ -358,7 +358,7 @@ static int add_listing(const struct listing_spec *spec, void *arg)
 {
         const struct package_listings *of = arg;
         struct poller *p = of->poll;
-        if (record_bucket_blocked(p->on->record, spec->bucket)) {
+        if (pauses_bucket_blocked(p->on->pauses, spec->bucket)) {
                 p->complete = false;
                 return 0;
         }

@@ -152,7 +152,7 @@ static void consider(struct plan *plan, int64_t id)
                 return;
         }
         if ((o.state == OBJECT_RETRY && !record_tries_again(record, &o)) ||
-                record_bucket_blocked(record, o.bucket))
+                pauses_bucket_blocked(q->env->pauses, o.bucket))
                 return;
         if (add(o.is_zip ? plan->archives : plan->files, id, o.size) < 0)
                 fail_for_memory(q, &o);
@@ -275,7 +275,7 @@ static void start(struct queue *q, int64_t id)
         }
         const struct package_context *context = package_context_find(env, o.org);
         if ((o.state != OBJECT_NEW && o.state != OBJECT_RETRY) || !context || !context->pool ||
-                record_bucket_blocked(env->record, o.bucket) || !is_due(q, &o))
+                pauses_bucket_blocked(env->pauses, o.bucket) || !is_due(q, &o))
                 return;
         struct object_job *j = o.is_zip ? snapshot_start(env, &o, context) : transfer_start(env, &o, context);
         if (!j) {

@@ -8,6 +8,9 @@
 
 #include "journal.h"
 #include "key_command.h"
+#include "limits.h"
+#include "outcome.h"
+#include "str.h"
 #include "timespan.h"
 
 /* A disk that was full while min_free is free must have got more room before it is tried again; at times it
@@ -18,6 +21,16 @@
  * trust any more. And a disk may look well from here, and fail whatever is done on it: that is not tried
  * again and again. */
 #define STAGING_AGAIN_USEC (30 * USEC_PER_SEC)
+/* Of a bucket whose credentials were refused. */
+#define BLOCK_USEC (1 * USEC_PER_HOUR)
+#define REPEAT_USEC (1 * USEC_PER_DAY) /* that they were is said again */
+
+/* A bucket whose credentials were refused. */
+struct bucket_block {
+        char bucket[BUCKET_SIZE];
+        uint64_t until_usec, said_usec;
+        struct bucket_block *next;
+};
 
 struct pauses {
         const struct staging *staging;
@@ -30,6 +43,8 @@ struct pauses {
          */
         uint64_t full_until_bytes, full_until_usec;
         uint64_t staging_left_usec; /* CLOCK_BOOTTIME: when PAUSE_STAGING ended the last time; 0: never */
+        struct bucket_block *blocks;
+        bool renew;
 };
 
 static const char *const names[PAUSE_MAX] = {
@@ -56,6 +71,11 @@ struct pauses *pauses_new(const struct staging *staging, const char *staging_id)
 
 struct pauses *pauses_free(struct pauses *s)
 {
+        while (s && s->blocks) {
+                struct bucket_block *b = s->blocks;
+                s->blocks = b->next;
+                free(b);
+        }
         free(s);
         return NULL;
 }
@@ -225,4 +245,68 @@ void pauses_text(const struct pauses *s, char *ret, size_t size)
 bool pauses_ever(const struct pauses *s)
 {
         return s->ever;
+}
+
+/* --- buckets --- */
+
+static struct bucket_block *block_of(const struct pauses *s, const char *bucket)
+{
+        for (struct bucket_block *b = s->blocks; b; b = b->next)
+                if (streq(b->bucket, bucket))
+                        return b;
+        return NULL;
+}
+
+void pauses_refuse_bucket(
+        struct pauses *s, enum cause cause, const char *bucket, const char *key_id, const char *detail)
+{
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        struct bucket_block *b = block_of(s, bucket);
+        if (!b) {
+                b = calloc(1, sizeof(*b));
+                if (!b)
+                        return;
+                snprintf(b->bucket, sizeof(b->bucket), "%s", bucket);
+                b->next = s->blocks;
+                s->blocks = b;
+        }
+        /* The next czard-fetch reads the file as it is then. */
+        if ((outcome_of(&(struct outcome_case){.cause = cause}).also & OUTCOME_RENEW) && now >= b->until_usec)
+                s->renew = true;
+        b->until_usec = now + BLOCK_USEC;
+        if (b->said_usec != 0 && now < b->said_usec + REPEAT_USEC)
+                return;
+        b->said_usec = now;
+        journal_event(EVENT_CREDENTIALS_REFUSED,
+                &(struct journal_fields){
+                        .bucket = bucket, .access_key_id = *key_id ? key_id : NULL, .cause = cause},
+                "%s%s%s for bucket %s: %s; tried again hourly and on SIGUSR1; %s",
+                cause == CAUSE_NO_CREDENTIALS ? "no usable credentials" : "S3 refuses the credentials",
+                *key_id ? " " : "", key_id, bucket, detail, cause_advice(cause));
+}
+
+bool pauses_bucket_blocked(const struct pauses *s, const char *bucket)
+{
+        const struct bucket_block *b = block_of(s, bucket);
+        return b && now_usec(CLOCK_MONOTONIC) < b->until_usec;
+}
+
+void pauses_unblock_buckets(struct pauses *s)
+{
+        for (struct bucket_block *b = s->blocks; b; b = b->next)
+                b->until_usec = 0;
+}
+
+void pauses_new_credentials(struct pauses *s)
+{
+        pauses_unblock_buckets(s);
+        for (struct bucket_block *b = s->blocks; b; b = b->next)
+                b->said_usec = 0;
+}
+
+bool pauses_take_renew(struct pauses *s)
+{
+        bool renew = s->renew;
+        s->renew = false;
+        return renew;
 }

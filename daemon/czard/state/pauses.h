@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Why nothing is started. A pause has one journal entry when it begins and one when it ends; polling goes on
- * meanwhile. Owns which pauses last, and what is remembered to end them; whoever reacts to an end asks
- * pauses_take_ended(). */
+/* Why nothing is started, at all or of one bucket. A pause has one journal entry when it begins and one when
+ * it ends; polling goes on meanwhile. Owns which pauses last, and what is remembered to end them; whoever
+ * reacts to an end asks pauses_take_ended(). */
 #pragma once
 
 #include <stdbool.h>
@@ -43,3 +43,14 @@ unsigned pauses_take_ended(struct pauses *s);
 void pauses_text(const struct pauses *s, char *ret, size_t size);
 /* Was there any in this run? */
 bool pauses_ever(const struct pauses *s);
+
+/* S3 refused the credentials (key_id: "" unknown) of a bucket: it is left alone for an hour, and that is
+ * said, at most once a day. */
+void pauses_refuse_bucket(
+        struct pauses *s, enum cause cause, const char *bucket, const char *key_id, const char *detail);
+bool pauses_bucket_blocked(const struct pauses *s, const char *bucket);
+void pauses_unblock_buckets(struct pauses *s);
+/* After a reload: the credentials may be others, and another refusal is news. */
+void pauses_new_credentials(struct pauses *s);
+/* The next czard-fetch is to read the credentials anew; told once. */
+bool pauses_take_renew(struct pauses *s);

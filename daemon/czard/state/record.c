@@ -11,7 +11,6 @@
 
 #include "beyond.h"
 #include "cleanup.h"
-#include "floods.h"
 #include "history.h"
 #include "key_command.h"
 #include "ledger_facts.h"
@@ -23,15 +22,21 @@
 
 #define ONCE_TRIES 5
 #define ONCE_WAIT_SEC 61 /* a minute, rounded up when it was written down */
-#define BLOCK_USEC (1 * USEC_PER_HOUR)
-#define REPEAT_USEC (1 * USEC_PER_DAY) /* credentials-refused is said again */
+#define EXPIRED_QUIET_USEC (1 * USEC_PER_DAY)
 #define RETRY_QUIET_USEC (1 * USEC_PER_MINUTE)
+/* Of one cause so many entries in that time; the number of the others at most so often. */
+#define FLOOD_ENTRIES 100
+#define FLOOD_USEC (1 * USEC_PER_HOUR)
+#define FLOOD_TELL_USEC (1 * USEC_PER_MINUTE)
 #define SKEW_QUIET_USEC (1 * USEC_PER_HOUR)
 
-struct bucket_block {
-        char bucket[BUCKET_SIZE];
-        uint64_t until_usec, said_usec;
-        struct bucket_block *next;
+/* Journal entries of one cause are limited: so many in a time, then how many more there were. */
+struct floods {
+        struct flood {
+                uint64_t since_usec, told_usec, untold;
+                unsigned said; /* since since_usec */
+        } rejected[CAUSE_MAX], member_failed;
+        bool flooded; /* one of these has something untold */
 };
 
 struct recorder {
@@ -44,7 +49,6 @@ struct recorder {
         bool failed;               /* something of this turn could not be written: none of it counts */
         struct audit_mark members; /* before the lines of the archive that is being recorded */
         bool has_members;
-        struct bucket_block *blocks;
         uint64_t skew_said_usec, expired_said_usec;
         unsigned key_failures; /* in a row */
         struct {
@@ -53,10 +57,11 @@ struct recorder {
         struct floods floods;
         /* What somebody above is to do, until it is taken. */
         int64_t retry_at; /* seconds, 0: nothing */
-        bool renew_fetcher;
-        int64_t *relist; /* ids */
+        int64_t *relist;  /* ids */
         size_t n_relist;
 };
+
+/* --- how often it is said --- */
 
 /* Was it said within that time? Else it is said now. */
 static bool is_quiet(uint64_t *said_usec, uint64_t quiet_usec)
@@ -68,10 +73,56 @@ static bool is_quiet(uint64_t *said_usec, uint64_t quiet_usec)
         return false;
 }
 
+static void tell_flood(struct flood *f, enum journal_event event, enum cause cause)
+{
+        uint64_t untold = f->untold;
+        f->untold = 0;
+        f->told_usec = now_usec(CLOCK_MONOTONIC);
+        if (untold == 0)
+                return;
+        const struct journal_fields fields = {.cause = cause, .suppressed = &untold};
+        if (event == EVENT_REJECTED)
+                journal_event(event, &fields, "and %llu more rejected: %s; czarctl list --state REJECTED; %s",
+                        (unsigned long long)untold, cause_name(cause), cause_advice(cause));
+        else
+                journal_event(event, &fields, "and %llu more tables that edX could not export",
+                        (unsigned long long)untold);
+}
+
+/* At the end of a turn, of what has waited long enough; all of it at the end of everything. */
+static void floods_tell(struct floods *v, bool all)
+{
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        bool left = false;
+        for (unsigned i = 0; v->flooded && i <= CAUSE_MAX; i++) {
+                struct flood *f = i < CAUSE_MAX ? &v->rejected[i] : &v->member_failed;
+                if (all || now >= f->told_usec + FLOOD_TELL_USEC)
+                        tell_flood(f, i < CAUSE_MAX ? EVENT_REJECTED : EVENT_MEMBER_FAILED,
+                                i < CAUSE_MAX ? (enum cause)i : CAUSE_NONE);
+                left |= f->untold > 0;
+        }
+        v->flooded = left;
+}
+
 bool record_may_say(struct recorder *r, enum journal_event event, enum cause cause)
 {
-        return floods_may_say(&r->floods, event, cause);
+        struct floods *v = &r->floods;
+        struct flood *f = event == EVENT_REJECTED ? &v->rejected[cause] : &v->member_failed;
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        if (f->since_usec == 0 || now >= f->since_usec + FLOOD_USEC) {
+                tell_flood(f, event, cause);
+                *f = (struct flood){.since_usec = now, .told_usec = now};
+        }
+        if (f->said < FLOOD_ENTRIES) {
+                f->said++;
+                return true;
+        }
+        f->untold++;
+        v->flooded = true;
+        return false;
 }
+
+/* --- life --- */
 
 struct recorder *record_new(struct ledger *ledger, struct audit *audit, struct pauses *pauses, bool once)
 {
@@ -98,11 +149,6 @@ struct recorder *record_free(struct recorder *r)
                 return NULL;
         record_flush(r);
         floods_tell(&r->floods, true);
-        while (r->blocks) {
-                struct bucket_block *b = r->blocks;
-                r->blocks = b->next;
-                free(b);
-        }
         free(r->relist);
         free(r);
         return NULL;
@@ -123,13 +169,6 @@ int64_t record_take_retry(struct recorder *r)
         int64_t at = r->retry_at;
         r->retry_at = 0;
         return at;
-}
-
-bool record_take_renew(struct recorder *r)
-{
-        bool renew = r->renew_fetcher;
-        r->renew_fetcher = false;
-        return renew;
 }
 
 bool record_take_relist(struct recorder *r, int64_t *ret)
@@ -438,6 +477,13 @@ static void audit_rejected(struct recorder *r, const struct ledger_object *o)
                 record_trouble(r, &e);
 }
 
+void record_credentials_refused(
+        struct recorder *r, enum cause cause, const char *bucket, const char *key_id, const char *detail)
+{
+        r->incomplete = true;
+        pauses_refuse_bucket(r->pauses, cause, bucket, key_id, detail);
+}
+
 static void do_also(struct recorder *r, const struct ledger_object *o, unsigned also)
 {
         static const struct {
@@ -504,62 +550,7 @@ void record_lost(struct recorder *r, struct ledger_object *o)
         say_retry(r, o, (uint64_t)MAX(o->next_try - now, 0) * USEC_PER_SEC);
 }
 
-/* --- buckets whose credentials were refused --- */
-
-static struct bucket_block *block_of(const struct recorder *r, const char *bucket)
-{
-        for (struct bucket_block *b = r->blocks; b; b = b->next)
-                if (streq(b->bucket, bucket))
-                        return b;
-        return NULL;
-}
-
-void record_credentials_refused(
-        struct recorder *r, enum cause cause, const char *bucket, const char *key_id, const char *detail)
-{
-        uint64_t now = now_usec(CLOCK_MONOTONIC);
-        r->incomplete = true;
-        struct bucket_block *b = block_of(r, bucket);
-        if (!b) {
-                b = calloc(1, sizeof(*b));
-                if (!b)
-                        return;
-                snprintf(b->bucket, sizeof(b->bucket), "%s", bucket);
-                b->next = r->blocks;
-                r->blocks = b;
-        }
-        /* The next czard-fetch reads the file as it is then. */
-        if ((outcome_of(&(struct outcome_case){.cause = cause}).also & OUTCOME_RENEW) && now >= b->until_usec)
-                r->renew_fetcher = true;
-        b->until_usec = now + BLOCK_USEC;
-        if (is_quiet(&b->said_usec, REPEAT_USEC))
-                return;
-        journal_event(EVENT_CREDENTIALS_REFUSED,
-                &(struct journal_fields){
-                        .bucket = bucket, .access_key_id = *key_id ? key_id : NULL, .cause = cause},
-                "%s%s%s for bucket %s: %s; tried again hourly and on SIGUSR1; %s",
-                cause == CAUSE_NO_CREDENTIALS ? "no usable credentials" : "S3 refuses the credentials",
-                *key_id ? " " : "", key_id, bucket, detail, cause_advice(cause));
-}
-
-bool record_bucket_blocked(const struct recorder *r, const char *bucket)
-{
-        const struct bucket_block *b = block_of(r, bucket);
-        return b && now_usec(CLOCK_MONOTONIC) < b->until_usec;
-}
-
-void record_unblock_buckets(struct recorder *r)
-{
-        for (struct bucket_block *b = r->blocks; b; b = b->next)
-                b->until_usec = 0;
-}
-
-void record_new_credentials(struct recorder *r)
-{
-        record_unblock_buckets(r);
-        for (struct bucket_block *b = r->blocks; b; b = b->next)
-                b->said_usec = 0;
-}
+/* --- said now and then --- */
 
 void record_skew(struct recorder *r, int64_t sec)
 {
@@ -572,7 +563,7 @@ void record_skew(struct recorder *r, int64_t sec)
 
 void record_key_expired(struct recorder *r, const char *org, const char *fingerprint)
 {
-        if (is_quiet(&r->expired_said_usec, REPEAT_USEC))
+        if (is_quiet(&r->expired_said_usec, EXPIRED_QUIET_USEC))
                 return;
         const struct config_package *p = config_find_package(r->on.config, org);
         char command[KEY_COMMAND_SIZE];

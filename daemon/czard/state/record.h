@@ -81,14 +81,9 @@ void record_no_members(struct recorder *r);
 /* One member, in audit and debug journal. */
 void record_member(struct recorder *r, const struct ledger_object *o, const struct ledger_member *m);
 
-/* When a bucket's credentials were refused: until when it is left alone (microseconds of CLOCK_MONOTONIC; 0:
- * not). */
+/* A bucket's credentials were refused: it is left alone (pauses_refuse_bucket()). */
 void record_credentials_refused(
         struct recorder *r, enum cause cause, const char *bucket, const char *key_id, const char *detail);
-bool record_bucket_blocked(const struct recorder *r, const char *bucket);
-void record_unblock_buckets(struct recorder *r);
-/* After a reload: the credentials may be others, and another refusal is news. */
-void record_new_credentials(struct recorder *r);
 /* A key that has expired but decrypts; at most once a day. */
 void record_key_expired(struct recorder *r, const char *org, const char *fingerprint);
 /* A server clock that is off, at most once an hour. */
@@ -104,7 +99,5 @@ bool record_tries_again(const struct recorder *r, const struct ledger_object *o)
 /* What follows from what was recorded, for whoever stands above; each is told once.
  * When the next object in RETRY is due (seconds), 0: none was recorded since. */
 int64_t record_take_retry(struct recorder *r);
-/* The next czard-fetch is to read the credentials anew. */
-bool record_take_renew(struct recorder *r);
 /* An object whose key is to be listed again; false: none. */
 bool record_take_relist(struct recorder *r, int64_t *ret);
