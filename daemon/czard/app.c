@@ -84,7 +84,7 @@ static void on_pool_ready(void *arg, struct pool *p, const struct proto_ready *r
                 return;
         a->ready = true;
         control_ready(a->parts.control);
-        notify_ready(a->parts.notify);
+        notify_ready();
         journal_event(EVENT_READY, NULL, "ready: key usable, staging %s, %zu package%s",
                 a->config->staging.path, a->config->n_packages, a->config->n_packages == 1 ? "" : "s");
         if (a->options.once)
@@ -225,7 +225,7 @@ static void reload(struct app *a)
         struct package_context *contexts;
         const char *restart;
         struct error e = {};
-        notify_reloading(a->parts.notify);
+        notify_reloading();
         if (startup_reload(a->options.config_path, a->config, &fresh, &contexts, &restart, &e) < 0) {
                 journal_event(EVENT_RELOAD_REFUSED, &(struct journal_fields){.cause = e.cause},
                         "reload refused, the old configuration stays in force: %s", e.text);
@@ -235,7 +235,7 @@ static void reload(struct app *a)
                         restart ? "; a change of " : "", restart ? restart : "",
                         restart ? " needs a restart and is not in force yet" : "");
         }
-        notify_ready(a->parts.notify);
+        notify_ready();
 }
 
 static void react_to_signal(struct app *a, int number)
@@ -394,7 +394,7 @@ static void close_parts(struct app *a)
 
 static void stop_now(struct app *a)
 {
-        notify_stopping(a->parts.notify);
+        notify_stopping();
         journal_event(EVENT_STOPPING, NULL, "stopping");
         poller_stop(a->parts.poll);
         queue_cancel_all(a->parts.queue);

@@ -13,9 +13,9 @@
 #include "config.h"
 #include "control_msg.h"
 #include "journal.h"
+#include "manager.h"
 #include "secret.h"
 #include "shown.h"
-#include "signals.h"
 
 static void usage(FILE *f)
 {

@@ -5,12 +5,11 @@
 
 #include "control.h"
 #include "fetcher.h"
+#include "manager.h"
 #include "missing.h"
-#include "notify.h"
 #include "poller.h"
 #include "pools.h"
 #include "queue.h"
-#include "signals.h"
 #include "splitting.h"
 #include "startup.h"
 #include "watch.h"

@@ -1,17 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sd_notify. The watchdog is fed by a timer of the loop, so a loop that does not turn is noticed, and only
- * while work moves or there is none. What stands still is freed by plan/queue.c long before that. */
-#include "notify.h"
+/* The watchdog is fed by a timer of the loop, so a loop that does not turn is noticed, and only while work
+ * moves or there is none. What stands still is freed by plan/queue.c long before that. Signals are blocked
+ * from main() to the end and read from a descriptor: none kills, however early or late it comes, and a
+ * helper starts with none blocked (uv_spawn). */
+#include "manager.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/signalfd.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
+#include "cleanup.h"
+#include "macro.h"
 #include "str.h"
 #include "timespan.h"
 
-#define STOP_USEC (60 * USEC_PER_SEC) /* a large file may be on its way to the disk */
-
+#define STOP_USEC (60 * USEC_PER_SEC)  /* a large file may be on its way to the disk */
 #define LONG_USEC (120 * USEC_PER_SEC) /* a piece of what the loop waits for */
+
+/* --- sd_notify --- */
 
 struct notify {
         struct notify_spec on;
@@ -67,22 +76,19 @@ void notify_alive(void *unused)
         sd_notifyf(0, "WATCHDOG=1\nEXTEND_TIMEOUT_USEC=%llu", (unsigned long long)LONG_USEC);
 }
 
-void notify_ready(struct notify *n)
+void notify_ready(void)
 {
-        (void)n;
         sd_notify(0, "READY=1");
 }
 
-void notify_stopping(struct notify *n)
+void notify_stopping(void)
 {
-        (void)n;
         journal_progress("");
         sd_notifyf(0, "STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC=%llu", (unsigned long long)STOP_USEC);
 }
 
-void notify_reloading(struct notify *n)
+void notify_reloading(void)
 {
-        (void)n;
         sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)now_usec(CLOCK_MONOTONIC));
 }
 
@@ -146,4 +152,79 @@ void notify_status(struct notify *n, bool news)
         notify_text(n, text, sizeof(text));
         sd_notifyf(0, "STATUS=%s", text);
         journal_progress(text);
+}
+
+/* --- signals --- */
+
+struct signals {
+        int fd; /* of signalfd(2) */
+        uv_poll_t poll;
+};
+
+static sigset_t our_signals(void)
+{
+        static const int numbers[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGTERM, SIGINT};
+        sigset_t set;
+        sigemptyset(&set);
+        for (size_t i = 0; i < ELEMENTSOF(numbers); i++)
+                sigaddset(&set, numbers[i]);
+        return set;
+}
+
+void signals_block(void)
+{
+        sigset_t set = our_signals();
+        pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+static void on_signal(uv_poll_t *poll, int status, int events)
+{
+        /* The loop turns: signals_take() reads it. */
+        (void)poll;
+        (void)status;
+        (void)events;
+}
+
+int signals_take(struct signals *s)
+{
+        struct signalfd_siginfo info;
+        return read(s->fd, &info, sizeof(info)) == sizeof(info) ? (int)info.ssi_signo : 0;
+}
+
+int signals_new(uv_loop_t *loop, struct signals **ret)
+{
+        struct signals *s = calloc(1, sizeof(*s));
+        if (!s)
+                return -ENOMEM;
+        sigset_t set = our_signals();
+        *s = (struct signals){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
+        int r = s->fd < 0 ? -errno : uv_poll_init(loop, &s->poll, s->fd);
+        if (r < 0) {
+                close_fd(s->fd);
+                free(s);
+                return r;
+        }
+        s->poll.data = s;
+        uv_poll_start(&s->poll, UV_READABLE, on_signal);
+        *ret = s;
+        return 0;
+}
+
+void signals_leave(struct signals *s)
+{
+        uv_unref((uv_handle_t *)&s->poll);
+}
+
+static void on_signals_closed(uv_handle_t *h)
+{
+        struct signals *s = h->data;
+        close_fd(s->fd);
+        free(s);
+}
+
+struct signals *signals_free(struct signals *s)
+{
+        if (s)
+                uv_close((uv_handle_t *)&s->poll, on_signals_closed);
+        return NULL;
 }
