@@ -15,21 +15,16 @@
 #include "fsx.h"
 
 struct helper {
-        struct channel *channel;
+        uv_poll_t channel;
+        int sock; /* -1: closed */
         helper_gone_fn *on_gone;
-        channel_message_fn *on_message;
+        helper_message_fn *on_message;
         void *arg;
         struct scripted *script;
 };
 
 struct scripted scripted[SCRIPTED_MAX];
 size_t n_scripted;
-
-static void on_message(void *arg, struct message *m)
-{
-        struct helper *h = arg;
-        h->on_message(h->arg, m);
-}
 
 static void reap(struct scripted *s)
 {
@@ -38,16 +33,38 @@ static void reap(struct scripted *s)
         s->reaped = NULL;
 }
 
-static void on_closed(void *arg, const struct error *e)
+static void free_helper(uv_handle_t *handle)
 {
-        struct helper *h = arg;
-        h->channel = channel_free(h->channel);
-        h->script->gone = true;
-        reap(h->script);
-        h->on_gone(h->arg, e);
+        free(handle->data);
 }
 
-int helper_start(uv_loop_t *loop, const char *name, const char *const *args, channel_message_fn *message,
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+        struct helper *h = poll->data;
+        struct error e = {};
+        (void)status;
+        (void)events;
+        for (int r; h->sock >= 0;) {
+                struct message m = {};
+                r = proto_recv(h->sock, &m, &e);
+                if (r == -EAGAIN)
+                        return;
+                if (r < 0) {
+                        if (r == -EPIPE)
+                                error_set(&e, CAUSE_HELPER, EPIPE, "closed its channel");
+                        uv_poll_stop(poll);
+                        h->sock = close_fd(h->sock);
+                        h->script->gone = true;
+                        reap(h->script);
+                        h->on_gone(h->arg, &e);
+                        return;
+                }
+                h->on_message(h->arg, &m);
+                message_done(&m);
+        }
+}
+
+int helper_start(uv_loop_t *loop, const char *name, const char *const *args, helper_message_fn *message,
         helper_gone_fn *gone, void *arg, struct helper **ret, struct error *e)
 {
         (void)args;
@@ -58,17 +75,29 @@ int helper_start(uv_loop_t *loop, const char *name, const char *const *args, cha
         assert_non_null(h);
         assert_int_equal(proto_pair(pair), 0);
         assert_true(fd_nonblock(pair[1], 1) >= 0);
-        *h = (struct helper){
-                .on_gone = gone, .on_message = message, .arg = arg, .script = &scripted[n_scripted]};
+        *h = (struct helper){.sock = pair[0],
+                .on_gone = gone,
+                .on_message = message,
+                .arg = arg,
+                .script = &scripted[n_scripted]};
         scripted[n_scripted++] = (struct scripted){.program = name, .helper = h, .sock = pair[1]};
-        assert_int_equal(channel_new(loop, pair[0], on_message, on_closed, h, &h->channel), 0);
+        assert_true(fd_nonblock(pair[0], 1) >= 0);
+        assert_int_equal(uv_poll_init(loop, &h->channel, pair[0]), 0);
+        h->channel.data = h;
+        uv_poll_start(&h->channel, UV_READABLE, on_readable);
         *ret = h;
         return 0;
 }
 
+int helper_connect(uv_loop_t *loop, const char *path, helper_message_fn *message, helper_gone_fn *gone,
+        void *arg, struct helper **ret, struct error *e)
+{
+        return helper_start(loop, path, NULL, message, gone, arg, ret, e);
+}
+
 int helper_send(struct helper *h, const struct message *m)
 {
-        return h->channel ? channel_send(h->channel, m) : -EPIPE;
+        return h->sock < 0 ? -EPIPE : proto_send(h->sock, m);
 }
 
 void helper_kill(struct helper *h)
@@ -94,8 +123,9 @@ struct helper *helper_free(struct helper *h)
                 return NULL;
         h->script->killed |= !h->script->retired && !h->script->gone;
         h->script->helper = NULL;
-        h->channel = channel_free(h->channel);
-        free(h);
+        uv_poll_stop(&h->channel);
+        h->sock = close_fd(h->sock);
+        uv_close((uv_handle_t *)&h->channel, free_helper);
         return NULL;
 }
 

@@ -6,8 +6,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include "answers.h"
 #include "cleanup.h"
@@ -23,8 +21,7 @@
 
 struct connection {
         struct fetcher *fetcher;
-        struct helper *helper;   /* as a child, or */
-        struct channel *channel; /* as a unit of its own */
+        struct helper *helper; /* a child, or a unit of its own */
         unsigned running;
         bool draining, greeted; /* greeted: HELLO came, which is said once, and first */
         uint64_t heard_usec;    /* of the loop's clock */
@@ -98,7 +95,6 @@ static void connection_free(struct connection *c)
                         break;
                 }
         c->helper = helper_free(c->helper);
-        c->channel = channel_free(c->channel);
         free(c);
 }
 
@@ -200,32 +196,6 @@ static void give_up(struct connection *c, const char *why)
         drop(c, &e);
 }
 
-static int connect_unit(struct connection *c, struct error *e)
-{
-        const char *path = c->fetcher->spec.socket_path;
-        struct sockaddr_un sa = {.sun_family = AF_UNIX};
-        if (strlen(path) >= sizeof(sa.sun_path))
-                return error_set(e, CAUSE_HELPER, ENAMETOOLONG, "socket path %s is too long", path);
-        memcpy(sa.sun_path, path, strlen(path) + 1);
-        int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-        if (sock < 0)
-                return error_set(e, CAUSE_HELPER, errno, "socket: %s", strerror(errno));
-        union {
-                struct sockaddr_un un;
-                struct sockaddr generic;
-        } address = {.un = sa};
-        if (connect(sock, &address.generic, sizeof(sa)) < 0) {
-                int err = errno;
-                close_fd(sock);
-                return error_set(e, CAUSE_HELPER, err,
-                        "cannot reach czard-fetch at %s: %s (systemctl status czard-fetch.socket)", path,
-                        strerror(err));
-        }
-        int size = 4 * PROTO_MESSAGE_MAX;
-        setsockopt(sock, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-        return channel_new(c->fetcher->loop, sock, on_message, on_gone, c, &c->channel);
-}
-
 static struct connection *connection_for_new(struct fetcher *f, struct error *e)
 {
         for (struct connection *c = f->connections; c; c = c->next)
@@ -244,7 +214,7 @@ static struct connection *connection_for_new(struct fetcher *f, struct error *e)
         *c = (struct connection){.fetcher = f, .next = f->connections};
         const char *args[] = {"--config", f->spec.config_path, NULL};
         int r = f->spec.socket_path
-                        ? connect_unit(c, e)
+                        ? helper_connect(f->loop, f->spec.socket_path, on_message, on_gone, c, &c->helper, e)
                         : helper_start(f->loop, "czard-fetch", args, on_message, on_gone, c, &c->helper, e);
         f->last_start_usec = now;
         if (r < 0) {
@@ -296,7 +266,7 @@ static uint32_t request(struct fetcher *f, struct message *m, const struct reque
         f->running++;
         m->id = r->id;
         struct connection *c = connection_for_new(f, &r->failed);
-        int err = c ? (c->helper ? helper_send(c->helper, m) : channel_send(c->channel, m)) : 0;
+        int err = c ? helper_send(c->helper, m) : 0;
         if (c && err >= 0) {
                 r->connection = c;
                 if (c->running++ == 0)
@@ -333,10 +303,7 @@ void fetcher_cancel(struct fetcher *f, uint32_t id)
         if (!c)
                 return;
         struct message m = {.type = PROTO_CANCEL, .id = id};
-        if (c->helper)
-                helper_send(c->helper, &m);
-        else
-                channel_send(c->channel, &m);
+        helper_send(c->helper, &m);
 }
 
 void fetcher_forget(struct fetcher *f, uint32_t id)
