@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Real processes: scripts of the shell, put where a helper is looked for. */
+/* Real processes: scripts of the shell, put where a helper is looked for; and a socket without one. */
 #include "helper.h"
 
 #include <setjmp.h>
@@ -14,7 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define NAME "scripted-helper"
@@ -168,6 +170,71 @@ static void one_that_is_freed_is_not_told_of(void **state)
         assert_int_equal(f->reaped, 1);
 }
 
+/* A socket that another listens at. Its end of the connection. */
+static int connect_to(struct fixture *f)
+{
+        struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "helper_test.XXXXXX"};
+        struct error e = {};
+        int made = mkstemp(at.sun_path), listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        assert_true(made >= 0 && unlink(at.sun_path) == 0);
+        close(made);
+        assert_int_equal(
+                helper_connect(&f->loop, at.sun_path, on_message, on_gone, f, &f->helper, &e), -ENOENT);
+        assert_non_null(strstr(e.text, "cannot reach czard-fetch at"));
+        assert_int_equal(bind(listener, (void *)&at, sizeof(at)), 0);
+        assert_int_equal(listen(listener, 1), 0);
+        if (helper_connect(&f->loop, at.sun_path, on_message, on_gone, f, &f->helper, &e) < 0)
+                fail_msg("%s", e.text);
+        int sock = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        assert_true(sock >= 0);
+        unlink(at.sun_path);
+        close(listener);
+        return sock;
+}
+
+static const struct message word = {.type = PROTO_PROGRESS};
+
+static void one_that_another_started(void **state)
+{
+        struct fixture *f = *state;
+        struct message m = {};
+        int sock = connect_to(f);
+        assert_int_equal(helper_send(f->helper, &word), 0);
+        assert_int_equal(proto_recv(sock, &m, NULL), 0);
+        assert_int_equal(m.type, PROTO_PROGRESS);
+        assert_int_equal(proto_send(sock, &word), 0);
+        close(sock);
+        uv_run(&f->loop, UV_RUN_DEFAULT);
+        assert_int_equal(f->messages, 1);
+        assert_int_equal(f->gone, 1);
+        assert_string_equal(f->how, "closed its channel");
+}
+
+static void nonsense_of_one_that_another_started(void **state)
+{
+        struct fixture *f = *state;
+        int sock = connect_to(f);
+        assert_int_equal(send(sock, "nonsense", 8, MSG_NOSIGNAL), 8);
+        uv_run(&f->loop, UV_RUN_DEFAULT);
+        assert_int_equal(f->messages, 0);
+        assert_int_equal(f->gone, 1);
+        char byte;
+        assert_int_equal(recv(sock, &byte, 1, 0), 0); /* it is left */
+        close(sock);
+}
+
+static void one_that_another_started_is_freed(void **state)
+{
+        struct fixture *f = *state;
+        char byte;
+        int sock = connect_to(f);
+        f->helper = helper_free(f->helper);
+        assert_int_equal(recv(sock, &byte, 1, 0), 0);
+        uv_run(&f->loop, UV_RUN_DEFAULT);
+        assert_int_equal(f->gone, 0);
+        close(sock);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -177,6 +244,9 @@ int main(void)
                 T(what_is_no_message),
                 T(one_that_closes_its_channel),
                 T(one_that_is_freed_is_not_told_of),
+                T(one_that_another_started),
+                T(nonsense_of_one_that_another_started),
+                T(one_that_another_started_is_freed),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
