@@ -16,7 +16,7 @@
 
 #include "control_msg.h"
 #include "history.h"
-#include "table.h"
+#include "rows.h"
 
 #define SOCKET_PATH_SIZE (RUN_DIR_SIZE + 64)
 #define PATIENCE_MSEC (10 * 60 * 1000) /* between two messages: czard says something every second */

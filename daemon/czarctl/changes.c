@@ -9,12 +9,12 @@
 #include <time.h>
 
 #include "ask.h"
+#include "ctl.h"
 #include "keep.h"
 #include "latest.h"
 #include "ledger_rebuild.h"
 #include "ledger_split.h"
 #include "rows.h"
-#include "runs.h"
 #include "timespan.h"
 
 /* A request, and what came back. */

@@ -32,6 +32,7 @@ struct flag {
 };
 
 struct ctl;
+typedef int command_fn(struct ctl *c);
 struct command {
         const char *name;
         const char *arguments; /* as in the usage, "" none */
@@ -41,8 +42,8 @@ struct command {
         int least, most; /* arguments; most -1: any number */
         /* What must be done with the rights of who started us, before we become the owner of state_dir: input
          * opened, places for output announced (owner.h). May be NULL. */
-        int (*prepare)(struct ctl *c);
-        int (*run)(struct ctl *c);
+        command_fn *prepare;
+        command_fn *run;
         /* Works also when czard.ini is not whole yet: uses what of it can be read. All others complain less:
          * they use state_dir, socket and [staging] of a broken one and say so. */
         bool early;
@@ -66,7 +67,7 @@ struct ctl {
         struct ledger *ledger;
         int state_fd; /* -1: not open */
         struct owner *owner;
-        struct sync_helper *unit; /* a czard-fetch, started as root by prepare (fetch.h), NULL */
+        struct sync_helper *unit; /* a czard-fetch, started as root by prepare (helpers.h), NULL */
         int control_fd;           /* to czard, made as root so that czard sees who asks, -1 */
         int input_fd;             /* opened by prepare, -1 */
         /* Seen as root, before we become another: credential czard.s3 in the store. 0: not there, not seen */
@@ -77,16 +78,7 @@ struct ctl {
         int passphrase_output;  /* where a new one goes (owner.h), -1: nowhere */
 };
 
-/* --- commands.c --- */
-extern const struct command commands[];
-const struct command *command_find(const char *name);
-void usage_all(FILE *f);
-
-/* --- options.c --- */
-/* Fills c. 0, or the status to exit with after a text on stderr. */
-int options_parse(struct ctl *c, int argc, char **argv);
-
-/* --- flags.c --- */
+/* --- ctl.c --- */
 void usage_command(const struct command *c, FILE *f);
 /* The flag's value, "" for a switch, NULL when not given. */
 const char *ctl_flag(const struct ctl *c, const char *name);
@@ -97,7 +89,6 @@ int ctl_date_flag(const struct ctl *c, const char *name, const char **ret);
 /* One line of text, for a record. 0 or CTL_USAGE. */
 int ctl_line_flag(const struct ctl *c, const char *name);
 
-/* --- context.c --- */
 /* Reads the configuration into c->config. 0, or an exit status after a text. */
 int ctl_load_config(struct ctl *c);
 /* What writes must not do so by half of a configuration. 0, or an exit status after a text. */
@@ -124,3 +115,22 @@ pid_t ctl_daemon_pid(struct ctl *c);
 void answer_open(struct json *j);
 /* Closes and prints it. 0 or CTL_CANNOT. */
 int answer_print(struct json *j);
+
+/* --- the commands, by file: each returns an exit status --- */
+/* changes.c */
+command_fn run_resync, run_forget, run_prune, run_latest, run_pause, run_unpause, run_adopt;
+/* objects.c */
+command_fn run_list, prepare_plan, run_plan;
+/* status.c, facts.c, verify.c */
+command_fn run_status, run_gaps, run_verify;
+/* history.c */
+command_fn run_changes, run_audit, prepare_backup, run_backup;
+/* metrics.c, report.c */
+command_fn prepare_metrics, run_metrics, prepare_report, run_report;
+/* check.c */
+command_fn prepare_check, run_check;
+/* keys.c, import_key.c, import.c */
+command_fn prepare_keygen, run_keygen, prepare_key, run_key, prepare_import_key, run_import_key;
+command_fn prepare_import_credentials, run_import_credentials;
+/* deliver.c, demo.c */
+command_fn prepare_deliver, run_deliver, run_demo;

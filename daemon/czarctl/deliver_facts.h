@@ -30,5 +30,3 @@ int deliver_facts(const struct ctl *c, deliver_fact_fn *each, void *arg, struct 
 int deliver_list(struct ctl *c, const char *name);
 /* The usage error that names those that there are. */
 int deliver_unknown(const struct ctl *c, const char *name);
-int deliver_plan(struct ctl *c, const char *name);
-int deliver_log(struct ctl *c, const char *name);

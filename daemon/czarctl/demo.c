@@ -8,9 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ctl.h"
 #include "launch.h"
 #include "owner.h"
-#include "runs.h"
 
 /* From sbin of the same prefix, or beside us in a build folder. */
 static int find_czard(const char *czarctl, char *ret, size_t size)

@@ -9,17 +9,15 @@
 #include <sys/mman.h>
 
 #include "credentials.h"
-#include "decrypt.h"
-#include "fetch.h"
+#include "ctl.h"
 #include "fsx.h"
+#include "helpers.h"
 #include "limits.h"
 #include "owner.h"
 #include "passphrase.h"
-#include "prompt.h"
-#include "runs.h"
+#include "rows.h"
 #include "scratch.h"
 #include "str.h"
-#include "table.h"
 
 #define IS_A_MAIL "; this is a whole mail: save its attachment (credentials.csv.gpg) and import that"
 
@@ -80,17 +78,30 @@ static int message_in(const struct secret *input)
         return r < 0 ? r : take_fd(&fd);
 }
 
+struct worker {
+        struct ctl *c;
+        const char *homedir;
+        struct decrypt_helper *helper;
+};
+
+static int open_with(void *arg, const struct secret *passphrase, struct error *e)
+{
+        const struct worker *w = arg;
+        return decrypt_open(w->c, w->homedir, passphrase, w->helper, e);
+}
+
 static int open_worker(struct ctl *c, struct decrypt_helper *d, struct error *e)
 {
         _cleanup_secret_ struct secret passphrase = {};
         const struct key_home h = key_home_general(c);
+        struct worker w = {.c = c, .homedir = h.dir, .helper = d};
         char source[TEXT_SIZE];
         int r = passphrase_find(c, &h, &passphrase, source, e);
         if (r == 0)
-                r = decrypt_open(c, h.dir, &passphrase, d, e);
+                r = open_with(&w, &passphrase, e);
         if (r == 0 || e->cause != CAUSE_PASSPHRASE || !prompt_possible())
                 return r;
-        return decrypt_ask(c, h.dir, &passphrase, d, e);
+        return passphrase_ask(open_with, &w, CAUSE_PASSPHRASE, &passphrase, e);
 }
 
 /* Names the file and says what to do, where an advice for objects of S3 would mislead. */

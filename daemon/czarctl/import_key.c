@@ -5,35 +5,33 @@
  *   read_key_file ── stage (gpg --import there) ── choose (what can decrypt)
  *                 ── open_it ── do the others stay open? ── gpg_import
  */
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <openssl/evp.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 
-#include "decrypt.h"
+#include "ctl.h"
 #include "fsx.h"
+#include "helpers.h"
 #include "key_command.h"
-#include "key_features.h"
-#include "key_file.h"
-#include "keys.h"
-#include "limits.h"
+#include "keyring.h"
+#include "macro.h"
 #include "owner.h"
 #include "passphrase.h"
-#include "prompt.h"
-#include "runs.h"
+#include "rows.h"
 #include "scratch.h"
 #include "str.h"
-#include "table.h"
 
-#define PROMPT "Passphrase of the key: "
 /* IMPORT_OK of gpg's doc/DETAILS */
 #define IMPORTED_SECRET 16
-/* Of a listing of packets; what is beyond is not looked at. */
-#define LISTING_MOST (1024 * 1024)
 
 struct import {
         struct ctl *c;
@@ -57,6 +55,116 @@ int prepare_import_key(struct ctl *c)
         if (c->input_fd < 0)
                 return ctl_fail(c, &e);
         return passphrase_prepare(c, true);
+}
+
+/* --- what people give us for a key: told by a mark at the start or, of text, anywhere; a binary packet by
+ * its tag (RFC 4880, 4.2) --- */
+
+#define KEY_OF_THE_FUTURE                                                                                    \
+        "is a key that was made in the future: set the clock of this machine right (timedatectl), or the "   \
+        "key was made where it was wrong; then make another: czarctl keygen"
+#define ENCRYPTED                                                                                            \
+        "is encrypted itself: decrypt it (gpg --output key.asc --decrypt FILE) and import what comes out"
+#define OTHER_KIND                                                                                           \
+        "is a key of SSH, TLS or S/MIME: none of OpenPGP, which edX encrypts to; czarctl keygen makes one"
+#define ARCHIVE "is an archive: unpack it and import the exported key that is in it"
+#define PRIVATE_FILE                                                                                         \
+        "is a file of a GnuPG home, without the public part: export the key where that home is, gpg "        \
+        "--armor --export-secret-keys"
+#define BLOCK "-----BEGIN PGP PRIVATE KEY BLOCK"
+#define CUT "holds half a secret key: it is cut off or damaged; copy it again, as it is"
+
+static const struct {
+        const char *mark;
+        const char *fault;
+        bool at_start;
+} marks[] = {
+        {"This is a revocation certificate",
+                "is a revocation certificate, which makes a key unusable for ever: never import it; export "
+                "the key with gpg --armor --export-secret-keys",
+                false},
+        {"-----BEGIN PGP MESSAGE", ENCRYPTED, false},
+        {"-----BEGIN PGP SIGNATURE", "is a signature and no key", false},
+        {"-----BEGIN OPENSSH", OTHER_KIND, false},
+        {"-----BEGIN RSA PRIVATE", OTHER_KIND, false},
+        {"-----BEGIN PRIVATE KEY", OTHER_KIND, false},
+        {"-----BEGIN ENCRYPTED PRIVATE", OTHER_KIND, false},
+        {"-----BEGIN EC PRIVATE", OTHER_KIND, false},
+        {"-----BEGIN CERTIFICATE", OTHER_KIND, false},
+        {"Content-Transfer-Encoding:", "is a whole mail: save what is attached to it, and import that",
+                false},
+        {"# List of assigned trustvalues",
+                "is a list of ownertrust and no key; export the key with gpg --armor --export-secret-keys",
+                true},
+        {"Created: ", PRIVATE_FILE, true},
+        {"Key: (", PRIVATE_FILE, true},
+        {"(21:protected-private-key", PRIVATE_FILE, true},
+        {"(11:private-key", PRIVATE_FILE, true},
+        {"\x1f\x8b", ARCHIVE, true},
+        {"PK\x03\x04", ARCHIVE, true},
+        {"BZh", ARCHIVE, true},
+        {"\xfd"
+         "7zXZ",
+                ARCHIVE, true},
+};
+
+/* A key packet: what it says of itself is not what gpg takes. */
+static const char *key_packet_fault(const uint8_t *body, size_t n)
+{
+        if (n < 5)
+                return CUT;
+        if (body[0] > 4)
+                return "is a key of a newer kind (RFC 9580) than GnuPG reads; czarctl keygen makes one that "
+                       "it does";
+        uint32_t created =
+                (uint32_t)body[1] << 24 | (uint32_t)body[2] << 16 | (uint32_t)body[3] << 8 | body[4];
+        if (body[0] == 4 && (int64_t)created > (int64_t)time(NULL))
+                return KEY_OF_THE_FUTURE;
+        return CUT;
+}
+
+static const char *packet_fault(const uint8_t *p, size_t n)
+{
+        enum { SESSION_KEY = 1, SESSION_KEY_OF_PASSPHRASE = 3, SECRET_KEY = 5 };
+        if (n < 2 || !(p[0] & 0x80))
+                return NULL;
+        bool newer = p[0] & 0x40;
+        unsigned tag = newer ? p[0] & 0x3f : (p[0] >> 2) & 0xf;
+        size_t lengths = !newer ? (size_t)1 << (p[0] & 3) : p[1] < 192 ? 1 : p[1] < 224 ? 2 : 5;
+        if (tag == SESSION_KEY || tag == SESSION_KEY_OF_PASSPHRASE)
+                return ENCRYPTED;
+        if (tag != SECRET_KEY || n < 1 + lengths)
+                return NULL;
+        return key_packet_fault(p + 1 + lengths, n - 1 - lengths);
+}
+
+/* The first packet in the block, whose data begin behind an empty line. */
+static const char *armor_fault(const char *block, const char *end)
+{
+        enum { CHARS = 12 };
+        uint8_t data[CHARS / 4 * 3];
+        const char *at = memmem(block, (size_t)(end - block), "\n\n", 2);
+        const char *dos = memmem(block, (size_t)(end - block), "\n\r\n", 3);
+        at = at ? at + 2 : dos ? dos + 3 : end;
+        const char *fault =
+                end - at < CHARS || EVP_DecodeBlock(data, (const uint8_t *)at, CHARS) != sizeof(data)
+                        ? NULL
+                        : packet_fault(data, sizeof(data));
+        return fault ? fault : CUT;
+}
+
+/* What is wrong with a file of which gpg imports nothing, as the rest of a sentence that begins with its name
+ * and says what to do; NULL when it cannot be told. */
+static const char *key_file_fault(const char *text, size_t n)
+{
+        for (size_t i = 0; i < ELEMENTSOF(marks); i++) {
+                size_t len = strlen(marks[i].mark);
+                if (marks[i].at_start ? n >= len && memcmp(text, marks[i].mark, len) == 0
+                                      : memmem(text, n, marks[i].mark, len) != NULL)
+                        return marks[i].fault;
+        }
+        const char *block = memmem(text, n, BLOCK, strlen(BLOCK));
+        return block ? armor_fault(block, text + n) : packet_fault((const uint8_t *)text, n);
 }
 
 /* --- the file --- */
@@ -110,14 +218,9 @@ static int gpg_import(struct import *m, const char *home, bool take, struct erro
 /* Does the file refer to a smartcard? gpg imports no more of that than the public part. */
 static bool is_of_a_card(const struct import *m)
 {
-        _cleanup_free_ char *out = malloc(LISTING_MOST);
-        const char *args[] = {"--list-packets", NULL};
-        struct run_spec spec = {.in = {m->text, m->len}, .out = out, .size = LISTING_MOST - 1, .quiet = true};
-        if (!out)
-                return false;
-        (void)keyring_gpg(m->staged, args, NULL, &spec);
-        out[spec.len] = 0;
-        return strstr(out, "gnu-divert-to-card");
+        _cleanup_free_ char *listing = NULL;
+        return keyring_packets(m->staged, m->text, m->len, &listing) >= 0 &&
+               strstr(listing, "gnu-divert-to-card");
 }
 
 /* Why a key of the file is of no use here; 0 when it is. */
@@ -237,8 +340,9 @@ static int stage(struct import *m, struct error *e)
 /* --- its passphrase --- */
 
 /* Does it open every key that is wanted? -EKEYREJECTED with CAUSE_PASSPHRASE: not. */
-static int open_with(struct import *m, const struct secret *passphrase, struct error *e)
+static int open_with(void *arg, const struct secret *passphrase, struct error *e)
 {
+        const struct import *m = arg;
         struct decrypt_helper d = {.helper = HELPER_NONE};
         int r = decrypt_open(m->c, m->known ? m->home.dir : m->staged, passphrase, &d, e);
         if (r < 0)
@@ -249,22 +353,6 @@ static int open_with(struct import *m, const struct secret *passphrase, struct e
                                 passphrase->p ? "the passphrase does not open" : "a passphrase is needed for",
                                 m->wanted.v[i]);
         decrypt_close(&d);
-        return r;
-}
-
-static int ask_for_it(struct import *m, struct error *e)
-{
-        int r = -EINVAL;
-        for (int i = 0; i < PROMPT_TRIES; i++) {
-                *e = (struct error){};
-                r = prompt_passphrase(PROMPT, 0, false, &m->passphrase);
-                if (r < 0)
-                        return error_set(e, CAUSE_INTERNAL, -r, "passphrase: %s", prompt_error(r));
-                r = open_with(m, &m->passphrase, e);
-                if (r == 0 || e->cause != CAUSE_PASSPHRASE)
-                        break;
-                fputs("That does not open it.\n", stderr);
-        }
         return r;
 }
 
@@ -291,7 +379,7 @@ static int open_it(struct import *m, struct error *e)
         if (r == 0 || e->cause != CAUSE_PASSPHRASE || ctl_flag(c, "batch") || !prompt_possible())
                 return r;
         m->fresh = true;
-        return ask_for_it(m, e);
+        return passphrase_ask(open_with, m, CAUSE_INTERNAL, &m->passphrase, e);
 }
 
 static int cannot_open(const struct import *m, const struct error *e)

@@ -15,11 +15,11 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
-#include "terms.h"
 #include "fsx.h"
 #include "key_command.h"
 #include "macro.h"
 #include "str.h"
+#include "terms.h"
 
 #define OUTPUT_MOST (1024 * 1024)
 #define ARGS_MOST 32
@@ -491,4 +491,85 @@ int keyring_export(const char *home, const char *fingerprint, char **ret, size_t
         *ret_n = spec.len;
         *ret = take_ptr(&out);
         return 0;
+}
+
+void keyring_none(const struct ctl *c, const char *home, struct key_none *ret)
+{
+        char make[KEY_COMMAND_SIZE], import[KEY_COMMAND_SIZE];
+        bool lost = keyring_has_secrets(home);
+        key_command(c->config, home, "import-key FILE", NULL, import);
+        snprintf(ret->detail, sizeof(ret->detail),
+                lost ? "private keys lie in %s, but gpg finds no public key for them"
+                     : "there is no secret key in %s",
+                home);
+        if (lost)
+                snprintf(ret->fix, sizeof(ret->fix), "%s with a copy of the key brings its public part back",
+                        import);
+        else
+                snprintf(ret->fix, sizeof(ret->fix), "%s, or %s",
+                        key_command(c->config, home, "keygen", NULL, make), import);
+}
+
+int keyring_packets(const char *home, const char *key, size_t n, char **ret)
+{
+        const char *args[] = {"--list-packets", NULL};
+        _cleanup_free_ char *out = malloc(OUTPUT_MOST);
+        struct run_spec spec = {.in = {key, n}, .out = out, .size = OUTPUT_MOST - 1, .quiet = true};
+        int r = out ? keyring_gpg(home, args, NULL, &spec) : -ENOMEM;
+        if (r < 0)
+                return r;
+        out[spec.len] = 0;
+        *ret = take_ptr(&out);
+        return r;
+}
+
+/* --- features: the colon listing does not show them, the packet listing does: "hashed subpkt 30 len 1
+ * (features: 09)" below the signature that it belongs to, whose class stands before it --- */
+
+#define FEATURE_SEIPD_2 0x08
+
+/* The features that senders look at: of user ids, and when none of these says anything, of the key itself. */
+static unsigned features_in(char *listing)
+{
+        unsigned class = 0, features = 0, of_ids = 0, of_key = 0;
+        bool any_id = false;
+        for (char *save = NULL, *line = strtok_r(listing, "\n", &save); line;
+                line = strtok_r(NULL, "\n", &save)) {
+                const char *at = strstr(line, "sigclass 0x");
+                if (at)
+                        class = (unsigned)strtoul(at + strlen("sigclass "), NULL, 16);
+                at = strstr(line, "hashed subpkt 30 ");
+                if (!at || sscanf(at, "hashed subpkt 30 len %*u (features: %2x", &features) != 1)
+                        continue;
+                if (class >= 0x10 && class <= 0x13) {
+                        of_ids |= features;
+                        any_id = true;
+                } else if (class == 0x1f) {
+                        of_key |= features;
+                }
+        }
+        return any_id ? of_ids : of_key;
+}
+
+bool key_asks_for_newer(const char *home, const char *fingerprint)
+{
+        _cleanup_free_ char *armor = NULL, *listing = NULL;
+        size_t len = 0;
+        struct error ignored = {};
+        if (keyring_export(home, fingerprint, &armor, &len, &ignored) < 0)
+                return false;
+        return keyring_packets(home, armor, len, &listing) == 0 && features_in(listing) & FEATURE_SEIPD_2;
+}
+
+const char *key_features_advice(
+        const struct config *c, const char *home, const char *fingerprint, char *ret, size_t size)
+{
+        char export[KEY_COMMAND_SIZE], word[SHELL_WORD_SIZE];
+        shell_word(home, word, sizeof(word));
+        snprintf(ret, size,
+                "give it a user id with plain preferences and take back the old one: " KEY_GPG_AS_OWNER
+                " --pinentry-mode loopback --quick-add-uid %s 'NAME (edX) <MAIL>', the same with "
+                "--quick-revoke-uid and the old user id; then send the new public key (%s) to edX",
+                word, word, fingerprint, key_command(c, home, "key export", fingerprint, export));
+        return ret;
 }

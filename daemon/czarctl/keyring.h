@@ -3,6 +3,10 @@
  */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "config.h"
 #include "ctl.h"
 #include "limits.h"
 #include "run.h"
@@ -70,3 +74,19 @@ void keyring_stop_agent(const char *home);
 int keyring_make_home(const struct ctl *c, const char *home, struct error *e);
 /* The armored public key. The caller frees *ret. 0 or -errno. */
 int keyring_export(const char *home, const char *fingerprint, char **ret, size_t *ret_n, struct error *e);
+
+/* The packets of a key, the first MiB of their listing; also of one that gpg cannot take whole. The caller
+ * frees *ret. gpg's exit status, or -errno. */
+int keyring_packets(const char *home, const char *key, size_t n, char **ret);
+/* What is told of a home in which keyring_read() finds no key, and what helps. */
+struct key_none {
+        char detail[4096 + 128], fix[1280];
+};
+void keyring_none(const struct ctl *c, const char *home, struct key_none *ret);
+
+/* Does a public key ask its senders for encryption that GnuPG cannot read? Its self-signatures announce SEIPD
+ * version 2 (RFC 9580), as keys made by Sequoia or OpenPGP.js do. false also when it cannot be told. */
+bool key_asks_for_newer(const char *home, const char *fingerprint);
+/* How to take that off, to be pasted as root. */
+const char *key_features_advice(
+        const struct config *c, const char *home, const char *fingerprint, char *ret, size_t size);

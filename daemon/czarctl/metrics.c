@@ -3,16 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "days.h"
+#include "ctl.h"
 #include "deliver_facts.h"
 #include "facts.h"
 #include "ledger_facts.h"
 #include "ledger_report.h"
 #include "name.h"
-#include "not_split.h"
 #include "owner.h"
 #include "rows.h"
-#include "runs.h"
 #include "staging.h"
 #include "str.h"
 #include "timespan.h"

@@ -9,7 +9,7 @@
 
 #include "macro.h"
 #include "name.h"
-#include "table.h"
+#include "shown.h"
 #include "timespan.h"
 
 #define DEPTH_MAX 16    /* of the JSON, and of sections in each other */

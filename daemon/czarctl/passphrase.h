@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Passphrases belong to GnuPG homes: where one is looked for, and where a new one is stored, so that it is
- * found there first. Storing one never locks another key that opens today. */
+ * found there first. Storing one never locks another key that opens today. And asking the person at the
+ * terminal, for one or for a line. */
 #pragma once
+
+#include <stdbool.h>
 
 #include "ctl.h"
 #include "secret.h"
@@ -31,3 +34,23 @@ int passphrase_check_others(
         struct ctl *c, const struct key_home *h, const struct secret *fresh, struct error *e);
 /* Stores it; where there is no place for it, that is said. 0 or an exit status. */
 int passphrase_store(struct ctl *c, const struct secret *s);
+
+/* --- asking a person --- */
+
+#define PROMPT_TRIES 3 /* of a question, before we give up */
+
+/* Is there a terminal? */
+bool prompt_possible(void);
+/* A line with echo. 0 or -errno; -ENODATA: end of input (ctrl-D). "" is possible. */
+int prompt_line(const char *text, char *ret, size_t size);
+/* A passphrase of at least so many bytes without echo; twice: asks again until both are equal. A signal finds
+ * the terminal as it was. 0 or -errno; -ENODATA: end of input, -ECANCELED: none was good in PROMPT_TRIES
+ * tries. *ret is replaced, on failure untouched. */
+int prompt_passphrase(const char *text, size_t least, bool twice, struct secret *ret);
+/* What a person is told of an error of the two. */
+const char *prompt_error(int r);
+/* Asks for the passphrase of a key until it opens it, at most PROMPT_TRIES times; *ret is the last one. What
+ * the prompt itself says gets the cause `prompts`. 0 or -errno. */
+typedef int passphrase_opens_fn(void *arg, const struct secret *passphrase, struct error *e);
+int passphrase_ask(
+        passphrase_opens_fn *opens, void *arg, enum cause prompts, struct secret *ret, struct error *e);

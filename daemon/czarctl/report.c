@@ -6,14 +6,15 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "ctl.h"
 #include "deliver_facts.h"
 #include "owner.h"
 #include "page.h"
 #include "rows.h"
-#include "runs.h"
 #include "staging.h"
 #include "str.h"
 #include "timespan.h"
@@ -142,6 +143,104 @@ static void add_keys(struct report_data *r)
         r->look |= soon;
 }
 
+/* --- days of events by course: those that could not be split, by cause, and what the others take --- */
+
+static int count_failed(void *arg, const struct ledger_split *row, const struct ledger_object *o)
+{
+        (void)row;
+        (void)o;
+        ++*(uint64_t *)arg;
+        return 0;
+}
+
+static int add_not_split(struct report_data *r)
+{
+        uint64_t n = 0;
+        int e = not_split(r->c, count_failed, &n, r->e);
+        json_u64(&r->j, "days_not_split", n);
+        r->look |= n > 0;
+        return e;
+}
+
+struct split_causes {
+        struct {
+                uint64_t n;
+                char example[STAGED_PATH_SIZE], detail[DETAIL_SIZE];
+        } of[CAUSE_MAX];
+};
+
+static int count_cause(void *arg, const struct ledger_split *row, const struct ledger_object *o)
+{
+        struct split_causes *c = arg;
+        if (row->cause >= CAUSE_MAX)
+                return 0;
+        if (c->of[row->cause].n++ == 0) {
+                snprintf(c->of[row->cause].example, STAGED_PATH_SIZE, "%s", o->path);
+                snprintf(c->of[row->cause].detail, DETAIL_SIZE, "%s", row->detail);
+        }
+        return 0;
+}
+
+static int add_split_failures(struct report_data *r)
+{
+        _cleanup_free_ struct split_causes *c = calloc(1, sizeof(*c));
+        int e = c ? not_split(r->c, count_cause, c, r->e) : -ENOMEM;
+        for (enum cause cause = CAUSE_NONE; e == 0 && cause < CAUSE_MAX; cause++)
+                if (c->of[cause].n > 0)
+                        json_object(&r->j, NULL,
+                                FIELDS(F_NUMBER("count", c->of[cause].n), F_TEXT("state", NULL),
+                                        F_TEXT("cause", cause_name(cause)),
+                                        F_TEXT("example", c->of[cause].example),
+                                        F_TEXT("detail", c->of[cause].detail),
+                                        F_TEXT("advice", not_split_advice(cause))));
+        return e;
+}
+
+/* An item of the list of storage. */
+static void add_storage_of(struct json *j, const char *org, const char *what, int64_t bytes, int64_t on_disk)
+{
+        int64_t saved = bytes > 0 ? (bytes - on_disk) * 100 / bytes : 0;
+        json_object(j, NULL,
+                FIELDS(F_TEXT("org", org), F_TEXT("category", what), F_NUMBER("bytes", bytes),
+                        F_NUMBER("bytes_on_disk", on_disk), F_NUMBER("saved_percent", saved)));
+}
+
+struct taken {
+        struct json *j;
+        char org[ORG_SIZE]; /* rows come by path, so those of an organisation come together */
+        uint64_t bytes;
+};
+
+static void add_taken(struct taken *t)
+{
+        int64_t bytes = (int64_t)MIN(t->bytes, (uint64_t)INT64_MAX);
+        if (*t->org)
+                add_storage_of(t->j, t->org, "events by course", bytes, bytes);
+}
+
+static int sum_taken(const struct ledger_split *row, void *arg)
+{
+        struct taken *t = arg;
+        size_t n = strcspn(row->path, "/");
+        if (n == 0 || n >= sizeof(t->org))
+                return 0;
+        if (strncmp(t->org, row->path, n) != 0 || t->org[n]) {
+                add_taken(t);
+                *t = (struct taken){.j = t->j};
+                memcpy(t->org, row->path, n);
+        }
+        t->bytes += row->files_size;
+        return 0;
+}
+
+static int add_split_storage(struct report_data *r)
+{
+        struct taken t = {.j = &r->j};
+        int e = ledger_splits(r->c->ledger, sum_taken, &t, r->e);
+        add_taken(&t);
+        return e;
+}
+
 /* --- failures and storage --- */
 
 static int add_failure(const struct report_row *row, void *arg)
@@ -162,7 +261,7 @@ static int add_failures(struct report_data *r)
         json_open(&r->j, "failures", '[');
         int e = report_each(r->c->ledger, REPORT_TROUBLES, NULL, NULL, add_failure, r, r->e);
         if (e == 0)
-                e = report_split_failures(r);
+                e = add_split_failures(r);
         json_close(&r->j, ']');
         return e;
 }
@@ -172,7 +271,7 @@ static int add_category(const struct report_row *row, void *arg)
         struct report_data *r = arg;
         const char *category = report_category(row);
         if (category)
-                report_storage(&r->j, row->text[0], category, row->number[2], row->number[3]);
+                add_storage_of(&r->j, row->text[0], category, row->number[2], row->number[3]);
         return 0;
 }
 
@@ -181,7 +280,7 @@ static int add_storage(struct report_data *r)
         json_open(&r->j, "storage", '[');
         int e = report_each(r->c->ledger, REPORT_STORAGE, NULL, NULL, add_category, r, r->e);
         if (e == 0)
-                e = report_split_storage(r);
+                e = add_split_storage(r);
         json_close(&r->j, ']');
         return e;
 }
@@ -203,7 +302,7 @@ static void add_head(struct report_data *r)
 static int add_all(struct report_data *r)
 {
         static int (*const parts[])(struct report_data *) = {
-                add_numbers, report_not_split, report_days, report_snapshots, add_failures, add_storage};
+                add_numbers, add_not_split, report_days, report_snapshots, add_failures, add_storage};
         int e = days_read(r->c, &r->days, r->e);
         add_head(r);
         for (size_t i = 0; e == 0 && i < ELEMENTSOF(parts); i++)

@@ -12,6 +12,7 @@
 #include "ask.h"
 #include "audit.h"
 #include "control_msg.h"
+#include "ctl.h"
 #include "deliver_facts.h"
 #include "digest.h"
 #include "feed.h"
@@ -21,7 +22,6 @@
 #include "ledger_split.h"
 #include "macro.h"
 #include "rows.h"
-#include "runs.h"
 #include "staging.h"
 #include "str.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What check_*.c share: a list of findings. */
+/* The findings of check, and those that this machine alone decides. */
 #pragma once
 
 #include "ctl.h"
@@ -14,9 +14,6 @@ enum finding { FINE, NOTICE, BAD };
 void check_add(struct checkup *k, const char *name, enum finding f, const char *fix, const char *format, ...)
         _printf_(5, 6);
 
-/* check_local.c: configuration, folders, group, disk, key, units */
+/* Configuration, folders, group, disk, key; and the units. */
 void check_local(struct checkup *k);
 void check_units(struct checkup *k);
-/* check_remote.c: passphrase through czard-decrypt; credentials, clock and prefixes through czard-fetch */
-void check_key(struct checkup *k);
-void check_remote(struct checkup *k);

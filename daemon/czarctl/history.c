@@ -1,19 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* changes: the feed of an organisation, from a line on, and what is added to it. Reads nothing but the file,
- * so that whoever may read the staged files may use it. */
+/* What czard has written down. changes: the feed of an organisation, from a line on, and what is added to it;
+ * reads nothing but the file, so that whoever may read the staged files may use it. audit: the audit record
+ * by time; lines are taken as they stand, whether they were altered says verify --audit. backup: a consistent
+ * copy of the ledger, also while czard writes. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "audit.h"
 #include "feed.h"
 #include "feed_reader.h"
-#include "runs.h"
+#include "owner.h"
+#include "rows.h"
 #include "str.h"
-#include "table.h"
 #include "timespan.h"
+
+/* --- changes --- */
 
 #define BLIND_MSEC 1000 /* between two looks at what cannot be watched */
 
@@ -173,4 +179,125 @@ int run_changes(struct ctl *c)
         if (!org && c->config->n_packages > 1)
                 return show_all(c);
         return show_feed(c, org ? org : c->config->packages[0].spec.org, since, time);
+}
+
+/* --- audit --- */
+
+static const char *const fields[] = {"time", "seq", "event", "org", "category", "site", "date", "bucket",
+        "key", "etag", "member", "path", "size", "sha256", "group", "fingerprint", "cause", "uid", "reason",
+        "mtime", "config_sha256"};
+
+/* What a member's line leaves to the "members" line before it. */
+static const char *const shared[] = {
+        "org", "category", "site", "date", "bucket", "key", "etag", "group", "mtime"};
+
+struct audit_show {
+        const char *since, *until;
+        struct record_rows *record;
+        char of_members[ELEMENTSOF(shared)][RECORD_FIELD_SIZE]; /* of the "members" line above, "" none */
+};
+
+static void note_members(struct audit_show *s, const char *line, size_t len)
+{
+        char event[EVENT_SIZE] = "";
+        (void)audit_field(line, len, "event", event, sizeof(event));
+        bool head = streq(event, "members");
+        if (streq(event, "member") || streq(event, "member-rejected"))
+                return;
+        for (size_t i = 0; i < ELEMENTSOF(shared); i++)
+                if (!head || audit_field(line, len, shared[i], s->of_members[i], RECORD_FIELD_SIZE) < 0)
+                        s->of_members[i][0] = 0;
+}
+
+static void show_fields(struct audit_show *s, const char *line, size_t len)
+{
+        struct record_rows *r = s->record;
+        record_rows_read(r, line, len);
+        for (size_t i = 0; i < r->n; i++)
+                for (size_t k = 0; k < ELEMENTSOF(shared); k++)
+                        if (!*r->fields[i].text && streq(r->fields[i].name, shared[k]))
+                                r->fields[i].text = s->of_members[k];
+        const char *path = record_text(r, "path"), *reason = record_text(r, "reason"),
+                   *cause = record_text(r, "cause");
+        _cleanup_free_ char *why = str_printf("%s%s%s", reason, *reason && *cause ? ": " : "", cause);
+        record_rows_add(r, *path ? path : record_text(r, "key"), why);
+}
+
+static int show_entry(const char *line, size_t len, uint64_t number, void *arg)
+{
+        struct audit_show *s = arg;
+        char time[64];
+        (void)number;
+        note_members(s, line, len);
+        /* RFC 3339 in UTC compares as text. */
+        if (audit_field(line, len, "time", time, sizeof(time)) < 0 ||
+                (s->since && strncmp(time, s->since, 10) < 0) ||
+                (s->until && strncmp(time, s->until, 10) > 0))
+                return 0;
+        if (s->record->rows.c->json)
+                rows_add_line(&s->record->rows, line, len);
+        else
+                show_fields(s, line, len);
+        return 0;
+}
+
+int run_audit(struct ctl *c)
+{
+        struct audit_show s = {};
+        struct error e = {};
+        if (ctl_date_flag(c, "since", &s.since) || ctl_date_flag(c, "until", &s.until))
+                return CTL_USAGE;
+        int status = record_rows_open(
+                c, fields, ELEMENTSOF(fields), "time|event|what=PATH OR KEY|group|uid|why=REASON", &s.record);
+        if (status)
+                return status;
+        int r = ctl_open_state(c, &e);
+        if (r == 0)
+                r = audit_each(c->state_fd, show_entry, &s, &e);
+        if (r == -ENOENT && c->state_fd >= 0)
+                r = 0;
+        return record_rows_finish(s.record,
+                s.since || s.until ? "The audit record has no entries of these days."
+                                   : "The audit record has no entries yet.",
+                r, &e);
+}
+
+/* --- backup --- */
+
+int prepare_backup(struct ctl *c)
+{
+        return owner_output(c, c->argv[0], OUTPUT_REPLACE, 0600) < 0 ? ctl_fail_text("out of memory") : 0;
+}
+
+/* The copy is made in state_dir and handed to the keeper, because FILE is where the admin may write, not the
+ * owner of state_dir. */
+int run_backup(struct ctl *c)
+{
+        struct error e = {};
+        char where[TEXT_SIZE];
+        int status = ctl_open_ledger(c);
+        if (status)
+                return status;
+        _cleanup_free_ char *copy = str_printf("%s/.backup-%ld", c->config->state_dir, (long)getpid());
+        int r = copy ? ledger_backup(c->ledger, copy, &e) : -ENOMEM;
+        _cleanup_close_ int fd = r < 0 ? -1 : open(copy, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (r == 0 && fd < 0)
+                r = error_set(&e, CAUSE_INTERNAL, errno, "%s: %s", copy, strerror(errno));
+        if (copy)
+                (void)unlink(copy);
+        if (r == 0)
+                r = owner_put_fd(c, 0, fd, where, &e);
+        if (r < 0)
+                return ctl_fail(c, &e);
+        if (c->json) {
+                _cleanup_json_ struct json j = {};
+                answer_open(&j);
+                json_str(&j, "file", where);
+                return answer_print(&j);
+        }
+        shown_print(stdout,
+                "%s: a copy of the ledger. The audit record (%s/audit.jsonl) and the GnuPG home are to be "
+                "backed up too.\n",
+                where, c->config->state_dir);
+        return 0;
 }
