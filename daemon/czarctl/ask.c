@@ -286,5 +286,5 @@ int ask(struct ctl *c, struct ask_spec *spec)
         } else {
                 r = do_offline(c, spec, &e);
         }
-        return r < 0 ? ctl_fail(c, &e) : r;
+        return r < 0 ? ctl_fail(&e) : r;
 }

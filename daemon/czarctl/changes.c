@@ -216,7 +216,7 @@ static int prune_show(struct ctl *c, struct changes *ch)
                 r = keep_plan(c->ledger, staging, c->config, (int64_t)time(NULL), &list, &e);
         staging_free(staging);
         if (r < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         static const char *const why[] = {[KEEP_EVENTS] = "keep_days",
                 [KEEP_SNAPSHOT] = "keep_snapshots",
                 [KEEP_REPLACED] = "keep_replaced",
@@ -283,7 +283,7 @@ static int show_latest(struct ctl *c, struct changes *ch, const char *org)
         if (r)
                 return r;
         if (staging_open_readonly(c->config->staging.path, &staging, &e) < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         bool known = false; /* an organisation that has neither a section nor a snapshot is a mistake */
         for (size_t i = 0; i < c->config->n_packages; i++)
                 known |= streq(c->config->packages[i].spec.org, org);
@@ -317,7 +317,7 @@ static int show_latest(struct ctl *c, struct changes *ch, const char *org)
                 rows_end(&ch->rows, NULL);
         else if (!e.cause)
                 return ctl_fail_text("nothing is known of an organisation '%s'; see czarctl list", org);
-        return e.cause ? ctl_fail(c, &e) : 0;
+        return e.cause ? ctl_fail(&e) : 0;
 }
 
 int run_latest(struct ctl *c)

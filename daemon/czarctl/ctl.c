@@ -24,9 +24,8 @@
 
 /* --- saying what went wrong --- */
 
-int ctl_fail(const struct ctl *c, const struct error *e)
+int ctl_fail(const struct error *e)
 {
-        (void)c;
         if (e->cause == CAUSE_NONE)
                 return ctl_fail_text("out of memory");
         const char *advice = cause_advice(e->cause);
@@ -51,21 +50,23 @@ int ctl_fail_text(const char *format, ...)
 
 void usage_command(const struct command *c, FILE *f)
 {
-        fprintf(f, "usage: czarctl %s", c->name);
+        shown_print(f, "usage: czarctl %s", c->name);
         for (size_t i = 0; i < FLAGS_MOST && c->flags[i].name; i++)
-                fprintf(f, " %s--%s%s%s%s", c->flags[i].needed ? "" : "[", c->flags[i].name,
+                shown_print(f, " %s--%s%s%s%s", c->flags[i].needed ? "" : "[", c->flags[i].name,
                         c->flags[i].value ? " " : "", c->flags[i].value ? c->flags[i].value : "",
                         c->flags[i].needed ? "" : "]");
-        fprintf(f, "%s%s\n\n  %s\n", *c->arguments ? " " : "", c->arguments, c->summary);
+        shown_print(f, "%s%s\n\n", *c->arguments ? " " : "", c->arguments);
+        shown_print(f, "  %s\n", c->summary);
         for (size_t i = 0; i < FLAGS_MOST && c->flags[i].name; i++) {
                 char head[64];
                 snprintf(head, sizeof(head), "--%s%s%s", c->flags[i].name, c->flags[i].value ? " " : "",
                         c->flags[i].value ? c->flags[i].value : "");
-                fprintf(f, "%s  %-24s %s\n", i == 0 ? "\n" : "", head, c->flags[i].help);
+                fputs(i == 0 ? "\n" : "", f);
+                shown_print(f, "  %-24s %s\n", head, c->flags[i].help);
         }
         fputs("\n  --config FILE, --json, --help as everywhere\n", f);
-        if (c->examples)
-                fprintf(f, "\n%s", c->examples);
+        fputs(c->examples ? "\n" : "", f);
+        fputs(c->examples ? c->examples : "", f);
 }
 
 const char *ctl_flag(const struct ctl *c, const char *name)
@@ -291,7 +292,7 @@ int ctl_open_ledger(struct ctl *c)
                 return 0;
         int r = ctl_open_state(c, &e);
         if (r < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         if (faccessat(c->state_fd, "ledger.db", F_OK, 0) < 0 && errno == ENOENT)
                 return ctl_fail_text(
                         "czard has not run with this configuration yet (no ledger in %s): czarctl check says "
@@ -299,7 +300,7 @@ int ctl_open_ledger(struct ctl *c)
                         c->config->state_dir);
         r = ledger_open_readonly(c->config->state_dir, &c->ledger, &e);
         if (r == 0 || e.err != EACCES)
-                return r < 0 ? ctl_fail(c, &e) : 0;
+                return r < 0 ? ctl_fail(&e) : 0;
         char help[CTL_DENIED_SIZE];
         _cleanup_free_ char *path = str_printf("%s/ledger.db", c->config->state_dir);
         return ctl_fail_text("cannot read the ledger in %s: %s; %s", c->config->state_dir, strerror(EACCES),

@@ -98,7 +98,7 @@ int ctl_open_ledger(struct ctl *c);
 int ctl_open_state(struct ctl *c, struct error *e);
 /* Says "czarctl: ..." with advice on stderr; of an error without a cause, that there is no memory. Returns
  * CTL_CANNOT. */
-int ctl_fail(const struct ctl *c, const struct error *e);
+int ctl_fail(const struct error *e);
 int ctl_fail_text(const char *format, ...) _printf_(1, 2);
 /* Where the runtime files of the daemon are, as startup.c chooses. "" when they cannot be told. */
 #define RUN_DIR_SIZE 3072

@@ -144,7 +144,7 @@ static int start_deliver(struct ctl *c, const char *name, const char *reason)
                         argv[n++] = name;
         }
         if (become_deliver(c, &e) < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         union {
                 const char **in;
                 char *const *out;
@@ -294,7 +294,7 @@ static int plan_one(struct plan *p, int state)
                 plan_table(p, &courses);
         look_done(&p->look);
         records_done(&p->records);
-        return r < 0 ? ctl_fail(p->c, &e) : 0;
+        return r < 0 ? ctl_fail(&e) : 0;
 }
 
 static int deliver_plan(struct ctl *c, const char *name)
@@ -307,9 +307,9 @@ static int deliver_plan(struct ctl *c, const char *name)
                 return status;
         _cleanup_close_ int state = deliver_state(c, &e);
         if (state < 0 && state != -ENOENT)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         if (look_open(c->config->staging.path, &staging, &e) < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         if (c->json) {
                 answer_open(&j);
                 json_open(&j, "deliveries", '[');
@@ -434,7 +434,7 @@ static int check_name(const struct ctl *c, int state, const char *name)
         int r = state >= 0 ? records_names(state, &names, &e) : 0;
         if (r == 0 && !strv_has(&names, name))
                 return deliver_unknown(c, name);
-        return r < 0 ? ctl_fail(c, &e) : 0;
+        return r < 0 ? ctl_fail(&e) : 0;
 }
 
 static int deliver_log(struct ctl *c, const char *name)
@@ -444,7 +444,7 @@ static int deliver_log(struct ctl *c, const char *name)
         struct stat st;
         _cleanup_close_ int state = deliver_state(c, &e);
         if (state < 0 && state != -ENOENT)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         int status = check_name(c, state, name);
         if (status == 0)
                 status = record_rows_open(c, fields, ELEMENTSOF(fields),

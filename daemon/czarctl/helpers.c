@@ -268,7 +268,7 @@ int fetch_prepare(struct ctl *c)
                 return 0;
         struct error e = {};
         c->unit = calloc(1, sizeof(*c->unit));
-        return !c->unit || start_unit(c->unit, file, config, &locks, &e) < 0 ? ctl_fail(c, &e) : 0;
+        return !c->unit || start_unit(c->unit, file, config, &locks, &e) < 0 ? ctl_fail(&e) : 0;
 }
 
 /* --- czard-fetch --- */

@@ -77,10 +77,10 @@ static int tell_rest(struct ctl *c, struct feed_reader *reader, struct error *e)
 }
 
 /* What was wrong with the feed is said, not what may be wrong with us. */
-static int ended(struct ctl *c, int r, const struct error *e)
+static int ended(int r, const struct error *e)
 {
         bool is_said = cannot_read(r) || r == -EBADMSG || r == -ESTALE;
-        return is_said ? ctl_fail_text("%s", e->text) : r < 0 ? ctl_fail(c, e) : CTL_WELL;
+        return is_said ? ctl_fail_text("%s", e->text) : r < 0 ? ctl_fail(e) : CTL_WELL;
 }
 
 /* Whoever has read the feed waits until czard has made it again, in a folder that may not be there either;
@@ -98,7 +98,7 @@ static int follow(struct ctl *c, struct feed_reader *reader)
                 int fd = feed_reader_watch(reader, &unwatched);
                 int r = tell_rest(c, reader, &e);
                 if (!waits(r, fd, has_read))
-                        return ended(c, r, &e);
+                        return ended(r, &e);
                 has_read |= r == 0;
                 struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = STDOUT_FILENO}};
                 if (poll(fds, ELEMENTSOF(fds), fd < 0 ? BLIND_MSEC : -1) < 0 && errno != EINTR)
@@ -113,9 +113,9 @@ static int show_feed(struct ctl *c, const char *org, uint64_t since, const char 
         struct feed_reader *reader = NULL;
         struct error e = {};
         if (feed_reader_new(c->config->staging.path, org, since, &reader, &e) < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         feed_reader_expect(reader, time);
-        int status = ctl_flag(c, "follow") ? follow(c, reader) : ended(c, tell_rest(c, reader, &e), &e);
+        int status = ctl_flag(c, "follow") ? follow(c, reader) : ended(tell_rest(c, reader, &e), &e);
         feed_reader_free(reader);
         return status;
 }
@@ -132,7 +132,7 @@ static int show_all(struct ctl *c)
                 r = r < 0 ? r : tell_rest(c, reader, &e);
                 feed_reader_free(reader);
                 if (r < 0 && !cannot_read(r))
-                        return ctl_fail(c, &e);
+                        return ctl_fail(&e);
                 if (r < 0)
                         shown_print(stderr, "czarctl: warning: %s\n", e.text);
                 any |= r == 0;
@@ -266,7 +266,7 @@ int run_audit(struct ctl *c)
 
 int prepare_backup(struct ctl *c)
 {
-        return owner_output(c, c->argv[0], OUTPUT_REPLACE, 0600) < 0 ? ctl_fail_text("out of memory") : 0;
+        return owner_output(c, c->argv[0], OUTPUT_REPLACE, 0600, NULL);
 }
 
 /* The copy is made in state_dir and handed to the keeper, because FILE is where the admin may write, not the
@@ -288,7 +288,7 @@ int run_backup(struct ctl *c)
         if (r == 0)
                 r = owner_put_fd(c, 0, fd, where, &e);
         if (r < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         if (c->json) {
                 _cleanup_json_ struct json j = {};
                 answer_open(&j);

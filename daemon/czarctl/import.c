@@ -28,7 +28,7 @@ int prepare_import_credentials(struct ctl *c)
         struct error e = {};
         c->input_fd = owner_open_input(c->argv[0], &e);
         if (c->input_fd < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         int status = passphrase_prepare(c, false);
         if (status)
                 return status;
@@ -36,9 +36,8 @@ int prepare_import_credentials(struct ctl *c)
         if (!file && geteuid() != 0)
                 return ctl_fail_text("storing them for systemd needs root; without systemd set [s3] "
                                      "credentials = FILE first");
-        int r = file ? owner_output(c, file, OUTPUT_SECRET, 0400)
-                     : owner_output(c, "czard.s3", OUTPUT_CREDENTIAL, 0400);
-        return r < 0 ? ctl_fail_text("out of memory") : 0;
+        return file ? owner_output(c, file, OUTPUT_SECRET, 0400, NULL)
+                    : owner_output(c, "czard.s3", OUTPUT_CREDENTIAL, 0400, NULL);
 }
 
 /* --- decrypting --- */
@@ -263,7 +262,7 @@ static int try_them(struct ctl *c, const struct secret *csv)
                 r = try_list(c, &res, where, &e);
         trial_done(&t);
         if (r < 0 && !ctl_flag(c, "force"))
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         if (r < 0)
                 return CTL_FOUND;
         return judge_credentials(c, &res, where);
@@ -278,7 +277,7 @@ int run_import_credentials(struct ctl *c)
         if (r == 0)
                 r = check_columns(c, &csv, key_id, &e);
         if (r < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         int tried = try_them(c, &csv);
         if (tried == CTL_CANNOT)
                 return tried;
@@ -286,7 +285,7 @@ int run_import_credentials(struct ctl *c)
         if (fd < 0)
                 return ctl_fail_text("memory file: %s", strerror(-fd));
         if (owner_put_fd(c, 0, fd, where, &e) < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         if (c->json) {
                 _cleanup_json_ struct json j = {};
                 answer_open(&j);

@@ -53,7 +53,7 @@ int prepare_import_key(struct ctl *c)
         struct error e = {};
         c->input_fd = owner_open_input(c->argv[0], &e);
         if (c->input_fd < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         return passphrase_prepare(c, true);
 }
 
@@ -385,7 +385,7 @@ static int open_it(struct import *m, struct error *e)
 static int cannot_open(const struct import *m, const struct error *e)
 {
         if (e->cause != CAUSE_PASSPHRASE)
-                return ctl_fail(m->c, e);
+                return ctl_fail(e);
         return ctl_fail_text("nothing is imported: %s%s; %s", e->text,
                 m->known ? " that is there already, whose passphrase stays as it is" : "",
                 strstr(e->text, "chmod") ? "then import it again"
@@ -457,14 +457,14 @@ static int do_import(struct import *m)
         struct error e = {};
         if (keyring_make_home(m->c, m->home.dir, &e) < 0 || keyring_check_locks(m->home.dir, &e) < 0 ||
                 read_key_file(m, &e) < 0 || stage(m, &e) < 0)
-                return ctl_fail(m->c, &e);
+                return ctl_fail(&e);
         if (m->secret.n > 0 && open_it(m, &e) < 0)
                 return cannot_open(m, &e);
         if (m->fresh && m->passphrase.len > 0 &&
                 passphrase_check_others(m->c, &m->home, &m->passphrase, &e) < 0)
-                return ctl_fail(m->c, &e);
+                return ctl_fail(&e);
         if (gpg_import(m, m->home.dir, false, &e) < 0 || verify(m, &e) < 0)
-                return ctl_fail(m->c, &e);
+                return ctl_fail(&e);
         int status = m->fresh && m->passphrase.len > 0 ? passphrase_store(m->c, &m->passphrase) : 0;
         return status ? status : say_imported(m);
 }

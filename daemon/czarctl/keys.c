@@ -21,9 +21,8 @@
 int prepare_key(struct ctl *c)
 {
         const char *file = ctl_flag(c, "output");
-        if (file && owner_output(c, file, OUTPUT_REPLACE, 0644) < 0)
-                return ctl_fail_text("out of memory");
-        return passphrase_prepare(c, false);
+        int status = file ? owner_output(c, file, OUTPUT_REPLACE, 0644, NULL) : 0;
+        return status ? status : passphrase_prepare(c, false);
 }
 
 static int key_list(struct ctl *c, const char *home, const struct keyring *ring)
@@ -58,7 +57,7 @@ static int key_export(struct ctl *c, const char *home, const struct keyring_key 
                 r = owner_put(c, 0, armor, len, where, &e);
         else if (r == 0)
                 fputs(armor, stdout);
-        return r < 0 ? ctl_fail(c, &e) : 0;
+        return r < 0 ? ctl_fail(&e) : 0;
 }
 
 /* --- extend --- */
@@ -154,7 +153,7 @@ static int say_extended(struct ctl *c, const char *home, const char *fingerprint
         struct error e = {};
         char text[WHEN_SIZE], export[KEY_COMMAND_SIZE];
         if (keyring_read(home, &now, &e) < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         if (c->json)
                 return key_list(c, home, &now);
         const struct keyring_key *k = keyring_find(&now, fingerprint);
@@ -182,7 +181,7 @@ static int get_passphrase(struct ctl *c, const struct key_home *h, struct secret
         if (r < 0 && e.err == ENOENT) /* configured, but not there: the key may have none */
                 r = 0;
         if (r < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         if (ret->p || ctl_flag(c, "batch") || !prompt_possible())
                 return 0;
         r = prompt_passphrase("Passphrase of the key (empty: none): ", 0, false, ret);
@@ -209,7 +208,7 @@ static int key_extend(struct ctl *c, const struct key_home *h, const struct keyr
         if (status == 0 && any)
                 status = check_primary(c, h->dir, k, expire, primary, &subkeys);
         if (status == 0 && any && keyring_check_locks(h->dir, &e) < 0)
-                status = ctl_fail(c, &e);
+                status = ctl_fail(&e);
         if (status == 0 && any)
                 status = get_passphrase(c, h, &passphrase);
         if (status == 0 && any)
@@ -242,7 +241,7 @@ int run_key(struct ctl *c)
         if (status)
                 return status;
         if (keyring_read(h.dir, &ring, &e) < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         const struct keyring_key *k = NULL;
         size_t found = 0;
         for (size_t i = 0; i < ring.n; i++) {
@@ -304,8 +303,9 @@ int prepare_keygen(struct ctl *c)
                 if (access(path, F_OK) == 0)
                         return ctl_fail_text(
                                 "%s is there already: move it away first, or use --output DIR", path);
-                if (owner_output(c, path, OUTPUT_NEW, 0644) < 0)
-                        return ctl_fail_text("out of memory");
+                int status = owner_output(c, path, OUTPUT_NEW, 0644, NULL);
+                if (status)
+                        return status;
         }
         return passphrase_prepare(c, true);
 }
@@ -388,7 +388,7 @@ static int write_public(struct ctl *c, const char *home, const char *fingerprint
         size_t len = 0;
         char where[TEXT_SIZE], when[WHEN_SIZE], extend[KEY_COMMAND_SIZE], export[KEY_COMMAND_SIZE];
         if (keyring_read(home, &ring, &e) < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         const struct keyring_key *k = keyring_find(&ring, fingerprint);
         if (!k)
                 return ctl_fail_text("the new key is not in %s", home);
@@ -402,7 +402,7 @@ static int write_public(struct ctl *c, const char *home, const char *fingerprint
         if (r == 0)
                 r = owner_put(c, OUT_README, text, strlen(text), where, &e);
         if (r < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         if (!c->json)
                 putchar('\n');
         fputs(text, stdout);
@@ -440,7 +440,7 @@ static int choose_passphrase(struct ctl *c, struct secret *ret)
 {
         struct error e = {};
         if (passphrase_given(c, ret, &e) < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         if (!ret->p && (ctl_flag(c, "batch") || !prompt_possible()))
                 return ctl_usage(c, "--passphrase-file is needed where nobody can be asked");
         const char *odd = ret->p ? secret_oddity(ret) : NULL;
@@ -468,7 +468,7 @@ int run_keygen(struct ctl *c)
         if (status)
                 return status;
         if (check_new(c, h.dir, &e) < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         if (span_seconds(expire) < 0)
                 return ctl_usage(c, "--expire: expected a number with d, w, m or y, such as 2y");
         status = get_text(c, "name", "Real name of the data czar: ", is_name,
@@ -479,7 +479,7 @@ int run_keygen(struct ctl *c)
         if (status == 0)
                 status = choose_passphrase(c, &passphrase);
         if (status == 0 && passphrase_check_others(c, &h, &passphrase, &e) < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         if (status == 0)
                 status = generate(c, h.dir, name, mail, expire, &passphrase, fingerprint);
         if (status == 0)

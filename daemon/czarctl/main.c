@@ -373,7 +373,7 @@ static int run(struct ctl *c)
         if (status == 0)
                 scratch_prepare(c);
         if (status == 0 && owner_become(c, &e) < 0)
-                status = ctl_fail(c, &e);
+                status = ctl_fail(&e);
         return status ? status : c->command->run(c);
 }
 

@@ -250,9 +250,7 @@ static void sample_facts(struct metrics *m, const struct facts *f)
 int prepare_metrics(struct ctl *c)
 {
         const char *file = ctl_flag(c, "output");
-        if (file && owner_output(c, file, OUTPUT_REPLACE, 0644) < 0)
-                return ctl_fail_text("out of memory");
-        return 0;
+        return file ? owner_output(c, file, OUTPUT_REPLACE, 0644, NULL) : 0;
 }
 
 /* What was collected, in *ret. 0 or -errno. */
@@ -303,5 +301,5 @@ int run_metrics(struct ctl *c)
                 r = owner_put(c, 0, text.s, text.len, where, &e);
         else if (r == 0)
                 fputs(text.s, stdout);
-        return r == 0 ? 0 : ctl_fail(c, &e);
+        return r == 0 ? 0 : ctl_fail(&e);
 }

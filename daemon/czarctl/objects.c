@@ -520,7 +520,7 @@ int run_plan(struct ctl *c)
         struct plan_undecided undecided = {};
         if (r == 0)
                 r = drop(&p, &undecided);
-        int status = r < 0 ? ctl_fail(c, &e) : show_plan(&p, !offline, &undecided);
+        int status = r < 0 ? ctl_fail(&e) : show_plan(&p, !offline, &undecided);
         free(p.listings);
         free(p.due);
         return status ? status : p.n_failed ? CTL_CANNOT : CTL_WELL;

@@ -73,15 +73,17 @@ struct owner *owner_free(struct owner *o)
         return NULL;
 }
 
-int owner_output(struct ctl *c, const char *path, enum output_kind kind, mode_t mode)
+int owner_output(struct ctl *c, const char *path, enum output_kind kind, mode_t mode, int *ret)
 {
         struct owner *o = owner_of(c);
         if (!o || o->n == OUTPUTS_MOST || strlen(path) >= PATH_MAX)
-                return -ENOMEM;
-        struct owner_output *out = &o->outputs[o->n];
+                return ctl_fail_text("out of memory");
+        if (ret)
+                *ret = (int)o->n;
+        struct owner_output *out = &o->outputs[o->n++];
         *out = (struct owner_output){.kind = kind, .mode = mode};
         snprintf(out->path, sizeof(out->path), "%s", path);
-        return (int)o->n++;
+        return 0;
 }
 
 /* --- doing it --- */

@@ -13,8 +13,9 @@ enum output_kind {
         OUTPUT_CREDENTIAL, /* a systemd credential: path is its name; 0400, encrypted when that can be done */
 };
 
-/* In prepare only. Returns the number of the output, or -errno. path may be relative. mode as in open(2). */
-int owner_output(struct ctl *c, const char *path, enum output_kind kind, mode_t mode);
+/* In prepare only. path may be relative. mode as in open(2). ret, unless NULL: its number, which are given in
+ * order from 0. 0, or an exit status after a text. */
+int owner_output(struct ctl *c, const char *path, enum output_kind kind, mode_t mode, int *ret);
 /* Forks the keeper when one is needed and gives up root. Does not return in the keeper: it exits with the
  * status of the other. 0 or -errno. */
 int owner_become(struct ctl *c, struct error *e);

@@ -69,19 +69,13 @@ static bool given_credential_is_there(void)
 
 static int announce(struct ctl *c, const struct key_home *h)
 {
-        int r = -1;
         if (!h->own && given_credential_is_there())
                 return 0; /* it wins, and nobody can replace it from here */
         if (!h->own && geteuid() == 0 && (!h->passphrase_file || credstore_has(CREDENTIAL, NULL, NULL)))
-                r = owner_output(c, CREDENTIAL, OUTPUT_CREDENTIAL, 0400);
-        else if (h->passphrase_file)
-                r = owner_output(c, h->passphrase_file, OUTPUT_SECRET, 0400);
-        else
-                return 0;
-        if (r < 0)
-                return ctl_fail_text("out of memory");
-        c->passphrase_output = r;
-        return 0;
+                return owner_output(c, CREDENTIAL, OUTPUT_CREDENTIAL, 0400, &c->passphrase_output);
+        return h->passphrase_file
+                       ? owner_output(c, h->passphrase_file, OUTPUT_SECRET, 0400, &c->passphrase_output)
+                       : 0;
 }
 
 int passphrase_prepare(struct ctl *c, bool may_store)
@@ -100,7 +94,7 @@ int passphrase_prepare(struct ctl *c, bool may_store)
                 return 0;
         struct error e = {};
         c->passphrase_file_fd = owner_open_input(file, &e);
-        return c->passphrase_file_fd < 0 ? ctl_fail(c, &e) : 0;
+        return c->passphrase_file_fd < 0 ? ctl_fail(&e) : 0;
 }
 
 static int read_fd(int fd, const char *what, struct secret *ret, struct error *e)
@@ -216,7 +210,7 @@ int passphrase_store(struct ctl *c, const struct secret *s)
         if (fd < 0)
                 return ctl_fail_text("memory file: %s", strerror(-fd));
         if (owner_put_fd(c, c->passphrase_output, fd, where, &e) < 0)
-                return ctl_fail(c, &e);
+                return ctl_fail(&e);
         if (!c->json)
                 shown_print(stdout, "passphrase stored in %s\n", where);
         return 0;

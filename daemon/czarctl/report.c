@@ -327,7 +327,7 @@ int prepare_report(struct ctl *c)
                 return 0;
         if (str_empty(file))
                 return ctl_usage(c, "--html FILE is needed");
-        return owner_output(c, file, OUTPUT_REPLACE, 0644) < 0 ? ctl_fail_text("out of memory") : 0;
+        return owner_output(c, file, OUTPUT_REPLACE, 0644, NULL);
 }
 
 static int put_page(struct report_data *r, char where[TEXT_SIZE])
@@ -354,5 +354,5 @@ int run_report(struct ctl *c)
                 shown_print(stdout, "%s\n", where);
         json_done(&r.j);
         days_done(&r.days);
-        return result == 0 ? status : ctl_fail(c, &e);
+        return result == 0 ? status : ctl_fail(&e);
 }

@@ -421,7 +421,7 @@ void rows_drop(struct rows *r)
 
 int rows_finish(struct rows *r, int result, const struct error *e)
 {
-        int status = result < 0 ? ctl_fail(r->c, e) : r->c->json ? answer_print(&r->json) : 0;
+        int status = result < 0 ? ctl_fail(e) : r->c->json ? answer_print(&r->json) : 0;
         rows_drop(r);
         return status;
 }

@@ -407,7 +407,7 @@ static int status_read(struct ctl *c, struct status_facts **ret)
                 r = steps[i].look ? steps[i].look(s, &e)
                                   : report_each(c->ledger, steps[i].report, NULL, NULL, steps[i].each, s, &e);
         if (r < 0)
-                status = ctl_fail(c, &e);
+                status = ctl_fail(&e);
         if (status) {
                 status_free(s);
                 return status;

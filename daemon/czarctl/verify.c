@@ -12,7 +12,6 @@
 #include "ask.h"
 #include "audit.h"
 #include "control_msg.h"
-#include "ctl.h"
 #include "deliver_facts.h"
 #include "digest.h"
 #include "feed.h"
@@ -20,7 +19,6 @@
 #include "fsx.h"
 #include "ledger_facts.h"
 #include "ledger_split.h"
-#include "macro.h"
 #include "rows.h"
 #include "staging.h"
 #include "str.h"
@@ -28,14 +26,11 @@
 #define CHUNK (256 * 1024)
 #define SUMS_MOST (64 * MIB)  /* of a folder */
 #define TELL_STRINGS (40 * 3) /* in one request: see CONTROL_MESSAGE_MAX */
-#define SEEN_SLOTS                                                                                           \
-        4096 /* a power of 2; a slot that is taken is overwritten: then a file is read once more             \
-              */
+#define SEEN_SLOTS 4096       /* a slot that is taken is overwritten: then a file is read once more */
 
 struct seen {
         ino_t inode;
         dev_t device;
-        bool full;
         off_t size;
         uint8_t sha256[SHA256_SIZE];
 };
@@ -46,7 +41,7 @@ struct verify {
         char *buffer;
         struct seen *seen;
         struct progress_line progress;
-        uint64_t files, bytes, n_problems;
+        uint64_t files, bytes;
         struct rows rows; /* of what is wrong */
         const char *folder;
         char *const *paths; /* only below these, relative; n_paths 0: all */
@@ -56,12 +51,13 @@ struct verify {
         /* Of each that czard takes for staged and is not: WHY ETAG s3://BUCKET/KEY, or of a day by course
          * day-WHY SHA256-OF-SHA256SUMS s3://BUCKET/KEY. */
         struct strv to_tell;
+        bool audit, has_deliver_audit;
+        uint64_t audit_entries, deliver_audit_entries;
         struct error *e;
 };
 
 static void add_problem(struct verify *v, const char *path, const char *what, const char *text)
 {
-        v->n_problems++;
         if (streq(what, "missing") || streq(what, "altered"))
                 v->wrong = what;
         else if (streq(what, "added"))
@@ -92,11 +88,9 @@ static int hash_fd(struct verify *v, int fd, uint8_t ret[SHA256_SIZE])
         uint64_t size = 0;
         ssize_t n = 0;
         while (r == 0 && (n = read(fd, v->buffer, CHUNK)) != 0) {
-                if (n < 0 && errno == EINTR)
-                        continue;
                 if (n < 0) {
-                        r = -errno;
-                        break;
+                        r = errno == EINTR ? 0 : -errno;
+                        continue;
                 }
                 digest_update(d, v->buffer, (size_t)n);
                 size += (uint64_t)n;
@@ -119,8 +113,8 @@ static int read_staged(struct verify *v, const char *path, struct seen *ret)
                 return -1;
         }
         struct seen *seen = &v->seen[(st.st_ino ^ st.st_dev) % SEEN_SLOTS];
-        if (!seen->full || seen->inode != st.st_ino || seen->device != st.st_dev) {
-                struct seen now = {.inode = st.st_ino, .device = st.st_dev, .full = true, .size = st.st_size};
+        if (seen->inode != st.st_ino || seen->device != st.st_dev) {
+                struct seen now = {.inode = st.st_ino, .device = st.st_dev, .size = st.st_size};
                 int r = hash_fd(v, fd, now.sha256);
                 if (r < 0) {
                         add_problem(v, path, "unreadable", strerror(-r));
@@ -149,6 +143,16 @@ static void check_file(
                 add_problem(v, path, "altered", "has another SHA-256");
 }
 
+static int check_in(struct verify *v, const char *folder, const char *name, const uint8_t want[SHA256_SIZE],
+        int64_t plain_size)
+{
+        _cleanup_free_ char *path = str_printf("%s/%s", folder, name);
+        if (!path)
+                return -ENOMEM;
+        check_file(v, path, want, plain_size);
+        return 0;
+}
+
 /* What stands in a folder beside the files. want NULL: the hash is not known, that it is there must do. */
 static int check_list(struct verify *v, const char *folder, const char *name, const uint8_t *want)
 {
@@ -172,13 +176,9 @@ static int check_lists(struct verify *v, const struct ledger_object *o, const ui
 static int on_member(struct ledger_member *m, void *arg)
 {
         struct verify *v = arg;
-        if (m->state != OBJECT_PUBLISHED || !m->has_sha256)
-                return 0;
-        _cleanup_free_ char *path = str_printf("%s/%s", v->folder, m->path);
-        if (!path)
-                return -ENOMEM;
-        check_file(v, path, m->sha256, m->plain_size);
-        return 0;
+        return m->state == OBJECT_PUBLISHED && m->has_sha256
+                       ? check_in(v, v->folder, m->path, m->sha256, m->plain_size)
+                       : 0;
 }
 
 static bool is_part_wanted(const struct verify *v, const char *folder)
@@ -194,10 +194,10 @@ static int note_wrong(struct verify *v, const char *part, const char *which, con
 {
         _cleanup_free_ char *name = str_printf("s3://%s/%s", o->bucket, o->key);
         _cleanup_free_ char *why = str_printf("%s%s", part, v->wrong);
-        int r = name && why ? strv_add(&v->to_tell, why) : -ENOMEM;
-        if (r == 0)
-                r = strv_add(&v->to_tell, which);
-        return r < 0 ? r : strv_add(&v->to_tell, name);
+        return name && why && strv_add(&v->to_tell, why) == 0 && strv_add(&v->to_tell, which) == 0 &&
+                               strv_add(&v->to_tell, name) == 0
+                       ? 0
+                       : -ENOMEM;
 }
 
 /* --- SHA256SUMS --- */
@@ -222,13 +222,10 @@ static int check_sum_line(struct verify *v, const char *folder, char *line, stru
         if (strlen(line) < SHA256_HEX + 1 ||
                 hex_decode((line[SHA256_HEX - 1] = 0, line), sha256, sizeof(sha256)) < 0)
                 return 0;
-        const char *name = line + SHA256_HEX + 1;
-        _cleanup_free_ char *path = str_printf("%s/%s", folder, name);
-        if (!path || ARRAY_ROOM(names->v, names->n) < 0)
+        if (ARRAY_ROOM(names->v, names->n) < 0)
                 return -ENOMEM;
-        names->v[names->n++] = name;
-        check_file(v, path, sha256, -1);
-        return 0;
+        names->v[names->n++] = line + SHA256_HEX + 1;
+        return check_in(v, folder, line + SHA256_HEX + 1, sha256, -1);
 }
 
 /* The lines of a folder's SHA256SUMS. */
@@ -314,16 +311,10 @@ static int check_added(struct verify *v, const char *folder, const struct sum_na
 static int check_day(struct verify *v, const struct ledger_split *day)
 {
         _cleanup_(sum_names_done) struct sum_names names = {};
-        _cleanup_free_ char *sums = str_printf("%s/" SNAPSHOT_SUMS, day->path),
-                            *manifest = str_printf("%s/" SNAPSHOT_MANIFEST, day->path);
-        if (!sums || !manifest)
-                return -ENOMEM;
-        check_file(v, sums, day->sums_sha256, -1);
-        int r = 0;
-        if (day->has_manifest)
-                check_file(v, manifest, day->manifest_sha256, -1);
-        else
-                r = check_list(v, day->path, SNAPSHOT_MANIFEST, NULL);
+        int r = check_in(v, day->path, SNAPSHOT_SUMS, day->sums_sha256, -1);
+        if (r == 0)
+                r = day->has_manifest ? check_in(v, day->path, SNAPSHOT_MANIFEST, day->manifest_sha256, -1)
+                                      : check_list(v, day->path, SNAPSHOT_MANIFEST, NULL);
         if (r == 0)
                 r = check_sums(v, day->path, &names);
         return r < 0 || !names.text ? r : check_added(v, day->path, &names);
@@ -352,18 +343,13 @@ static void on_feed(void *arg, const char *path, const char *what, const char *t
                 add_problem(v, path, what, text);
 }
 
-/* The path of a feed, or of the folder that it is in. */
-static bool is_of_feed(const char *path)
-{
-        return !strchr(path, '/') || str_ends(path, "/" FEED_FILE);
-}
-
+/* Where the path of a feed, or of the folder that it is in, is wanted. */
 static void verify_feeds(struct verify *v)
 {
         struct error e = {};
         bool wanted = v->n_paths == 0;
         for (size_t i = 0; i < v->n_paths; i++)
-                wanted |= is_of_feed(v->paths[i]);
+                wanted |= !strchr(v->paths[i], '/') || str_ends(v->paths[i], "/" FEED_FILE);
         int r = wanted ? ctl_open_state(v->c, &e) : 0;
         if (r == 0 && wanted)
                 r = feed_verify(v->staging, v->c->state_fd, on_feed, v, &e);
@@ -383,9 +369,10 @@ static int count_bytes(struct ledger_object *o, void *arg)
 static int verify_staging(struct verify *v)
 {
         struct ctl *c = v->c;
-        const unsigned kept = BIT(OBJECT_NEW) | BIT(OBJECT_RETRY) | BIT(OBJECT_REJECTED);
-        const unsigned others = BIT(OBJECT_PUBLISHED) | BIT(OBJECT_GONE) | BIT(OBJECT_MISSING);
-        struct ledger_filter f = {.states = kept | others};
+        /* What is to come first: it may come meanwhile. */
+        const unsigned order[] = {BIT(OBJECT_NEW) | BIT(OBJECT_RETRY) | BIT(OBJECT_REJECTED),
+                BIT(OBJECT_PUBLISHED) | BIT(OBJECT_GONE) | BIT(OBJECT_MISSING)};
+        struct ledger_filter f = {.states = order[0] | order[1]};
         struct error e = {};
         int status = ctl_open_ledger(c);
         if (status)
@@ -397,13 +384,10 @@ static int verify_staging(struct verify *v)
                 r = ask_check_volume(c->ledger, v->staging, &e);
         if (r >= 0)
                 r = ledger_each(c->ledger, &f, count_bytes, v, &e);
-        if (r >= 0)
-                f.states = kept; /* first: what is to come may come meanwhile */
-        if (r >= 0)
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(order); i++) {
+                f.states = order[i];
                 r = ledger_each(c->ledger, &f, on_object, v, &e);
-        f.states = others;
-        if (r >= 0)
-                r = ledger_each(c->ledger, &f, on_object, v, &e);
+        }
         if (r >= 0)
                 r = ledger_splits(c->ledger, on_split, v, &e);
         if (r >= 0)
@@ -412,7 +396,7 @@ static int verify_staging(struct verify *v)
                 r = ask_check_volume(c->ledger, v->staging, &e);
         progress_end(&v->progress);
         v->staging = staging_free(v->staging);
-        return r < 0 ? ctl_fail(c, &e) : 0;
+        return r < 0 ? ctl_fail(&e) : 0;
 }
 
 /* --- telling czard --- */
@@ -446,16 +430,11 @@ static void tell(struct verify *v)
         }
 }
 
-/* Entries of both records. */
-struct audit_lines {
-        uint64_t czard, deliver;
-        bool has_deliver;
-};
+/* --- the audit records --- */
 
 /* The record of czard-deliver, which has no ledger that remembers its end. head: NULL, or one that the other
  * record does not have; *ret_found: here it is. */
-static int verify_deliver_audit(
-        struct verify *v, const char *head, bool *ret_found, struct audit_lines *lines)
+static int verify_deliver_audit(struct verify *v, const char *head, bool *ret_found)
 {
         struct error e = {};
         struct stat st;
@@ -463,18 +442,18 @@ static int verify_deliver_audit(
         _cleanup_close_ int state = deliver_state(v->c, &e);
         if (state == -ENOENT || (state >= 0 && fstatat(state, "audit.jsonl", &st, 0) < 0 && errno == ENOENT))
                 return 0;
-        int r = state < 0 ? state : audit_verify(state, NULL, NULL, &lines->deliver, &e);
-        lines->has_deliver = true;
+        int r = state < 0 ? state : audit_verify(state, NULL, NULL, &v->deliver_audit_entries, &e);
+        v->has_deliver_audit = true;
         if (r == -EBADMSG)
                 add_problem(v, "czard-deliver/audit.jsonl", "broken chain", e.text);
         else if (r < 0)
-                return ctl_fail(v->c, &e);
+                return ctl_fail(&e);
         uint64_t n;
         *ret_found = head && audit_verify(state, head, NULL, &n, NULL) == 0;
         return 0;
 }
 
-static int verify_audit(struct verify *v, struct audit_lines *lines)
+static int verify_audit(struct verify *v)
 {
         struct error e = {};
         const char *head = ctl_flag(v->c, "head");
@@ -489,64 +468,61 @@ static int verify_audit(struct verify *v, struct audit_lines *lines)
         }
         int r = ctl_open_state(v->c, &e);
         if (r < 0)
-                return ctl_fail(v->c, &e);
+                return ctl_fail(&e);
         /* Before the record is read: it may grow meanwhile. Without a ledger the chain alone tells. */
         struct audit_tail known = {};
         struct ledger *l = NULL;
         if (ledger_open_readonly(v->c->config->state_dir, &l, NULL) >= 0)
                 (void)ledger_audit_tail(l, &known, NULL);
         ledger_free(l);
-        int status = verify_deliver_audit(v, head, &found, lines);
+        int status = verify_deliver_audit(v, head, &found);
         if (status)
                 return status;
-        r = audit_verify(v->c->state_fd, found ? NULL : head, &known, &lines->czard, &e);
+        r = audit_verify(v->c->state_fd, found ? NULL : head, &known, &v->audit_entries, &e);
         if (r == -EBADMSG)
                 add_problem(v, "audit.jsonl", "broken chain", e.text);
         else if (r < 0)
-                return ctl_fail(v->c, &e);
+                return ctl_fail(&e);
         return 0;
 }
 
-static void say_chain(const struct verify *v, const char *record, uint64_t entries)
+static void say_result(const struct verify *v)
 {
-        shown_print(stdout, "%s: %llu entries, %s\n", record, (unsigned long long)entries,
-                v->n_problems ? "see above" : "the chain holds");
-}
-
-static void say_result(const struct verify *v, bool audit, const struct audit_lines *lines)
-{
+        const char *chain = v->rows.n ? "see above" : "the chain holds";
         char size[BYTES_SIZE];
-        if (audit)
-                say_chain(v, "audit record", lines->czard);
-        if (audit && lines->has_deliver)
-                say_chain(v, "audit record of czard-deliver", lines->deliver);
-        if (!audit || v->files > 0)
+        if (v->audit)
+                shown_print(stdout, "audit record: %llu entries, %s\n", (unsigned long long)v->audit_entries,
+                        chain);
+        if (v->has_deliver_audit)
+                shown_print(stdout, "audit record of czard-deliver: %llu entries, %s\n",
+                        (unsigned long long)v->deliver_audit_entries, chain);
+        if (!v->audit || v->files > 0)
                 shown_print(stdout, "%llu files, %s, %llu problem%s\n", (unsigned long long)v->files,
-                        bytes_text((int64_t)v->bytes, size), (unsigned long long)v->n_problems,
-                        v->n_problems == 1 ? "" : "s");
+                        bytes_text((int64_t)v->bytes, size), (unsigned long long)v->rows.n,
+                        v->rows.n == 1 ? "" : "s");
 }
 
-static int finish(struct verify *v, bool audit, const struct audit_lines *lines, int status)
+static int finish(struct verify *v, int status)
 {
         struct json *j = &v->rows.json;
         rows_end(&v->rows, NULL);
         if (v->c->json) {
-                json_fields(j, FIELDS(F_BOOL("ok", v->n_problems == 0), F_NUMBER("files", v->files),
+                json_fields(j, FIELDS(F_BOOL("ok", v->rows.n == 0), F_NUMBER("files", v->files),
                                        F_NUMBER("bytes", v->bytes)));
-                if (audit)
-                        json_u64(j, "audit_entries", lines->czard);
-                if (audit && lines->has_deliver)
-                        json_u64(j, "deliver_audit_entries", lines->deliver);
+                if (v->audit)
+                        json_u64(j, "audit_entries", v->audit_entries);
+                if (v->has_deliver_audit)
+                        json_u64(j, "deliver_audit_entries", v->deliver_audit_entries);
                 status = status ? status : answer_print(j);
         } else if (status == 0) {
-                say_result(v, audit, lines);
+                say_result(v);
         }
         rows_drop(&v->rows);
         free(v->buffer);
         free(v->seen);
         free(v->found);
         strv_done(&v->to_tell);
-        return status ? status : v->n_problems ? CTL_FOUND : CTL_WELL;
+        return status ? status : v->rows.n ? CTL_FOUND : CTL_WELL;
 }
 
 /* What is meant by a path below staging when it leads through a link, such as `latest`; else NULL. */
@@ -599,10 +575,8 @@ static int relative_paths(struct verify *v)
 
 int run_verify(struct ctl *c)
 {
-        struct verify v = {.c = c};
-        bool audit = ctl_flag(c, "audit");
-        struct audit_lines lines = {};
-        if (ctl_flag(c, "head") && !audit)
+        struct verify v = {.c = c, .audit = ctl_flag(c, "audit")};
+        if (ctl_flag(c, "head") && !v.audit)
                 return ctl_usage(c, "--head goes with --audit");
         int status = relative_paths(&v);
         if (status)
@@ -612,12 +586,12 @@ int run_verify(struct ctl *c)
         if (!v.buffer || !v.seen)
                 return ctl_fail_text("out of memory");
         rows_open(&v.rows, c, "problems", "what|path|text=");
-        status = audit ? verify_audit(&v, &lines) : 0;
-        if (status == 0 && (!audit || c->argc > 0))
+        status = v.audit ? verify_audit(&v) : 0;
+        if (status == 0 && (!v.audit || c->argc > 0))
                 status = verify_staging(&v);
         if (status == 0 && !c->config_is_partial)
                 tell(&v);
         if (status == 0)
                 status = all_found(&v);
-        return finish(&v, audit, &lines, status);
+        return finish(&v, status);
 }

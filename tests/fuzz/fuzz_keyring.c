@@ -7,7 +7,7 @@
 
 #include "keyring.c"
 
-/* Of context.c; nothing here is denied. */
+/* Of ctl.c; nothing here is denied. */
 const char *ctl_denied(const struct ctl *c, const char *path, char ret[CTL_DENIED_SIZE])
 {
         (void)c;
