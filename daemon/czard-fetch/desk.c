@@ -47,20 +47,23 @@ struct desk {
 
 /* --- answers --- */
 
-static void send_done(struct desk *d, uint32_t id, const struct proto_done *done)
+/* pipe (-1: none) ends after that: who reads it to its end finds that czard was told how the GET ended. Else
+ * a worker's word of a message that ends too early could come first. */
+static void send_done(struct desk *d, uint32_t id, const struct proto_done *done, int pipe)
 {
         struct message m = {.type = PROTO_DONE, .id = id, .done = *done};
-        peer_send(d->channel, &m);
+        peer_send(d->channel, &m, pipe);
 }
 
-static void send_refused(struct desk *d, uint32_t id, const struct error *e)
+static void send_refused(struct desk *d, uint32_t id, const struct error *e, int pipe)
 {
         send_done(d, id,
                 &(struct proto_done){
                         .outcome = {.cause = e->cause, .detail = e->text},
                         .access_key_id = "",
                         .new_etag = "",
-                });
+                },
+                pipe);
 }
 
 static void row_free(struct row *row)
@@ -93,7 +96,7 @@ static void on_done(void *arg, const struct proto_done *done)
 {
         struct row *row = arg;
         struct desk *d = row->desk;
-        send_done(d, row->id, done);
+        send_done(d, row->id, done, row->get ? get_take_pipe(row->get) : -1);
         row_free(row);
         start_due(d);
 }
@@ -114,7 +117,7 @@ static int on_page(void *arg, const struct s3xml_page *page)
                 size_t size = proto_object_size(&p);
                 if (bytes + size > LISTED_BYTES) {
                         m.listed.objects = objects;
-                        peer_send(channel, &m);
+                        peer_send(channel, &m, -1);
                         m.listed.n = bytes = 0;
                 }
                 objects[m.listed.n++] = p;
@@ -122,7 +125,7 @@ static int on_page(void *arg, const struct s3xml_page *page)
         }
         m.listed.objects = objects;
         if (m.listed.n > 0)
-                peer_send(channel, &m);
+                peer_send(channel, &m, -1);
         free(objects);
         return peer_is_full(channel) ? -EAGAIN : 0;
 }
@@ -162,19 +165,20 @@ static void take_request(struct desk *d, struct message *m)
 {
         const struct credentials *credentials;
         const bool is_get = m->type == PROTO_GET;
+        int pipe = is_get ? take_fd(&m->fds[0]) : -1;
         struct error e = {};
         int r = is_get ? check_range(&m->get, &e) : 0;
         if (r == 0)
                 r = is_get ? access_get(d->config.access, m->get.bucket, m->get.key, &credentials, &e)
                            : access_list(d->config.access, m->list.bucket, m->list.prefix, &credentials, &e);
         if (r < 0) {
-                send_refused(d, m->id, &e);
+                send_refused(d, m->id, &e, pipe);
                 return;
         }
         struct row *row = row_new(d, m->id);
         if (row && is_get)
-                r = get_new(d->loop, d->config.s3, credentials, &m->get, take_fd(&m->fds[0]), on_done, row,
-                        &row->get);
+                r = get_new(
+                        d->loop, d->config.s3, credentials, &m->get, take_fd(&pipe), on_done, row, &row->get);
         else if (row)
                 r = list_new(d->loop, d->config.s3, credentials, &m->list, on_page, on_done, row, &row->list);
         if (row && r == 0) {
@@ -186,7 +190,7 @@ static void take_request(struct desk *d, struct message *m)
                 row_free(row);
         error_set(&e, CAUSE_INTERNAL, ENOMEM, "czard-fetch: %s",
                 is_get ? "no memory or descriptors left" : "out of memory");
-        send_refused(d, m->id, &e);
+        send_refused(d, m->id, &e, pipe);
 }
 
 static void take_cancel(struct desk *d, uint32_t id)
@@ -196,7 +200,7 @@ static void take_cancel(struct desk *d, uint32_t id)
         if (!row)
                 return; /* it was done just now */
         error_set(&e, CAUSE_CANCELLED, ECANCELED, "cancelled");
-        send_refused(d, id, &e);
+        send_refused(d, id, &e, -1); /* who cancels does not wait for the pipe */
         row_free(row);
 }
 
@@ -246,7 +250,7 @@ static void on_message(void *arg, struct message *m)
 static void send_progress(struct desk *d, uint32_t id, uint64_t bytes)
 {
         struct message m = {.type = PROTO_PROGRESS, .id = id, .progress = {.bytes = bytes}};
-        peer_send(d->channel, &m);
+        peer_send(d->channel, &m, -1);
 }
 
 /* A czard-fetch with requests that says nothing is taken for stuck. Nothing is sent when there is nothing to
@@ -312,7 +316,7 @@ int desk_new(uv_loop_t *loop, int fd, const struct desk_config *config, struct d
                         .credentials_source = config->source,
                         .warning = config->warning},
         };
-        peer_send(d->channel, &hello);
+        peer_send(d->channel, &hello, -1);
         *ret = d;
         return 0;
 }

@@ -68,11 +68,12 @@ struct list *list_free(struct list *l);
 
 struct get;
 
-/* spec is copied; takes pipe_fd. credentials are borrowed. The pipe is open until get_free(): who reads it to
- * its end finds that done was called. 0, or -errno (pipe_fd is closed). */
+/* spec is copied; takes pipe_fd. credentials are borrowed. 0, or -errno (pipe_fd is closed). */
 int get_new(uv_loop_t *loop, struct s3 *s3, const struct credentials *credentials,
         const struct proto_get *spec, int pipe_fd, fetch_done_fn *done, void *arg, struct get **ret);
 void get_start(struct get *g);
+/* Once done was called: the pipe, still open, which the caller closes. */
+int get_take_pipe(struct get *g);
 /* How many bytes of the range came. */
 uint64_t get_bytes(const struct get *g);
 /* Ends it; nothing is called any more. Returns NULL. */

@@ -452,6 +452,13 @@ int get_new(uv_loop_t *loop, struct s3 *s3, const struct credentials *credential
         return 0;
 }
 
+int get_take_pipe(struct get *g)
+{
+        int fd = outpipe_free(g->out);
+        g->out = NULL;
+        return fd;
+}
+
 uint64_t get_bytes(const struct get *g)
 {
         return g->pos;
@@ -462,7 +469,7 @@ struct get *get_free(struct get *g)
         if (!g)
                 return NULL;
         g->call = s3_cancel(g->call);
-        g->out = outpipe_free(g->out);
+        close_fd(outpipe_free(g->out));
         g->alarm = alarm_free(g->alarm);
         g->verify = verify_free(g->verify);
         free(g->bucket);

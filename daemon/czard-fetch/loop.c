@@ -72,6 +72,7 @@ struct alarm *alarm_free(struct alarm *a)
 struct outgoing {
         void *p;
         size_t n;
+        int then_close; /* a descriptor, once it is sent; -1: none */
         STAILQ_ENTRY(outgoing) entry;
 };
 
@@ -114,6 +115,7 @@ static int send_bytes(struct peer *c, const void *p, size_t n)
 
 static void outgoing_free(struct outgoing *o)
 {
+        close_fd(o->then_close);
         free(o->p);
         free(o);
 }
@@ -184,10 +186,14 @@ static void fail_later(struct peer *c, int err)
         alarm_set(c->alarm, 0);
 }
 
-void peer_send(struct peer *c, const struct message *m)
+void peer_send(struct peer *c, const struct message *m, int then_close)
 {
         struct outgoing *o = calloc(1, sizeof(*o));
         int r = o ? proto_encode(m, &o->p, &o->n) : -ENOMEM;
+        if (o)
+                o->then_close = then_close;
+        else
+                close_fd(then_close);
         if (r == 0)
                 r = STAILQ_EMPTY(&c->queue) ? send_bytes(c, o->p, o->n) : -EAGAIN;
         if (r == -EAGAIN) {
@@ -346,13 +352,13 @@ bool outpipe_full(const struct outpipe *o)
         return o->rest_len > 0;
 }
 
-struct outpipe *outpipe_free(struct outpipe *o)
+int outpipe_free(struct outpipe *o)
 {
         if (!o)
-                return NULL;
+                return -1;
+        int fd = o->fd;
         uv_poll_stop(&o->poll);
-        o->fd = close_fd(o->fd);
         free(o->rest);
         uv_close((uv_handle_t *)&o->poll, free_closed);
-        return NULL;
+        return fd;
 }

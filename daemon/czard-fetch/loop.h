@@ -36,8 +36,9 @@ struct peer_ops {
 
 /* Takes fd, a connected SOCK_SEQPACKET. 0, or -errno (fd is closed). */
 int peer_new(uv_loop_t *loop, int fd, const struct peer_ops *ops, void *arg, struct peer **ret);
-/* Sends, or keeps it until the peer reads. Errors are reported by on_closed. */
-void peer_send(struct peer *c, const struct message *m);
+/* Sends, or keeps it until the peer reads; closes that descriptor (-1: none) once it is sent. Errors are
+ * reported by on_closed. */
+void peer_send(struct peer *c, const struct message *m, int then_close);
 /* Do messages wait to be sent? */
 bool peer_is_full(const struct peer *c);
 struct peer *peer_free(struct peer *c);
@@ -54,5 +55,5 @@ int outpipe_new(uv_loop_t *loop, int fd, outpipe_room_fn *on_room, void *arg, st
 int outpipe_put(struct outpipe *o, const void *p, size_t n);
 /* Bytes wait for the reader; on_room will run. */
 bool outpipe_full(const struct outpipe *o);
-/* Closes the pipe; bytes that wait are dropped. */
-struct outpipe *outpipe_free(struct outpipe *o);
+/* Returns the pipe, which the caller closes; bytes that wait are dropped. o may be NULL: -1. */
+int outpipe_free(struct outpipe *o);

@@ -17,8 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "terms.h"
 #include "fetch_driver.h"
+#include "terms.h"
 
 #define BIG (3 * MIB + 12345)
 #define CHECKS (CHECK_SIZE | CHECK_ONE_ETAG)
@@ -840,6 +840,35 @@ static void many_at_once_and_others_in_between(void **state)
         }
 }
 
+/* Else the worker's word of a message that ends too early could come before that of how the GET ended. */
+static void a_pipe_ends_after_its_done_was_sent(void **state)
+{
+        (void)state;
+        char etag[64], body[8];
+        int pipe;
+        world_object(&world, "small", "small", 5, NULL, etag);
+        struct message refused = {.type = PROTO_LIST, .list = {"other-bucket", "", ""}}, m = {};
+        for (unsigned i = 0; i < 5000; i++) { /* the answers are more than the channel holds */
+                refused.id = ++fetch.id;
+                assert_int_equal(proto_send(fetch.sock, &refused), 0);
+        }
+        const struct proto_get small = whole("small", etag, 5);
+        uint32_t id = fetch_ask(&fetch, &small, &pipe);
+        struct pollfd p = {.fd = pipe, .events = POLLIN};
+        assert_int_equal(poll(&p, 1, 60000), 1);
+        assert_int_equal(read(pipe, body, sizeof(body)), 5);
+        assert_int_equal(poll(&p, 1, 1000), 0);
+        for (unsigned i = 0; i < 5000; i++) {
+                fetch_receive(&fetch, id - 5000 + i, &m);
+                message_done(&m);
+        }
+        fetch_receive(&fetch, id, &m);
+        expect(&m, CAUSE_NONE);
+        message_done(&m);
+        assert_int_equal(read(pipe, body, sizeof(body)), 0);
+        close(pipe);
+}
+
 static void a_dead_reader_ends_the_transfer(void **state)
 {
         (void)state;
@@ -1008,6 +1037,7 @@ int main(int argc, char **argv)
                 T(a_slow_reader_costs_nothing_and_is_no_stall),
                 T(cancelled_in_every_state),
                 T(many_at_once_and_others_in_between),
+                T(a_pipe_ends_after_its_done_was_sent),
                 T(a_dead_reader_ends_the_transfer),
                 T(the_rate_is_kept),
                 T(socket_activation),
