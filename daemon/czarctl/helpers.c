@@ -20,7 +20,6 @@
 
 #include "credstore.h"
 #include "fsx.h"
-#include "launch.h"
 #include "run.h"
 #include "scratch.h"
 #include "str.h"

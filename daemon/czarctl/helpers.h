@@ -3,9 +3,9 @@
 #pragma once
 
 #include "ctl.h"
+#include "launch.h"
 #include "limits.h"
 #include "proto.h"
-#include "said.h"
 #include "scratch.h"
 #include "secret.h"
 #include "str.h"

@@ -15,7 +15,6 @@
 #include "fsx.h"
 #include "journal.h"
 #include "launch.h"
-#include "said.h"
 #include "str.h"
 
 #define RETIRE_MSEC 2000
