@@ -345,6 +345,20 @@ size_t utf8_valid_len(const char *s)
         return n;
 }
 
+size_t utf8_put(uint32_t c, char *ret)
+{
+        static const uint8_t lead[] = {[2] = 0xc0, [3] = 0xe0, [4] = 0xf0};
+        size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+        if (n == 1) {
+                *ret = (char)c;
+                return 1;
+        }
+        for (size_t i = n; i-- > 1; c >>= 6)
+                ret[i] = (char)(0x80 | (c & 0x3f));
+        ret[0] = (char)(lead[n] | c);
+        return n;
+}
+
 /* Editors and spreadsheets of Windows save "Unicode" as UTF-16 with a byte-order mark, and put one in front
  * of UTF-8 too. */
 
@@ -364,14 +378,7 @@ static size_t from_utf16(char *p, size_t n, size_t at, bool big)
         char *to = p;
         for (; at + 1 < n; at += 2) {
                 unsigned c = unit_at(p + at, big);
-                if (c < 0x80) {
-                        *to++ = (char)c;
-                } else if (c < 0x800) {
-                        *to++ = (char)(0xc0 | c >> 6);
-                        *to++ = (char)(0x80 | (c & 0x3f));
-                } else {
-                        *to++ = '?';
-                }
+                to += utf8_put(c < 0x800 ? c : '?', to);
         }
         return (size_t)(to - p);
 }

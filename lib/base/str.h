@@ -89,6 +89,8 @@ const char *shell_word(const char *path, char *ret, size_t size);
 
 /* Bytes of the valid UTF-8 character at s (1 to 4), or 0: the end of the string or not one (RFC 3629). */
 size_t utf8_valid_len(const char *s);
+/* Writes the character, up to U+10FFFF: 1 to 4 bytes. How many. */
+size_t utf8_put(uint32_t c, char *ret);
 
 /* Text files as people's programs save them. */
 

@@ -11,6 +11,7 @@
 #endif
 
 #include "macro.h"
+#include "str.h"
 
 #define NAME_MAX_DECODED 16 /* longer than any name that is looked for */
 
@@ -323,30 +324,6 @@ static unsigned unescape_hex(const char *p)
         return c;
 }
 
-static size_t put_utf8(uint32_t c, char *ret)
-{
-        if (c < 0x80) {
-                ret[0] = (char)c;
-                return 1;
-        }
-        if (c < 0x800) {
-                ret[0] = (char)(0xc0 | c >> 6);
-                ret[1] = (char)(0x80 | (c & 0x3f));
-                return 2;
-        }
-        if (c < 0x10000) {
-                ret[0] = (char)(0xe0 | c >> 12);
-                ret[1] = (char)(0x80 | (c >> 6 & 0x3f));
-                ret[2] = (char)(0x80 | (c & 0x3f));
-                return 3;
-        }
-        ret[0] = (char)(0xf0 | c >> 18);
-        ret[1] = (char)(0x80 | (c >> 12 & 0x3f));
-        ret[2] = (char)(0x80 | (c >> 6 & 0x3f));
-        ret[3] = (char)(0x80 | (c & 0x3f));
-        return 4;
-}
-
 /* The character of "\uXXXX" at p, with the other half of a pair when it follows. *ret_used: bytes read. */
 static uint32_t unescape_unicode(const char *p, const char *end, size_t *ret_used)
 {
@@ -381,7 +358,7 @@ size_t event_unescape(const char *p, size_t n, char *ret)
                         p += 2;
                 } else {
                         size_t used;
-                        len += put_utf8(unescape_unicode(p, end, &used), ret + len);
+                        len += utf8_put(unescape_unicode(p, end, &used), ret + len);
                         p += used;
                 }
         }

@@ -10,7 +10,6 @@
 #include "cleanup.h"
 #include "fsx.h"
 #include "limits.h"
-#include "lines.h"
 #include "str.h"
 
 #define HEX_LEN (SHA256_HEX - 1)
@@ -205,10 +204,29 @@ static int look_at_end(FILE *f, char *buf, uint64_t seq, off_t *offset)
         return 0;
 }
 
-static uint64_t number_of(const char *line, size_t len)
+/* Halves the file until what is left is short. */
+int audit_seek(int fd, char *buf, size_t n, uint64_t after, off_t *ret)
 {
-        uint64_t seq;
-        return read_seq(line, len, &seq) < 0 ? 0 : seq;
+        struct stat st;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        off_t low = 0, high = st.st_size;
+        while (high - low > (off_t)n) {
+                off_t middle = low + (high - low) / 2;
+                ssize_t got = pread(fd, buf, n / 4, middle);
+                const char *end = got > 0 ? buf + got : buf;
+                const char *first = got > 0 ? memchr(buf, '\n', (size_t)got) : NULL;
+                const char *second = first ? memchr(first + 1, '\n', (size_t)(end - first - 1)) : NULL;
+                if (!second || middle + (first + 1 - buf) >= high)
+                        break;
+                uint64_t k = audit_seq(first + 1, (size_t)(second - first - 1)); /* 0: a damaged line */
+                if (k > 0 && k <= after)
+                        low = middle + (first + 1 - buf);
+                else
+                        high = middle;
+        }
+        *ret = low;
+        return 0;
 }
 
 /* From *offset on, 0: from where the line after *seq may be. */
@@ -216,7 +234,7 @@ static int follow_part(
         FILE *f, char *buf, uint64_t *seq, uint64_t until, off_t *offset, audit_line_fn *each, void *arg)
 {
         size_t len;
-        int r = *offset == 0 ? lines_seek(fileno(f), buf, AUDIT_LINE_MAX, number_of, *seq, offset) : 0;
+        int r = *offset == 0 ? audit_seek(fileno(f), buf, AUDIT_LINE_MAX, *seq, offset) : 0;
         if (r == 0)
                 r = fseeko(f, *offset, SEEK_SET) < 0 ? -errno : 1;
         while (r == 1 && (r = next_line(f, buf, &len)) == 1) {
@@ -371,25 +389,6 @@ static void put(struct scan *s, char c)
         s->room--;
 }
 
-static void put_utf8(struct scan *s, uint32_t c)
-{
-        if (c < 0x80)
-                put(s, (char)c);
-        else if (c < 0x800) {
-                put(s, (char)(0xc0 | c >> 6));
-                put(s, (char)(0x80 | (c & 0x3f)));
-        } else if (c < 0x10000) {
-                put(s, (char)(0xe0 | c >> 12));
-                put(s, (char)(0x80 | (c >> 6 & 0x3f)));
-                put(s, (char)(0x80 | (c & 0x3f)));
-        } else {
-                put(s, (char)(0xf0 | c >> 18));
-                put(s, (char)(0x80 | (c >> 12 & 0x3f)));
-                put(s, (char)(0x80 | (c >> 6 & 0x3f)));
-                put(s, (char)(0x80 | (c & 0x3f)));
-        }
-}
-
 static int scan_hex4(struct scan *s, uint32_t *ret)
 {
         uint8_t bytes[2];
@@ -421,7 +420,9 @@ static int scan_unicode(struct scan *s)
                 c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
         } else if (c == 0 || (c >= 0xdc00 && c <= 0xdfff))
                 return -EBADMSG;
-        put_utf8(s, c);
+        char bytes[4];
+        for (size_t i = 0, n = utf8_put(c, bytes); i < n; i++)
+                put(s, bytes[i]);
         return 0;
 }
 
@@ -538,4 +539,10 @@ bool audit_sha256(struct audit_line *l, const char *name, uint8_t ret[SHA256_SIZ
         bool is_hash = hex_decode(text, ret, SHA256_SIZE) == 0;
         l->bad |= !is_hash;
         return is_hash;
+}
+
+uint64_t audit_seq(const char *line, size_t len)
+{
+        struct audit_line l = {.p = line, .len = len};
+        return (uint64_t)audit_number(&l, "seq", 0);
 }

@@ -65,3 +65,10 @@ bool audit_text(struct audit_line *l, const char *name, char *ret, size_t size);
 int64_t audit_number(struct audit_line *l, const char *name, int64_t absent);
 /* False and zeros: there is none. */
 bool audit_sha256(struct audit_line *l, const char *name, uint8_t ret[SHA256_SIZE]);
+/* The number of a line of the record, or of a feed; 0: it has none. */
+uint64_t audit_seq(const char *line, size_t len);
+
+/* Files of lines whose numbers only grow: the record, and the feed. *ret: where a line begins that is not
+ * behind the one after number `after`, and so near to it that the rest may as well be read: n bytes, the size
+ * of buf. Where two lines are longer than a quarter of that it gives up early. 0 or -errno. */
+int audit_seek(int fd, char *buf, size_t n, uint64_t after, off_t *ret);

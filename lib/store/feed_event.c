@@ -2,14 +2,11 @@
 /* What an event says. The table feed_staged holds what is staged as the feed knows it: path, and of a file
  * its hash; and the days that are staged by course too: path, and the hash of SHA256SUMS. What only the feed
  * itself tells of (see note_told()) has no bucket, and its path for a key. */
-#include "feed_event.h"
-
 #include <errno.h>
 #include <stdlib.h>
 
-#include "staging.h"
+#include "feed_internal.h"
 #include "staging_internal.h"
-#include "str.h"
 
 #define TOLD_SIZE 65536 /* of a line of the feed */
 

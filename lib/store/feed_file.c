@@ -2,19 +2,16 @@
 /* One organisation's file. It is read at its end only, and written at its end only; it stays open no longer
  * than a call, so that the volume can be remounted. What stands at its name and is no file of ours is set
  * aside; group, mode and access list that somebody changed are set again. */
-#include "feed_file.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "audit.h"
+#include "feed_internal.h"
 #include "feed_reader.h"
 #include "fsx.h"
 #include "json.h"
-#include "staging.h"
 #include "staging_internal.h"
 
 #define FEED_MODE 0640
@@ -54,8 +51,7 @@ static int read_end(struct feed_file *f, int fd, uint64_t *ret)
                 return 0;
         *end = 0;
         const char *before = memrchr(tail, '\n', (size_t)(end - tail)), *start = before ? before + 1 : tail;
-        struct audit_line line = {.p = start, .len = (size_t)(end - start)};
-        *ret = (uint64_t)audit_number(&line, "seq", 0); /* 0: none of ours, it is made again */
+        *ret = audit_seq(start, (size_t)(end - start)); /* 0: none of ours, it is made again */
         return 0;
 }
 

@@ -12,9 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "audit.h"
+#include "audit_read.h"
 #include "cleanup.h"
-#include "lines.h"
 #include "str.h"
 
 #define LINE_MOST 65536 /* longer than any line of the feed */
@@ -71,12 +70,6 @@ struct feed_reader *feed_reader_free(struct feed_reader *r)
         return NULL;
 }
 
-static uint64_t seq_of(const char *line, size_t len)
-{
-        struct audit_line l = {.p = line, .len = len};
-        return (uint64_t)audit_number(&l, "seq", 0);
-}
-
 static bool is_replaced(const struct feed_reader *r)
 {
         struct stat open_one, named;
@@ -93,7 +86,7 @@ static int reopen(struct feed_reader *r, struct error *e)
         close_fd(r->fd);
         r->fd = take_fd(&fd);
         r->at = 0;
-        int err = lines_seek(r->fd, r->buffer, READ_SIZE, seq_of, r->last, &r->offset);
+        int err = audit_seek(r->fd, r->buffer, READ_SIZE, r->last, &r->offset);
         return err < 0 ? error_errno(e, -err, "%s", r->file) : 0;
 }
 
@@ -155,7 +148,7 @@ static int tell(
         *ret = 0;
         while (told == 0 && (newline = memchr(p, '\n', (size_t)(end - p)))) {
                 size_t len = (size_t)(newline - p);
-                uint64_t seq = seq_of(p, len);
+                uint64_t seq = audit_seq(p, len);
                 if (seq == r->last + 1 && is_whole(p, len)) {
                         r->at = r->last = seq;
                         if (audit_field(p, len, "time", r->time, sizeof(r->time)) < 0)

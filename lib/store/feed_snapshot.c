@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* These tables hold what was told of snapshots:
+/* What a line of the audit record says of its object, and, where that is a snapshot, what the feed tells of
+ * it. These tables hold what was told of snapshots:
  *
  *   feed_snapshot  of each one that is staged, which lines of the audit record tell its members
  *   feed_member    members: SET_BASE, of the one that the next one will most likely be compared with;
@@ -9,21 +10,53 @@
  *
  * When another one is to be compared with than SET_BASE has, its members are read from the record once more.
  */
-#include "feed_snapshot.h"
-
-#include "audit.h"
-#include "str.h"
+#include "feed_internal.h"
+#include "staging_internal.h"
 
 #define NAME_MOST 255 /* of [limits] max_name: what is told must not depend on the configuration */
 
 enum { SET_BASE, SET_NEW };
 
-static int run_org(
-        struct feed_snapshot *f, const char *sql, const char *org, int64_t category, const char *date)
+/* --- a line of the audit record --- */
+
+bool said_read(struct audit_line *l, struct feed_said *s)
 {
-        return sql_run(&f->file->l->sql, sql,
-                date ? VALUES(V(org), V(category), V(date)) : VALUES(V(org), V(category)), f->file->e);
+        if (!audit_text(l, "bucket", s->bucket, sizeof(s->bucket)) ||
+                !audit_text(l, "key", s->key, sizeof(s->key)) ||
+                !audit_text(l, "org", s->org, sizeof(s->org)))
+                return false;
+        audit_text(l, "site", s->site, sizeof(s->site));
+        audit_text(l, "date", s->date, sizeof(s->date));
+        audit_text(l, "etag", s->etag, sizeof(s->etag));
+        audit_text(l, "path", s->path, sizeof(s->path));
+        audit_text(l, "category", s->category, sizeof(s->category));
+        audit_text(l, "time", s->time, sizeof(s->time));
+        audit_text(l, "reason", s->reason, sizeof(s->reason));
+        s->c = category_from_name(s->category);
+        s->is_archive =
+                (s->c == CATEGORY_DATABASE || s->c == CATEGORY_EMAIL_OPT_IN) && str_ends(s->key, ".zip");
+        s->has_sha256 = audit_sha256(l, "sha256", s->sha256);
+        s->size = audit_number(l, "size", -1);
+        char manifest[SHA256_HEX];
+        s->has_manifest = audit_text(l, "manifest", manifest, sizeof(manifest));
+        s->has_latest = audit_text(l, "latest", s->latest, sizeof(s->latest));
+        /* the folder that the file is in has that name */
+        return s->c != CATEGORY_MAX && staging_check_path(s->org, NULL) == 0 && !strchr(s->org, '/');
 }
+
+struct change said_change(const struct feed_said *s, const char *op)
+{
+        return (struct change){.op = op,
+                .path = *s->path ? s->path : NULL,
+                .category = s->category,
+                .site = *s->site ? s->site : NULL,
+                .date = *s->date ? s->date : NULL,
+                .etag = *s->etag ? s->etag : NULL,
+                .time = s->time,
+                .size = -1};
+}
+
+/* --- the tables --- */
 
 /* The one whose members SET_BASE has; the one that is pinned; and what `latest` names where the record does
  * not say so; "" none. */
@@ -60,8 +93,9 @@ int feed_snapshot_forget(struct feed_snapshot *f)
 
 static int drop_base(struct feed_snapshot *f, const struct feed_said *o)
 {
-        return run_org(f, "DELETE FROM feed_member WHERE kind = 0 AND org = ?1 AND category = ?2", o->org,
-                o->c, NULL);
+        return sql_run(&f->file->l->sql,
+                "DELETE FROM feed_member WHERE kind = 0 AND org = ?1 AND category = ?2",
+                VALUES(V(o->org), V(o->c)), f->file->e);
 }
 
 int feed_snapshot_drop(struct feed_snapshot *f, const struct feed_said *o)
@@ -69,8 +103,9 @@ int feed_snapshot_drop(struct feed_snapshot *f, const struct feed_said *o)
         struct base base;
         int r = get_base(f, o, &base);
         if (r == 0)
-                r = run_org(f, "DELETE FROM feed_snapshot WHERE org = ?1 AND category = ?2 AND date = ?3",
-                        o->org, o->c, o->date);
+                r = sql_run(&f->file->l->sql,
+                        "DELETE FROM feed_snapshot WHERE org = ?1 AND category = ?2 AND date = ?3",
+                        VALUES(V(o->org), V(o->c), V(o->date)), f->file->e);
         if (r < 0 || !streq(base.date, o->date))
                 return r;
         base.date[0] = 0;
@@ -130,30 +165,30 @@ static const char differs_sql[] =
 
 static int say_differences(struct feed_snapshot *f, const struct feed_said *o)
 {
+        struct difference {
+                char path[STAGED_PATH_SIZE], course[COURSE_SIZE], table[TABLE_SIZE];
+                bool now, before;
+                uint8_t sha256[SHA256_SIZE], was[SHA256_SIZE];
+                int64_t size;
+        } d;
+        static const struct sql_column columns[] = {COLUMN(TEXT, struct difference, path),
+                COLUMN(SHA256, struct difference, sha256, .has = offsetof(struct difference, now)),
+                COLUMN(NUMBER, struct difference, size, .min = -1), COLUMN(TEXT, struct difference, course),
+                COLUMN(TEXT, struct difference, table),
+                COLUMN(SHA256, struct difference, was, .has = offsetof(struct difference, before))};
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         struct sql *sql = &f->file->l->sql;
         int r = sql_prepare(sql, differs_sql, VALUES(V(o->org), V(o->c)), &s, f->file->e);
-        while (r == 0 && (r = sql_step(sql, s, f->file->e)) == 1) {
-                char path[STAGED_PATH_SIZE], course[COURSE_SIZE], table[TABLE_SIZE], full[1100];
-                uint8_t sha256[SHA256_SIZE], was[SHA256_SIZE];
-                struct sql_row row = {.s = s};
-                struct change c = said_change(o, "published");
-                sql_row_text(&row, path, sizeof(path));
-                bool now = sql_row_sha256(&row, sha256);
-                c.size = sql_row_i64(&row, -1, INT64_MAX);
-                sql_row_text(&row, course, sizeof(course));
-                sql_row_text(&row, table, sizeof(table));
-                bool before = sql_row_sha256(&row, was);
-                r = sql_row_end(&row, sql, f->file->e);
-                if (r < 0)
-                        return r;
-                c.op = !now ? "removed" : before ? "replaced" : "published";
-                snprintf(full, sizeof(full), "%s/%s", o->path, path);
+        while (r == 0 && (r = sql_next(sql, s, columns, ELEMENTSOF(columns), &d, f->file->e)) == 1) {
+                char full[1100];
+                struct change c = said_change(o, !d.now ? "removed" : d.before ? "replaced" : "published");
+                snprintf(full, sizeof(full), "%s/%s", o->path, d.path);
                 c.path = full;
-                c.sha256 = now ? sha256 : NULL;
-                c.was = before ? was : NULL;
-                c.course = *course ? course : NULL;
-                c.table = *table ? table : NULL;
+                c.size = d.size;
+                c.sha256 = d.now ? d.sha256 : NULL;
+                c.was = d.before ? d.was : NULL;
+                c.course = *d.course ? d.course : NULL;
+                c.table = *d.table ? d.table : NULL;
                 r = feed_file_add(f->file, o->org, &c);
         }
         return r;
@@ -235,8 +270,9 @@ static int keep_newer(struct feed_snapshot *f, const struct feed_said *o, struct
         snprintf(base->date, sizeof(base->date), "%s", o->date);
         int r = drop_base(f, o);
         return r < 0 ? r
-                     : run_org(f, "UPDATE feed_member SET kind = 0, org = ?1, category = ?2 WHERE kind = 1",
-                               o->org, o->c, NULL);
+                     : sql_run(&f->file->l->sql,
+                               "UPDATE feed_member SET kind = 0, org = ?1, category = ?2 WHERE kind = 1",
+                               VALUES(V(o->org), V(o->c)), f->file->e);
 }
 
 /* Records of before `latest` stood there: it names the newest one without a rejected member, or the pinned
