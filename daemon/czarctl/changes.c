@@ -12,8 +12,8 @@
 #include "ctl.h"
 #include "keep.h"
 #include "latest.h"
+#include "ledger_facts.h"
 #include "ledger_rebuild.h"
-#include "ledger_split.h"
 #include "rows.h"
 #include "timespan.h"
 

@@ -7,7 +7,7 @@
 #include "habit.h"
 #include "key_command.h"
 #include "keyring.h"
-#include "ledger_split.h"
+#include "ledger_facts.h"
 
 #define FACT_KEYS 16
 

@@ -11,10 +11,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "beyond.h"
 #include "helpers.h"
+#include "keep.h"
 #include "ledger_report.h"
-#include "listings.h"
 #include "macro.h"
 #include "rows.h"
 #include "str.h"

@@ -18,7 +18,6 @@
 #include "feed_reader.h"
 #include "fsx.h"
 #include "ledger_facts.h"
-#include "ledger_split.h"
 #include "rows.h"
 #include "staging.h"
 #include "str.h"

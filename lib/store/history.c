@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "beyond.h"
+#include "keep.h"
 #include "ledger_facts.h"
 #include "ledger_rebuild.h"
 #include "str.h"

@@ -12,7 +12,7 @@
 #include "config.h"
 #include "feed.h"
 #include "ledger.h"
-#include "ledger_split.h"
+#include "ledger_facts.h"
 
 struct history {
         struct ledger *ledger;

@@ -10,11 +10,10 @@
 #include <stdlib.h>
 
 #include "audit.h"
-#include "beyond.h"
+#include "keep.h"
 #include "ledger.h"
 #include "ledger_facts.h"
 #include "ledger_internal.h"
-#include "ledger_split.h"
 #include "limits.h"
 #include "macro.h"
 #include "outcome.h"

@@ -3,13 +3,7 @@
  * that has no name): what its directory says of each, what became of it, and what the ledger, which is
  * attached for reading, has of it. So memory does not grow with them, and what can be asked of them is SQL.
  * Whatever ends czard, nothing is left, and nothing but this attempt is lost: a spill file that cannot be
- * written undoes no turn of the ledger.
- *
- *   members.c        open, add, complete (doubles, twins, extents), what the ledger knows, sums
- *   members_run.c    runs of wanted neighbours, and the verdicts on them
- *   members_list.c   walks in the order of paths and names; what changed against an earlier snapshot
- *
- * One thread at a time. After an error nothing more can be asked. */
+ * written undoes no turn of the ledger. One thread at a time. After an error nothing more can be asked. */
 #pragma once
 
 #include "ledger.h"

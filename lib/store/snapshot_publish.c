@@ -14,11 +14,11 @@
 #include "digest.h"
 #include "fsx.h"
 #include "json.h"
-#include "place.h"
 #include "snapshot_internal.h"
 #include "staging.h"
 #include "staging_internal.h"
 #include "str.h"
+#include "wants.h"
 
 #define SUMS_MOST (64 * MIB)
 

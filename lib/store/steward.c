@@ -11,7 +11,6 @@
 #include "history.h"
 #include "latest.h"
 #include "ledger_facts.h"
-#include "ledger_split.h"
 #include "limits.h"
 #include "steward_internal.h"
 #include "str.h"

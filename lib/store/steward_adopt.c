@@ -5,13 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "ledger_split.h"
+#include "ledger_facts.h"
 #include "limits.h"
 #include "macro.h"
-#include "place.h"
 #include "steward.h"
 #include "steward_internal.h"
 #include "str.h"
+#include "wants.h"
 
 struct adopt {
         const struct steward *s;

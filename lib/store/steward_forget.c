@@ -8,13 +8,12 @@
 
 #include "latest.h"
 #include "ledger_facts.h"
-#include "ledger_split.h"
 #include "limits.h"
 #include "macro.h"
-#include "place.h"
 #include "steward.h"
 #include "steward_internal.h"
 #include "str.h"
+#include "wants.h"
 
 /* Removes path and notes it, when it is there. */
 static int remove_path(const struct steward *s, const char *what, const struct ledger_object *o,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ledger_fixture.h"
 
-#include "beyond.h"
+#include "keep.h"
 
 static char org[] = "universityx";
 static struct config_package package = {.spec = {.org = org, .categories = BIT(CATEGORY_DATABASE)}};

@@ -7,7 +7,6 @@
 #include "audit.h"
 #include "fsx.h"
 #include "ledger_fixture.h"
-#include "ledger_split.h"
 
 #define ZIP "universityx-2024-07-07.zip"
 #define FOLDER "universityx/database/2024-07-07"

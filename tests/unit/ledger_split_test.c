@@ -2,7 +2,7 @@
 /* Which days are due to be split by course, and what is kept of them. */
 #include "ledger_fixture.h"
 
-#include "ledger_split.h"
+#include "ledger_facts.h"
 
 /* A staged file of events; its hash is of `version`. */
 static struct ledger_object day(struct fixture *f, const char *date, uint8_t version)

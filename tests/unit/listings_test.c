@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ledger_fixture.h"
 
-#include "listings.h"
+#include "wants.h"
 
 static char org[] = "universityx", bucket[] = "edx-course-data", prefix[] = "universityx/", edx[] = "edx",
             edge[] = "edge";

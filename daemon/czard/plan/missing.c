@@ -8,7 +8,6 @@
 #include "cleanup.h"
 #include "ledger_facts.h"
 #include "ledger_rebuild.h"
-#include "ledger_split.h"
 #include "record.h"
 #include "str.h"
 #include "wants.h"

@@ -13,7 +13,6 @@
 #include "journal.h"
 #include "ledger.h"
 #include "limits.h"
-#include "listings.h"
 #include "str.h"
 #include "timespan.h"
 #include "wants.h"

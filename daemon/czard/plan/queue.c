@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "beyond.h"
 #include "cleanup.h"
+#include "keep.h"
 #include "macro.h"
 #include "str.h"
 #include "timespan.h"

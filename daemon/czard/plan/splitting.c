@@ -11,7 +11,7 @@
 #include <time.h>
 
 #include "cleanup.h"
-#include "ledger_split.h"
+#include "ledger_facts.h"
 #include "pools.h"
 #include "split.h"
 #include "str.h"

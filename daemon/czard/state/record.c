@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "beyond.h"
 #include "cleanup.h"
 #include "history.h"
+#include "keep.h"
 #include "key_command.h"
 #include "ledger_facts.h"
 #include "limits.h"

@@ -9,7 +9,7 @@
 #include "feed.h"
 #include "journal.h"
 #include "ledger.h"
-#include "ledger_split.h"
+#include "ledger_facts.h"
 #include "pauses.h"
 
 struct recorder;

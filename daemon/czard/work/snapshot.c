@@ -7,8 +7,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "beyond.h"
 #include "cleanup.h"
+#include "keep.h"
 #include "snapshot_job.h"
 #include "str.h"
 #include "timespan.h"

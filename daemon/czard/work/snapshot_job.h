@@ -14,7 +14,7 @@
 #include "job.h"
 #include "limits.h"
 #include "members.h"
-#include "place.h"
+#include "wants.h"
 
 /* Members that a worker may hold at once, and how many are sent in one message: two batches keep it busy. */
 #define MEMBERS_A_WORKER PROTO_RUN_MAX

@@ -20,9 +20,9 @@
 #include "cleanup.h"
 #include "helper.h"
 #include "limits.h"
-#include "place.h"
 #include "str.h"
 #include "timespan.h"
+#include "wants.h"
 
 /* What a day is expected to take, in sizes of its staged file: what comes out is compressed less, in more
  * pieces. Beside that, a file a course (LIMIT_SPLIT_...). It is begun when there is so much, and may take

@@ -5,7 +5,7 @@
 
 #include <uv.h>
 
-#include "ledger_split.h"
+#include "ledger_facts.h"
 #include "limits.h"
 #include "staging.h"
 

@@ -15,9 +15,9 @@
 #include "cleanup.h"
 #include "job.h"
 #include "noted.h"
-#include "place.h"
 #include "str.h"
 #include "timespan.h"
+#include "wants.h"
 
 struct transfer {
         struct object_job job;
