@@ -32,20 +32,6 @@ int ledger_open_memory(struct ledger **ret, struct error *e);
 /* Adds file, as a URI, and query ("?mode=ro"). */
 void ledger_uri(struct strbuf *b, const char *file, const char *query);
 
-/* The columns of an object in the order in which they are bound and read; id comes before. */
-#define LEDGER_OBJECT_COLUMNS                                                                                \
-        "bucket, key, etag, size, last_modified, category, org, site, date, request, is_zip, state, path, "  \
-        "plain_size, sha256, checks, fingerprint, staged_etag, cause, detail, attempts, next_try, "          \
-        "first_seen, published_at, refusals"
-/* The same of a member, without an id. */
-#define LEDGER_MEMBER_COLUMNS                                                                                \
-        "object_id, name, path, course, \"table\", failed, state, size, plain_size, sha256, checks, cause, " \
-        "detail, attempts"
-
-/* Reads all rows of either: 0 or -EUCLEAN. */
-int ledger_objects_check(struct ledger *l, struct error *e);
-int ledger_members_check(struct ledger *l, struct error *e);
-
 /* The numbers that the rows of s have first, of those whose second column matches key_glob (NULL: all); the
  * caller frees *ret. */
 int ledger_collect(struct ledger *l, sqlite3_stmt *s, const char *key_glob, int64_t **ret, size_t *ret_n,

@@ -9,8 +9,13 @@
 #include "str.h"
 #include "timespan.h"
 
+/* The columns of an object in the order in which they are bound and read; id comes before. */
+#define OBJECT_COLUMNS                                                                                       \
+        "bucket, key, etag, size, last_modified, category, org, site, date, request, is_zip, state, path, "  \
+        "plain_size, sha256, checks, fingerprint, staged_etag, cause, detail, attempts, next_try, "          \
+        "first_seen, published_at, refusals"
 #define COLUMN_(kind, field, ...) COLUMN(kind, struct ledger_object, field, __VA_ARGS__)
-/* id, then as LEDGER_OBJECT_COLUMNS */
+/* id, then as OBJECT_COLUMNS */
 static const struct sql_column columns[] = {
         COLUMN_(NUMBER, id, .min = 1),
         COLUMN_(TEXT, bucket),
@@ -42,13 +47,6 @@ static const struct sql_column columns[] = {
 #define PARAMETERS                                                                                           \
         "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25)"
 
-int ledger_objects_check(struct ledger *l, struct error *e)
-{
-        struct ledger_object o;
-        return sql_check(&l->sql, "SELECT id, " LEDGER_OBJECT_COLUMNS " FROM object", columns,
-                ELEMENTSOF(columns), &o, e);
-}
-
 /* A query for one object. 0 or -ENOENT. */
 static int get(struct ledger *l, const char *sql, const struct sql_value *values, struct ledger_object *ret,
         struct error *e)
@@ -62,14 +60,13 @@ static int get(struct ledger *l, const char *sql, const struct sql_value *values
 
 int ledger_get(struct ledger *l, int64_t id, struct ledger_object *ret, struct error *e)
 {
-        return get(
-                l, "SELECT id, " LEDGER_OBJECT_COLUMNS " FROM object WHERE id = ?1", VALUES(V(id)), ret, e);
+        return get(l, "SELECT id, " OBJECT_COLUMNS " FROM object WHERE id = ?1", VALUES(V(id)), ret, e);
 }
 
 int ledger_find(
         struct ledger *l, const char *bucket, const char *key, struct ledger_object *ret, struct error *e)
 {
-        return get(l, "SELECT id, " LEDGER_OBJECT_COLUMNS " FROM object WHERE bucket = ?1 AND key = ?2",
+        return get(l, "SELECT id, " OBJECT_COLUMNS " FROM object WHERE bucket = ?1 AND key = ?2",
                 VALUES(V(bucket), V(key)), ret, e);
 }
 
@@ -80,7 +77,7 @@ int ledger_other_staged(struct ledger *l, const struct ledger_object *o, const c
         if (o->category != CATEGORY_EMAIL_OPT_IN || !*o->date)
                 return -ENOENT;
         int r = sql_get(&l->sql,
-                "SELECT id, " LEDGER_OBJECT_COLUMNS " FROM object WHERE category = ?1 AND org = ?2 AND date "
+                "SELECT id, " OBJECT_COLUMNS " FROM object WHERE category = ?1 AND org = ?2 AND date "
                 "= ?3 AND path = ?4 AND staged_etag <> '' AND id <> ?5 ORDER BY key, bucket LIMIT 1",
                 VALUES(V(o->category), V(o->org), V(o->date), V(path), V(o->id)), columns,
                 ELEMENTSOF(columns), &other, e);
@@ -93,7 +90,7 @@ int ledger_save(struct ledger *l, const struct ledger_object *o, struct error *e
 {
         assert(o->id > 0);
         int r = sql_put(&l->sql,
-                "UPDATE object SET (" LEDGER_OBJECT_COLUMNS ") = " PARAMETERS
+                "UPDATE object SET (" OBJECT_COLUMNS ") = " PARAMETERS
                 " WHERE id = ?26 AND bucket = ?1 AND key = ?2",
                 columns + 1, ELEMENTSOF(columns) - 1, o, VALUES(V(o->id)), e);
         if (r == 0 && sqlite3_changes(l->sql.db) != 1)
@@ -124,8 +121,8 @@ static int insert_new(struct ledger *l, struct ledger_object *o, struct error *e
         o->attempts = o->refusals = 0;
         o->next_try = o->published_at = 0;
         o->first_seen = (int64_t)(now_usec(CLOCK_REALTIME) / USEC_PER_SEC);
-        int r = sql_put(&l->sql, "INSERT INTO object (" LEDGER_OBJECT_COLUMNS ") VALUES " PARAMETERS,
-                columns + 1, ELEMENTSOF(columns) - 1, o, NULL, e);
+        int r = sql_put(&l->sql, "INSERT INTO object (" OBJECT_COLUMNS ") VALUES " PARAMETERS, columns + 1,
+                ELEMENTSOF(columns) - 1, o, NULL, e);
         if (r == 0)
                 o->id = sqlite3_last_insert_rowid(l->sql.db);
         return r;
@@ -340,9 +337,12 @@ int ledger_unreadable_settle_all(struct ledger *l, int64_t generation, struct er
 
 /* --- members --- */
 
+/* The same of a member, without an id. */
+#define MEMBER_COLUMNS                                                                                       \
+        "object_id, name, path, course, \"table\", failed, state, size, plain_size, sha256, checks, cause, " \
+        "detail, attempts"
 #undef COLUMN_
 #define COLUMN_(kind, field, ...) COLUMN(kind, struct ledger_member, field, __VA_ARGS__)
-/* as LEDGER_MEMBER_COLUMNS */
 static const struct sql_column member_columns[] = {
         COLUMN_(NUMBER, object_id, .min = 1),
         COLUMN_(TEXT, name),
@@ -363,7 +363,7 @@ static const struct sql_column member_columns[] = {
 int ledger_member_save(struct ledger *l, const struct ledger_member *m, struct error *e)
 {
         return sql_put(&l->sql,
-                "INSERT INTO member (" LEDGER_MEMBER_COLUMNS
+                "INSERT INTO member (" MEMBER_COLUMNS
                 ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14) ON CONFLICT (object_id, name) DO "
                 "UPDATE SET path = excluded.path, course = excluded.course, \"table\" = excluded.\"table\", "
                 "failed = excluded.failed, state = excluded.state, size = excluded.size, plain_size = "
@@ -378,13 +378,6 @@ int ledger_member_delete(struct ledger *l, const struct ledger_member *m, struct
                 VALUES(V(m->object_id), V(m->name)), e);
 }
 
-int ledger_members_check(struct ledger *l, struct error *e)
-{
-        struct ledger_member m;
-        return sql_check(&l->sql, "SELECT " LEDGER_MEMBER_COLUMNS " FROM member", member_columns,
-                ELEMENTSOF(member_columns), &m, e);
-}
-
 int ledger_members(struct ledger *l, int64_t object_id, ledger_member_fn *each, void *arg, struct error *e)
 {
         return ledger_members_from(l, object_id, "", each, arg, e);
@@ -396,7 +389,7 @@ int ledger_members_from(struct ledger *l, int64_t object_id, const char *path, l
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         struct ledger_member m = {};
         int r = sql_prepare(&l->sql,
-                "SELECT " LEDGER_MEMBER_COLUMNS
+                "SELECT " MEMBER_COLUMNS
                 " FROM member WHERE object_id = ?1 AND path >= ?2 ORDER BY path, rowid",
                 VALUES(V(object_id), V(path)), &s, e);
         while (r == 0 && (r = sql_next(&l->sql, s, member_columns, ELEMENTSOF(member_columns), &m, e)) == 1)
@@ -445,4 +438,30 @@ int ledger_find_plaintext(struct ledger *l, const char *org, enum category c,
                 return error_set(e, CAUSE_IO, EUCLEAN, "the ledger is damaged at a member's path");
         snprintf(ret_path, STAGED_MEMBER_SIZE, "%s/%s", found.folder, found.name);
         return 0;
+}
+
+/* --- are they whole? --- */
+
+static int check_pages(struct ledger *l, struct error *e)
+{
+        static const struct sql_column answer = {COLUMN_TEXT, .size = 256};
+        char text[256] = "";
+        int r = sql_get(&l->sql, "PRAGMA quick_check(1)", NULL, &answer, 1, text, e);
+        return r < 0 || streq(text, "ok")
+                       ? MIN(r, 0)
+                       : error_set(e, CAUSE_IO, EUCLEAN, "%s: %s", l->file, *text ? text : "damaged");
+}
+
+int ledger_check(struct ledger *l, struct error *e)
+{
+        struct ledger_object o;
+        struct ledger_member m;
+        int r = check_pages(l, e);
+        /* Sound pages may hold values that are none of ours. */
+        if (r == 0)
+                r = sql_check(&l->sql, "SELECT id, " OBJECT_COLUMNS " FROM object", columns,
+                        ELEMENTSOF(columns), &o, e);
+        return r < 0 ? r
+                     : sql_check(&l->sql, "SELECT " MEMBER_COLUMNS " FROM member", member_columns,
+                               ELEMENTSOF(member_columns), &m, e);
 }

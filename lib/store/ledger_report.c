@@ -187,25 +187,6 @@ int ledger_count(struct ledger *l, const struct ledger_filter *f, uint64_t *ret_
 
 /* --- the ledger as a whole --- */
 
-static int check_pages(struct ledger *l, struct error *e)
-{
-        static const struct sql_column answer = {COLUMN_TEXT, .size = 256};
-        char text[256] = "";
-        int r = sql_get(&l->sql, "PRAGMA quick_check(1)", NULL, &answer, 1, text, e);
-        return r < 0 || streq(text, "ok")
-                       ? MIN(r, 0)
-                       : error_set(e, CAUSE_IO, EUCLEAN, "%s: %s", l->file, *text ? text : "damaged");
-}
-
-int ledger_check(struct ledger *l, struct error *e)
-{
-        int r = check_pages(l, e);
-        /* Sound pages may hold values that are none of ours. */
-        if (r == 0)
-                r = ledger_objects_check(l, e);
-        return r == 0 ? ledger_members_check(l, e) : r;
-}
-
 /* Every statement may use these: p is PUBLISHED and so on. One row, so joining it costs nothing. */
 #define STATES                                                                                               \
         "WITH s (new, fetching, decrypting, published, retry, rejected, gone, missing) AS "                  \

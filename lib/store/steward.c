@@ -12,7 +12,6 @@
 #include "latest.h"
 #include "ledger_facts.h"
 #include "limits.h"
-#include "steward_internal.h"
 #include "str.h"
 #include "timespan.h"
 

@@ -12,6 +12,7 @@
 #include "audit.h"
 #include "config.h"
 #include "feed.h"
+#include "history.h"
 #include "keep.h"
 #include "ledger.h"
 #include "staging.h"
@@ -78,3 +79,12 @@ struct steward_adopted {
         uint64_t adopted, missing, unknown;
 };
 int steward_adopt(const struct steward *s, bool trust, struct steward_adopted *ret, struct error *e);
+
+/* --- what the files of this header share --- */
+
+struct history steward_history(const struct steward *s);
+void steward_tell(const struct steward *s, const char *what, const struct ledger_object *o, const char *path,
+        const char *text, int64_t bytes);
+bool steward_is_busy(const struct steward *s, const struct ledger_object *o);
+/* `latest` of that organisation and category, by the rule in latest.h. 0 or -errno. */
+int steward_move_latest(const struct steward *s, const char *org, enum category c, struct error *e);

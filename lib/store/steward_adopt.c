@@ -9,7 +9,6 @@
 #include "limits.h"
 #include "macro.h"
 #include "steward.h"
-#include "steward_internal.h"
 #include "str.h"
 #include "wants.h"
 
