@@ -7,10 +7,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "terms.h"
 #include "error.h"
 #include "package.h"
 #include "str.h"
+#include "terms.h"
 
 enum addressing { ADDRESSING_AUTO, ADDRESSING_PATH, ADDRESSING_VIRTUAL };
 enum events_format { EVENTS_GZIP, EVENTS_PLAIN };

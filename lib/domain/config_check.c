@@ -7,32 +7,11 @@
 #include <limits.h>
 #include <time.h>
 
-#include "config_load.h"
+#include "config_internal.h"
 #include "name.h"
 #include "timespan.h"
 
 /* --- small helpers --- */
-
-static struct origin key_origin(const struct loader *l, size_t scope, const char *section, const char *name)
-{
-        const struct config_key *k = config_find_key(section, name);
-        return k ? l->scopes[scope].keys[k - config_keys].at : (struct origin){};
-}
-
-/* Was its value refused, so that nothing more needs to be said? */
-static bool is_bad(const struct loader *l, size_t scope, const char *section, const char *name)
-{
-        const struct config_key *k = config_find_key(section, name);
-        return k && l->scopes[scope].keys[k - config_keys].bad;
-}
-
-/* The key's line, else its section's. */
-static struct origin key_or_section(const struct loader *l, const char *section, const char *name)
-{
-        struct origin at = key_origin(l, GENERAL, section, name);
-        const struct config_key *k = config_find_key(section, name);
-        return at.line || !k ? at : l->scopes[GENERAL].keys[k - config_keys].section;
-}
 
 /* *to = a copy of from when there is none yet. */
 static void inherit(struct loader *l, char **to, const char *from)
@@ -42,11 +21,6 @@ static void inherit(struct loader *l, char **to, const char *from)
         *to = strdup(from);
         if (!*to)
                 l->result = -ENOMEM;
-}
-
-static bool same(const char *a, const char *b)
-{
-        return a && b ? streq(a, b) : a == b;
 }
 
 /* Is path the folder, or below it? */
@@ -81,8 +55,7 @@ static void check_spans(struct loader *l)
                 if (spans[i].usec >= spans[i].least || off ||
                         (spans[i].not_in_tests && getenv("CZARD_TESTING")))
                         continue;
-                loader_error(l, key_origin(l, GENERAL, spans[i].section, spans[i].name), spans[i].section,
-                        spans[i].name,
+                config_error(l, GENERAL, spans[i].section, spans[i].name,
                         "%s is less than %s (a number without a unit is seconds); expected a span such as %s",
                         timespan_format(spans[i].usec, span, sizeof(span)), spans[i].low, spans[i].expected);
         }
@@ -105,7 +78,7 @@ static bool is_loopback(const char *host)
 }
 
 /* A bucket's name in front of the host, as the console of AWS shows it: czard puts it there by itself. */
-static void check_bucket_in_host(struct loader *l, struct origin at, const char *host)
+static void check_bucket_in_host(struct loader *l, const char *host)
 {
         const struct config *c = l->config;
         const char *aws = strstr(host, ".s3.");
@@ -122,7 +95,7 @@ static void check_bucket_in_host(struct loader *l, struct origin at, const char 
                         }
                 }
         if (found)
-                loader_error(l, at, "s3", "endpoint",
+                config_error(l, GENERAL, "s3", "endpoint",
                         "begins with the name of a bucket, which belongs in the package section; expected "
                         "%.*s%s",
                         (int)(host - c->s3.endpoint), c->s3.endpoint, aws + 1);
@@ -133,13 +106,13 @@ static void check_aws_region(struct loader *l)
 {
         static const char *const forms[] = {"*-north-?", "*-northeast-?", "*-east-?", "*-southeast-?",
                 "*-south-?", "*-southwest-?", "*-west-?", "*-northwest-?", "*-central-?"};
-        bool found = !l->config->s3.region || is_bad(l, GENERAL, "s3", "region");
+        bool found = !l->config->s3.region || config_is_refused(l, GENERAL, "s3", "region");
         for (size_t i = 0; !found && i < ELEMENTSOF(forms); i++)
                 found = fnmatch(forms[i], l->config->s3.region, 0) == 0;
         if (found)
                 return;
-        loader_warning(l, key_origin(l, GENERAL, "s3", "region"), "s3", "region",
-                "AWS has none of this form; expected one such as us-east-1");
+        config_warning(
+                l, GENERAL, "s3", "region", "AWS has none of this form; expected one such as us-east-1");
 }
 
 static void check_s3(struct loader *l)
@@ -150,34 +123,33 @@ static void check_s3(struct loader *l)
         if (!s3->endpoint || strstr(s3->endpoint, ".amazonaws.com"))
                 check_aws_region(l);
         if (s3->endpoint && strstr(s3->endpoint, "console.aws.amazon.com"))
-                loader_error(l, key_origin(l, GENERAL, "s3", "endpoint"), "s3", "endpoint",
+                config_error(l, GENERAL, "s3", "endpoint",
                         "the page of AWS for browsers; expected no endpoint with AWS itself, and region as "
                         "the page shows it");
         const char *any = s3->endpoint ? strstr(s3->endpoint, "://") : NULL;
         if (any)
-                check_bucket_in_host(l, key_origin(l, GENERAL, "s3", "endpoint"), any + strlen("://"));
+                check_bucket_in_host(l, any + strlen("://"));
         const char *host = s3->endpoint ? str_after(s3->endpoint, "http://") : NULL;
         if (!host || is_loopback(host))
                 return;
-        struct origin at = key_origin(l, GENERAL, "s3", "endpoint");
         if (!s3->allow_http)
-                loader_error(l, at, "s3", "endpoint",
+                config_error(l, GENERAL, "s3", "endpoint",
                         "http:// to another machine is not encrypted; expected https://, or allow_http = "
                         "yes");
         else
-                loader_warning(l, at, "s3", "endpoint",
+                config_warning(l, GENERAL, "s3", "endpoint",
                         "the connection to S3 is neither encrypted nor authenticated (allow_http = yes)");
 }
 
 /* --- [openpgp] and [staging] --- */
 
-static void check_outside_staging(struct loader *l, struct origin at, const char *section, const char *key,
+static void check_outside_staging(struct loader *l, size_t scope, const char *section, const char *key,
         const char *path, const char *what)
 {
         const char *staging = l->config->staging.path;
         if (path && staging && !streq(staging, "/") &&
                 is_below(path, staging)) /* that one is an error itself */
-                loader_error(l, at, section, key,
+                config_error(l, scope, section, key,
                         "inside [staging] path, where researchers read; expected %s elsewhere", what);
 }
 
@@ -190,39 +162,35 @@ static void check_openpgp(struct loader *l)
                 if (!c->openpgp.homedir)
                         l->result = -ENOMEM;
         }
-        check_outside_staging(l, key_or_section(l, "openpgp", "homedir"), "openpgp", "homedir",
-                c->openpgp.homedir, "the secret key");
-        check_outside_staging(l, key_or_section(l, "openpgp", "passphrase_file"), "openpgp",
-                "passphrase_file", c->openpgp.passphrase_file, "the passphrase");
+        check_outside_staging(l, GENERAL, "openpgp", "homedir", c->openpgp.homedir, "the secret key");
+        check_outside_staging(
+                l, GENERAL, "openpgp", "passphrase_file", c->openpgp.passphrase_file, "the passphrase");
         if (c->openpgp.signatures == SIGNATURES_NONE && c->openpgp.signers.n > 0)
-                loader_warning(l, key_origin(l, GENERAL, "openpgp", "signers"), "openpgp", "signers",
-                        "without effect: signatures = none");
+                config_warning(l, GENERAL, "openpgp", "signers", "without effect: signatures = none");
 }
 
 static void check_staging(struct loader *l)
 {
         struct config *c = l->config;
         if (!c->staging.path) {
-                if (!is_bad(l, GENERAL, "staging", "path"))
-                        loader_error(l, key_or_section(l, "staging", "path"), "staging", "path",
+                if (!config_is_refused(l, GENERAL, "staging", "path"))
+                        config_error(l, GENERAL, "staging", "path",
                                 "not set; expected the folder for the decrypted files");
                 return;
         }
         if (streq(c->staging.path, "/")) {
-                loader_error(l, key_origin(l, GENERAL, "staging", "path"), "staging", "path",
+                config_error(l, GENERAL, "staging", "path",
                         "the root of all folders; expected a folder of its own, such as /srv/czard");
                 return;
         }
-        check_outside_staging(l, key_or_section(l, "daemon", "state_dir"), "daemon", "state_dir",
-                c->state_dir, "czard's own files");
+        check_outside_staging(l, GENERAL, "daemon", "state_dir", c->state_dir, "czard's own files");
         if (c->state_dir && !streq(c->state_dir, c->staging.path) && is_below(c->staging.path, c->state_dir))
-                loader_warning(l, key_origin(l, GENERAL, "staging", "path"), "staging", "path",
+                config_warning(l, GENERAL, "staging", "path",
                         "inside [daemon] state_dir, which readers cannot enter and which is removed with "
                         "czard's own files; better a folder of its own, such as /srv/czard");
-        check_outside_staging(l, key_origin(l, GENERAL, "s3", "credentials"), "s3", "credentials",
-                c->s3.credentials, "the keys of S3");
+        check_outside_staging(l, GENERAL, "s3", "credentials", c->s3.credentials, "the keys of S3");
         if (c->staging.file_mode & 0020)
-                loader_warning(l, key_origin(l, GENERAL, "staging", "file_mode"), "staging", "file_mode",
+                config_warning(l, GENERAL, "staging", "file_mode",
                         "the group may alter staged files, which czard then reports as altered");
 }
 
@@ -231,8 +199,7 @@ static void check_staging(struct loader *l)
 static void check_org(struct loader *l, size_t i, const char *section)
 {
         struct config_package *p = &l->config->packages[i];
-        struct origin at = key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, "org");
-        if (!p->spec.org && !is_bad(l, i + 1, CONFIG_PACKAGE_SECTION, "org")) {
+        if (!p->spec.org && !config_is_refused(l, i + 1, section, "org")) {
                 struct error e = {};
                 int r = config_value_set(config_find_key(CONFIG_PACKAGE_SECTION, "org"), p, p->name, &e);
                 if (r == -ENOMEM)
@@ -244,7 +211,7 @@ static void check_org(struct loader *l, size_t i, const char *section)
         for (size_t j = 0; p->spec.org && j < i; j++) {
                 const struct config_package *other = &l->config->packages[j];
                 if (other->spec.org && streq(other->spec.org, p->spec.org))
-                        loader_error(l, at.line ? at : l->scopes[i + 1].at, section, "org",
+                        config_error(l, i + 1, section, "org",
                                 "the same organisation as [package %s]; expected one section for each",
                                 other->name);
         }
@@ -259,15 +226,14 @@ static const char *location_key(enum category c)
 static void check_locations(struct loader *l, size_t i, const char *section)
 {
         const struct package_spec *spec = &l->config->packages[i].spec;
-        if (is_bad(l, i + 1, CONFIG_PACKAGE_SECTION, "categories"))
+        if (config_is_refused(l, i + 1, section, "categories"))
                 return;
         for (enum category c = 0; c < CATEGORY_MAX; c++) {
-                struct origin at = key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, location_key(c));
                 struct error e = {};
                 if (!(spec->categories & BIT(c)))
                         continue;
                 if (!spec->at[c].bucket) {
-                        if (!is_bad(l, i + 1, CONFIG_PACKAGE_SECTION, location_key(c)))
+                        if (!config_is_refused(l, i + 1, section, location_key(c)))
                                 loader_error(l, l->scopes[i + 1].at, section, location_key(c),
                                         "not set; expected s3://bucket/prefix, or categories without %s",
                                         category_name(c));
@@ -275,9 +241,9 @@ static void check_locations(struct loader *l, size_t i, const char *section)
                 }
                 int r = spec->org ? package_location_check(spec, c, &e) : 0;
                 if (r == -EEXIST)
-                        loader_warning(l, at, section, location_key(c), "%s", e.text);
+                        config_warning(l, i + 1, section, location_key(c), "%s", e.text);
                 else if (r < 0)
-                        loader_error(l, at, section, location_key(c), "%s", e.text);
+                        config_error(l, i + 1, section, location_key(c), "%s", e.text);
         }
 }
 
@@ -299,7 +265,7 @@ static void inherit_groups(struct loader *l, size_t i, const char *section)
                 inherit(l, &own->category[c], general->all);
         }
         if (hidden)
-                loader_warning(l, key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, "group"), section, "group",
+                config_warning(l, i + 1, section, "group",
                         "takes the place of the groups that [staging] has for single categories");
         inherit(l, &own->by_course, own->category[CATEGORY_EVENTS]);
         inherit(l, &own->all, general->all);
@@ -310,20 +276,19 @@ static void check_passphrase(struct loader *l, size_t i, const char *section)
 {
         struct config *c = l->config;
         struct config_package *p = &c->packages[i];
-        struct origin at = key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, "passphrase_file");
-        check_outside_staging(l, at, section, "passphrase_file", p->passphrase_file, "the passphrase");
+        check_outside_staging(l, i + 1, section, "passphrase_file", p->passphrase_file, "the passphrase");
         p->own_passphrase = p->passphrase_file;
         inherit(l, &p->passphrase_file, c->openpgp.passphrase_file);
         if (p->own_passphrase && p->homedir && c->openpgp.homedir && streq(p->homedir, c->openpgp.homedir))
-                loader_error(l, at, section, "passphrase_file",
+                config_error(l, i + 1, section, "passphrase_file",
                         "its homedir is that of [openpgp]; expected a homedir in this section too, or the "
                         "file in [openpgp]");
         for (size_t j = 0; p->homedir && j < i; j++) {
                 const struct config_package *other = &c->packages[j];
                 if (other->homedir && streq(other->homedir, p->homedir) &&
                         (p->own_passphrase || other->own_passphrase) &&
-                        !same(other->passphrase_file, p->passphrase_file))
-                        loader_error(l, at.line ? at : l->scopes[i + 1].at, section, "passphrase_file",
+                        !config_same_text(other->passphrase_file, p->passphrase_file))
+                        config_error(l, i + 1, section, "passphrase_file",
                                 "another one than in [package %s], which has the same homedir; expected the "
                                 "same",
                                 other->name);
@@ -350,7 +315,7 @@ static void check_example(struct loader *l, size_t i, const char *section)
                         streq(has->prefix ? has->prefix : "", at[c].prefix);
         }
         if (left)
-                loader_warning(l, l->scopes[i + 1].at, section, "",
+                config_warning(l, i + 1, section, "",
                         "organisation and prefixes are still those of the example; put in your own, as edX "
                         "named them");
 }
@@ -359,7 +324,7 @@ static void check_since(struct loader *l, size_t i, const char *section)
 {
         int since = l->config->packages[i].since;
         if (since != INT_MIN && since > (int)(time(NULL) / SEC_PER_DAY))
-                loader_warning(l, key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, "since"), section, "since",
+                config_warning(l, i + 1, section, "since",
                         "is in the future: until then nothing is fetched but rdx");
 }
 
@@ -367,8 +332,7 @@ static void check_packages(struct loader *l)
 {
         struct config *c = l->config;
         if (c->n_packages == 0)
-                loader_error(
-                        l, (struct origin){}, "", "", "no [package NAME] section; expected at least one");
+                config_error(l, GENERAL, "", "", "no [package NAME] section; expected at least one");
         for (size_t i = 0; i < c->n_packages; i++) {
                 char section[64];
                 name_fill(section, sizeof(section), "package %s", c->packages[i].name);
@@ -376,10 +340,9 @@ static void check_packages(struct loader *l)
                 check_locations(l, i, section);
                 check_since(l, i, section);
                 check_example(l, i, section);
-                check_outside_staging(l, key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, "homedir"), section,
-                        "homedir", c->packages[i].homedir, "the secret key");
-                check_outside_staging(l, key_origin(l, i + 1, CONFIG_PACKAGE_SECTION, "credentials"), section,
-                        "credentials", c->packages[i].credentials, "the keys of S3");
+                check_outside_staging(l, i + 1, section, "homedir", c->packages[i].homedir, "the secret key");
+                check_outside_staging(
+                        l, i + 1, section, "credentials", c->packages[i].credentials, "the keys of S3");
                 inherit(l, &c->packages[i].credentials, c->s3.credentials);
                 inherit(l, &c->packages[i].homedir, c->openpgp.homedir);
                 check_passphrase(l, i, section);
@@ -409,7 +372,7 @@ static void check_delivery_needs(struct loader *l, size_t i, const char *section
                 {"tables", "events, and the tables by their names", d->tables.n},
                 {"path", "the folder of the outbox", d->path}};
         for (size_t k = 0; k < ELEMENTSOF(needs); k++)
-                if (!needs[k].is_set && !is_bad(l, DELIVERY(i), CONFIG_DELIVER_SECTION, needs[k].key))
+                if (!needs[k].is_set && !config_is_refused(l, DELIVERY(i), section, needs[k].key))
                         loader_error(l, l->scopes[DELIVERY(i)].at, section, needs[k].key,
                                 "not set; expected %s", needs[k].expected);
 }
@@ -418,13 +381,12 @@ static void check_delivery_path(struct loader *l, size_t i, const char *section)
 {
         const struct config *c = l->config;
         const struct config_delivery *d = &c->deliveries[i];
-        struct origin at = key_origin(l, DELIVERY(i), CONFIG_DELIVER_SECTION, "path");
         if (overlap(d->path, c->staging.path) || overlap(d->path, c->state_dir))
-                loader_error(l, at, section, "path",
+                config_error(l, DELIVERY(i), section, "path",
                         "inside or around [staging] path or state_dir; expected a folder of its own");
         for (size_t j = 0; j < i; j++)
                 if (overlap(d->path, c->deliveries[j].path))
-                        loader_error(l, at, section, "path",
+                        config_error(l, DELIVERY(i), section, "path",
                                 "inside or around that of [deliver %s]; expected a folder of its own",
                                 c->deliveries[j].name);
 }
@@ -434,11 +396,10 @@ static void check_delivery_org(struct loader *l, size_t i, const char *section)
         const struct config_delivery *d = &l->config->deliveries[i];
         const struct config_package *p = d->org ? config_find_package(l->config, d->org) : NULL;
         if (d->org && !p)
-                loader_error(l, key_origin(l, DELIVERY(i), CONFIG_DELIVER_SECTION, "org"), section, "org",
+                config_error(l, DELIVERY(i), section, "org",
                         "no [package] section has it; expected the organisation of one");
         if (p && strv_has(&d->tables, "events") && p->events_by_course == EVENT_RULE_NONE)
-                loader_error(l, key_origin(l, DELIVERY(i), CONFIG_DELIVER_SECTION, "tables"), section,
-                        "tables",
+                config_error(l, DELIVERY(i), section, "tables",
                         "events can be handed out by course only where they are split; expected "
                         "events_by_course = edx in [package %s], or tables without events",
                         p->name);
@@ -453,8 +414,7 @@ static void check_delivery_opt_in(struct loader *l, size_t i, const char *sectio
         for (size_t k = 0; k < d->courses.n; k++)
                 all = all && *d->courses.v[k] != '!';
         if (p && strv_has(&d->tables, "email_opt_in") && (!all || !taken))
-                loader_error(l, key_origin(l, DELIVERY(i), CONFIG_DELIVER_SECTION, "tables"), section,
-                        "tables",
+                config_error(l, DELIVERY(i), section, "tables",
                         "email_opt_in is one list of all courses; expected %s, or tables without it",
                         all ? "email-opt-in in categories of its [package]"
                             : "courses = * without exceptions");
@@ -489,8 +449,8 @@ void loader_check(struct loader *l)
 static bool keeps_passphrase(const struct config *old, const struct config_package *p)
 {
         for (size_t i = 0; i < old->n_packages; i++)
-                if (same(old->packages[i].homedir, p->homedir))
-                        return same(old->packages[i].passphrase_file, p->passphrase_file);
+                if (config_same_text(old->packages[i].homedir, p->homedir))
+                        return config_same_text(old->packages[i].passphrase_file, p->passphrase_file);
         return true;
 }
 

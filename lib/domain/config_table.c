@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The keys of czard.ini(5) as data: one row a key. A new key is a row here, a field in config.h, and a
- * paragraph in config/czard.ini.full and in the manual; nothing else. */
-#include "config_table.h"
-
+ * paragraph in config/czard.ini.full and in the manual; nothing else. And what is said of a key, with its
+ * place. */
+#include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <syslog.h>
+
+#include "config_internal.h"
+#include "name.h"
 
 static const struct config_choice log_levels[] = {{"err", LOG_ERR}, {"warning", LOG_WARNING},
         {"notice", LOG_NOTICE}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}, {}};
@@ -149,10 +153,16 @@ const struct config_key config_keys[] = {
 /* clang-format on */
 const size_t config_n_keys = ELEMENTSOF(config_keys);
 
+/* "package NAME" is the section of the rows of "package". */
+static bool is_in(const struct config_key *k, const char *section)
+{
+        return name_equals(section, strcspn(section, " "), k->section);
+}
+
 const struct config_key *config_find_key(const char *section, const char *name)
 {
         for (size_t i = 0; i < config_n_keys; i++)
-                if (streq(config_keys[i].section, section) && streq(config_keys[i].name, name))
+                if (is_in(&config_keys[i], section) && streq(config_keys[i].name, name))
                         return &config_keys[i];
         return NULL;
 }
@@ -167,9 +177,7 @@ bool config_is_section(const char *section)
 
 bool config_is_list(const struct config_key *k)
 {
-        return k->type == CONFIG_SITES || k->type == CONFIG_PATTERNS || k->type == CONFIG_FINGERPRINTS ||
-               k->type == CONFIG_CATEGORIES || k->type == CONFIG_DELIVERED_COURSES ||
-               k->type == CONFIG_DELIVERED_TABLES;
+        return (k->type >= CONFIG_SITES && k->type <= CONFIG_FINGERPRINTS) || k->type == CONFIG_CATEGORIES;
 }
 
 bool config_is_named(const char *section)
@@ -194,7 +202,7 @@ const char *config_nearest_key(const char *section, const char *name, char *ret,
         const struct config_key *found = NULL;
         unsigned best = 64;
         for (size_t i = 0; i < config_n_keys; i++)
-                if (streq(config_keys[i].section, section) && is_near(name, config_keys[i].name, &best))
+                if (is_in(&config_keys[i], section) && is_near(name, config_keys[i].name, &best))
                         found = &config_keys[i];
         if (found && best <= 2)
                 return found->name;
@@ -215,4 +223,79 @@ const char *config_nearest_section(const char *section)
                 if (is_near(section, config_keys[i].section, &best))
                         found = config_keys[i].section;
         return found;
+}
+
+/* --- messages. Errors do not stop the reading: the first goes to its struct error, the others to `more` ---
+ */
+
+static void add_message(struct loader *l, const char *text)
+{
+        if (l->n_errors++ == 0)
+                error_set(l->e, CAUSE_CONFIG, EINVAL, "%s", text);
+        else if (l->more && l->n_errors <= LIMIT_CONFIG_ERRORS && strv_add(l->more, text) < 0)
+                l->result = -ENOMEM;
+        if (l->result == 0)
+                l->result = -EINVAL;
+}
+
+/* "FILE:LINE: [section] key: what", with the parts that are known. */
+_printf_(6, 0) static void say(struct loader *l, bool is_error, struct origin at, const char *section,
+        const char *key, const char *format, va_list ap)
+{
+        _cleanup_strbuf_ struct strbuf b = {};
+        char what[400];
+        vsnprintf(what, sizeof(what), format, ap);
+        strbuf_add(&b, at.line ? l->files.v[at.file] : l->config->path);
+        if (at.line)
+                strbuf_printf(&b, ":%u", at.line);
+        strbuf_add(&b, ": ");
+        if (*section)
+                strbuf_printf(&b, "[%s]%s%s: ", section, *key ? " " : "", key);
+        strbuf_add(&b, what);
+        if (is_error)
+                add_message(l, b.err == 0 ? b.s : "out of memory");
+        else if (b.err < 0 || strv_add(&l->config->warnings, b.s) < 0)
+                l->result = -ENOMEM;
+}
+
+static struct origin origin_of(const struct loader *l, size_t scope, const char *section, const char *key)
+{
+        const struct scope *s = &l->scopes[scope];
+        const struct config_key *k = config_find_key(section, key);
+        if (k && s->keys[k - config_keys].at.line)
+                return s->keys[k - config_keys].at;
+        return k && scope == GENERAL ? s->keys[k - config_keys].section : s->at;
+}
+
+void loader_error(
+        struct loader *l, struct origin at, const char *section, const char *key, const char *format, ...)
+{
+        va_list ap;
+        va_start(ap, format);
+        say(l, true, at, section, key, format, ap);
+        va_end(ap);
+}
+
+void config_error(
+        struct loader *l, size_t scope, const char *section, const char *key, const char *format, ...)
+{
+        va_list ap;
+        va_start(ap, format);
+        say(l, true, origin_of(l, scope, section, key), section, key, format, ap);
+        va_end(ap);
+}
+
+void config_warning(
+        struct loader *l, size_t scope, const char *section, const char *key, const char *format, ...)
+{
+        va_list ap;
+        va_start(ap, format);
+        say(l, false, origin_of(l, scope, section, key), section, key, format, ap);
+        va_end(ap);
+}
+
+bool config_is_refused(const struct loader *l, size_t scope, const char *section, const char *key)
+{
+        const struct config_key *k = config_find_key(section, key);
+        return k && l->scopes[scope].keys[k - config_keys].bad;
 }

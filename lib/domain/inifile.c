@@ -3,7 +3,7 @@
  * with indented lines. Its reader, here, counts the lines (a handler of Debian's inih gets no numbers) and
  * keeps from it what it would misread in silence: a line that it would cut, an indented line without a value
  * above, a colon that it takes for =, text behind a section, which it never reports when it is empty. What it
- * refuses by itself shows as a line for which the handler was not called. Goes on in config_read.c. */
+ * refuses by itself shows as a line for which the handler was not called. Goes on in config_load.c. */
 #include "inifile.h"
 
 #include <errno.h>

@@ -1,13 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What becomes of an object that could not be finished: its next state, when it is tried again, and what else
- * is to be done. A pure function; whoever asks does what it says. */
+/* The states of an object, the steps from one to another, and what becomes of one that could not be finished:
+ * its next state, when it is tried again, and what else is to be done. A pure function; whoever asks does
+ * what it says. */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "error.h"
-#include "object_state.h"
+#include "macro.h"
+
+enum object_state {
+        OBJECT_NEW,
+        OBJECT_FETCHING,
+        OBJECT_DECRYPTING,
+        OBJECT_PUBLISHED,
+        OBJECT_RETRY,
+        OBJECT_REJECTED,
+        OBJECT_IGNORED,
+        OBJECT_GONE,
+        OBJECT_MISSING,
+        OBJECT_FORGOTTEN,
+        OBJECT_PRUNED,
+        OBJECT_STATE_MAX
+};
+/* Still to be staged: it waits for its turn, or is under way. */
+#define OBJECT_STATES_DUE                                                                                    \
+        (BIT(OBJECT_NEW) | BIT(OBJECT_FETCHING) | BIT(OBJECT_DECRYPTING) | BIT(OBJECT_RETRY))
+/* "NEW" ... as czarctl(1) lists them */
+const char *object_state_name(enum object_state s);
+enum object_state object_state_from_name(const char *s);
+/* Is the step from one state to the other in the table of edges? */
+bool object_may_enter(enum object_state from, enum object_state to);
+
+/* --- what becomes of one that failed --- */
 
 /* REMEDY_LIMITED: refused by the server's answers so often, then REJECTED. After that there is one more try
  * each time that a day, two, four ... OUTCOME_DAYS_MOST days have passed. */

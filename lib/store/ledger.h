@@ -10,7 +10,7 @@
 #include "digest.h"
 #include "error.h"
 #include "limits.h"
-#include "object_state.h"
+#include "outcome.h"
 #include "package.h"
 #include "terms.h"
 #include "timespan.h"

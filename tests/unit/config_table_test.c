@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "config_fixture.h"
-#include "config_table.h"
+#include "config_internal.h"
 
 static void rows_are_unique_and_complete(void **state)
 {

@@ -9,7 +9,7 @@
 #include <limits.h>
 #include <string.h>
 
-#include "config_table.h"
+#include "config_internal.h"
 
 /* Both kinds of base, since a row's offset is into one of them. */
 static union {
