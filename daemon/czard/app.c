@@ -360,7 +360,7 @@ static void start_jobs(struct app *a)
  * poll, else one a core. */
 static void start_splits(struct app *a)
 {
-        size_t most = poller_running(a->parts.poll) ? 1 : pools_workers(a->config);
+        size_t most = poller_running(a->parts.poll) ? 1 : workers_wanted(a->config);
         if (a->ready && !a->stopping && !queue_held(a->parts.queue) && !queue_is_working(a->parts.queue) &&
                 pauses_now(a->parts.pauses) == 0 && splitting_has_next(a->parts.splitting, most) &&
                 may_start(a))

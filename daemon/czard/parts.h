@@ -8,7 +8,7 @@
 #include "manager.h"
 #include "missing.h"
 #include "poller.h"
-#include "pools.h"
+#include "pool.h"
 #include "queue.h"
 #include "splitting.h"
 #include "startup.h"

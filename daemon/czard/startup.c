@@ -14,13 +14,13 @@
 #include "cleanup.h"
 #include "fsx.h"
 #include "history.h"
-#include "homes.h"
 #include "journal.h"
 #include "ledger_rebuild.h"
 #include "limits.h"
 #include "members.h"
 #include "str.h"
 #include "timespan.h"
+#include "worker.h"
 
 #define FORBIDDEN_SHARED 007
 #define FORBIDDEN_SECRET 077

@@ -1,53 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Workers: czard-decrypt, and czard-index, which has no key to take. The first czard-decrypt takes the key
- * out of the admin's GnuPG home into a home of its own on the runtime file system, and makes a template of
- * that, to which no worker can write; later ones copy the template. A home is removed once its worker is
- * reaped. A worker is STARTING until its READY, then IDLE or BUSY with one owner; an IDLE one owes no answer.
- * One that says nothing for SILENCE_USEC while it should work, or something that is no answer to what it was
- * asked, is killed with its process group. From then on it is not heard any more; once it is reaped its owner
- * is told, and the next claim starts another.
- */
+/* Who gets a worker, and how many there are. A worker is STARTING until its READY, then IDLE or BUSY with one
+ * owner; an IDLE one owes no answer. One that broke its word is reaped before its owner is told, and the next
+ * claim starts another. What later homes are copied from is made by the first worker that is READY. */
 #include "pool.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
-#include "answers.h"
 #include "cleanup.h"
-#include "fsx.h"
-#include "helper.h"
-#include "homes.h"
 #include "journal.h"
-#include "launch.h"
 #include "limits.h"
 #include "str.h"
 
-/* A working worker reports progress every second, also while it waits for input. */
-#define SILENCE_USEC (60 * USEC_PER_SEC)
 #define TICK_MSEC 5000
 #define RESTART_USEC (2 * USEC_PER_SEC)
 #define FIRST_TRIES 3
 #define FAILED_STARTS 5
-
-enum worker_state { WORKER_STARTING, WORKER_IDLE, WORKER_BUSY };
-
-struct worker {
-        struct pool *pool;
-        struct helper *helper;
-        enum worker_state state;
-        struct owed owed;
-        struct error broken; /* why it was killed; cause NONE: it was not */
-        uint64_t heard_usec;
-        unsigned settings; /* pool->settings it was set up with */
-        struct homes *homes;
-        worker_message_fn *on_message;
-        void *arg;
-        struct worker *next;
-};
 
 struct pool {
         uv_loop_t *loop;
@@ -79,12 +48,13 @@ struct pool {
 static void serve_claims(struct pool *p);
 static void count_failed_start(struct pool *p, const char *why);
 
-static void on_reaped(void *arg)
+static void set_state(struct worker *w, enum worker_state next)
 {
-        homes_free(arg);
+        w->state = next;
+        w->heard_usec = uv_now(w->loop) * USEC_PER_MSEC;
 }
 
-static void worker_free(struct worker *w)
+static void drop_worker(struct worker *w)
 {
         struct pool *p = w->pool;
         for (struct worker **at = &p->workers; *at; at = &(*at)->next)
@@ -93,16 +63,7 @@ static void worker_free(struct worker *w)
                         break;
                 }
         p->n--;
-        /* An idle one ends by itself, and its gpg-agent with it. */
-        bool well = w->state == WORKER_IDLE && w->broken.cause == CAUSE_NONE;
-        w->helper = well ? helper_retire(w->helper) : helper_free(w->helper);
-        free(w);
-}
-
-static void set_state(struct worker *w, enum worker_state next)
-{
-        w->state = next;
-        w->heard_usec = uv_now(w->pool->loop) * USEC_PER_MSEC;
+        worker_free(w, w->state == WORKER_IDLE);
 }
 
 static unsigned n_starting(const struct pool *p)
@@ -156,16 +117,15 @@ static void on_ready(struct worker *w, const struct proto_ready *ready)
                         EVENT_NOTE, &(struct journal_fields){.priority = LOG_WARNING}, "%s", ready->warning);
         bool well = ready->outcome.cause == CAUSE_NONE;
         if (well && !*p->template) {
-                memcpy(p->template, w->homes->template, sizeof(p->template));
+                worker_take_template(w, p->template);
                 memcpy(p->reference->template, p->template, sizeof(p->template));
-                *w->homes->template = 0;
         }
         p->has_agents = ready->reference;
         w->owed.last = ready->reference;
         if (well)
                 set_state(w, WORKER_IDLE);
         if (!well && first_tries_again(p, ready->outcome.cause)) {
-                worker_free(w);
+                drop_worker(w);
                 return;
         }
         pool_ready_fn *tell = p->ready;
@@ -178,127 +138,78 @@ static void on_ready(struct worker *w, const struct proto_ready *ready)
                                 &(struct journal_fields){.cause = ready->outcome.cause},
                                 "czard-decrypt cannot use the key: %s", ready->outcome.detail);
                 p->last_death_usec = uv_now(p->loop) * USEC_PER_MSEC;
-                worker_free(w);
+                drop_worker(w);
                 count_failed_start(p, ready->outcome.detail);
                 return;
         }
         p->failed_starts = 0;
         if (is_outdated(w))
-                worker_free(w);
+                drop_worker(w);
         serve_claims(p);
 }
 
-void worker_break(struct worker *w, const char *why)
+static void on_message(struct worker *w, struct message *m)
 {
-        if (w->broken.cause != CAUSE_NONE)
-                return;
-        error_set(&w->broken, CAUSE_HELPER, EPROTO, "%s: killed", why);
-        journal_event(EVENT_HELPER_KILLED, &(struct journal_fields){.cause = CAUSE_HELPER},
-                "%s %s; its job is tried again", w->pool->program, w->broken.text);
-        helper_kill(w->helper);
-}
-
-static void on_message(void *arg, struct message *m)
-{
-        struct worker *w = arg;
-        struct error e = {};
-        if (w->broken.cause != CAUSE_NONE)
-                return;
-        w->heard_usec = uv_now(w->pool->loop) * USEC_PER_MSEC;
-        if (owed_take(&w->owed, m, &e) < 0)
-                worker_break(w, e.text);
-        else if (m->type == PROTO_READY)
-                on_ready(w, &m->ready);
-        else if (w->on_message)
+        if (w->on_message)
                 w->on_message(w->arg, m, NULL);
 }
 
-static void on_gone(void *arg, const struct error *e)
+static void on_gone(struct worker *w, const struct error *how)
 {
-        struct worker *w = arg;
         struct pool *p = w->pool;
         worker_message_fn *owner = w->state == WORKER_BUSY ? w->on_message : NULL;
         void *owner_arg = w->arg;
         bool starting = w->state == WORKER_STARTING;
-        if (w->broken.cause == CAUSE_NONE)
-                journal_event(EVENT_HELPER_DIED, &(struct journal_fields){.cause = CAUSE_HELPER},
-                        "%s %s; its job is tried again", p->program, e->text);
-        struct error failed;
-        error_set(&failed, CAUSE_HELPER, EIO, "%s %s", p->program,
-                w->broken.cause == CAUSE_NONE ? e->text : w->broken.text);
         p->last_death_usec = uv_now(p->loop) * USEC_PER_MSEC;
-        worker_free(w);
+        drop_worker(w);
         if (owner)
-                owner(owner_arg, NULL, &failed);
+                owner(owner_arg, NULL, how);
         if (starting)
-                count_failed_start(p, failed.text + strlen(p->program) + 1);
+                count_failed_start(p, how->text + strlen(p->program) + 1);
         if (starting && p->ready && !first_tries_again(p, CAUSE_HELPER)) {
                 pool_ready_fn *tell = p->ready;
                 p->ready = NULL;
                 tell(p->arg, p,
-                        &(struct proto_ready){.outcome = {.cause = CAUSE_HELPER, .detail = failed.text}});
+                        &(struct proto_ready){.outcome = {.cause = CAUSE_HELPER, .detail = how->text}});
         }
 }
 
-static int send_setup(struct worker *w)
-{
-        struct pool *p = w->pool;
-        bool import = !*p->template;
-        const struct proto_setup setup = {.home = w->homes->own,
-                .source = import ? p->homedir : p->template,
-                .template = w->homes->template,
-                .signers = p->signers,
-                .import = import,
-                .reference = p->is_reference,
-                .signatures = (uint8_t)p->signatures,
-                .engine = (uint8_t)p->engine,
-                .max_plaintext = p->limits.max_plaintext,
-                .max_ratio = p->limits.max_ratio,
-                .max_name = p->limits.max_name};
-        struct message m;
-        int r = setup_message(&setup, p->own_passphrase.p ? &p->own_passphrase : p->spec.passphrase, &m);
-        if (r < 0)
-                return r;
-        r = worker_send(w, &m);
-        message_done(&m);
-        return r;
-}
-
-static int make_homes(struct pool *p, struct homes *h, struct error *e)
-{
-        if (p->keyless)
-                return 0;
-        const struct homes_spec spec = {.run_dir = p->spec.run_dir,
-                .number = p->spec.number,
-                .serial = ++p->serial,
-                .is_reference = p->is_reference,
-                .template = !*p->template};
-        return homes_make(h, &spec, e);
-}
+static const struct worker_ops ops = {.ready = on_ready, .message = on_message, .gone = on_gone};
 
 static int start_worker(struct pool *p, struct error *e)
 {
+        bool import = !*p->template;
+        const struct worker_spec spec = {.program = p->program,
+                .run_dir = p->spec.run_dir,
+                .number = p->spec.number,
+                .serial = ++p->serial,
+                .setup = {.source = import ? p->homedir : p->template,
+                        .signers = p->signers,
+                        .import = import,
+                        .reference = p->is_reference,
+                        .signatures = (uint8_t)p->signatures,
+                        .engine = (uint8_t)p->engine,
+                        .max_plaintext = p->limits.max_plaintext,
+                        .max_ratio = p->limits.max_ratio,
+                        .max_name = p->limits.max_name},
+                .passphrase = p->own_passphrase.p ? &p->own_passphrase : p->spec.passphrase};
         struct worker *w = calloc(1, sizeof(*w));
-        struct homes *homes = calloc(1, sizeof(*homes));
-        int r = w && homes ? make_homes(p, homes, e) : error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
-        if (r >= 0)
-                r = helper_start(p->loop, p->program, NULL, on_message, on_gone, w, &w->helper, e);
+        if (!w)
+                return error_set(e, CAUSE_HELPER, ENOMEM, "out of memory");
+        *w = (struct worker){.loop = p->loop,
+                .last_id = &p->last_id,
+                .ops = &ops,
+                .pool = p,
+                .state = p->keyless ? WORKER_IDLE : WORKER_STARTING,
+                .settings = p->settings,
+                .next = p->workers};
+        int r = worker_start(w, &spec, e);
         if (r < 0) {
-                if (homes)
-                        homes_free(homes);
                 free(w);
                 return r;
         }
-        helper_when_reaped(w->helper, on_reaped, homes);
-        w->pool = p;
-        w->settings = p->settings;
-        w->homes = homes;
-        w->next = p->workers;
         p->workers = w;
         p->n++;
-        set_state(w, p->keyless ? WORKER_IDLE : WORKER_STARTING);
-        if (!p->keyless && send_setup(w) < 0)
-                helper_kill(w->helper); /* on_gone() tells */
         return 0;
 }
 
@@ -370,14 +281,12 @@ static void serve_claims(struct pool *p)
 static void on_tick(uv_timer_t *timer)
 {
         struct pool *p = timer->data;
-        uint64_t now = uv_now(p->loop) * USEC_PER_MSEC;
         bool active = false;
         for (struct worker *w = p->workers; w; w = w->next) {
                 if (w->state == WORKER_IDLE)
                         continue;
                 active = true;
-                if (now > w->heard_usec + SILENCE_USEC)
-                        worker_break(w, "said nothing for a minute");
+                worker_look(w);
         }
         serve_claims(p);
         if (!active && !p->claims)
@@ -420,22 +329,6 @@ void pool_withdraw(struct pool *p, struct claim *c)
         c->waiting = false;
 }
 
-int worker_send(struct worker *w, struct message *m)
-{
-        struct pool *p = w->pool;
-        if (w->broken.cause != CAUSE_NONE)
-                return -EPIPE;
-        if (w->owed.n == OWED_MAX)
-                return -ENOBUFS;
-        m->id = ++p->last_id != 0 ? p->last_id : ++p->last_id;
-        int r = helper_send(w->helper, m);
-        if (r >= 0)
-                owed_add(&w->owed, m);
-        else if (r == -EPIPE)
-                worker_break(w, "does not read its channel");
-        return r;
-}
-
 void worker_release(struct worker *w)
 {
         struct pool *p = w->pool;
@@ -445,14 +338,14 @@ void worker_release(struct worker *w)
         if (well)
                 set_state(w, WORKER_IDLE);
         if (!well || p->keyless || is_outdated(w))
-                worker_free(w);
+                drop_worker(w);
         serve_claims(p);
 }
 
 void worker_discard(struct worker *w)
 {
         struct pool *p = w->pool;
-        worker_free(w);
+        drop_worker(w);
         serve_claims(p);
 }
 
@@ -491,7 +384,7 @@ void pool_reconfigure(struct pool *p, const struct config *config, unsigned work
         for (struct worker *w = p->workers, *next; w; w = next) {
                 next = w->next;
                 if (w->state == WORKER_IDLE)
-                        worker_free(w);
+                        drop_worker(w);
         }
         serve_claims(p);
         if (p->reference)
@@ -582,7 +475,7 @@ struct pool *pool_free(struct pool *p)
                 return NULL;
         p->reference = pool_free(p->reference);
         while (p->workers)
-                worker_free(p->workers);
+                drop_worker(p->workers);
         if (*p->template && !p->is_reference)
                 homes_remove(p->template);
         secret_done(&p->own_passphrase);
@@ -591,5 +484,86 @@ struct pool *pool_free(struct pool *p)
         p->homedir = p->signers = NULL;
         uv_close((uv_handle_t *)&p->tick, on_timer_closed);
         uv_close((uv_handle_t *)&p->serve, on_timer_closed);
+        return NULL;
+}
+
+/* --- one for each home --- */
+
+struct pools {
+        struct pools_spec spec;
+        struct pool **v;
+        size_t n;
+        unsigned made; /* numbers them: homes of one that went are not another's */
+};
+
+int pools_open(struct pools *p, const struct config *config, const struct config_package *package,
+        struct pool **ret, struct error *e)
+{
+        for (size_t i = 0; i < p->n; i++)
+                if (streq(p->v[i]->homedir, package->homedir)) {
+                        *ret = p->v[i];
+                        return 0;
+                }
+        if (ARRAY_ROOM(p->v, p->n) < 0)
+                return error_set(e, CAUSE_INTERNAL, ENOMEM, "out of memory");
+        const struct pool_spec spec = {.run_dir = p->spec.run_dir,
+                .number = p->made++,
+                .homedir = package->homedir,
+                .config = config,
+                .passphrase = p->spec.passphrase,
+                .passphrase_file = package->own_passphrase ? package->passphrase_file : NULL,
+                .workers = workers_wanted(config)};
+        int r = pool_new(p->spec.loop, &spec, p->spec.ready, p->spec.arg, ret, e);
+        if (r >= 0)
+                p->v[p->n++] = *ret;
+        return r;
+}
+
+void pools_reconfigure(struct pools *p, const struct config *config)
+{
+        for (size_t i = 0; i < p->n; i++)
+                pool_reconfigure(p->v[i], config, workers_wanted(config));
+}
+
+static bool is_used(const struct pool *pool, const struct config *config)
+{
+        for (size_t i = 0; i < config->n_packages; i++)
+                if (streq(pool->homedir, config->packages[i].homedir))
+                        return true;
+        return false;
+}
+
+struct pool *pools_take_unused(struct pools *p, const struct config *config)
+{
+        for (size_t i = 0; i < p->n; i++)
+                if (!is_used(p->v[i], config)) {
+                        struct pool *unused = p->v[i];
+                        p->v[i] = p->v[--p->n];
+                        return unused;
+                }
+        return NULL;
+}
+
+size_t pools_count(const struct pools *p)
+{
+        return p->n;
+}
+
+struct pools *pools_new(const struct pools_spec *spec)
+{
+        struct pools *p = calloc(1, sizeof(*p));
+        if (p)
+                p->spec = *spec;
+        return p;
+}
+
+struct pools *pools_free(struct pools *p)
+{
+        if (!p)
+                return NULL;
+        for (size_t i = 0; i < p->n; i++)
+                pool_free(p->v[i]);
+        free(p->v);
+        free(p);
         return NULL;
 }

@@ -5,12 +5,7 @@
 
 #include <uv.h>
 
-#include "config.h"
-#include "proto.h"
-#include "secret.h"
-
-struct pool;
-struct worker;
+#include "worker.h"
 
 struct pool_spec {
         const char *run_dir;             /* worker homes are made below it; borrowed for ever */
@@ -37,10 +32,6 @@ struct pool *pool_reference(struct pool *p);
 /* Kills the workers; their homes are removed from the loop, once they are reaped. Returns NULL. */
 struct pool *pool_free(struct pool *p);
 
-/* One job of the worker: a message of it, or m NULL: it died or was killed (e says how) and is no longer
- * yours. */
-typedef void worker_message_fn(void *arg, struct message *m, const struct error *e);
-
 /* Waits for a worker. granted is called from the loop, never before pool_claim() returns. When no worker
  * comes up at all on_message is called with m NULL instead. The claim is the caller's memory and stays valid
  * until granted or withdrawn. */
@@ -55,16 +46,9 @@ struct claim {
 void pool_claim(struct pool *p, struct claim *c);
 void pool_withdraw(struct pool *p, struct claim *c);
 
-/* Sends a request and gives it an id of its own. The worker must answer it before anything that is sent
- * later, as lib/wire/answers.h has it; one that does not is killed, and on_message is told of its end as of
- * any other. 0 or -errno: it has got nothing of it. */
-int worker_send(struct worker *w, struct message *m);
 /* Back to the pool, idle; but one that still owes an answer, or broke its word, is killed. Nothing is called
  * for it any more. */
 void worker_release(struct worker *w);
-/* It broke its word: "czard-decrypt {why}" or "czard-index {why}". It is killed, none of its messages counts
- * any more, and once it is reaped on_message is told so. */
-void worker_break(struct worker *w, const char *why);
 /* Kills one whose job is not wanted any more; nothing is called for it. */
 void worker_discard(struct worker *w);
 
@@ -73,3 +57,26 @@ const char *pool_homedir(const struct pool *p);
  * otherwise finish what they do and are replaced. */
 void pool_reconfigure(struct pool *p, const struct config *config, unsigned workers);
 unsigned pool_size(const struct pool *p);
+
+/* The pools of czard-decrypt workers, one for each GnuPG home. */
+struct pools;
+
+struct pools_spec {
+        uv_loop_t *loop;
+        const char *run_dir;             /* borrowed for ever */
+        const struct secret *passphrase; /* of homes without one of their own; borrowed for ever */
+        pool_ready_fn *ready;            /* of each pool */
+        void *arg;
+};
+/* NULL: out of memory. */
+struct pools *pools_new(const struct pools_spec *spec);
+/* Kills the workers. Returns NULL. */
+struct pools *pools_free(struct pools *p);
+
+/* The pool of that package's home; made when there is none yet. */
+int pools_open(struct pools *p, const struct config *config, const struct config_package *package,
+        struct pool **ret, struct error *e);
+void pools_reconfigure(struct pools *p, const struct config *config);
+/* One whose home no package has any more, to be freed by the caller; NULL: there is none. */
+struct pool *pools_take_unused(struct pools *p, const struct config *config);
+size_t pools_count(const struct pools *p);

@@ -12,7 +12,6 @@
 
 #include "cleanup.h"
 #include "ledger_facts.h"
-#include "pools.h"
 #include "split.h"
 #include "str.h"
 #include "timespan.h"
@@ -114,7 +113,7 @@ static bool has_file(const struct ledger_object *o)
 
 static void start_one(struct splitting *s, int64_t id)
 {
-        struct split_job job = {.most = s->crowded ? 1 : pools_workers(s->on->config)};
+        struct split_job job = {.most = s->crowded ? 1 : workers_wanted(s->on->config)};
         if (splits_busy(s->splits, id) || queue_busy(s->queue, id) ||
                 ledger_get(s->on->ledger, id, &job.o, NULL) < 0 || !has_file(&job.o))
                 return;
