@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* czard-deliver(8): hands out what the deliveries of the configuration list, as ciphertext.
  *
- *   main ── a child for each run, when the feeds or the clock say so
- *              └── run (its turn, what is asked for, locks of the process)
- *                   └── one (what is due, done), for each delivery
- *                        └── outbox
+ *   main ── a child for each run, when the feeds or the clock say so: its turn, what is asked for, locks
+ *    └── one (what is due, done), for each delivery
+ *         └── outbox
  */
 #pragma once
 
@@ -23,7 +22,7 @@ enum {
         STATUS_STILL = 1,
         STATUS_USAGE = 2,
         STATUS_CANNOT = 3,
-        STATUS_GAVE_WAY = 4, /* to a revocation: another run has to do the rest. Of deliver_run() only */
+        STATUS_GAVE_WAY = 4, /* to a revocation: another run has to do the rest. Of a run only */
 };
 
 struct deliver_options {
@@ -34,10 +33,6 @@ struct deliver_options {
         bool follow;
         int64_t uid; /* who asked, -1: nobody */
 };
-
-/* One run. c finds the state folder; what counts is the configuration as it is once it is our turn.
- * *ret_next: when to run again though nothing changes, seconds. Returns the exit status. */
-int deliver_run(const struct config *c, const struct deliver_options *o, int64_t *ret_next);
 
 /* A delivery that is looked at. */
 struct target {
