@@ -112,21 +112,16 @@ static const char *region_hint(const struct answer_input *in, const struct s3xml
         return httpval_is_region(xml->region) ? xml->region : "";
 }
 
-int64_t answer_skew(const char *date, int64_t now_sec)
-{
-        int64_t server;
-        if (!date || httpval_date(date, &server) < 0)
-                return 0;
-        int64_t skew = server - now_sec;
-        return skew >= SKEW_WORTH_TELLING_SEC || skew <= -SKEW_WORTH_TELLING_SEC ? skew : 0;
-}
-
+/* The server's clock minus ours; by the header only where it is off by a minute or more. */
 static int64_t skew_of(const struct answer_input *in, const struct s3xml_error *xml)
 {
         int64_t server;
         if (time_parse_rfc3339(xml->server_time, &server) == 0 && server != in->now_sec)
                 return server - in->now_sec;
-        return answer_skew(in->date, in->now_sec);
+        if (!in->date || httpval_date(in->date, &server) < 0)
+                return 0;
+        int64_t skew = server - in->now_sec;
+        return skew >= SKEW_WORTH_TELLING_SEC || skew <= -SKEW_WORTH_TELLING_SEC ? skew : 0;
 }
 
 /* Of a wrong region that could not be healed. */

@@ -34,9 +34,6 @@ struct answer {
 
 void answer_read(const struct answer_input *in, struct answer *ret);
 
-/* Server clock minus ours when it is off by a minute or more, else 0. */
-int64_t answer_skew(const char *date, int64_t now_sec);
-
 /* --- is it tried again here, and when? czard backs off over minutes and hours; here only what
  * keeps a transfer alive that already runs: a dropped connection, a busy server --- */
 

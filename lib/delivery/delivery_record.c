@@ -283,12 +283,6 @@ struct delivery_record *records_newest(const struct records *r, const char *id)
         return NULL;
 }
 
-bool records_have(const struct records *r, const char *path)
-{
-        const struct delivery_record *d = records_find(r, path);
-        return d && d->state != RECORD_BEGUN;
-}
-
 /* ORG/CATEGORY/DATE/... */
 int records_dates(const struct records *r, struct strv *ret)
 {

@@ -70,8 +70,6 @@ void records_done(struct records *r);
 struct delivery_record *records_newest(const struct records *r, const char *id);
 /* The newest under that name, also one that a crash left there; or NULL. */
 struct delivery_record *records_find(const struct records *r, const char *path);
-/* Was something delivered under that name? */
-bool records_have(const struct records *r, const char *path);
 /* Dates of the snapshots that something was made of. 0 or -ENOMEM. */
 int records_dates(const struct records *r, struct strv *ret);
 /* All deliveries that the record in the folder names. 0 or -errno. */

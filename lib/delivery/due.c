@@ -22,7 +22,8 @@ static char *free_name(const struct records *r, const char *base)
 {
         for (unsigned revision = 1;; revision++) {
                 char *name = item_name(base, revision);
-                if (!name || !records_have(r, name))
+                const struct delivery_record *had = name ? records_find(r, name) : NULL;
+                if (!had || had->state == RECORD_BEGUN)
                         return name;
                 free(name);
         }

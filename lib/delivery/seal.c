@@ -45,7 +45,7 @@ static int list_folder(const char *path, struct strv *ret)
         return fd < 0 ? -errno : list_dir_at(fd, ".", ret);
 }
 
-static int make_home(const char *top, const char *name, gpgme_ctx_t *ret, char **ret_path, struct error *e)
+static int make_home(const char *top, const char *name, gpgme_ctx_t *ret, struct error *e)
 {
         _cleanup_free_ char *home = str_printf("%s/%s", top, name),
                             *conf = str_printf("%s/%s/gpg.conf", top, name);
@@ -70,8 +70,6 @@ static int make_home(const char *top, const char *name, gpgme_ctx_t *ret, char *
         }
         gpgme_set_offline(ctx, 1);
         *ret = ctx;
-        if (ret_path)
-                *ret_path = take_ptr(&home);
         return 0;
 }
 
@@ -205,9 +203,9 @@ int seal_new(const char *run_dir, const char *keys_dir, const struct strv *recip
                 s->home = NULL;
                 return error_errno(e, err, "%s", run_dir);
         }
-        int r = make_home(s->home, "all", &all, NULL, e);
+        int r = make_home(s->home, "all", &all, e);
         if (r == 0)
-                r = make_home(s->home, "own", &s->ctx, NULL, e);
+                r = make_home(s->home, "own", &s->ctx, e);
         if (r == 0)
                 r = import_all(all, keys_dir, &skipped, e);
         for (size_t i = 0; r == 0 && i < recipients->n; i++) {

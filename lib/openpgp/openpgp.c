@@ -177,7 +177,8 @@ size_t packet_reader_body(struct packet_reader *f, const uint8_t **p, size_t *n,
         return k;
 }
 
-bool packet_reader_is_whole(const struct packet_reader *f)
+/* May it end here? */
+static bool is_whole(const struct packet_reader *f)
 {
         return f->state == READER_END || (f->indefinite && f->state == READER_BODY);
 }
@@ -522,9 +523,8 @@ bool pgp_inside_is_odd(const struct pgp_inside *s)
 
 bool pgp_inside_is_plain(const struct pgp_inside *s)
 {
-        return !s->odd && s->state == LITERAL_CONTENT && packet_reader_is_whole(&s->outer) &&
-               (s->outer.tag == PACKET_LITERAL ||
-                       (s->inflater == INFLATE_ENDED && packet_reader_is_whole(&s->inner)));
+        return !s->odd && s->state == LITERAL_CONTENT && is_whole(&s->outer) &&
+               (s->outer.tag == PACKET_LITERAL || (s->inflater == INFLATE_ENDED && is_whole(&s->inner)));
 }
 
 int pgp_inside_new(sink_fn *write, void *arg, struct pgp_inside **ret)

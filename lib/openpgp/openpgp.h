@@ -88,8 +88,6 @@ struct packet_reader {
 /* The next bytes of the body within *p, which moves on: how many, at *ret. 0: *p is used up, the packet has
  * ended, or it is broken. */
 size_t packet_reader_body(struct packet_reader *f, const uint8_t **p, size_t *n, const uint8_t **ret);
-/* May it end here? */
-bool packet_reader_is_whole(const struct packet_reader *f);
 
 /* --- the outermost packets of a stream, watched as they pass by: is it one encrypted message, whole, with
  * nothing before and nothing after? Nothing is decrypted or kept. --- */

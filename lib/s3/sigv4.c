@@ -37,7 +37,8 @@ static bool is_unreserved(unsigned char c)
                c == '.' || c == '_' || c == '~';
 }
 
-void sigv4_encode(struct strbuf *b, const char *s, bool keep_slash)
+/* Percent-encodes all but the unreserved characters (and '/' when keep_slash). */
+static void add_encoded(struct strbuf *b, const char *s, bool keep_slash)
 {
         for (const unsigned char *p = (const unsigned char *)s; *p; p++) {
                 if (is_unreserved(*p) || (*p == '/' && keep_slash))
@@ -78,13 +79,13 @@ static void add_normalized(struct strbuf *b, const char *path)
 static void add_path(struct strbuf *b, const struct sigv4_request *r)
 {
         if (!r->normalize_path) {
-                sigv4_encode(b, r->path, true);
+                add_encoded(b, r->path, true);
                 return;
         }
         _cleanup_strbuf_ struct strbuf plain = {};
         add_normalized(&plain, r->path);
         if (plain.err == 0)
-                sigv4_encode(b, plain.s, true);
+                add_encoded(b, plain.s, true);
         else
                 b->err = plain.err;
 }
@@ -109,8 +110,8 @@ static int add_query(struct strbuf *b, const struct sigv4_request *r)
         for (size_t i = 0; i < r->n_query; i++) {
                 strbuf_add(&q[i].name, "");
                 strbuf_add(&q[i].value, "");
-                sigv4_encode(&q[i].name, r->query[i].name, false);
-                sigv4_encode(&q[i].value, r->query[i].value, false);
+                add_encoded(&q[i].name, r->query[i].name, false);
+                add_encoded(&q[i].value, r->query[i].value, false);
                 if (q[i].name.err || q[i].value.err)
                         b->err = -ENOMEM;
         }

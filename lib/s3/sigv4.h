@@ -39,9 +39,6 @@ struct sigv4_request {
 /* The value for x-amz-date. */
 const char *sigv4_date(int64_t time, char ret[SIGV4_DATE_SIZE]);
 
-/* Percent-encodes all but the unreserved characters (and '/' when keep_slash). */
-void sigv4_encode(struct strbuf *b, const char *s, bool keep_slash);
-
 /* The request target "path[?query]", byte for byte as it is signed: send exactly this. 0, -ENOMEM, -E2BIG. */
 int sigv4_target(const struct sigv4_request *r, struct strbuf *ret);
 
