@@ -7,7 +7,6 @@
 #include "staged.h"
 
 #include <errno.h>
-#include <search.h>
 #include <stdlib.h>
 
 #include "audit.h"
@@ -25,7 +24,7 @@ struct reader {
         const struct config_delivery *d;
         struct courses courses;
         bool *tables; /* matched, by entry of d->tables */
-        void *seen;   /* forms that a newer snapshot had: tsearch(3) */
+        void *seen;   /* forms that a newer snapshot had: a tree of name.h */
         struct delivery_staged *out;
         struct error *e;
 };
@@ -252,11 +251,6 @@ static int add_member(
         return add(r, &f);
 }
 
-static int by_text(const void *a, const void *b)
-{
-        return strcmp(a, b);
-}
-
 /* Of the opt-in list only what is known to be it. */
 static bool wants_member(const struct reader *r, enum category category, const struct package_member *m)
 {
@@ -282,7 +276,7 @@ static int read_snapshot(struct reader *r, const struct week *w)
                 if (package_parse_member("t", name, LIMIT_MEMBER_NAME, &m, NULL) < 0 ||
                         !wants_member(r, w->category, &m))
                         continue;
-                bool newest = !w->refused && !tfind(m.course, &r->seen, by_text);
+                bool newest = !w->refused && !named_find(&r->seen, m.course);
                 if (newest && !strv_has(&here, m.course))
                         e = strv_add(&here, m.course);
                 if (e == 0 && (newest || w->again) && wants_table(r, &m))
@@ -291,11 +285,9 @@ static int read_snapshot(struct reader *r, const struct week *w)
         if (e == 0 && s.at < s.end)
                 return error_set(
                         r->e, CAUSE_IO, EBADMSG, "%s/SHA256SUMS: a line of an unknown form", w->folder);
-        for (size_t i = 0; e == 0 && i < here.n; i++) {
-                if (!tsearch(here.v[i], &r->seen, by_text))
+        for (size_t i = 0; e == 0 && i < here.n; i++)
+                if (!named_need(&r->seen, here.v[i], sizeof(char *)))
                         return no_memory(r->e);
-                here.v[i] = NULL; /* the tree's now */
-        }
         if (e == 0 && r->out->n > before && !strv_has(&r->out->snapshots, w->date))
                 e = strv_add(&r->out->snapshots, w->date);
         return e;
@@ -434,7 +426,7 @@ int staged_read(const struct staging *s, const struct config_delivery *d, const 
                 x = -ENOMEM;
         strv_unique(&ret->days);
         courses_done(&r.courses);
-        tdestroy(r.seen, free);
+        named_free(&r.seen, NULL);
         free(r.tables);
         if (x == -ENOMEM && e && e->cause == CAUSE_NONE)
                 no_memory(e);
