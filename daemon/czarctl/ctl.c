@@ -93,7 +93,7 @@ int ctl_date_flag(const struct ctl *c, const char *name, const char **ret)
 {
         int day;
         const char *v = ctl_flag(c, name);
-        if (v && (strlen(v) != 10 || date_parse(v, &day) < 0))
+        if (v && (strlen(v) != DATE_SIZE - 1 || date_parse(v, &day) < 0))
                 return ctl_usage(c, "--%s: expected a date as YYYY-MM-DD, not '%.32s'", name, v);
         *ret = v;
         return 0;
@@ -325,11 +325,17 @@ pid_t ctl_daemon_pid(struct ctl *c)
         return parse_u64(text, INT32_MAX, &pid) == 0 && pid > 0 ? (pid_t)pid : -1;
 }
 
+uid_t ctl_owner(const struct ctl *c)
+{
+        struct stat st;
+        return stat(c->config->state_dir, &st) == 0 ? st.st_uid : geteuid();
+}
+
 void ctl_run_dir(const struct ctl *c, char *ret, size_t size)
 {
         const char *given = getenv("RUNTIME_DIRECTORY");
         struct stat st;
-        uid_t uid = stat(c->config->state_dir, &st) == 0 ? st.st_uid : geteuid();
+        uid_t uid = ctl_owner(c);
         char user[64];
         snprintf(user, sizeof(user), "/run/user/%u", (unsigned)uid);
         /* The unit's RuntimeDirectory=czard is found without its environment; it is there while czard runs.

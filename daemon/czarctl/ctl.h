@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* czarctl: what its commands share.
  *
- *   main ── options ── owner (become the owner of state_dir; a keeper stays behind for what only root may)
- *      └── a command ─┬─ ctl_config, ctl_ledger      what it reads, opened on first use
- *                     ├─ rows (table, json)          what it prints: fields, said once for both
- *                     ├─ ask                         a running czard does it (control socket), or we
- *                     │                              do it under the lock
- *                     └─ helper                      czard-fetch and czard-decrypt, as czard starts them
+ *   main ── owner (become the owner of state_dir; a keeper stays behind for what only root may)
+ *      └── a command ─┬─ ctl_load_config, ctl_open_ledger   what it reads, opened on first use
+ *                     ├─ facts, deliver_facts, keyring      what there is to say beside the objects
+ *                     ├─ rows (table, json)                 what it prints: fields, said once for both
+ *                     ├─ ask                                a running czard does it (control socket), or
+ *                     │                                     we do it under the lock
+ *                     └─ helpers                            czard-fetch and czard-decrypt, as czard starts
+ *                                                           them
  */
 #pragma once
 
@@ -100,6 +102,8 @@ int ctl_open_state(struct ctl *c, struct error *e);
  * CTL_CANNOT. */
 int ctl_fail(const struct error *e);
 int ctl_fail_text(const char *format, ...) _printf_(1, 2);
+/* Who owns state_dir; before it is there, we. */
+uid_t ctl_owner(const struct ctl *c);
 /* Where the runtime files of the daemon are, as startup.c chooses. "" when they cannot be told. */
 #define RUN_DIR_SIZE 3072
 void ctl_run_dir(const struct ctl *c, char *ret, size_t size);
@@ -132,5 +136,5 @@ command_fn prepare_check, run_check;
 /* keys.c, import_key.c, import.c */
 command_fn prepare_keygen, run_keygen, prepare_key, run_key, prepare_import_key, run_import_key;
 command_fn prepare_import_credentials, run_import_credentials;
-/* deliver.c, demo.c */
-command_fn prepare_deliver, run_deliver, run_demo;
+/* deliver.c */
+command_fn prepare_deliver, run_deliver;

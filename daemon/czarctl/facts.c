@@ -314,6 +314,14 @@ struct walk {
         struct error *e;
 };
 
+static int count_row(void *arg, const struct ledger_split *row, const struct ledger_object *o)
+{
+        (void)row;
+        (void)o;
+        ++*(uint64_t *)arg;
+        return 0;
+}
+
 static int on_row(const struct ledger_split *row, void *arg)
 {
         const struct walk *w = arg;
@@ -329,7 +337,7 @@ static int on_row(const struct ledger_split *row, void *arg)
 
 int not_split(struct ctl *c, not_split_fn *each, void *arg, struct error *e)
 {
-        struct walk w = {.c = c, .each = each, .arg = arg, .e = e};
+        struct walk w = {.c = c, .each = each ? each : count_row, .arg = arg, .e = e};
         return ledger_splits(c->ledger, on_row, &w, e);
 }
 

@@ -79,5 +79,5 @@ void days_hint(
 const char *not_split_advice(enum cause cause);
 /* 0, or a non-zero return, which ends the walk. */
 typedef int not_split_fn(void *arg, const struct ledger_split *row, const struct ledger_object *o);
-/* By path. 0, -errno, or what each returned. */
+/* By path. each NULL: arg is a uint64_t that counts them. 0, -errno, or what each returned. */
 int not_split(struct ctl *c, not_split_fn *each, void *arg, struct error *e);

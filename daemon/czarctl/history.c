@@ -231,8 +231,8 @@ static int show_entry(const char *line, size_t len, uint64_t number, void *arg)
         note_members(s, line, len);
         /* RFC 3339 in UTC compares as text. */
         if (audit_field(line, len, "time", time, sizeof(time)) < 0 ||
-                (s->since && strncmp(time, s->since, 10) < 0) ||
-                (s->until && strncmp(time, s->until, 10) > 0))
+                (s->since && strncmp(time, s->since, DATE_SIZE - 1) < 0) ||
+                (s->until && strncmp(time, s->until, DATE_SIZE - 1) > 0))
                 return 0;
         if (s->record->rows.c->json)
                 rows_add_line(&s->record->rows, line, len);
@@ -289,12 +289,8 @@ int run_backup(struct ctl *c)
                 r = owner_put_fd(c, 0, fd, where, &e);
         if (r < 0)
                 return ctl_fail(&e);
-        if (c->json) {
-                _cleanup_json_ struct json j = {};
-                answer_open(&j);
-                json_str(&j, "file", where);
-                return answer_print(&j);
-        }
+        if (c->json)
+                return answer_fields(FIELDS(F_TEXT("file", where)));
         shown_print(stdout,
                 "%s: a copy of the ledger. The audit record (%s/audit.jsonl) and the GnuPG home are to be "
                 "backed up too.\n",

@@ -286,14 +286,9 @@ int run_import_credentials(struct ctl *c)
                 return ctl_fail_text("memory file: %s", strerror(-fd));
         if (owner_put_fd(c, 0, fd, where, &e) < 0)
                 return ctl_fail(&e);
-        if (c->json) {
-                _cleanup_json_ struct json j = {};
-                answer_open(&j);
-                json_str(&j, "access_key_id", key_id);
-                json_str(&j, "stored", where);
-                json_bool(&j, "works", tried == 0);
-                return answer_print(&j);
-        }
+        if (c->json)
+                return answer_fields(FIELDS(F_TEXT("access_key_id", key_id), F_TEXT("stored", where),
+                        F_BOOL("works", tried == 0)));
         shown_print(stdout, "%s stored in %s%s\n", key_id, where, tried == 0 ? "; listing works" : "");
         puts("A running czard takes them over by: systemctl reload czard\n"
              "Remove the file you imported and the mail it came with.");

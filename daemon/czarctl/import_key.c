@@ -421,13 +421,9 @@ static int say_imported(struct import *m)
 {
         char when[WHEN_SIZE], a[KEY_COMMAND_SIZE], b[KEY_COMMAND_SIZE];
         bool expired = m->expires && m->expires < (int64_t)time(NULL);
-        if (m->c->json) {
-                _cleanup_json_ struct json j = {};
-                answer_open(&j);
-                json_str(&j, "fingerprint", m->wanted.v[0]);
-                json_str(&j, "user_id", m->user_id);
-                return answer_print(&j);
-        }
+        if (m->c->json)
+                return answer_fields(
+                        FIELDS(F_TEXT("fingerprint", m->wanted.v[0]), F_TEXT("user_id", m->user_id)));
         for (size_t i = 0; i < m->wanted.n; i++)
                 shown_print(stdout, "%s %s%s%s%s\n", m->wanted.v[i], i == 0 ? m->user_id : "",
                         m->secret.n == 0 ? " has its new public part"

@@ -305,8 +305,9 @@ static void take_subkey(struct listing *l, const char *line)
         s->encrypts = strchr(field(line, 12, text, sizeof(text)), 'e'); /* upper case is of the whole key */
 }
 
-static void take_line(struct listing *l, const char *line)
+static void take_line(void *arg, const char *line)
 {
+        struct listing *l = arg;
         char kind[8], text[256];
         struct keyring_key *k = &l->now;
         field(line, 1, kind, sizeof(kind));
@@ -363,11 +364,6 @@ static int list(
         return status;
 }
 
-static void take_listing_line(void *arg, const char *line)
-{
-        take_line(arg, line);
-}
-
 static void on_grip(void *arg, const char *line)
 {
         char text[64];
@@ -418,7 +414,7 @@ int keyring_read(const char *home, struct keyring *ret, struct error *e)
                 l.unconverted = &grips;
                 r = ring ? list(home, secret, on_grip, &grips) : -ENOMEM;
         }
-        int status = r >= 0 ? list(home, args, take_listing_line, &l) : r;
+        int status = r >= 0 ? list(home, args, take_line, &l) : r;
         if (database) /* a look leaves no keyboxd behind */
                 keyring_stop_agent(home);
         flush(&l);

@@ -488,10 +488,6 @@ int run_keygen(struct ctl *c)
                 status = passphrase_store(c, &passphrase);
         if (status || !c->json)
                 return status;
-        _cleanup_json_ struct json j = {};
-        answer_open(&j);
-        json_str(&j, "fingerprint", fingerprint);
-        json_str(&j, "public_key", PUBLIC_FILE);
-        json_str(&j, "readme", README_FILE);
-        return answer_print(&j);
+        return answer_fields(FIELDS(F_TEXT("fingerprint", fingerprint), F_TEXT("public_key", PUBLIC_FILE),
+                F_TEXT("readme", README_FILE)));
 }

@@ -175,7 +175,7 @@ static void sample_duration(
 }
 
 struct by_course {
-        uint64_t days, failed, bytes;
+        uint64_t days, bytes;
 };
 
 static int count_split(const struct ledger_split *row, void *arg)
@@ -186,22 +186,15 @@ static int count_split(const struct ledger_split *row, void *arg)
         return 0;
 }
 
-static int count_not_split(void *arg, const struct ledger_split *row, const struct ledger_object *o)
-{
-        (void)row;
-        (void)o;
-        ((struct by_course *)arg)->failed++;
-        return 0;
-}
-
 static void sample_by_course(struct metrics *m)
 {
         struct by_course n = {};
+        uint64_t failed = 0;
         if (ledger_splits(m->c->ledger, count_split, &n, NULL) < 0 ||
-                not_split(m->c, count_not_split, &n, NULL) < 0)
+                not_split(m->c, NULL, &failed, NULL) < 0)
                 return;
         sample(m, "czard_by_course_folders", NULL, (int64_t)n.days);
-        sample(m, "czard_by_course_failed", NULL, (int64_t)n.failed);
+        sample(m, "czard_by_course_failed", NULL, (int64_t)failed);
         sample(m, "czard_by_course_bytes", NULL, (int64_t)n.bytes);
 }
 

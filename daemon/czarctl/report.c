@@ -145,18 +145,10 @@ static void add_keys(struct report_data *r)
 
 /* --- days of events by course: those that could not be split, by cause, and what the others take --- */
 
-static int count_failed(void *arg, const struct ledger_split *row, const struct ledger_object *o)
-{
-        (void)row;
-        (void)o;
-        ++*(uint64_t *)arg;
-        return 0;
-}
-
 static int add_not_split(struct report_data *r)
 {
         uint64_t n = 0;
-        int e = not_split(r->c, count_failed, &n, r->e);
+        int e = not_split(r->c, NULL, &n, r->e);
         json_u64(&r->j, "days_not_split", n);
         r->look |= n > 0;
         return e;

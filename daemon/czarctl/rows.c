@@ -278,6 +278,14 @@ void json_object(struct json *j, const char *name, const struct ctl_field *f)
         json_close(j, '}');
 }
 
+int answer_fields(const struct ctl_field *f)
+{
+        _cleanup_json_ struct json j = {};
+        answer_open(&j);
+        json_fields(&j, f);
+        return answer_print(&j);
+}
+
 void json_strings(struct json *j, const char *name, const struct strv *v)
 {
         json_open(j, name, '[');

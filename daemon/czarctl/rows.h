@@ -50,6 +50,8 @@ struct ctl_field {
 /* The members of a JSON object that is open; or an object with these and no others. */
 void json_fields(struct json *j, const struct ctl_field *f);
 void json_object(struct json *j, const char *name, const struct ctl_field *f);
+/* An answer that is these and no more. An exit status. */
+int answer_fields(const struct ctl_field *f);
 /* An array of strings. */
 void json_strings(struct json *j, const char *name, const struct strv *v);
 

@@ -39,15 +39,9 @@ static bool is_memory(const char *path)
         return statfs(path, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 }
 
-static uid_t owner_of_state(const struct ctl *c)
-{
-        struct stat st;
-        return stat(c->config->state_dir, &st) == 0 ? st.st_uid : geteuid();
-}
-
 static void run_folder(const struct ctl *c, char *ret, size_t size)
 {
-        snprintf(ret, size, "/run/czarctl-%u", (unsigned)owner_of_state(c));
+        snprintf(ret, size, "/run/czarctl-%u", (unsigned)ctl_owner(c));
 }
 
 void scratch_prepare(const struct ctl *c)
@@ -57,7 +51,7 @@ void scratch_prepare(const struct ctl *c)
         ctl_run_dir(c, runtime, sizeof(runtime));
         if (geteuid() != 0 || is_memory(runtime) || !is_memory("/run"))
                 return;
-        uid_t uid = owner_of_state(c);
+        uid_t uid = ctl_owner(c);
         const struct passwd *pw = getpwuid(uid);
         run_folder(c, path, sizeof(path));
         if (mkdir(path, 0700) < 0 && errno != EEXIST)
