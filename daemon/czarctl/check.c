@@ -18,7 +18,6 @@
 #include "keyring.h"
 #include "ledger_report.h"
 #include "passphrase.h"
-#include "rows.h"
 #include "str.h"
 
 #define SKEW_SEC 300 /* S3 refuses at 15 minutes */

@@ -2,7 +2,7 @@
 /* The places where systemd looks for credentials by relative name. */
 #pragma once
 
-#include "ctl.h"
+#include "error.h"
 
 #define CREDSTORE "/etc/credstore"
 #define CREDSTORE_ENCRYPTED "/etc/credstore.encrypted"

@@ -11,7 +11,6 @@
 #include <time.h>
 
 #include "ask.h"
-#include "control_msg.h"
 #include "credstore.h"
 #include "ctl.h"
 #include "keyring.h"
@@ -252,7 +251,7 @@ int days_read(struct ctl *c, struct days *ret, struct error *e)
         struct days d = {};
         int r = report_habit(c->ledger, &d.habit, e);
         if (r == 0)
-                r = habit_find_gaps(&d.habit, (int)(time(NULL) / 86400), &d.gaps);
+                r = habit_find_gaps(&d.habit, (int)(time(NULL) / SEC_PER_DAY), &d.gaps);
         if (r < 0) {
                 days_done(&d);
                 return r;
@@ -283,11 +282,11 @@ const struct habit_gap *days_late(const struct days *d, size_t series)
 /* When edX encrypts to an expired key its step fails quietly: files just stop. */
 void days_hint(const struct days *d, const struct habit_gap *g, const struct facts *f, char *ret, size_t size)
 {
-        int64_t from = (int64_t)g->from * 86400;
+        int64_t from = g->from * SEC_PER_DAY;
         *ret = 0;
         for (size_t i = 0; i < f->n_keys && !*ret; i++) {
                 char when[TIME_SIZE];
-                if (f->keys[i].expires == 0 || from < f->keys[i].expires - 86400)
+                if (f->keys[i].expires == 0 || from < f->keys[i].expires - SEC_PER_DAY)
                         continue;
                 time_format(f->keys[i].expires, when);
                 snprintf(ret, size, "key expired at edX? (yours expired %.10s)", when);

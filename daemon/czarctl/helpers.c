@@ -265,9 +265,12 @@ int fetch_prepare(struct ctl *c)
                 !credstore_has("czard.s3", NULL, NULL) || unit_locks("czard-fetch.service", &locks) < 0 ||
                 launch_find("czard-fetch", file, sizeof(file)) < 0 || !is_plain(file))
                 return 0;
+        struct sync_helper u = HELPER_NONE;
         struct error e = {};
-        c->unit = calloc(1, sizeof(*c->unit));
-        return !c->unit || start_unit(c->unit, file, config, &locks, &e) < 0 ? ctl_fail(&e) : 0;
+        if (start_unit(&u, file, config, &locks, &e) < 0 || !(c->unit = malloc(sizeof(u))))
+                return ctl_fail_text("cannot start czard-fetch: %s", *e.text ? e.text : strerror(ENOMEM));
+        *c->unit = u;
+        return 0;
 }
 
 /* --- czard-fetch --- */

@@ -18,7 +18,7 @@ enum secret_part {
         SECRET_FILE,
 };
 
-#define KEY_WARN_SEC (60 * 86400) /* so long before its end a key is to be looked after */
+#define KEY_WARN_SEC (60 * SEC_PER_DAY) /* so long before its end a key is to be looked after */
 
 /* What is told of a key. */
 struct fact_key {

@@ -75,7 +75,7 @@ static int64_t span_seconds(const char *s)
                 return -EINVAL;
         for (size_t i = 0; i < ELEMENTSOF(units); i++)
                 if (s[n] == units[i].unit)
-                        return atoll(s) * units[i].days * 86400;
+                        return atoll(s) * units[i].days * SEC_PER_DAY;
         return -EINVAL;
 }
 

@@ -125,7 +125,7 @@ static int sample_last(const struct report_row *row, void *arg)
         int day;
         sample_row(arg, row, "czard_last_success_timestamp_seconds", row->number[8], NULL);
         if (date_parse(row->text[3], &day) == 0)
-                sample_row(arg, row, "czard_newest_date_timestamp_seconds", (int64_t)day * 86400, NULL);
+                sample_row(arg, row, "czard_newest_date_timestamp_seconds", day * SEC_PER_DAY, NULL);
         return 0;
 }
 
@@ -162,7 +162,8 @@ static void sample_keys(struct metrics *m, const struct facts *f)
                         sample(m, "czard_key_expiry_timestamp_seconds",
                                 FIELDS(F_TEXT("fingerprint", f->keys[i].fingerprint)), f->keys[i].expires);
         if (left != INT64_MAX)
-                sample(m, "czard_key_expiry_days", NULL, left / 86400 - (left < 0 && left % 86400 ? 1 : 0));
+                sample(m, "czard_key_expiry_days", NULL,
+                        left / SEC_PER_DAY - (left < 0 && left % SEC_PER_DAY ? 1 : 0));
 }
 
 /* How long it took, as czard noted it. */

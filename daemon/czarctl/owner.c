@@ -26,7 +26,6 @@
 #include "credstore.h"
 #include "fsx.h"
 #include "sandbox.h"
-#include "secret.h"
 #include "str.h"
 
 #define OUTPUTS_MOST 8

@@ -103,7 +103,7 @@ static void mark_days(const struct calendar *c, size_t series, int first, int n,
         const struct habit_series *s = &days->habit.series[series];
         /* how late files usually come: today minus the last that is due */
         int usual = -habit_last_due(s, 0);
-        int today = (int)(time(NULL) / 86400);
+        int today = (int)(time(NULL) / SEC_PER_DAY);
         for (int d = 0; d < n; d++)
                 if (first + d >= s->days[0].day && first + d <= today)
                         signs[d] = SIGN_NONE;
@@ -217,7 +217,7 @@ static void add_series(struct calendar *c, size_t series)
 {
         const struct habit_series *s = &c->r->days.habit.series[series];
         struct json *j = &c->r->j;
-        int last = year_of(MAX(s->days[s->n - 1].day, (int)(time(NULL) / 86400)));
+        int last = year_of(MAX(s->days[s->n - 1].day, (int)(time(NULL) / SEC_PER_DAY)));
         json_open(j, NULL, '{');
         json_str(j, "org", s->org);
         json_str(j, "site", s->site);
