@@ -6,7 +6,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "error.h"
 #include "limits.h"
 #include "package.h"
 

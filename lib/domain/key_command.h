@@ -2,8 +2,6 @@
 /* What an admin is told to run for a key: as it must be typed, for the home in which that key is. */
 #pragma once
 
-#include <stddef.h>
-
 #include "config.h"
 #include "error.h"
 

@@ -2,7 +2,6 @@
 #include "history.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -238,14 +237,9 @@ int history_kept_back(const struct history *h, const struct ledger_object *o, st
         return r < 0 ? r : ledger_end(h->ledger, 0, e);
 }
 
-/* The key stays, and nothing else. */
 static int enter_forgotten(const struct history *h, struct ledger_object *o, struct error *e)
 {
-        o->detail[0] = o->fingerprint[0] = 0;
-        o->has_sha256 = false;
-        o->plain_size = -1;
-        o->checks = 0;
-        o->cause = CAUSE_NONE;
+        ledger_forget(o);
         int r = ledger_members_delete(h->ledger, o->id, e);
         if (r == 0)
                 r = ledger_leftovers_delete(h->ledger, o->id, e);

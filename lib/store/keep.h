@@ -3,7 +3,6 @@
  * archives are left out as keep_snapshots would let them go at once. Decides only; steward.c removes. */
 #pragma once
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "config.h"

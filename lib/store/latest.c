@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ledger.h"
 #include "ledger_facts.h"
 #include "ledger_internal.h"
 #include "limits.h"

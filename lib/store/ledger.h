@@ -51,6 +51,8 @@ bool ledger_should_be_staged(const struct ledger_object *o);
 /* Its row tells of what is to come or was refused, and what was staged before it stays, with the row's path
  * and hash. The row's times are those of the other. */
 bool ledger_is_kept(const struct ledger_object *o);
+/* Of its content nothing stays in it: FORGOTTEN. */
+void ledger_forget(struct ledger_object *o);
 
 struct ledger_member {
         int64_t object_id;

@@ -2,7 +2,6 @@
 /* What the ledger knows beside objects and members. */
 #include "ledger_facts.h"
 
-#include "ledger.h"
 #include "ledger_internal.h"
 #include "limits.h"
 #include "str.h"

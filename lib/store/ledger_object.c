@@ -269,6 +269,15 @@ bool ledger_is_kept(const struct ledger_object *o)
         return *o->staged_etag && *o->path && o->state != OBJECT_MISSING && !ledger_should_be_staged(o);
 }
 
+void ledger_forget(struct ledger_object *o)
+{
+        o->path[0] = o->staged_etag[0] = o->detail[0] = o->fingerprint[0] = 0;
+        o->has_sha256 = false;
+        o->plain_size = -1;
+        o->checks = 0;
+        o->cause = CAUSE_NONE;
+}
+
 int ledger_mark_gone(struct ledger *l, const struct ledger_listing *of, int64_t generation, uint64_t *ret_n,
         struct error *e)
 {

@@ -9,9 +9,7 @@
 
 #include <stdlib.h>
 
-#include "audit.h"
 #include "keep.h"
-#include "ledger.h"
 #include "ledger_facts.h"
 #include "ledger_internal.h"
 #include "limits.h"
@@ -132,11 +130,6 @@ static void staged_object(struct ledger_object *o, const struct ledger_object *s
         o->state = OBJECT_PUBLISHED;
 }
 
-static void not_staged(struct ledger_object *o)
-{
-        o->path[0] = o->staged_etag[0] = 0;
-}
-
 /* refusals: that the lines before tell of the same bytes */
 static void failed(struct ledger_object *o, unsigned refusals, struct audit_line *l)
 {
@@ -224,14 +217,11 @@ static void apply(
                 failed(o, refusals, l);
                 break;
         case FORGOTTEN:
-                not_staged(o);
-                o->has_sha256 = false;
-                o->plain_size = -1;
-                o->checks = 0;
+                ledger_forget(o);
                 o->state = OBJECT_FORGOTTEN;
                 break;
         case PRUNED:
-                not_staged(o);
+                o->path[0] = o->staged_etag[0] = 0;
                 o->state = OBJECT_PRUNED;
                 break;
         case MISSING:

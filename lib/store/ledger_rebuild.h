@@ -4,7 +4,6 @@
  * still there says the next look at the disk. */
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "audit.h"

@@ -6,7 +6,6 @@
 
 #include <fnmatch.h>
 
-#include "ledger.h"
 #include "ledger_internal.h"
 #include "macro.h"
 #include "str.h"

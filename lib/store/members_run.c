@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs: wanted members that are neighbours in the archive, and what became of each. */
-
 #include "members.h"
 #include "members_internal.h"
 

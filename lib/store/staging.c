@@ -16,7 +16,6 @@
 #include <sys/stat.h>
 
 #include "fsx.h"
-#include "limits.h"
 #include "staging_internal.h"
 #include "str.h"
 

@@ -7,13 +7,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "fsx.h"
 #include "history.h"
 #include "latest.h"
 #include "ledger_facts.h"
 #include "limits.h"
 #include "str.h"
-#include "timespan.h"
 
 #define PAUSE_FACT "paused"
 

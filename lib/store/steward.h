@@ -7,11 +7,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
-#include "audit.h"
 #include "config.h"
-#include "feed.h"
 #include "history.h"
 #include "keep.h"
 #include "ledger.h"

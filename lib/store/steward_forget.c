@@ -4,9 +4,7 @@
  * from being found or removed is an error, and the object is not FORGOTTEN before all of them are gone. */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-#include "latest.h"
 #include "ledger_facts.h"
 #include "limits.h"
 #include "macro.h"

@@ -276,12 +276,16 @@ static void forgotten_has_no_members(void **state)
 {
         struct place p = place_open(*state);
         append_member(&p, "1", "Ux-c-r-auth_user-prod-analytics.sql", 1, 10);
-        append_zip(&p, "published", "1");
+        struct audit_entry published = about_zip("published", "1");
+        published.path = FOLDER;
+        published.fingerprint = "AB";
+        append(&p, &published);
         struct audit_entry a = about_zip("forgotten", "1");
         append(&p, &a);
         struct ledger_rebuilt done = rebuild(&p);
         assert_int_equal(done.members, 0);
         assert_int_equal(find(&p, ZIP).state, OBJECT_FORGOTTEN);
+        assert_string_equal(find(&p, ZIP).fingerprint, ""); /* as when it was forgotten */
         place_close(&p);
 }
 
