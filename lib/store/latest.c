@@ -142,7 +142,7 @@ int latest_unmatched(struct ledger *l, const struct config *config, const char *
 int latest_move(struct ledger *l, struct staging *s, const struct config *config, const char *org,
         enum category c, struct strv *ret, struct error *e)
 {
-        char date[DATE_SIZE], now[NAME_MAX + 1];
+        char date[DATE_SIZE], now[NAME_MAX + 1] = "";
         bool pinned;
         int r = latest_choose(l, org, c, date, &pinned, e);
         if (r == 0 && *date && !pinned)

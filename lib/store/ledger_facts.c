@@ -305,7 +305,8 @@ int ledger_split_again(struct ledger *l, int64_t object_id, struct error *e)
 int ledger_splits_due(struct ledger *l, const char *org, enum event_rule rule, int64_t now, int64_t **ret,
         size_t *ret_n, int64_t *next, struct error *e)
 {
-        _cleanup_finalize_ sqlite3_stmt *s = NULL, *later = NULL;
+        _cleanup_finalize_ sqlite3_stmt *s = NULL;
+        int64_t when = 0;
         const struct sql_value *values =
                 VALUES(V(OBJECT_MISSING), V(CATEGORY_EVENTS), V(org), V(event_rule_name(rule)), V(now));
         int r = sql_prepare(&l->sql,
@@ -313,14 +314,11 @@ int ledger_splits_due(struct ledger *l, const char *org, enum event_rule rule, i
                 "ORDER BY o.date DESC, o.site, o.id",
                 values, &s, e);
         if (r == 0)
-                r = sql_prepare(&l->sql,
-                        "SELECT min(s.next_try) " DUE "AND NOT " UNTRIED " AND s.next_try > ?5", values,
-                        &later, e);
-        if (r == 0)
-                r = sql_step(&l->sql, later, e);
+                r = sql_get_i64(&l->sql,
+                        "SELECT coalesce(min(s.next_try), 0) " DUE "AND NOT " UNTRIED " AND s.next_try > ?5",
+                        values, 0, &when, e);
         if (r < 0)
                 return r;
-        int64_t when = sqlite3_column_int64(later, 0);
         if (when > 0 && (*next == 0 || when < *next))
                 *next = when;
         return ledger_collect(l, s, NULL, ret, ret_n, e);

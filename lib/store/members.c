@@ -426,16 +426,21 @@ static const char sums[] = "SELECT step, count(*), " SUM("extent") ", " SUM("siz
 
 static int add_checks(struct members *m, struct members_sums *ret, struct error *e)
 {
+        struct some {
+                uint32_t checks;
+                uint64_t n;
+        } some;
+        static const struct sql_column some_columns[] = {
+                COLUMN(NUMBER, struct some, checks), COLUMN(NUMBER, struct some, n)};
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         uint32_t all = UINT32_MAX, any = 0;
         int r = sql_prepare(
                 &m->sql, "SELECT checks, count(*) FROM member WHERE step = 2 GROUP BY checks", NULL, &s, e);
-        while (r >= 0 && (r = sql_step(&m->sql, s, e)) == 1) {
-                uint32_t checks = (uint32_t)sqlite3_column_int64(s, 0);
-                all &= checks;
-                any |= checks;
-                if (!(checks & CHECK_INTEGRITY))
-                        ret->not_encrypted += (uint64_t)sqlite3_column_int64(s, 1);
+        while (r >= 0 && (r = sql_next(&m->sql, s, some_columns, ELEMENTSOF(some_columns), &some, e)) == 1) {
+                all &= some.checks;
+                any |= some.checks;
+                if (!(some.checks & CHECK_INTEGRITY))
+                        ret->not_encrypted += some.n;
         }
         ret->checks = any & (all | CHECKS_MISSING);
         return r;
@@ -443,21 +448,26 @@ static int add_checks(struct members *m, struct members_sums *ret, struct error 
 
 int members_sums(struct members *m, struct members_sums *ret, struct error *e)
 {
+        struct sum {
+                int step;
+                uint64_t n, extent, size, plain, linked;
+        } sum;
+        static const struct sql_column sum_columns[] = {
+                COLUMN(NUMBER, struct sum, step, .max = MEMBER_STEP_MAX - 1), COLUMN(NUMBER, struct sum, n),
+                COLUMN(NUMBER, struct sum, extent), COLUMN(NUMBER, struct sum, size),
+                COLUMN(NUMBER, struct sum, plain), COLUMN(NUMBER, struct sum, linked)};
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         struct members_sums v = {};
         int r = sql_prepare(&m->sql, sums, NULL, &s, e);
-        while (r >= 0 && (r = sql_step(&m->sql, s, e)) == 1) {
-                int step = sqlite3_column_int(s, 0);
-                if (step < 0 || step >= MEMBER_STEP_MAX)
-                        continue;
-                v.n[step] = (uint64_t)sqlite3_column_int64(s, 1);
-                if (step == MEMBER_WANTED) {
-                        v.wanted_bytes = (uint64_t)sqlite3_column_int64(s, 2);
-                        v.wanted_size = (uint64_t)sqlite3_column_int64(s, 3);
-                } else if (step == MEMBER_STAGED) {
-                        v.staged_size = (uint64_t)sqlite3_column_int64(s, 3);
-                        v.plain_bytes = (uint64_t)sqlite3_column_int64(s, 4);
-                        v.linked_bytes = (uint64_t)sqlite3_column_int64(s, 5);
+        while (r >= 0 && (r = sql_next(&m->sql, s, sum_columns, ELEMENTSOF(sum_columns), &sum, e)) == 1) {
+                v.n[sum.step] = sum.n;
+                if (sum.step == MEMBER_WANTED) {
+                        v.wanted_bytes = sum.extent;
+                        v.wanted_size = sum.size;
+                } else if (sum.step == MEMBER_STAGED) {
+                        v.staged_size = sum.size;
+                        v.plain_bytes = sum.plain;
+                        v.linked_bytes = sum.linked;
                 }
         }
         if (r == 0)

@@ -19,24 +19,24 @@ static bool goes_along(
                c->waste + gap <= bytes / l->waste;
 }
 
-static const char wanted[] = "SELECT number, \"offset\", extent FROM member WHERE step = 0 "
-                             "ORDER BY \"offset\"";
+static const char wanted[] = "SELECT \"offset\", extent FROM member WHERE step = 0 ORDER BY \"offset\"";
 
 static int choose(struct members *m, const struct members_limits *limits, struct choice *ret, struct error *e)
 {
+        struct archive_place f;
+        static const struct sql_column columns[] = {
+                COLUMN(NUMBER, struct archive_place, offset), COLUMN(NUMBER, struct archive_place, extent)};
         _cleanup_reset_ sqlite3_stmt *s = NULL;
         struct choice c = {};
         int r = sql_keep(&m->sql, wanted, NULL, &s, e);
-        while (r >= 0 && (r = sql_step(&m->sql, s, e)) == 1) {
-                uint64_t offset = (uint64_t)sqlite3_column_int64(s, 1);
-                uint64_t extent = (uint64_t)sqlite3_column_int64(s, 2);
+        while (r >= 0 && (r = sql_next(&m->sql, s, columns, ELEMENTSOF(columns), &f, e)) == 1) {
                 if (c.n == 0)
-                        c.first = c.end = offset;
-                else if (!goes_along(&c, limits, offset, extent))
+                        c.first = c.end = f.offset;
+                else if (!goes_along(&c, limits, f.offset, f.extent))
                         break;
-                c.waste += offset - c.end;
-                c.last = offset;
-                c.end = offset + extent;
+                c.waste += f.offset - c.end;
+                c.last = f.offset;
+                c.end = f.offset + f.extent;
                 c.n++;
         }
         if (r >= 0)
