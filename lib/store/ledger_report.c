@@ -294,16 +294,10 @@ int report_each(struct ledger *l, enum report which, const char *first, const ch
         void *arg, struct error *e)
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
-        int r = sql_prepare(&l->sql, report_sql[which], NULL, &s, e);
-        if (r < 0)
-                return r;
-        struct sql_bind b = {.s = s};
         const struct sql_value *values = VALUES(V(first), V(second), V(OBJECT_NEW), V(OBJECT_FETCHING),
                 V(OBJECT_DECRYPTING), V(OBJECT_PUBLISHED), V(OBJECT_RETRY), V(OBJECT_REJECTED),
                 V(OBJECT_GONE), V(OBJECT_MISSING));
-        for (int i = 0; i < sqlite3_bind_parameter_count(s); i++)
-                sql_bind(&b, values[i]);
-        r = sql_bind_end(&b, &l->sql, e);
+        int r = sql_prepare(&l->sql, report_sql[which], values, &s, e);
         while (r == 0 && (r = sql_step(&l->sql, s, e)) == 1) {
                 struct report_row row;
                 read_row(s, &row);

@@ -45,16 +45,11 @@ void member_done(struct member *m)
         m->name = NULL;
 }
 
-/* What comes from a BLOB, which may have any bytes but NUL. */
-static char *read_name(sqlite3_stmt *s, int column)
-{
-        const void *p = sqlite3_column_blob(s, column);
-        return strndup(p ? p : "", (size_t)sqlite3_column_bytes(s, column));
-}
-
 #define COLUMN_(kind, field, ...) COLUMN(kind, struct member, field, __VA_ARGS__)
-/* as MEMBERS_COLUMNS, behind the name */
+/* as MEMBERS_COLUMNS */
 static const struct sql_column columns[] = {
+        COLUMN_(NUMBER, number, .min = 1),
+        COLUMN_(BYTES, name),
         COLUMN_(NUMBER, entry.place.offset),
         COLUMN_(NUMBER, entry.place.extent),
         COLUMN_(NUMBER, entry.packed),
@@ -80,21 +75,15 @@ static const struct sql_column columns[] = {
         COLUMN_(NUMBER, checks),
 };
 
-int members_read(struct members *m, sqlite3_stmt *s, struct member *ret, struct error *e)
+int members_next(struct members *m, sqlite3_stmt *s, struct member *ret, struct error *e)
 {
         struct member v = {};
-        struct sql_row row = {.s = s};
-        v.number = sql_row_i64(&row, 1, INT64_MAX);
-        v.name = read_name(s, row.at++);
-        if (!v.name)
-                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        int r = sql_next(&m->sql, s, columns, ELEMENTSOF(columns), &v, e);
         v.entry.name = v.name;
-        sql_row_fields(&row, columns, ELEMENTSOF(columns), &v);
-        int r = sql_row_end(&row, &m->sql, e);
-        if (r < 0)
-                member_done(&v);
-        else
+        if (r == 1)
                 *ret = v;
+        else
+                member_done(&v);
         return r;
 }
 
@@ -329,28 +318,19 @@ static const char set_extents[] =
         "UPDATE member SET extent = n.next - \"offset\" FROM (SELECT number, lead(\"offset\", 1, ?1) OVER "
         "(ORDER BY \"offset\") AS next FROM member) n WHERE n.number = member.number";
 
-/* The first number that a query has. bound: of ?1, where there is one. */
-static int get_number(struct members *m, const char *sql, uint64_t bound, int64_t *ret, struct error *e)
-{
-        const struct sql_value *values = strstr(sql, "?1") ? VALUES(V(bound)) : NULL;
-        int r = sql_get_i64(&m->sql, sql, values, INT64_MIN, ret, e);
-        return MIN(r, 0);
-}
-
 static int refuse_when(struct members *m, const char *sql, uint64_t bound, const char *text, struct error *e)
 {
         int64_t found = 0;
-        int r = get_number(m, sql, bound, &found, e);
-        return r < 0 || !found ? r : error_set(e, CAUSE_BAD_ZIP, EBADMSG, "%s", text);
+        int r = sql_get_i64(&m->sql, sql, VALUES(V(bound)), 0, &found, e);
+        return r < 0 || !found ? MIN(r, 0) : error_set(e, CAUSE_BAD_ZIP, EBADMSG, "%s", text);
 }
 
 static int place_run(struct members *m, uint64_t end, struct error *e)
 {
-        int64_t unused = 0;
         int r = refuse_when(m, "SELECT EXISTS (SELECT 1 FROM member WHERE \"offset\" > ?1)", end,
                 "a member lies behind the directory", e);
         if (r == 0)
-                r = get_number(m, set_extents, end, &unused, e);
+                r = sql_run(&m->sql, set_extents, VALUES(V(end)), e);
         return r < 0 ? r
                      : refuse_when(m,
                                "SELECT EXISTS (SELECT 1 FROM member WHERE extent < ?1 + length(name) + "
@@ -367,10 +347,10 @@ int members_complete(struct members *m, uint64_t end, bool folds_case, struct er
                            : "CREATE INDEX member_path ON member (path)",
                 e);
         if (r == 0)
-                r = get_number(m, any_twins, 0, &doubles, e);
-        if (r == 0 && doubles)
+                r = sql_get_i64(&m->sql, any_twins, NULL, 0, &doubles, e);
+        if (r >= 0 && doubles)
                 r = sql_exec(&m->sql, drop_doubles, e);
-        if (r == 0)
+        if (r >= 0)
                 r = place_run(m, end, e);
         if (r == 0)
                 r = refuse_collisions(m, folds_case, e);
@@ -498,13 +478,12 @@ int members_walk(struct members *m, const char *sql, const struct sql_value *val
 {
         _cleanup_finalize_ sqlite3_stmt *s = NULL;
         int r = sql_prepare(&m->sql, sql, values, &s, e);
-        while (r == 0 && (r = sql_step(&m->sql, s, e)) == 1) {
+        while (r == 0) {
                 _cleanup_member_ struct member v = {};
-                r = members_read(m, s, &v, e);
-                if (r == 0)
-                        r = each(&v, arg, e);
-                if (r != 0)
+                r = members_next(m, s, &v, e);
+                if (r <= 0)
                         break;
+                r = each(&v, arg, e);
         }
         return r;
 }

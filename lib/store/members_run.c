@@ -76,9 +76,9 @@ int members_batch(struct members *m, int64_t run, uint64_t from, struct member *
                 "SELECT " MEMBERS_COLUMNS " FROM member WHERE step = 1 AND run = ?1 AND "
                 "\"offset\" >= ?2 ORDER BY \"offset\" LIMIT ?3",
                 VALUES(V(run), V(from), V(n)), &s, e);
-        while (r == 0 && i < n && (r = sql_step(&m->sql, s, e)) == 1) {
-                r = members_read(m, s, &v[i], e);
-                i += r == 0;
+        while (r == 0 && i < n && (r = members_next(m, s, &v[i], e)) == 1) {
+                i++;
+                r = 0;
         }
         while (r < 0 && i > 0)
                 member_done(&v[--i]);
@@ -92,9 +92,7 @@ int members_next_judged(struct members *m, int64_t run, struct member *ret, stru
                 "SELECT " MEMBERS_COLUMNS " FROM member WHERE step = 1 AND run = ?1 AND cause <> 0 "
                 "ORDER BY \"offset\" LIMIT 1",
                 VALUES(V(run)), &s, e);
-        if (r == 0)
-                r = sql_step(&m->sql, s, e);
-        return r == 1 && members_read(m, s, ret, e) < 0 ? -EIO : r;
+        return r < 0 ? r : members_next(m, s, ret, e);
 }
 
 /* --- what became of one --- */

@@ -56,12 +56,54 @@ int sql_exec(struct sql *c, const char *text, struct error *e)
         return sqlite3_exec(c->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : sql_fail(c, "writing", e);
 }
 
-static int bind_values(struct sql *c, struct sql_bind *b, const struct sql_value *v, struct error *e)
+/* --- binding --- */
+
+/* Binds parameters in order; errors stick. */
+struct binding {
+        sqlite3_stmt *s;
+        int at, err; /* 0 or -errno */
+};
+
+static void bound(struct binding *b, int rc)
 {
-        for (; v && v->kind != SQL_END; v++)
-                sql_bind(b, *v);
-        return sql_bind_end(b, c, e);
+        if (rc != SQLITE_OK && b->err == 0)
+                b->err = rc == SQLITE_NOMEM ? -ENOMEM : rc == SQLITE_TOOBIG ? -E2BIG : -EINVAL;
 }
+
+static void bind(struct binding *b, struct sql_value v)
+{
+        int at = ++b->at;
+        switch (v.kind) {
+        case SQL_TEXT:
+                bound(b, sqlite3_bind_text(b->s, at, v.text, -1, SQLITE_STATIC));
+                break;
+        case SQL_U64:
+                if (v.u > INT64_MAX && b->err == 0)
+                        b->err = -ERANGE;
+                bound(b, sqlite3_bind_int64(b->s, at, (int64_t)(v.u & INT64_MAX)));
+                break;
+        case SQL_I64:
+                bound(b, sqlite3_bind_int64(b->s, at, v.i));
+                break;
+        case SQL_SHA256:
+                bound(b, v.sha256 ? sqlite3_bind_blob(b->s, at, v.sha256, SHA256_SIZE, SQLITE_STATIC)
+                                  : sqlite3_bind_null(b->s, at));
+                break;
+        case SQL_END:
+                break;
+        }
+}
+
+static int bind_values(struct sql *c, struct binding *b, const struct sql_value *v, struct error *e)
+{
+        for (int n = sqlite3_bind_parameter_count(b->s); v && v->kind != SQL_END && b->at < n; v++)
+                bind(b, *v);
+        return b->err ? error_set(e, c->is_temporary ? CAUSE_IO : CAUSE_INTERNAL, -b->err,
+                                "%s: cannot hold that value", c->name)
+                      : 0;
+}
+
+/* --- statements --- */
 
 int sql_keep(
         struct sql *c, const char *text, const struct sql_value *values, sqlite3_stmt **ret, struct error *e)
@@ -75,7 +117,7 @@ int sql_keep(
                 return sql_fail(c, "reading the schema", e);
         c->kept[i].text = text;
         *ret = c->kept[i].s;
-        return bind_values(c, &(struct sql_bind){.s = *ret}, values, e);
+        return bind_values(c, &(struct binding){.s = *ret}, values, e);
 }
 
 int sql_prepare(
@@ -83,7 +125,7 @@ int sql_prepare(
 {
         if (sqlite3_prepare_v2(c->db, text, -1, ret, NULL) != SQLITE_OK)
                 return sql_fail(c, "reading the schema", e);
-        return bind_values(c, &(struct sql_bind){.s = *ret}, values, e);
+        return bind_values(c, &(struct binding){.s = *ret}, values, e);
 }
 
 int sql_step(struct sql *c, sqlite3_stmt *s, struct error *e)
@@ -110,46 +152,14 @@ void sql_close(struct sql *c)
         sqlite3_close(c->db);
 }
 
-/* --- binding --- */
-
-static void bound(struct sql_bind *b, int rc)
-{
-        if (rc != SQLITE_OK && b->err == 0)
-                b->err = rc == SQLITE_NOMEM ? -ENOMEM : rc == SQLITE_TOOBIG ? -E2BIG : -EINVAL;
-}
-
-void sql_bind(struct sql_bind *b, struct sql_value v)
-{
-        int at = ++b->at;
-        switch (v.kind) {
-        case SQL_TEXT:
-                bound(b, sqlite3_bind_text(b->s, at, v.text, -1, SQLITE_STATIC));
-                break;
-        case SQL_U64:
-                if (v.u > INT64_MAX && b->err == 0)
-                        b->err = -ERANGE;
-                bound(b, sqlite3_bind_int64(b->s, at, (int64_t)(v.u & INT64_MAX)));
-                break;
-        case SQL_I64:
-                bound(b, sqlite3_bind_int64(b->s, at, v.i));
-                break;
-        case SQL_SHA256:
-                bound(b, v.sha256 ? sqlite3_bind_blob(b->s, at, v.sha256, SHA256_SIZE, SQLITE_STATIC)
-                                  : sqlite3_bind_null(b->s, at));
-                break;
-        case SQL_END:
-                break;
-        }
-}
-
-int sql_bind_end(const struct sql_bind *b, const struct sql *c, struct error *e)
-{
-        return b->err ? error_set(e, c->is_temporary ? CAUSE_IO : CAUSE_INTERNAL, -b->err,
-                                "%s: cannot hold that value", c->name)
-                      : 0;
-}
-
 /* --- reading --- */
+
+/* Reads columns in order and checks them: a database is outside input too. Errors stick. */
+struct sql_row {
+        sqlite3_stmt *s;
+        int at, err;     /* 0 or -EUCLEAN */
+        const char *bad; /* the column */
+};
 
 static void is_bad(struct sql_row *r, int at)
 {
@@ -157,7 +167,7 @@ static void is_bad(struct sql_row *r, int at)
         r->bad = sqlite3_column_name(r->s, at);
 }
 
-void sql_row_text(struct sql_row *r, char *ret, size_t size)
+static void row_text(struct sql_row *r, char *ret, size_t size)
 {
         int at = r->at++;
         const char *text = sqlite3_column_type(r->s, at) == SQLITE_TEXT
@@ -171,7 +181,7 @@ void sql_row_text(struct sql_row *r, char *ret, size_t size)
                 is_bad(r, at);
 }
 
-int64_t sql_row_i64(struct sql_row *r, int64_t min, int64_t max)
+static int64_t row_i64(struct sql_row *r, int64_t min, int64_t max)
 {
         int at = r->at++;
         int64_t v = sqlite3_column_int64(r->s, at);
@@ -181,7 +191,7 @@ int64_t sql_row_i64(struct sql_row *r, int64_t min, int64_t max)
         return min;
 }
 
-bool sql_row_sha256(struct sql_row *r, uint8_t ret[SHA256_SIZE])
+static bool row_sha256(struct sql_row *r, uint8_t ret[SHA256_SIZE])
 {
         int at = r->at++, type = sqlite3_column_type(r->s, at);
         const void *p = type == SQLITE_BLOB ? sqlite3_column_blob(r->s, at) : NULL;
@@ -194,11 +204,14 @@ bool sql_row_sha256(struct sql_row *r, uint8_t ret[SHA256_SIZE])
         return fits;
 }
 
-int sql_row_end(const struct sql_row *r, const struct sql *c, struct error *e)
+static char *row_bytes(struct sql_row *r)
 {
-        return r->err ? error_set(e, CAUSE_IO, -r->err, "%s is damaged: no such %s can be", c->name,
-                                r->bad ? r->bad : "value")
-                      : 0;
+        int at = r->at++;
+        const void *p = sqlite3_column_blob(r->s, at);
+        char *copy = strndup(p ? p : "", (size_t)sqlite3_column_bytes(r->s, at));
+        if (!copy)
+                r->err = -ENOMEM;
+        return copy;
 }
 
 /* --- fields of a struct --- */
@@ -214,7 +227,7 @@ static const char *name_of(const struct sql_column *c, int64_t value)
                                        : event_rule_name((enum event_rule)value);
 }
 
-static void bind_field(struct sql_bind *b, const struct sql_column *c, const char *record)
+static void bind_field(struct binding *b, const struct sql_column *c, const char *record)
 {
         static const uint8_t none[SHA256_SIZE];
         const char *at = record + c->offset;
@@ -223,34 +236,31 @@ static void bind_field(struct sql_bind *b, const struct sql_column *c, const cha
         bool has = c->has ? record[c->has] : c->kind == COLUMN_SHA256 && memcmp(sha256, none, SHA256_SIZE);
         switch (c->kind) {
         case COLUMN_TEXT:
-                sql_bind(b, sql_text(at));
+                bind(b, sql_text(at));
                 break;
         case COLUMN_NUMBER:
                 if ((number < c->min || number > greatest(c)) && b->err == 0)
                         b->err = -ERANGE;
-                sql_bind(b, sql_i64(number));
+                bind(b, sql_i64(number));
                 break;
         case COLUMN_SHA256:
-                sql_bind(b, sql_sha256(has ? sha256 : NULL));
+                bind(b, sql_sha256(has ? sha256 : NULL));
                 break;
         case COLUMN_CAUSE:
         case COLUMN_RULE:
-                sql_bind(b, sql_text(name_of(c, number)));
+                bind(b, sql_text(name_of(c, number)));
+                break;
+        case COLUMN_BYTES:
+                b->err = -EINVAL;
                 break;
         }
-}
-
-static void bind_fields(struct sql_bind *b, const struct sql_column *columns, size_t n, const void *record)
-{
-        for (size_t i = 0; i < n; i++)
-                bind_field(b, &columns[i], record);
 }
 
 /* A cause that a newer czard wrote is INTERNAL. */
 static uint64_t row_enum(struct sql_row *r, const struct sql_column *c)
 {
         char name[64];
-        sql_row_text(r, name, sizeof(name));
+        row_text(r, name, sizeof(name));
         enum cause cause = cause_from_name(name);
         enum event_rule rule = event_rule_from_name(name);
         if (c->kind == COLUMN_CAUSE)
@@ -266,13 +276,13 @@ static void row_field(struct sql_row *r, const struct sql_column *c, char *recor
         bool has;
         switch (c->kind) {
         case COLUMN_TEXT:
-                sql_row_text(r, at, c->size);
+                row_text(r, at, c->size);
                 break;
         case COLUMN_NUMBER:
-                number_store(at, c->size, (uint64_t)sql_row_i64(r, c->min, greatest(c)));
+                number_store(at, c->size, (uint64_t)row_i64(r, c->min, greatest(c)));
                 break;
         case COLUMN_SHA256:
-                has = sql_row_sha256(r, (uint8_t *)at);
+                has = row_sha256(r, (uint8_t *)at);
                 if (c->has)
                         record[c->has] = has;
                 break;
@@ -280,13 +290,10 @@ static void row_field(struct sql_row *r, const struct sql_column *c, char *recor
         case COLUMN_RULE:
                 number_store(at, c->size, row_enum(r, c));
                 break;
+        case COLUMN_BYTES:
+                *(char **)(void *)at = row_bytes(r);
+                break;
         }
-}
-
-void sql_row_fields(struct sql_row *r, const struct sql_column *columns, size_t n, void *record)
-{
-        for (size_t i = 0; i < n; i++)
-                row_field(r, &columns[i], record);
 }
 
 int sql_next(struct sql *c, sqlite3_stmt *s, const struct sql_column *columns, size_t n, void *record,
@@ -296,9 +303,13 @@ int sql_next(struct sql *c, sqlite3_stmt *s, const struct sql_column *columns, s
         if (r <= 0)
                 return r;
         struct sql_row row = {.s = s};
-        sql_row_fields(&row, columns, n, record);
-        r = sql_row_end(&row, c, e);
-        return r < 0 ? r : 1;
+        for (size_t i = 0; i < n; i++)
+                row_field(&row, &columns[i], record);
+        if (row.err == -ENOMEM)
+                return error_set(e, CAUSE_IO, ENOMEM, "out of memory");
+        return row.err ? error_set(e, CAUSE_IO, -row.err, "%s is damaged: no such %s can be", c->name,
+                                 row.bad ? row.bad : "value")
+                       : 1;
 }
 
 int sql_get(struct sql *c, const char *text, const struct sql_value *values, const struct sql_column *columns,
@@ -333,8 +344,9 @@ int sql_put(struct sql *c, const char *text, const struct sql_column *columns, s
         int r = sql_keep(c, text, NULL, &s, e);
         if (r < 0)
                 return r;
-        struct sql_bind b = {.s = s};
-        bind_fields(&b, columns, n, record);
+        struct binding b = {.s = s};
+        for (size_t i = 0; i < n; i++)
+                bind_field(&b, &columns[i], record);
         r = bind_values(c, &b, then, e);
         return r < 0 ? r : sql_step(c, s, e);
 }

@@ -59,8 +59,9 @@ static inline struct sql_value sql_sha256(const uint8_t *sha256)
 int sql_fail(struct sql *c, const char *what, struct error *e);
 /* Text of ours that gives no rows. */
 int sql_exec(struct sql *c, const char *text, struct error *e);
-/* Prepares text, a literal, when it is asked for the first time, and binds values (NULL: there are none). The
- * statement is the connection's: reset it, with _cleanup_reset_, before it is asked for again. */
+/* Prepares text, a literal, when it is asked for the first time, and binds values (NULL: there are none; more
+ * than its parameters: the rest is left out). The statement is the connection's: reset it, with
+ * _cleanup_reset_, before it is asked for again. */
 int sql_keep(
         struct sql *c, const char *text, const struct sql_value *values, sqlite3_stmt **ret, struct error *e);
 /* The caller's own, to be finalized: for walks whose callback may begin another. */
@@ -87,29 +88,11 @@ static inline void cleanup_finalize(sqlite3_stmt **s)
 }
 #define _cleanup_finalize_ _cleanup_(cleanup_finalize)
 
-/* Binds parameters in order; errors stick. */
-struct sql_bind {
-        sqlite3_stmt *s;
-        int at, err; /* 0 or -errno */
-};
-void sql_bind(struct sql_bind *b, struct sql_value value);
-int sql_bind_end(const struct sql_bind *b, const struct sql *c, struct error *e);
-
-/* Reads columns in order and checks them: a database is outside input too. Errors stick. */
-struct sql_row {
-        sqlite3_stmt *s;
-        int at, err;     /* 0 or -EUCLEAN */
-        const char *bad; /* the column */
-};
-void sql_row_text(struct sql_row *r, char *ret, size_t size);
-int64_t sql_row_i64(struct sql_row *r, int64_t min, int64_t max);
-bool sql_row_sha256(struct sql_row *r, uint8_t ret[SHA256_SIZE]);
-/* 0, or -EUCLEAN with what is damaged. */
-int sql_row_end(const struct sql_row *r, const struct sql *c, struct error *e);
-
 /* A column that is a field of a struct. One table serves for binding and for reading. */
 struct sql_column {
-        enum { COLUMN_TEXT, COLUMN_NUMBER, COLUMN_SHA256, COLUMN_CAUSE, COLUMN_RULE } kind; /* enums: names */
+        /* CAUSE, RULE: enums, as names. BYTES: a char *, which the record owns: it is only read, of a BLOB
+         * without NUL */
+        enum { COLUMN_TEXT, COLUMN_NUMBER, COLUMN_SHA256, COLUMN_CAUSE, COLUMN_RULE, COLUMN_BYTES } kind;
         size_t offset, size; /* of the field: chars with their NUL; or 1, 2, 4 or 8 bytes of a number */
         int64_t min, max;    /* of a number; max 0: INT64_MAX, or what fits into 4 bytes */
         size_t has;          /* COLUMN_SHA256: where a bool says so; 0: NULL is a hash of zeros */
@@ -118,8 +101,8 @@ struct sql_column {
 #define COLUMN(kind_, type, field, ...) \
         {.kind = COLUMN_##kind_, .offset = offsetof(type, field), .size = sizeof(((type *)0)->field), __VA_ARGS__}
 /* clang-format on */
-void sql_row_fields(struct sql_row *r, const struct sql_column *columns, size_t n, void *record);
-/* One step of s, whose row is read into *record. 1. 0: done; s is reset. Or -errno: s may not be. */
+/* One step of s, whose row is read into *record and checked: a database is outside input too. 1. 0: done; s
+ * is reset. Or -errno: s may not be, and the BYTES of *record are to be freed as of any other. */
 int sql_next(struct sql *c, sqlite3_stmt *s, const struct sql_column *columns, size_t n, void *record,
         struct error *e);
 /* The first row of a query. 1, and *record is read. 0: there is none. Or -errno; then *record is undefined.
