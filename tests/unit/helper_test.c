@@ -202,6 +202,7 @@ static void one_that_another_started(void **state)
         assert_int_equal(helper_send(f->helper, &word), 0);
         assert_int_equal(proto_recv(sock, &m, NULL), 0);
         assert_int_equal(m.type, PROTO_PROGRESS);
+        message_done(&m);
         assert_int_equal(proto_send(sock, &word), 0);
         close(sock);
         uv_run(&f->loop, UV_RUN_DEFAULT);
