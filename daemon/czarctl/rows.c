@@ -371,7 +371,8 @@ void rows_open(struct rows *r, struct ctl *c, const char *list, const char *colu
                 json_open(&r->json, list, '[');
 }
 
-void rows_open_csv(struct rows *r, struct ctl *c, const char *const *names, size_t n)
+/* CSV instead, with these columns; there each field is its text. */
+static void open_csv(struct rows *r, struct ctl *c, const char *const *names, size_t n)
 {
         *r = (struct rows){.c = c, .csv = true};
         for (; r->n_columns < n; r->n_columns++) {
@@ -449,7 +450,7 @@ int record_rows_open(
         for (size_t i = 0; i < r->n; i++)
                 r->fields[i].name = names[i];
         if (csv)
-                rows_open_csv(&r->rows, c, names, r->n);
+                open_csv(&r->rows, c, names, r->n);
         else
                 rows_open(&r->rows, c, "entries", columns);
         *ret = r;

@@ -69,8 +69,6 @@ struct rows {
  * own head in capitals. list NULL: the caller opens it in r->json, behind members of its own. */
 void rows_open(struct rows *r, struct ctl *c, const char *list, const char *columns);
 void rows_add(struct rows *r, const struct ctl_field *f);
-/* CSV instead, with these columns; there each field is its text. */
-void rows_open_csv(struct rows *r, struct ctl *c, const char *const *names, size_t n);
 /* An item of the list in JSON, as it stands in a file. */
 void rows_add_line(struct rows *r, const char *line, size_t len);
 /* The same, but the caller ends the JSON object with rows_end_item(), after members of its own. */

@@ -17,9 +17,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "terms.h"
 #include "digest.h"
 #include "error.h"
+#include "terms.h"
 
 /* In each message. All programs are of one build, but for an upgrade under a running czard, which starts the
  * new helpers: whoever changes what a message holds raises it, so that this is told as what it is. */

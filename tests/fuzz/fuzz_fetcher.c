@@ -9,10 +9,10 @@
 
 #include "../unit/scripted_helper.h"
 #include "answers.h"
-#include "terms.h"
 #include "cleanup.h"
 #include "fetcher.h"
 #include "journal.h"
+#include "terms.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -10,11 +10,11 @@
 #include <unistd.h>
 
 #include "../unit/scripted_helper.h"
-#include "terms.h"
 #include "cleanup.h"
 #include "fsx.h"
 #include "journal.h"
 #include "split.h"
+#include "terms.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "terms.h"
 #include "pgp_status.h"
+#include "terms.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

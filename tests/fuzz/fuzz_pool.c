@@ -12,11 +12,11 @@
 
 #include "../unit/scripted_helper.h"
 #include "answers.h"
-#include "terms.h"
 #include "cleanup.h"
 #include "journal.h"
 #include "limits.h"
 #include "pool.h"
+#include "terms.h"
 #include "timespan.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

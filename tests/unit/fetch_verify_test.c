@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "terms.h"
 #include "macro.h"
+#include "terms.h"
 #include "verify.h"
 
 #define MD5_ABC "\"900150983cd24fb0d6963f7d28e17f72\""      /* RFC 1321 */

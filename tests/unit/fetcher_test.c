@@ -12,9 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "terms.h"
 #include "cleanup.h"
 #include "scripted_helper.h"
+#include "terms.h"
 
 #define HELLO ((struct message){.type = PROTO_HELLO, .hello = {.version = PROTO_VERSION}})
 #define LISTED ((struct message){.type = PROTO_LISTED})

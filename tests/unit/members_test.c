@@ -7,8 +7,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#include "terms.h"
 #include "members.h"
+#include "terms.h"
 
 #define TOP "org-2024-07-07"
 #define COURSE "Org-c%u-run"

@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "terms.h"
 #include "pgp_status.h"
+#include "terms.h"
 
 #define OURS "223E3F41B7EF6362"
 #define FOREIGN "D59EFC3A7890F321"

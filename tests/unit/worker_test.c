@@ -13,8 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "terms.h"
 #include "str.h"
+#include "terms.h"
 #include "worker_driver.h"
 
 static struct gpg_fixture fx;
