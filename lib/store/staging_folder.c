@@ -93,7 +93,7 @@ int staging_check_dir(int fd, const char *path, struct error *e)
 /* --- access lists --- */
 
 /* The extended attribute is written as the kernel's headers define it: libacl, with an entry and a set of
- * permissions allocated for each group, would take more lines than this file has. */
+ * permissions allocated for each group, would take more lines than these do. */
 struct acl {
         struct posix_acl_xattr_header head;
         struct posix_acl_xattr_entry entries[ENTRIES_MAX];
