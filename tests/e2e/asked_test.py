@@ -55,6 +55,7 @@ class AskedTest(unittest.TestCase):
     def say(self, *words):
         """(number of a member in the archive or None for all, cause[, "once"])"""
         (self.liar / "truth").unlink(missing_ok=True)
+        (self.liar / "said").write_bytes(b"")
         (self.liar / "lie").write_text(json.dumps({
             "real": str(program("czard-decrypt", self.real)), "type": 0, "do": "", "nth": 0,
             "words": [[".*" if n is None else "^" + re.escape(self.entries[n][0]) + "$", CAUSES.index(cause), *once]

@@ -3,7 +3,8 @@
 """Stands in place of a helper: starts the real one, hands messages and descriptors on, and tells one lie, once. What lie is
 in the file "lie" beside it: {"real": PATH, "type": which of its messages, "nth": the how manieth, "do": what, ...}.
 Or, with "words": [[PATTERN, CAUSE], ...], says that of each member whose name matches, until there is a file "truth" beside
-it; [PATTERN, CAUSE, "once"] makes it."""
+it; [PATTERN, CAUSE, "once"] makes it, when the other words have been said twice: by the worker that looks first and by the
+one that looks again."""
 
 import array
 import json
@@ -14,6 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 VERDICT, DONE, READY, PROGRESS, FILE, MEMBERS, GET = 12, 6, 8, 15, 9, 11, 3
@@ -126,9 +128,20 @@ class Liar:
         for pattern, cause, *once in self.words if name and not (HERE / "truth").exists() else ():
             if re.search(pattern, name):
                 if once:
+                    self.wait_for_the_others()
                     (HERE / "truth").touch()
+                else:
+                    with open(HERE / "said", "ab") as f:
+                        f.write(b".")
                 return patch(data, "<I", 8, lambda _: cause)
         return data
+
+    def wait_for_the_others(self):
+        """Until the other worker, which is started for that, has said them too, and czard has heard it."""
+        number, end = 2 * sum(len(word) == 2 for word in self.words), time.monotonic() + 60
+        while time.monotonic() < end and (HERE / "said").stat().st_size < number:
+            time.sleep(0.02)
+        time.sleep(1)
 
     # -- lies: what is sent in place of the message --
     def id(self, data):
