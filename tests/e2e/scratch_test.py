@@ -220,7 +220,8 @@ class ProtectionTest(Base):
         self.addCleanup(subprocess.run, ["umount", "--lazy", self.world.run_folder], check=False)
         d = self.enterContext(Daemon(self.world))
         d.until("ready")
-        self.assertLessEqual(min(wait_for(self.worker_counts)), 65536)  # the least that GnuPG writes
+        # A home has the key as it is protected in czard's at first. 65536 is the least that GnuPG writes.
+        wait_for(lambda: min(self.worker_counts(), default=USUAL_COUNT) <= 65536)
         self.assertFalse([e for e in d.entries if "runtime folder is on a disk" in e.message])
 
 
