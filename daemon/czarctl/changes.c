@@ -329,7 +329,7 @@ int run_latest(struct ctl *c)
         int day, status = 0;
         if (category != CATEGORY_DATABASE && category != CATEGORY_EMAIL_OPT_IN)
                 return ctl_usage(c, "--category: expected database or email-opt-in");
-        if (what && !streq(what, "auto") && (strlen(what) != DATE_SIZE - 1 || date_parse(what, &day) < 0))
+        if (what && !streq(what, "auto") && date_parse_whole(what, &day) < 0)
                 return ctl_usage(c, "expected a date as YYYY-MM-DD, or auto, not '%.32s'", what);
         begin(&ch, c, "latest", "category|latest|chosen=CHOSEN BY|choice=SHOULD BE|note");
         ch.org = org;

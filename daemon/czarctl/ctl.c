@@ -93,7 +93,7 @@ int ctl_date_flag(const struct ctl *c, const char *name, const char **ret)
 {
         int day;
         const char *v = ctl_flag(c, name);
-        if (v && (strlen(v) != DATE_SIZE - 1 || date_parse(v, &day) < 0))
+        if (v && date_parse_whole(v, &day) < 0)
                 return ctl_usage(c, "--%s: expected a date as YYYY-MM-DD, not '%.32s'", name, v);
         *ret = v;
         return 0;

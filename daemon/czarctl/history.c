@@ -231,8 +231,8 @@ static int show_entry(const char *line, size_t len, uint64_t number, void *arg)
         note_members(s, line, len);
         /* RFC 3339 in UTC compares as text. */
         if (audit_field(line, len, "time", time, sizeof(time)) < 0 ||
-                (s->since && strncmp(time, s->since, DATE_SIZE - 1) < 0) ||
-                (s->until && strncmp(time, s->until, DATE_SIZE - 1) > 0))
+                (s->since && strncmp(time, s->since, DATE_LEN) < 0) ||
+                (s->until && strncmp(time, s->until, DATE_LEN) > 0))
                 return 0;
         if (s->record->rows.c->json)
                 rows_add_line(&s->record->rows, line, len);

@@ -282,6 +282,11 @@ int date_parse(const char *s, int *ret_days_since_epoch)
         return date_make(y, m, digits(s + 8, 2), ret_days_since_epoch);
 }
 
+int date_parse_whole(const char *s, int *ret_days_since_epoch)
+{
+        return strlen(s) == DATE_LEN ? date_parse(s, ret_days_since_epoch) : -EINVAL;
+}
+
 const char *date_format(int days, char ret[DATE_SIZE])
 {
         char time[TIME_SIZE];

@@ -9,8 +9,9 @@
 #include <stdint.h>
 #include <time.h>
 
-/* Sizes of texts, with the NUL. */
+/* Sizes of texts, with the NUL; DATE_LEN is without. */
 #define DATE_SIZE sizeof("2024-06-30")
+#define DATE_LEN (DATE_SIZE - 1)
 #define TIME_SIZE sizeof("2024-06-30T09:02:03Z")
 #define SPAN_SIZE 64  /* of timespan_format() */
 #define BYTES_SIZE 32 /* of size_format() */
@@ -25,8 +26,10 @@ const char *timespan_format(uint64_t usec, char *ret, size_t size);
 /* "12.3 MiB". Returns ret. */
 const char *size_format(uint64_t bytes, char *ret, size_t size);
 
-/* A real calendar date YYYY-MM-DD, exactly 10 characters read. 0 or -EINVAL. */
+/* A real calendar date YYYY-MM-DD, exactly DATE_LEN characters read. 0 or -EINVAL. */
 int date_parse(const char *s, int *ret_days_since_epoch);
+/* The same of a text that is a date and no more. */
+int date_parse_whole(const char *s, int *ret_days_since_epoch);
 /* YYYY-MM-DD into ret. */
 const char *date_format(int days, char ret[DATE_SIZE]);
 

@@ -51,8 +51,6 @@ static int read_staged(
 
 /* --- days that czard has staged, and not yet split by course --- */
 
-#define DATE_LEN (DATE_SIZE - 1)
-
 static int list_readable(const struct staging *s, const char *path, struct strv *ret, struct error *e)
 {
         struct error why = {};
@@ -66,7 +64,7 @@ static int list_readable(const struct staging *s, const char *path, struct strv 
 
 /* The date in the name of a day's file, within the delivery's dates. */
 static bool is_wanted(
-        const struct config_delivery *d, const char *site, const char *name, char ret[DATE_LEN + 1])
+        const struct config_delivery *d, const char *site, const char *name, char ret[DATE_SIZE])
 {
         _cleanup_free_ char *prefix = str_printf("%s-%s-events-", d->org, site);
         const char *date = prefix ? str_after(name, prefix) : NULL;
@@ -89,7 +87,7 @@ static int look_at_year(const struct staging *s, const struct config_delivery *d
         if (r == 0)
                 r = list_readable(s, to, &split, e);
         for (size_t i = 0; r == 0 && !*ret && i < staged.n; i++) {
-                char date[DATE_LEN + 1];
+                char date[DATE_SIZE];
                 *ret = is_wanted(d, site, staged.v[i], date) && !strv_has(&split, date);
         }
         return r;

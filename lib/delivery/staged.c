@@ -54,11 +54,6 @@ static int list(struct reader *r, const char *path, struct strv *ret)
         return e;
 }
 
-static bool is_date(const char *name, int *ret)
-{
-        return strlen(name) == strlen("YYYY-MM-DD") && date_parse(name, ret) == 0;
-}
-
 static void free_file(struct staged_file *f)
 {
         free(f->path);
@@ -174,7 +169,8 @@ static int read_year(struct reader *r, const char *site, const char *folder, boo
         int e = list(r, folder, &dates), day;
         for (size_t i = 0; e == 0 && i < dates.n; i++) {
                 struct staged_day d;
-                if (!is_date(dates.v[i], &day) || (!know && (day < r->d->dates.from || day > r->d->dates.to)))
+                if (date_parse_whole(dates.v[i], &day) < 0 ||
+                        (!know && (day < r->d->dates.from || day > r->d->dates.to)))
                         continue;
                 if (!name_fill(d.folder, sizeof(d.folder), "%s/%s", folder, dates.v[i]) ||
                         !name_fill(d.site, sizeof(d.site), "%s", site))
@@ -308,7 +304,7 @@ static int read_snapshots(struct reader *r, enum category category, const struct
                         .date = dates.v[i],
                         .again = again && strv_has(again, dates.v[i]),
                         .refused = strcmp(dates.v[i], latest) > 0};
-                if (!is_date(w.date, &day) || day > r->d->dates.to || (w.refused && !w.again))
+                if (date_parse_whole(w.date, &day) < 0 || day > r->d->dates.to || (w.refused && !w.again))
                         continue;
                 e = folder ? read_snapshot(r, &w) : -ENOMEM;
         }

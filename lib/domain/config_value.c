@@ -436,7 +436,7 @@ static int set_bool(const struct config_key *k, void *to, const char *text, stru
 static int set_since(const struct config_key *k, void *value, const char *text, struct error *e)
 {
         int *to = value, days = INT_MIN;
-        if (*text && (strlen(text) != strlen("YYYY-MM-DD") || date_parse(text, &days) < 0))
+        if (*text && date_parse_whole(text, &days) < 0)
                 return bad_value(k, e, text, "a day of the calendar as YYYY-MM-DD");
         *to = days;
         return 0;
@@ -449,11 +449,11 @@ static int set_dates(const struct config_key *k, void *value, const char *text, 
         static const char expected[] = "days as 2024-01-01..2024-12-31, or 2024-01-01.. without an end";
         struct config_dates d = {.from = INT_MIN, .to = INT_MAX};
         const char *dots = strstr(text, "..");
-        size_t day = strlen("YYYY-MM-DD");
         if (*text) {
                 if (!dots ||
-                        (dots != text && ((size_t)(dots - text) != day || date_parse(text, &d.from) < 0)) ||
-                        (dots[2] && (strlen(dots + 2) != day || date_parse(dots + 2, &d.to) < 0)))
+                        (dots != text &&
+                                ((size_t)(dots - text) != DATE_LEN || date_parse(text, &d.from) < 0)) ||
+                        (dots[2] && date_parse_whole(dots + 2, &d.to) < 0))
                         return bad_value(k, e, text, expected);
                 if (d.from > d.to)
                         return bad_value(k, e, text, "the earlier day first");

@@ -11,7 +11,6 @@
 #include "name.h"
 #include "timespan.h"
 
-#define DATE_LEN 10
 #define ROOT_MAX (LIMIT_S3_KEY + 1)
 
 static const char *const category_names[CATEGORY_MAX] = {
@@ -39,7 +38,7 @@ enum category category_from_name(const char *s)
 /* A real date at s; what follows it does not matter. */
 static bool is_date(const char *s)
 {
-        char date[DATE_LEN + 1];
+        char date[DATE_SIZE];
         int days;
         if (strnlen(s, DATE_LEN) < DATE_LEN)
                 return false;

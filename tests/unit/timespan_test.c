@@ -195,6 +195,10 @@ static void dates(void **state)
                 int v = 4711;
                 assert_int_equal(date_parse(good[i].s, &v), 0);
                 assert_int_equal(v, good[i].days);
+                bool whole = strlen(good[i].s) == 10;
+                v = 4711;
+                assert_int_equal(date_parse_whole(good[i].s, &v), whole ? 0 : -EINVAL);
+                assert_int_equal(v, whole ? good[i].days : 4711);
         }
         static const char *const bad[] = {"", "2024", "2024-", "2024-07-", "2024-07-0", "2024-7-07",
                 "2024-00-01", "2024-13-01", "2024-01-00", "2024-01-32", "2024-04-31", "2023-02-29",
@@ -203,6 +207,7 @@ static void dates(void **state)
         for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
                 int v = 4711;
                 assert_int_equal(date_parse(bad[i], &v), -EINVAL);
+                assert_int_equal(date_parse_whole(bad[i], &v), -EINVAL);
                 assert_int_equal(v, 4711);
         }
 }

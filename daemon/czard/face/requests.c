@@ -360,7 +360,7 @@ static int do_latest(struct control_job *j, struct error *e)
         int day;
         enum category c = category ? category_from_name(category) : CATEGORY_MAX;
         if (!org || c == CATEGORY_MAX || !config_find_package(j->env->on->config, org) ||
-                (!str_empty(date) && (strlen(date) != 10 || date_parse(date, &day) < 0)))
+                (!str_empty(date) && date_parse_whole(date, &day) < 0))
                 return error_set(e, CAUSE_CONFIG, EINVAL, "no such organisation, category or date");
         struct steward s = steward_of(j);
         return steward_latest(&s, org, c, str_empty(date) ? NULL : date, e);
