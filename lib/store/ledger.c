@@ -175,9 +175,15 @@ struct ledger *ledger_free(struct ledger *l)
         return NULL;
 }
 
-static int get_version(struct ledger *l, int64_t *ret, struct error *e)
+/* known: what this czard can read. */
+static int get_version(struct ledger *l, int known, int64_t *ret, struct error *e)
 {
         int r = sql_get_i64(&l->sql, "PRAGMA user_version", NULL, INT64_MIN, ret, e);
+        if (r >= 0 && *ret > known)
+                return error_set(e, CAUSE_CONFIG, EPROTONOSUPPORT,
+                        "%s is of version %" PRIi64 ", this czard knows up to %d: use the newer czard, or "
+                        "put the copy " FILE_NAME ".v%d back",
+                        l->file, *ret, known, known);
         return MIN(r, 0);
 }
 
@@ -202,22 +208,12 @@ static int apply_steps(struct ledger *l, const struct ledger_step *table, int fr
         return sql_exec(&l->sql, sql, e);
 }
 
-static int too_new(struct ledger *l, int64_t version, int known, struct error *e)
-{
-        return error_set(e, CAUSE_CONFIG, EPROTONOSUPPORT,
-                "%s is of version %" PRIi64 ", this czard knows up to %d: use the newer czard, or put the "
-                "copy " FILE_NAME ".v%d back",
-                l->file, version, known, known);
-}
-
 int ledger_migrate(struct ledger *l, const struct ledger_step *table, int n, struct error *e)
 {
         int64_t version = 0;
-        int r = get_version(l, &version, e);
+        int r = get_version(l, n, &version, e);
         if (r < 0)
                 return r;
-        if (version > n)
-                return too_new(l, version, n, e);
         if (version < 0)
                 return error_set(e, CAUSE_IO, EUCLEAN, "%s: bad version %" PRIi64, l->file, version);
         if (version == n)
@@ -348,11 +344,9 @@ int ledger_open(const char *state_dir, struct ledger **ret, struct error *e)
 static int check_readable(struct ledger *l, struct error *e)
 {
         int64_t version = 0;
-        int r = get_version(l, &version, e);
+        int r = get_version(l, LEDGER_VERSION, &version, e);
         if (r < 0)
                 return r;
-        if (version > LEDGER_VERSION)
-                return too_new(l, version, LEDGER_VERSION, e);
         if (version < LEDGER_VERSION)
                 return error_set(e, CAUSE_CONFIG, EPROTONOSUPPORT,
                         "%s is of version %" PRIi64 ", not yet %d: start czard once, it brings it up to date",
