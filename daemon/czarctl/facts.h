@@ -48,9 +48,7 @@ struct problems {
 };
 void problem_add(struct problems *to, const char *what, uint64_t n, const char *fix, const char *format, ...)
         _printf_(5, 6);
-/* Does czard run, and poll? Are there keys, and do they last? Is it paused, or ended before its work was
- * done?
- */
+/* Does czard run, and poll? Are there keys, and do they last? Is it paused, or did it end too early? */
 void facts_judge_run(const struct facts *f, const struct config *c, struct problems *p);
 void facts_judge_key(const struct facts *f, const struct config *c, struct problems *p);
 void facts_judge_pauses(const struct facts *f, struct problems *p);
@@ -73,9 +71,10 @@ const struct habit_gap *days_late(const struct days *d, size_t series);
 void days_hint(
         const struct days *d, const struct habit_gap *g, const struct facts *f, char *ret, size_t size);
 
-/* Days of events that should be staged by course, and could not be split. A failure of a day that is not
- * wanted any more, or is staged as wanted meanwhile, is none.
- * What to do about it: the volume is there, and it is the day's file that is not as it was staged. */
+/* --- days of events that should be staged by course, and could not be split. A failure of a day that is not
+ * wanted any more, or is staged as wanted meanwhile, is none --- */
+
+/* What to do about it: the volume is there, and it is the day's file that is not as it was staged. */
 const char *not_split_advice(enum cause cause);
 /* 0, or a non-zero return, which ends the walk. */
 typedef int not_split_fn(void *arg, const struct ledger_split *row, const struct ledger_object *o);

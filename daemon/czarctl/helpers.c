@@ -265,11 +265,14 @@ int fetch_prepare(struct ctl *c)
                 !credstore_has("czard.s3", NULL, NULL) || unit_locks("czard-fetch.service", &locks) < 0 ||
                 launch_find("czard-fetch", file, sizeof(file)) < 0 || !is_plain(file))
                 return 0;
-        struct sync_helper u = HELPER_NONE;
+        _cleanup_free_ struct sync_helper *u = malloc(sizeof(*u));
         struct error e = {};
-        if (start_unit(&u, file, config, &locks, &e) < 0 || !(c->unit = malloc(sizeof(u))))
-                return ctl_fail_text("cannot start czard-fetch: %s", *e.text ? e.text : strerror(ENOMEM));
-        *c->unit = u;
+        if (!u)
+                return ctl_fail_text("cannot start czard-fetch: out of memory");
+        *u = (struct sync_helper)HELPER_NONE;
+        if (start_unit(u, file, config, &locks, &e) < 0)
+                return ctl_fail_text("cannot start czard-fetch: %s", e.text);
+        c->unit = take_ptr(&u);
         return 0;
 }
 

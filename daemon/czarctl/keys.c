@@ -427,8 +427,7 @@ static int check_new(const struct ctl *c, const char *home, struct error *e)
                         "%s/private-keys-v1.d has secret keys already whose public keys gpg does not find, "
                         "and a key is never replaced: czarctl import-key with a copy of the key brings its "
                         "public part back; or set another homedir; or move that folder away, when a keygen "
-                        "was "
-                        "interrupted",
+                        "was interrupted",
                         home);
         return error_set(e, CAUSE_INTERNAL, EEXIST,
                 "%s has a key already (%s %s), and a key is never replaced; its expiry can be extended: %s",
